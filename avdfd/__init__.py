@@ -1,0 +1,1 @@
+"""Audio-visual deepfake detection: one shared package for all scripts of this repository."""

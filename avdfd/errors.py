@@ -1,0 +1,50 @@
+"""Errors that are not the program's fault, and how a script ends on each."""
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """A request that cannot be carried out. One line: what is wrong, where, and the remedy. Scripts exit 2."""
+
+
+class MediaError(Exception):
+    """A media file that cannot be used; the message is the reason that goes into the quarantine list."""
+
+
+# Where the machine, not the program, refuses to write; the remedy is the user's.
+_STORAGE = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some of your quota or choose another folder",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder",
+    errno.EISDIR: "the path is a folder where a file is wanted",
+}
+
+
+def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
+    """Runs a script's main(argv) and exits: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
+
+    A wrong request gets one line on stderr and no traceback. Anything unexpected keeps its traceback.
+    """
+    try:
+        sys.exit(main(sys.argv[1:]) or 0)
+    except UserError as error:
+        _say(f"error: {error}")
+    except OSError as error:
+        remedy = _STORAGE.get(error.errno or 0)
+        if remedy is None:
+            raise
+        _say(f"error: {error.filename or 'output'}: {error.strerror}; {remedy}")
+    except KeyboardInterrupt:
+        _say("interrupted; run the same command again to go on")
+        sys.exit(130)
+    sys.exit(2)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"\n{line}\n" if sys.stderr.isatty() else f"{line}\n")

@@ -1,0 +1,66 @@
+"""Audio features, and the sizes of a window that everything else is built on.
+
+waveform (..., S) at 16 kHz   mel (..., 128, S // 64): 4 ms per frame   a window: S = 49,152 -> 768 mel frames
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SAMPLE_RATE = 16_000
+WINDOW = 49_152
+"""Samples of a window, 3.072 s."""
+MEL_BINS = 128
+MEL_FRAMES = 768
+FPS = 25
+FRAMES = 77
+"""Face frames of a window, at k / 25 s for k = 0 .. 76."""
+FACE_SIZE = 224
+
+_N_FFT = 512
+_WINDOW = 256
+_HOP = 64
+_FLOOR = 1e-6
+
+
+def log_mel(waveform: Tensor) -> Tensor:
+    """Log mel power of a waveform (..., S) in [-1, 1] at 16 kHz -> (..., 128, S // 64), not normalised.
+
+    S must be above 256, the reflected half of an FFT frame.
+    """
+    flat = waveform.reshape(-1, waveform.shape[-1])
+    spectrum = torch.stft(
+        flat,
+        _N_FFT,
+        hop_length=_HOP,
+        win_length=_WINDOW,
+        window=torch.hamming_window(_WINDOW, dtype=flat.dtype, device=flat.device),
+        center=True,
+        pad_mode="reflect",
+        return_complex=True,
+    )
+    # Centred frames are one more than S // 64; the last one looks past the end.
+    power = spectrum[..., : waveform.shape[-1] // _HOP].abs().square()
+    mel = mel_filters().to(power) @ power
+    return (mel + _FLOOR).log().reshape(*waveform.shape[:-1], MEL_BINS, -1)
+
+
+def zscore(mel: Tensor) -> Tensor:
+    """Mel (..., 128, T) to zero mean and unit deviation (unbiased, + 1e-6) per clip."""
+    mean = mel.mean(dim=(-2, -1), keepdim=True)
+    std = mel.std(dim=(-2, -1), keepdim=True)
+    return (mel - mean) / (std + _FLOOR)
+
+
+@functools.cache
+def mel_filters() -> Tensor:
+    """Triangular filters (128, 257) on the HTK mel scale, each of unit area as in Slaney's Auditory Toolbox."""
+    nyquist = SAMPLE_RATE / 2
+    top = 2595 * torch.log10(torch.tensor(1 + nyquist / 700, dtype=torch.float64))
+    corners = 700 * (10 ** (torch.linspace(0, 1, MEL_BINS + 2, dtype=torch.float64) * top / 2595) - 1)
+    bins = torch.linspace(0, nyquist, _N_FFT // 2 + 1, dtype=torch.float64)
+    low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    triangles = F.relu(torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
+    return (triangles * 2 / (high - low)).float()

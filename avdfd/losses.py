@@ -1,0 +1,46 @@
+"""Losses of the two stages: small pure functions.
+
+B batch   P embedding   labels and mismatches are one number per sample
+"""
+
+import torch
+from torch import Tensor
+
+
+def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
+    """Supervised contrastive loss of unit vectors z (B, P) with class labels (B,).
+
+    Anchors without another sample of their class have no positive term and are left out of the mean.
+
+    References: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020 (L_out).
+    """
+    self_mask = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    similarity = (z.float() @ z.float().T / temperature).masked_fill(self_mask, -torch.inf)
+    log_prob = similarity - similarity.logsumexp(dim=1, keepdim=True)
+    positive = (labels[:, None] == labels[None, :]) & ~self_mask
+    positives = positive.sum(dim=1)
+    has_positive = positives > 0
+    per_anchor = -log_prob.masked_fill(~positive, 0).sum(dim=1) / positives.clamp_min(1)
+    return (per_anchor * has_positive).sum() / has_positive.sum().clamp_min(1)
+
+
+def ordinal_ring(z: Tensor, labels: Tensor, prototype: Tensor, margin: float = 0.2) -> Tensor:
+    """Mean distance to the real prototype must grow by `margin` from each class to the next.
+
+    z (B, P), labels (B,) in 0 (real), 1, 2, ... by distance from real, prototype (P,). Pairs of neighbouring
+    classes of which one is absent from the batch are left out; without any pair the loss is 0.
+    """
+    distance = torch.linalg.vector_norm(z.float() - prototype.float(), dim=1)
+    classes = int(labels.max()) + 1
+    member = torch.nn.functional.one_hot(labels, classes).to(distance.dtype)
+    counts = member.sum(dim=0)
+    mean = (distance[:, None] * member).sum(dim=0) / counts.clamp_min(1)
+    pair = (counts[:-1] > 0) & (counts[1:] > 0)
+    hinge = torch.relu(margin - (mean[1:] - mean[:-1]))
+    return (hinge * pair).sum() / pair.sum().clamp_min(1)
+
+
+def align_repel(mismatch: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
+    """Mismatch (B,) goes to zero for real (0) and beyond `margin` for fake (1) samples; mean over the batch."""
+    fake = labels > 0.5
+    return torch.where(fake, torch.relu(margin - mismatch), mismatch).mean()

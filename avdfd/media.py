@@ -1,0 +1,206 @@
+"""A media file -> windows of sound and face frames, the contents of elements.
+
+A window starts at 0, hop, 2 hop ... of each stretch that has sound and picture throughout. Its frame k is the one
+whose time stamp is nearest to k / 25 s into the window, whatever the frame rate: at most half a frame off.
+Nothing is padded.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from avdfd.config import MediaConfig
+from avdfd.decode import Frame, Sound, read_audio, read_video
+from avdfd.element_form import encode_frame, encode_sound
+from avdfd.errors import MediaError
+from avdfd.faces import FaceTracker, crop
+from avdfd.features import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
+
+SECONDS = WINDOW / SAMPLE_RATE
+
+# Without a new picture for this long (seconds), the video is taken to be interrupted.
+_INTERRUPTION = 0.5
+# Root mean square below which sound is silence: -70 dBFS.
+_SILENCE = 10 ** (-70 / 20)
+# Decoded frames up to this size in bytes wait in memory until the face is known; else the file is decoded twice.
+_HELD = 512 * 2**20
+
+Keep = Callable[[Frame, float], Any]
+
+
+class Window(NamedTuple):
+    """Start in seconds, samples (49152,), and for each of the 77 frames what `assemble` was told to keep of it."""
+
+    start: float
+    samples: np.ndarray
+    frames: list[Any]
+
+
+def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
+    """All usable windows of a file: dicts with `start` and `end` in seconds and `parts`, the packed arrays.
+
+    `avdfd.elements.unpack` turns the parts into arrays. Raises MediaError if no window is usable.
+    """
+    return cut(path, media)[0]
+
+
+def cut(path: str | Path, media: MediaConfig) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """As `extract`; the second list has the windows left out, with `start`, `end` and `reason`. Raises MediaError."""
+    sounds = read_audio(path)
+    if all(_silent(sound.samples) for sound in sounds):
+        raise MediaError("silent audio")
+    kept: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    for window in _windows(path, sounds, media):
+        times = {"start": round(window.start, 6), "end": round(window.start + SECONDS, 6)}
+        if _silent(window.samples):
+            left_out.append({**times, "reason": "silent audio"})
+        elif None in window.frames:
+            left_out.append({**times, "reason": "no face found"})
+        else:
+            kept.append({**times, "parts": {**encode_sound(window.samples), "mjpeg": b"".join(window.frames)}})
+    if not kept:
+        raise MediaError(", ".join(sorted({window["reason"] for window in left_out})))
+    return kept, left_out
+
+
+def assemble(frames: Iterable[Frame], sounds: list[Sound], media: MediaConfig, keep: Keep) -> Iterator[Window]:
+    """Windows in order of their start, made while the frames pass by; stops reading them once no window can follow.
+
+    `keep(frame, start)` gives what a window that begins at `start` holds of a frame. Raises MediaError if there is
+    no whole window.
+    """
+    made, longest, count, shown = 0, 0.0, 0, 0.0
+    for stretch in _stretches(frames):
+        first = next(stretch)
+        open_windows = [_Open(start, sound) for start, sound in _starts(first.time, sounds, media.hop)]
+        for frame, following in _with_next(itertools.chain([first], stretch)):
+            count += 1
+            shown = following.time - frame.time if following else min(frame.duration or shown, _INTERRUPTION)
+            # No target may be more than half a frame away from the last one.
+            end = frame.time + (shown if following else min(shown, shown / 2 + _TAIL))
+            until = frame.time + shown / 2
+            for window in open_windows:
+                if window.start > until:
+                    break
+                window.take(frame, until, keep)
+            while open_windows and open_windows[0].done(end):
+                yield open_windows.pop(0).window()
+                made += 1
+                if made == media.max_windows:
+                    return
+            if not open_windows and made:
+                return
+        longest = max([longest, *(min(end, s.end) - max(first.time, s.start) for s in sounds)])
+    if not made:
+        seconds = f"{longest:.2f} s of common audio and video"
+        raise MediaError("one frame only" if count == 1 else f"shorter than one window: {seconds}")
+
+
+class _Open:
+    """A window whose frames are still coming."""
+
+    def __init__(self, start: float, sound: Sound) -> None:
+        self.start, self.sound = start, sound
+        self.frames: list[Any] = []
+
+    def take(self, frame: Frame, until: float, keep: Keep) -> None:
+        """Fills the places whose time is not after `until`."""
+        while len(self.frames) < FRAMES and self.start + len(self.frames) / FPS <= until:
+            self.frames.append(keep(frame, self.start))
+
+    def done(self, end: float) -> bool:
+        return len(self.frames) == FRAMES and self.start + SECONDS <= end + _ROUNDING
+
+    def window(self) -> Window:
+        first = min(round((self.start - self.sound.start) * SAMPLE_RATE), len(self.sound.samples) - WINDOW)
+        return Window(self.start, self.sound.samples[first : first + WINDOW], self.frames)
+
+
+# From the last frame's time to the end of a window.
+_TAIL = SECONDS - (FRAMES - 1) / FPS
+_ROUNDING = 1e-6
+
+
+def _stretches(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
+    """Frames, parted where the video is interrupted."""
+    number, last = 0, None
+
+    def stretch(frame: Frame) -> int:
+        nonlocal number, last
+        number += last is not None and frame.time - last > _INTERRUPTION
+        last = frame.time
+        return number
+
+    for _, group in itertools.groupby(frames, stretch):
+        yield group
+
+
+def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    """Each frame and the one after it."""
+    rest = iter(frames)
+    frame = next(rest)
+    for following in rest:
+        yield frame, following
+        frame = following
+    yield frame, None
+
+
+def _starts(first: float, sounds: list[Sound], hop: float) -> Iterator[tuple[float, Sound]]:
+    """Where windows may start in a video that begins at `first`, as far as the sound goes."""
+    for sound in sounds:
+        begin = max(first, sound.start)
+        for k in itertools.count():
+            start = begin + k * hop
+            if start + SECONDS > sound.end + _ROUNDING:
+                break
+            yield start, sound
+
+
+def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
+    """Windows whose frames are JPEG, or None where no face was found."""
+    frames = read_video(path, media.decoder)
+    first = next(frames, None)
+    if first is None:
+        raise MediaError("no picture could be decoded")
+    shape = first.gray().shape
+    frames = itertools.chain([first], frames)
+    if shape == (FACE_SIZE, FACE_SIZE):
+        yield from assemble(frames, sounds, media, lambda frame, _: encode_frame(frame.rgb(), media.jpeg_quality))
+        return
+
+    tracker = FaceTracker(media.face)
+    face = functools.cache(lambda start: tracker.box(start, start + SECONDS))
+
+    def cropped(frame: Frame, start: float) -> bytes | None:
+        box = face(start)
+        if box is None:
+            return None
+        if box.tobytes() not in frame.encoded:
+            picture = crop(frame.rgb(), box, media.face.margin)
+            frame.encoded[box.tobytes()] = encode_frame(picture, media.jpeg_quality)
+        return frame.encoded[box.tobytes()]
+
+    if _size(shape, first.duration, sounds, media) > _HELD:
+        for _ in assemble(tracker.watch(frames), sounds, media, lambda frame, start: None):
+            pass
+        yield from assemble(read_video(path, media.decoder), sounds, media, cropped)
+        return
+    for window in list(assemble(tracker.watch(frames), sounds, media, lambda frame, start: frame)):
+        yield window._replace(frames=[cropped(frame, window.start) for frame in window.frames])
+
+
+def _size(shape: tuple[int, ...], duration: float, sounds: list[Sound], media: MediaConfig) -> float:
+    """Bytes of the frames of all windows of a file, at 1.5 bytes per pixel and no more frames than there are."""
+    starts = list(_starts(-np.inf, sounds, media.hop))[: media.max_windows or None]
+    seconds = sum(sound.end - sound.start for sound in sounds)
+    rate = 1 / duration if duration else 60
+    return min(len(starts) * FRAMES, seconds * rate) * 1.5 * shape[0] * shape[1]
+
+
+def _silent(samples: np.ndarray) -> bool:
+    return bool(np.sqrt(np.mean(np.square(samples))) < _SILENCE)

@@ -1,0 +1,72 @@
+"""Stage 1: the audio encoder over mel patches, and the heads it is trained with.
+
+    B batch   N tokens (12 patches of 64 mel frames)   D width   P projection
+
+The published design ("AVDFD", DESIGN section of the README): 12 patches, 4 post-norm layers, mean pool.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from avdfd.config import AudioModelConfig
+from avdfd.features import MEL_BINS, MEL_FRAMES
+from avdfd.models.layers import TransformerEncoder, head
+
+
+class AudioEncoder(nn.Module):
+    """Mel patches -> tokens. Each patch is `patch_frames` mel frames with all bins, flattened and projected."""
+
+    def __init__(self, config: AudioModelConfig) -> None:
+        super().__init__()
+        self.patch_frames = config.patch_frames
+        self.dim = config.dim
+        tokens = MEL_FRAMES // config.patch_frames
+        self.patch_proj = nn.Linear(MEL_BINS * config.patch_frames, config.dim)
+        self.pos_emb = nn.Parameter(torch.empty(1, tokens, config.dim))
+        self.encoder = TransformerEncoder(config.dim, config.depth, config.heads, config.mlp_dim, config.dropout)
+        nn.init.trunc_normal_(self.patch_proj.weight, std=0.02)
+        nn.init.zeros_(self.patch_proj.bias)
+        nn.init.normal_(self.pos_emb, std=0.02)
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """z-scored mel (B, 128, 768) -> clip feature (B, D) and tokens (B, N, D)."""
+        patches = rearrange(mel, "b f (n t) -> b n (f t)", t=self.patch_frames)
+        tokens = self.encoder(self.patch_proj(patches) + self.pos_emb)
+        return tokens.mean(dim=1), tokens
+
+
+class AudioOutput(NamedTuple):
+    """What stage 1 computes for a batch."""
+
+    feat: Tensor
+    """(B, D) clip feature."""
+    z: Tensor
+    """(B, P) embedding of unit length."""
+    logit: Tensor
+    """(B,) logit of the audio being fake."""
+    tokens: Tensor
+    """(B, N, D)."""
+
+
+class AudioNet(nn.Module):
+    """Audio encoder with projection, auxiliary real/fake head and one learned prototype of real speech."""
+
+    def __init__(self, config: AudioModelConfig) -> None:
+        super().__init__()
+        self.encoder = AudioEncoder(config)
+        self.projection = nn.Sequential(
+            nn.Linear(config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, config.projection_dim)
+        )
+        self.head = head(config.dim, config.dim, 1)
+        self.prototype = nn.Parameter(torch.empty(config.projection_dim))
+        nn.init.normal_(self.prototype, std=0.02)
+
+    def forward(self, mel: Tensor) -> AudioOutput:
+        """z-scored mel (B, 128, 768)."""
+        feat, tokens = self.encoder(mel)
+        z = F.normalize(self.projection(feat), dim=1)
+        return AudioOutput(feat=feat, z=z, logit=self.head(feat).squeeze(-1), tokens=tokens)

@@ -1,0 +1,98 @@
+"""Stage 2: the audio-visual detector.
+
+B batch   N visual tokens   D width
+
+mel ──► audio encoder (frozen) ─┬─► audio head (frozen) ─────────────► logit_audio ─┐
+                                └─► predictor ◄── anchor ─┐                         ├─► fusion ─► logit_final
+video ─► visual encoder ─────────► tokens, anchor ────────┴─► |pred - actual| ─► logit_a2v ─┘
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet
+from avdfd.models.fusion import ConfidenceFusion
+from avdfd.models.layers import head
+from avdfd.models.predictor import VisualPredictor
+from avdfd.models.visual_encoder import VisualBranch
+
+
+class DetectorOutput(NamedTuple):
+    """What stage 2 computes for a batch; every logit is of the clip being fake."""
+
+    logit_final: Tensor
+    """(B,) fused."""
+    logit_audio: Tensor
+    """(B,) audio branch."""
+    logit_a2v: Tensor
+    """(B,) visual-consistency branch."""
+    mismatch_mse: Tensor
+    """(B,) mean squared difference of predicted and actual visual tokens."""
+    w_audio: Tensor
+    """(B,) weight of the audio branch; the visual branch has the rest."""
+    discrepancy: Tensor
+    """(B, N) squared difference per token, in time, row, column order."""
+
+
+class Detector(nn.Module):
+    """Predicts vision from audio and takes the discrepancy as evidence beside an audio-only branch."""
+
+    def __init__(
+        self,
+        audio: AudioModelConfig,
+        visual: VisualModelConfig,
+        predictor: PredictorConfig,
+        *,
+        faithful: bool = False,
+    ) -> None:
+        super().__init__()
+        dim = audio.dim
+        self.audio_encoder = AudioEncoder(audio)
+        self.audio_head = head(dim, dim, 1)
+        self.visual_encoder = VisualBranch(visual, dim)
+        self.predictor = VisualPredictor(dim, predictor)
+        self.a2v_head = head(2 * dim, dim, 1)
+        self.fusion = ConfidenceFusion(dim, faithful=faithful)
+        self.audio_encoder.requires_grad_(False)
+        self.audio_head.requires_grad_(False)
+
+    def load_audio(self, stage1: AudioNet, *, with_head: bool = True) -> None:
+        """Takes encoder and head from stage 1. The released code forgot the head: `with_head=False`."""
+        self.audio_encoder.load_state_dict(stage1.encoder.state_dict())
+        if with_head:
+            self.audio_head.load_state_dict(stage1.head.state_dict())
+
+    def train(self, mode: bool = True) -> "Detector":
+        """Like nn.Module.train, but the frozen audio branch stays in eval mode: frozen means no dropout either."""
+        super().train(mode)
+        self.audio_encoder.eval()
+        self.audio_head.eval()
+        return self
+
+    def forward(self, mel: Tensor, video: Tensor) -> DetectorOutput:
+        """z-scored mel (B, 128, 768) and normalised video (B, 3, 16, H, W) of the same span."""
+        with torch.no_grad():
+            audio, audio_tokens = self.audio_encoder(mel)
+            logit_audio = self.audio_head(audio).squeeze(-1)
+
+        visual_tokens, anchor = self.visual_encoder(video)
+        predicted = self.predictor(audio_tokens, anchor, visual_tokens.shape[1])
+
+        difference = predicted - visual_tokens
+        evidence = torch.cat([difference.abs().amax(dim=1), anchor], dim=-1)
+        logit_a2v = self.a2v_head(evidence).squeeze(-1)
+        discrepancy = difference.float().square().mean(dim=-1)
+
+        logits = torch.stack([logit_audio, logit_a2v], dim=-1)
+        logit_final, weights = self.fusion(audio, evidence, logits)
+        return DetectorOutput(
+            logit_final=logit_final,
+            logit_audio=logit_audio,
+            logit_a2v=logit_a2v,
+            mismatch_mse=discrepancy.mean(dim=1),
+            w_audio=weights[:, 0],
+            discrepancy=discrepancy,
+        )

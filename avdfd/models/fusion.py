@@ -1,0 +1,39 @@
+"""Fusion of the two branches by per-sample confidence."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avdfd.models.layers import head
+
+
+def fuse_probabilities(logits: Tensor, log_weights: Tensor) -> Tensor:
+    """Logit of the weighted mean of probabilities, sum_k w_k * sigmoid(logit_k), computed in the log domain.
+
+    logits (B, K), log_weights (B, K) with rows that are log-softmaxed -> (B,). Exact and with a useful gradient
+    at any logit: log p and log(1 - p) are each a logsumexp, so no probability is formed, rounded or clamped.
+    """
+    logits, log_weights = logits.float(), log_weights.float()
+    log_p = torch.logsumexp(log_weights + F.logsigmoid(logits), dim=-1)
+    log_not_p = torch.logsumexp(log_weights + F.logsigmoid(-logits), dim=-1)
+    return log_p - log_not_p
+
+
+def fuse_probabilities_released(logits: Tensor, log_weights: Tensor) -> Tensor:
+    """The same mean as the released code forms it: p clamped to [1e-6, 1 - 1e-6], no gradient beyond."""
+    p = (log_weights.exp() * torch.sigmoid(logits)).sum(dim=-1).clamp(1e-6, 1 - 1e-6)
+    return torch.log(p / (1 - p))
+
+
+class ConfidenceFusion(nn.Module):
+    """Confidence network on both branches' features and logits -> weights of the two probabilities."""
+
+    def __init__(self, dim: int, *, faithful: bool = False) -> None:
+        super().__init__()
+        self.confidence = head(3 * dim + 2, dim, 2)
+        self.fuse = fuse_probabilities_released if faithful else fuse_probabilities
+
+    def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """audio (B, D), evidence (B, 2D), logits (B, 2) -> fused logit (B,) and weights (B, 2)."""
+        log_weights = F.log_softmax(self.confidence(torch.cat([audio, evidence, logits], dim=-1)).float(), dim=-1)
+        return self.fuse(logits, log_weights), log_weights.exp()

@@ -1,0 +1,23 @@
+"""Small pieces that several models share."""
+
+from torch import Tensor, nn
+
+
+class TransformerEncoder(nn.Module):
+    """Post-norm encoder layers with ReLU (Vaswani et al., 2017): (B, N, D) -> (B, N, D), fused attention."""
+
+    def __init__(self, dim: int, depth: int, heads: int, mlp_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(dim, heads, mlp_dim, dropout, batch_first=True) for _ in range(depth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def head(dim: int, hidden: int, out: int) -> nn.Sequential:
+    """Two-layer classifier with dropout 0.1: (B, dim) -> (B, out)."""
+    return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, out))

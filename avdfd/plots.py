@@ -1,0 +1,191 @@
+"""The figures of the report and of detect.py, with matplotlib's object interface (no global state, no display).
+
+The report's figures are narrow, so that their letters stay readable on a phone.
+"""
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from avdfd import metrics
+from avdfd.features import SAMPLE_RATE, WINDOW
+
+# Colour and dashes of every branch and tier. The palette is that of Okabe and Ito, which colour-blind readers can tell
+# apart; dashes do it in black and white.
+STYLE: dict[str, tuple[str, Any]] = {
+    "fused": ("#1a1a1a", "-"),
+    "visual": ("#d55e00", "--"),
+    "audio": ("#0072b2", "-."),
+    "RVRA": ("#009e73", "-"),
+    "RVFA": ("#0072b2", "-"),
+    "FVRA": ("#d55e00", "--"),
+    "FVFA": ("#1a1a1a", "-."),
+    "RVFA-VC": ("#cc79a7", ":"),
+    "RVFA-SVC": ("#8c6d00", (0, (5, 1))),
+    "FAKE": ("#777777", (0, (1, 1))),
+}
+SUFFIXES = (".png", ".svg", ".pdf")
+"""Files that `encode` can fill."""
+_STRIP = 10  # frames in a film strip
+_FEW = 40  # windows that can be told apart in a plot
+_GRID = "#dddddd"
+_MUTED = "#555555"
+
+
+class Track(NamedTuple):
+    """A quantity over time."""
+
+    times: np.ndarray
+    """(T,) seconds."""
+    values: np.ndarray
+    """(T,)"""
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG text, the same for the same figure: letters as outlines, no date, no random ids."""
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "avdfd"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def encode(figure: Figure, suffix: str) -> bytes:
+    """A figure as the bytes of a file with one of SUFFIXES."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix.removeprefix("."), dpi=150)
+    return buffer.getvalue()
+
+
+def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
+    """One ROC curve per branch or tier from its (labels, scores)."""
+    figure, (axes,) = _figure(4.2, 4.2)
+    axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
+    for name, (labels, scores) in curves.items():
+        curve, (color, dashes) = metrics.roc(labels, scores), STYLE[name]
+        label = f"{name}  {metrics.auc(labels, scores):.3f}"
+        axes.plot(curve.fpr, curve.tpr, color=color, linestyle=dashes, linewidth=1.8, label=label)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlabel="reals called fake", ylabel="fakes called fake")
+    axes.legend(title="AUC", loc="lower right", frameon=False, fontsize=9, title_fontsize=9)
+    return figure
+
+
+def distributions(scores: Mapping[str, np.ndarray], threshold: float = 0.5) -> Figure:
+    """Histogram of P(fake) for each tier, one above the other on one axis, each scaled to its own highest bar."""
+    figure, rows = _figure(4.2, 0.72 * len(scores) + 0.7, rows=len(scores), sharex=True)
+    edges = np.linspace(0, 1, 26)
+    for axes, (name, values) in zip(rows, scores.items(), strict=True):
+        axes.hist(values, edges.tolist(), color=STYLE[name][0], alpha=0.9)
+        axes.axvline(threshold, color=_MUTED, linewidth=1, linestyle=":")
+        axes.set_ylabel(f"{name}\n{len(values)} clips", rotation=0, ha="right", va="center", fontsize=9)
+        axes.set(xlim=(0, 1), yticks=[])
+        axes.grid(False)
+        axes.spines["left"].set_visible(False)
+    rows[-1].set_xlabel("P(fake)")
+    return figure
+
+
+def weights(by_tier: Mapping[str, np.ndarray]) -> Figure:
+    """Weight of the audio branch for each tier: every clip as a dot, the median as a bar."""
+    figure, (axes,) = _figure(4.2, 0.45 * len(by_tier) + 0.9)
+    for row, (name, values) in enumerate(by_tier.items()):
+        # Dots are spread vertically in a fixed pattern, so that the picture is the same every time.
+        offset = 0.22 * (np.arange(len(values)) * 0.618 % 1 - 0.5) * 2
+        axes.plot(values, row + offset, "o", color=STYLE[name][0], markersize=3.5, alpha=0.7, markeredgewidth=0)
+        axes.plot([np.median(values)] * 2, [row - 0.36, row + 0.36], color="#1a1a1a", linewidth=2)
+    axes.axvline(0.5, color=_MUTED, linewidth=1, linestyle=":")
+    axes.set(xlim=(0, 1), ylim=(len(by_tier) - 0.5, -0.5), yticks=range(len(by_tier)))
+    axes.set_yticklabels(list(by_tier))
+    axes.set_xlabel("weight of the audio branch")
+    axes.grid(False, axis="y")
+    return figure
+
+
+def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
+    """Values (N, S) of S even steps in N windows, which may overlap -> their means along the time."""
+    length = WINDOW / SAMPLE_RATE / values.shape[1]
+    times = (starts[:, None] + (np.arange(values.shape[1]) + 0.5) * length).ravel()
+    _, step = np.unique(np.floor(times / length), return_inverse=True)
+    count = np.bincount(step)
+    return Track(np.bincount(step, times) / count, np.bincount(step, values.ravel()) / count)
+
+
+def timeline(
+    title: str,
+    strip: Sequence[tuple[float, np.ndarray]],
+    scores: Mapping[str, Track],
+    discrepancy: Track | None,
+    *,
+    span: tuple[float, float],
+    threshold: float,
+) -> Figure:
+    """What detect.py saw in one file: a film strip, P(fake) of each branch and the discrepancy on one time axis.
+
+    `strip` holds (time in s, frame (H, W, 3) uint8), `scores` each branch at the middles of its windows, the main
+    branch last; `span` is the seconds covered.
+    """
+    frame = 8.7 / _STRIP  # inches, so that square frames stay square
+    heights = [frame, 2.1] if discrepancy is None else [frame, 2.1, 1.3]
+    figure, rows = _figure(11, sum(heights) + 1.2, rows=len(heights), sharex=True, height_ratios=heights)
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
+    _film_strip(rows[0], strip, span)
+    _score_lines(rows[1], scores, threshold)
+    if discrepancy is not None:
+        axes, color = rows[2], STYLE["visual"][0]
+        axes.fill_between(*discrepancy, color=color, alpha=0.2, linewidth=0)
+        axes.plot(*discrepancy, color=color, linewidth=1.4)
+        axes.set(ylim=(0, 1.15 * discrepancy.values.max()), ylabel="audio-visual\ndiscrepancy")
+    rows[-1].set(xlim=span, xlabel="time (s)")
+    return figure
+
+
+def _film_strip(axes: Axes, strip: Sequence[tuple[float, np.ndarray]], span: tuple[float, float]) -> None:
+    """Frames side by side, each the one nearest to the middle of the time it covers."""
+    edges = np.linspace(*span, _STRIP + 1)
+    times = np.array([time for time, _ in strip])
+    for left, right in itertools.pairwise(edges):
+        _, frame = strip[int(np.abs(times - (left + right) / 2).argmin())]
+        axes.imshow(frame, extent=(left, right, 0, 1), aspect="auto", interpolation="antialiased")
+        axes.axvline(right, color="white", linewidth=2)
+    axes.set_ylim(0, 1)
+    axes.axis("off")
+
+
+def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> None:
+    axes.axhspan(threshold, 1.03, color="#b00020", alpha=0.06, linewidth=0)
+    axes.axhline(threshold, color="#b00020", linewidth=1, linestyle=":")
+    main, (times, values) = list(scores.items())[-1]
+    few = len(times) <= _FEW
+    for name, track in reversed(list(scores.items())):
+        color, dashes = STYLE[name]
+        style: dict[str, Any] = {"color": color, "linestyle": dashes, "linewidth": 1.8 if few else 1.2}
+        axes.plot(*track, marker="o" if few else "", markersize=4, label=name, zorder=3 if name == main else 2, **style)
+    if few:
+        # Pale bars show how long the windows are that the main branch's scores were computed on.
+        half = WINDOW / SAMPLE_RATE / 2
+        axes.hlines(values, times - half, times + half, color=STYLE[main][0], linewidth=6, alpha=0.12)
+    axes.set(ylim=(-0.03, 1.03), ylabel="P(fake)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def _figure(width: float, height: float, rows: int = 1, **layout: object) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches with `rows` axes below each other, in the style of all figures here."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, 1, squeeze=False, **layout)[:, 0]  # type: ignore[call-overload]
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=_GRID, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9, length=3)
+        axes.xaxis.label.set_size(10)
+        axes.yaxis.label.set_size(10)
+    return figure, list(grid)

@@ -1,0 +1,75 @@
+"""The folder of a run: resolved config, metrics of every epoch, TensorBoard scalars, log."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from avdfd.checkpoint import write_atomic
+from avdfd.config import RunConfig
+from avdfd.errors import UserError
+
+LAST = "last.pt"
+BEST = "best.pt"
+
+
+class RunFolder:
+    """`<runs>/<name>/`: config.json, metrics.jsonl, tensorboard/, log.txt, last.pt, best.pt."""
+
+    def __init__(self, config: RunConfig, *, resume: bool) -> None:
+        """Opens the folder. Raises UserError if it holds a run already and `resume` is not asked for."""
+        self.path = Path(config.runs) / config.name
+        if (self.path / LAST).exists() and not resume:
+            raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or change 'name'")
+        self.path.mkdir(parents=True, exist_ok=True)
+        resolved = {**config.model_dump(), "git": git_revision()}
+        write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
+        self.writer = SummaryWriter(str(self.path / "tensorboard"))
+
+    def epoch(self, epoch: int, values: dict[str, float]) -> None:
+        """Records the numbers of an epoch (counted from 1)."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, epoch)
+        self.writer.flush()
+
+    def forget_after(self, epoch: int) -> None:
+        """Drops recorded epochs that the checkpoint does not have: they were cut off and come again."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            lines = [
+                line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["epoch"] <= epoch
+            ]
+            write_atomic(path, "".join(line + "\n" for line in lines).encode())
+
+    def log(self, line: str) -> str:
+        """Appends a line with the time to log.txt and returns it."""
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        return line
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def git_revision() -> str:
+    """Commit of the code that runs, with '+changes' if files differ from it; 'unknown' outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        revision = git("rev-parse", "HEAD")
+        return revision + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return "unknown"
+
+
+def summary(values: dict[str, Any]) -> str:
+    """Numbers of an epoch as one line."""
+    return "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())

@@ -1,0 +1,141 @@
+"""Worker processes that can be killed: media libraries hang and crash, and must not take the run with them."""
+
+import multiprocessing as mp
+import signal
+import time
+from collections.abc import Callable, Generator, Iterable
+from itertools import islice
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from avdfd.errors import MediaError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_SPAWN = mp.get_context("spawn")  # a forked child would inherit the locks of its parent's threads
+
+
+class Failure(NamedTuple):
+    """Why there is no result; `killed` says that the worker was stopped or died."""
+
+    reason: str
+    killed: bool = False
+
+
+def run_killable(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, time_limit: float
+) -> Generator[tuple[Item, Result | Failure], None, None]:
+    """Calls a function on every item in spawned processes; yields (item, result) as they are done.
+
+    An item on which the function raises, takes longer than `time_limit` seconds or kills its process gets a Failure,
+    and the others go on. Closing the generator ends all processes at once. Raises RuntimeError if processes cannot
+    start.
+    """
+    waiting = iter(items)
+    busy: list[_Worker[Item, Result]] = []
+    try:
+        busy += [_Worker(function, item) for item in islice(waiting, workers)]
+        while busy:
+            patience = min(worker.deadline for worker in busy) - time.monotonic()
+            wait([worker.pipe for worker in busy], timeout=min(max(patience, 0), 3600))
+            for worker in list(busy):
+                if not worker.is_done(time_limit):
+                    continue
+                item, answer = worker.item, worker.answer(time_limit)
+                following = next(waiting, _END)
+                if following is _END:
+                    worker.kill()
+                    busy.remove(worker)
+                elif worker.alive:
+                    worker.give(following, time_limit)
+                else:
+                    busy[busy.index(worker)] = _Worker(function, following)
+                yield item, answer
+    finally:
+        for worker in busy:
+            worker.kill()
+
+
+_END: Any = object()
+
+
+class _Worker(Generic[Item, Result]):
+    """A process and the item that it works on. It gets the item when it reports that it has started."""
+
+    def __init__(self, function: Callable[[Item], Result], item: Item) -> None:
+        self.item = item
+        self.alive = True
+        self.deadline = float("inf")
+        self._started = False
+        self.pipe, far = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(far, function), daemon=True)
+        # Ctrl-C goes to the whole process group, and is the parent's to handle: children start with it blocked.
+        # (The tracker, on its first start, would unblock it again.)
+        resource_tracker.ensure_running()
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        far.close()
+
+    def give(self, item: Item, time_limit: float) -> None:
+        self.item = item
+        self.deadline = time.monotonic() + time_limit
+        self.pipe.send(item)
+
+    def is_done(self, time_limit: float) -> bool:
+        """Whether there is an answer, a dead process, or no time left. Hands a process that has started its item."""
+        if self.pipe.poll():
+            if self._started:
+                return True
+            try:
+                self.pipe.recv()
+            except EOFError:
+                self._process.join()
+                raise RuntimeError(f"a worker process died at its start (exit code {self._process.exitcode})") from None
+            self._started = True
+            self.give(self.item, time_limit)
+        return time.monotonic() > self.deadline
+
+    def answer(self, time_limit: float) -> Result | Failure:
+        if not self.pipe.poll():
+            self.kill()
+            return Failure(f"took longer than {time_limit:g} s", killed=True)
+        try:
+            return self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            self.kill()
+            return Failure(f"its decoding process died ({_cause(self._process.exitcode)})", killed=True)
+
+    def kill(self) -> None:
+        self.alive = False
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
+    """The life of a worker process."""
+    pipe.send(None)
+    while True:
+        try:
+            item = pipe.recv()
+        except EOFError:  # the parent is gone
+            return
+        try:
+            answer = function(item)
+        except MediaError as error:
+            answer = Failure(str(error))
+        except Exception as error:  # the border of the process: whatever it was goes to the parent
+            answer = Failure(f"unexpected {type(error).__name__}: {error}")
+        pipe.send(answer)
+
+
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"

@@ -1,0 +1,130 @@
+"""How long data/preprocess.py takes on one core, against only decoding the same files.
+
+    python benchmarks/preprocess_speed.py                               ../shared/clips, those that need a face crop
+    python benchmarks/preprocess_speed.py --clips data/demo/videos      the built-in corpus, 224x224 as it comes
+
+Decoding only is the same decoder, every frame to an RGB array and all of the sound to samples. Preprocessing is the
+script from start to end with one worker. Both run in processes of their own, on the same core, one after the other;
+the start-up (imports) is measured on a run over nothing and given apart.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from avdfd.datasets.manifest import scan
+from avdfd.decode import read_audio, read_video
+from avdfd.errors import MediaError
+from avdfd.features import FACE_SIZE
+
+ROOT = Path(__file__).resolve().parents[1]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+
+
+def main() -> None:
+    cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cli.add_argument("--clips", type=Path, default=ROOT.parent / "shared" / "clips")
+    cli.add_argument("--limit", type=int, default=0, help="use this many files, evenly spread (0: all)")
+    cli.add_argument("--decode", type=Path, help="(internal) only decode the files under this folder")
+    args = cli.parse_args()
+    if args.decode:
+        decode_all(args.decode)
+        return
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        cropped = link_suitable(args.clips, work / "videos", args.limit)
+        link_suitable(args.clips, work / "one", 1)
+        preprocess = [sys.executable, "data/preprocess.py", "--config", str(write_config(work)), "--workers=1"]
+        decode = [sys.executable, "benchmarks/preprocess_speed.py", "--decode"]
+        runs = {
+            "decode": timed([*decode, str(work / "videos")]),
+            "preprocess": timed([*preprocess, f"--output={work / 'elements'}"]),
+            "decode, one file": timed([*decode, str(work / "one")]),
+            "preprocess, one file": timed([*preprocess, f"--input={work / 'one'}", f"--output={work / 'other'}"]),
+        }
+        size = sum(path.stat().st_size for path in (work / "elements").iterdir())
+    report(runs, cropped, size)
+
+
+def link_suitable(clips: Path, folder: Path, limit: int) -> int:
+    """Links to the files that give windows; returns how many there are. 224x224 ones are left out if others exist."""
+    usable = [
+        (clip.path, size)
+        for clip in scan(clips, ["RVRA", "RVFA", "FVRA", "FVFA", "RVFA-VC", "RVFA-SVC", "FAKE"])
+        if (size := picture_size(clip.path))
+    ]
+    chosen = [path for path, size in usable if size != (FACE_SIZE, FACE_SIZE)] or [path for path, _ in usable]
+    if limit:
+        chosen = chosen[:: max(1, len(chosen) // limit)][:limit]
+    (folder / "real").mkdir(parents=True)
+    for number, path in enumerate(chosen):
+        (folder / "real" / f"{number:04d}{path.suffix}").symlink_to(path.resolve())
+    return len(chosen)
+
+
+def picture_size(path: Path) -> tuple[int, ...] | None:
+    """Height and width, or None for a file too short or broken for a window."""
+    try:
+        sounds = read_audio(path)
+        frames = list(read_video(path, "pyav"))
+    except MediaError:
+        return None
+    if not frames or min(sounds[-1].end, frames[-1].time) < 3.2:
+        return None
+    return frames[0].gray().shape
+
+
+def decode_all(folder: Path) -> None:
+    import av
+
+    for path in sorted((folder / "real").iterdir()):
+        with av.open(str(path)) as container:
+            for frame in container.decode(audio=0):
+                frame.to_ndarray()
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_count = 1
+            for picture in container.decode(video=0):
+                picture.to_ndarray(format="rgb24")
+
+
+def write_config(work: Path) -> Path:
+    path = work / "preprocess.json"
+    settings = {"kind": "preprocess", "input": str(work / "videos"), "max_quarantined": 1.0}
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def timed(command: list[str]) -> dict[str, float]:
+    """Seconds of a command and its children, wall clock and CPU."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, check=True, stderr=subprocess.DEVNULL)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"wall": wall, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+
+
+def report(runs: dict[str, dict[str, float]], files: int, size: int) -> None:
+    print(f"{files} files, {size / 1e6:.0f} MB of elements")
+    for name, seconds in runs.items():
+        print(f"{name:22s} {seconds['wall']:7.2f} s   {seconds['cpu']:7.2f} s CPU")
+    for clock in ("wall", "cpu"):
+        whole = runs["preprocess"][clock] / runs["decode"][clock]
+        steady = (runs["preprocess"][clock] - runs["preprocess, one file"][clock]) / (
+            runs["decode"][clock] - runs["decode, one file"][clock]
+        )
+        print(f"preprocess / decode ({clock}): {whole:.2f} with start-up, {steady:.2f} without")
+
+
+if __name__ == "__main__":
+    main()

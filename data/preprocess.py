@@ -1,0 +1,189 @@
+"""Videos -> elements: decodes, finds the face, cuts windows of 3.072 s, packs them into a store.
+
+    bash data/preprocess.sh                                    data set of the config
+    python data/preprocess.py --config config/demo/preprocess.json --workers=2
+
+A second run does only what is missing, and takes up changed and vanished files. Files that cannot be used are listed
+in quarantine.csv, with the reason; they are tried again when they change. Exit code 1 if they are too many.
+"""
+
+import argparse
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import sys
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
+
+from avdfd.config import MediaConfig, PreprocessConfig, load
+from avdfd.datasets.manifest import Clip, scan
+from avdfd.element_form import replace_file
+from avdfd.elements import ElementWriter
+from avdfd.errors import UserError, run_script
+from avdfd.media import cut
+from avdfd.workers import Failure, run_killable
+
+FORM = 1  # of the windows that the code makes: a change of them is a change of settings
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Videos -> elements.", allow_abbrev=False)
+    cli.add_argument("--config", default="config/preprocess.json")
+    args, overrides = cli.parse_known_args(argv)
+    cfg = load(args.config, PreprocessConfig, overrides)
+    started = time.monotonic()
+    clips = scan(cfg.input, cfg.tiers)
+    check_names(clips)
+    with ElementWriter(cfg.output, settings(cfg), cfg.shard_clips) as writer:
+        try:
+            todo = plan(writer, clips, cfg)
+            process(writer, todo, cfg)
+        finally:
+            write_lists(writer)
+        return report(writer, clips, cfg, time.monotonic() - started)
+
+
+def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> list[Clip]:
+    """Drops what is gone; returns the clips that are new or changed."""
+    present = {clip.source for clip in clips}
+    known = {source for source, record in writer.records.items() if record["clip"]["tier"] in cfg.tiers}
+    gone = known - present
+    if known and gone == known:
+        raise UserError(f"{cfg.output}: none of its videos is under {cfg.input}; choose another output")
+    writer.drop(sorted(gone))
+    todo = [clip for clip in clips if not is_done(writer.records.get(clip.source), clip, cfg)]
+    changed = sum(clip.source in writer.records for clip in todo)
+    if known:
+        print(f"{cfg.output}: {len(clips) - len(todo)} files done before, {changed} changed, {len(gone)} gone")
+    return todo
+
+
+def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) -> bool:
+    """Whether the store has this clip as it is now. Reads the file only if its time or size differ."""
+    if record is None or any(record["clip"][key] != value for key, value in describe(clip).items()):
+        return False
+    if record["stopped_after"] is not None and record["stopped_after"] < cfg.media.time_limit:
+        return False
+    return record["stamp"] == stamp(clip.path) or record["clip"]["sha256"] == sha256(clip.path)
+
+
+def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> None:
+    """Makes the elements of the clips, in processes of their own."""
+    workers = cfg.workers or len(os.sched_getaffinity(0))
+    work = partial(make_windows, media=cfg.media)
+    results = run_killable(work, todo, workers=min(workers, len(todo)), time_limit=cfg.media.time_limit)
+    made = failed = 0
+    with contextlib.closing(results), tqdm(total=len(todo), desc="preprocess", unit="file") as bar:
+        for clip, result in results:
+            facts: dict[str, Any] = {"stamp": stamp(clip.path), "stopped_after": None}
+            if isinstance(result, Failure):
+                failed += 1
+                if result.killed:
+                    facts["stopped_after"] = cfg.media.time_limit
+                writer.add({**describe(clip), "sha256": sha256(clip.path)}, [], reason=result.reason, **facts)
+            else:
+                made += len(result["windows"])
+                found = {**describe(clip), "sha256": result["sha256"]}
+                writer.add(found, result["windows"], left_out=result["left_out"], **facts)
+            bar.set_postfix(elements=made, quarantined=failed, refresh=False)
+            bar.update()
+
+
+def make_windows(clip: Clip, media: MediaConfig) -> dict[str, Any]:
+    """Runs in a worker: the windows of one clip. Raises MediaError."""
+    cv2.setNumThreads(1)  # there is one worker per core already
+    torch.set_num_threads(1)
+    windows, left_out = cut(clip.path, media)
+    return {"windows": windows, "left_out": left_out, "sha256": sha256(clip.path)}
+
+
+def write_lists(writer: ElementWriter) -> None:
+    """quarantine.csv: the files of the store that gave nothing; left_out.csv: windows of other files."""
+    records = [writer.records[source] for source in sorted(writer.records)]
+    bad = [(r["clip"]["source"], r["reason"]) for r in records if r.get("reason")]
+    out = [(r["clip"]["source"], w["start"], w["end"], w["reason"]) for r in records for w in r.get("left_out", ())]
+    write_csv(writer.root / "quarantine.csv", [("source", "reason"), *bad])
+    write_csv(writer.root / "left_out.csv", [("source", "start", "end", "reason"), *out])
+
+
+def report(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig, seconds: float) -> int:
+    """Prints the summary; returns the exit code."""
+    records = [writer.records[clip.source] for clip in clips]
+    bad = sum(bool(record.get("reason")) for record in records)
+    size = sum(path.stat().st_size for path in writer.root.iterdir())
+    elements = sum(len(record["windows"]) for record in records)
+    left_out = sum(len(record.get("left_out", ())) for record in records)
+    print(
+        f"{cfg.output}: {len(clips)} files, {elements} elements, {bad} files quarantined, {left_out} windows left out, "
+        f"{size / 1e6:.1f} MB, {seconds:.0f} s"
+    )
+    if bad:
+        print(f"{writer.root / 'quarantine.csv'} says why; a file is tried again once it or the settings change")
+    if bad <= cfg.max_quarantined * len(clips):
+        return 0
+    print(
+        f"error: {bad} of {len(clips)} files could not be used, more than max_quarantined = {cfg.max_quarantined:g}; "
+        f"see {writer.root / 'quarantine.csv'}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def settings(cfg: PreprocessConfig) -> dict[str, Any]:
+    """What the elements depend on, by config key."""
+    flat: dict[str, Any] = {"form": FORM}
+    for key, value in cfg.media.model_dump(exclude={"time_limit"}).items():
+        if isinstance(value, dict):
+            flat |= {f"media.{key}.{name}": inner for name, inner in value.items()}
+        else:
+            flat[f"media.{key}"] = value
+    return flat
+
+
+def describe(clip: Clip) -> dict[str, Any]:
+    """The clip as its record has it."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(clip).items() if key != "path"}
+
+
+def check_names(clips: list[Clip]) -> None:
+    """Keys of elements have no dots, as tools tell members of a shard apart by them."""
+    seen: dict[str, str] = {}
+    for clip in clips:
+        other = seen.setdefault(clip.source.replace(".", "_"), clip.source)
+        if other != clip.source:
+            raise UserError(f"{clip.source} and {other} differ only in dots; rename one of them")
+
+
+def stamp(path: Path) -> list[int]:
+    """Size and time of change: equal as long as nobody wrote to the file."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_csv(path: Path, rows: list[tuple[Any, ...]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    replace_file(path, text.getvalue().encode())
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,138 @@
+"""Scores a split with a trained run and writes a report of what it can and cannot tell apart.
+
+    bash evaluate.sh --run runs/train --split test
+    python evaluate.py --run runs/demo --split test --probes data/demo
+
+The clip is the unit of every metric: the probabilities of its windows are averaged. Every tier that the split holds is
+judged against RVRA, also those that the run was not trained on. Intervals come from resampling identities; a clip with
+several identities goes with its first. Writes `<run>/eval/<split>/{report.json, report.html, scores.csv}`.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from avdfd import checkpoint, engine, report
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.splits import SPLITS
+from avdfd.datasets.tiers import TIERS
+from avdfd.elements import ElementMeta, ElementStore
+from avdfd.errors import MediaError, UserError, run_script
+from avdfd.evaluation import Clip, as_csv, draw, judge, pool
+from avdfd.probes import run_probes
+from avdfd.tracking import BEST, git_revision
+
+
+def main(argv: list[str]) -> None:
+    cli = argparse.ArgumentParser(description="Scores a split and writes a report.", allow_abbrev=False)
+    cli.add_argument("--run", required=True, help="run folder of pretrain.py or train.py")
+    cli.add_argument("--split", choices=SPLITS, default="test")
+    cli.add_argument("--elements", help="another element store than the one the run was trained on")
+    cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
+    cli.add_argument("--batch-size", type=_positive, default=16)
+    cli.add_argument("--workers", type=_count, help="loader processes (default: as the run was trained)")
+    cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    cli.add_argument("--bootstrap", type=_count, default=1000, help="replicates; 0 leaves the intervals out")
+    cli.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap")
+    args = cli.parse_args(argv)
+
+    # ---- what to judge, and on what
+    run = engine.load_run(args.run, args.device)
+    folder = run.folder / "eval" / args.split
+    ensure_writable(folder)
+    store = ElementStore(args.elements or run.config.data.elements)
+    elements = ElementSet(store, split_metas(run.config, store, args.split, TIERS), run.inputs)
+    about = describe(run, args)
+    tuned = validation_thresholds(run.folder, about["checkpoint_sha256"]) if args.split == "test" else {}
+
+    # ---- scores
+    probes = {"probes": probe(store.metas, Path(args.probes))} if args.probes else {}
+    workers = run.config.data.workers if args.workers is None else args.workers
+    bar = partial(tqdm, desc=f"score {args.split}", unit="batch")
+    scores = engine.score(run, elements, batch_size=args.batch_size, workers=workers, progress=bar)
+
+    # ---- judgement
+    clips = pool(elements.metas, scores)
+    result = about | judge(clips, run.branches, tuned, replicates=args.bootstrap, seed=args.seed) | probes
+    write(folder, result, clips)
+    print(report.as_text(result))
+    print(f"\n{folder / 'report.html'}")
+
+
+def ensure_writable(folder: Path) -> None:
+    """Makes the folder and fails now, not after the work, where nothing can be written there."""
+    if any(part.exists() and not part.is_dir() for part in (folder, folder.parent)):
+        raise UserError(f"{folder}: a file is in the way of this folder; move it")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def describe(run: engine.Run, args: argparse.Namespace) -> dict[str, Any]:
+    """What was run, so that it can be run again."""
+    return {
+        "run": str(run.folder),
+        "kind": run.kind,
+        "split": args.split,
+        "elements": args.elements or run.config.data.elements,
+        "checkpoint_sha256": checkpoint.file_sha256(run.folder / BEST),
+        "git": git_revision(),
+        "device": str(run.device),
+        "bootstrap": args.bootstrap,
+        "seed": args.seed,
+        "config": run.config.model_dump(),
+    }
+
+
+def validation_thresholds(run: Path, checkpoint_sha256: str) -> dict[str, float]:
+    """Branch -> threshold of equal errors on validation, where that was evaluated before for the same weights."""
+    path = run / "eval" / "validation" / "report.json"
+    if not path.is_file():
+        return {}
+    former = json.loads(path.read_text(encoding="utf-8"))
+    if former["checkpoint_sha256"] != checkpoint_sha256:
+        return {}
+    return {branch: former["overall"][branch]["eer_threshold"] for branch in former["branches"]}
+
+
+def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float]]:
+    """Shortcut probes over the videos that the store was made from. Raises UserError if they are not under `root`."""
+    rows = {meta.source: (root / meta.source, meta.tier, meta.identities[0]) for meta in metas}
+    missing = next((path for path, _, _ in rows.values() if not path.is_file()), None)
+    if missing:
+        raise UserError(f"{missing}: no such file; --probes takes the folder that the elements were made from")
+    try:
+        return run_probes(tqdm(rows.values(), desc="probe", unit="clip"))
+    except (MediaError, ValueError) as error:
+        raise UserError(f"{root}: cannot be probed ({error}); leave --probes out") from None
+
+
+def write(folder: Path, result: dict[str, Any], clips: list[Clip]) -> None:
+    """Writes the three files, report.json last: where it is, the others are."""
+    page = report.build(result, draw(clips, result["branches"]))
+    checkpoint.write_atomic(folder / "scores.csv", as_csv(clips, result["branches"]).encode())
+    checkpoint.write_atomic(folder / "report.html", page.encode())
+    checkpoint.write_atomic(folder / "report.json", (json.dumps(result, indent=2) + "\n").encode())
+
+
+def _positive(text: str) -> int:
+    value = _count(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_script(main)

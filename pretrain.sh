@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=avdfd-pretrain
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=64G
+#SBATCH --gres=gpu:1
+#SBATCH --time=08:00:00
+#SBATCH --output=%x-%j.out
+# Stage 1 with the config that CONFIG names; more arguments are passed on.
+#   bash pretrain.sh --optim.lr=1e-4          CONFIG=config/demo/pretrain.json bash pretrain.sh          sbatch pretrain.sh
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")}"
+bash setup.sh
+exec .venv/bin/python pretrain.py --config "${CONFIG:-config/pretrain.json}" --resume "$@"

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Makes .venv from requirements.txt; does nothing when it is there and nothing changed.
+#
+#   bash setup.sh         what the scripts need
+#   bash setup.sh --dev   and what tests and linters need
+#
+# PYTHON=/path/to/python picks the interpreter (3.10 to 3.12).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+files=(requirements.txt)
+[[ "${1:-}" == "--dev" ]] && files+=(requirements-dev.txt)
+
+# A development environment serves the scripts as well, so either stamp will do for them.
+stamp_of() { cat setup.sh "$@" | sha256sum | cut -d' ' -f1; }
+want=$(stamp_of "${files[@]}")
+dev=$(stamp_of requirements.txt requirements-dev.txt)
+have=$(cat .venv/.stamp 2>/dev/null || true)
+[[ "$have" == "$want" || "$have" == "$dev" ]] && exit 0
+
+# Of several jobs that start at once one installs, the others wait for it.
+exec 9>.setup.lock
+if command -v flock >/dev/null; then
+  flock 9
+  have=$(cat .venv/.stamp 2>/dev/null || true)
+  [[ "$have" == "$want" || "$have" == "$dev" ]] && exit 0
+fi
+
+usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+python=""
+for candidate in ${PYTHON:-python3.12 python3.11 python3.10 python3 python}; do
+  if command -v "$candidate" >/dev/null && usable "$candidate"; then python=$candidate; break; fi
+done
+if [[ -z "$python" ]]; then
+  echo "setup.sh: no Python 3.10, 3.11 or 3.12 with venv found; install one or set PYTHON=/path/to/python" >&2
+  exit 2
+fi
+
+if ! { [[ -x .venv/bin/python ]] && usable .venv/bin/python; }; then
+  rm -rf .venv
+  "$python" -m venv .venv
+fi
+rm -f .venv/.stamp
+echo "setup.sh: installing into .venv (about 5 GB, a few minutes the first time)" >&2
+arguments=()
+for file in "${files[@]}"; do arguments+=(-r "$file"); done
+.venv/bin/python -m pip install --quiet --disable-pip-version-check "${arguments[@]}"
+
+if ! .venv/bin/python - <<'PYTHON'
+import sys
+
+import torch
+
+try:
+    import torchaudio
+    import torchvision
+except (ImportError, OSError, RuntimeError) as error:
+    cpu = " This torch is a CPU-only build, beside which the torchvision and torchaudio wheels do not load:" \
+          " uninstall it and let pip take torch from the default index." if torch.version.cuda is None else ""
+    sys.exit(f"setup.sh: torch {torch.__version__} does not go with its torchvision and torchaudio ({error}).{cpu}")
+PYTHON
+then exit 2; fi
+echo "$want" > .venv/.stamp

@@ -1,0 +1,67 @@
+"""What forms a batch."""
+
+import pytest
+
+from avdfd.datasets.samplers import Paired, Sequential, Shuffled
+from avdfd.errors import UserError
+from tests.elements import meta
+
+METAS = [meta(i, t, window=w) for i in "abc" for t in ("RVRA", "RVFA", "RVFA-VC") for w in range(2)]
+
+
+def test_sequential_visits_each_once_without_augmentation():
+    draws = [d for batch in Sequential(7, 3) for d in batch]
+    assert [d.position for d in draws] == list(range(7))
+    assert all(d.seed is None for d in draws)
+    assert len(Sequential(7, 3)) == 3
+
+
+def test_shuffled_is_a_function_of_seed_and_epoch():
+    sampler = Shuffled(10, 4, seed=3)
+    first = list(sampler)
+    assert [len(b) for b in first] == [4, 4, 2]
+    assert sorted(d.position for b in first for d in b) == list(range(10))
+    assert list(sampler) == first
+    sampler.epoch = 1
+    second = list(sampler)
+    assert second != first
+    assert {d.seed for b in first for d in b}.isdisjoint(d.seed for b in second for d in b)
+    assert list(Shuffled(10, 4, seed=4)) != first
+
+
+def test_pairs_are_of_one_identity():
+    sampler = Paired(METAS, pairs=4, seed=0, source="s")
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 3
+    fakes = []
+    for batch in batches:
+        reals, partners = batch[:4], batch[4:]
+        for real, fake in zip(reals, partners, strict=True):
+            assert METAS[real.position].label == 0
+            assert METAS[fake.position].label == 1
+            assert METAS[real.position].identities == METAS[fake.position].identities
+        fakes += [d.position for d in partners]
+    assert len(set(fakes)) == len(fakes) == 12
+    assert len({d.seed for b in batches for d in b}) == 24
+
+
+def test_partners_vary_by_default_and_not_in_faithful_mode():
+    def partners(first_real):
+        sampler = Paired(METAS, pairs=4, seed=0, source="s", first_real=first_real)
+        seen = set()
+        for sampler.epoch in range(5):
+            seen |= {d.position for batch in sampler for d in batch[:4]}
+        return seen
+
+    assert partners(False) == {0, 1, 6, 7, 12, 13}
+    assert partners(True) == {0, 6, 12}
+
+
+def test_a_fake_without_its_real():
+    with pytest.raises(UserError, match="no RVRA element of identity 'z'"):
+        Paired([*METAS, meta("z", "RVFA")], pairs=2, seed=0, source="s")
+
+
+def test_fewer_fakes_than_a_batch():
+    with pytest.raises(UserError, match=r"12 fake elements are fewer than optim.batch_size = 13"):
+        Paired(METAS, pairs=13, seed=0, source="s")

@@ -1,0 +1,68 @@
+"""Splits are disjoint in every identity, source clip and file, or nothing starts."""
+
+import pytest
+
+from avdfd.datasets.splits import assign, check_classes, read_splits
+from avdfd.errors import UserError
+from tests.elements import meta
+
+
+@pytest.fixture
+def lists(tmp_path):
+    def lists(train="a\nb\n", validation="c\n", test="# kept for the end\nd  # a comment\n\n"):
+        for name, text in (("train", train), ("validation", validation), ("test", test)):
+            (tmp_path / f"{name}.txt").write_text(text)
+        return tmp_path
+
+    return lists
+
+
+SPLIT_OF = {"a": "train", "b": "train", "c": "validation", "d": "test"}
+
+
+def test_lists(lists):
+    assert read_splits(lists()) == SPLIT_OF
+
+
+def test_identity_in_two_lists(lists):
+    with pytest.raises(UserError, match=r"test\.txt: identity 'b' is also in train\.txt"):
+        read_splits(lists(test="b\n"))
+
+
+def test_empty_and_missing_list(lists):
+    folder = lists(validation="# nobody\n")
+    with pytest.raises(UserError, match=r"validation\.txt: the list is empty"):
+        read_splits(folder)
+    (folder / "validation.txt").unlink()
+    with pytest.raises(UserError, match=r"validation\.txt: no such split list"):
+        read_splits(folder)
+
+
+def test_elements_go_where_their_identity_is():
+    metas = [meta("a", "RVRA"), meta("c", "RVRA"), meta("x", "RVRA"), meta("d", "RVFA"), meta("b", "RVFA")]
+    assert assign(metas, SPLIT_OF, "s") == {"train": [0, 4], "validation": [1], "test": [3]}
+
+
+def test_a_clip_with_people_of_two_splits():
+    metas = [meta("a", "FVRA", identities=("a", "d"))]
+    with pytest.raises(UserError, match="shows a and d, which are in test and train"):
+        assign(metas, SPLIT_OF, "s")
+
+
+def test_an_unlisted_person_cannot_bridge_two_splits():
+    metas = [meta("a", "FVRA", identities=("a", "x")), meta("d", "FVRA", identities=("d", "x"))]
+    with pytest.raises(UserError, match="identity 'x' is in test and train"):
+        assign(metas, SPLIT_OF, "s")
+
+
+@pytest.mark.parametrize(("field", "what"), [("base", "source clip"), ("sha256", "file with sha256")])
+def test_the_same_material_in_two_splits(field, what):
+    metas = [meta("a", "RVRA", **{field: "same"}), meta("d", "RVRA", **{field: "same"})]
+    with pytest.raises(UserError, match=f"{what} 'same' is in test and train"):
+        assign(metas, SPLIT_OF, "s")
+
+
+@pytest.mark.parametrize(("tiers", "has"), [(["RVRA"], "only real"), (["RVFA", "FVRA"], "only fake"), ([], "no")])
+def test_a_split_with_one_class(tiers, has):
+    with pytest.raises(UserError, match=f"split 'test' has {has} elements"):
+        check_classes([meta("d", t) for t in tiers], "test", "s")

@@ -1,0 +1,62 @@
+"""Fusion of probabilities is exact where it can be, and has a gradient everywhere."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from avdfd.models.fusion import ConfidenceFusion, fuse_probabilities, fuse_probabilities_released
+
+
+def log_weights(*w):
+    return torch.tensor([w]).log()
+
+
+def test_equals_the_mean_of_probabilities():
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(50, 2, dtype=torch.float64)
+    weights = F.log_softmax(torch.randn(50, 2, dtype=torch.float64), dim=-1)
+    p = (weights.exp() * torch.sigmoid(logits)).sum(-1)
+    torch.testing.assert_close(fuse_probabilities(logits, weights).double(), torch.logit(p), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fuse_probabilities_released(logits, weights), torch.logit(p))
+
+
+@pytest.mark.parametrize("a", [-40.0, 40.0])
+@pytest.mark.parametrize("v", [-40.0, 40.0])
+def test_gradients_at_extreme_logits_in_bf16(a, v):
+    """Where both branches are sure and wrong, the loss still pulls both back at full strength."""
+    logits = torch.tensor([[a, v]], dtype=torch.bfloat16, requires_grad=True)
+    weights = torch.tensor([[0.3, 0.7]]).log().to(torch.bfloat16).requires_grad_()
+    fused = fuse_probabilities(logits, weights)
+    label = torch.tensor([0.0 if a > 0 else 1.0])
+    F.binary_cross_entropy_with_logits(fused, label).backward()
+    assert torch.isfinite(fused).all()
+    assert torch.isfinite(logits.grad).all()
+    assert torch.isfinite(weights.grad).all()
+    if a == v:
+        assert fused.item() == pytest.approx(a, abs=0.2)
+        assert logits.grad.abs().sum().item() == pytest.approx(1.0, abs=0.02)
+    else:
+        # p is the weight of the branch that says fake; moving the weight is what helps.
+        expected = torch.logit(torch.tensor(0.3 if a > 0 else 0.7))
+        assert fused.item() == pytest.approx(expected.item(), abs=0.02)
+        assert weights.grad.abs().max() > 0.1
+
+
+def test_released_form_loses_the_gradient_there():
+    logits = torch.tensor([[40.0, 40.0]], requires_grad=True)
+    F.binary_cross_entropy_with_logits(
+        fuse_probabilities_released(logits, log_weights(0.5, 0.5)), torch.zeros(1)
+    ).backward()
+    assert logits.grad.abs().max() == 0
+
+
+def test_confidence_network_weighs_per_sample():
+    torch.manual_seed(0)
+    fusion = ConfidenceFusion(8)
+    audio, evidence, logits = torch.randn(5, 8), torch.randn(5, 16), torch.randn(5, 2)
+    fused, weights = fusion.eval()(audio, evidence, logits)
+    assert weights.shape == (5, 2)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(5))
+    assert weights[:, 0].std() > 1e-3
+    low, high = logits.min(-1).values, logits.max(-1).values
+    assert ((fused >= low) & (fused <= high)).all()

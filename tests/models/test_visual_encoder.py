@@ -1,0 +1,46 @@
+"""The tubelet ViT."""
+
+import numpy as np
+import torch
+
+from OpenAVFF.visual_encoder import VisualEncoder, sinusoid_table
+from tests import reference
+
+
+def test_positions_are_the_released_table():
+    expected = reference.values("visual_positions")["video_pos_embed"]
+    np.testing.assert_allclose(sinusoid_table(1568, 768)[0, ::97, ::29].numpy(), expected, atol=1e-4)
+
+
+def test_shapes_and_token_order():
+    torch.manual_seed(0)
+    encoder = VisualEncoder(image_size=64, dim=32, depth=0, heads=2)
+    video = torch.zeros(1, 3, 16, 64, 64)
+    video[:, :, 6:8, 16:32, 32:48] = 1  # tubelet 3, row 1, column 2
+    base = encoder(torch.zeros_like(video))[0]
+    tokens, pooled = encoder(video)
+    assert tokens.shape == (1, 8 * 4 * 4, 32)
+    assert pooled.shape == (1, 32)
+    changed = (tokens - base).abs().amax(-1)[0].nonzero().flatten().tolist()
+    assert changed == [3 * 16 + 1 * 4 + 2]
+
+
+def test_default_is_vit_b():
+    encoder = VisualEncoder()
+    assert encoder.grid == (8, 14, 14)
+    assert len(encoder.blocks) == 12
+    assert sum(p.numel() for p in encoder.parameters()) == 86_227_200
+
+
+def test_attention_equals_explicit_softmax():
+    torch.manual_seed(0)
+    attention = VisualEncoder(image_size=32, dim=24, depth=1, heads=3).blocks[0].attn
+    torch.nn.init.normal_(attention.q_bias)
+    torch.nn.init.normal_(attention.v_bias)
+    x = torch.randn(2, 5, 24)
+    q, k, v = (x @ attention.qkv.weight.T).split(24, dim=-1)
+    q, v = q + attention.q_bias, v + attention.v_bias
+    heads = [t.view(2, 5, 3, 8).transpose(1, 2) for t in (q, k, v)]
+    weights = (heads[0] @ heads[1].transpose(-1, -2) / 8**0.5).softmax(-1)
+    expected = attention.proj((weights @ heads[2]).transpose(1, 2).reshape(2, 5, 24))
+    torch.testing.assert_close(attention(x), expected)

@@ -1,0 +1,66 @@
+"""Small stores and runs on disk for the tests of scripts: random weights, made-up sound and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avdfd import checkpoint, engine
+from avdfd.config import PretrainConfig, TrainConfig, parse
+from avdfd.datasets.tiers import tier
+from avdfd.element_form import encode_frame, encode_sound
+from avdfd.elements import ElementWriter
+from avdfd.features import FACE_SIZE, FRAMES, WINDOW
+from avdfd.models.audio_encoder import AudioNet
+from avdfd.tracking import BEST
+
+SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5", "id6", "id7"]}
+TIERS = ("RVRA", "RVFA", "FVRA", "RVFA-VC")
+
+AUDIO = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "projection_dim": 8}
+VISUAL = {"init": "random", "image_size": 32, "dim": 16, "depth": 1, "heads": 2}
+
+
+def make_store(root: Path) -> Path:
+    """Elements and split lists: a clip of two windows for every identity of SPLITS and tier of TIERS."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (FACE_SIZE // 8, FACE_SIZE // 8, 3), np.uint8) for _ in range(5)]
+    jpegs = [encode_frame(np.kron(picture, np.ones((8, 8, 1), np.uint8)), 90) for picture in pictures]
+    with ElementWriter(root / "elements", {"made": "up"}) as writer:
+        for identity in (person for people in SPLITS.values() for person in people):
+            for name in TIERS:
+                source = f"{tier(name).folder}/Asian/men/{identity}/00000.mp4"
+                clip = {"tier": name, "identities": [identity], "source": source, "base": source, "method": ""}
+                clip |= {"race": "Asian", "gender": "men", "sha256": source}
+                windows = []
+                for start in (0.0, 1.0):
+                    sound = encode_sound(rng.uniform(-0.5, 0.5, WINDOW) * rng.random())
+                    mjpeg = b"".join(jpegs[i] for i in rng.integers(0, 5, FRAMES))
+                    windows.append({"start": start, "end": start + 3.072, "parts": {**sound, "mjpeg": mjpeg}})
+                writer.add(clip, windows)
+    (root / "splits").mkdir()
+    for split, people in SPLITS.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(people))
+    return root
+
+
+def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
+    """A run folder with the best checkpoint of an untrained model. `data`: where `make_store` has been."""
+    data = data or root
+    elements = {
+        "elements": str(data / "elements"),
+        "splits": str(data / "splits"),
+        "fake_tiers": ["RVFA"],
+        "workers": 0,
+    }
+    common = {"name": kind, "runs": str(root), "data": elements}
+    stage1 = parse({**common, "model": AUDIO}, PretrainConfig, "test")
+    torch.manual_seed(0)
+    if kind == "pretrain":
+        state = engine.model_state(stage1, AudioNet(stage1.model), stage1.model)
+    else:
+        sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}
+        stage2 = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
+        state = engine.model_state(stage2, engine.build_detector(stage2, stage1.model), stage1.model)
+    checkpoint.save(root / kind / BEST, state)
+    return root / kind

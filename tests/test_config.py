@@ -1,0 +1,107 @@
+"""Configs are strict, say what is wrong, and every key of them is read by some code."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from avdfd import config
+from avdfd.config import PreprocessConfig, PretrainConfig, TrainConfig
+from avdfd.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+KINDS = {"preprocess": PreprocessConfig, "pretrain": PretrainConfig, "train": TrainConfig}
+SHIPPED = sorted((ROOT / "config").rglob("*.json"))
+TRAIN = {"kind": "train", "name": "x", "audio": "runs/a", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(values):
+        path = tmp_path / "c.json"
+        path.write_text(values if isinstance(values, str) else json.dumps(values))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_shipped_configs_load(path):
+    kind = json.loads(path.read_text())["kind"]
+    assert config.load(path, KINDS[kind]).kind == kind
+
+
+def test_defaults_are_the_published_sizes():
+    stage1 = config.load(ROOT / "config/pretrain.json", PretrainConfig)
+    assert stage1.model == config.AudioModelConfig()
+    assert stage1.optim == config.OptimConfig()
+    stage2 = config.load(ROOT / "config/train.json", TrainConfig)
+    assert (stage2.visual.image_size, stage2.visual.dim, stage2.visual.depth) == (224, 768, 12)
+
+
+def test_every_key_is_read():
+    code = "".join(p.read_text() for folder in ("avdfd", "data") for p in (ROOT / folder).rglob("*.py"))
+    code += "".join(p.read_text() for p in ROOT.glob("*.py"))
+    unread = [
+        key
+        for model in KINDS.values()
+        for key in config._keys(model)
+        if not re.search(rf"\.{key.rpartition('.')[2]}\b", code)
+    ]
+    assert unread == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optim": {"lrr": 1.0}}, "unknown key 'optim.lrr': did you mean 'optim.lr'?"),
+        ({"optin": {}}, "unknown key 'optin': did you mean 'optim'?"),
+        ({"optim": {"epochs": "ten"}}, "key 'optim.epochs' is \"ten\": input should be a valid integer"),
+        ({"optim": {"epochs": 2.5}}, "key 'optim.epochs' is 2.5"),
+        ({"optim": {"batch_size": -4}}, "key 'optim.batch_size' is -4: input should be greater than 0"),
+        ({"faithful": 1}, "key 'faithful' is 1: input should be a valid boolean"),
+        ({"data": {"splits": "s", "fake_tiers": ["RVFB"]}}, "unknown tier 'RVFB': use one of RVRA"),
+        ({"data": {"splits": "s", "fake_tiers": ["RVRA"]}}, "fake_tiers lists fake tiers only"),
+        ({"data": {"fake_tiers": ["RVFA"]}}, "key 'data.splits' is missing"),
+        ({"visual": {"init": "marlin"}}, "init 'marlin' needs weights"),
+        ({"visual": {"init": "random", "weights": "w.pt"}}, "weights is unused when init is 'random'"),
+        ({"visual": {"init": "random", "image_size": 100}}, "image_size 100 must be a multiple of the patch size 16"),
+        ({"visual": {"init": "random", "sha256": "00"}}, "sha256 is unused without weights"),
+    ],
+)
+def test_wrong_values_are_named(write, change, message):
+    path = write({**TRAIN, **change})
+    with pytest.raises(UserError) as error:
+        config.load(path, TrainConfig)
+    assert message in str(error.value)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "not valid JSON"), ("[]", "a config is one JSON object"), ('{"kind": "pretrain"}', 'kind is "pretrain"')],
+)
+def test_wrong_files(write, text, message):
+    with pytest.raises(UserError, match=message):
+        config.load(write(text), TrainConfig)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match="no such config file"):
+        config.load(tmp_path / "none.json", TrainConfig)
+
+
+def test_overrides(write):
+    overrides = ["--optim.lr=1e-3", "--name=other", '--data.fake_tiers=["FVRA"]', "--loss.align=0"]
+    cfg = config.load(write({**TRAIN, "optim": {"epochs": 7}}), TrainConfig, overrides)
+    assert (cfg.optim.lr, cfg.name, cfg.data.fake_tiers, cfg.loss.align) == (1e-3, "other", ["FVRA"], 0)
+    # Keys that the override does not name keep what the file or the default says.
+    assert (cfg.optim.epochs, cfg.optim.batch_size) == (7, 32)
+
+
+@pytest.mark.parametrize("override", ["optim.lr=1", "--optim.lr", "--=3", "--name.x=1"])
+def test_wrong_overrides(write, override):
+    with pytest.raises(UserError, match=re.escape(override)):
+        config.load(write(TRAIN), TrainConfig, [override])

@@ -1,0 +1,75 @@
+"""Losses against released values and naive loops."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from avdfd.losses import align_repel, ordinal_ring, supcon
+from tests import reference
+
+
+@pytest.fixture
+def batch():
+    z = F.normalize(reference.tensor("avdfd.z.0", 8, 256), dim=1)
+    return z, torch.from_numpy(reference.values("avdfd")["labels"])
+
+
+def test_released_values(batch):
+    expected = reference.values("avdfd")
+    z, labels = batch
+    prototype = 0.02 * reference.tensor("avdfd.proto.0", 256)
+    mismatch = reference.tensor("avdfd.mse.0", 8).abs()
+    y = torch.tensor([0, 1, 0, 1, 1, 0, 0, 1])
+    assert supcon(z, labels, 0.07).item() == pytest.approx(float(expected["supcon"]), rel=1e-5)
+    assert ordinal_ring(z, labels, prototype, 0.2).item() == pytest.approx(float(expected["ordinal"]), rel=1e-5)
+    assert align_repel(mismatch, y, 0.5).item() == pytest.approx(float(expected["align_repel"]), rel=1e-5)
+
+
+def test_supcon_equals_the_loop(batch):
+    z, _ = batch
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 0, 3])  # 2 and 3 have no positive
+    similarity = (z @ z.T / 0.1).numpy()
+    losses = []
+    for i in range(8):
+        others = [j for j in range(8) if j != i]
+        positives = [j for j in others if labels[j] == labels[i]]
+        log_sum = np.log(sum(np.exp(similarity[i, j]) for j in others))
+        if positives:
+            losses.append(-np.mean([similarity[i, j] - log_sum for j in positives]))
+    assert supcon(z, labels, 0.1).item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_supcon_without_any_positive_is_zero_with_finite_gradient(batch):
+    z = batch[0][:3].clone().requires_grad_()
+    loss = supcon(z, torch.tensor([0, 1, 2]))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(z.grad).all()
+
+
+def test_supcon_does_not_depend_on_order(batch):
+    z, labels = batch
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+    torch.testing.assert_close(supcon(z[order], labels[order]), supcon(z, labels))
+
+
+def test_ordinal_ring_is_zero_when_rings_are_in_order():
+    prototype = torch.zeros(2)
+    z = torch.tensor([[0.1, 0.0], [0.4, 0.0], [0.0, 0.7], [1.0, 0.0]])
+    assert ordinal_ring(z, torch.tensor([0, 1, 2, 3]), prototype, margin=0.2).item() == 0
+    # Classes 0 and 1 exchanged: 0.2 - (0.1 - 0.4) = 0.5 for the first pair, none for 0.4 -> 0.7 and 0.7 -> 1.0 ...
+    swapped = ordinal_ring(z, torch.tensor([1, 0, 2, 3]), prototype, margin=0.2).item()
+    assert swapped == pytest.approx(0.5 / 3)
+
+
+def test_ordinal_ring_leaves_out_pairs_with_an_absent_class():
+    z = torch.tensor([[0.1], [0.1], [0.1]])
+    assert ordinal_ring(z, torch.tensor([0, 2, 3]), torch.zeros(1), 0.2).item() == pytest.approx(0.2)
+    assert ordinal_ring(z[:1], torch.tensor([0]), torch.zeros(1), 0.2).item() == 0
+
+
+def test_align_repel_moves_real_down_and_fake_up():
+    mismatch = torch.tensor([0.3, 0.3, 0.9], requires_grad=True)
+    align_repel(mismatch, torch.tensor([0.0, 1.0, 1.0]), margin=0.5).backward()
+    torch.testing.assert_close(mismatch.grad, torch.tensor([1.0, -1.0, 0.0]) / 3)

@@ -1,0 +1,172 @@
+"""Metrics against scikit-learn, against loops that follow the definition, and at their edges."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, roc_curve
+
+from avdfd import metrics
+
+
+def made_up(seed: int, clips: int = 200, levels: int | None = None):
+    """Labels and scores that overlap; `levels` rounds the scores so that many are equal."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, clips)
+    labels[:2] = 0, 1
+    scores = 1 / (1 + np.exp(-rng.normal(labels, 1.5)))
+    return labels, scores if levels is None else np.round(scores * levels) / levels
+
+
+CASES = [pytest.param(*made_up(s, n, lv), id=f"{n}-{lv}") for s, n, lv in
+         [(0, 200, None), (1, 200, 10), (2, 300, 2), (3, 7, None), (4, 2, None), (5, 50, 1)]]  # fmt: skip
+
+
+@pytest.mark.parametrize(("labels", "scores"), CASES)
+def test_as_scikit_learn(labels, scores):
+    assert metrics.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert metrics.average_precision(labels, scores) == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
+    for threshold in (0.3, 0.5, 0.9):
+        expected = balanced_accuracy_score(labels, scores >= threshold)
+        assert metrics.balanced_accuracy(labels, scores, threshold) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("labels", "scores"), CASES)
+def test_eer_is_the_crossing_of_the_roc_curve(labels, scores):
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    low, high, point = 0.0, len(fpr) - 1.0, np.arange(len(fpr))
+    for _ in range(60):  # bisection along the curve
+        middle = (low + high) / 2
+        more_misses = 1 - np.interp(middle, point, tpr) > np.interp(middle, point, fpr)
+        low, high = (middle, high) if more_misses else (low, middle)
+    assert metrics.eer(labels, scores) == pytest.approx(np.interp(high, point, fpr), abs=1e-9)
+    # The definition without interpolation: no threshold is better than both its error rates say.
+    rates = [max((scores[labels == 0] >= t).mean(), (scores[labels == 1] < t).mean()) for t in np.append(scores, 2)]
+    assert metrics.eer(labels, scores) <= min(rates) + 1e-12
+
+
+@pytest.mark.parametrize(("labels", "scores"), CASES)
+@pytest.mark.parametrize("limit", [0.0, 0.01, 0.1, 1.0])
+def test_tpr_at_fpr_is_the_best_threshold_within_the_limit(labels, scores, limit):
+    allowed = [t for t in np.append(scores, 2) if (scores[labels == 0] >= t).mean() <= limit]
+    expected = (scores[labels == 1] >= min(allowed)).mean()
+    assert metrics.tpr_at_fpr(labels, scores, limit) == pytest.approx(expected, abs=1e-12)
+
+
+def test_values_known_by_hand():
+    labels, scores = [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]
+    assert metrics.auc(labels, scores) == 0.75
+    assert metrics.average_precision(labels, scores) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert metrics.eer(labels, scores) == 0.5
+    assert metrics.auc(labels, [0.1, 0.2, 0.8, 0.9]) == 1.0
+    assert metrics.eer(labels, [0.1, 0.2, 0.8, 0.9]) == 0.0
+    assert metrics.eer(labels, [0.9, 0.8, 0.2, 0.1]) == 1.0
+    assert metrics.auc(labels, [0.5] * 4) == 0.5
+    assert metrics.eer(labels, [0.5] * 4) == 0.5
+    assert metrics.average_precision(labels, [0.5] * 4) == 0.5
+
+
+def test_order_of_the_clips_does_not_matter():
+    labels, scores = made_up(0, levels=5)
+    shuffle = np.random.default_rng(0).permutation(len(labels))
+    for metric in (metrics.auc, metrics.average_precision, metrics.eer):
+        assert metric(labels, scores) == metric(labels[shuffle], scores[shuffle])
+
+
+def test_eer_threshold_is_where_both_errors_are_alike():
+    assert metrics.eer_threshold([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == pytest.approx(0.5)
+    labels, scores = made_up(0, 2000)
+    threshold = metrics.eer_threshold(labels, scores)
+    false_alarms, misses = (scores[labels == 0] >= threshold).mean(), (scores[labels == 1] < threshold).mean()
+    assert false_alarms == pytest.approx(misses, abs=2e-3)
+    assert metrics.eer_threshold([0, 1], [0.5, 0.5]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"),
+    [([1, 1], [0.1, 0.2]), ([0, 0], [0.1, 0.2]), ([], []), ([0, 2], [0.1, 0.2]), ([0, 1], [0.1, np.nan]),
+     ([0, 1], [0.1, np.inf]), ([0, 1], [0.1]), ([[0, 1]], [[0.1, 0.2]]), ([1], [0.5])],
+)  # fmt: skip
+def test_refuses_what_has_no_answer(labels, scores):
+    for metric in (metrics.auc, metrics.average_precision, metrics.eer, metrics.eer_threshold):
+        with pytest.raises(ValueError, match=r"labels|scores"):
+            metric(labels, scores)
+
+
+@pytest.mark.parametrize("levels", [None, 4])
+def test_weights_are_repetitions(levels):
+    labels, scores = made_up(0, 60, levels)
+    weights = np.random.default_rng(1).integers(0, 4, (5, 60))
+    curve = metrics.roc(labels, scores, weights)
+    for row, counts in enumerate(weights):
+        y, s = np.repeat(labels, counts), np.repeat(scores, counts)
+        assert metrics._auc(curve)[row] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
+        assert metrics._average_precision(curve)[row] == pytest.approx(average_precision_score(y, s), abs=1e-12)
+        assert metrics._eer(curve)[row] == pytest.approx(metrics.eer(y, s), abs=1e-12)
+        assert metrics._tpr_at_fpr(curve, 0.1)[row] == pytest.approx(metrics.tpr_at_fpr(y, s, 0.1), abs=1e-12)
+        assert metrics._balanced_accuracy(curve, 0.5)[row] == pytest.approx(balanced_accuracy_score(y, s >= 0.5))
+
+
+def measured(labels, scores, groups, **changes):
+    return metrics.measure(labels, scores, groups, thresholds={"balanced_accuracy": 0.5}, **changes)
+
+
+def test_measure_bootstraps_groups_like_a_loop_that_copies_clips(monkeypatch):
+    labels, scores = made_up(3, 80, 8)
+    groups = np.array([f"id{i % 9}" for i in range(80)])
+    monkeypatch.setattr(metrics, "_CHUNK", 80 * 7)  # several chunks
+    result = measured(labels, scores, groups, replicates=200, seed=5)
+
+    rng = np.random.default_rng(5)
+    names = np.unique(groups)
+    loop = []
+    for counts in rng.multinomial(9, np.full(9, 1 / 9), size=200):
+        chosen = np.concatenate(
+            [np.flatnonzero(groups == n) for n, c in zip(names, counts, strict=True) for _ in range(c)]
+        )
+        loop.append(
+            (
+                roc_auc_score(labels[chosen], scores[chosen]),
+                balanced_accuracy_score(labels[chosen], scores[chosen] >= 0.5),
+            )
+        )
+    low, high = np.quantile(loop, [0.025, 0.975], axis=0).T.tolist()
+    assert result["auc_interval"] == pytest.approx(low)
+    assert result["balanced_accuracy_interval"] == pytest.approx(high)
+    assert result["auc"] == metrics.auc(labels, scores)
+    assert result["bootstrap_dropped"] == 0
+
+
+def test_measure_counts_replicates_with_one_class():
+    labels, scores = [0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4]
+    result = measured(labels, scores, ["a", "b", "a", "b"], replicates=400)
+    assert 150 < result["bootstrap_dropped"] < 250  # both draws are the same person half of the time
+    assert result["auc_interval"] == [0.75, 0.75]
+
+
+def test_measure_gives_no_interval_where_there_is_none():
+    labels, scores = made_up(0)
+    assert measured(labels, scores, ["one"] * 200)["auc_interval"] is None
+    assert measured(labels, scores, np.arange(200).astype(str), replicates=0)["eer_interval"] is None
+
+
+def test_clips_of_one_person_do_not_count_as_independent():
+    labels, scores = made_up(0, 40)
+    groups = np.array([f"id{i}" for i in range(40)])
+    apart = measured(labels, scores, groups)["auc_interval"]
+    ten = (np.tile(x, 10) for x in (labels, scores, groups))
+    copied = measured(*ten)["auc_interval"]
+    assert copied == pytest.approx(apart)
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        people = np.repeat(np.arange(40), 4)
+        labels = np.tile([0, 0, 1, 1], 40)
+        # Normal scores whose means differ by the square root of 2 times their deviation: AUC is Phi(1) = 0.8413.
+        scores = rng.normal(labels * np.sqrt(2), 1)
+        low, high = measured(labels, scores, people.astype(str), replicates=300, seed=trial)["auc_interval"]
+        covered += low <= 0.8413 <= high
+    assert 180 <= covered <= 199

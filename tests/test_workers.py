@@ -1,0 +1,114 @@
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+from avdfd.errors import MediaError
+from avdfd.workers import Failure, run_killable
+
+ROOT = Path(__file__).parents[1]
+
+
+def act(item: str) -> object:
+    """What a worker does, by name."""
+    if item == "hang":
+        time.sleep(60)
+    if item == "segfault":
+        ctypes.string_at(0)
+    if item == "exit":
+        os._exit(3)
+    if item == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "bad media":
+        raise MediaError("no face found")
+    if item == "bug":
+        raise ZeroDivisionError("by zero")
+    if item == "pid":
+        return os.getpid()
+    if item == "large":
+        return bytes(20_000_000)
+    return item.upper()
+
+
+def outcomes(items: list[str], workers: int = 2, time_limit: float = 20) -> dict[str, object]:
+    return dict(run_killable(act, items, workers=workers, time_limit=time_limit))
+
+
+def test_everything_but_the_culprits_gets_done():
+    items = ["a", "hang", "b", "segfault", "c", "exit", "d", "killed", "e", "bad media", "f", "bug", "large", "g"]
+    results = outcomes(items, time_limit=3)
+    assert {item: result for item, result in results.items() if not isinstance(result, Failure)} == {
+        **{letter: letter.upper() for letter in "abcdefg"},
+        "large": bytes(20_000_000),
+    }
+    assert results["hang"] == Failure("took longer than 3 s", killed=True)
+    assert results["segfault"] == Failure("its decoding process died (SIGSEGV)", killed=True)
+    assert results["exit"] == Failure("its decoding process died (exit code 3)", killed=True)
+    assert results["killed"] == Failure("its decoding process died (SIGKILL)", killed=True)
+    assert results["bad media"] == Failure("no face found")
+    assert results["bug"] == Failure("unexpected ZeroDivisionError: by zero")
+
+
+def test_workers_are_kept_from_item_to_item():
+    pids = [result for _, result in run_killable(act, ["pid"] * 6, workers=2, time_limit=20)]
+    assert len(pids) == 6
+    assert len(set(pids)) <= 2
+    assert os.getpid() not in pids
+
+
+def test_no_items_no_workers():
+    assert outcomes([]) == {}
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_closing_ends_the_workers():
+    with closing(run_killable(act, ["pid", "hang", "hang"], workers=2, time_limit=60)) as results:
+        _, pid = next(results)
+        assert isinstance(pid, int)
+        assert alive(pid)
+    assert not alive(pid)
+
+
+def test_slow_reader_does_not_make_a_worker_late():
+    results = run_killable(act, ["a", "b", "c"], workers=2, time_limit=1.5)
+    for _, result in results:
+        time.sleep(2)
+        assert not isinstance(result, Failure)
+
+
+def test_ctrl_c_ends_everything_without_noise(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from contextlib import closing\n"
+        "from avdfd.workers import run_killable\n"
+        "from tests.test_workers import act\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        with closing(run_killable(act, ['pid', 'hang', 'hang'], workers=2, time_limit=60)) as results:\n"
+        "            for _, pid in results:\n"
+        "                print(pid, flush=True)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('interrupted')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert out == "interrupted\n"
+    assert err == ""
+    assert not alive(pid)

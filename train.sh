@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=avdfd-train
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=64G
+#SBATCH --gres=gpu:1
+#SBATCH --time=2-00:00:00
+#SBATCH --output=%x-%j.out
+# Stage 2 with the config that CONFIG names; more arguments are passed on.
+#   bash train.sh --optim.lr=1e-4          CONFIG=config/demo/train.json bash train.sh          sbatch train.sh
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")}"
+bash setup.sh
+exec .venv/bin/python train.py --config "${CONFIG:-config/train.json}" --resume "$@"
