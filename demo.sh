@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 bash setup.sh
 python=.venv/bin/python
-export PYTHONWARNINGS=ignore
+# Loader processes and compute threads share few cores: threads that wait must not spin.
+export OMP_WAIT_POLICY=PASSIVE
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
@@ -18,4 +19,5 @@ $python pretrain.py --config config/demo/pretrain.json --resume
 step "4/5  stage 2: vision predicted from audio, and fusion"
 $python train.py --config config/demo/train.json --resume
 step "5/5  evaluation on identities that no stage has seen"
+$python evaluate.py --run runs/demo --split validation >/dev/null
 $python evaluate.py --run runs/demo --split test --probes data/demo/videos

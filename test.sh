@@ -3,4 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 bash setup.sh --dev
+# Loader processes and compute threads share few cores: threads that wait must not spin.
+export OMP_WAIT_POLICY=PASSIVE
 exec .venv/bin/python -m pytest "$@"

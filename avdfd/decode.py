@@ -153,7 +153,8 @@ def _decord_frames(path: str | Path) -> Iterator[Frame]:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))
         # decord counts from a start of its own, which is neither the container's nor that of the sound.
-        offset = next(_pyav_frames(path)).time - float(stamps[0, 0])
+        first = next(_pyav_frames(path), None)
+        offset = 0.0 if first is None else first.time - float(stamps[0, 0])
         for start, end in stamps:
             yield _ArrayFrame(reader.next().asnumpy(), float(start) + offset, float(end - start))
     except decord.DECORDError as error:

@@ -3,6 +3,7 @@
 waveform (49152,) float32   mel (128, 768) float32 log mel, not z-scored   frames (77, 224, 224, 3) uint8 RGB
 """
 
+import base64
 import io
 import json
 import os
@@ -120,6 +121,16 @@ def decode_frame(jpeg: np.ndarray) -> np.ndarray:
 def frame_sizes(mjpeg: bytes) -> list[int]:
     """Sizes of concatenated JPEGs. Their data cannot hold the mark of an end and a start: 0xFF is escaped in it."""
     return [len(jpeg) + 4 for jpeg in mjpeg[2:-2].split(b"\xff\xd9\xff\xd8")]
+
+
+def pack_sizes(sizes: list[int]) -> str:
+    """Sizes of frames for the index: as numbers they would be most of what makes a large index slow to read."""
+    return base64.b64encode(np.array(sizes, "<u4").tobytes()).decode()
+
+
+def unpack_sizes(text: str) -> np.ndarray:
+    """Inverse of `pack_sizes`."""
+    return np.frombuffer(base64.b64decode(text), "<u4").astype(int)
 
 
 def meta_of(clip: Mapping[str, Any], window: Mapping[str, Any], version: str) -> ElementMeta:

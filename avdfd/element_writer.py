@@ -16,6 +16,7 @@ from avdfd.element_form import (
     encode_meta,
     frame_sizes,
     meta_of,
+    pack_sizes,
     read_index,
     read_settings,
     replace_file,
@@ -165,7 +166,7 @@ class ElementWriter:
                 at.append(self._shard.end + (len(data) - _BODIES[suffix] if _BODIES[suffix] else 0))
             self._shard.add(data + bytes(-len(data) % tarfile.BLOCKSIZE))
         self._count += 1
-        place.update(shard=self._number, at=[*at, self._shard.end], sizes=frame_sizes(parts["mjpeg"]))
+        place.update(shard=self._number, at=[*at, self._shard.end], sizes=pack_sizes(frame_sizes(parts["mjpeg"])))
         return place
 
     def _moved(self, place: Mapping[str, Any], stale: set[int]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from avdfd.element_form import (
     read_settings,
     shard_name,
     unpack,
+    unpack_sizes,
 )
 from avdfd.element_writer import ElementWriter
 from avdfd.errors import UserError
@@ -81,11 +82,12 @@ class ElementStore:
             for window in record["windows"]:
                 yield meta_of(record["clip"], window, self.version), window
 
-    def _frames(self, file: int, start: int, sizes: list[int], wanted: Sequence[int]) -> np.ndarray:
-        ends = np.cumsum(sizes)
+    def _frames(self, file: int, start: int, packed_sizes: str, wanted: Sequence[int]) -> np.ndarray:
+        sizes = unpack_sizes(packed_sizes)
+        starts = start + np.cumsum(sizes) - sizes
         out = np.empty((len(wanted), FACE_SIZE, FACE_SIZE, 3), np.uint8)
         for row, k in zip(out, wanted, strict=True):
-            jpeg = self._bytes(file, start + int(ends[k]) - sizes[k], sizes[k])
+            jpeg = self._bytes(file, int(starts[k]), int(sizes[k]))
             row[:] = decode_frame(jpeg)
         return out
 
