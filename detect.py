@@ -26,12 +26,12 @@ import torch
 from tqdm import tqdm
 
 from avdfd import engine, plots
-from avdfd.checkpoint import write_atomic
 from avdfd.config import MediaConfig, parse
 from avdfd.datasets.manifest import SUFFIXES
 from avdfd.elements import Element, unpack
 from avdfd.errors import UserError, run_script
 from avdfd.features import FPS
+from avdfd.files import write_atomic
 from avdfd.media import SECONDS, extract
 from avdfd.workers import Failure, run_killable
 

@@ -10,7 +10,6 @@ several identities goes with its first. Writes `<run>/eval/<split>/{report.json,
 
 import argparse
 import json
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,13 +17,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import checkpoint, engine, report
+from avdfd import engine, report
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.splits import SPLITS
 from avdfd.datasets.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.errors import MediaError, UserError, run_script
 from avdfd.evaluation import Clip, as_csv, draw, judge, pool
+from avdfd.files import ensure_writable, sha256_of, write_atomic
 from avdfd.probes import run_probes
 from avdfd.tracking import BEST, git_revision
 
@@ -65,15 +65,6 @@ def main(argv: list[str]) -> None:
     print(f"\n{folder / 'report.html'}")
 
 
-def ensure_writable(folder: Path) -> None:
-    """Makes the folder and fails now, not after the work, where nothing can be written there."""
-    if any(part.exists() and not part.is_dir() for part in (folder, folder.parent)):
-        raise UserError(f"{folder}: a file is in the way of this folder; move it")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
-
-
 def describe(run: engine.Run, args: argparse.Namespace) -> dict[str, Any]:
     """What was run, so that it can be run again."""
     return {
@@ -81,7 +72,7 @@ def describe(run: engine.Run, args: argparse.Namespace) -> dict[str, Any]:
         "kind": run.kind,
         "split": args.split,
         "elements": args.elements or run.config.data.elements,
-        "checkpoint_sha256": checkpoint.file_sha256(run.folder / BEST),
+        "checkpoint_sha256": sha256_of(run.folder / BEST),
         "git": git_revision(),
         "device": str(run.device),
         "bootstrap": args.bootstrap,
@@ -116,9 +107,9 @@ def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float
 def write(folder: Path, result: dict[str, Any], clips: list[Clip]) -> None:
     """Writes the three files, report.json last: where it is, the others are."""
     page = report.build(result, draw(clips, result["branches"]))
-    checkpoint.write_atomic(folder / "scores.csv", as_csv(clips, result["branches"]).encode())
-    checkpoint.write_atomic(folder / "report.html", page.encode())
-    checkpoint.write_atomic(folder / "report.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomic(folder / "scores.csv", as_csv(clips, result["branches"]).encode())
+    write_atomic(folder / "report.html", page.encode())
+    write_atomic(folder / "report.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
 def _positive(text: str) -> int:

@@ -4,11 +4,8 @@ A run's checkpoint is one file with the state of model and training and the conf
 `torch.save` of tensors and simple values, so that `weights_only` reading is enough.
 """
 
-import hashlib
 import io
-import os
 import pickle
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,22 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from avdfd.errors import UserError
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that, after a crash at any moment, either the old or the new content is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+from avdfd.files import sha256_of, write_atomic
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -64,7 +46,7 @@ def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Te
     if sha256 is not None:
         if not path.is_file():
             raise UserError(f"{path}: no such file of weights")
-        found = file_sha256(path)
+        found = sha256_of(path)
         if found != sha256.lower():
             raise UserError(f"{path}: sha256 is {found}, the config expects {sha256}; get the file again")
     if path.suffix == ".safetensors" and path.is_file():
@@ -78,15 +60,6 @@ def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Te
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(f"{path}: holds no state dict of tensors")
     return content
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> Any:

@@ -113,7 +113,7 @@ class _Picture:
 
 class _PyavFrame(Frame):
     def __init__(self, frame: av.VideoFrame, time: int, picture: _Picture) -> None:
-        super().__init__(time * picture.seconds, frame.duration * picture.seconds)
+        super().__init__(time * picture.seconds, (frame.duration or 0) * picture.seconds)
         self._frame, self._picture = frame, picture
 
     def rgb(self) -> np.ndarray:

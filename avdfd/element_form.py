@@ -6,7 +6,6 @@ waveform (49152,) float32   mel (128, 768) float32 log mel, not z-scored   frame
 import base64
 import io
 import json
-import os
 import wave
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -189,16 +188,6 @@ def read_index(root: Path) -> tuple[dict[str, dict[str, Any]], int]:
 
 def shard_name(number: int) -> str:
     return f"shard-{number:05d}.tar"
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file that is there whole or not at all, also after a loss of power."""
-    waiting = path.with_name(f".{path.name}.part")
-    with open(waiting, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(waiting, path)
 
 
 def pcm(data: np.ndarray) -> np.ndarray:

@@ -19,11 +19,11 @@ from avdfd.element_form import (
     pack_sizes,
     read_index,
     read_settings,
-    replace_file,
     shard_name,
 )
 from avdfd.errors import UserError
 from avdfd.features import MEL_BINS, MEL_FRAMES, WINDOW
+from avdfd.files import write_atomic
 
 # Members that a reader goes to, with the size of their data behind a header; the frames have none.
 _BODIES = {"wav": 2 * WINDOW, "mel.npy": 4 * MEL_BINS * MEL_FRAMES, "mjpeg": 0}
@@ -73,7 +73,7 @@ class ElementWriter:
             if kind is None:
                 self._finish_shard()
                 lines = (_line(self.records[source]) for source in sorted(self.records))
-                replace_file(self.root / INDEX, b"".join(lines))
+                write_atomic(self.root / INDEX, b"".join(lines))
         finally:
             self._shard.close()
             self._index.close()
@@ -114,7 +114,7 @@ class ElementWriter:
             if any(not path.name.startswith(".") for path in self.root.iterdir()):
                 raise UserError(f"{self.root}: holds other files and no element store; choose another folder")
             store = {"version": self.version, "settings": self.settings}
-            replace_file(self.root / STORE, (json.dumps(store, indent=2) + "\n").encode())
+            write_atomic(self.root / STORE, (json.dumps(store, indent=2) + "\n").encode())
             return
         found = read_settings(self.root)["settings"]
         changed = [

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from avdfd.checkpoint import write_atomic
 from avdfd.config import RunConfig
 from avdfd.errors import UserError
+from avdfd.files import write_atomic
 
 LAST = "last.pt"
 BEST = "best.pt"

@@ -119,7 +119,7 @@ class _Worker(Generic[Item, Result]):
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
-    """The life of a worker process."""
+    """The life of a worker process. An error in the program ends it, with a traceback."""
     pipe.send(None)
     while True:
         try:
@@ -130,8 +130,6 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
             answer = function(item)
         except MediaError as error:
             answer = Failure(str(error))
-        except Exception as error:  # the border of the process: whatever it was goes to the parent
-            answer = Failure(f"unexpected {type(error).__name__}: {error}")
         pipe.send(answer)
 
 

@@ -2,7 +2,7 @@
 
     python data/demo_corpus.py --out data/demo/videos --identities 32 --seed 0
 
-It can be interrupted at any moment; the next run makes what is missing. See DESIGN.md, "The built-in corpus".
+It can be interrupted at any moment; the next run makes what is missing. README.md says what is in it.
 """
 
 import argparse

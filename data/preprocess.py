@@ -10,7 +10,6 @@ in quarantine.csv, with the reason; they are tried again when they change. Exit 
 import argparse
 import contextlib
 import csv
-import hashlib
 import io
 import os
 import sys
@@ -28,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it i
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
 from avdfd.datasets.manifest import Clip, scan
-from avdfd.element_form import replace_file
 from avdfd.elements import ElementWriter
 from avdfd.errors import UserError, run_script
+from avdfd.files import sha256_of, write_atomic
 from avdfd.media import cut
 from avdfd.workers import Failure, run_killable
 
@@ -75,7 +74,7 @@ def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) ->
         return False
     if record["stopped_after"] is not None and record["stopped_after"] < cfg.media.time_limit:
         return False
-    return record["stamp"] == stamp(clip.path) or record["clip"]["sha256"] == sha256(clip.path)
+    return record["stamp"] == stamp(clip.path) or record["clip"]["sha256"] == sha256_of(clip.path)
 
 
 def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> None:
@@ -91,7 +90,7 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
                 failed += 1
                 if result.killed:
                     facts["stopped_after"] = cfg.media.time_limit
-                writer.add({**describe(clip), "sha256": sha256(clip.path)}, [], reason=result.reason, **facts)
+                writer.add({**describe(clip), "sha256": sha256_of(clip.path)}, [], reason=result.reason, **facts)
             else:
                 made += len(result["windows"])
                 found = {**describe(clip), "sha256": result["sha256"]}
@@ -105,7 +104,7 @@ def make_windows(clip: Clip, media: MediaConfig) -> dict[str, Any]:
     cv2.setNumThreads(1)  # there is one worker per core already
     torch.set_num_threads(1)
     windows, left_out = cut(clip.path, media)
-    return {"windows": windows, "left_out": left_out, "sha256": sha256(clip.path)}
+    return {"windows": windows, "left_out": left_out, "sha256": sha256_of(clip.path)}
 
 
 def write_lists(writer: ElementWriter) -> None:
@@ -171,18 +170,10 @@ def stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def write_csv(path: Path, rows: list[tuple[Any, ...]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    replace_file(path, text.getvalue().encode())
+    write_atomic(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from avdfd import checkpoint
 from avdfd.errors import UserError
+from avdfd.files import sha256_of
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_state_dicts_from_both_formats_and_wrapped(tmp_path):
 def test_sha256_is_checked(tmp_path):
     path = tmp_path / "w.pt"
     torch.save({"a": torch.ones(2)}, path)
-    good = checkpoint.file_sha256(path)
+    good = sha256_of(path)
     assert "a" in checkpoint.read_state_dict(path, sha256=good)
     with pytest.raises(UserError, match=f"sha256 is {good}, the config expects 00"):
         checkpoint.read_state_dict(path, sha256="00")

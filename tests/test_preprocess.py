@@ -13,6 +13,7 @@ import pytest
 from avdfd.config import PreprocessConfig, load
 from avdfd.elements import ElementStore
 from avdfd.errors import MediaError, UserError
+from avdfd.files import sha256_of
 from avdfd.workers import Failure
 from data import preprocess
 from tests.recordings import clicks, number_of, record
@@ -83,7 +84,7 @@ def test_whole_script_in_processes(tmp_path):
     ]
     element = store.read(store.metas[1].key, waveform=True, frames=[0, 40, 76])
     assert [number_of(image) for image in element.frames] == pytest.approx([37.5, 77.5, 113.5], abs=0.51)
-    assert store.metas[0].sha256 == preprocess.sha256(tmp_path / "videos" / "fake" / "anna__swap.mp4")
+    assert store.metas[0].sha256 == sha256_of(tmp_path / "videos" / "fake" / "anna__swap.mp4")
     assert quarantine(tmp_path) == {"fake/text.mp4": "not a media file", "real/mute.mp4": "no audio stream"}
 
 

@@ -50,7 +50,7 @@ def test_everything_but_the_culprits_gets_done():
     assert results["exit"] == Failure("its decoding process died (exit code 3)", killed=True)
     assert results["killed"] == Failure("its decoding process died (SIGKILL)", killed=True)
     assert results["bad media"] == Failure("no face found")
-    assert results["bug"] == Failure("unexpected ZeroDivisionError: by zero")
+    assert results["bug"] == Failure("its decoding process died (exit code 1)", killed=True)
 
 
 def test_workers_are_kept_from_item_to_item():

@@ -2,7 +2,7 @@
 
     B batch   N tokens (12 patches of 64 mel frames)   D width   P projection
 
-The published design ("AVDFD", DESIGN section of the README): 12 patches, 4 post-norm layers, mean pool.
+The published AVDFD design: 12 patches, 4 post-norm layers, mean pool.
 """
 
 from typing import NamedTuple

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from avdfd.config import VisualModelConfig
+from avdfd.models.visual_encoder import VisualBranch
 from OpenAVFF.visual_encoder import VisualEncoder, sinusoid_table
 from tests import reference
 
@@ -44,3 +46,36 @@ def test_attention_equals_explicit_softmax():
     weights = (heads[0] @ heads[1].transpose(-1, -2) / 8**0.5).softmax(-1)
     expected = attention.proj((weights @ heads[2]).transpose(1, 2).reshape(2, 5, 24))
     torch.testing.assert_close(attention(x), expected)
+
+
+def test_the_initial_projection_whitens_pictures():
+    """Coarse and fine detail of a picture with a 1/f spectrum reach the tokens with about the same strength."""
+    torch.manual_seed(0)
+    branch = VisualBranch(VisualModelConfig(image_size=64, dim=64, depth=1, heads=2), dim=8)
+    usual = branch.backbone.patch_embedding.projection.weight.clone()
+    branch.init_from_scratch()
+    whitening = branch.backbone.patch_embedding.projection.weight
+    n = torch.arange(16)
+    dct = torch.cos(torch.pi / 16 * (n[:, None] + 0.5) * n) * (2 / 16) ** 0.5
+    dct[:, 0] /= 2**0.5
+
+    def strength(weight, low, high):
+        """Deviation of a feature over pictures whose amplitude falls with frequency, in one band of frequencies."""
+        frequency = torch.hypot(n[:, None].float(), n.float()).clamp_min(0.5)
+        amplitude = torch.where((frequency >= low) & (frequency < high), 1 / frequency, 0.0)
+        spectrum = torch.einsum("dctxy,xi,yj->dctij", weight, dct, dct)
+        return (spectrum * amplitude).square().sum((1, 2, 3, 4)).mean().sqrt().item() / (amplitude > 0).sum() ** 0.5
+
+    assert strength(usual, 0.5, 2) / strength(usual, 8, 16) > 5
+    assert 0.7 < strength(whitening, 0.5, 2) / strength(whitening, 8, 16) < 1.4
+
+
+def test_the_branch_projects_tokens_and_anchor_alike():
+    torch.manual_seed(0)
+    branch = VisualBranch(VisualModelConfig(image_size=32, dim=24, depth=1, heads=2), dim=8)
+    video = torch.randn(2, 3, 16, 32, 32)
+    tokens, anchor = branch(video)
+    raw, pooled = branch.backbone(video)
+    torch.testing.assert_close(tokens, branch.proj(raw))
+    torch.testing.assert_close(anchor, branch.proj(pooled))
+    assert (tokens.shape, anchor.shape) == ((2, 32, 8), (2, 8))

@@ -1,0 +1,42 @@
+"""Files that are there whole or not at all, and what identifies them."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from avdfd.errors import UserError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a file so that, after a crash or loss of power at any moment, the old or the new content is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def ensure_writable(folder: Path) -> None:
+    """Makes a folder, and fails before the work, not after it, where nothing can be written. Raises UserError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from None

@@ -1,0 +1,45 @@
+"""Files are there whole or not at all."""
+
+import hashlib
+import os
+
+import pytest
+
+from avdfd.errors import UserError
+from avdfd.files import ensure_writable, sha256_of, write_atomic
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_atomic(path, b"old")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(path.parent) == ["b.txt"]
+
+
+def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "b.txt"
+    write_atomic(path, b"old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["b.txt"]
+
+
+def test_sha256(tmp_path):
+    data = os.urandom(3_000_000)
+    (tmp_path / "x").write_bytes(data)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    ensure_writable(tmp_path / "new" / "folder")
+    assert os.listdir(tmp_path / "new" / "folder") == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/below: cannot be written to \(Not a directory\)"):
+        ensure_writable(tmp_path / "file" / "below")
