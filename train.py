@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from avdfd import checkpoint, engine, metrics
+from avdfd import engine, metrics
 from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas
 from avdfd.datasets.samplers import Sequential, Shuffled
@@ -28,7 +28,7 @@ from avdfd.losses import align_repel
 from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.released import load_visual_encoder
-from avdfd.tracking import BEST, LAST, RunFolder, summary
+from avdfd.tracking import BEST, RunFolder
 
 
 def main(argv: list[str]) -> None:
@@ -59,10 +59,7 @@ def main(argv: list[str]) -> None:
     rest = [p for p in model.parameters() if id(p) not in in_backbone]
     optimizer = adamw([(backbone, cfg.backbone_lr_scale), (rest, 1.0)], cfg.optim)
     run = RunFolder(cfg, resume=args.resume)
-    progress = engine.Progress()
-    if (run.path / LAST).exists():
-        progress = engine.restore(run.path / LAST, cfg, model, optimizer)
-    run.forget_after(progress.epoch)
+    progress = engine.restore(run, cfg, model, optimizer)
     print(run.log(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}"))
 
     # ---- epochs
@@ -88,14 +85,10 @@ def main(argv: list[str]) -> None:
             losses.append(loss.detach())
 
         values = {"loss": torch.stack(losses).mean().item(), **validate(model, cfg, val_loader, device)}
-        is_best = progress.update(values[f"val_{cfg.select.metric}"])
         values |= {"lr": lr, "seconds": time.monotonic() - started}
-        run.epoch(epoch + 1, values)
-        state = engine.model_state(cfg, model, audio_model)
-        if is_best:
-            checkpoint.save(run.path / BEST, state)
-        checkpoint.save(run.path / LAST, state | engine.training_state(optimizer, progress))
-        run.log(f"epoch {epoch + 1}: {summary(values)}{'  best' if is_best else ''}")
+        engine.keep_epoch(
+            run, engine.model_state(cfg, model, audio_model), optimizer, progress, values, cfg.select.metric
+        )
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()

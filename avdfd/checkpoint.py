@@ -71,6 +71,5 @@ def _read(path: Path) -> Any:
         raise UserError(f"{path}: no such checkpoint; run the earlier stage first or correct the path") from None
     except pickle.UnpicklingError:
         raise UserError(f"{path}: not a checkpoint, or one that would run code to load; refused") from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: truncated or not a checkpoint ({reason})") from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError):
+        raise UserError(f"{path}: truncated or not a checkpoint; restore it or train again") from None

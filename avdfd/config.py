@@ -31,11 +31,11 @@ class FaceConfig(Section):
     """How the face is found in videos that are not already 224x224 face crops."""
 
     detect_fps: PositiveFloat = 2.0
-    """Detections per second of video; the box is tracked and smoothed over the clip between them."""
+    """Detections per second of video. The crop follows the median of a face's boxes, one box until the shot changes."""
     min_score: float = 0.0
     """Detections with a lower confidence are ignored."""
     min_found: Fraction = 0.5
-    """A clip is quarantined when the face is found in a smaller part of the frames looked at."""
+    """A window is left out when the face is found in a smaller part of the frames looked at."""
     margin: PositiveFloat = 1.5
     """Side of the square crop, as a multiple of the larger side of the face box."""
 
@@ -49,8 +49,8 @@ class MediaConfig(Section):
     """Seconds between the starts of successive windows; a smaller value than the window (3.072) overlaps them."""
     max_windows: Count = 0
     """At most this many windows of each clip, from its start; 0 takes all."""
-    time_limit: PositiveFloat = 120.0
-    """Seconds one file may take before its worker is killed and the file is listed as hanging."""
+    time_limit: PositiveFloat = 600.0
+    """Seconds one file may take before its worker is killed and the file is listed."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
     """Quality of the stored face frames (4:4:4 chroma)."""
     face: FaceConfig = FaceConfig()

@@ -23,7 +23,7 @@ from avdfd.element_form import (
 )
 from avdfd.errors import UserError
 from avdfd.features import MEL_BINS, MEL_FRAMES, WINDOW
-from avdfd.files import write_atomic
+from avdfd.files import ensure_writable, write_atomic
 
 # Members that a reader goes to, with the size of their data behind a header; the frames have none.
 _BODIES = {"wav": 2 * WINDOW, "mel.npy": 4 * MEL_BINS * MEL_FRAMES, "mjpeg": 0}
@@ -106,10 +106,7 @@ class ElementWriter:
 
     def _claim(self) -> None:
         """Makes the store, or checks that it is one with the same settings."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{self.root}: is a file or lies in one; choose another folder for the elements") from None
+        ensure_writable(self.root)
         if not (self.root / STORE).exists():
             if any(not path.name.startswith(".") for path in self.root.iterdir()):
                 raise UserError(f"{self.root}: holds other files and no element store; choose another folder")

@@ -21,7 +21,7 @@ from avdfd.errors import UserError
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
 from avdfd.released import fill
-from avdfd.tracking import BEST
+from avdfd.tracking import BEST, LAST, RunFolder, summary
 
 BRANCHES = ("audio", "visual", "fused")
 
@@ -49,16 +49,6 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
-def audio_inputs(_: PretrainConfig) -> Inputs:
-    """Stage 1 hears only."""
-    return Inputs(image_size=None)
-
-
-def detector_inputs(cfg: TrainConfig) -> Inputs:
-    """Stage 2 hears and sees."""
-    return Inputs(image_size=cfg.visual.image_size)
-
-
 @dataclass
 class Progress:
     """Where a run is: the next epoch, the best validation value and how long ago it was."""
@@ -81,20 +71,44 @@ def model_state(cfg: RunConfig, model: nn.Module, audio_model: AudioModelConfig)
     return {"config": cfg.model_dump(), "audio_model": audio_model.model_dump(), "model": model.state_dict()}
 
 
-def training_state(optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, Any]:
-    """What it takes, beside the model's state, to train on as if nothing had happened."""
-    return {
+def keep_epoch(
+    run: RunFolder,
+    state: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    values: dict[str, float],
+    metric: str,
+) -> None:
+    """Ends an epoch: counts it, records its numbers, and saves the model as `last`, and as `best` if it is.
+
+    `last` holds what it takes to train on as if nothing had happened. It is written at the very end, so whatever
+    interrupts an epoch before that, the epoch is done again.
+    """
+    is_best = progress.update(values[f"val_{metric}"])
+    run.epoch(progress.epoch, values)
+    run.log(f"epoch {progress.epoch}: {summary(values)}{'  best' if is_best else ''}")
+    if is_best:
+        checkpoint.save(run.path / BEST, state)
+    training = {
         "optimizer": optimizer.state_dict(),
         "progress": vars(progress),
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
+    checkpoint.save(run.path / LAST, state | training)
 
 
 def restore(
-    path: Path, cfg: PretrainConfig | TrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: RunFolder, cfg: PretrainConfig | TrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress:
-    """Puts model, optimiser and random state back. Raises UserError if the checkpoint is of another config."""
+    """Puts model, optimiser and random state back to the end of the run's last epoch; a fresh run stays as it is.
+
+    Raises UserError if the checkpoint is damaged or of another config.
+    """
+    path = run.path / LAST
+    if not path.exists():
+        run.forget_after(0)
+        return Progress()
     state = checkpoint.load(path, cfg.kind)
     changed = different_keys(state["config"], cfg.model_dump())
     if changed:
@@ -104,7 +118,9 @@ def restore(
     torch.set_rng_state(state["torch_rng"])
     if state["cuda_rng"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda_rng"])
-    return Progress(**state["progress"])
+    progress = Progress(**state["progress"])
+    run.forget_after(progress.epoch)
+    return progress
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -140,7 +156,7 @@ class Run:
     @property
     def inputs(self) -> Inputs:
         """What the model takes, without augmentation."""
-        return detector_inputs(self.config) if isinstance(self.config, TrainConfig) else audio_inputs(self.config)
+        return Inputs(self.config.visual.image_size if isinstance(self.config, TrainConfig) else None)
 
 
 def load_run(folder: str | Path, device: str = "auto") -> Run:

@@ -9,7 +9,10 @@ from avdfd.errors import UserError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that, after a crash or loss of power at any moment, the old or the new content is there."""
+    """Writes a file so that, after a crash or loss of power at any moment, the old or the new content is there.
+
+    Raises OSError that names the path.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -19,8 +22,10 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):  # what a full disk says has no name in it
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

@@ -7,6 +7,7 @@ Nothing is padded.
 
 import functools
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,27 +46,29 @@ def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
 
     `avdfd.elements.unpack` turns the parts into arrays. Raises MediaError if no window is usable.
     """
-    return cut(path, media)[0]
+    return [window for window in windows(path, media) if "parts" in window]
 
 
-def cut(path: str | Path, media: MediaConfig) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """As `extract`; the second list has the windows left out, with `start`, `end` and `reason`. Raises MediaError."""
+def windows(path: str | Path, media: MediaConfig) -> Iterator[dict[str, Any]]:
+    """The windows of a file one by one, as they are cut; one that cannot be used has a `reason` in place of `parts`.
+
+    Raises MediaError, at the end at the latest, if no window is usable.
+    """
     sounds = read_audio(path)
     if all(_silent(sound.samples) for sound in sounds):
         raise MediaError("silent audio")
-    kept: list[dict[str, Any]] = []
-    left_out: list[dict[str, Any]] = []
+    usable, reasons = 0, set()
     for window in _windows(path, sounds, media):
         times = {"start": round(window.start, 6), "end": round(window.start + SECONDS, 6)}
-        if _silent(window.samples):
-            left_out.append({**times, "reason": "silent audio"})
-        elif None in window.frames:
-            left_out.append({**times, "reason": "no face found"})
+        reason = "silent audio" if _silent(window.samples) else "no face found" if None in window.frames else None
+        if reason:
+            reasons.add(reason)
+            yield {**times, "reason": reason}
         else:
-            kept.append({**times, "parts": {**encode_sound(window.samples), "mjpeg": b"".join(window.frames)}})
-    if not kept:
-        raise MediaError(", ".join(sorted({window["reason"] for window in left_out})))
-    return kept, left_out
+            usable += 1
+            yield {**times, "parts": {**encode_sound(window.samples), "mjpeg": b"".join(window.frames)}}
+    if not usable:
+        raise MediaError(", ".join(sorted(reasons)))
 
 
 def assemble(frames: Iterable[Frame], sounds: list[Sound], media: MediaConfig, keep: Keep) -> Iterator[Window]:
@@ -170,7 +173,7 @@ def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Itera
     shape = first.gray().shape
     frames = itertools.chain([first], frames)
     if shape == (FACE_SIZE, FACE_SIZE):
-        yield from assemble(frames, sounds, media, lambda frame, _: encode_frame(frame.rgb(), media.jpeg_quality))
+        yield from assemble(frames, sounds, media, lambda frame, _: _packed(frame, None, media))
         return
 
     tracker = FaceTracker(media.face)
@@ -178,20 +181,26 @@ def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Itera
 
     def cropped(frame: Frame, start: float) -> bytes | None:
         box = face(start)
-        if box is None:
-            return None
-        if box.tobytes() not in frame.encoded:
-            picture = crop(frame.rgb(), box, media.face.margin)
-            frame.encoded[box.tobytes()] = encode_frame(picture, media.jpeg_quality)
-        return frame.encoded[box.tobytes()]
+        return None if box is None else _packed(frame, box, media)
 
     if _size(shape, first.duration, sounds, media) > _HELD:
         for _ in assemble(tracker.watch(frames), sounds, media, lambda frame, start: None):
             pass
         yield from assemble(read_video(path, media.decoder), sounds, media, cropped)
         return
-    for window in list(assemble(tracker.watch(frames), sounds, media, lambda frame, start: frame)):
+    waiting = deque(assemble(tracker.watch(frames), sounds, media, lambda frame, start: frame))
+    while waiting:
+        window = waiting.popleft()
         yield window._replace(frames=[cropped(frame, window.start) for frame in window.frames])
+
+
+def _packed(frame: Frame, box: np.ndarray | None, media: MediaConfig) -> bytes:
+    """JPEG of the face, or of the whole frame. It is made once, however many windows the frame is part of."""
+    key = b"" if box is None else box.tobytes()
+    if key not in frame.encoded:
+        picture = frame.rgb() if box is None else crop(frame.rgb(), box, media.face.margin)
+        frame.encoded[key] = encode_frame(picture, media.jpeg_quality)
+    return frame.encoded[key]
 
 
 def _size(shape: tuple[int, ...], duration: float, sounds: list[Sound], media: MediaConfig) -> float:

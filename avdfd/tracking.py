@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from avdfd.config import RunConfig
 from avdfd.errors import UserError
-from avdfd.files import write_atomic
+from avdfd.files import ensure_writable, write_atomic
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -24,7 +24,7 @@ class RunFolder:
         self.path = Path(config.runs) / config.name
         if (self.path / LAST).exists() and not resume:
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or change 'name'")
-        self.path.mkdir(parents=True, exist_ok=True)
+        ensure_writable(self.path)
         resolved = {**config.model_dump(), "git": git_revision()}
         write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
         self.writer = SummaryWriter(str(self.path / "tensorboard"))

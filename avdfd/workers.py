@@ -1,5 +1,6 @@
 """Worker processes that can be killed: media libraries hang and crash, and must not take the run with them."""
 
+import errno
 import multiprocessing as mp
 import signal
 import time
@@ -31,7 +32,7 @@ def run_killable(
 
     An item on which the function raises, takes longer than `time_limit` seconds or kills its process gets a Failure,
     and the others go on. Closing the generator ends all processes at once. Raises RuntimeError if processes cannot
-    start.
+    start, and OSError if one finds no space left on a disk.
     """
     waiting = iter(items)
     busy: list[_Worker[Item, Result]] = []
@@ -52,6 +53,8 @@ def run_killable(
                     worker.give(following, time_limit)
                 else:
                     busy[busy.index(worker)] = _Worker(function, following)
+                if isinstance(answer, OSError):
+                    raise answer
                 yield item, answer
     finally:
         for worker in busy:
@@ -130,6 +133,10 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
             answer = function(item)
         except MediaError as error:
             answer = Failure(str(error))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            answer = error  # not the fault of the item: for the parent to raise
         pipe.send(answer)
 
 

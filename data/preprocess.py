@@ -12,12 +12,15 @@ import contextlib
 import csv
 import io
 import os
+import shutil
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import torch
@@ -30,7 +33,7 @@ from avdfd.datasets.manifest import Clip, scan
 from avdfd.elements import ElementWriter
 from avdfd.errors import UserError, run_script
 from avdfd.files import sha256_of, write_atomic
-from avdfd.media import cut
+from avdfd.media import windows
 from avdfd.workers import Failure, run_killable
 
 FORM = 1  # of the windows that the code makes: a change of them is a change of settings
@@ -80,10 +83,16 @@ def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) ->
 def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> None:
     """Makes the elements of the clips, in processes of their own."""
     workers = cfg.workers or len(os.sched_getaffinity(0))
-    work = partial(make_windows, media=cfg.media)
+    spool = writer.root / ".spool"
+    shutil.rmtree(spool, ignore_errors=True)  # of a run that was killed
+    spool.mkdir()
+    work = partial(spool_windows, media=cfg.media, folder=spool)
     results = run_killable(work, todo, workers=min(workers, len(todo)), time_limit=cfg.media.time_limit)
     made = failed = 0
-    with contextlib.closing(results), tqdm(total=len(todo), desc="preprocess", unit="file") as bar:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, spool)
+        stack.enter_context(contextlib.closing(results))
+        bar = stack.enter_context(tqdm(total=len(todo), desc="preprocess", unit="file"))
         for clip, result in results:
             facts: dict[str, Any] = {"stamp": stamp(clip.path), "stopped_after": None}
             if isinstance(result, Failure):
@@ -92,19 +101,44 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
                     facts["stopped_after"] = cfg.media.time_limit
                 writer.add({**describe(clip), "sha256": sha256_of(clip.path)}, [], reason=result.reason, **facts)
             else:
-                made += len(result["windows"])
-                found = {**describe(clip), "sha256": result["sha256"]}
-                writer.add(found, result["windows"], left_out=result["left_out"], **facts)
+                made += len(result.windows)
+                found = {**describe(clip), "sha256": result.sha256}
+                writer.add(found, result.read(), left_out=result.left_out, **facts)
+                result.file.unlink()
             bar.set_postfix(elements=made, quarantined=failed, refresh=False)
             bar.update()
 
 
-def make_windows(clip: Clip, media: MediaConfig) -> dict[str, Any]:
-    """Runs in a worker: the windows of one clip. Raises MediaError."""
+class Spooled(NamedTuple):
+    """The windows of a clip, in a file: those of a long one would fill the memory."""
+
+    file: Path
+    windows: list[dict[str, Any]]
+    """`start`, `end`, and the `sizes` of the parts, which are one after the other in the file."""
+    left_out: list[dict[str, Any]]
+    sha256: str
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        with self.file.open("rb") as file:
+            for window in self.windows:
+                yield {**window, "parts": {suffix: file.read(size) for suffix, size in window["sizes"].items()}}
+
+
+def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
+    """Runs in a worker: cuts a clip. Raises MediaError."""
     cv2.setNumThreads(1)  # there is one worker per core already
     torch.set_num_threads(1)
-    windows, left_out = cut(clip.path, media)
-    return {"windows": windows, "left_out": left_out, "sha256": sha256_of(clip.path)}
+    kept: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        for window in windows(clip.path, media):
+            if "reason" in window:
+                left_out.append(window)
+                continue
+            parts = window.pop("parts")
+            file.writelines(parts.values())
+            kept.append({**window, "sizes": {suffix: len(data) for suffix, data in parts.items()}})
+    return Spooled(Path(file.name), kept, left_out, sha256_of(clip.path))
 
 
 def write_lists(writer: ElementWriter) -> None:

@@ -284,7 +284,7 @@ def test_folder_with_other_things_is_not_written_to(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds other files"):
         ElementWriter(tmp_path, SETTINGS).__enter__()
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="cannot be written to"):
         ElementWriter(tmp_path / "thesis.txt", SETTINGS).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

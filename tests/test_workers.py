@@ -1,4 +1,5 @@
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -6,6 +7,8 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from avdfd.errors import MediaError
 from avdfd.workers import Failure, run_killable
@@ -25,6 +28,8 @@ def act(item: str) -> object:
         os.kill(os.getpid(), signal.SIGKILL)
     if item == "bad media":
         raise MediaError("no face found")
+    if item == "full disk":
+        raise OSError(errno.ENOSPC, "No space left on device", "spool")
     if item == "bug":
         raise ZeroDivisionError("by zero")
     if item == "pid":
@@ -58,6 +63,12 @@ def test_workers_are_kept_from_item_to_item():
     assert len(pids) == 6
     assert len(set(pids)) <= 2
     assert os.getpid() not in pids
+
+
+def test_full_disk_is_not_blamed_on_the_item():
+    with pytest.raises(OSError, match="No space left") as caught:
+        outcomes(["full disk"])
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "spool")
 
 
 def test_no_items_no_workers():
