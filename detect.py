@@ -32,7 +32,8 @@ from avdfd.elements import Element, unpack
 from avdfd.errors import UserError, run_script
 from avdfd.features import FPS
 from avdfd.files import write_atomic
-from avdfd.media import SECONDS, extract
+from avdfd.media import SECONDS
+from avdfd.media import windows as cut_windows
 from avdfd.workers import Failure, run_killable
 
 _BATCH = 8  # windows that are in memory at once
@@ -134,7 +135,8 @@ def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
     torch.set_num_threads(1)
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []
-    for number, window in enumerate(extract(file, media)):
+    usable = (window for window in cut_windows(file, media) if "parts" in window)
+    for number, window in enumerate(usable):
         path = place / str(number)
         path.write_bytes(pickle.dumps(window["parts"]))
         spooled.append(Spooled(window["start"], window["end"], path))

@@ -10,8 +10,10 @@ A store is a folder of
 so that a reader gets the frames it wants with a few positioned reads, and other tools read the shards as they are.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,11 @@ class ElementStore:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.version = read_settings(self.root)["version"]
-        windows = sorted(self._windows(), key=lambda pair: pair[0].key)
+        with _no_collection():
+            windows = sorted(self._windows(), key=lambda pair: pair[0].key)
+            self.metas = [meta for meta, _ in windows]
         if not windows:
             raise UserError(f"{root}: the element store is empty; data/preprocess.py fills it")
-        self.metas = [meta for meta, _ in windows]
         self.index = {meta.key: position for position, meta in enumerate(self.metas)}
         self._places = [place for _, place in windows]
         self._shards: dict[int, int] = {}
@@ -105,3 +108,15 @@ class ElementStore:
         if os.preadv(file, [data], start) != count:
             raise UserError(f"{self.root}: a shard is shorter than the index says; delete the store and make it anew")
         return np.frombuffer(data, np.uint8)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pauses the search for garbage: a large index has none, and looking through it takes longer than reading it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

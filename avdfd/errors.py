@@ -17,6 +17,7 @@ class MediaError(Exception):
 # Where the machine, not the program, refuses to write; the remedy is the user's.
 _STORAGE = {
     errno.ENOSPC: "free some space or choose another folder",
+    errno.EFBIG: "the file would be larger than a limit allows; raise it or choose another folder",
     errno.EDQUOT: "free some of your quota or choose another folder",
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",

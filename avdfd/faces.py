@@ -19,16 +19,18 @@ from avdfd.config import FaceConfig
 from avdfd.decode import Frame
 from avdfd.features import FACE_SIZE
 
-# The detector knows faces from 80 pixels on. The whole picture is searched at these sizes in pixels, each only if the
-# one before showed nothing, and the surroundings of a known face at the scale that makes the face this wide.
+# The detector knows faces from 80 pixels on. The whole picture is searched at these sizes in pixels, and the
+# surroundings of a known face at the scales that make the face this wide; each only if the one before showed nothing.
 _SEARCHED = (320 * 180, 640 * 480, 960 * 720)
-_KNOWN = 88
+_KNOWN = (96, 144)
 # Surroundings searched for a known face, in sides of its box.
 _REACH = 2.0
-# The whole picture is searched again after this many seconds, for other faces.
+# The whole picture is searched again after this many seconds, for other faces ...
 _RESCAN = 3.0
+# ... and, as long as there is none, at all sizes after this many: that costs ten times as much as the first size.
+_THOROUGH = 1.0
+# Overlap (intersection over union) with the box of a track that makes a face part of it.
 _SAME = 0.3
-"""Overlap (intersection over union) with the box of a track that makes a face part of it."""
 
 
 class Face(NamedTuple):
@@ -67,7 +69,7 @@ class FaceTracker:
         self.tracks: list[Track] = []
         self.looks: list[float] = []
         self._live: list[Track] = []
-        self._scanned = -np.inf
+        self._scanned = self._thorough = -np.inf
 
     def watch(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Passes the frames on."""
@@ -81,7 +83,7 @@ class FaceTracker:
         faces = [near(gray, track.box) for track in self._live]
         found = [face for face in faces if face is not None]
         if len(found) < len(faces) or time - self._scanned >= _RESCAN or not faces:
-            found += self._scan(time, gray, thorough=not found)
+            found += self._scan(time, gray, known=bool(found))
         self.looks.append(time)
         seen: list[Track] = []
         for face in sorted((f for f in found if f.score >= self.config.min_score), key=lambda f: -f.score):
@@ -102,13 +104,14 @@ class FaceTracker:
                 return track.box
         return None
 
-    def _scan(self, time: float, gray: np.ndarray, thorough: bool) -> list[Face]:
-        due = time - self._scanned >= _RESCAN  # a thorough search costs ten times a quick one
+    def _scan(self, time: float, gray: np.ndarray, known: bool) -> list[Face]:
+        thorough = not known and time - self._thorough >= _THOROUGH
         faces: list[Face] = []
-        for pixels in _SEARCHED if due and thorough else _SEARCHED[:1]:
+        for pixels in _SEARCHED if thorough else _SEARCHED[:1]:
             faces = faces or find(gray, (pixels / gray.size) ** 0.5)
-        if due:
-            self._scanned = time
+        self._scanned = time
+        if thorough:
+            self._thorough = time
         return faces
 
 
@@ -133,7 +136,9 @@ def near(gray: np.ndarray, box: np.ndarray) -> Face | None:
     if min(part.shape) == 0:
         return None
     offset = np.array([left, top, 0, 0])
-    faces = [Face(face.box + offset, face.score) for face in find(part, _KNOWN / side)]
+    faces: list[Face] = []
+    for width in _KNOWN:
+        faces = faces or [Face(face.box + offset, face.score) for face in find(part, width / side)]
     return max(faces, key=lambda face: overlap(face.box, box), default=None)
 
 
