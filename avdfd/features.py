@@ -48,10 +48,14 @@ def log_mel(waveform: Tensor) -> Tensor:
 
 
 def zscore(mel: Tensor) -> Tensor:
-    """Mel (..., 128, T) to zero mean and unit deviation (unbiased, + 1e-6) per clip."""
-    mean = mel.mean(dim=(-2, -1), keepdim=True)
-    std = mel.std(dim=(-2, -1), keepdim=True)
-    return (mel - mean) / (std + _FLOOR)
+    """Mel (..., 128, T) to zero mean and unit deviation (unbiased, + 1e-6) per clip.
+
+    The sums are in float64, so that the result does not depend on how many threads share them.
+    """
+    wide = mel.double()
+    mean = wide.mean(dim=(-2, -1), keepdim=True)
+    std = wide.std(dim=(-2, -1), keepdim=True)
+    return ((wide - mean) / (std + _FLOOR)).to(mel.dtype)
 
 
 @functools.cache

@@ -66,7 +66,7 @@ def video_input(
         video = torch.where(grays[None, :, None, None], _gray(video), video)
     if augment.brightness:
         gain, contrast = 1 + augment.brightness * rng.uniform(-1, 1, 2)
-        mean = video.float().mean()
+        mean = video.double().mean().float()
         video = ((video.float() - mean) * contrast + mean * gain).round().clamp(0, 255).to(torch.uint8)
     if augment.shift:
         reach = augment.shift * size // 224
