@@ -7,6 +7,7 @@ It can be interrupted at any moment; the next run makes what is missing. README.
 
 import argparse
 import csv
+import io
 import json
 import multiprocessing as mp
 import os
@@ -22,6 +23,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
 from avdfd.errors import UserError
+from avdfd.files import write_atomic
 from data.corpus.cast import Person, draw_person
 from data.corpus.clips import CATEGORIES, METHODS, make_person, person_clips
 
@@ -64,18 +66,11 @@ def claim(out: Path, settings: dict[str, int]) -> None:
             if found != settings:
                 raise UserError(f"{out} holds a corpus of {found}, not {settings}: use another --out or delete it")
         else:
-            write_text(note, json.dumps(settings) + "\n")
+            write_atomic(note, (json.dumps(settings) + "\n").encode())
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}): choose another folder") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{note} is not readable: delete {out} and run again") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all."""
-    waiting = path.with_name(f".{path.name}.part")
-    waiting.write_text(text, newline="")
-    os.replace(waiting, path)
 
 
 def metadata_rows(out: Path, people: list[Person]) -> list[tuple[str, ...]]:
@@ -91,10 +86,9 @@ def metadata_rows(out: Path, people: list[Person]) -> list[tuple[str, ...]]:
 
 def write_metadata(out: Path, people: list[Person]) -> None:
     """Write meta_data.csv."""
-    waiting = out / ".meta_data.csv.part"
-    with waiting.open("w", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *metadata_rows(out, people)])
-    os.replace(waiting, out / "meta_data.csv")
+    text = io.StringIO()
+    csv.writer(text).writerows([COLUMNS, *metadata_rows(out, people)])
+    write_atomic(out / "meta_data.csv", text.getvalue().encode())
 
 
 def _start_worker() -> None:

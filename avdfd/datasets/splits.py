@@ -4,7 +4,7 @@ A split folder holds train.txt, validation.txt and test.txt with one identity pe
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from avdfd.elements import ElementMeta
@@ -46,8 +46,7 @@ def assign(metas: Sequence[ElementMeta], split_of: dict[str, str], source: str) 
             )
         for split in named:
             members[split].append(position)
-    for what, values in (("identity", _identities), ("source clip", _base), ("file with sha256", _sha256)):
-        _check_disjoint(metas, members, what, values, source)
+    _check_disjoint(metas, members, source)
     return members
 
 
@@ -62,24 +61,14 @@ def check_classes(metas: Sequence[ElementMeta], split: str, source: str) -> None
         )
 
 
-def _identities(meta: ElementMeta) -> Iterable[str]:
-    return meta.identities
-
-
-def _base(meta: ElementMeta) -> Iterable[str]:
-    return (meta.base,)
-
-
-def _sha256(meta: ElementMeta) -> Iterable[str]:
-    return (meta.sha256,)
-
-
-def _check_disjoint(metas, members, what, values, source) -> None:  # type: ignore[no-untyped-def]
-    seen: dict[str, set[str]] = defaultdict(set)
+def _check_disjoint(metas: Sequence[ElementMeta], members: dict[str, list[int]], source: str) -> None:
+    """Raises UserError for the first identity, source clip or file that is in two splits."""
+    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
     for split, positions in members.items():
-        for position in positions:
-            for value in values(metas[position]):
-                seen[value].add(split)
-    for value, splits in seen.items():
+        for meta in (metas[position] for position in positions):
+            named = [("identity", identity) for identity in meta.identities]
+            for thing in (*named, ("source clip", meta.base), ("file with sha256", meta.sha256)):
+                seen[thing].add(split)
+    for (what, value), splits in seen.items():
         if len(splits) > 1:
             raise UserError(f"{source}: {what} '{value}' is in {' and '.join(sorted(splits))}; keep it in one split")
