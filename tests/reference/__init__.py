@@ -25,7 +25,12 @@ def tensor(name: str, *shape: int) -> Tensor:
 def state_dict(file: str, model: str) -> dict[str, Tensor]:
     """Weights for every key of a released model, drawn as for the reference values."""
     layout = json.loads((FOLDER / f"{file}_state_dicts.json").read_text())[model]
-    return {key: torch.from_numpy(_weight(key, tuple(shape))) for key, (shape, _) in layout.items()}
+    return {
+        key: torch.from_numpy(_weight(key, tuple(shape)))
+        if dtype == "float32"
+        else torch.zeros(shape, dtype=torch.int64)
+        for key, (shape, dtype) in layout.items()
+    }
 
 
 def _normal(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,0 +1,156 @@
+"""AVFF's first stage: self-supervised learning of how the audio and the video of real faces go together.
+
+    B batch   L frames of audio   T frames, H, W pixels of video   S = T / 2 time slots   D width
+
+audio ─► encoder ─► tokens ─► half of the slots ─┬──────────► own slots ─┐
+                                                 └─► A2V ─┐              ├─► decoder ─► audio
+                                                 ┌─► V2A ─┼► other slots ┘
+                                                 │        └► other slots ┐
+video ─► encoder ─► tokens ─► the other half ────┴──────────► own slots ─┴─► decoder ─► video
+
+The state_dict keys are those of the released OpenAVFF.
+
+References:
+    Oorloff et al., "AVFF: Audio-Visual Feature Fusion for Video Deepfake Detection", CVPR 2024.
+    OpenAVFF, the public re-implementation.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from OpenAVFF.audio_encoder import BANDS, PATCH, AudioEncoder, audio_image
+from OpenAVFF.decoders import AudioDecoder, VisualDecoder
+from OpenAVFF.fusion import FusionNetwork
+from OpenAVFF.reconstruction import contrastive_loss, normalise, normalise_patches, squared_error
+from OpenAVFF.visual_encoder import VisualEncoder
+
+
+class PretrainingOutput(NamedTuple):
+    """What the first stage computes for a batch; losses are scalars."""
+
+    total_loss: Tensor
+    nce_loss: Tensor
+    """Contrast between clips."""
+    c_acc: Tensor
+    """Share of clips whose best match in the batch is their own other modality."""
+    rec_loss_a: Tensor
+    rec_loss_v: Tensor
+    audio_recon: Tensor
+    """(B, 1, 128, L) normalised like the targets."""
+    video_recon: Tensor
+    """(B, 3, T, H, W) normalised like the targets."""
+
+
+class VideoCAVMAE(nn.Module):
+    """Masked audio-visual autoencoder with complementary masking in time.
+
+    The defaults are the published sizes. `visual_qkv_bias` makes room for MARLIN's weights in the visual encoder.
+    `faithful` computes what OpenAVFF does: the A2V and V2A networks attend across the batch, the audio is masked by
+    frequency band (its tokens are cut into slots in their stored order), its decoder knows no positions, and targets
+    are normalised along the width of the picture.
+    """
+
+    def __init__(
+        self,
+        *,
+        frames: int = 16,
+        image_size: int = 224,
+        audio_length: int = 1024,
+        dim: int = 768,
+        encoder_depth: int = 12,
+        heads: int = 12,
+        decoder_dim: int = 384,
+        decoder_depth: int = 4,
+        decoder_heads: int = 6,
+        visual_qkv_bias: bool = False,
+        faithful: bool = False,
+    ) -> None:
+        super().__init__()
+        self.audio_encoder = AudioEncoder(audio_length=audio_length, dim=dim, depth=encoder_depth, heads=heads)
+        self.visual_encoder = VisualEncoder(
+            frames=frames,
+            image_size=image_size,
+            dim=dim,
+            depth=encoder_depth,
+            heads=heads,
+            qkv_bias=visual_qkv_bias,
+        )
+        self.frames = frames
+        self.slots = self.visual_encoder.grid[0]
+        columns = self.audio_encoder.grid[1]
+        if self.slots % 2 or columns % self.slots:
+            raise ValueError(f"{self.slots} time slots: must be even and divide the {columns} columns of audio tokens")
+        self.faithful = faithful
+        # Audio tokens are stored band by band. Cut in that order, as released, a slot is a band; in time it is columns.
+        self.audio_order = "slot band w" if faithful else "band slot w"
+        decoder = {"encoder_dim": dim, "dim": decoder_dim, "depth": decoder_depth, "heads": decoder_heads}
+        self.audio_decoder = AudioDecoder(grid=self.audio_encoder.grid, positions=not faithful, **decoder)
+        self.visual_decoder = VisualDecoder(grid=self.visual_encoder.grid, **decoder)
+        audio, visual = self.audio_encoder.tokens // 2, self.visual_encoder.tokens // 2
+        self.a2v = FusionNetwork(tokens_in=audio, tokens_out=visual, dim=dim, heads=heads, across_samples=faithful)
+        self.v2a = FusionNetwork(tokens_in=visual, tokens_out=audio, dim=dim, heads=heads, across_samples=faithful)
+
+    def forward(
+        self,
+        audio: Tensor,
+        video: Tensor,
+        mask_indices: Sequence[int] | None = None,
+        *,
+        rec_weight: float = 1.0,
+        nce_weight: float = 0.01,
+    ) -> PretrainingOutput:
+        """audio (B, L, 128), video (B, 3, T, H, W); both normalised.
+
+        mask_indices: the S / 2 slots whose video stays visible and whose audio is hidden; drawn at random if None.
+        The weights are those of the losses. Raises ValueError for other mask_indices.
+        """
+        audio_tokens = self.audio_encoder(audio)
+        video_tokens, _ = self.visual_encoder(video)
+        nce_loss, c_acc = contrastive_loss(audio_tokens.mean(dim=1), video_tokens.mean(dim=1))
+
+        seen, heard = self.draw_slots(mask_indices, audio.device)
+        fused_audio, fused_video = self.fuse(audio_tokens, video_tokens, seen, heard)
+        audio_recon, video_recon = self.audio_decoder(fused_audio), self.visual_decoder(fused_video)
+
+        audio_target, video_target = self.targets(audio, video)
+        rec_loss_a = squared_error(audio_recon, audio_target)
+        rec_loss_v = squared_error(video_recon, video_target)
+        total_loss = rec_weight * (rec_loss_a + rec_loss_v) + nce_weight * nce_loss
+        return PretrainingOutput(total_loss, nce_loss, c_acc, rec_loss_a, rec_loss_v, audio_recon, video_recon)
+
+    def draw_slots(self, seen: Sequence[int] | None, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Slots whose video is visible and slots whose audio is, (S / 2,) each, ascending, the same for the batch."""
+        if seen is None:
+            order = torch.randperm(self.slots, device=device)
+        else:
+            seen = [int(slot) for slot in seen]
+            heard = [slot for slot in range(self.slots) if slot not in seen]
+            if len(seen) != self.slots // 2 or len(heard) != self.slots // 2:
+                raise ValueError(f"mask_indices must be {self.slots // 2} of the slots 0-{self.slots - 1}, not {seen}")
+            order = torch.tensor(seen + heard, device=device)
+        return order[: self.slots // 2].sort().values, order[self.slots // 2 :].sort().values
+
+    def fuse(self, audio: Tensor, video: Tensor, seen: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, D) of both modalities -> the same with the hidden slots predicted from the other modality."""
+        audio = rearrange(audio, f"b ({self.audio_order}) d -> b slot (band w) d", band=BANDS, slot=self.slots)
+        video = rearrange(video, "b (slot n) d -> b slot n d", slot=self.slots)
+        audio, video = audio[:, heard], video[:, seen]
+        predicted_video, predicted_audio = self.a2v(audio.flatten(1, 2)), self.v2a(video.flatten(1, 2))
+
+        audio = torch.cat([audio, predicted_audio.reshape(audio.shape)], dim=1)[:, torch.cat([heard, seen]).argsort()]
+        video = torch.cat([video, predicted_video.reshape(video.shape)], dim=1)[:, torch.cat([seen, heard]).argsort()]
+        audio = rearrange(audio, f"b slot (band w) d -> b ({self.audio_order}) d", band=BANDS)
+        return audio, video.flatten(1, 2)
+
+    def targets(self, audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoders are to produce: pictures (B, 1, 128, L) and (B, 3, T, H, W)."""
+        picture = audio_image(audio)
+        if self.faithful:
+            return normalise(picture), normalise(video)
+        tubelet, patch = self.visual_encoder.tubelet, self.visual_encoder.patch
+        audio_target = normalise_patches(picture.unsqueeze(2), tubelet=1, patch=PATCH).squeeze(2)
+        return audio_target, normalise_patches(video, tubelet=tubelet, patch=patch)

@@ -1,0 +1,43 @@
+"""What AVFF's pre-training compares: pictures normalised for reconstruction, and clips for contrast.
+
+    B batch   C colours   T frames   H, W pixels   D width
+
+References:
+    He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022.
+    Tong et al., "VideoMAE", NeurIPS 2022.
+    van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+TEMPERATURE = 0.05
+
+
+def normalise(x: Tensor) -> Tensor:
+    """To zero mean and unit deviation (unbiased) along the last axis."""
+    return (x - x.mean(dim=-1, keepdim=True)) / (x.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+
+
+def normalise_patches(video: Tensor, *, tubelet: int, patch: int) -> Tensor:
+    """Normalises each tubelet of a video (B, C, T, H, W) per colour."""
+    patches = rearrange(video, "b c (t r) (h p) (w q) -> b c t h w (r p q)", r=tubelet, p=patch, q=patch)
+    return rearrange(normalise(patches), "b c t h w (r p q) -> b c (t r) (h p) (w q)", r=tubelet, p=patch)
+
+
+def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference, in float32."""
+    return F.mse_loss(predicted.float(), target.float())
+
+
+def contrastive_loss(audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+    """InfoNCE between the embeddings (B, D) of a batch, in both directions -> loss and share of right matches."""
+    # Half-precision products would be off by as much as the temperature resolves.
+    with torch.autocast(audio.device.type, enabled=False):
+        similarity = F.normalize(audio.float(), dim=-1) @ F.normalize(video.float(), dim=-1).T / TEMPERATURE
+    own = torch.arange(len(similarity), device=similarity.device)
+    loss = (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
+    matches = torch.stack([similarity.argmax(dim=0), similarity.argmax(dim=1)])
+    return loss, (matches == own).float().mean()

@@ -1,0 +1,65 @@
+"""From frames and filter banks to what MRDF sees.
+
+    frames (T, H, W, 3) uint8, 25 per second   video (3, T, 100, 100) uint8   audio (104, T)
+
+Augmentation is one draw per clip, and only where a generator is given. `mrdf_normalise` runs on the device.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.random import Generator
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+SIDE = 100
+MAX_STEPS = 500
+
+_FLIP = 0.5
+_MEAN = 0.421
+_STD = 0.165
+
+
+def mrdf_video(frames: np.ndarray, rng: Generator | None) -> Tensor:
+    """Frames (T, H, W, 3) uint8, at least 200 x 200 -> half-size pictures cut to the middle (3, T, 100, 100) uint8.
+
+    With a generator the cut is anywhere, and every second clip is mirrored. Raises ValueError for smaller frames.
+    """
+    height, width = (size // 2 for size in frames.shape[1:3])
+    if min(height, width) < SIDE:
+        raise ValueError(f"frames of {frames.shape[2]}x{frames.shape[1]} are smaller than {2 * SIDE}x{2 * SIDE}")
+    top, left, mirror = (height - SIDE) // 2, (width - SIDE) // 2, False
+    if rng is not None:
+        top, left = int(rng.integers(height - SIDE + 1)), int(rng.integers(width - SIDE + 1))
+        mirror = rng.random() < _FLIP
+    small = np.stack([cv2.resize(frame, (width, height)) for frame in frames])
+    video = rearrange(torch.from_numpy(small[:, top : top + SIDE, left : left + SIDE]), "t h w c -> c t h w")
+    return video.flip(-1) if mirror else video.contiguous()
+
+
+def mrdf_normalise(video: Tensor) -> Tensor:
+    """uint8 video -> float with the mean and deviation of AV-HuBERT's pictures, on the device it is on."""
+    return (video.float() / 255 - _MEAN) / _STD
+
+
+def pad_batch(examples: Sequence[tuple[Tensor, Tensor]], max_steps: int = MAX_STEPS) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of video (3, T, 100, 100) and audio (104, T), cut to `max_steps` -> video (B, 3, T, 100, 100),
+    audio (B, 104, T) and padding_mask (B, T), True beyond a clip's end.
+
+    Raises ValueError if the two of a pair differ in length.
+    """
+    for video, audio in examples:
+        if video.shape[1] != audio.shape[1]:
+            raise ValueError(f"{video.shape[1]} steps of video, {audio.shape[1]} of audio")
+    videos = pad_sequence([rearrange(v[:, :max_steps], "c t h w -> t c h w") for v, _ in examples], batch_first=True)
+    audios = pad_sequence([rearrange(a[:, :max_steps], "f t -> t f") for _, a in examples], batch_first=True)
+    lengths = torch.tensor([min(a.shape[1], max_steps) for _, a in examples])
+    padding_mask = torch.arange(audios.shape[1]) >= lengths[:, None]
+    return (
+        rearrange(videos, "b t c h w -> b c t h w").contiguous(),
+        rearrange(audios, "b t f -> b f t").contiguous(),
+        padding_mask,
+    )

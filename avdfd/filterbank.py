@@ -1,0 +1,65 @@
+"""Log filter banks, the audio features of AV-HuBERT and MRDF.
+
+    waveform (..., S) at 16 kHz in [-1, 1]   bank (..., N, 26), one per 10 ms   stacked (..., T, 104), 25 per second
+
+The definition is that of python_speech_features' `logfbank` with its default settings, on 16-bit samples.
+"""
+
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from avdfd.features import SAMPLE_RATE
+
+BANDS = 26
+STACK = 4
+
+_N_FFT = 512
+_FRAME = 400
+_HOP = 160
+_PRE_EMPHASIS = 0.97
+_FULL_SCALE = 32_768
+
+
+def stacked_filterbank(waveform: Tensor, steps: int | None = None) -> Tensor:
+    """Waveform (..., S) -> filter banks (..., T, 104), 4 frames side by side, each step normalised over its 104.
+
+    `steps` is the number of video frames: later audio is cut, and a missing rest is zeros.
+    """
+    bank = log_filterbank(waveform)
+    bank = F.pad(bank, (0, 0, 0, -bank.shape[-2] % STACK))
+    stacked = rearrange(bank, "... (t stack) band -> ... t (stack band)", stack=STACK)
+    if steps is not None:
+        stacked = F.pad(stacked, (0, 0, 0, steps - stacked.shape[-2]))
+    return F.layer_norm(stacked, stacked.shape[-1:])
+
+
+def log_filterbank(waveform: Tensor) -> Tensor:
+    """Waveform (..., S) -> log energies (..., N, 26) of 25 ms frames, zeros beyond the end, every 10 ms.
+
+    The sums are in float64, as in the original, where a band of digital silence is the log of the float64 epsilon.
+    """
+    samples = waveform.double() * _FULL_SCALE
+    emphasised = torch.cat([samples[..., :1], samples[..., 1:] - _PRE_EMPHASIS * samples[..., :-1]], dim=-1)
+    count = 1 + max(0, math.ceil((samples.shape[-1] - _FRAME) / _HOP))
+    padded = F.pad(emphasised, (0, (count - 1) * _HOP + _FRAME - samples.shape[-1]))
+    frames = padded.unfold(-1, _FRAME, _HOP)
+    power = torch.fft.rfft(frames, n=_N_FFT).abs().square() / _N_FFT
+    energy = power @ filters().to(power.device).T
+    return energy.where(energy > 0, torch.finfo(torch.float64).eps).log().float()
+
+
+@functools.cache
+def filters() -> Tensor:
+    """Triangular filters (26, 257) of unit height, corners evenly spaced on the HTK mel scale, rounded down to bins."""
+    top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
+    mel = torch.linspace(0, top, BANDS + 2, dtype=torch.float64)
+    hertz = 700 * (10 ** (mel / 2595) - 1)
+    corners = torch.floor((_N_FFT + 1) * hertz / SAMPLE_RATE)
+    bins = torch.arange(_N_FFT // 2 + 1, dtype=torch.float64)
+    low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    return F.relu(torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))

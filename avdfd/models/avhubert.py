@@ -1,0 +1,267 @@
+"""AV-HuBERT: front ends for speech and lips, and the transformer that fuses them.
+
+    B batch   T video frames, 25 per second   F 104 audio features per frame   C picture channels   D width
+
+The state_dict keys are those of the released (fairseq) checkpoints, less what only pre-training uses.
+
+References:
+    Shi et al., "Learning Audio-Visual Speech Representation by Masked Multimodal Cluster Prediction", ICLR 2022.
+    Stafylakis and Tzimiropoulos, "Combining Residual Networks with LSTMs for Lipreading", Interspeech 2017 (3-D stem).
+    Baevski et al., "wav2vec 2.0", NeurIPS 2020 (convolutional positions).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+AUDIO_FEATURES = 104
+
+_PRETRAINING = ("mask_emb", "label_embs_concat", "final_proj.")
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu1 = nn.PReLU(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu2 = nn.PReLU(channels)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(out)) + self.downsample(x))
+
+
+class Trunk(nn.Module):
+    """ResNet-18 without stem and classifier: (N, width, H, W) -> (N, 8 width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer1 = _stage(width, width, stride=1)
+        self.layer2 = _stage(width, 2 * width, stride=2)
+        self.layer3 = _stage(2 * width, 4 * width, stride=2)
+        self.layer4 = _stage(4 * width, 8 * width, stride=2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean(dim=(-2, -1))
+
+
+class ResNet(nn.Module):
+    """Stem over 5 frames, then the trunk on every frame: (B, C, T, H, W) -> (B, T, 8 width)."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.frontend3D = nn.Sequential(
+            nn.Conv3d(in_channels, width, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3), bias=False),
+            nn.BatchNorm3d(width),
+            nn.PReLU(width),
+            nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+        )
+        self.trunk = Trunk(width)
+
+    def forward(self, video: Tensor) -> Tensor:
+        x = self.frontend3D(video)
+        frames = self.trunk(rearrange(x, "b c t h w -> (b t) c h w"))
+        return rearrange(frames, "(b t) d -> b t d", t=x.shape[2])
+
+
+class VideoFrontEnd(nn.Module):
+    """Normalised video (B, C, T, H, W) -> (B, T, D). Frames where the mask (B, T) is True do not reach the others."""
+
+    def __init__(self, in_channels: int, width: int, dim: int) -> None:
+        super().__init__()
+        self.resnet = ResNet(in_channels, width)
+        self.proj = nn.Linear(8 * width, dim)
+
+    def forward(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        if padding_mask is not None:
+            # The stem looks across time, and zeros are what it sees beyond the end of an unpadded clip.
+            video = video.masked_fill(rearrange(padding_mask, "b t -> b 1 t 1 1"), 0)
+        return self.proj(self.resnet(video))
+
+
+class AudioFrontEnd(nn.Module):
+    """Stacked filter banks (B, F, T) -> (B, T, D)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(AUDIO_FEATURES, dim)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return self.proj(rearrange(audio, "b f t -> b t f"))
+
+
+class PositionalConv(nn.Module):
+    """Grouped convolution over time, its weight split into direction and a length per tap: (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, dim: int, kernel: int = 128, groups: int = 16) -> None:
+        super().__init__()
+        self.groups = groups
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
+        nn.init.normal_(self.weight_v, std=(4 / (kernel * dim)) ** 0.5)
+        self.weight_g = nn.Parameter(self._length().detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight_g * self.weight_v / self._length()
+        out = F.conv1d(
+            rearrange(x, "b t d -> b d t"), weight, self.bias, padding=weight.shape[-1] // 2, groups=self.groups
+        )
+        # An even kernel gives one step too many.
+        return rearrange(out[..., : x.shape[1]], "b d t -> b t d")
+
+    def _length(self) -> Tensor:
+        return torch.linalg.vector_norm(self.weight_v, dim=(0, 1), keepdim=True)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention to the steps where `attend` (B, 1, 1, T) is True; None is all steps."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
+        q, k, v = (
+            rearrange(proj(x), "b t (h d) -> b h t d", h=self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)
+        return self.out_proj(rearrange(out, "b h t d -> b t (h d)"))
+
+
+class EncoderLayer(nn.Module):
+    """Transformer layer, normalised before (`layer_norm_first`) or after its two parts."""
+
+    def __init__(self, dim: int, heads: int, ffn_dim: int, dropout: float, layer_norm_first: bool) -> None:
+        super().__init__()
+        self.layer_norm_first = layer_norm_first
+        self.self_attn = Attention(dim, heads, dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, dim)
+        self.final_layer_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
+        if self.layer_norm_first:
+            x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), attend))
+            return x + self.dropout(self._mlp(self.final_layer_norm(x)))
+        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, attend)))
+        return self.final_layer_norm(x + self.dropout(self._mlp(x)))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class FusionEncoder(nn.Module):
+    """Convolutional positions and transformer layers: (B, T, D) -> (B, T, D). Padded steps reach no other step."""
+
+    def __init__(
+        self, *, layers: int, dim: int, heads: int, ffn_dim: int, dropout: float, layer_norm_first: bool
+    ) -> None:
+        super().__init__()
+        self.layer_norm_first = layer_norm_first
+        self.pos_conv = nn.Sequential(PositionalConv(dim), nn.GELU())
+        self.layers = nn.ModuleList(EncoderLayer(dim, heads, ffn_dim, dropout, layer_norm_first) for _ in range(layers))
+        self.layer_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.apply(_init_linear)
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
+        attend = None
+        if padding_mask is not None:
+            attend = rearrange(~padding_mask, "b t -> b 1 1 t")
+            x = x.masked_fill(padding_mask[..., None], 0)
+        x = x + self.pos_conv(x)
+        if not self.layer_norm_first:
+            x = self.layer_norm(x)
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x, attend)
+        return self.layer_norm(x) if self.layer_norm_first else x
+
+
+class AVHubert(nn.Module):
+    """The pre-trained encoder. The defaults are the released base model; large has 24 layers, 1024, 16 and 4096.
+
+    `in_channels` 1 takes grey pictures, as released, 3 coloured ones. `width` scales the channels of the ResNet.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_layers: int = 12,
+        dim: int = 768,
+        heads: int = 12,
+        ffn_dim: int = 3072,
+        in_channels: int = 1,
+        width: int = 64,
+        dropout: float = 0.1,
+        layer_norm_first: bool = True,
+    ) -> None:
+        super().__init__()
+        self.feature_extractor_audio = AudioFrontEnd(dim)
+        self.feature_extractor_video = VideoFrontEnd(in_channels, width, dim)
+        self.layer_norm = nn.LayerNorm(2 * dim)
+        self.post_extract_proj = nn.Linear(2 * dim, dim)
+        self.encoder = FusionEncoder(
+            layers=encoder_layers,
+            dim=dim,
+            heads=heads,
+            ffn_dim=ffn_dim,
+            dropout=dropout,
+            layer_norm_first=layer_norm_first,
+        )
+
+    def forward(self, video: Tensor, audio: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """video (B, C, T, H, W), audio (B, F, T), padding_mask (B, T), True = padding -> (B, T, D)."""
+        audio_features = self.feature_extractor_audio(audio)
+        video_features = self.feature_extractor_video(video, padding_mask)
+        both = torch.cat([audio_features, video_features], dim=-1)
+        return self.encoder(self.post_extract_proj(self.layer_norm(both)), padding_mask)
+
+
+def from_fairseq(checkpoint: Mapping[str, Any], *, in_channels: int = 1) -> dict[str, Tensor]:
+    """Weights of an `AVHubert` from a released checkpoint: the state dict, or the content of the file around it.
+
+    Dropped by name is what only pre-training uses: mask embedding, cluster embeddings and the projection to them.
+    A stem for grey pictures serves colours (`in_channels` 3) by dividing its weights evenly among the channels, so
+    that a grey picture in three equal channels gives the response that it gave in one.
+    """
+    weights: Mapping[str, Tensor] = checkpoint.get("model", checkpoint)
+    ours = {key: value for key, value in weights.items() if not key.startswith(_PRETRAINING)}
+    stem = "feature_extractor_video.resnet.frontend3D.0.weight"
+    if stem in ours and ours[stem].shape[1] == 1:
+        ours[stem] = ours[stem].repeat(1, in_channels, 1, 1, 1) / in_channels
+    return ours
+
+
+def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(BasicBlock(channels_in, channels, stride), BasicBlock(channels, channels, 1))
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

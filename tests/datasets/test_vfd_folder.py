@@ -1,0 +1,221 @@
+"""Data in the folders of VFD."""
+
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
+from avdfd.datasets.vfd_inputs import _filters_2022, normalise_2022, normalise_mel_2022
+from avdfd.errors import UserError
+from avdfd.models.vfd import VoiceFace
+
+SAMPLE = Path(__file__).parents[3] / "shared" / "vfd_sample"
+sample_only = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the authors' sample is not here")
+
+
+def add(root, picture, voice, shade=100, size=224):
+    """A grey picture and a mel of one number, as a pair."""
+    for path in (root / picture, root / voice):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    grey = np.full((size, size, 3), shade, np.uint8)
+    grey[..., 0] = 0  # blue, as OpenCV orders colours
+    cv2.imwrite(str(root / picture), grey)
+    np.save(root / voice, np.full((512, 301), -shade / 10, np.float32))
+
+
+@pytest.fixture
+def voxceleb(tmp_path):
+    for identity, video, clip, shade in (
+        ("id2", "v-1", "00009", 60),
+        ("id1", "a_b", "00001", 90),
+        ("id2", "v-1", "00002", 120),
+    ):
+        add(tmp_path, f"face/{identity}/{video}/{clip}.jpg", f"voice/{identity}_{video}_{clip}.npy", shade)
+    return tmp_path
+
+
+@pytest.fixture
+def dfdc(tmp_path):
+    add(tmp_path, "real/abc.jpg", "audio_feat/abc.npy", 60, size=100)
+    add(tmp_path, "fake/xyz.jpg", "audio_feat/xyz.npy", 90)
+    return tmp_path
+
+
+def test_voxceleb_layout(voxceleb):
+    folder = VfdFolder(voxceleb)
+    assert is_vfd_folder(voxceleb)
+    assert [meta.source for meta in folder.metas] == [
+        "face/id1/a_b/00001.jpg",
+        "face/id2/v-1/00002.jpg",
+        "face/id2/v-1/00009.jpg",
+    ]
+    assert len(folder) == 3
+    assert [meta.identities for meta in folder.metas] == [("id1",), ("id2",), ("id2",)]
+    assert [meta.base for meta in folder.metas] == ["face/id1/a_b", "face/id2/v-1", "face/id2/v-1"]
+    first = folder.metas[0]
+    assert (first.tier, first.label, first.label_video, first.label_audio) == ("RVRA", 0, 0, 0)
+    assert (first.start, first.end) == (0.0, 3.0)
+    assert len({meta.sha256 for meta in folder.metas}) == 3
+    assert folder.index[folder.metas[2].key] == 2
+
+
+def test_dfdc_layout(dfdc):
+    folder = VfdFolder(dfdc)
+    assert is_vfd_folder(dfdc)
+    labels = {meta.source: (meta.tier, meta.label, meta.label_audio, meta.identities) for meta in folder.metas}
+    assert labels == {
+        "real/abc.jpg": ("RVRA", 0, 0, ("abc",)),
+        "fake/xyz.jpg": ("FAKE", 1, None, ("xyz",)),
+    }
+
+
+@pytest.mark.parametrize("layout", ["voxceleb", "dfdc"])
+def test_reading_gives_the_pair_of_the_key(layout, request):
+    folder = VfdFolder(request.getfixturevalue(layout))
+    for meta in folder.metas:
+        element = folder.read(meta.key, frames=[38])
+        assert element.meta == meta
+        assert element.waveform is None
+        assert element.mel.shape == (512, 301)
+        assert element.mel.dtype == np.float32
+        assert element.frames.shape == (1, 224, 224, 3)
+        assert element.frames.dtype == np.uint8
+        shade = round(-10 * float(element.mel[0, 0]))
+        colour = element.frames[0, 100, 100].astype(int)
+        assert np.abs(colour - [shade, shade, 0]).max() <= 3
+    only_mel, only_face = folder.read(meta.key), folder.read(meta.key, mel=False, frames=[0])
+    assert only_mel.frames is None
+    assert only_face.mel is None
+
+
+def test_a_folder_can_be_sent_to_loader_processes(dfdc):
+    folder = pickle.loads(pickle.dumps(VfdFolder(dfdc)))
+    assert folder.read("real/abc.jpg").mel[0, 0] == -6
+
+
+def test_hidden_files_are_no_pictures(dfdc):
+    (dfdc / "real" / "._abc.jpg").write_bytes(b"")
+    assert len(VfdFolder(dfdc)) == 2
+
+
+def test_other_folders(tmp_path):
+    assert not is_vfd_folder(tmp_path)
+    with pytest.raises(UserError, match="is not a VFD folder; one has face/ and voice/, or audio_feat/ beside real/"):
+        VfdFolder(tmp_path)
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        VfdFolder(tmp_path / "nowhere")
+    (tmp_path / "real").mkdir()
+    assert not is_vfd_folder(tmp_path)
+    (tmp_path / "audio_feat").mkdir()
+    assert is_vfd_folder(tmp_path)
+    with pytest.raises(UserError, match="no pictures; expected face/<identity>"):
+        VfdFolder(tmp_path)
+
+
+def test_faces_without_a_voice_are_counted_and_the_first_is_named(voxceleb):
+    (voxceleb / "voice" / "id2_v-1_00002.npy").unlink()
+    (voxceleb / "voice" / "id2_v-1_00009.npy").unlink()
+    with pytest.raises(UserError, match=r"2 of 3 faces have no voice, e.g. voice/id2_v-1_00002.npy is missing"):
+        VfdFolder(voxceleb)
+
+
+def test_who_asks_for_sound_gets_the_mel_that_there_is(dfdc):
+    element = VfdFolder(dfdc).read("real/abc.jpg", waveform=True, mel=False)
+    assert element.waveform is None
+    assert element.mel.shape == (512, 301)
+
+
+class Trap:
+    """A pickle of this runs code when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def voices(tmp_path):
+    """Bad files by what is wrong with them."""
+    good = tmp_path / "good.npy"
+    np.save(good, np.zeros((512, 301), np.float32))
+    whole = good.read_bytes()
+    np.save(tmp_path / "object.npy", np.array([[Trap(tmp_path / "sprung")]]), allow_pickle=True)
+    return {
+        "empty": b"",
+        "no array": b"not an array",
+        "header cut": whole[:60],
+        "header damaged": whole.replace(b", }", b", (", 1),
+        "data cut": whole[:-1000],
+        "pickle": pickle.dumps(Trap(tmp_path / "sprung")),
+        "pickled array": (tmp_path / "object.npy").read_bytes(),
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong", ["empty", "no array", "header cut", "header damaged", "data cut", "pickle", "pickled array"]
+)
+def test_damaged_mels_are_named_and_run_no_code(dfdc, wrong):
+    (dfdc / "audio_feat" / "abc.npy").write_bytes(voices(dfdc)[wrong])
+    with pytest.raises(UserError, match=r"abc.npy: not a whole .npy of plain numbers .*; make it anew"):
+        VfdFolder(dfdc).read("real/abc.jpg")
+    assert not (dfdc / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((301, 512), np.float32), r"holds float32 \(301, 512\), not the float \(512, 301\)"),
+        (np.zeros((512, 301), np.int16), r"holds int16 \(512, 301\)"),
+        (np.full((512, 301), np.nan, np.float32), "holds numbers that are not finite"),
+    ],
+)
+def test_mels_of_another_kind(dfdc, array, message):
+    np.save(dfdc / "audio_feat" / "abc.npy", array)
+    with pytest.raises(UserError, match=message):
+        VfdFolder(dfdc).read("real/abc.jpg")
+
+
+@pytest.mark.parametrize("keep", [0, 20, -200])
+def test_damaged_pictures_are_named(dfdc, keep):
+    path = dfdc / "fake" / "xyz.jpg"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="xyz.jpg: cannot be decoded; replace the picture or remove it"):
+        VfdFolder(dfdc).read("fake/xyz.jpg", frames=[0])
+
+
+@sample_only
+@pytest.mark.parametrize(("name", "labels"), [("Voxceleb2", [0] * 10), ("DFDC", [1] * 5 + [0] * 5)])
+def test_the_authors_sample_is_read_and_scored(name, labels):
+    folder = VfdFolder(SAMPLE / name)
+    assert [meta.label for meta in folder.metas] == labels
+    elements = [folder.read(meta.key, frames=[0]) for meta in folder.metas]
+    mels = torch.stack([normalise_mel_2022(torch.from_numpy(element.mel)) for element in elements])[:, None]
+    faces = torch.stack([torch.from_numpy(element.frames[0]).permute(2, 0, 1) for element in elements])
+    torch.manual_seed(0)
+    model = VoiceFace(year=2022, dim=64, depth=1, heads=2, mlp_dim=32, width=0.25).eval()
+    with torch.no_grad():
+        voice, face = model(mels, normalise_2022(faces))
+        distance = model.distance(voice, face)
+    assert distance.shape == (10,)
+    assert distance.isfinite().all()
+    assert len(set(distance.tolist())) == 10
+
+
+@sample_only
+@pytest.mark.parametrize("name", ["Voxceleb2", "DFDC"])
+def test_the_authors_mels_are_decibels_of_our_filters(name):
+    """Below 1 kHz the filters are more than the spectral lines that they sum, so their powers are not free."""
+    folder = VfdFolder(SAMPLE / name)
+    filters = _filters_2022()[:160].double().numpy()
+    for meta in folder.metas:
+        mel = folder.read(meta.key).mel
+        assert mel.min() == -80
+        assert abs(mel.max()) < 1e-5
+        power = 10 ** (mel[:160, (mel[:160] > -75).all(axis=0)].astype(float) / 10)
+        lines = np.linalg.lstsq(filters, power, rcond=None)[0]
+        assert np.abs(filters @ lines - power).sum() < 1e-5 * power.sum()

@@ -1,0 +1,160 @@
+"""What VFD is given: mels equal to librosa's and torchaudio's, and faces."""
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from avdfd.config import AugmentConfig
+from avdfd.datasets import vfd_inputs
+from avdfd.datasets.vfd_inputs import cut, face_2022, face_2023, mel_2023, mel_db_2022, normalise_mel_2022
+from tests import reference
+
+SPEECH = Path(__file__).parents[3] / "shared" / "speech"
+PLAIN = AugmentConfig()
+
+
+def sound(samples):
+    """A chord that fades in noise."""
+    time = torch.arange(samples) / 16_000
+    chord = sum(torch.sin(2 * torch.pi * hertz * time) for hertz in (170, 1100, 5000))
+    noise = torch.randn(samples, generator=torch.Generator().manual_seed(0))
+    return 0.2 * chord * torch.exp(-time) + 0.01 * noise
+
+
+def picture(height=224, width=224):
+    """Two ramps and noise, so that every place is a different one."""
+    rows, columns = np.mgrid[:height, :width]
+    noise = np.random.default_rng(0).integers(0, 256, (height, width))
+    return np.stack([rows * 255 // height, columns * 255 // width, noise], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.skipif(not SPEECH.is_dir(), reason="the shared speech is not here")
+def test_2022_mel_equals_the_released_one():
+    import av
+
+    stored = reference.values("vfd_features")
+    with av.open(str(SPEECH / str(stored["source"]))) as container:
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    mel = mel_db_2022(torch.from_numpy(samples.astype(np.float32) / 32768)[: vfd_inputs.VOICE_2022])
+    assert mel.shape == tuple(stored["vfd2022_mel_shape"]) == vfd_inputs.MEL_2022
+    np.testing.assert_allclose(mel[::32, ::20].numpy(), stored["vfd2022_mel_db"], rtol=1e-4, atol=1e-4)
+
+
+def test_2022_mel_equals_librosa():
+    waveform = sound(vfd_inputs.VOICE_2022)
+    mel = librosa.feature.melspectrogram(y=waveform.numpy(), sr=16_000, hop_length=160, n_mels=512)
+    expected = librosa.power_to_db(mel, ref=np.max)
+    ours = mel_db_2022(waveform)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4, atol=1e-3)
+    scaled = normalise_mel_2022(ours)
+    np.testing.assert_allclose(scaled.numpy(), librosa.util.normalize(expected), rtol=1e-4, atol=1e-4)
+    assert scaled.min() == -1
+    assert scaled.amin(dim=0).eq(-1).all()
+
+
+def test_2022_filters_equal_librosa():
+    expected = librosa.filters.mel(sr=16_000, n_fft=2048, n_mels=512)
+    np.testing.assert_allclose(vfd_inputs._filters_2022().numpy(), expected, atol=1e-7)
+
+
+def test_2022_mel_of_silence_and_of_a_frame_of_zeros():
+    assert mel_db_2022(torch.zeros(vfd_inputs.VOICE_2022)).eq(0).all()
+    db = torch.tensor([[0.0, -10.0], [0.0, -40.0]])
+    assert normalise_mel_2022(db).tolist() == [[0.0, -0.25], [0.0, -1.0]]
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values")
+def test_2023_mel_equals_torchaudio():
+    waveform = sound(vfd_inputs.VOICE_2023)
+    expected = torchaudio.transforms.MelSpectrogram(16_000, n_fft=512, hop_length=160, win_length=480)(waveform)
+    mel = mel_2023(waveform)
+    assert expected.shape == (128, 257)
+    assert mel.shape == vfd_inputs.MEL_2023
+    torch.testing.assert_close(mel, expected[:, :256], rtol=2e-4, atol=1e-5)
+
+
+def test_the_middle_is_cut_without_chance_and_anywhere_with_it():
+    waveform = np.arange(49_152, dtype=np.float32)
+    assert cut(waveform, 48_000, None)[[0, -1]].tolist() == [480, 48_479]
+    assert cut(waveform, 40_960, None)[0] == 4000
+    rng = np.random.default_rng(0)
+    starts = {int(cut(waveform, 40_960, rng)[0]) for _ in range(500)}
+    assert all(start % 160 == 0 for start in starts)
+    assert min(starts) == 0
+    assert max(starts) == 8160
+    assert cut(waveform, 49_152, rng).shape == (49_152,)
+
+
+def test_one_frame_is_the_middle_or_by_chance():
+    frames = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
+    assert vfd_inputs.one_frame(frames, None) == 3
+    rng = np.random.default_rng(0)
+    assert {int(vfd_inputs.one_frame(frames, rng)[0, 0, 0]) for _ in range(100)} == set(range(7))
+    assert vfd_inputs.one_frame(frames[:1], rng) == 0
+
+
+def test_2022_sees_the_whole_frame():
+    frame = picture()
+    face = face_2022(frame, 224, PLAIN, None)
+    assert torch.equal(face, torch.from_numpy(frame).permute(2, 0, 1))
+    assert face_2022(frame, 112, PLAIN, None).shape == (3, 112, 112)
+    flipped = face_2022(frame, 224, AugmentConfig(flip=1.0), np.random.default_rng(0))
+    assert torch.equal(flipped, face.flip(-1))
+
+
+def test_2023_sees_the_middle_without_chance():
+    """Resized by 8/7 like PIL, of which the middle remains."""
+    from PIL import Image
+
+    frame = picture()
+    wide = np.asarray(Image.fromarray(frame).resize((256, 256), Image.Resampling.BICUBIC))
+    face = face_2023(frame, 224, PLAIN, None)
+    assert face.shape == (3, 224, 224)
+    difference = face.permute(1, 2, 0).int() - torch.from_numpy(wide[16:-16, 16:-16].astype(np.int32))
+    assert difference.abs().max() <= 1
+    assert face_2023(frame, 64, PLAIN, None).shape == (3, 64, 64)
+
+
+def test_2023_crops_are_of_the_published_sizes_and_places():
+    frame, rng = picture(), np.random.default_rng(0)
+    crops = [vfd_inputs._crop(frame, rng) for _ in range(400)]
+    sides = [224, 196, 168, 147]
+    pairs = {tuple(sides.index(n) for n in crop.shape[:2]) for crop in crops}
+    assert pairs == {(i, j) for i in range(4) for j in range(4) if abs(i - j) <= 1}
+    for crop in crops:
+        # The ramps of the first row and column tell where a crop begins, in steps of a quarter of what is left.
+        top, left = int(crop[0, 0, 0]) * 224 / 255, int(crop[0, 0, 1]) * 224 / 255
+        for start, side in ((top, crop.shape[0]), (left, crop.shape[1])):
+            step = (224 - side) // 4
+            assert min(abs(start - step * k) for k in range(5)) <= 1
+
+
+def test_2023_training_faces_are_of_one_draw():
+    frame = picture()
+    first, again, other = (face_2023(frame, 96, PLAIN, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.shape == (3, 96, 96)
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_normalisation_is_the_released_one():
+    faces = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    torch.testing.assert_close(vfd_inputs.normalise_2022(faces).flatten(), torch.tensor([-1, -0.6, 1]))
+    expected = (torch.tensor([0, 0.2, 1]) - torch.tensor([0.48145466, 0.4578275, 0.40821073])) / torch.tensor(
+        [0.26862954, 0.26130258, 0.27577711]
+    )
+    torch.testing.assert_close(vfd_inputs.normalise_2023(faces).flatten(), expected)
+
+
+def test_pictures_of_any_shape_are_resized():
+    frame = picture(100, 150)
+    assert vfd_inputs.resize(frame, 224).shape == (224, 224, 3)
+    square = picture()
+    assert vfd_inputs.resize(square, 224) is square
+    grey = np.full((300, 200, 3), 77, np.uint8)
+    assert (vfd_inputs.resize(grey, 224, "bicubic") == 77).all()

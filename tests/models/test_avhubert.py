@@ -1,0 +1,200 @@
+"""The encoder's pieces against PyTorch's own, the released key list, and that padding reaches nothing."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from avdfd.errors import UserError
+from avdfd.models.avhubert import AVHubert, EncoderLayer, FusionEncoder, PositionalConv, from_fairseq
+from avdfd.released import fill
+
+SMALL = {"encoder_layers": 2, "dim": 32, "heads": 4, "ffn_dim": 64, "width": 8}
+STEM = "feature_extractor_video.resnet.frontend3D.0.weight"
+
+
+def released_layout(
+    *, encoder_layers=12, dim=768, ffn_dim=3072, width=64, in_channels=1, clusters=2000, final_dim=256
+) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of an AV-HuBERT checkpoint after its last pre-training iteration; the defaults are base."""
+
+    def affine(name, *shape):
+        return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+    def batch_norm(name, channels):
+        running = {f"{name}.running_mean": (channels,), f"{name}.running_var": (channels,)}
+        return affine(name, channels) | running | {f"{name}.num_batches_tracked": ()}
+
+    def block(name, before, channels):
+        keys = {}
+        for i, given in ((1, before), (2, channels)):
+            keys |= {f"{name}.conv{i}.weight": (channels, given, 3, 3), f"{name}.relu{i}.weight": (channels,)}
+            keys |= batch_norm(f"{name}.bn{i}", channels)
+        if before != channels:
+            keys |= {f"{name}.downsample.0.weight": (channels, before, 1, 1)}
+            keys |= batch_norm(f"{name}.downsample.1", channels)
+        return keys
+
+    resnet = "feature_extractor_video.resnet"
+    layout = {
+        "mask_emb": (104,),
+        "label_embs_concat": (clusters + 4, final_dim),
+        STEM: (width, in_channels, 5, 7, 7),
+        f"{resnet}.frontend3D.2.weight": (width,),
+        "encoder.pos_conv.0.bias": (dim,),
+        "encoder.pos_conv.0.weight_g": (1, 1, 128),
+        "encoder.pos_conv.0.weight_v": (dim, dim // 16, 128),
+    }
+    layout |= batch_norm(f"{resnet}.frontend3D.1", width)
+    before = width
+    for number, channels in enumerate((width, 2 * width, 4 * width, 8 * width), start=1):
+        layout |= block(f"{resnet}.trunk.layer{number}.0", before, channels)
+        layout |= block(f"{resnet}.trunk.layer{number}.1", channels, channels)
+        before = channels
+    layout |= affine("feature_extractor_audio.proj", dim, 104)
+    layout |= affine("feature_extractor_video.proj", dim, 8 * width)
+    layout |= affine("layer_norm", 2 * dim)
+    layout |= affine("post_extract_proj", dim, 2 * dim)
+    layout |= affine("final_proj", final_dim, dim)
+    layout |= affine("encoder.layer_norm", dim)
+    for i in range(encoder_layers):
+        layer = f"encoder.layers.{i}"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            layout |= affine(f"{layer}.self_attn.{name}", dim, dim)
+        layout |= affine(f"{layer}.self_attn_layer_norm", dim) | affine(f"{layer}.final_layer_norm", dim)
+        layout |= affine(f"{layer}.fc1", ffn_dim, dim) | affine(f"{layer}.fc2", dim, ffn_dim)
+    return layout
+
+
+def tensors(layout, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {key: 0.1 * torch.randn(shape, generator=generator).abs() for key, shape in layout.items()}
+
+
+def small_layout():
+    return released_layout(encoder_layers=2, dim=32, ffn_dim=64, width=8, clusters=10)
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    model = AVHubert(**SMALL)
+    model(torch.randn(2, 1, 6, 32, 32), torch.randn(2, 104, 6))  # moves the running statistics off their start
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{}, {"encoder_layers": 24, "dim": 1024, "heads": 16, "ffn_dim": 4096}],
+    ids=["base", "large"],
+)
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_released_keys_and_shapes(sizes, in_channels):
+    with torch.device("meta"):
+        own = {
+            key: tuple(value.shape) for key, value in AVHubert(in_channels=in_channels, **sizes).state_dict().items()
+        }
+        layout = released_layout(**{k: v for k, v in sizes.items() if k != "heads"})
+        released = {key: torch.empty(shape) for key, shape in layout.items()}
+    mapped = from_fairseq({"model": released, "cfg": None}, in_channels=in_channels)
+    assert {key: tuple(value.shape) for key, value in mapped.items()} == own
+
+
+def test_the_file_and_its_state_dict_load_alike():
+    weights = tensors(small_layout())
+    bare = from_fairseq(weights)
+    whole = from_fairseq({"model": weights, "optimizer_history": []})
+    assert whole.keys() == bare.keys() == AVHubert(**SMALL).state_dict().keys()
+    assert weights.keys() - bare.keys() == {"mask_emb", "label_embs_concat", "final_proj.weight", "final_proj.bias"}
+    assert all(torch.equal(whole[key], weights[key]) for key in whole)
+
+
+def test_missing_and_unexpected_keys_are_refused():
+    weights = tensors(small_layout())
+    short = {k: v for k, v in weights.items() if k != "encoder.layers.1.fc2.bias"}
+    with pytest.raises(UserError, match="lacks 1 of .* keys, e.g. 'encoder.layers.1.fc2.bias'"):
+        fill(AVHubert(**SMALL), from_fairseq(short), "avhubert")
+    with pytest.raises(UserError, match="unexpected 1 of .* keys, e.g. 'decoder.embed_out'"):
+        fill(AVHubert(**SMALL), from_fairseq({**weights, "decoder.embed_out": torch.zeros(1)}), "avhubert")
+
+
+def test_a_grey_picture_gives_the_same_response_in_three_channels():
+    weights = tensors(small_layout())
+    grey, coloured = AVHubert(**SMALL), AVHubert(**SMALL, in_channels=3)
+    grey.load_state_dict(from_fairseq(weights))
+    coloured.load_state_dict(from_fairseq(weights, in_channels=3))
+    video = torch.randn(1, 1, 6, 32, 32)
+    with torch.no_grad():
+        expected = grey.eval().feature_extractor_video.resnet.frontend3D(video)
+        given = coloured.eval().feature_extractor_video.resnet.frontend3D(video.expand(-1, 3, -1, -1, -1))
+    assert expected.std() > 0.1
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_layer_equals_pytorchs(first):
+    torch.manual_seed(0)
+    ours = EncoderLayer(32, 4, 64, 0.1, layer_norm_first=first).eval()
+    theirs = nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True, norm_first=first).eval()
+    weights = {key: 0.2 * torch.randn_like(value) for key, value in ours.state_dict().items()}
+    ours.load_state_dict(weights)
+    for ours_name, their_name in (
+        ("self_attn.out_proj", "self_attn.out_proj"),
+        ("fc1", "linear1"),
+        ("fc2", "linear2"),
+        ("self_attn_layer_norm", "norm1"),
+        ("final_layer_norm", "norm2"),
+    ):
+        theirs.get_submodule(their_name).load_state_dict(ours.get_submodule(ours_name).state_dict())
+    with torch.no_grad():
+        stacked = [torch.cat([weights[f"self_attn.{n}_proj.{kind}"] for n in "qkv"]) for kind in ("weight", "bias")]
+        theirs.self_attn.in_proj_weight.copy_(stacked[0])
+        theirs.self_attn.in_proj_bias.copy_(stacked[1])
+    x = torch.randn(2, 7, 32)
+    padding = torch.zeros(2, 7, dtype=torch.bool)
+    padding[1, 4:] = True
+    # With gradients on, PyTorch takes its ordinary path, which keeps the padded steps that its fast one leaves out.
+    expected = theirs(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(ours(x, ~padding[:, None, None]), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours(x, None), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_positions_equal_a_weight_normalised_convolution():
+    torch.manual_seed(0)
+    ours = PositionalConv(32)
+    assert ours.weight_v.std().item() == pytest.approx((4 / (128 * 32)) ** 0.5, rel=0.05)
+    torch.testing.assert_close(ours.weight_g, ours.weight_v.norm(dim=(0, 1), keepdim=True))
+    theirs = weight_norm(nn.Conv1d(32, 32, 128, padding=64, groups=16), dim=2)
+    ours.weight_g.data.mul_(1.5)
+    theirs.load_state_dict({"bias": ours.bias, "weight_g": ours.weight_g, "weight_v": ours.weight_v})
+    x = torch.randn(2, 20, 32)
+    expected = theirs(x.transpose(1, 2))[..., :20].transpose(1, 2)
+    torch.testing.assert_close(ours(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_norm_comes_before_or_after_the_layers():
+    x = torch.randn(1, 5, 32)
+    sizes = {"layers": 1, "dim": 32, "heads": 4, "ffn_dim": 64, "dropout": 0.0}
+    for first in (True, False):
+        encoder = FusionEncoder(**sizes, layer_norm_first=first)
+        positioned = x + encoder.pos_conv(x)
+        layer = encoder.layers[0]
+        chain = (layer, encoder.layer_norm) if first else (encoder.layer_norm, layer)
+        expected = positioned
+        for module in chain:
+            expected = module(expected, None) if module is layer else module(expected)
+        torch.testing.assert_close(encoder(x, None), expected)
+
+
+def test_padding_reaches_nothing(small):
+    torch.manual_seed(1)
+    video, audio = torch.randn(2, 1, 12, 32, 32), torch.randn(2, 104, 12)
+    padding = torch.zeros(2, 12, dtype=torch.bool)
+    padding[0, 7:] = True
+    with torch.no_grad():
+        together = small(video, audio, padding)
+        alone = small(video[:1, :, :7], audio[:1, :, :7])
+        unmasked = small(video, audio)
+    torch.testing.assert_close(together[:1, :7], alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(together[1], unmasked[1], rtol=1e-5, atol=1e-5)
+    assert (unmasked[0, :7] - alone[0]).abs().max() > 1e-2
