@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from avdfd import engine, plots
+from avdfd import plots
 from avdfd.config import MediaConfig, parse
 from avdfd.datasets.manifest import SUFFIXES
 from avdfd.elements import Element, unpack
@@ -34,6 +34,7 @@ from avdfd.features import FPS
 from avdfd.files import write_atomic
 from avdfd.media import SECONDS
 from avdfd.media import windows as cut_windows
+from avdfd.scoring import Run, load_run, score_windows
 from avdfd.workers import Failure, run_killable
 
 _BATCH = 8  # windows that are in memory at once
@@ -43,7 +44,7 @@ _STRIP = 24  # at least so many windows, where there are as many, give frames fo
 def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="A verdict on media files.", allow_abbrev=False)
     cli.add_argument("files", nargs="+", type=Path, metavar="VIDEO", help="media files, or folders that hold some")
-    cli.add_argument("--run", required=True, help="run folder of pretrain.py or train.py")
+    cli.add_argument("--run", required=True, help="run folder of a training script")
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file's scores over time (.png .svg .pdf)")
     cli.add_argument("--threshold", type=float, default=0.5, help="called fake from this score on")
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
     files = find_files(args.files)
     if args.plot:
         check_plot(args.plot, files)
-    run = engine.load_run(args.run, args.device)
+    run = load_run(args.run, args.device)
 
     failed = 0
     width = max(len(str(file)) for file in files)
@@ -123,6 +124,8 @@ class Seen(NamedTuple):
     """What the model says about the N windows of a file."""
 
     times: list[tuple[float, float]]
+    branches: tuple[str, ...]
+    """Names of the scores, the main one last."""
     columns: dict[str, np.ndarray]
     """(N,) for each branch and `w_audio`, (N, 8) for `discrepancy`."""
     strip: list[tuple[float, np.ndarray]]
@@ -143,7 +146,7 @@ def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
     return spooled
 
 
-def look(run: engine.Run, windows: list[Spooled], *, with_strip: bool) -> Seen:
+def look(run: Run, windows: list[Spooled], *, with_strip: bool) -> Seen:
     """Scores the windows of a file, a few at a time, and removes them from the disk."""
     parts: list[dict[str, np.ndarray]] = []
     strip: list[tuple[float, np.ndarray]] = []
@@ -151,7 +154,7 @@ def look(run: engine.Run, windows: list[Spooled], *, with_strip: bool) -> Seen:
     for first in range(0, len(windows), _BATCH):
         chosen = windows[first : first + _BATCH]
         elements = [unpack(pickle.loads(window.path.read_bytes())) for window in chosen]
-        scores = engine.score_windows(run, elements)
+        scores = score_windows(run, elements)
         extra = {"w_audio": scores.w_audio, "discrepancy": scores.discrepancy}
         parts.append(scores.branch | {name: values for name, values in extra.items() if values is not None})
         if with_strip:
@@ -159,7 +162,7 @@ def look(run: engine.Run, windows: list[Spooled], *, with_strip: bool) -> Seen:
                 strip += thumbnails(window, element) if number % every == 0 else []
     shutil.rmtree(windows[0].path.parent)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Seen([(window.start, window.end) for window in windows], columns, strip)
+    return Seen([(window.start, window.end) for window in windows], run.branches, columns, strip)
 
 
 def thumbnails(window: Spooled, element: Element) -> Iterator[tuple[float, np.ndarray]]:
@@ -174,7 +177,7 @@ def verdict(file: Path, seen: Seen | None = None, threshold: float = 0.5, error:
     def mean(name: str) -> float | None:
         return float(seen.columns[name].mean()) if seen and name in seen.columns else None
 
-    main = "fused" if seen and "fused" in seen.columns else "audio"
+    main = seen.branches[-1] if seen else "none"
     score, weight = mean(main), mean("w_audio")
     windows = zip(seen.times, seen.columns[main].tolist(), strict=True) if seen else ()
     return {
@@ -194,9 +197,12 @@ def as_text(line: dict[str, Any], width: int) -> str:
     """The same on one aligned line."""
     if line["error"] is not None:
         return f"{line['file']:<{width}}  error: {line['error']}"
-    text = f"{line['file']:<{width}}  {line['verdict']}  {line['score']:.3f}  audio {line['audio_score']:.3f}"
-    if line["visual_score"] is not None:
-        text += f"  visual {line['visual_score']:.3f}  weights {line['weight_audio']:.2f} / {line['weight_visual']:.2f}"
+    text = f"{line['file']:<{width}}  {line['verdict']}  {line['score']:.3f}"
+    for branch in ("audio", "visual"):
+        if line[f"{branch}_score"] is not None:
+            text += f"  {branch} {line[f'{branch}_score']:.3f}"
+    if line["weight_audio"] is not None:
+        text += f"  weights {line['weight_audio']:.2f} / {line['weight_visual']:.2f}"
     first, last, count = line["windows"][0]["start"], line["windows"][-1]["end"], len(line["windows"])
     return f"{text}  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"
 
@@ -204,7 +210,7 @@ def as_text(line: dict[str, Any], width: int) -> str:
 def draw(line: dict[str, Any], seen: Seen, threshold: float) -> plots.Figure:
     """Film strip, scores and discrepancy over time."""
     starts = np.array([start for start, _ in seen.times])
-    tracks = {b: plots.Track(starts + SECONDS / 2, seen.columns[b]) for b in engine.BRANCHES if b in seen.columns}
+    tracks = {b: plots.Track(starts + SECONDS / 2, seen.columns[b]) for b in seen.branches}
     discrepancy = plots.over_time(starts, seen.columns["discrepancy"]) if "discrepancy" in seen.columns else None
     title = f"{Path(line['file']).name}   {line['verdict']}, score {line['score']:.3f}"
     span = (float(starts.min()), float(starts.max()) + SECONDS)

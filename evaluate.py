@@ -1,11 +1,12 @@
 """Scores a split with a trained run and writes a report of what it can and cannot tell apart.
 
     bash evaluate.sh --run runs/train --split test
-    python evaluate.py --run runs/demo --split test --probes data/demo
+    python evaluate.py --run runs/demo --split test --against runs/demo-avff --probes data/demo/videos
 
 The clip is the unit of every metric: the probabilities of its windows are averaged. Every tier that the split holds is
 judged against RVRA, also those that the run was not trained on. Intervals come from resampling identities; a clip with
-several identities goes with its first. Writes `<run>/eval/<split>/{report.json, report.html, scores.csv}`.
+several identities goes with its first. `--against` puts other runs, on the very same elements, beside it. Writes
+`<run>/eval/<split>/{report.json, report.html, scores.csv}`.
 """
 
 import argparse
@@ -17,22 +18,25 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import engine, report
+from avdfd import report
 from avdfd.datasets.loaders import ElementSet, split_metas
-from avdfd.datasets.splits import SPLITS
+from avdfd.datasets.splits import SPLITS, check_unseen
+from avdfd.datasets.stores import open_store
 from avdfd.datasets.tiers import TIERS
-from avdfd.elements import ElementMeta, ElementStore
+from avdfd.elements import ElementMeta
 from avdfd.errors import MediaError, UserError, run_script
 from avdfd.evaluation import Clip, as_csv, draw, judge, pool
 from avdfd.files import ensure_writable, sha256_of, write_atomic
 from avdfd.probes import run_probes
+from avdfd.scoring import Run, load_run, score
 from avdfd.tracking import BEST, git_revision
 
 
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Scores a split and writes a report.", allow_abbrev=False)
-    cli.add_argument("--run", required=True, help="run folder of pretrain.py or train.py")
-    cli.add_argument("--split", choices=SPLITS, default="test")
+    cli.add_argument("--run", required=True, help="run folder of a training script")
+    cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other runs, for the same table")
+    cli.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="all: a store that no split is of")
     cli.add_argument("--elements", help="another element store than the one the run was trained on")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
     cli.add_argument("--batch-size", type=_positive, default=16)
@@ -43,33 +47,58 @@ def main(argv: list[str]) -> None:
     args = cli.parse_args(argv)
 
     # ---- what to judge, and on what
-    run = engine.load_run(args.run, args.device)
+    runs = load_runs([args.run, *args.against], args.device)
+    run = runs[0]
     folder = run.folder / "eval" / args.split
     ensure_writable(folder)
-    store = ElementStore(args.elements or run.config.data.elements)
-    elements = ElementSet(store, split_metas(run.config, store, args.split, TIERS), run.inputs)
-    about = describe(run, args)
+    store = open_store(args.elements or run.config.data.elements, *(one.config.kind for one in runs))
+    metas = store.metas if args.split == "all" else split_metas(run.config, store, args.split, TIERS)
+    for one in runs:
+        check_unseen(one.config, metas, args.split)
+    about = describe(runs, args)
     tuned = validation_thresholds(run.folder, about["checkpoint_sha256"]) if args.split == "test" else {}
 
     # ---- scores
     probes = {"probes": probe(store.metas, Path(args.probes))} if args.probes else {}
     workers = run.config.data.workers if args.workers is None else args.workers
-    bar = partial(tqdm, desc=f"score {args.split}", unit="batch")
-    scores = engine.score(run, elements, batch_size=args.batch_size, workers=workers, progress=bar)
+    columns = {}
+    for one in runs:
+        bar = partial(tqdm, desc=f"score {args.split}, {one.folder.name}", unit="batch")
+        elements = ElementSet(store, metas, one.inputs)
+        columns[one.folder.name] = score(one, elements, batch_size=args.batch_size, workers=workers, progress=bar)
+    scores = columns[run.folder.name]
+    for one in runs[1:]:
+        scores.branch[one.folder.name] = columns[one.folder.name].branch[one.branches[-1]]
 
     # ---- judgement
-    clips = pool(elements.metas, scores)
-    result = about | judge(clips, run.branches, tuned, replicates=args.bootstrap, seed=args.seed) | probes
+    clips = pool(metas, scores)
+    judged = judge(clips, list(scores.branch), run.branches[-1], tuned, replicates=args.bootstrap, seed=args.seed)
+    result = about | judged | probes
     write(folder, result, clips)
     print(report.as_text(result))
     print(f"\n{folder / 'report.html'}")
 
 
-def describe(run: engine.Run, args: argparse.Namespace) -> dict[str, Any]:
+def load_runs(folders: Sequence[str], device: str) -> list[Run]:
+    """The runs, which need different names, as the table's columns have them."""
+    runs = [load_run(folder, device) for folder in folders]
+    names = [*runs[0].branches, *(run.folder.name for run in runs)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
+    return runs
+
+
+def describe(runs: Sequence[Run], args: argparse.Namespace) -> dict[str, Any]:
     """What was run, so that it can be run again."""
+    run = runs[0]
     return {
         "run": str(run.folder),
-        "kind": run.kind,
+        "kind": run.config.kind,
+        "against": {
+            one.folder.name: {"kind": one.config.kind, "checkpoint_sha256": sha256_of(one.folder / BEST)}
+            for one in runs[1:]
+        },
         "split": args.split,
         "elements": args.elements or run.config.data.elements,
         "checkpoint_sha256": sha256_of(run.folder / BEST),
@@ -106,7 +135,7 @@ def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float
 
 def write(folder: Path, result: dict[str, Any], clips: list[Clip]) -> None:
     """Writes the three files, report.json last: where it is, the others are."""
-    page = report.build(result, draw(clips, result["branches"]))
+    page = report.build(result, draw(clips, result["branches"], result["main"]))
     write_atomic(folder / "scores.csv", as_csv(clips, result["branches"]).encode())
     write_atomic(folder / "report.html", page.encode())
     write_atomic(folder / "report.json", (json.dumps(result, indent=2) + "\n").encode())

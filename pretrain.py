@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from avdfd import engine, metrics
 from avdfd.config import PretrainConfig, load
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
 from avdfd.datasets.samplers import Paired, Sequential
 from avdfd.datasets.tiers import AUDIO_CLASS
 from avdfd.elements import ElementStore
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--config", default="config/pretrain.json")
     cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
     args, overrides = cli.parse_known_args(argv)
-    cfg = load(args.config, PretrainConfig, overrides)
+    cfg = load(args.config, PretrainConfig, overrides=overrides)
     unordered = sorted(set(cfg.data.fake_tiers) - set(AUDIO_CLASS))
     if unordered:
         raise UserError(
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
         model.train()
         losses = []
         for batch in tqdm(train_loader, desc="train", leave=False):
-            batch = batch.to(device)
+            batch = to_device(batch, device)
             with engine.autocast(device, cfg.optim.precision):
                 out = model(batch.mel)
             loss = stage1_loss(cfg, out, batch, model.prototype)
@@ -86,9 +86,8 @@ def main(argv: list[str]) -> None:
 
         values = {"loss": torch.stack(losses).mean().item(), **validate(model, cfg, val_loader, device)}
         values |= {"lr": lr, "seconds": time.monotonic() - started}
-        engine.keep_epoch(
-            run, engine.model_state(cfg, model, cfg.model), optimizer, progress, values, cfg.select.metric
-        )
+        state = engine.model_state(cfg, model, audio_model=cfg.model.model_dump())
+        engine.keep_epoch(run, state, optimizer, progress, values, cfg.select.metric)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
@@ -110,7 +109,7 @@ def validate(model: AudioNet, cfg: PretrainConfig, batches: Iterable[Batch], dev
     model.eval()
     labels, logits = [], []
     for batch in batches:
-        batch = batch.to(device)
+        batch = to_device(batch, device)
         with engine.autocast(device, cfg.optim.precision):
             logits.append(model(batch.mel).logit.float())
         labels.append(batch.label)

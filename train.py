@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from avdfd import engine, metrics
 from avdfd.config import AudioModelConfig, TrainConfig, load
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
 from avdfd.datasets.samplers import Sequential, Shuffled
 from avdfd.datasets.transforms import normalise
 from avdfd.elements import ElementStore
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--config", default="config/train.json")
     cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
     args, overrides = cli.parse_known_args(argv)
-    cfg = load(args.config, TrainConfig, overrides)
+    cfg = load(args.config, TrainConfig, overrides=overrides)
 
     # ---- data
     device = engine.pick_device(cfg.device)
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
         model.train()
         losses = []
         for batch in tqdm(train_loader, desc="train", leave=False):
-            batch = batch.to(device)
+            batch = to_device(batch, device)
             with engine.autocast(device, cfg.optim.precision):
                 out = model(batch.mel, normalise(batch.video))
             loss = stage2_loss(cfg, out, batch.label)
@@ -86,9 +86,8 @@ def main(argv: list[str]) -> None:
 
         values = {"loss": torch.stack(losses).mean().item(), **validate(model, cfg, val_loader, device)}
         values |= {"lr": lr, "seconds": time.monotonic() - started}
-        engine.keep_epoch(
-            run, engine.model_state(cfg, model, audio_model), optimizer, progress, values, cfg.select.metric
-        )
+        state = engine.model_state(cfg, model, audio_model=audio_model.model_dump())
+        engine.keep_epoch(run, state, optimizer, progress, values, cfg.select.metric)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
@@ -101,7 +100,7 @@ def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     model = engine.build_detector(cfg, audio_model)
     model.load_audio(stage1, with_head=not cfg.faithful)
     if cfg.visual.init == "random":
-        model.visual_encoder.init_from_scratch()
+        model.visual_encoder.backbone.init_from_scratch()
     else:
         load_visual_encoder(model.visual_encoder.backbone, cfg.visual)
     if cfg.backbone_lr_scale == 0:
@@ -124,7 +123,7 @@ def validate(model: Detector, cfg: TrainConfig, batches: Iterable[Batch], device
     model.eval()
     columns: dict[str, list[Tensor]] = {"label": [], "": [], "_audio": [], "_visual": []}
     for batch in batches:
-        batch = batch.to(device)
+        batch = to_device(batch, device)
         assert batch.video is not None, "stage 2's inputs have video"
         with engine.autocast(device, cfg.optim.precision):
             out = model(batch.mel, normalise(batch.video))

@@ -13,7 +13,6 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from avdfd.errors import UserError
 from avdfd.files import sha256_of, write_atomic
@@ -37,10 +36,10 @@ def load(path: Path, *kinds: str) -> dict[str, Any]:
     return checkpoint
 
 
-def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Weights from a safetensors or torch file, unwrapped from a `state_dict` entry where there is one.
+def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Any]:
+    """What a safetensors or torch file holds: a state dict, or published wrappings of some (avdfd/released.py).
 
-    Raises UserError for a missing or damaged file, one that needs code to load, and a wrong sha256.
+    Raises UserError for a missing or damaged file, one that would run code to load, and a wrong sha256.
     """
     path = Path(path)
     if sha256 is not None:
@@ -54,19 +53,35 @@ def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Te
             return safetensors.torch.load_file(path)
         except SafetensorError as error:
             raise UserError(f"{path}: damaged or not a safetensors file ({error})") from None
-    content = _read(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    content = _read(path, shells=True)
+    if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: holds no state dict of tensors")
     return content
 
 
-def _read(path: Path) -> Any:
+class _Shell:
+    """Stands for an object of a training library inside a checkpoint: nothing of it is kept, nothing of it runs."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+_LIBRARIES = ("argparse.", "fairseq.", "lightning.", "lightning_fabric.", "numpy.", "omegaconf.", "pytorch_lightning.")
+"""Trainers whose settings stand beside the weights in what people publish."""
+
+
+def _read(path: Path, *, shells: bool = False) -> Any:
+    """With `shells`, objects of known training libraries are let in as empty shells; all other code is refused."""
     if path.is_dir():
         raise UserError(f"{path}: a folder, a checkpoint file is wanted")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        empty: list[Any] = []
+        if shells and zipfile.is_zipfile(path):
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            empty = [(_Shell, name) for name in found if name.startswith(_LIBRARIES)]
+        with torch.serialization.safe_globals(empty):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; run the earlier stage first or correct the path") from None
     except pickle.UnpicklingError:

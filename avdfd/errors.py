@@ -35,7 +35,8 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as error:
-        _say(f"error: {error}")
+        # One that comes from a loader process has a traceback before it.
+        _say(f"error: {str(error).strip().splitlines()[-1].removeprefix(f'{UserError.__module__}.UserError: ')}")
     except OSError as error:
         remedy = _STORAGE.get(error.errno or 0)
         if remedy is None:

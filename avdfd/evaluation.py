@@ -15,7 +15,7 @@ import numpy as np
 from avdfd import metrics, plots
 from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.elements import ElementMeta
-from avdfd.engine import Scores
+from avdfd.scoring import Scores
 
 TUNED = "balanced_accuracy_at_validation_eer"
 
@@ -56,9 +56,13 @@ def pool(metas: Sequence[ElementMeta], scores: Scores) -> list[Clip]:
 
 
 def judge(
-    clips: list[Clip], branches: Sequence[str], tuned: dict[str, float], *, replicates: int, seed: int
+    clips: list[Clip], branches: Sequence[str], main: str, tuned: dict[str, float], *, replicates: int, seed: int
 ) -> dict[str, Any]:
-    """Every metric of every branch, overall and for each fake tier against RVRA. `tuned`: branch -> threshold."""
+    """Every metric of every branch, overall and for each fake tier against RVRA.
+
+    `branches` may name other systems too, whose scores the clips have; `main` is the one that the report is about.
+    `tuned`: branch -> threshold.
+    """
 
     def section(chosen: list[Clip]) -> dict[str, Any]:
         labels = np.array([clip.label for clip in chosen])
@@ -82,6 +86,7 @@ def judge(
     by_tier = tiers_of(clips)
     return {
         "branches": list(branches),
+        "main": main,
         "validation_eer_threshold": tuned or None,
         "overall": section(clips),
         "tiers": {name: section(by_tier[RVRA.name] + fakes) for name, fakes in by_tier.items() if name != RVRA.name},
@@ -98,9 +103,9 @@ def tiers_of(clips: list[Clip]) -> dict[str, list[Clip]]:
     return {name: chosen for name in TIERS if (chosen := [clip for clip in clips if clip.tier == name])}
 
 
-def draw(clips: list[Clip], branches: Sequence[str]) -> dict[str, str]:
+def draw(clips: list[Clip], branches: Sequence[str], main: str) -> dict[str, str]:
     """The report's figures as SVG."""
-    by_tier, main_branch = tiers_of(clips), branches[-1]
+    by_tier = tiers_of(clips)
 
     def pairs(chosen: list[Clip], branch: str) -> tuple[list[int], list[float]]:
         return [clip.label for clip in chosen], [clip.scores[branch] for clip in chosen]
@@ -108,9 +113,9 @@ def draw(clips: list[Clip], branches: Sequence[str]) -> dict[str, str]:
     figures = {
         "roc_branches": plots.roc_curves({b: pairs(clips, b) for b in branches}),
         "roc_tiers": plots.roc_curves(
-            {t: pairs(by_tier[RVRA.name] + c, main_branch) for t, c in by_tier.items() if t != RVRA.name}
+            {t: pairs(by_tier[RVRA.name] + c, main) for t, c in by_tier.items() if t != RVRA.name}
         ),
-        "distributions": plots.distributions({t: np.array(pairs(c, main_branch)[1]) for t, c in by_tier.items()}),
+        "distributions": plots.distributions({t: np.array(pairs(c, main)[1]) for t, c in by_tier.items()}),
     }
     if clips[0].weight_audio is not None:
         weights = {t: np.array([clip.weight_audio for clip in c]) for t, c in by_tier.items()}

@@ -32,6 +32,13 @@ STYLE: dict[str, tuple[str, Any]] = {
     "RVFA-SVC": ("#8c6d00", (0, (5, 1))),
     "FAKE": ("#777777", (0, (1, 1))),
 }
+# Other systems, in their order.
+_OTHERS: list[tuple[str, Any]] = [
+    ("#cc79a7", ":"),
+    ("#009e73", (0, (5, 1))),
+    ("#8c6d00", (0, (1, 1))),
+    ("#777777", "--"),
+]
 SUFFIXES = (".png", ".svg", ".pdf")
 """Files that `encode` can fill."""
 _STRIP = 10  # frames in a film strip
@@ -65,11 +72,12 @@ def encode(figure: Figure, suffix: str) -> bytes:
 
 
 def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
-    """One ROC curve per branch or tier from its (labels, scores)."""
+    """One ROC curve per branch, other system or tier from its (labels, scores)."""
     figure, (axes,) = _figure(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
+    others = dict(zip((name for name in curves if name not in STYLE), itertools.cycle(_OTHERS), strict=False))
     for name, (labels, scores) in curves.items():
-        curve, (color, dashes) = metrics.roc(labels, scores), STYLE[name]
+        curve, (color, dashes) = metrics.roc(labels, scores), (STYLE | others)[name]
         label = f"{name}  {metrics.auc(labels, scores):.3f}"
         axes.plot(curve.fpr, curve.tpr, color=color, linestyle=dashes, linewidth=1.8, label=label)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")

@@ -2,19 +2,36 @@
 
 `load(system, state_dict, **sizes)` takes the released keys and returns a module in eval mode that computes what
 was released.
+
+    python -m avdfd.released convert IN OUT.safetensors --system openavff-finetune
 """
 
-from collections.abc import Mapping
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import safetensors.torch
 from torch import Tensor, nn
 
-from avdfd.checkpoint import read_state_dict
+from avdfd.checkpoint import read_weights
 from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
-from avdfd.errors import UserError
-from avdfd.models.audio_encoder import AudioNet
+from avdfd.errors import UserError, run_script
+from avdfd.files import ensure_writable, sha256_of, write_atomic
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet
+from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.detector import Detector, DetectorOutput
+from avdfd.models.mrdf import Mrdf, from_released
+from avdfd.models.vfd2022 import face_network, voice_network
+from avdfd.models.vfd2023 import PatchTransformer
+from OpenAVFF.finetuning import VideoCAVMAEFT
+from OpenAVFF.pretraining import VideoCAVMAE
+from OpenAVFF.visual_encoder import VisualEncoder
+
+Weights = Mapping[str, Tensor]
 
 # Released prefix -> ours. Keys below a prefix are the same in both.
 _AUDIO = {"audio_enc.": "encoder.", "proj.": "projection.", "aux_head.": "head.", "proto_real": "prototype"}
@@ -30,6 +47,8 @@ _DETECTOR = {
 }
 # Both hold the visual encoder of OpenAVFF/visual_encoder.py under one prefix.
 _VISUAL = {"marlin": {"encoder.": ""}, "openavff": {"visual_encoder.": ""}}
+# Entries that hold the weights, beside the state of training.
+_WRAPPINGS = ("state_dict", "model_state_dict", "model")
 
 
 class ReleasedDetector(nn.Module):
@@ -44,46 +63,78 @@ class ReleasedDetector(nn.Module):
         return self.detector(mel, clip.transpose(1, 2))
 
 
-def load(system: str, state_dict: Mapping[str, Tensor] | str | Path, **sizes: int) -> nn.Module:
+def load(system: str, state_dict: Mapping[str, Any] | str | Path, **sizes: int) -> nn.Module:
     """The released `system` with the given weights (or file of weights), in eval mode.
 
+    openavff-pretrain: `module(audio, video, mask_indices=[...])` -> total_loss, nce_loss, c_acc, rec_loss_a,
+        rec_loss_v, audio_recon, video_recon; sizes encoder_depth (12), decoder_depth (4).
+    openavff-finetune: `module(audio, video)` -> logits, column 0 = fake; size encoder_depth (12).
+    avdfd-audio-encoder: `module(mel)` -> feature, tokens.
     avdfd-pretrain: `module(mel)` -> feat, z, logit, tokens.
     avdfd-detector: `module(mel, clip)` -> logit_audio, logit_final, logit_a2v, mismatch_mse, w_audio;
-        `visual_depth` is the number of backbone blocks (default 12).
+        size visual_depth (12).
+    marlin: `module(video)` -> tokens, mean token; size visual_depth (12).
+    mrdf-ce, mrdf-margin: `module(video, audio, padding_mask)` -> m_logits, v_cross, a_cross, v, a.
+    avhubert: `module(video, audio, padding_mask)` -> features, of grey pictures; sizes encoder_layers (12), dim (768),
+        heads (12), ffn_dim (3072), width (64).
+    vfd2022-face, vfd2022-voice, vfd2023-face, vfd2023-voice: `module(x)` -> embedding; size layers (12), 2023.
 
+    A depth that is given leaves out the deeper blocks of the checkpoint. Wrappings are opened: `module.` prefixes,
+    `state_dict` of Lightning, `model` of fairseq, `face_model_state_dict` and `voice_model_state_dict`.
     Raises UserError for an unknown system, unknown sizes, and missing, unexpected or misshapen keys.
     """
+    if system not in _SYSTEMS:
+        raise UserError(f"unknown released system '{system}': use {', '.join(_SYSTEMS)}")
+    build, keys, known = _SYSTEMS[system]
+    unknown = sizes.keys() - known.keys()
+    if unknown:
+        raise UserError(f"{system}: unknown sizes {', '.join(sorted(unknown))}; it has {', '.join(known) or 'none'}")
+    source = system
     if isinstance(state_dict, str | Path):
-        state_dict = read_state_dict(state_dict)
-    if system == "avdfd-pretrain":
-        _no_more_sizes(system, sizes)
-        audio = AudioNet(AudioModelConfig())
-        fill(audio, rename(state_dict, _AUDIO), source=system)
-        return audio.eval()
-    if system == "avdfd-detector":
-        visual = VisualModelConfig(init="random", depth=sizes.pop("visual_depth", 12))
-        _no_more_sizes(system, sizes)
-        layers = [k for k in state_dict if k.startswith("predictor.encoder.layers.") and k.endswith("norm1.weight")]
-        detector = Detector(AudioModelConfig(), visual, PredictorConfig(depth=max(1, len(layers))), faithful=True)
-        renamed = rename(state_dict, _DETECTOR)
-        kept = {k: v for k, v in renamed.items() if _block(k) < visual.depth}
-        fill(detector, kept, source=system)
-        return ReleasedDetector(detector).eval()
-    raise UserError(f"unknown released system '{system}': use avdfd-pretrain or avdfd-detector")
+        source = f"{state_dict} as {system}"
+        state_dict = read_weights(state_dict)
+    weights = unwrap(state_dict, source, branch=system.rpartition("-")[2])
+    for size in sizes.keys() & _BLOCKS.keys():
+        weights = shallower(weights, _BLOCKS[size], sizes[size])
+    module = build(weights, **{**known, **sizes})
+    fill(module, keys(weights), source=source)
+    return (ReleasedDetector(module) if isinstance(module, Detector) else module).eval()
+
+
+def unwrap(content: Mapping[str, Any], source: str, branch: str = "") -> dict[str, Tensor]:
+    """The state dict inside what was published; `branch`, face or voice, picks one of two networks in one file.
+
+    Raises UserError if it holds anything but tensors.
+    """
+    for name in (f"{branch}_model_state_dict", *_WRAPPINGS):
+        if isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{source}: holds no state dict of tensors")
+    parallel = all(key.startswith("module.") for key in content)
+    return {key.removeprefix("module.") if parallel else key: value for key, value in content.items()}
+
+
+# ---- keys
 
 
 def load_visual_encoder(module: nn.Module, config: VisualModelConfig) -> None:
     """Fills a visual encoder from the file that the config names (MARLIN's or OpenAVFF's keys)."""
     assert config.weights is not None, "the config asks for no weights"
-    weights = read_state_dict(config.weights, sha256=config.sha256)
-    prefixes = _VISUAL[config.init]
-    ours = {k: v for k, v in weights.items() if k.startswith(tuple(prefixes))}
-    if not ours:
-        raise UserError(f"{config.weights}: no '{next(iter(prefixes))}*' keys; these are not {config.init} weights")
-    fill(module, rename(ours, prefixes), source=str(config.weights))
+    weights = unwrap(read_weights(config.weights, sha256=config.sha256), config.weights)
+    source = f"{config.weights} as {config.init}"
+    fill(module, _below(weights, _VISUAL[config.init], source), source=source)
 
 
-def rename(state_dict: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+def _below(weights: Weights, prefixes: Mapping[str, str], source: str) -> dict[str, Tensor]:
+    """What lies below these prefixes, which may be a part of a larger model."""
+    kept = {key: value for key, value in weights.items() if key.startswith(tuple(prefixes))}
+    if not kept:
+        raise UserError(f"{source}: no '{next(iter(prefixes))}*' keys; these are other weights")
+    return rename(kept, prefixes)
+
+
+def rename(state_dict: Weights, prefixes: Mapping[str, str]) -> dict[str, Tensor]:
     """Replaces the first prefix that fits each key; keys that none fits stay, to be reported as unexpected."""
     renamed = {}
     for key, value in state_dict.items():
@@ -92,7 +143,18 @@ def rename(state_dict: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dic
     return renamed
 
 
-def fill(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+def shallower(state_dict: Weights, blocks: str, depth: int) -> dict[str, Tensor]:
+    """Without the blocks from number `depth` on; `blocks` is the regular expression before the number."""
+    number = re.compile(rf"{blocks}\.(?P<number>\d+)\.")
+    kept = {}
+    for key, value in state_dict.items():
+        found = number.match(key)
+        if found is None or int(found["number"]) < depth:
+            kept[key] = value
+    return kept
+
+
+def fill(module: nn.Module, state_dict: Weights, source: str) -> None:
     """load_state_dict(strict) whose failure names the source and the keys. Raises UserError."""
     own = module.state_dict()
     missing = sorted(own.keys() - state_dict.keys())
@@ -107,12 +169,89 @@ def fill(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> No
     module.load_state_dict(dict(state_dict))
 
 
-def _block(key: str) -> int:
-    """Number of the backbone block that a key belongs to, -1 for all other keys."""
-    _, found, rest = key.partition("visual_encoder.backbone.blocks.")
-    return int(rest.split(".")[0]) if found else -1
+def _detector(weights: Weights, *, visual_depth: int) -> Detector:
+    layers = [k for k in weights if k.startswith("predictor.encoder.layers.") and k.endswith("norm1.weight")]
+    visual = VisualModelConfig(init="random", depth=visual_depth)
+    return Detector(AudioModelConfig(), visual, PredictorConfig(depth=max(1, len(layers))), faithful=True)
 
 
-def _no_more_sizes(system: str, sizes: dict[str, Any]) -> None:
-    if set(sizes) - {"visual_depth"}:
-        raise UserError(f"{system}: unknown sizes {', '.join(sizes)}")
+class _Released(NamedTuple):
+    """How a system is built from what was released."""
+
+    build: Callable[..., nn.Module]
+    """(weights, **sizes) -> module."""
+    keys: Callable[[Weights], Weights] = dict
+    """Released keys -> those of the module."""
+    sizes: Mapping[str, int] = MappingProxyType({})
+    """As released."""
+
+
+_FACE, _VOICE = (3, 224, 224), (1, 128, 256)
+_SYSTEMS = {
+    "openavff-pretrain": _Released(
+        lambda _, **sizes: VideoCAVMAE(faithful=True, **sizes), sizes={"encoder_depth": 12, "decoder_depth": 4}
+    ),
+    "openavff-finetune": _Released(
+        lambda _, **sizes: VideoCAVMAEFT(faithful=True, **sizes), sizes={"encoder_depth": 12}
+    ),
+    "avdfd-audio-encoder": _Released(lambda _: AudioEncoder(AudioModelConfig())),
+    "avdfd-pretrain": _Released(lambda _: AudioNet(AudioModelConfig()), partial(rename, prefixes=_AUDIO)),
+    "avdfd-detector": _Released(_detector, partial(rename, prefixes=_DETECTOR), {"visual_depth": 12}),
+    "marlin": _Released(
+        lambda _, visual_depth: VisualEncoder(depth=visual_depth, qkv_bias=True),
+        partial(_below, prefixes=_VISUAL["marlin"], source="marlin"),
+        {"visual_depth": 12},
+    ),
+    "mrdf-ce": _Released(lambda _: Mrdf(variant="ce", encoder_layers=0, faithful=True), from_released),
+    "mrdf-margin": _Released(lambda _: Mrdf(variant="margin", encoder_layers=0, faithful=True), from_released),
+    "avhubert": _Released(
+        lambda _, **sizes: AVHubert(**sizes),
+        from_fairseq,
+        {"encoder_layers": 12, "dim": 768, "heads": 12, "ffn_dim": 3072, "width": 64},
+    ),
+    "vfd2022-face": _Released(lambda _: face_network(faithful=True)),
+    "vfd2022-voice": _Released(lambda _: voice_network(faithful=True)),
+    "vfd2023-face": _Released(lambda _, layers: PatchTransformer(_FACE, layers=layers), sizes={"layers": 12}),
+    "vfd2023-voice": _Released(lambda _, layers: PatchTransformer(_VOICE, layers=layers), sizes={"layers": 12}),
+}
+# Size -> where its blocks are in the released keys, before their number.
+_BLOCKS = {
+    "encoder_depth": r"(audio_encoder\.transformer|visual_encoder\.blocks)",
+    "decoder_depth": r"(audio|visual)_decoder\.blocks",
+    "visual_depth": r"(vis_enc\.backbone\.)?encoder\.blocks",
+    "encoder_layers": r"encoder\.layers",
+    "layers": r"transformer\.resblocks",
+}
+
+
+def convert(source: Path, target: Path, system: str, **sizes: int) -> str:
+    """Writes a published checkpoint under its own keys as safetensors, and its sha256, which it returns, beside it.
+
+    Raises UserError for what `load` refuses, and if the target is no `.safetensors` or cannot be written.
+    """
+    if target.suffix != ".safetensors":
+        raise UserError(f"{target}: the target is a safetensors file; name it OUT.safetensors")
+    content = read_weights(source)
+    load(system, content, **sizes)
+    weights = unwrap(content, str(source), branch=system.rpartition("-")[2])
+    ensure_writable(target.parent)
+    # Released files have tensors under two names, which safetensors does not know.
+    own = {key: value.detach().clone().contiguous() for key, value in weights.items()}
+    write_atomic(target, safetensors.torch.save(own, metadata={"system": system}))
+    digest = sha256_of(target)
+    write_atomic(target.with_name(f"{target.name}.sha256"), f"{digest}  {target.name}\n".encode())
+    return digest
+
+
+def main(argv: list[str]) -> None:
+    cli = argparse.ArgumentParser(prog="python -m avdfd.released", allow_abbrev=False)
+    command = cli.add_subparsers(required=True).add_parser("convert", help="a published checkpoint as safetensors")
+    command.add_argument("source", type=Path, metavar="IN")
+    command.add_argument("target", type=Path, metavar="OUT.safetensors")
+    command.add_argument("--system", required=True, choices=_SYSTEMS)
+    args = cli.parse_args(argv)
+    print(f"{args.target}: {convert(args.source, args.target, args.system)}")
+
+
+if __name__ == "__main__":
+    run_script(main)

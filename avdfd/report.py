@@ -20,7 +20,7 @@ _NAMES = {
     "tpr_at_1_fpr": "TPR at 1 % FPR",
 }
 _CAPTIONS = {
-    "roc_branches": ("ROC by branch", "All tiers together against RVRA."),
+    "roc_branches": ("ROC by branch and system", "All tiers together against RVRA."),
     "roc_tiers": ("ROC by tier", "Each fake tier against RVRA; {branch} score."),
     "distributions": ("Scores by tier", "How many clips have which {branch} score; each row to its own scale."),
     "weights": (
@@ -32,7 +32,7 @@ _CAPTIONS = {
 
 def as_text(result: Mapping[str, Any]) -> str:
     """AUC of every branch by tier, then the other metrics of the main branch, as aligned text."""
-    branches, main = result["branches"], result["branches"][-1]
+    branches, main = result["branches"], result["main"]
     auc = [["AUC", "clips", "identities", *branches]]
     rest = [[main, *(_NAMES[name] for name in _others(result))]]
     for name, section in _rows(result):
@@ -86,7 +86,7 @@ def shortcuts(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def _summary(result: Mapping[str, Any]) -> str:
-    overall, main = result["overall"], result["branches"][-1]
+    overall, main = result["overall"], result["main"]
     low_high = overall[main]["auc_interval"]
     interval = f", 95 % interval {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
     return (
@@ -109,7 +109,7 @@ def _warnings(result: Mapping[str, Any]) -> str:
 
 def _auc_table(result: Mapping[str, Any]) -> str:
     branches = result["branches"]
-    head = "".join(f"<th class=num>{branch}</th>" for branch in branches)
+    head = "".join(f"<th class=num>{escape(branch)}</th>" for branch in branches)
     body = ""
     for name, section in _rows(result):
         cells = "".join(_auc_cell(section[branch]) for branch in branches)
@@ -136,7 +136,7 @@ def _metrics_table(result: Mapping[str, Any]) -> str:
             span = f"rowspan={len(result['branches'])}"
             label = f"<th scope=row {span}>{escape(row)}</th><td class=num {span}>{_number(section['prevalence'])}</td>"
             cells = "".join(f"<td class=num>{_html_interval(section[branch], name)}</td>" for name in names)
-            body += f"<tr>{label if i == 0 else ''}<td>{branch}</td>{cells}</tr>"
+            body += f"<tr>{label if i == 0 else ''}<td>{escape(branch)}</td>{cells}</tr>"
     return _box(f"<thead><tr><th></th><th class=num>AP at chance</th><th></th>{head}</tr></thead>", body)
 
 
@@ -199,7 +199,7 @@ def _about_metrics(result: Mapping[str, Any]) -> str:
 
 def _figure(name: str, svg: str, result: Mapping[str, Any]) -> str:
     """As an image of its own: ids inside one SVG cannot meet those of another."""
-    title, caption = (text.format(branch=result["branches"][-1]) for text in _CAPTIONS[name])
+    title, caption = (text.format(branch=result["main"]) for text in _CAPTIONS[name])
     source = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
     return f"<figure><h3>{title}</h3><img alt='{title}' src='{source}'><figcaption>{caption}</figcaption></figure>"
 
@@ -219,7 +219,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _others(result: Mapping[str, Any]) -> list[str]:
     """The metrics beside AUC that were measured."""
-    return [name for name in _NAMES if name in result["overall"][result["branches"][-1]]]
+    return [name for name in _NAMES if name in result["overall"][result["main"]]]
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Does the whitening patch projection help a small ViT that starts from nothing? (VisualBranch.init_from_scratch)
+"""Does the whitening patch projection help a small ViT that starts from nothing? (VisualEncoder.init_from_scratch)
 
     .venv/bin/python benchmarks/visual_init.py            after demo.sh has made the elements of the built-in corpus
 
@@ -32,7 +32,7 @@ def main() -> None:
     cli.add_argument("--epochs", type=int, default=8)
     cli.add_argument("--seeds", type=int, default=3)
     args, overrides = cli.parse_known_args()
-    cfg = load("config/demo/train.json", TrainConfig, overrides)
+    cfg = load("config/demo/train.json", TrainConfig, overrides=overrides)
     print(f"test AUC, RVRA against FVRA, {args.epochs} epochs of batches of 8, {os.cpu_count()} cores")
     table = {}
     for name, whiten in (("usual", False), ("whitening", True)):
@@ -51,7 +51,7 @@ def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
     batches = loader(ElementSet(store, train, Inputs(size, AugmentConfig(flip=0.5, shift=2))), order, 1, cpu)
     branch = VisualBranch(cfg.visual, 64)
     if whiten:
-        branch.init_from_scratch()
+        branch.backbone.init_from_scratch()
     head = nn.Linear(128, 1)
 
     def logits(video: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Videos -> elements.", allow_abbrev=False)
     cli.add_argument("--config", default="config/preprocess.json")
     args, overrides = cli.parse_known_args(argv)
-    cfg = load(args.config, PreprocessConfig, overrides)
+    cfg = load(args.config, PreprocessConfig, overrides=overrides)
     started = time.monotonic()
     clips = scan(cfg.input, cfg.tiers)
     check_names(clips)

@@ -57,10 +57,12 @@ def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
     stage1 = parse({**common, "model": AUDIO}, PretrainConfig, "test")
     torch.manual_seed(0)
     if kind == "pretrain":
-        state = engine.model_state(stage1, AudioNet(stage1.model), stage1.model)
+        state = engine.model_state(stage1, AudioNet(stage1.model), audio_model=stage1.model.model_dump())
     else:
         sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}
         stage2 = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
-        state = engine.model_state(stage2, engine.build_detector(stage2, stage1.model), stage1.model)
+        state = engine.model_state(
+            stage2, engine.build_detector(stage2, stage1.model), audio_model=stage1.model.model_dump()
+        )
     checkpoint.save(root / kind / BEST, state)
     return root / kind

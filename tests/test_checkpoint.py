@@ -1,8 +1,10 @@
 """Checkpoint files are whole, harmless and of the right kind."""
 
+import argparse
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -65,6 +67,26 @@ def test_code_in_a_pickle_does_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
+def test_settings_of_training_libraries_are_let_in_as_empty_shells(tmp_path):
+    path = tmp_path / "published.pt"
+    settings = argparse.Namespace(lr=1e-3, nested=[argparse.Namespace()])
+    torch.save({"model": {"a": torch.ones(2)}, "args": settings, "best": np.float64(0.5)}, path)
+    content = checkpoint.read_weights(path)
+    assert torch.equal(content["model"]["a"], torch.ones(2))
+    assert not vars(content["args"])
+    with pytest.raises(UserError, match="would run code"):
+        checkpoint.load(path, "train")  # our own files have none
+
+
+def test_code_inside_such_settings_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bomb.pt"
+    torch.save({"model": {"a": torch.ones(2)}, "args": argparse.Namespace(x=Bomb())}, path)
+    with pytest.raises(UserError, match="would run code"):
+        checkpoint.read_weights(path)
+    assert not (tmp_path / "exploded").exists()
+
+
 def test_a_failed_write_leaves_the_former_file(saved, monkeypatch):
     before = saved.read_bytes()
 
@@ -78,30 +100,29 @@ def test_a_failed_write_leaves_the_former_file(saved, monkeypatch):
     assert os.listdir(saved.parent) == ["best.pt"]
 
 
-def test_state_dicts_from_both_formats_and_wrapped(tmp_path):
+def test_weights_from_both_formats(tmp_path):
     weights = {"a": torch.ones(2)}
     torch.save(weights, tmp_path / "plain.pt")
-    torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "wrapped.pt")
     save_file(weights, tmp_path / "w.safetensors")
-    for name in ("plain.pt", "wrapped.pt", "w.safetensors"):
-        assert torch.equal(checkpoint.read_state_dict(tmp_path / name)["a"], weights["a"])
+    for name in ("plain.pt", "w.safetensors"):
+        assert torch.equal(checkpoint.read_weights(tmp_path / name)["a"], weights["a"])
 
 
 def test_sha256_is_checked(tmp_path):
     path = tmp_path / "w.pt"
     torch.save({"a": torch.ones(2)}, path)
     good = sha256_of(path)
-    assert "a" in checkpoint.read_state_dict(path, sha256=good)
+    assert "a" in checkpoint.read_weights(path, sha256=good)
     with pytest.raises(UserError, match=f"sha256 is {good}, the config expects 00"):
-        checkpoint.read_state_dict(path, sha256="00")
+        checkpoint.read_weights(path, sha256="00")
     with pytest.raises(UserError, match="no such file"):
-        checkpoint.read_state_dict(tmp_path / "none", sha256=good)
+        checkpoint.read_weights(tmp_path / "none", sha256=good)
 
 
 def test_damaged_safetensors_and_other_content(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="damaged or not a safetensors file"):
-        checkpoint.read_state_dict(tmp_path / "w.safetensors")
+        checkpoint.read_weights(tmp_path / "w.safetensors")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(UserError, match="no state dict"):
-        checkpoint.read_state_dict(tmp_path / "list.pt")
+        checkpoint.read_weights(tmp_path / "list.pt")

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from avdfd import config
-from avdfd.config import PreprocessConfig, PretrainConfig, TrainConfig
+from avdfd.baselines import SYSTEMS
+from avdfd.config import PreprocessConfig, PretrainConfig, TrainConfig, loading
 from avdfd.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {"preprocess": PreprocessConfig, "pretrain": PretrainConfig, "train": TrainConfig}
+KINDS = {"preprocess": PreprocessConfig, **config.RUNS}
 SHIPPED = sorted((ROOT / "config").rglob("*.json"))
 TRAIN = {"kind": "train", "name": "x", "audio": "runs/a", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}
 
@@ -43,10 +44,11 @@ def test_defaults_are_the_published_sizes():
 def test_every_key_is_read():
     code = "".join(p.read_text() for folder in ("avdfd", "data") for p in (ROOT / folder).rglob("*.py"))
     code += "".join(p.read_text() for p in ROOT.glob("*.py"))
+    code += "".join(f" cfg.{stage}" for system in SYSTEMS.values() for stage in system.STAGES)  # read by name
     unread = [
         key
         for model in KINDS.values()
-        for key in config._keys(model)
+        for key in loading.keys_of(model)
         if not re.search(rf"\.{key.rpartition('.')[2]}\b", code)
     ]
     assert unread == []
@@ -95,7 +97,7 @@ def test_missing_file(tmp_path):
 
 def test_overrides(write):
     overrides = ["--optim.lr=1e-3", "--name=other", '--data.fake_tiers=["FVRA"]', "--loss.align=0"]
-    cfg = config.load(write({**TRAIN, "optim": {"epochs": 7}}), TrainConfig, overrides)
+    cfg = config.load(write({**TRAIN, "optim": {"epochs": 7}}), TrainConfig, overrides=overrides)
     assert (cfg.optim.lr, cfg.name, cfg.data.fake_tiers, cfg.loss.align) == (1e-3, "other", ["FVRA"], 0)
     # Keys that the override does not name keep what the file or the default says.
     assert (cfg.optim.epochs, cfg.optim.batch_size) == (7, 32)
@@ -104,4 +106,4 @@ def test_overrides(write):
 @pytest.mark.parametrize("override", ["optim.lr=1", "--optim.lr", "--=3", "--name.x=1"])
 def test_wrong_overrides(write, override):
     with pytest.raises(UserError, match=re.escape(override)):
-        config.load(write(TRAIN), TrainConfig, [override])
+        config.load(write(TRAIN), TrainConfig, overrides=[override])

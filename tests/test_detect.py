@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import detect
-from avdfd import engine
+from avdfd import scoring
 from avdfd.config import MediaConfig
 from avdfd.elements import unpack
 from avdfd.errors import MediaError, UserError
@@ -92,7 +92,7 @@ def test_scores_are_those_of_the_model(run, videos, capsys):
     code, [line] = lines_of(["--run", run, videos / "below" / "LONG.MP4", "--hop", "2"], capsys)
     assert code == 0
     windows = list(extract(videos / "below" / "LONG.MP4", MediaConfig(hop=2.0)))
-    scores = engine.score_windows(engine.load_run(run, "cpu"), [unpack(w["parts"]) for w in windows])
+    scores = scoring.score_windows(scoring.load_run(run, "cpu"), [unpack(w["parts"]) for w in windows])
     assert [w["score"] for w in line["windows"]] == pytest.approx(scores.branch["fused"].tolist(), abs=1e-6)
     assert line["audio_score"] == pytest.approx(scores.branch["audio"].mean(), abs=1e-6)
     assert line["visual_score"] == pytest.approx(scores.branch["visual"].mean(), abs=1e-6)
@@ -159,7 +159,7 @@ def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, 
 def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
     monkeypatch.setattr(detect, "_STRIP", 2)
     windows = detect.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), str(tmp_path))
-    seen = detect.look(engine.load_run(run, "cpu"), windows, with_strip=True)
+    seen = detect.look(scoring.load_run(run, "cpu"), windows, with_strip=True)
     assert len(windows) == 10
     assert len(seen.strip) == 2 * 8  # of the first and the sixth window
     assert [time for time, _ in seen.strip[::8]] == pytest.approx([0.16, 2.66], abs=0.05)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import evaluate
-from avdfd import engine, metrics
+from avdfd import metrics, scoring
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
@@ -53,7 +53,7 @@ def rows_of(run, split="test"):
 
 def test_pool_means_the_windows_of_a_clip():
     metas = [meta("id1", "RVRA"), meta("id2", "RVFA", 0, 0), meta("id2", "RVFA", 0, 1), meta("id2", "RVFA", 1)]
-    scores = engine.Scores(
+    scores = scoring.Scores(
         [m.key for m in metas],
         {"audio": np.array([0.1, 0.2, 0.6, 0.9]), "fused": np.array([0.0, 0.5, 1.0, 0.5])},
         w_audio=np.array([0.5, 0.1, 0.3, 0.5]),
@@ -77,7 +77,7 @@ def test_judge_takes_each_tier_against_the_reals_only():
     clips = [clip(i, "RVRA", 0, s) for i, s in enumerate((0.1, 0.3, 0.6))]
     clips += [clip(i, "RVFA", 1, s) for i, s in enumerate((0.7, 0.8, 0.9))]
     clips += [clip(i, "FVRA", 1, s) for i, s in enumerate((0.2, 0.2, 0.2))]
-    result = judge(clips, ("audio",), {"audio": 0.65}, replicates=100, seed=0)
+    result = judge(clips, ("audio",), "audio", {"audio": 0.65}, replicates=100, seed=0)
     assert list(result["tiers"]) == ["RVFA", "FVRA"]
     assert result["tiers"]["RVFA"]["audio"]["auc"] == 1.0
     assert result["tiers"]["FVRA"]["audio"]["auc"] == pytest.approx(1 / 3)
@@ -112,11 +112,11 @@ def test_report_holds_what_the_scores_say(evaluated):
 
 
 def test_scores_are_those_of_the_model(evaluated):
-    run = engine.load_run(evaluated, "cpu")
+    run = scoring.load_run(evaluated, "cpu")
     store = ElementStore(run.config.data.elements)
     row = rows_of(evaluated)[3]
     metas = [m for m in store.metas if m.source == row["clip"]]
-    scores = engine.score(run, ElementSet(store, metas, run.inputs))
+    scores = scoring.score(run, ElementSet(store, metas, run.inputs))
     for branch in BRANCHES:
         assert float(row[branch]) == pytest.approx(scores.branch[branch].mean(), abs=1e-6)
     assert scores.w_audio is not None
@@ -224,12 +224,12 @@ def test_unwritable_output_is_found_before_the_work(run, monkeypatch):
     def read_only(**_):
         raise PermissionError(errno.EACCES, "Permission denied", str(run))
 
-    monkeypatch.setattr(engine, "score", lambda *_, **__: pytest.fail("worked first"))
+    monkeypatch.setattr(evaluate, "score", lambda *_, **__: pytest.fail("worked first"))
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
     assert "cannot be written to (Permission denied)" in refused(run)
 
 
-@pytest.mark.parametrize("wrong", ["--split all", "--batch-size 0", "--bootstrap -1", "--sed 1"])
+@pytest.mark.parametrize("wrong", ["--split some", "--batch-size 0", "--bootstrap -1", "--sed 1"])
 def test_refuses_wrong_arguments(run, wrong, capsys):
     with pytest.raises(SystemExit) as caught:
         evaluate.main(["--run", str(run), *wrong.split()])

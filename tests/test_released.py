@@ -86,5 +86,5 @@ def test_visual_weights_from_a_file(tmp_path, init, prefix):
 def test_visual_weights_of_another_kind(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"head.weight": torch.zeros(2)}, path)
-    with pytest.raises(UserError, match=r"no 'encoder\.\*' keys; these are not marlin weights"):
+    with pytest.raises(UserError, match=r"no 'encoder\.\*' keys; these are other weights"):
         released.load_visual_encoder(VisualEncoder(depth=1), VisualModelConfig(init="marlin", weights=str(path)))

@@ -31,10 +31,10 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0) -> list[Clip]:
 
 def made_up_result(clips: list[Clip] | None = None, **changes: Any) -> dict[str, Any]:
     clips = clips or made_up_clips()
-    about: dict[str, Any] = {"run": "runs/x", "kind": "train", "split": "test", "elements": "data/x"}
+    about: dict[str, Any] = {"run": "runs/x", "kind": "train", "split": "test", "elements": "data/x", "against": {}}
     about |= {"checkpoint_sha256": "00" * 32, "git": "abc", "device": "cpu", "bootstrap": 50, "seed": 0}
     about["config"] = {"name": "<script>alert(1)</script>"}
-    return about | judge(clips, tuple(clips[0].scores), {}, replicates=50, seed=0) | changes
+    return about | judge(clips, tuple(clips[0].scores), list(clips[0].scores)[-1], {}, replicates=50, seed=0) | changes
 
 
 class Page(HTMLParser):
@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
 def test_page_is_well_formed_and_needs_nothing_else():
     clips = made_up_clips()
-    html = report.build(made_up_result(clips), draw(clips, BRANCHES))
+    html = report.build(made_up_result(clips), draw(clips, BRANCHES, "fused"))
     page = Page(html)
     assert len(page.images) == 4
     assert all(str(link).startswith("data:image/svg+xml;base64,") for link in page.links)
@@ -125,7 +125,7 @@ def test_text_table_is_aligned():
 
 def test_stage_1_has_one_branch_and_no_weights():
     clips = made_up_clips(branches=("audio",))
-    result, figures = made_up_result(clips), draw(clips, ("audio",))
+    result, figures = made_up_result(clips), draw(clips, ("audio",), "audio")
     assert "weights" not in figures
     assert result["weight_audio"] == {}
     assert Page(report.build(result, figures)).rows[0] == ["AUC", "audio", "fakes", "identities"]
@@ -142,7 +142,7 @@ def test_no_interval_is_shown_where_there_is_none():
 
 def test_figures_are_the_same_every_time():
     clips = made_up_clips()
-    assert draw(clips, BRANCHES) == draw(clips, BRANCHES)
+    assert draw(clips, BRANCHES, "fused") == draw(clips, BRANCHES, "fused")
 
 
 def test_roc_figure_draws_the_counts():

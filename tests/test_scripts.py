@@ -10,7 +10,7 @@ import torch
 
 import pretrain
 import train
-from avdfd import checkpoint, engine, errors
+from avdfd import checkpoint, errors, scoring
 from avdfd.errors import UserError
 from tests.runs import AUDIO, VISUAL, make_store
 
@@ -96,7 +96,7 @@ def test_both_stages(stage1, stage2, tmp_path):
     train.main(stage2())
     two = tmp_path / "runs" / "two"
     assert len(epochs(two)) == 2
-    audio, detector = engine.load_run(one, "cpu"), engine.load_run(two, "cpu")
+    audio, detector = scoring.load_run(one, "cpu"), scoring.load_run(two, "cpu")
     assert audio.branches == ("audio",)
     assert detector.branches == ("audio", "visual", "fused")
     for name in ("encoder", "head"):
@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(stage, stage1, st
     monkeypatch.undo()
     script.main([*config(name="cut"), "--resume"])
     assert epochs(tmp_path / "runs" / "cut") == epochs(tmp_path / "runs" / whole)
-    weights = [engine.load_run(tmp_path / "runs" / name, "cpu").model.state_dict() for name in (whole, "cut")]
+    weights = [scoring.load_run(tmp_path / "runs" / name, "cpu").model.state_dict() for name in (whole, "cut")]
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
@@ -157,7 +157,7 @@ def test_early_stopping(stage1, tmp_path):
 def test_faithful_mode_leaves_the_audio_head_random(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     train.main(stage2(faithful=True))
-    audio, detector = (engine.load_run(tmp_path / "runs" / n, "cpu").model for n in ("one", "two"))
+    audio, detector = (scoring.load_run(tmp_path / "runs" / n, "cpu").model for n in ("one", "two"))
     assert torch.equal(detector.audio_encoder.pos_emb, audio.encoder.pos_emb)
     assert not torch.equal(detector.audio_head[0].weight, audio.head[0].weight)
 
@@ -166,7 +166,7 @@ def test_a_frozen_backbone_stays_as_it_is(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-3, "epochs": 1, "warmup_epochs": 1, "batch_size": 4}))
     train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-2, "epochs": 2, "warmup_epochs": 1}, name="longer"))
-    short, longer = (engine.load_run(tmp_path / "runs" / n, "cpu").model.state_dict() for n in ("two", "longer"))
+    short, longer = (scoring.load_run(tmp_path / "runs" / n, "cpu").model.state_dict() for n in ("two", "longer"))
     same = {k for k in short if torch.equal(short[k], longer[k])}
     assert {k for k in short if k.startswith("visual_encoder.backbone.")} <= same
     assert "visual_encoder.proj.weight" not in same
@@ -217,6 +217,23 @@ def test_storage_that_refuses_is_a_wrong_request(number, capsys):
         errors.run_script(main)
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("error: runs/x/best.pt: reason; ")
+
+
+def test_a_wrong_request_found_by_a_loader_process_is_one_line(capsys):
+    class Broken(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, _):
+            raise UserError("x.npy: damaged; make it anew")
+
+    def main(_):
+        list(torch.utils.data.DataLoader(Broken(), num_workers=1))
+
+    with pytest.raises(SystemExit) as end:
+        errors.run_script(main)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: x.npy: damaged; make it anew\n"
 
 
 def test_an_interrupt_is_no_traceback(capsys):

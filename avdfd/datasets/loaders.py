@@ -1,7 +1,7 @@
 """Elements of a split as batches of tensors."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -11,13 +11,41 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from avdfd.config import AugmentConfig, RunConfig
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import assign, check_classes, read_splits
+from avdfd.datasets.stores import Store
 from avdfd.datasets.tiers import AUDIO_CLASS
 from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, video_input
-from avdfd.elements import Element, ElementMeta, ElementStore
+from avdfd.elements import Element, ElementMeta
+
+B = TypeVar("B", bound=tuple)
+
+
+class Reads(NamedTuple):
+    """Which parts of an element are read."""
+
+    waveform: bool = False
+    mel: bool = True
+    frames: Sequence[int] | None = None
+    """Numbers of the face frames; None for no frames."""
+
+
+class InputForm(Protocol):
+    """What a model needs of an element, and how it becomes tensors. Sent to loader processes, so it is picklable."""
+
+    @property
+    def reads(self) -> Reads: ...
+
+    def example(self, element: Element, rng: np.random.Generator | None) -> Any:
+        """One element as a NamedTuple of tensors without batch dimension; augmented if a generator is given.
+
+        The label (1 = fake) of an element without metadata, a video that nobody has labelled, is NaN.
+        """
+
+    def collate(self, examples: list[Any]) -> Any:
+        """Examples as one batch."""
 
 
 class Batch(NamedTuple):
-    """Tensors of B elements."""
+    """Tensors of B elements, as the two stages take them."""
 
     mel: Tensor
     """(B, 128, 768) z-scored."""
@@ -28,14 +56,9 @@ class Batch(NamedTuple):
     audio_class: Tensor
     """(B,) 0 real, then growing distance of the voice from real; -1 for tiers without such a class."""
 
-    def to(self, device: torch.device) -> "Batch":
-        mel, label, audio_class = (x.to(device, non_blocking=True) for x in (self.mel, self.label, self.audio_class))
-        video = None if self.video is None else self.video.to(device, non_blocking=True)
-        return Batch(mel, video, label, audio_class)
-
 
 class Inputs(NamedTuple):
-    """What a model needs of an element."""
+    """The `InputForm` of the two stages."""
 
     image_size: int | None
     """Side of the frames; None for models that hear only."""
@@ -43,11 +66,11 @@ class Inputs(NamedTuple):
     per_frame: bool = False
     """Augment every frame by itself, as released (faithful mode)."""
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
-        """One element as a batch without the batch dimension; augmented if a generator is given.
+    @property
+    def reads(self) -> Reads:
+        return Reads(frames=None if self.image_size is None else FRAME_CHOICE)
 
-        The label of an element without metadata, a video that nobody has labelled, is NaN.
-        """
+    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
         meta = element.meta
         video = None
         if self.image_size is not None:
@@ -55,15 +78,36 @@ class Inputs(NamedTuple):
         return Batch(
             mel=mel_input(element.mel, self.augment, rng),
             video=video,
-            label=torch.tensor(float(meta.label) if meta else torch.nan),
+            label=label_of(element),
             audio_class=torch.tensor(AUDIO_CLASS.get(meta.tier, -1) if meta else -1),
         )
 
+    def collate(self, examples: list[Batch]) -> Batch:
+        return stack(examples)
 
-class ElementSet(Dataset[Batch]):
+
+def label_of(element: Element) -> Tensor:
+    """The label of an element as a float, 1 = fake, NaN where it is not known."""
+    return torch.tensor(float(element.meta.label) if element.meta else torch.nan)
+
+
+def stack(examples: list[B]) -> B:
+    """NamedTuples of tensors as one, stacked along a new first dimension; what is None stays None."""
+    columns = zip(*examples, strict=True)
+    made: Any = (None if column[0] is None else torch.stack(column) for column in columns)
+    return type(examples[0])(*made)
+
+
+def to_device(batch: B, device: torch.device) -> B:
+    """A NamedTuple of tensors on a device."""
+    moved: Any = (None if x is None else x.to(device, non_blocking=True) for x in batch)
+    return type(batch)(*moved)
+
+
+class ElementSet(Dataset[Any]):
     """Chosen elements of a store, indexed by draws."""
 
-    def __init__(self, store: ElementStore, metas: list[ElementMeta], inputs: Inputs) -> None:
+    def __init__(self, store: Store, metas: list[ElementMeta], inputs: InputForm) -> None:
         self.store = store
         self.metas = metas
         self.inputs = inputs
@@ -71,25 +115,22 @@ class ElementSet(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.metas)
 
-    def __getitem__(self, draw: Draw) -> Batch:
-        frames = None if self.inputs.image_size is None else FRAME_CHOICE
-        element = self.store.read(self.metas[draw.position].key, frames=frames)
+    def __getitem__(self, draw: Draw) -> Any:
+        element = self.store.read(self.metas[draw.position].key, **self.inputs.reads._asdict())
         rng = None if draw.seed is None else np.random.default_rng(draw.seed)
         return self.inputs.example(element, rng)
 
 
-def split_metas(
-    config: RunConfig, store: ElementStore, split: str, tiers: Iterable[str] | None = None
-) -> list[ElementMeta]:
+def split_metas(config: RunConfig, store: Store, split: str, tiers: Iterable[str] | None = None) -> list[ElementMeta]:
     """Elements of a split: RVRA and the given fake tiers (default: those of the config). Checks all splits.
 
-    Raises UserError for overlapping splits and for a split without both classes.
+    Raises UserError for overlapping splits, and for a split without real elements or, if fakes are wanted, without
+    fakes.
     """
     wanted = {"RVRA", *(config.data.fake_tiers if tiers is None else tiers)}
-    source = config.data.splits
-    members = assign(store.metas, read_splits(source), source)
+    members = assign(store.metas, read_splits(config.data.splits))
     metas = [store.metas[i] for i in members[split] if store.metas[i].tier in wanted]
-    check_classes(metas, split, source)
+    check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"})
     return metas
 
 
@@ -99,18 +140,8 @@ def loader(elements: ElementSet, batches: Sampler[list[Draw]], workers: int, dev
         elements,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=elements.inputs.collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
-    )
-
-
-def collate(examples: list[Batch]) -> Batch:
-    """Stacks examples along a new first dimension."""
-    mel, video, label, audio_class = zip(*examples, strict=True)
-    return Batch(
-        mel=torch.stack(mel),
-        video=None if video[0] is None else torch.stack(video),
-        label=torch.stack(label),
-        audio_class=torch.stack(audio_class),
+        generator=torch.Generator(),  # else it draws on the global one, more often without workers than with
     )

@@ -36,14 +36,19 @@ class Sequential(Sampler[list[Draw]]):
             yield [Draw(i, None) for i in range(start, min(start + self.batch_size, self.length))]
 
 
-class Shuffled(Sampler[list[Draw]]):
+class Epochs(Sampler[list[Draw]]):
+    """A training order that depends on the epoch; set `epoch` before iterating."""
+
+    epoch = 0
+
+
+class Shuffled(Epochs):
     """Every element once per epoch in random order; the last incomplete batch is kept."""
 
     def __init__(self, length: int, batch_size: int, seed: int) -> None:
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
-        self.epoch = 0
 
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
@@ -54,7 +59,7 @@ class Shuffled(Sampler[list[Draw]]):
             yield [Draw(i, (self.seed, self.epoch, i)) for i in order[start : start + self.batch_size]]
 
 
-class Paired(Sampler[list[Draw]]):
+class Paired(Epochs):
     """Pairs every fake with a real element of the same identity: batches of `pairs` reals, then their fakes.
 
     Every fake comes once per epoch; its partner is drawn anew from all real elements of the identity. With
@@ -81,7 +86,6 @@ class Paired(Sampler[list[Draw]]):
         self.partners = [reals[metas[i].identities[0]][: 1 if first_real else None] for i in self.fakes]
         self.pairs = pairs
         self.seed = seed
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.fakes) // self.pairs

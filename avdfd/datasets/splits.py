@@ -1,21 +1,44 @@
-"""Train / validation / test: identity lists, and the check that nothing crosses between them.
+"""Train / validation / test: who is in which, and the check that nothing crosses between them.
 
-A split folder holds train.txt, validation.txt and test.txt with one identity per line; '#' starts a comment.
+A split folder holds train.txt, validation.txt and test.txt with one identity per line; '#' starts a comment. A fold
+file is a CSV with the columns split, identity, source: of these people these clips alone (avdfd/datasets/folds.py).
 """
 
+import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from avdfd.config import RunConfig
 from avdfd.elements import ElementMeta
 from avdfd.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+FOLD_COLUMNS = ("split", "identity", "source")
 
 
-def read_splits(folder: str | Path) -> dict[str, str]:
-    """Identity -> split. Raises UserError for a missing or empty list and for an identity in two of them."""
-    folder = Path(folder)
+class Lists(NamedTuple):
+    """Who is in which split."""
+
+    path: str
+    """The folder or file that they are from."""
+    split_of: dict[str, str]
+    """Identity -> split."""
+    clips: frozenset[str] | None = None
+    """The only source clips that count; None for all."""
+
+
+def read_splits(path: str | Path) -> Lists:
+    """Reads a split folder or fold file.
+
+    Raises UserError for a missing or empty list and for an identity in two splits.
+    """
+    path = Path(path)
+    return _read_fold(path) if path.suffix == ".csv" else _read_folder(path)
+
+
+def _read_folder(folder: Path) -> Lists:
     split_of: dict[str, str] = {}
     for split in SPLITS:
         path = folder / f"{split}.txt"
@@ -28,32 +51,71 @@ def read_splits(folder: str | Path) -> dict[str, str]:
         for identity in identities:
             if split_of.setdefault(identity, split) != split:
                 raise UserError(f"{path}: identity '{identity}' is also in {split_of[identity]}.txt; keep it in one")
-    return split_of
+    return Lists(str(folder), split_of)
 
 
-def assign(metas: Sequence[ElementMeta], split_of: dict[str, str], source: str) -> dict[str, list[int]]:
+def _read_fold(path: Path) -> Lists:
+    if not path.is_file():
+        raise UserError(f"{path}: no such fold file; data/preprocessing/make_splits.py makes them")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != FOLD_COLUMNS:
+            raise UserError(f"{path}: its columns are {reader.fieldnames}; a fold file has {', '.join(FOLD_COLUMNS)}")
+        rows = list(reader)
+    split_of: dict[str, str] = {}
+    for number, row in enumerate(rows, start=2):
+        if row["split"] not in SPLITS or not row["identity"] or not row["source"]:
+            raise UserError(f"{path}: line {number}: write {' or '.join(SPLITS)}, an identity and the path of a clip")
+        if split_of.setdefault(row["identity"], row["split"]) != row["split"]:
+            raise UserError(f"{path}: line {number}: identity '{row['identity']}' is in two splits; keep it in one")
+    absent = [split for split in SPLITS if split not in split_of.values()]
+    if absent:
+        raise UserError(f"{path}: names nobody for {absent[0]}; make the fold anew")
+    return Lists(str(path), split_of, frozenset(row["source"] for row in rows))
+
+
+def assign(metas: Sequence[ElementMeta], lists: Lists) -> dict[str, list[int]]:
     """Split -> positions of its elements. Elements of identities that no list names are left out.
 
-    Raises UserError when an identity, a source clip or a file would be in two splits.
+    Raises UserError when an identity, a source clip or a file would be in two splits, and for a fold that names
+    identities or clips that there are no elements of.
     """
+    if lists.clips is not None:
+        _check_known(metas, lists, lists.clips)
     members: dict[str, list[int]] = {split: [] for split in SPLITS}
     for position, meta in enumerate(metas):
-        named = {split_of[i] for i in meta.identities if i in split_of}
+        if lists.clips is not None and meta.source not in lists.clips:
+            continue
+        named = {lists.split_of[i] for i in meta.identities if i in lists.split_of}
         if len(named) > 1:
             raise UserError(
-                f"{source}: clip {meta.source} shows {' and '.join(meta.identities)}, which are in "
+                f"{lists.path}: clip {meta.source} shows {' and '.join(meta.identities)}, which are in "
                 f"{' and '.join(sorted(named))}; put them in one split or remove the clip"
             )
         for split in named:
             members[split].append(position)
-    _check_disjoint(metas, members, source)
+    _check_disjoint(metas, members, lists.path)
     return members
 
 
-def check_classes(metas: Sequence[ElementMeta], split: str, source: str) -> None:
-    """Raises UserError unless both real and fake elements are there."""
+def _check_known(metas: Sequence[ElementMeta], lists: Lists, clips: frozenset[str]) -> None:
+    """A fold is a fixed set of clips: with some missing, its figures would not be those of the protocol."""
+    people = {identity for meta in metas for identity in meta.identities}
+    for what, unknown in (
+        ("identities", sorted(lists.split_of.keys() - people)),
+        ("clips", sorted(clips - {meta.source for meta in metas})),
+    ):
+        if unknown:
+            raise UserError(
+                f"{lists.path}: names {len(unknown)} {what} without elements, e.g. '{unknown[0]}'; preprocess them, "
+                "or make the folds anew from these elements"
+            )
+
+
+def check_classes(metas: Sequence[ElementMeta], split: str, source: str, *, fakes: bool = True) -> None:
+    """Raises UserError unless real elements are there, and fake ones if they are wanted."""
     labels = {meta.label for meta in metas}
-    if labels != {0, 1}:
+    if labels != ({0, 1} if fakes else {0}):
         has = "only real" if labels == {0} else "only fake" if labels == {1} else "no"
         raise UserError(
             f"{source}: split '{split}' has {has} elements of the wanted tiers; check the lists, the tiers and that "
@@ -72,3 +134,16 @@ def _check_disjoint(metas: Sequence[ElementMeta], members: dict[str, list[int]],
     for (what, value), splits in seen.items():
         if len(splits) > 1:
             raise UserError(f"{source}: {what} '{value}' is in {' and '.join(sorted(splits))}; keep it in one split")
+
+
+def check_unseen(config: RunConfig, metas: Sequence[ElementMeta], split: str) -> None:
+    """Raises UserError if a run was trained, or selected, on somebody who is to be judged as `split` ("all": test)."""
+    seen = {"train": (), "validation": ("train",)}.get(split, ("train", "validation"))
+    split_of = read_splits(config.data.splits).split_of
+    for meta in metas:
+        for identity in meta.identities:
+            if split_of.get(identity) in seen:
+                raise UserError(
+                    f"run '{config.name}': identity '{identity}' of the {split} elements is in its "
+                    f"{split_of[identity]} list ({config.data.splits}); judge it on people that it has not seen"
+                )

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from avdfd.config import AugmentConfig
-from avdfd.features import FRAMES, MEL_BINS, MEL_FRAMES, zscore
+from avdfd.features import FRAMES, MEL_BINS, zscore
 
 CLIP_FRAMES = 16
 # The middle of each sixteenth of the window.
@@ -30,15 +30,22 @@ def mel_input(log_mel: np.ndarray, augment: AugmentConfig, rng: Generator | None
         return mel
     if augment.mel_tilt:
         mel = zscore(mel + augment.mel_tilt * _smooth_curve(rng)[:, None])
+    return noise_and_masks(mel, augment, rng)
+
+
+def noise_and_masks(spectrogram: Tensor, augment: AugmentConfig, rng: Generator) -> Tensor:
+    """Noise and SpecAugment's masks on a normalised spectrogram (bins, frames)."""
+    bins, frames = spectrogram.shape
     if augment.mel_noise:
-        mel = mel + augment.mel_noise * torch.from_numpy(rng.standard_normal(mel.shape, dtype=np.float32))
+        noise = rng.standard_normal((bins, frames), dtype=np.float32)
+        spectrogram = spectrogram + augment.mel_noise * torch.from_numpy(noise)
     if augment.time_mask:
-        start, length = _span(rng, MEL_FRAMES, augment.time_mask)
-        mel[:, start : start + length] = 0
+        start, length = _span(rng, frames, augment.time_mask)
+        spectrogram[:, start : start + length] = 0
     if augment.mel_mask:
-        start, length = _span(rng, MEL_BINS, augment.mel_mask)
-        mel[start : start + length] = 0
-    return mel
+        start, length = _span(rng, bins, augment.mel_mask)
+        spectrogram[start : start + length] = 0
+    return spectrogram
 
 
 def video_input(

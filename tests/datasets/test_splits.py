@@ -2,7 +2,7 @@
 
 import pytest
 
-from avdfd.datasets.splits import assign, check_classes, read_splits
+from avdfd.datasets.splits import Lists, assign, check_classes, read_splits
 from avdfd.errors import UserError
 from tests.elements import meta
 
@@ -21,7 +21,7 @@ SPLIT_OF = {"a": "train", "b": "train", "c": "validation", "d": "test"}
 
 
 def test_lists(lists):
-    assert read_splits(lists()) == SPLIT_OF
+    assert read_splits(lists()).split_of == SPLIT_OF
 
 
 def test_identity_in_two_lists(lists):
@@ -40,26 +40,26 @@ def test_empty_and_missing_list(lists):
 
 def test_elements_go_where_their_identity_is():
     metas = [meta("a", "RVRA"), meta("c", "RVRA"), meta("x", "RVRA"), meta("d", "RVFA"), meta("b", "RVFA")]
-    assert assign(metas, SPLIT_OF, "s") == {"train": [0, 4], "validation": [1], "test": [3]}
+    assert assign(metas, Lists("s", SPLIT_OF)) == {"train": [0, 4], "validation": [1], "test": [3]}
 
 
 def test_a_clip_with_people_of_two_splits():
     metas = [meta("a", "FVRA", identities=("a", "d"))]
     with pytest.raises(UserError, match="shows a and d, which are in test and train"):
-        assign(metas, SPLIT_OF, "s")
+        assign(metas, Lists("s", SPLIT_OF))
 
 
 def test_an_unlisted_person_cannot_bridge_two_splits():
     metas = [meta("a", "FVRA", identities=("a", "x")), meta("d", "FVRA", identities=("d", "x"))]
     with pytest.raises(UserError, match="identity 'x' is in test and train"):
-        assign(metas, SPLIT_OF, "s")
+        assign(metas, Lists("s", SPLIT_OF))
 
 
 @pytest.mark.parametrize(("field", "what"), [("base", "source clip"), ("sha256", "file with sha256")])
 def test_the_same_material_in_two_splits(field, what):
     metas = [meta("a", "RVRA", **{field: "same"}), meta("d", "RVRA", **{field: "same"})]
     with pytest.raises(UserError, match=f"{what} 'same' is in test and train"):
-        assign(metas, SPLIT_OF, "s")
+        assign(metas, Lists("s", SPLIT_OF))
 
 
 @pytest.mark.parametrize(("tiers", "has"), [(["RVRA"], "only real"), (["RVFA", "FVRA"], "only fake"), ([], "no")])

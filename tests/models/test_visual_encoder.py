@@ -53,7 +53,7 @@ def test_the_initial_projection_whitens_pictures():
     torch.manual_seed(0)
     branch = VisualBranch(VisualModelConfig(image_size=64, dim=64, depth=1, heads=2), dim=8)
     usual = branch.backbone.patch_embedding.projection.weight.clone()
-    branch.init_from_scratch()
+    branch.backbone.init_from_scratch()
     whitening = branch.backbone.patch_embedding.projection.weight
     n = torch.arange(16)
     dct = torch.cos(torch.pi / 16 * (n[:, None] + 0.5) * n) * (2 / 16) ** 0.5

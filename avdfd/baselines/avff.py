@@ -1,0 +1,182 @@
+"""AVFF: learns on real faces how sound and picture go together, then tells reals from fakes.
+
+B batch   L audio frames   S side of the frames
+
+References:
+    Oorloff et al., "AVFF: Audio-Visual Feature Fusion for Video Deepfake Detection", CVPR 2024.
+    OpenAVFF, the public re-implementation.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avdfd.checkpoint import read_weights
+from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsConfig
+from avdfd.datasets.loaders import Reads, label_of, stack
+from avdfd.datasets.samplers import Epochs, Shuffled
+from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, noise_and_masks, normalise, video_input
+from avdfd.elements import Element, ElementMeta
+from avdfd.errors import UserError
+from avdfd.released import load_visual_encoder, unwrap
+from OpenAVFF.adversarial import AdversarialPretraining
+from OpenAVFF.fbank import fbank
+from OpenAVFF.finetuning import VideoCAVMAEFT
+from OpenAVFF.pretraining import VideoCAVMAE
+
+STAGES = ("pretrain", "finetune")
+SCORED = ("finetune",)
+LABELLED = ("finetune",)
+
+
+class Batch(NamedTuple):
+    """Tensors of B elements."""
+
+    audio: Tensor
+    """(B, L, 128) normalised."""
+    video: Tensor
+    """(B, 3, 16, S, S) uint8."""
+    label: Tensor
+    """(B,) float, 1 = fake."""
+
+
+class Inputs(NamedTuple):
+    """Sixteen frames, and the mel or filter bank of the same span."""
+
+    audio_input: str
+    audio_length: int
+    mean: float
+    std: float
+    image_size: int
+    augment: AugmentConfig = AugmentConfig()
+    roll: bool = False
+    """OpenAVFF's augmentation: noise, and a shift in time by up to the whole length."""
+
+    @property
+    def reads(self) -> Reads:
+        mel = self.audio_input == "mel"
+        return Reads(waveform=not mel, mel=mel, frames=FRAME_CHOICE)
+
+    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
+        if self.audio_input == "mel":
+            mel = mel_input(element.mel, self.augment, rng)
+            audio = F.interpolate(mel[None], size=self.audio_length, mode="linear")[0].T
+        else:
+            audio = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
+            if rng is not None:
+                audio = noise_and_masks(audio.T, self.augment, rng).T
+        if self.roll and rng is not None:
+            noise = torch.from_numpy(rng.random(audio.shape, dtype=np.float32)) * rng.random() / 10
+            audio = (audio + noise).roll(int(rng.integers(-self.audio_length, self.audio_length)), dims=0)
+        video = video_input(element.frames, self.image_size, self.augment, rng)
+        return Batch(audio.contiguous(), video, label_of(element))
+
+    def collate(self, examples: list[Batch]) -> Batch:
+        return stack(examples)
+
+
+def branches(cfg: AvffConfig) -> tuple[str, ...]:
+    return ("fused",)
+
+
+def inputs(cfg: AvffConfig, stage: str, *, train: bool) -> Inputs:
+    m = cfg.model
+    augment = cfg.augment if train else AugmentConfig()
+    roll = train and cfg.faithful
+    return Inputs(m.audio_input, m.audio_length, m.fbank_mean, m.fbank_std, m.image_size, augment, roll)
+
+
+def brings_weights(cfg: AvffConfig) -> bool:
+    return cfg.model.openavff is not None
+
+
+def batches(cfg: AvffConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
+    return Shuffled(len(metas), getattr(cfg, stage).batch_size, cfg.seed)
+
+
+def build(cfg: AvffConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
+    model, m = rebuild(cfg, stage), cfg.model
+    if isinstance(model, VideoCAVMAEFT):
+        _start_from(model, former, m.openavff)
+    else:
+        autoencoder = model.model if isinstance(model, AdversarialPretraining) else model
+        encoder = autoencoder.visual_encoder
+        if m.marlin is not None:
+            visual = VisualModelConfig(init="marlin", weights=m.marlin.file, sha256=m.marlin.sha256)
+            load_visual_encoder(encoder, visual)
+        elif not cfg.faithful:
+            encoder.init_from_scratch()
+    return model
+
+
+def _start_from(model: VideoCAVMAEFT, former: Mapping[str, Tensor] | None, weights: WeightsConfig | None) -> None:
+    """Pre-trained weights of our own, or of the file that the config names."""
+    if weights is not None:
+        former = unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)
+    assert former is not None, "fine-tuning starts from something"
+    try:
+        model.load_pretrained(former)
+    except ValueError as error:
+        raise UserError(
+            f"{weights.file if weights else 'pre-training run'}: {error}; check the sizes in the config"
+        ) from None
+
+
+def rebuild(cfg: AvffConfig, stage: str) -> AdversarialPretraining | VideoCAVMAE | VideoCAVMAEFT:
+    m = cfg.model
+    sizes: dict[str, Any] = {
+        "image_size": m.image_size,
+        "audio_length": m.audio_length,
+        "dim": m.dim,
+        "encoder_depth": m.depth,
+        "heads": m.heads,
+        "visual_qkv_bias": m.marlin is not None,
+        "faithful": cfg.faithful,
+    }
+    if stage == "finetune":
+        return VideoCAVMAEFT(**sizes)
+    decoder: dict[str, Any] = {
+        "decoder_dim": m.decoder_dim,
+        "decoder_depth": m.decoder_depth,
+        "decoder_heads": m.decoder_heads,
+    }
+    autoencoder = VideoCAVMAE(**sizes, **decoder)
+    if not cfg.loss.adversarial:
+        return autoencoder
+    return AdversarialPretraining(autoencoder, width=max(8, m.dim // 12))
+
+
+def groups(model: nn.Module, cfg: AvffConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
+    if not isinstance(model, VideoCAVMAEFT):
+        return [(model.parameters(), 1.0)]
+    new = set(model.new_parameters())
+    parts = ([p for name, p in model.named_parameters() if (name in new) is wanted] for wanted in (False, True))
+    return list(zip(parts, (1.0, cfg.finetune.new_lr_scale), strict=True))
+
+
+def losses(model: nn.Module, batch: Batch, cfg: AvffConfig, stage: str) -> dict[str, Tensor]:
+    video, weights = normalise(batch.video), cfg.loss
+    if isinstance(model, VideoCAVMAEFT):
+        logits = model(batch.audio, video).logits.float()
+        return {"loss": F.binary_cross_entropy_with_logits(logits, torch.stack([batch.label, 1 - batch.label], dim=1))}
+    common = {"rec_weight": weights.reconstruction, "nce_weight": weights.contrastive}
+    if isinstance(model, AdversarialPretraining):
+        adversarial = {"adversarial_weight": weights.adversarial, "penalty_weight": weights.penalty}
+        whole = model(batch.audio, video, **common, **adversarial)
+        total, out = whole.total_loss, whole.autoencoder
+        more = {"generator": whole.generator_loss, "critic": whole.critic_loss}
+    else:
+        out = model(batch.audio, video, **common)
+        total, more = out.total_loss, {}
+    parts = {"nce": out.nce_loss, "match": out.c_acc, "rec_audio": out.rec_loss_a, "rec_video": out.rec_loss_v}
+    return {"loss": total, **parts, **more}
+
+
+def scores(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:
+    logits = model(batch.audio, normalise(batch.video)).logits.float()
+    # Both columns are logits in their own right, of fake and of real. OpenAVFF reads the first alone.
+    return {"fused": logits[:, 0] if cfg.faithful else (logits[:, 0] - logits[:, 1]) / 2}

@@ -1,0 +1,146 @@
+"""MRDF: AV-HuBERT's front ends and fusion encoder, regularised across and within the modalities.
+
+B batch   T video frames, 25 per second
+
+References:
+    Zou et al., "Cross-Modality and Within-Modality Regularization for Audio-Visual DeepFake Detection", ICASSP 2024.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avdfd.checkpoint import read_weights
+from avdfd.config import MrdfConfig
+from avdfd.datasets.loaders import Reads, label_of
+from avdfd.datasets.mrdf_inputs import mrdf_normalise, mrdf_video, pad_batch
+from avdfd.datasets.samplers import Epochs, Shuffled
+from avdfd.elements import Element, ElementMeta
+from avdfd.errors import UserError
+from avdfd.features import FRAMES
+from avdfd.filterbank import stacked_filterbank
+from avdfd.models import mrdf
+from avdfd.models.avhubert import AVHubert, from_fairseq
+from avdfd.models.mrdf_losses import Labels, mrdf_loss
+from avdfd.released import fill, unwrap
+
+STAGES = ("train",)
+SCORED = ("train",)
+LABELLED = ("train",)
+
+
+class Batch(NamedTuple):
+    """Tensors of B elements."""
+
+    video: Tensor
+    """(B, 3, T, 100, 100) uint8."""
+    audio: Tensor
+    """(B, 104, T)."""
+    padding: Tensor | None
+    """(B, T), True beyond a clip's end; None if all clips are of one length."""
+    label: Tensor
+    """(B,) float, 1 = fake."""
+    label_video: Tensor
+    """(B,) 1 = fake, -1 = not known."""
+    label_audio: Tensor
+    """(B,) 1 = fake, -1 = not known."""
+
+
+class Inputs(NamedTuple):
+    """All frames, cut to the middle of the face, and log filter banks."""
+
+    max_steps: int
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(waveform=True, mel=False, frames=range(FRAMES))
+
+    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
+        video = mrdf_video(element.frames, rng)
+        audio = stacked_filterbank(torch.from_numpy(element.waveform), video.shape[1]).T
+        meta = element.meta
+        known = [-1 if meta is None or label is None else label for label in _modalities(meta)]
+        return Batch(video, audio, None, label_of(element), *map(torch.tensor, known))
+
+    def collate(self, examples: list[Batch]) -> Batch:
+        video, audio, padding = pad_batch([(e.video, e.audio) for e in examples], self.max_steps)
+        _, _, _, *labels = zip(*examples, strict=True)
+        return Batch(video, audio, padding if padding.any() else None, *(torch.stack(column) for column in labels))
+
+
+def _modalities(meta: ElementMeta | None) -> tuple[int | None, int | None]:
+    return (None, None) if meta is None else (meta.label_video, meta.label_audio)
+
+
+def branches(cfg: MrdfConfig) -> tuple[str, ...]:
+    return mrdf.BRANCHES[cfg.model.variant]
+
+
+def inputs(cfg: MrdfConfig, stage: str, *, train: bool) -> Inputs:
+    return Inputs(cfg.model.max_steps)
+
+
+def brings_weights(cfg: MrdfConfig) -> bool:
+    return False
+
+
+def batches(cfg: MrdfConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
+    for meta in metas:
+        if meta.label_video is None or meta.label_audio is None:
+            raise UserError(
+                f"clip {meta.source}: MRDF learns from labels of either modality, which the tier {meta.tier} does not "
+                "have; leave it out of data.fake_tiers"
+            )
+    return Shuffled(len(metas), cfg.train.batch_size, cfg.seed)
+
+
+def build(cfg: MrdfConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
+    model = rebuild(cfg, stage)
+    weights, m = cfg.model.avhubert, cfg.model
+    if weights is not None:
+        content = unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)
+        pretrained = AVHubert(
+            encoder_layers=m.encoder_layers, dim=m.dim, heads=m.heads, ffn_dim=m.ffn_dim, width=m.width, in_channels=3
+        )
+        fill(pretrained, from_fairseq(content, in_channels=3), source=weights.file)
+        model.load_avhubert(pretrained)
+    return model
+
+
+def rebuild(cfg: MrdfConfig, stage: str) -> mrdf.Mrdf:
+    m = cfg.model
+    return mrdf.Mrdf(
+        variant=m.variant,
+        encoder_layers=m.encoder_layers,
+        dim=m.dim,
+        heads=m.heads,
+        ffn_dim=m.ffn_dim,
+        width=m.width,
+        faithful=cfg.faithful,
+    )
+
+
+def groups(model: nn.Module, cfg: MrdfConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
+    return [(model.parameters(), 1.0)]
+
+
+def losses(model: nn.Module, batch: Batch, cfg: MrdfConfig, stage: str) -> dict[str, Tensor]:
+    out = model(mrdf_normalise(batch.video), batch.audio, batch.padding)
+    real = Labels(v=1 - batch.label_video, a=1 - batch.label_audio)
+    margins = cfg.loss
+    return mrdf_loss(
+        out,
+        real,
+        cfg.model.variant,
+        margin_contrast=margins.contrast,
+        margin_audio=margins.audio,
+        margin_visual=margins.visual,
+    )
+
+
+def scores(model: nn.Module, batch: Batch, cfg: MrdfConfig) -> dict[str, Tensor]:
+    out = model(mrdf_normalise(batch.video), batch.audio, batch.padding)
+    return mrdf.fake_logits(out, cfg.model.variant)

@@ -1,0 +1,230 @@
+"""VFD: learns on real clips of many people which voice and face belong together, then on fakes which do not.
+
+B batch   S side of the face
+
+References:
+    Cheng et al., "Voice-Face Homogeneity Tells Deepfake", arXiv 2203.02195 (2022); ACM TOMM 20 (3), 2023.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avdfd.checkpoint import read_weights
+from avdfd.config import AugmentConfig, VfdConfig
+from avdfd.datasets import vfd_inputs
+from avdfd.datasets.loaders import Reads, label_of, stack
+from avdfd.datasets.samplers import Epochs, Paired, Shuffled
+from avdfd.datasets.transforms import FRAME_CHOICE
+from avdfd.elements import Element, ElementMeta
+from avdfd.errors import UserError
+from avdfd.features import FRAMES
+from avdfd.models import vfd_losses
+from avdfd.models.vfd import VoiceFace
+from avdfd.released import load
+
+STAGES = ("match", "finetune")
+SCORED = ("match", "finetune")
+LABELLED = ("finetune",)
+
+
+class Batch(NamedTuple):
+    """Tensors of B elements."""
+
+    voice: Tensor
+    """(B, 1, bins, frames) mel."""
+    face: Tensor
+    """(B, 3, S, S) uint8."""
+    label: Tensor
+    """(B,) float, 1 = fake."""
+    fake_voice: Tensor
+    """(B,) whether the voice is fake, or may be."""
+    fake_face: Tensor
+    """(B,) whether the face is fake, or may be."""
+    identity: Tensor
+    """(B,) a number for the person."""
+
+
+class Inputs(NamedTuple):
+    """The voice of the middle 3 s (2022) or 2.56 s (2023), and the frame in the middle; both by chance in training."""
+
+    year: int
+    image_size: int
+    train: bool = False
+    augment: AugmentConfig = AugmentConfig()
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(waveform=True, mel=False, frames=FRAME_CHOICE if self.train else [FRAMES // 2])
+
+    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
+        meta, frame = element.meta, vfd_inputs.one_frame(element.frames, rng)
+        picture = vfd_inputs.face_2022 if self.year == 2022 else vfd_inputs.face_2023
+        return Batch(
+            voice=self.voice(element, rng)[None],
+            face=picture(frame, self.image_size, self.augment, rng),
+            label=label_of(element),
+            fake_voice=torch.tensor(meta is None or meta.label_audio != 0),
+            fake_face=torch.tensor(meta is None or meta.label_video != 0),
+            identity=torch.tensor(zlib.crc32(meta.identities[0].encode()) if meta else -1),
+        )
+
+    def voice(self, element: Element, rng: np.random.Generator | None) -> Tensor:
+        """The mel of the year; a VFD folder has that of 2022 already. Raises UserError if it has another."""
+        if self.year == 2022:
+            if element.waveform is None:
+                return vfd_inputs.normalise_mel_2022(torch.from_numpy(element.mel))
+            samples = vfd_inputs.cut(element.waveform, vfd_inputs.VOICE_2022, rng)
+            return vfd_inputs.normalise_mel_2022(vfd_inputs.mel_db_2022(samples))
+        if element.waveform is None:
+            raise UserError(
+                "a VFD folder holds the voice features of 2022; VFD 2023 needs elements, or model.year 2022"
+            )
+        return vfd_inputs.mel_2023(vfd_inputs.cut(element.waveform, vfd_inputs.VOICE_2023, rng))
+
+    def collate(self, examples: list[Batch]) -> Batch:
+        return stack(examples)
+
+
+class Matcher(nn.Module):
+    """Both networks, and a map from their distance to a logit of being fake.
+
+    The map is increasing, so it changes no ranking; it is learned beside the networks and gives them no gradient.
+    """
+
+    def __init__(self, networks: VoiceFace) -> None:
+        super().__init__()
+        self.networks = networks
+        self.spread = nn.BatchNorm1d(1, affine=False)
+        self.log_slope = nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, E) of voices and faces."""
+        normalise = vfd_inputs.normalise_2022 if self.networks.year == 2022 else vfd_inputs.normalise_2023
+        return self.networks(batch.voice, normalise(batch.face))
+
+    def logit(self, distance: Tensor) -> Tensor:
+        """Distances (B,) -> logits (B,) of being fake."""
+        return self.log_slope.exp() * self.spread(distance.detach()[:, None])[:, 0] + self.offset
+
+
+def branches(cfg: VfdConfig) -> tuple[str, ...]:
+    return ("fused",)
+
+
+def inputs(cfg: VfdConfig, stage: str, *, train: bool) -> Inputs:
+    return Inputs(cfg.model.year, cfg.model.image_size, train, cfg.augment if train else AugmentConfig())
+
+
+def brings_weights(cfg: VfdConfig) -> bool:
+    return cfg.model.face is not None
+
+
+def batches(cfg: VfdConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
+    size = getattr(cfg, stage).batch_size
+    if stage == "match":
+        if len({meta.identities[0] for meta in metas}) < 2:
+            raise UserError(f"{cfg.data.splits}: voice-face matching needs two people or more in every split")
+        return Shuffled(len(metas), size, cfg.seed)
+    return Paired(metas, size, cfg.seed, source=cfg.data.splits)
+
+
+def build(cfg: VfdConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
+    model = rebuild(cfg, stage)
+    m = cfg.model
+    if former is not None:
+        model.load_state_dict(former)
+    elif m.face is not None and m.voice is not None:
+        for name, weights in (("face", m.face), ("voice", m.voice)):
+            state = read_weights(weights.file, sha256=weights.sha256)
+            network = load(f"vfd{m.year}-{name}", state, **_released_sizes(cfg))
+            getattr(model.networks, name).load_state_dict(network.state_dict())
+    return model
+
+
+def _released_sizes(cfg: VfdConfig) -> dict[str, int]:
+    """Released weights have the published sizes, except that a network of 2023 may be cut."""
+    return {"layers": cfg.model.depth} if cfg.model.year == 2023 and cfg.model.depth else {}
+
+
+def rebuild(cfg: VfdConfig, stage: str) -> Matcher:
+    m = cfg.model
+    networks = VoiceFace(
+        year=m.year,
+        image_size=m.image_size,
+        dim=m.dim,
+        depth=m.depth,
+        heads=m.heads,
+        mlp_dim=m.mlp_dim,
+        out_dim=m.out_dim,
+        width=m.width,
+        faithful=cfg.faithful,
+    )
+    return Matcher(networks)
+
+
+def groups(model: nn.Module, cfg: VfdConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
+    return [(model.parameters(), 1.0)]
+
+
+def losses(model: nn.Module, batch: Batch, cfg: VfdConfig, stage: str) -> dict[str, Tensor]:
+    assert isinstance(model, Matcher)
+    voice, face = model(batch)
+    if stage == "match":
+        loss = match_loss(voice, face, batch.identity, cfg)
+        # A pair that does not match stands for a fake.
+        other = batch.identity != batch.identity.roll(1)
+        distance = torch.cat([model.networks.distance(voice, face), model.networks.distance(voice, face.roll(1, 0))])
+        label = torch.cat([torch.zeros_like(other), other]).float()
+    else:
+        loss = finetune_loss(voice, face, batch, cfg)
+        distance, label = model.networks.distance(voice, face), batch.label
+    calibration = F.binary_cross_entropy_with_logits(model.logit(distance), label)
+    return {"loss": loss + calibration, "matching": loss, "calibration": calibration}
+
+
+def match_loss(voice: Tensor, face: Tensor, identity: Tensor, cfg: VfdConfig) -> Tensor:
+    """Each voice (B, E) against the faces (B, E) of all other people in the batch."""
+    same = vfd_losses.same_person(identity)
+    if cfg.model.year == 2022:
+        return vfd_losses.triplet_in_batch(voice, face, same, cfg.loss.margin)
+    return vfd_losses.info_nce_in_batch(voice, face, same, cfg.loss.temperature)
+
+
+def finetune_loss(voice: Tensor, face: Tensor, batch: Batch, cfg: VfdConfig) -> Tensor:
+    """The first half of the batch is real, the second has a fake of the same person for each.
+
+    2022: a real voice is nearer to its face than to the fake one, and, beyond what was released, a real face nearer
+    to its voice than to a fake one: in a voice-cloned clip there is no fake face to learn from.
+    2023: a real pair is told from `negatives` fake ones; fakes of the batch are shared among its reals.
+    """
+    n = len(voice) // 2
+    (voice, other_voice), (face, other_face) = voice.split(n), face.split(n)
+    if cfg.model.year == 2023:
+        turns = torch.arange(min(cfg.loss.negatives, n), device=voice.device)
+        chosen = (torch.arange(n, device=voice.device)[:, None] + turns) % n
+        return vfd_losses.info_nce_pairs(voice, face, other_voice[chosen], other_face[chosen], cfg.loss.temperature)
+    if cfg.faithful:
+        return vfd_losses.triplet(voice, face, other_face, cfg.loss.margin)
+    hinges = [
+        _hinge(voice, face, other_face, cfg.loss.margin)[batch.fake_face[n:]],
+        _hinge(face, voice, other_voice, cfg.loss.margin)[batch.fake_voice[n:]],
+    ]
+    return torch.cat(hinges).mean()
+
+
+def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """Triplet loss of every sample (B,)."""
+    near, far = (vfd_losses.euclidean_distance(anchor, other) for other in (positive, negative))
+    return F.relu(near - far + margin)
+
+
+def scores(model: nn.Module, batch: Batch, cfg: VfdConfig) -> dict[str, Tensor]:
+    assert isinstance(model, Matcher)
+    return {"fused": model.logit(model.networks.distance(*model(batch)))}

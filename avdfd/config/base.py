@@ -1,0 +1,97 @@
+"""What the configs of all scripts are made of."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from avdfd.datasets import tiers
+from avdfd.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every config section: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """Which elements a training run sees."""
+
+    elements: str = "data/elements"
+    """Folder of the element store."""
+    splits: str
+    """Folder with train.txt, validation.txt and test.txt: one identity per line, disjoint."""
+    fake_tiers: list[str]
+    """Fake tiers used beside RVRA, in training and validation."""
+    workers: Count = 4
+    """Loader processes; 0 loads in the main process."""
+
+    @model_validator(mode="after")
+    def _known_tiers(self) -> "DataConfig":
+        if "RVRA" in self.fake_tiers or not self.fake_tiers:
+            raise ValueError("fake_tiers lists fake tiers only (RVRA is always there) and cannot be empty")
+        return check_tiers(self, self.fake_tiers)
+
+
+class AugmentConfig(Section):
+    """Load-time augmentation of the training split; never in validation or test. All off by default."""
+
+    time_mask: Count = 0
+    """Longest run of masked mel frames (4 ms each)."""
+    mel_mask: Count = 0
+    """Largest band of masked mel bins."""
+    mel_noise: NonNegative = 0.0
+    """Standard deviation of Gaussian noise on the z-scored mel."""
+    mel_tilt: NonNegative = 0.0
+    """Standard deviation of a random smooth spectral colouring of the log mel, in units of its own deviation."""
+    flip: Fraction = 0.0
+    """Probability of a horizontal flip, one draw for all frames of a clip."""
+    grayscale: Fraction = 0.0
+    """Probability of grey-scale frames, one draw for all frames of a clip."""
+    brightness: NonNegative = 0.0
+    """Half-width of the random brightness and contrast factors, one draw for all frames of a clip."""
+    shift: Count = 0
+    """Largest random translation of the frames in pixels of 224, one draw for all frames of a clip."""
+
+
+class SelectConfig(Section):
+    """Which epoch becomes `best`, on validation only."""
+
+    metric: Literal["auc", "ap"] = "auc"
+    patience: Positive = 20
+    """Stop after this many epochs without a new best."""
+
+
+class RunConfig(Section):
+    """What every training run has."""
+
+    kind: str
+    """Which script and system the config is for."""
+    name: str
+    """Run folder: `<runs>/<name>`."""
+    runs: str = "runs"
+    seed: Count = 0
+    faithful: bool = False
+    """Compute what the published code computes, with its faults (README, 'Faithful mode')."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    select: SelectConfig = SelectConfig()
+
+
+S = TypeVar("S", bound=Section)
+
+
+def check_tiers(section: S, names: list[str]) -> S:
+    for name in names:
+        try:
+            tiers.tier(name)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+    return section

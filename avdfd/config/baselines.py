@@ -1,0 +1,215 @@
+"""`baseline.py`: the published systems that the method is compared with, one config class each.
+
+The defaults are the published recipes. A system with two stages has an optimiser section per stage.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, RunConfig, Section
+
+
+class RecipeConfig(Section):
+    """How one stage of a baseline is trained."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: PositiveFloat = 1e-4
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0.9, 0.999])
+    """Of Adam; the first one is SGD's momentum."""
+    weight_decay: NonNegative = 0.0
+    new_lr_scale: PositiveFloat = 1.0
+    """Learning rate, relative to lr, of the layers that the stage before did not have."""
+    warmup_epochs: Count = 0
+    """Epochs of linear growth to lr."""
+    schedule: Literal["constant", "halving", "plateau", "linear", "cosine"] = "constant"
+    """halving: at epoch `halve_from` and every `halve_every` epochs after it; plateau: after `plateau` epochs without
+    a lower validation loss; linear and cosine: from `hold` on, or from the end of the warm-up, to zero after the last
+    epoch."""
+    hold: Count = 0
+    halve_from: Positive = 10
+    halve_every: Positive = 5
+    plateau: Positive = 3
+    epochs: Positive = 30
+    batch_size: Positive = 8
+    clip_norm: NonNegative = 0.0
+    """Largest norm of the gradient; 0 does not limit it."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Autocast type on a GPU; the CPU always computes in fp32."""
+
+
+class WeightsConfig(Section):
+    """Weights that somebody else has trained, from a file that one has."""
+
+    file: str
+    """Checkpoint: a state dict, in one of the wrappers that are published."""
+    sha256: str | None = None
+    """Expected sha256 of that file."""
+
+
+class AvffModelConfig(Section):
+    """AVFF; the defaults are the published sizes."""
+
+    audio_input: Literal["mel", "fbank"] = "mel"
+    """The elements' own mel, or the Kaldi filter bank of the published system; both stretched to audio_length."""
+    fbank_mean: float = -5.081
+    fbank_std: PositiveFloat = 4.4849
+    audio_length: Positive = 1024
+    """Frames of the audio input; a multiple of 128."""
+    image_size: Positive = 224
+    dim: Positive = 768
+    depth: Positive = 12
+    heads: Positive = 12
+    decoder_dim: Positive = 384
+    decoder_depth: Positive = 4
+    decoder_heads: Positive = 6
+    marlin: WeightsConfig | None = None
+    """MARLIN weights that the visual encoder starts from."""
+    openavff: WeightsConfig | None = None
+    """A pre-training checkpoint of OpenAVFF that fine-tuning starts from, instead of a pre-training stage."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "AvffModelConfig":
+        if self.image_size % 16:
+            raise ValueError(f"image_size {self.image_size} must be a multiple of the patch size 16")
+        if self.audio_length % 128:
+            raise ValueError(f"audio_length {self.audio_length} must be a multiple of 128, 8 time slots of 16 frames")
+        if self.dim % self.heads or self.decoder_dim % self.decoder_heads:
+            raise ValueError("dim must be a multiple of heads, and decoder_dim of decoder_heads")
+        if self.marlin is not None and self.openavff is not None:
+            raise ValueError("marlin and openavff are both starting points: give one of them")
+        return self
+
+
+class AvffLossConfig(Section):
+    """Weights of the pre-training losses."""
+
+    reconstruction: NonNegative = 1.0
+    contrastive: NonNegative = 0.01
+    adversarial: NonNegative = 0.1
+    """Wasserstein loss of the critics on both reconstructions; 0 leaves the critics out, as OpenAVFF does."""
+    penalty: NonNegative = 10.0
+    """Weight of the critics' gradient penalty."""
+
+
+class AvffConfig(RunConfig):
+    """AVFF: self-supervised pre-training on real faces, then classification."""
+
+    kind: Literal["avff"] = "avff"
+    model: AvffModelConfig = AvffModelConfig()
+    loss: AvffLossConfig = AvffLossConfig()
+    pretrain: RecipeConfig = RecipeConfig()
+    finetune: RecipeConfig = RecipeConfig()
+
+    @model_validator(mode="after")
+    def _released(self) -> "AvffConfig":
+        if self.faithful and self.loss.adversarial:
+            raise ValueError("loss.adversarial: OpenAVFF has no adversarial loss: set it to 0, or faithful to false")
+        if self.faithful and self.model.marlin:
+            raise ValueError("model.marlin: OpenAVFF's encoder has no place for MARLIN's biases; set faithful to false")
+        if self.model.audio_input == "fbank" and self.augment.mel_tilt:
+            raise ValueError("augment.mel_tilt is for audio_input 'mel': set it to 0")
+        return self
+
+
+class MrdfModelConfig(Section):
+    """MRDF on AV-HuBERT; the defaults are the published sizes."""
+
+    variant: Literal["ce", "margin", "plain", "ensemble", "multilabel", "multiclass"] = "ce"
+    """MRDF-CE, MRDF-Margin, and the ablations of the paper."""
+    encoder_layers: Count = 12
+    """Transformer layers of the fusion encoder; the released code has 0, whatever it says."""
+    dim: Positive = 768
+    heads: Positive = 12
+    ffn_dim: Positive = 3072
+    width: Positive = 64
+    """Channels of the ResNet's first stage."""
+    max_steps: Positive = 500
+    """Video frames, at 25 per second, beyond which a clip is cut."""
+    avhubert: WeightsConfig | None = None
+    """An AV-HuBERT checkpoint that front ends and fusion encoder start from."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "MrdfModelConfig":
+        if self.dim % self.heads or self.dim % 16:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads and of 16, the groups of the positions")
+        return self
+
+
+class MrdfLossConfig(Section):
+    """Margins of the cosine losses."""
+
+    contrast: float = 0.0
+    audio: float = 0.0
+    visual: float = 0.0
+
+
+class MrdfConfig(RunConfig):
+    """MRDF: modality-regularised fusion of AV-HuBERT features."""
+
+    kind: Literal["mrdf"] = "mrdf"
+    model: MrdfModelConfig = MrdfModelConfig()
+    loss: MrdfLossConfig = MrdfLossConfig()
+    train: RecipeConfig = RecipeConfig()
+
+    @model_validator(mode="after")
+    def _released(self) -> "MrdfConfig":
+        if self.faithful and self.model.encoder_layers:
+            raise ValueError("model.encoder_layers: the released MRDF has none: set it to 0, or faithful to false")
+        return self
+
+
+class VfdModelConfig(Section):
+    """VFD. A size that is not given is the published one of the year."""
+
+    year: Literal[2022, 2023] = 2022
+    """2022: convolutional transformers and a triplet loss; 2023: ViT-B/32 and InfoNCE."""
+    image_size: Positive = 224
+    dim: Positive | None = None
+    """1024 in 2022, 768 in 2023."""
+    depth: Positive | None = None
+    """6 in 2022, 12 in 2023."""
+    heads: Positive | None = None
+    """8 in 2022, 12 in 2023."""
+    mlp_dim: Positive = 2048
+    """Size of the last layers and of an embedding, 2022."""
+    out_dim: Positive = 512
+    """Size of an embedding, 2023."""
+    width: PositiveFloat = 1.0
+    """Channels of the convolutions relative to the published ones, 2022."""
+    face: WeightsConfig | None = None
+    """Released weights of the face network, instead of a matching stage; with `voice`."""
+    voice: WeightsConfig | None = None
+    """Released weights of the voice network, instead of a matching stage; with `face`."""
+
+    @model_validator(mode="after")
+    def _both(self) -> "VfdModelConfig":
+        if (self.face is None) != (self.voice is None):
+            raise ValueError("face and voice weights go together: give both or neither")
+        if self.dim and self.heads and self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        return self
+
+
+class VfdLossConfig(Section):
+    """Losses of voice-face matching."""
+
+    margin: PositiveFloat = 100.0
+    """Of the triplet loss, 2022."""
+    temperature: PositiveFloat = 0.1
+    """Of InfoNCE, 2023."""
+    negatives: Positive = 10
+    """Pairs that each (real, fake) pair is contrasted with in fine-tuning, 2023."""
+
+
+class VfdConfig(RunConfig):
+    """VFD: voice-face matching on real clips of many people, then fine-tuning on fakes."""
+
+    kind: Literal["vfd"] = "vfd"
+    model: VfdModelConfig = VfdModelConfig()
+    loss: VfdLossConfig = VfdLossConfig()
+    match: RecipeConfig = RecipeConfig()
+    finetune: RecipeConfig = RecipeConfig()
+
+
+BASELINES: tuple[type[AvffConfig], type[MrdfConfig], type[VfdConfig]] = (AvffConfig, MrdfConfig, VfdConfig)

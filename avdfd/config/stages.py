@@ -1,0 +1,129 @@
+"""`pretrain.py` and `train.py`: the two stages of the method."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, RunConfig, Section
+
+
+class AudioModelConfig(Section):
+    """Stage-1 audio encoder and its heads; the defaults are the published sizes."""
+
+    dim: Positive = 512
+    depth: Positive = 4
+    heads: Positive = 4
+    mlp_dim: Positive = 1024
+    dropout: Fraction = 0.1
+    patch_frames: Positive = 64
+    """Mel frames per patch (4 ms each); must divide 768."""
+    projection_dim: Positive = 256
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "AudioModelConfig":
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        if 768 % self.patch_frames:
+            raise ValueError(f"patch_frames {self.patch_frames} must divide the 768 mel frames of a window")
+        return self
+
+
+class VisualModelConfig(Section):
+    """Stage-2 visual encoder (ViT over tubelets); the defaults are ViT-B as in MARLIN."""
+
+    init: Literal["random", "marlin", "openavff"] = "random"
+    """Where the weights come from: random, a MARLIN file, or an encoder from OpenAVFF pre-training."""
+    weights: str | None = None
+    """File with the weights, unless init is random."""
+    sha256: str | None = None
+    """Expected sha256 of that file."""
+    image_size: Positive = 224
+    dim: Positive = 768
+    depth: Positive = 12
+    heads: Positive = 12
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "VisualModelConfig":
+        if self.image_size % 16:
+            raise ValueError(f"image_size {self.image_size} must be a multiple of the patch size 16")
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        if (self.init == "random") != (self.weights is None):
+            raise ValueError(
+                "weights is unused when init is 'random': remove it"
+                if self.weights
+                else f"init '{self.init}' needs weights: the path of the file, or use init 'random'"
+            )
+        if self.sha256 is not None and self.weights is None:
+            raise ValueError("sha256 is unused without weights: remove it")
+        return self
+
+
+class PredictorConfig(Section):
+    """Audio-conditioned predictor of the visual tokens."""
+
+    depth: Positive = 2
+    heads: Positive = 4
+    dropout: Fraction = 0.1
+
+
+class OptimConfig(Section):
+    """AdamW with linear warm-up and cosine decay."""
+
+    lr: PositiveFloat = 3e-5
+    weight_decay: NonNegative = 0.01
+    epochs: Positive = 50
+    warmup_epochs: Count = 5
+    min_lr_ratio: Fraction = 0.02
+    """Learning rate at the end, relative to lr."""
+    clip_norm: PositiveFloat = 1.0
+    batch_size: Positive = 32
+    """Elements per step; stage 1 counts pairs (a fake and a real of the same identity)."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Autocast type on a GPU; the CPU always computes in fp32."""
+
+
+class Stage1LossConfig(Section):
+    """Weights of the stage-1 losses."""
+
+    temperature: PositiveFloat = 0.07
+    margin: NonNegative = 0.2
+    """Growth of the mean distance to the real prototype from class to class."""
+    supcon: NonNegative = 1.0
+    auxiliary: NonNegative = 1.0
+    ordinal: NonNegative = 1.0
+
+
+class Stage2LossConfig(Section):
+    """Weights of the stage-2 losses beside BCE on the fused probability."""
+
+    align: NonNegative = 0.5
+    """Weight of the align/repel loss on the audio-visual mismatch."""
+    margin: NonNegative = 0.5
+    """Mismatch that fakes are pushed beyond."""
+    consistency: NonNegative = 0.0
+    """Weight of a BCE on the visual-consistency branch alone, so that it learns where the audio branch is right
+    already; 0 is the published loss."""
+
+
+class PretrainConfig(RunConfig):
+    """`pretrain.py`: stage 1, the audio branch."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    model: AudioModelConfig = AudioModelConfig()
+    loss: Stage1LossConfig = Stage1LossConfig()
+    optim: OptimConfig = OptimConfig()
+
+
+class TrainConfig(RunConfig):
+    """`train.py`: stage 2, audio-to-visual prediction and fusion."""
+
+    kind: Literal["train"] = "train"
+    audio: str
+    """Stage-1 run folder (its `best` checkpoint is used) or checkpoint file."""
+    visual: VisualModelConfig = VisualModelConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    loss: Stage2LossConfig = Stage2LossConfig()
+    optim: OptimConfig = OptimConfig()
+    backbone_lr_scale: NonNegative = 0.1
+    """Learning rate of the visual backbone relative to lr; 0 freezes it."""

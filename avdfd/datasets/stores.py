@@ -1,0 +1,23 @@
+"""Elements wherever they are: a store of this repository, or the folder format that VFD's data are published in."""
+
+from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
+from avdfd.elements import ElementStore
+from avdfd.errors import UserError
+
+Store = ElementStore | VfdFolder
+
+
+def open_store(path: str, *kinds: str) -> Store:
+    """The elements of a folder, for systems of these kinds.
+
+    Raises UserError if there are none, or if one of the systems needs what a VFD folder does not have.
+    """
+    if not is_vfd_folder(path):
+        return ElementStore(path)
+    other = next((kind for kind in kinds if kind != "vfd"), None)
+    if other:
+        raise UserError(
+            f"{path}: a VFD folder has one picture and a voice feature per clip, but {other} needs sound and video; "
+            "give it elements of data/preprocess.py"
+        )
+    return VfdFolder(path)

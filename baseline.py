@@ -1,0 +1,183 @@
+"""Trains a published system on the same elements and splits as the method: AVFF, MRDF or VFD.
+
+    CONFIG=config/baseline_avff.json bash baseline.sh                      all stages of the system, in order
+    python baseline.py --config config/baseline_avff.json --stage pretrain
+    python baseline.py --config config/baseline_mrdf.json --folds data/splits/mrdf_5fold
+
+The config's `kind` names the system. What differs between systems is in avdfd/baselines, one module each; a stage
+before the last has a run folder of its own, `<name>-<stage>`. Several seeds or settings: one `--name` each.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+import evaluate
+from avdfd import checkpoint, engine, folds, metrics
+from avdfd.baselines import SYSTEMS, System
+from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
+from avdfd.datasets.loaders import ElementSet, loader, split_metas, to_device
+from avdfd.datasets.samplers import Sequential
+from avdfd.datasets.stores import open_store
+from avdfd.errors import UserError, run_script
+from avdfd.files import write_atomic
+from avdfd.optim import recipe_optimizer, set_recipe_lr
+from avdfd.tracking import BEST, RunFolder
+
+
+def main(argv: list[str]) -> None:
+    cli = argparse.ArgumentParser(description="Trains a baseline.", allow_abbrev=False)
+    cli.add_argument("--config", default="config/baseline_avff.json")
+    cli.add_argument("--stage", default="all", help="a stage of the system, or all")
+    cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train and test once for each")
+    cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
+    args, overrides = cli.parse_known_args(argv)
+    cfg = load(args.config, *BASELINES, overrides=overrides)
+    system = SYSTEMS[cfg.kind]
+    if args.stage not in ("all", *system.STAGES):
+        raise UserError(f"--stage {args.stage}: {cfg.kind} has the stages {', '.join(system.STAGES)}, or all")
+    whole = system.STAGES[-1:] if system.brings_weights(cfg) else system.STAGES
+    stages = whole if args.stage == "all" else (args.stage,)
+    for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
+        for stage in stages:
+            train(one, system, stage, resume=args.resume)
+    if args.folds:
+        judge_folds(cfg, args.folds)
+
+
+def train(cfg: RunConfig, system: System, stage: str, *, resume: bool) -> None:
+    """One stage of a system, from the best epoch of the stage before it."""
+    recipe: RecipeConfig = getattr(cfg, stage)
+
+    # ---- data
+    device = engine.pick_device(cfg.device)
+    engine.seed_everything(cfg.seed)
+    store = open_store(cfg.data.elements, cfg.kind)
+    labelled = stage in system.LABELLED
+    tiers = cfg.data.fake_tiers if labelled else ()
+    train_metas = split_metas(cfg, store, "train", tiers)
+    val_metas = split_metas(cfg, store, "validation", tiers)
+    order = system.batches(cfg, stage, train_metas)
+    train_set = ElementSet(store, train_metas, system.inputs(cfg, stage, train=True))
+    val_set = ElementSet(store, val_metas, system.inputs(cfg, stage, train=False))
+    # Without labels, validation is the training loss on other people, so its batches are made as in training.
+    val_order = Sequential(len(val_set), recipe.batch_size) if labelled else system.batches(cfg, stage, val_metas)
+    train_loader = loader(train_set, order, cfg.data.workers, device)
+    val_loader = loader(val_set, val_order, cfg.data.workers, device)
+
+    # ---- model
+    model = system.build(cfg, stage, former_weights(cfg, system, stage)).to(device)
+    optimizer = recipe_optimizer(system.groups(model, cfg, stage), recipe)
+    run = RunFolder(stage_config(cfg, system, stage), resume=resume)
+    others = {other for other in system.STAGES if other != stage}
+    progress = engine.restore(run, stage_config(cfg, system, stage), model, optimizer, ignore=others)
+    title = f"{cfg.kind} {stage}"
+    print(run.log(f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}"))
+
+    # ---- epochs
+    metric = cfg.select.metric if labelled else "loss"
+    bar = tqdm(range(progress.epoch, recipe.epochs), desc=title, unit="epoch")
+    for epoch in bar:
+        if progress.stale >= cfg.select.patience:
+            break
+        started = time.monotonic()
+        lr = set_recipe_lr(optimizer, progress.losses, recipe)
+        order.epoch = epoch
+
+        model.train()
+        sums: dict[str, list[Tensor]] = {}
+        for batch in tqdm(train_loader, desc="train", leave=False):
+            batch = to_device(batch, device)
+            with engine.autocast(device, recipe.precision):
+                losses = system.losses(model, batch, cfg, stage)
+            optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            if recipe.clip_norm:
+                clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            optimizer.step()
+            for name, value in losses.items():
+                sums.setdefault(name, []).append(value.detach())
+
+        values = {name: torch.stack(column).mean().item() for name, column in sums.items()}
+        values |= validate(model, system, cfg, stage, val_loader, device)
+        values |= {"lr": lr, "seconds": time.monotonic() - started}
+        state = engine.model_state(stage_config(cfg, system, stage), model, stage=stage)
+        engine.keep_epoch(run, state, optimizer, progress, values, metric)
+        bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})
+
+    run.close()
+    print(run.log(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}"))
+
+
+def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:
+    """The config under the name of the stage's run."""
+    return cfg if stage == system.STAGES[-1] else cfg.model_copy(update={"name": f"{cfg.name}-{stage}"})
+
+
+def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, Tensor] | None:
+    """What the stage before this one has learned; None for a first stage, and where the config brings other weights."""
+    position = system.STAGES.index(stage)
+    if position == 0 or system.brings_weights(cfg):
+        return None
+    former = stage_config(cfg, system, system.STAGES[position - 1])
+    return checkpoint.load(Path(former.runs) / former.name / BEST, cfg.kind)["model"]
+
+
+def judge_folds(cfg: RunConfig, folder: Path) -> None:
+    """Evaluates the run of every fold on the people that it has not seen, and writes `<name>-folds.json`."""
+    reports = []
+    for fold in folds.fold_configs(cfg, folder):
+        run = Path(fold.runs) / fold.name
+        for split in ("validation", "test"):
+            evaluate.main(["--run", str(run), "--split", split, "--device", cfg.device])
+        reports.append(run / "eval" / "test" / "report.json")
+    summary = folds.summarise(reports)
+    path = Path(cfg.runs) / f"{cfg.name}-folds.json"
+    write_atomic(path, (json.dumps(summary, indent=2) + "\n").encode())
+    print(f"{folds.as_text(summary)}\n\n{path}")
+
+
+@torch.inference_mode()
+def validate(
+    model: nn.Module, system: System, cfg: RunConfig, stage: str, batches: Iterable[Any], device: torch.device
+) -> dict[str, float]:
+    """Of a stage with labels: AUC and AP of every branch over the validation elements, each counted once, and BCE of
+    the main one. Of a stage without: its mean training loss, with the same random draws in every epoch.
+    """
+    model.eval()
+    recipe: RecipeConfig = getattr(cfg, stage)
+    branches = system.branches(cfg)
+    labels, columns, losses = [], [], []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for batch in batches:
+            batch = to_device(batch, device)
+            with engine.autocast(device, recipe.precision):
+                if stage in system.LABELLED:
+                    scores = system.scores(model, batch, cfg)
+                    columns.append(torch.stack([scores[branch] for branch in branches], dim=1).float())
+                    labels.append(batch.label)
+                else:
+                    losses.append(system.losses(model, batch, cfg, stage)["loss"])
+    if losses:
+        return {"val_loss": torch.stack(losses).mean().item()}
+    label, logits = torch.cat(labels), torch.cat(columns)
+    values = {"val_loss": F.binary_cross_entropy_with_logits(logits[:, -1], label).item()}
+    for branch, logit in zip(branches, logits.cpu().numpy().T, strict=True):
+        name = "val" if branch == branches[-1] else f"val_{branch}"
+        values[f"{name}_auc"] = metrics.auc(label.cpu().numpy(), logit)
+        values[f"{name}_ap"] = metrics.average_precision(label.cpu().numpy(), logit)
+    return values
+
+
+if __name__ == "__main__":
+    run_script(main)

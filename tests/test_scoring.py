@@ -1,0 +1,73 @@
+"""Scoring gives each element its own score, wherever it comes from; runs are found or refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from avdfd import checkpoint, scoring
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementStore
+from avdfd.errors import UserError
+from tests.runs import make_run, make_store
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    return scoring.load_run(make_run(tmp_path_factory.mktemp("runs"), "train", data), "cpu")
+
+
+@pytest.fixture(scope="module")
+def elements(data, run):
+    store = ElementStore(data / "elements")
+    return ElementSet(store, split_metas(run.config, store, "test"), run.inputs)
+
+
+def test_scores_are_in_the_order_of_the_elements(run, elements):
+    scores = scoring.score(run, elements, batch_size=5)
+    assert scores.keys == [m.key for m in elements.metas]
+    assert set(scores.branch) == {"audio", "visual", "fused"}
+    assert scores.discrepancy.shape == (len(elements), 8)
+    assert all(((p > 0) & (p < 1)).all() for p in scores.branch.values())
+    low = np.minimum(scores.branch["audio"], scores.branch["visual"]) - 1e-6
+    high = np.maximum(scores.branch["audio"], scores.branch["visual"]) + 1e-6
+    assert ((scores.branch["fused"] >= low) & (scores.branch["fused"] <= high)).all()
+
+
+def test_batch_size_and_workers_do_not_change_scores(run, elements):
+    one = scoring.score(run, elements, batch_size=1)
+    many = scoring.score(run, elements, batch_size=7, workers=1)
+    for branch in scoring.DETECTOR_BRANCHES:
+        np.testing.assert_allclose(one.branch[branch], many.branch[branch], rtol=1e-4, atol=1e-6)
+
+
+def test_windows_in_memory_score_like_the_store(run, elements):
+    stored = scoring.score(run, elements)
+    windows = [elements.store.read(m.key, frames=range(77)) for m in elements.metas[:3]]
+    scores = scoring.score_windows(run, windows)
+    np.testing.assert_allclose(scores.branch["fused"], stored.branch["fused"][:3], rtol=1e-4, atol=1e-6)
+
+
+def test_a_stage1_run_has_the_audio_branch_only(data, tmp_path):
+    run = scoring.load_run(make_run(tmp_path, "pretrain", data), "cpu")
+    store = ElementStore(data / "elements")
+    scores = scoring.score(run, ElementSet(store, split_metas(run.config, store, "test"), run.inputs))
+    assert run.branches == tuple(scores.branch) == ("audio",)
+    assert scores.w_audio is None
+
+
+def test_runs_that_cannot_be_loaded(data, tmp_path):
+    with pytest.raises(UserError, match="no such run folder"):
+        scoring.load_run(tmp_path / "none")
+    with pytest.raises(UserError, match=r"has no best\.pt"):
+        scoring.load_run(tmp_path)
+    folder = make_run(tmp_path, "train", data)
+    content = checkpoint.load(folder / "best.pt", "train")
+    content["model"]["a2v_head.0.weight"] = torch.zeros(3)
+    checkpoint.save(folder / "best.pt", content)
+    with pytest.raises(UserError, match="has other shapes for 1 of .* 'a2v_head.0.weight'"):
+        scoring.load_run(folder)
