@@ -3,7 +3,9 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from avdfd.config import MrdfConfig, load
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
-from avdfd.scoring import load_run, score
+from avdfd.scoring import load_run, score, score_windows
 from OpenAVFF.finetuning import finetune_weights
 from tests.runs import SPLITS, make_run, make_store
 
@@ -115,6 +117,10 @@ def test_a_score_does_not_depend_on_the_batch(kind, config, store, tmp_path):
     turned = score(run, ElementSet(elements, metas[::-1], run.inputs), batch_size=5).branch["fused"]
     np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(turned[::-1], together, rtol=1e-4, atol=1e-6)
+    # detect.py has windows in memory, with all their frames.
+    windows = [elements.read(meta.key, waveform=True, frames=range(77)) for meta in metas[:3]]
+    unlabelled = [replace(window, meta=None) for window in windows]
+    np.testing.assert_allclose(score_windows(run, unlabelled).branch["fused"], together[:3], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "year"), [("vfd", 2023), ("mrdf", None)])
@@ -195,6 +201,72 @@ def test_loader_processes_change_nothing(config, store, tmp_path):
 def test_a_matching_stage_alone_scores_without_having_seen_a_fake(config, tmp_path):
     baseline.main([*config("vfd"), "--stage", "match"])
     assert load_run(tmp_path / "runs" / "vfd-match", "cpu").branches == ("fused",)
+
+
+def test_frozen_networks_learn_a_scale_only(config, tmp_path):
+    baseline.main([*config("vfd"), "--stage", "match"])
+    before = load_run(tmp_path / "runs" / "vfd-match", "cpu").model.state_dict()
+    files = {}
+    for name in ("face", "voice"):
+        files[name] = {"file": str(tmp_path / f"{name}.pt")}
+        prefix = f"networks.{name}."
+        torch.save({k.removeprefix(prefix): v for k, v in before.items() if k.startswith(prefix)}, files[name]["file"])
+    model = {**SYSTEMS["vfd"]["model"], **files, "frozen": True}
+    with pytest.raises(UserError, match=r"face\.pt|vfd2022-face: not a checkpoint"):
+        baseline.main([*config("vfd", model=model, name="zero"), "--stage", "match"])  # of another size than published
+    model = {**SYSTEMS["vfd"]["model"], "frozen": True}
+    baseline.main([*config("vfd", model=model, name="zero", match={**RECIPE, "lr": 0.1}), "--stage", "match"])
+    after = load_run(tmp_path / "runs" / "zero-match", "cpu").model
+    assert after.log_slope != 0
+    assert after.spread.num_batches_tracked > 0
+    assert all(after.state_dict()[k] == 0 for k in before if k.startswith("networks.") and "num_batches" in k)
+
+
+def vfd_folder(root):
+    rng = np.random.default_rng(0)
+    for folder in ("real", "fake", "audio_feat"):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(root / ("real" if number < 3 else "fake") / f"clip{number}.jpg"), picture)
+        mel = -80 * rng.random((512, 301), dtype=np.float32)
+        np.save(root / "audio_feat" / f"clip{number}.npy", mel - mel.max())
+    return root
+
+
+def test_vfd_scores_a_folder_of_its_own_format(config, tmp_path, capsys):
+    baseline.main(config("vfd"))
+    run, folder = str(tmp_path / "runs" / "vfd"), vfd_folder(tmp_path / "dfdc")
+    evaluate.main(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "1", "--device", "cpu"])
+    assert "FAKE" in capsys.readouterr().out
+    lines = (tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()
+    assert len(lines) == 7
+    assert len({line.split(",")[5] for line in lines[1:]}) == 6, "six clips, six scores"
+    (folder / "audio_feat" / "clip4.npy").write_bytes(b"broken")
+    damaged = message(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "0"], evaluate)
+    assert "clip4.npy: not a whole .npy of plain numbers" in damaged
+    (folder / "audio_feat" / "clip4.npy").unlink()
+    missing = message(["--run", run, "--elements", str(folder), "--split", "all"], evaluate)
+    assert "1 of 6 faces have no voice, e.g. audio_feat/clip4.npy" in missing
+
+
+def test_others_cannot_use_a_vfd_folder(config, tmp_path):
+    baseline.main(config("mrdf"))
+    folder = vfd_folder(tmp_path / "dfdc")
+    arguments = ["--run", str(tmp_path / "runs" / "mrdf"), "--elements", str(folder), "--split", "all"]
+    assert "a VFD folder has one picture and a voice feature per clip, but mrdf needs" in message(arguments, evaluate)
+
+
+SAMPLE = Path(__file__).resolve().parent.parent.parent / "shared" / "vfd_sample" / "DFDC"
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the authors' sample is not here")
+def test_the_authors_sample_is_scored(config, tmp_path):
+    baseline.main(config("vfd"))
+    run = str(tmp_path / "runs" / "vfd")
+    evaluate.main(["--run", run, "--elements", str(SAMPLE), "--split", "all", "--workers", "0", "--device", "cpu"])
+    report = json.loads((tmp_path / "runs/vfd/eval/all/report.json").read_text())
+    assert (report["overall"]["clips"], report["overall"]["fake_clips"]) == (10, 5)
 
 
 def test_our_run_and_baselines_on_the_same_clips(config, store, tmp_path, capsys):

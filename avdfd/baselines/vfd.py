@@ -97,12 +97,20 @@ class Matcher(nn.Module):
     The map is increasing, so it changes no ranking; it is learned beside the networks and gives them no gradient.
     """
 
-    def __init__(self, networks: VoiceFace) -> None:
+    def __init__(self, networks: VoiceFace, *, frozen: bool = False) -> None:
         super().__init__()
-        self.networks = networks
+        self.networks = networks.requires_grad_(not frozen)
+        self.frozen = frozen
         self.spread = nn.BatchNorm1d(1, affine=False)
         self.log_slope = nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.zeros(()))
+
+    def train(self, mode: bool = True) -> "Matcher":
+        """Like nn.Module.train, but frozen networks stay in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.networks.eval()
+        return self
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embeddings (B, E) of voices and faces."""
@@ -166,7 +174,7 @@ def rebuild(cfg: VfdConfig, stage: str) -> Matcher:
         width=m.width,
         faithful=cfg.faithful,
     )
-    return Matcher(networks)
+    return Matcher(networks, frozen=m.frozen)
 
 
 def groups(model: nn.Module, cfg: VfdConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:

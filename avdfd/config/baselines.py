@@ -181,6 +181,8 @@ class VfdModelConfig(Section):
     """Released weights of the face network, instead of a matching stage; with `voice`."""
     voice: WeightsConfig | None = None
     """Released weights of the voice network, instead of a matching stage; with `face`."""
+    frozen: bool = False
+    """Leave the networks as they are, and learn only what distance is far: a zero-shot test with the stage match."""
 
     @model_validator(mode="after")
     def _both(self) -> "VfdModelConfig":
