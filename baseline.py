@@ -3,6 +3,7 @@
     CONFIG=config/baseline_avff.json bash baseline.sh                      all stages of the system, in order
     python baseline.py --config config/baseline_avff.json --stage pretrain
     python baseline.py --config config/baseline_mrdf.json --folds data/splits/mrdf_5fold
+    python baseline.py --config config/released/mrdf.json --published mrdf_ce.ckpt       a run without training
 
 The config's `kind` names the system. What differs between systems is in avdfd/baselines, one module each; a stage
 before the last has a run folder of its own, `<name>-<stage>`. Several seeds or settings: one `--name` each.
@@ -22,7 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 import evaluate
-from avdfd import checkpoint, engine, folds, metrics
+from avdfd import checkpoint, engine, folds, metrics, released
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.datasets.loaders import ElementSet, loader, split_metas, to_device
@@ -39,10 +40,14 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--config", default="config/baseline_avff.json")
     cli.add_argument("--stage", default="all", help="a stage of the system, or all")
     cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train and test once for each")
+    cli.add_argument("--published", type=Path, metavar="FILE", help="make a run of its authors' checkpoint")
     cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, *BASELINES, overrides=overrides)
     system = SYSTEMS[cfg.kind]
+    if args.published:
+        adopt(cfg, system, args.published)
+        return
     if args.stage not in ("all", *system.STAGES):
         raise UserError(f"--stage {args.stage}: {cfg.kind} has the stages {', '.join(system.STAGES)}, or all")
     whole = system.STAGES[-1:] if system.brings_weights(cfg) else system.STAGES
@@ -116,6 +121,17 @@ def train(cfg: RunConfig, system: System, stage: str, *, resume: bool) -> None:
 
     run.close()
     print(run.log(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}"))
+
+
+def adopt(cfg: RunConfig, system: System, file: Path) -> None:
+    """A run folder of a published checkpoint, for evaluate.py and detect.py."""
+    stage = system.STAGES[-1]
+    model = system.rebuild(cfg, stage)
+    released.fill(model, system.published(file), source=str(file))
+    run = RunFolder(cfg, resume=False)
+    checkpoint.save(run.path / BEST, engine.model_state(cfg, model, stage=stage))
+    run.close()
+    print(run.log(f"{cfg.kind} from {file}: {run.path / BEST}"))
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:

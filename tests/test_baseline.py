@@ -222,6 +222,28 @@ def test_frozen_networks_learn_a_scale_only(config, tmp_path):
     assert all(after.state_dict()[k] == 0 for k in before if k.startswith("networks.") and "num_batches" in k)
 
 
+def test_a_run_of_a_published_checkpoint(config, store, tmp_path):
+    """Trained as released, published as its authors do, and adopted: the same scores."""
+    for kind, changes in (
+        ("avff", {"loss": {"adversarial": 0.0}}),
+        ("mrdf", {"model": {**SYSTEMS["mrdf"]["model"], "encoder_layers": 0}}),
+    ):
+        baseline.main(config(kind, faithful=True, **changes))
+        trained = checkpoint.load(tmp_path / "runs" / kind / "best.pt", kind)["model"]
+        path = tmp_path / f"{kind}.ckpt"
+        torch.save({"state_dict": trained, "epoch": 1}, path)
+        baseline.main([*config(kind, faithful=True, name=f"{kind}-published", **changes), "--published", str(path)])
+        one, two = (load_run(tmp_path / "runs" / name, "cpu") for name in (kind, f"{kind}-published"))
+        elements = ElementStore(store / "elements")
+        metas = split_metas(one.config, elements, "test")
+        scores = [score(run, ElementSet(elements, metas, run.inputs)).branch["fused"] for run in (one, two)]
+        np.testing.assert_array_equal(*scores)
+        corrected = [*config(kind, name="x"), "--published", str(path)]
+        assert f"{kind}.ckpt: not a checkpoint of this model" in message(corrected), "it computes something else"
+    assert "two networks without a threshold" in message([*config("vfd"), "--published", "x.pth"])
+    assert not (tmp_path / "runs" / "x").exists()
+
+
 def vfd_folder(root):
     rng = np.random.default_rng(0)
     for folder in ("real", "fake", "audio_feat"):

@@ -3,6 +3,7 @@ with the names of `System`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -49,6 +50,12 @@ class System(Protocol):
 
     def rebuild(self, cfg: Any, stage: str) -> nn.Module:
         """The same model for a trained checkpoint to be loaded into: reads no other files."""
+
+    def published(self, file: Path) -> dict[str, Tensor]:
+        """State dict of the last stage's model from its authors' checkpoint.
+
+        Raises UserError for other files, and where there is no such checkpoint.
+        """
 
     def groups(self, model: nn.Module, cfg: Any, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
         """Parameters with their learning rate relative to the recipe's."""

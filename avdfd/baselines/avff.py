@@ -8,6 +8,7 @@ References:
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,6 +149,10 @@ def rebuild(cfg: AvffConfig, stage: str) -> AdversarialPretraining | VideoCAVMAE
     if not cfg.loss.adversarial:
         return autoencoder
     return AdversarialPretraining(autoencoder, width=max(8, m.dim // 12))
+
+
+def published(file: Path) -> dict[str, Tensor]:
+    return unwrap(read_weights(file), str(file))
 
 
 def groups(model: nn.Module, cfg: AvffConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:

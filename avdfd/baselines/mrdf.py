@@ -7,6 +7,7 @@ References:
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -121,6 +122,10 @@ def rebuild(cfg: MrdfConfig, stage: str) -> mrdf.Mrdf:
         width=m.width,
         faithful=cfg.faithful,
     )
+
+
+def published(file: Path) -> dict[str, Tensor]:
+    return mrdf.from_released(unwrap(read_weights(file), str(file)))
 
 
 def groups(model: nn.Module, cfg: MrdfConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:

@@ -8,6 +8,7 @@ References:
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -175,6 +176,13 @@ def rebuild(cfg: VfdConfig, stage: str) -> Matcher:
         faithful=cfg.faithful,
     )
     return Matcher(networks, frozen=m.frozen)
+
+
+def published(file: Path) -> dict[str, Tensor]:
+    raise UserError(
+        f"{file}: VFD's checkpoints are two networks without a threshold: name them in model.face and model.voice, set "
+        "model.frozen, and run --stage match (config/released/vfd.json)"
+    )
 
 
 def groups(model: nn.Module, cfg: VfdConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
