@@ -1,94 +1,14 @@
-"""The balanced subject-independent protocol of MRDF: k folds of people, one clip of each person and category.
+"""Cross-validation: the same config once for each fold, and the mean over folds."""
 
-References:
-    Zou et al., "Cross-Modality and Within-Modality Regularization for Audio-Visual DeepFake Detection", ICASSP 2024.
-"""
-
-import csv
-import io
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from avdfd.config import RunConfig
-from avdfd.datasets.splits import FOLD_COLUMNS
-from avdfd.elements import ElementMeta
 from avdfd.errors import UserError
-
-CATEGORIES = ("RVRA", "RVFA", "FVRA", "FVFA")
-
-
-class Row(NamedTuple):
-    """A clip of a fold."""
-
-    split: str
-    identity: str
-    source: str
-
-
-def make_folds(metas: Sequence[ElementMeta], count: int, validation: float, seed: int) -> list[list[Row]]:
-    """`count` folds: the people of one part are tested, a `validation` share of all others is for selection.
-
-    Every person gives one clip of each category, drawn anew for every fold among those that show nobody of another
-    split; a person without such a clip of every category is left out of the fold, so that the categories stay
-    balanced. The published protocol has no validation people: it selects on the test fold.
-    Raises UserError for fewer people than it takes.
-    """
-    clips: dict[tuple[str, str], dict[str, tuple[str, ...]]] = defaultdict(dict)
-    for meta in metas:
-        if meta.tier in CATEGORIES:
-            clips[meta.identities[0], meta.tier][meta.source] = meta.identities
-    people = sorted({person for person, _ in clips})
-    people = [person for person in people if all((person, category) in clips for category in CATEGORIES)]
-    if len(people) < 3 * count:
-        raise UserError(
-            f"{len(people)} people have clips of all of {', '.join(CATEGORIES)}; {count} folds take {3 * count} or more"
-        )
-    rng = np.random.default_rng(seed)
-    parts = np.array_split(rng.permutation(people), count)
-    folds = []
-    for tested in range(count):
-        others = np.concatenate([part for number, part in enumerate(parts) if number != tested])
-        others = rng.permutation(others)
-        held = max(1, round(validation * len(others)))
-        split_of = {str(person): "test" for person in parts[tested]}
-        split_of |= {str(person): "validation" for person in others[:held]}
-        split_of |= {str(person): "train" for person in others[held:]}
-        folds.append([row for person in split_of for row in _clips_of(person, clips, split_of, rng)])
-    return folds
-
-
-def _clips_of(
-    person: str,
-    clips: dict[tuple[str, str], dict[str, tuple[str, ...]]],
-    split_of: dict[str, str],
-    rng: np.random.Generator,
-) -> list[Row]:
-    """One clip of each category, or none at all."""
-    rows = []
-    for category in CATEGORIES:
-        fitting = [
-            source
-            for source, shown in sorted(clips[person, category].items())
-            if all(split_of.get(other, split_of[person]) == split_of[person] for other in shown)
-        ]
-        if not fitting:
-            return []
-        rows.append(Row(split_of[person], person, fitting[int(rng.integers(len(fitting)))]))
-    return rows
-
-
-def as_csv(fold: Sequence[Row]) -> str:
-    """The content of a fold file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FOLD_COLUMNS)
-    writer.writerows(fold)
-    return text.getvalue()
 
 
 def fold_configs(cfg: RunConfig, folder: Path) -> list[RunConfig]:

@@ -163,6 +163,8 @@ def _probes(result: Mapping[str, Any]) -> str:
 
 def _facts(result: Mapping[str, Any]) -> str:
     facts = {key: result[key] for key in ("run", "kind", "split", "elements", "checkpoint_sha256", "git", "device")}
+    for name, other in result["against"].items():
+        facts[f"against {name}"] = f"{other['kind']}, checkpoint {other['checkpoint_sha256']}"
     facts["bootstrap"] = f"{result['bootstrap']} replicates over identities, seed {result['seed']}"
     rows = ""
     for name, value in facts.items():

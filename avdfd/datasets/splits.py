@@ -1,10 +1,14 @@
 """Train / validation / test: who is in which, and the check that nothing crosses between them.
 
-A split folder holds train.txt, validation.txt and test.txt with one identity per line; '#' starts a comment. A fold
-file is a CSV with the columns split, identity, source: of these people these clips alone (avdfd/datasets/folds.py).
+A split folder holds train.txt, validation.txt and test.txt with one identity per line; '#' starts a comment. A clip
+list is a CSV with the columns split, identity, source: of these people these clips alone (avdfd/protocols.py). Where
+a split.json beside it knows the list's hash, it must be that one.
 """
 
 import csv
+import hashlib
+import io
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +19,8 @@ from avdfd.elements import ElementMeta
 from avdfd.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-FOLD_COLUMNS = ("split", "identity", "source")
+CLIP_COLUMNS = ("split", "identity", "source")
+SPLIT_FACTS = "split.json"
 
 
 class Lists(NamedTuple):
@@ -30,12 +35,12 @@ class Lists(NamedTuple):
 
 
 def read_splits(path: str | Path) -> Lists:
-    """Reads a split folder or fold file.
+    """Reads a split folder or clip list.
 
-    Raises UserError for a missing or empty list and for an identity in two splits.
+    Raises UserError for a missing or empty list, an identity in two splits, and a list that is not as it was made.
     """
     path = Path(path)
-    return _read_fold(path) if path.suffix == ".csv" else _read_folder(path)
+    return _read_clip_list(path) if path.suffix == ".csv" else _read_folder(path)
 
 
 def _read_folder(folder: Path) -> Lists:
@@ -54,31 +59,44 @@ def _read_folder(folder: Path) -> Lists:
     return Lists(str(folder), split_of)
 
 
-def _read_fold(path: Path) -> Lists:
+def _read_clip_list(path: Path) -> Lists:
     if not path.is_file():
-        raise UserError(f"{path}: no such fold file; data/preprocessing/make_splits.py makes them")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != FOLD_COLUMNS:
-            raise UserError(f"{path}: its columns are {reader.fieldnames}; a fold file has {', '.join(FOLD_COLUMNS)}")
-        rows = list(reader)
+        raise UserError(f"{path}: no such clip list; data/preprocessing/make_splits.py makes them")
+    data = path.read_bytes()
+    _check_hash(path, data)
+    reader = csv.DictReader(io.StringIO(data.decode("utf-8")))
+    if tuple(reader.fieldnames or ()) != CLIP_COLUMNS:
+        raise UserError(f"{path}: its columns are {reader.fieldnames}; a clip list has {', '.join(CLIP_COLUMNS)}")
     split_of: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):
+    sources = set()
+    for number, row in enumerate(reader, start=2):
         if row["split"] not in SPLITS or not row["identity"] or not row["source"]:
             raise UserError(f"{path}: line {number}: write {' or '.join(SPLITS)}, an identity and the path of a clip")
         if split_of.setdefault(row["identity"], row["split"]) != row["split"]:
             raise UserError(f"{path}: line {number}: identity '{row['identity']}' is in two splits; keep it in one")
+        sources.add(row["source"])
     absent = [split for split in SPLITS if split not in split_of.values()]
     if absent:
-        raise UserError(f"{path}: names nobody for {absent[0]}; make the fold anew")
-    return Lists(str(path), split_of, frozenset(row["source"] for row in rows))
+        raise UserError(f"{path}: names nobody for {absent[0]}; make the list anew")
+    return Lists(str(path), split_of, frozenset(sources))
+
+
+def _check_hash(path: Path, data: bytes) -> None:
+    facts = path.parent / SPLIT_FACTS
+    if not facts.is_file():
+        return
+    known = json.loads(facts.read_text(encoding="utf-8"))["lists"].get(path.name)
+    if known and known["sha256"] != hashlib.sha256(data).hexdigest():
+        raise UserError(
+            f"{path}: not the list that {facts} has the hash of; make the lists anew, or remove {SPLIT_FACTS}"
+        )
 
 
 def assign(metas: Sequence[ElementMeta], lists: Lists) -> dict[str, list[int]]:
     """Split -> positions of its elements. Elements of identities that no list names are left out.
 
-    Raises UserError when an identity, a source clip or a file would be in two splits, and for a fold that names
-    identities or clips that there are no elements of.
+    Raises UserError when an identity, a source clip or a file would be in two splits, and for a clip list that
+    names identities or clips that there are no elements of.
     """
     if lists.clips is not None:
         _check_known(metas, lists, lists.clips)
@@ -99,7 +117,7 @@ def assign(metas: Sequence[ElementMeta], lists: Lists) -> dict[str, list[int]]:
 
 
 def _check_known(metas: Sequence[ElementMeta], lists: Lists, clips: frozenset[str]) -> None:
-    """A fold is a fixed set of clips: with some missing, its figures would not be those of the protocol."""
+    """A clip list is a fixed set: with some clips missing, its figures would not be those of the protocol."""
     people = {identity for meta in metas for identity in meta.identities}
     for what, unknown in (
         ("identities", sorted(lists.split_of.keys() - people)),
@@ -108,7 +126,7 @@ def _check_known(metas: Sequence[ElementMeta], lists: Lists, clips: frozenset[st
         if unknown:
             raise UserError(
                 f"{lists.path}: names {len(unknown)} {what} without elements, e.g. '{unknown[0]}'; preprocess them, "
-                "or make the folds anew from these elements"
+                "or make the lists anew from these elements"
             )
 
 
