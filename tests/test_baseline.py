@@ -18,8 +18,10 @@ from avdfd.config import MrdfConfig, load
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
+from avdfd.files import sha256_of
 from avdfd.scoring import load_run, score, score_windows
 from OpenAVFF.finetuning import finetune_weights
+from OpenAVFF.visual_encoder import VisualEncoder
 from tests.runs import SPLITS, make_run, make_store
 
 RECIPE = {"lr": 1e-3, "epochs": 2, "batch_size": 4}
@@ -151,6 +153,20 @@ def test_fine_tuning_starts_from_the_best_of_pre_training(config, tmp_path):
     tuned = checkpoint.load(tmp_path / "runs" / "avff" / "best.pt", "avff")["model"]
     for key, value in finetune_weights(former).items():
         torch.testing.assert_close(tuned[key], value, rtol=0, atol=1e-6)
+
+
+def test_pre_training_starts_from_marlins_weights(config, tmp_path):
+    encoder = VisualEncoder(image_size=32, dim=16, depth=1, heads=2, qkv_bias=True)
+    path = tmp_path / "marlin.pt"
+    torch.save({f"encoder.{k}": v for k, v in encoder.state_dict().items()} | {"decoder.x": torch.zeros(1)}, path)
+    model = {**SYSTEMS["avff"]["model"], "marlin": {"file": str(path), "sha256": sha256_of(path)}}
+    slow = {**RECIPE, "lr": 1e-12, "epochs": 1}
+    baseline.main([*config("avff", model=model, pretrain=slow), "--stage", "pretrain"])
+    trained = checkpoint.load(tmp_path / "runs" / "avff-pretrain" / "best.pt", "avff")["model"]
+    for key, value in encoder.state_dict().items():
+        torch.testing.assert_close(trained[f"model.visual_encoder.{key}"], value, rtol=0, atol=1e-6)
+    model["marlin"]["sha256"] = "00"
+    assert "the config expects 00" in message(config("avff", model=model, name="x"))
 
 
 def test_fine_tuning_from_a_published_file(config, tmp_path):
