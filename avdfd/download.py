@@ -1,0 +1,258 @@
+"""Shards of a data set on the Hugging Face hub: listed, and each read as one stream that outlives its connections.
+
+A shard is read through, also past what nobody wants: its members have 75 kB on average, less than a connection
+delivers in the time that a request takes, and the hub limits requests. (A shard of 1,400 such clips, a twelfth of them
+wanted: 1 s in one stream; 62 s by ranged requests for each header and wanted clip, at a round trip of 20 ms.) Ranges
+serve to go on where a connection broke off or a run was killed.
+
+References: https://huggingface.co/docs/hub/webdataset, https://huggingface.co/docs/hub/rate-limits (RateLimit header).
+"""
+
+import email.utils
+import hashlib
+import http.client
+import json
+import random
+import re
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.message import Message
+from itertools import count
+from typing import IO, NamedTuple, TypeVar
+from urllib.parse import quote, urlsplit
+
+from avdfd.errors import UserError
+
+T = TypeVar("T")
+
+_BLOCK = 1 << 16
+_LONGEST_WAIT = 600.0  # the hub counts requests over windows of 300 s
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_NETWORK = (OSError, http.client.HTTPException)  # URLError, resets and time-outs are OSErrors
+
+
+class DownloadError(Exception):
+    """A file that could not be fetched whole; the message is the reason. `status` is that of HTTP, if it is one."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Shard(NamedTuple):
+    """A tar file as the hub lists it; `sha256` is None for one that is not in large-file storage."""
+
+    path: str
+    size: int
+    sha256: str | None
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Takes the token along on the same server only: the hub redirects to storage that must not see it."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        token = req.unredirected_hdrs.get("Authorization")
+        if following is not None and token and _origin(newurl) == _origin(req.full_url):
+            following.add_unredirected_header("Authorization", token)
+        return following
+
+
+_opener = urllib.request.build_opener(_Redirects)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A data set on the Hugging Face hub, or on a server that answers like it."""
+
+    repo: str
+    revision: str = "main"
+    base_url: str = "https://huggingface.co"
+    token: str | None = field(default=None, repr=False)
+    timeout: float = 30
+    retries: int = 8
+    """Attempts after the first that may fail in a row, with waits between them that double from 1 s to 60 s."""
+    sleep: Callable[[float], None] = time.sleep
+
+    def shards(self) -> list[Shard]:
+        """The tar files of the data set, in order of their path.
+
+        Raises UserError if there is no such data set, or none that this token may read, or no tar file in it;
+        DownloadError if the server does not answer.
+        """
+        tree = f"{self.base_url}/api/datasets/{self.repo}/tree/{quote(self.revision, safe='')}"
+        found: dict[str, Shard] = {}
+        query, seen = "recursive=true", set[str]()
+        while query and query not in seen:
+            seen.add(query)
+            try:
+                body, link = self.request(f"{tree}?{query}", lambda r: (r.read(), r.headers.get("Link", "")))
+                entries = [entry for entry in json.loads(body) if entry["type"] == "file"]
+                listed = [Shard(e["path"], int(e["size"]), (e.get("lfs") or {}).get("oid")) for e in entries]
+            except DownloadError as error:
+                if error.status is None or error.status in _PASSING:
+                    raise
+                raise UserError(
+                    f"{self.base_url}: data set {self.repo} at {self.revision}: {error}; check --repo and --revision"
+                ) from None
+            except (ValueError, TypeError, KeyError):
+                raise UserError(
+                    f"{self.base_url}: does not answer with a list of files; check --base-url and the proxy"
+                ) from None
+            found |= {shard.path: shard for shard in listed if shard.path.endswith(".tar")}
+            # Only the query of the next page's address counts: a mirror gives the address of the original.
+            following = re.search(r'<([^>]*)>\s*;\s*rel="next"', link)
+            query = urlsplit(following[1]).query if following else ""
+        if not found:
+            raise UserError(f"{self.base_url}: data set {self.repo} at {self.revision} has no .tar file; check --repo")
+        return sorted(found.values())
+
+    def open_shard(self, path: str, start: int) -> http.client.HTTPResponse:
+        """The answer with a file from byte `start` on, or, from a server without ranges, with all of it."""
+        address = f"{self.base_url}/datasets/{self.repo}/resolve/{quote(self.revision, safe='')}/{quote(path)}"
+        return self.request(address, lambda response: response, start)
+
+    def request(self, url: str, use: Callable[[http.client.HTTPResponse], T], start: int = 0) -> T:
+        """What `use` makes of the answer, after as many attempts as it takes.
+
+        Raises UserError if the server refuses access, DownloadError on any other refusal or when it stays away.
+        """
+        for attempt in count(1):
+            asked = None
+            try:
+                return use(_opener.open(self._request(url, start), timeout=self.timeout))
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code in (401, 403):
+                    raise UserError(self._no_access(error.code)) from None
+                if error.code not in _PASSING:
+                    raise DownloadError(f"HTTP {error.code} {error.reason}", error.code) from None
+                reason, status, asked = f"HTTP {error.code}", error.code, wait_asked(error.headers)
+            except _NETWORK as error:
+                reason, status = _describe(error), None
+            if attempt > self.retries:
+                raise DownloadError(f"{reason} at each of {attempt} attempts", status)
+            self.sleep(pause(attempt, asked))
+        raise AssertionError  # count() has no end
+
+    def _request(self, url: str, start: int) -> urllib.request.Request:
+        request = urllib.request.Request(url, headers={"User-Agent": "avdfd", "Accept-Encoding": "identity"})
+        if start:
+            request.add_header("Range", f"bytes={start}-")
+        if self.token:
+            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
+        return request
+
+    def _no_access(self, status: int) -> str:
+        remedy = "use a token in HF_TOKEN that may read it" if self.token else "set HF_TOKEN if it is private or gated"
+        return f"{self.base_url}: no access to data set {self.repo} (HTTP {status}); check --repo, or {remedy}"
+
+
+def pause(attempt: int, asked: float | None = None) -> float:
+    """Seconds before the attempt after number `attempt`, 1 the first; spread, as other readers wait too."""
+    if asked is not None:
+        return min(asked, _LONGEST_WAIT) + random.uniform(0, 1)
+    return min(2.0 ** (attempt - 1), 60.0) * random.uniform(0.5, 1)
+
+
+def wait_asked(headers: Message) -> float | None:
+    """Seconds that a server asks for: Retry-After (seconds or a date), or RateLimit (`"resolvers";r=0;t=55`)."""
+    after = headers.get("Retry-After", "").strip()
+    if after.isdigit():
+        return float(after)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(after).timestamp() - time.time())
+    except (TypeError, ValueError):
+        reset = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
+        return float(reset[1]) if reset else None
+
+
+class ShardStream:
+    """A shard's bytes from `start` on, in order and each once, over as many connections as it takes."""
+
+    def __init__(self, hub: Hub, shard: Shard, start: int, on_bytes: Callable[[int], None]) -> None:
+        self.hub, self.shard, self.on_bytes = hub, shard, on_bytes
+        self.position = start
+        self.data_end = start
+        """Behind the last byte so far that is not zero."""
+        self._digest = hashlib.sha256() if start == 0 and shard.sha256 else None
+        self._response: http.client.HTTPResponse | None = None
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, none at the end of the shard. Raises DownloadError if they are not to be had."""
+        size = min(size, self.shard.size - self.position)
+        if size <= 0:
+            return b""
+        for attempt in count(1):
+            reason = "the connection closed"
+            try:
+                self._response = self._response or self._connect()
+                if block := self._response.read(size):
+                    return self._taken(block)
+            except _NETWORK as error:
+                reason = _describe(error)
+            self.close()
+            if attempt > self.hub.retries:
+                raise DownloadError(f"{reason} at byte {self.position} of {self.shard.size}, {attempt} times")
+            self.hub.sleep(pause(attempt))
+        raise AssertionError  # count() has no end
+
+    def finish(self) -> str:
+        """Reads what is left. Returns by what the shard was checked; raises tarfile.TarError if it is another one."""
+        while self.read(_BLOCK):
+            pass
+        if self._digest is None:
+            return "size"
+        if self._digest.hexdigest() != self.shard.sha256:
+            raise tarfile.TarError(f"its sha256 is {self._digest.hexdigest()}, the list says {self.shard.sha256}")
+        return "sha256"
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+        self._response = None
+
+    def _connect(self) -> http.client.HTTPResponse:
+        try:
+            response = self.hub.open_shard(self.shard.path, self.position)
+        except DownloadError as error:
+            if error.status != 416:
+                raise
+            raise DownloadError(f"truncated: nothing at byte {self.position} of {self.shard.size}") from None
+        given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if response.status == 206 and (given is None or int(given[1]) != self.position):
+            raise DownloadError(f"the server answered with another range than from byte {self.position} on")
+        size = given[2] if given else response.headers.get("Content-Length", "*")
+        if size != "*" and int(size) != self.shard.size:
+            raise DownloadError(f"truncated or changed: {size} bytes on the server, {self.shard.size} in its list")
+        behind = self.position if response.status != 206 else 0
+        while behind:  # a server without ranges: over what we have
+            block = response.read(min(behind, _BLOCK))
+            if not block:
+                raise http.client.IncompleteRead(b"")
+            behind -= len(block)
+        return response
+
+    def _taken(self, block: bytes) -> bytes:
+        if end := len(block.rstrip(b"\0")):
+            self.data_end = self.position + end
+        self.position += len(block)
+        if self._digest is not None:
+            self._digest.update(block)
+        self.on_bytes(len(block))
+        return block
+
+
+def _origin(url: str) -> tuple[str, str]:
+    return urlsplit(url)[:2]
+
+
+def _describe(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    return str(getattr(reason, "strerror", None) or reason) or type(error).__name__

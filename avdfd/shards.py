@@ -1,0 +1,260 @@
+"""The clips of some identities out of the tar shards of a WebDataset, and a record of what each shard gave.
+
+`<out>/.shards/<shard>.json` says how far a shard was read. It is written after the clips that it names, so that a run
+that was killed at any moment goes on from it, and writes the clips since then once more.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field, ValidationError, field_serializer
+
+from avdfd.download import DownloadError, Hub, Shard, ShardStream
+from avdfd.errors import UserError
+from avdfd.files import write_atomic
+
+CLIP_SUFFIXES = {".m4a", ".mp4", ".wav", ".aac", ".flac", ".mp3", ".ogg"}
+LARGEST_CLIP = 1 << 28
+"""Bytes of a member that is still taken for a clip; it is held in memory."""
+SAVE_EVERY = 16 << 20
+"""Bytes of a shard after which its state is written: what a killed run has to fetch again at most."""
+
+_BUFFER = 1 << 16
+_NAMELESS = "names no identity"
+_IDENTITY = re.compile(r"(?<![A-Za-z0-9-])id\d+(?![A-Za-z0-9])")
+_PART = re.compile(r"(?!\.)[\w\-. ]{1,200}", re.ASCII)  # no name that a shell, a file system or our own files mind
+
+
+class Clip(BaseModel):
+    """A clip that was written."""
+
+    sha256: str
+    bytes: int
+
+
+class ShardState(BaseModel):
+    """How far a shard has been read, for whom, and what it gave."""
+
+    path: str
+    size: int
+    sha256: str | None
+    wanted: frozenset[str] | None
+    """The identities that were kept up to `offset`; None for all."""
+    offset: int = 0
+    """Everything before this byte, which starts a member, is done."""
+    done: bool = False
+    checked: str = ""
+    """Once done: "sha256" if the shard was read as a whole, "size" if in several runs."""
+    people: set[str] = set()
+    """Identities with a clip in what was read."""
+    clips: dict[str, Clip] = {}
+    refused: dict[str, str] = {}
+    """Member -> why it was not taken."""
+    lost: list[str] = Field(default=[], exclude=True)
+    """Clips that were deleted or changed since."""
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to be read."""
+        return 0 if self.done else self.size - self.offset
+
+    @field_serializer("people", "wanted")
+    def _sorted(self, value: set[str] | None) -> list[str] | None:
+        return None if value is None else sorted(value)
+
+    def save(self, out: Path) -> None:
+        write_atomic(state_path(out, self.path), self.model_dump_json().encode())
+
+    def forget(self, out: Path) -> None:
+        """Deletes the clips and what is known: the shard is not what it should be, and so may they be."""
+        for path in self.clips:
+            (out / path).unlink(missing_ok=True)
+        self.offset, self.done, self.people, self.clips, self.refused = 0, False, set(), {}, {}
+
+    def restart(self, wanted: frozenset[str] | None) -> None:
+        self.wanted, self.offset, self.done = wanted, 0, False
+
+
+def state_path(out: Path, shard: str) -> Path:
+    return out / ".shards" / f"{quote(shard, safe='')}.json"
+
+
+def read_state(path: Path) -> ShardState:
+    """Raises UserError if the file is not one that ShardState.save wrote."""
+    try:
+        return ShardState.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(f"{path}: is not a state that this program wrote; delete it to fetch its shard anew") from None
+
+
+def plan(shard: Shard, out: Path, wanted: frozenset[str] | None) -> ShardState:
+    """The state from which to read on so that the clips of `wanted` (None: of all) are there; changes no file.
+
+    A shard is read again from its start for identities that it has and that it was not read for, and when clips that
+    it gave are gone.
+    """
+    path = state_path(out, shard.path)
+    state = read_state(path) if path.is_file() else ShardState(**shard._asdict(), wanted=wanted)
+    if (state.size, state.sha256) != (shard.size, shard.sha256):
+        return ShardState(**shard._asdict(), wanted=wanted)  # the server has another file of that name by now
+    state.lost = [name for name, clip in state.clips.items() if not _is_there(out / name, clip.bytes)]
+    for name in state.lost:
+        del state.clips[name]
+    if state.lost:
+        state.restart(state.wanted)
+    if state.wanted is None or (wanted is not None and wanted <= state.wanted):
+        return state
+    if not state.done:
+        state.restart(wanted)
+    elif not (state.people if wanted is None else wanted & state.people) <= state.wanted:
+        state.restart(None if wanted is None else wanted | state.wanted)
+    return state
+
+
+def fetch_shard(
+    hub: Hub,
+    shard: Shard,
+    out: Path,
+    wanted: frozenset[str] | None,
+    on_bytes: Callable[[int], None] = lambda size: None,
+    on_clip: Callable[[], None] = lambda: None,
+) -> None:
+    """Writes the clips of a shard that are wanted and not there, and its state, whatever ends it.
+
+    `on_bytes` hears of every byte that was read on, `on_clip` of every clip. Raises DownloadError if the shard cannot
+    be had, or is damaged, in which case its clips go; UserError if its clips are not VoxCeleb2's.
+    """
+    state = plan(shard, out, wanted)
+    if state.done:
+        return
+    for name in state.lost:  # what is left of them would be taken for files of the user
+        (out / name).unlink(missing_ok=True)
+    stream = ShardStream(hub, shard, state.offset, on_bytes)
+    try:
+        end = _take_members(stream, state, out, on_clip)
+        state.checked = stream.finish()
+        if stream.data_end > end:  # tarfile takes a broken header for the end
+            raise tarfile.TarError(f"no header of a member at byte {end} of {shard.size}")
+        state.done = True
+    except tarfile.TarError as error:
+        state.forget(out)
+        raise DownloadError(f"damaged: {error}") from None
+    finally:
+        stream.close()
+        state.save(out)
+
+
+def _take_members(stream: ShardStream, state: ShardState, out: Path, on_clip: Callable[[], None]) -> int:
+    """Reads members to the end of the archive; returns where the data of the last one ends."""
+    start = saved = end = state.offset
+    nameless = 0
+    source: Any = stream  # tarfile needs no more of a file than read()
+    with tarfile.open(fileobj=source, mode="r|", bufsize=_BUFFER) as tar:
+        for member in tar:
+            state.offset = start + member.offset
+            end = start + member.offset_data + (member.size if member.isreg() else 0)
+            if state.offset - saved >= SAVE_EVERY:
+                state.save(out)
+                saved = state.offset
+            if member.isdir():
+                continue
+            name = str(PurePosixPath(member.name))
+            identity = identity_of(name)
+            reason = why_refused(member, identity)
+            if reason:
+                state.refused[ascii(member.name)[1:-1]] = reason
+                nameless += reason == _NAMELESS
+                if nameless == 100 and not state.people:
+                    raise UserError(
+                        f"{state.path}: 100 clips such as {name}, and none names an identity like id00012; "
+                        "is this VoxCeleb2? check --repo"
+                    )
+            elif identity is not None and PurePosixPath(name).suffix.lower() in CLIP_SUFFIXES:
+                state.people.add(identity)
+                if name not in state.clips and (state.wanted is None or identity in state.wanted):
+                    _take(tar, member, name, state, out)
+                    on_clip()
+    return end
+
+
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, state: ShardState, out: Path) -> None:
+    file = tar.extractfile(member)
+    assert file is not None, "it is a regular file"
+    data = file.read()
+    path = out / name
+    for stale in path.parent.glob(f".{path.name}.*"):  # of a run that was killed while it wrote
+        stale.unlink()
+    if path.is_file() and path.read_bytes() != data:
+        state.refused[name] = "another file of that name is there"
+        return
+    write_atomic(path, data)
+    state.clips[name] = Clip(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+
+
+def identity_of(name: str) -> str | None:
+    """The VoxCeleb2 identity in a key such as `id00012/21Uxsk56VDQ/00001.m4a`: the first there is."""
+    found = _IDENTITY.search(name)
+    return found.group() if found else None
+
+
+def why_refused(member: tarfile.TarInfo, identity: str | None) -> str:
+    """Why a member is not to be written, or nothing; nothing also for what is no clip, such as .cls files."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        return "its path leads out of the folder"
+    if not member.isreg() or member.sparse:
+        return "it is not a plain file"
+    if path.suffix.lower() not in CLIP_SUFFIXES:
+        return ""
+    if identity is None:
+        return _NAMELESS
+    if not all(_PART.fullmatch(part) for part in path.parts):
+        return "its name has characters or a length that are not taken"
+    return "" if member.size <= LARGEST_CLIP else f"larger than {LARGEST_CLIP >> 20} MiB"
+
+
+class Summary(NamedTuple):
+    """What an output folder has."""
+
+    people: Counter[str]
+    """Clips per identity."""
+    size: int
+    done: int
+    """Number of shards that were read to their end."""
+    whole: int
+    """Those among them that were checked by their sha256."""
+    refused: list[tuple[str, str, str]]
+    """Shard, member, reason."""
+
+
+def write_manifest(out: Path) -> Summary:
+    """Writes manifest.jsonl from the states of all shards, those of past runs too."""
+    lines: dict[str, bytes] = {}
+    people: Counter[str] = Counter()
+    size = done = whole = 0
+    refused = []
+    for path in sorted((out / ".shards").glob("*.json")):
+        state = read_state(path)
+        done += state.done
+        whole += state.done and state.checked == "sha256"
+        refused += [(state.path, name, reason) for name, reason in state.refused.items()]
+        for name, clip in state.clips.items():
+            if name in lines:
+                continue
+            line = {"path": name, "sha256": clip.sha256, "bytes": clip.bytes, "shard": state.path}
+            lines[name] = json.dumps(line).encode() + b"\n"
+            people[str(identity_of(name))] += 1
+            size += clip.bytes
+    write_atomic(out / "manifest.jsonl", b"".join(lines[name] for name in sorted(lines)))
+    return Summary(people, size, done, whole, refused)
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=avdfd-down-vox2
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=4G
+#SBATCH --time=24:00:00
+#SBATCH --output=%x-%j.out
+# The clips of VoxCeleb2 of the people that the arguments name. An interrupted run goes on.
+#   bash data/preprocessing/down_vox2.sh --fakeavceleb /data/FakeAVCeleb_v1.2 --out /data/VoxCeleb2 --dry-run
+#   sbatch data/preprocessing/down_vox2.sh --identities people.txt --out /data/VoxCeleb2       (from the repository's root)
+set -euo pipefail
+# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}"
+bash setup.sh
+exec .venv/bin/python data/preprocessing/down_vox2.py "$@"

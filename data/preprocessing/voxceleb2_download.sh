@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=avdfd-voxceleb2
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=4G
+#SBATCH --time=48:00:00
+#SBATCH --output=%x-%j.out
+# All of VoxCeleb2 that the data set on the hub has. An interrupted run goes on.
+#   bash data/preprocessing/voxceleb2_download.sh --out /data/VoxCeleb2 --dry-run
+#   sbatch data/preprocessing/voxceleb2_download.sh --out /data/VoxCeleb2 --workers 8          (from the repository's root)
+set -euo pipefail
+# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}"
+exec bash data/preprocessing/down_vox2.sh --all "$@"

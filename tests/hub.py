@@ -1,0 +1,172 @@
+"""A stand-in for the Hugging Face hub on this machine: one data set, its storage, and the ways in which they fail."""
+
+import hashlib
+import io
+import json
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+REPO = "someone/voxceleb2"
+
+
+@dataclass
+class Fault:
+    """What happens to one request."""
+
+    status: int = 0
+    """Answers with this, unless 0."""
+    headers: dict[str, str] = field(default_factory=dict)
+    drop_after: int | None = None
+    """Closes the connection after so many bytes of the body."""
+    body: bytes = b""
+
+
+@dataclass
+class FakeHub:
+    files: dict[str, bytes]
+    page: int = 1000
+    """Files per page of the list."""
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the list says of a file, where it is not the truth."""
+    ranges: bool = True
+    chunked: bool = False
+    """Sends no length."""
+    moved: bool = False
+    """The data set has another name by now, to which its addresses redirect."""
+    api_faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    """For the next requests to the storage, one each."""
+    log: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    """Path and headers of the requests."""
+    url: str = ""
+
+    def fetched(self) -> list[tuple[str, str | None]]:
+        """File and range of the requests to the storage."""
+        return [(path[9:], headers.get("Range")) for path, headers in self.log if path.startswith("/storage/")]
+
+
+def members(people: list[str], clips: int, size: int = 3000, seed: int = 0) -> dict[str, bytes]:
+    """Clips with random content, those of the people in turn, each with its .cls file, as the data set has them."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for number in range(clips):
+        person = number % len(people)
+        key = f"{people[person]}/vid_{seed}-{number % 3}/{number:05d}"
+        found[f"{key}.cls"] = str(person).encode()
+        found[f"{key}.m4a"] = rng.bytes(int(rng.integers(size // 2, size * 2)))
+    return found
+
+
+def tar(files: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
+    """A tar of files, or of members as they are."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in files.items():
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+            else:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return data.getvalue()
+
+
+@contextmanager
+def serve(hub: FakeHub) -> Iterator[FakeHub]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            hub.log.append((unquote(address.path), dict(self.headers)))
+            if hub.moved and f"/{REPO}/" in self.path:
+                self.answer(307, {"Location": self.path.replace(REPO, "someone/renamed")})
+                return
+            name = "someone/renamed" if hub.moved else REPO
+            if address.path.startswith(f"/api/datasets/{name}/tree/main"):
+                self.list_files(parse_qs(address.query))
+            elif address.path.startswith(f"/datasets/{name}/resolve/main/"):
+                path = address.path.split("/resolve/main/")[1]
+                # Another origin than 127.0.0.1, as the hub's storage is.
+                self.answer(302, {"Location": f"http://localhost:{server.server_port}/storage/{path}?signature=s"})
+            elif address.path.startswith("/storage/") and unquote(address.path[9:]) in hub.files:
+                self.send_file(hub.files[unquote(address.path[9:])])
+            else:
+                self.answer(404, {})
+
+        def list_files(self, query: dict[str, list[str]]) -> None:
+            if hub.api_faults:
+                fault = hub.api_faults.pop(0)
+                self.answer(fault.status, fault.headers, fault.body, fault.drop_after)
+                return
+            start = int(query.get("cursor", ["0"])[0])
+            entries: list[dict[str, Any]] = [{"type": "directory", "oid": "0", "size": 0, "path": "data.tar"}]
+            for path, data in list(hub.files.items())[start : start + hub.page]:
+                lfs = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+                entry = {"type": "file", "oid": "1", "size": len(data), "path": path, "lfs": lfs}
+                entries.append({**entry, **hub.listed.get(path, {})})
+            headers = {}
+            if start + hub.page < len(hub.files):
+                query_of_next = f"recursive=true&cursor={start + hub.page}"
+                headers["Link"] = (
+                    f'<https://original.invalid/api/datasets/{REPO}/tree/main?{query_of_next}>; rel="next"'
+                )
+            self.answer(200, headers, json.dumps(entries).encode())
+
+        def send_file(self, data: bytes) -> None:
+            fault = hub.faults.pop(0) if hub.faults else Fault()
+            if fault.status:
+                self.answer(fault.status, fault.headers, fault.body)
+                return
+            asked = self.headers.get("Range") if hub.ranges else None
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            if asked and start >= len(data):
+                self.answer(416, {"Content-Range": f"bytes */{len(data)}"})
+            elif asked:
+                span = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}", **fault.headers}
+                self.answer(206, span, data[start:], fault.drop_after)
+            else:
+                self.answer(200, fault.headers, data, fault.drop_after)
+
+        def answer(
+            self, status: int, headers: Mapping[str, str], body: bytes = b"", drop_after: int | None = None
+        ) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if hub.chunked and status == 200 and drop_after is None and not self.path.startswith("/api/"):
+                self.send_header("Connection", "close")
+                self.close_connection = True
+            else:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with suppress(ConnectionError):  # a client may go
+                self.wfile.write(body if drop_after is None else body[:drop_after])
+            if drop_after is not None:
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
