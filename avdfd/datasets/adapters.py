@@ -1,0 +1,184 @@
+"""Layouts of data sets -> the clips in them: those that are told by folders, names and CSV tables.
+
+An adapter takes the root of a data set and yields an Entry for every video file there, and one for every file that
+the data set's tables list and that is not there. What a data set does not say is "unknown" and never guessed: a fake
+of which it is not known whether video or audio was faked is of the tier FAKE.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from avdfd.datasets.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, missing, reconcile
+from avdfd.datasets.fakeavceleb import TABLE, row_path
+from avdfd.datasets.tables import read_own, read_table
+from avdfd.datasets.tiers import FAKE, FVRA, RVRA, TIERS, Tier
+from avdfd.errors import UserError
+
+OWN_TABLE = "clips.csv"
+
+
+def fakeavceleb(root: Path) -> Iterator[Entry]:
+    """FakeAVCeleb: `<tier folder>/<race>/<gender>/<identity>/<clip>`, and meta_data.csv where there is one.
+
+    Reads of the table source, target1, target2, method, type, path, and the folder in its nameless last column. A
+    clip is of everybody whom its folder, name or rows name. A path listed twice has the method of its first row.
+    """
+    rows: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for row in read_table(root / TABLE, ("method", "type", "path")):
+        rows.setdefault((row["type"], row.get("source", ""), PurePosixPath(row["path"]).name), []).append(row)
+    originals = {_person_and_number(source): source for source in media_files(root, RVRA.folder)}
+
+    def entry(tier: Tier, source: str, listed: list[dict[str, str]]) -> Entry:
+        path = PurePosixPath(source)
+        places = path.parent.relative_to(tier.folder).parts
+        race, gender, identity = places[:3] if len(places) >= 3 else (UNKNOWN, UNKNOWN, path.parent.name)
+        texts = (*places, path.stem, *(row.get(key, "") for row in listed for key in ("target1", "target2")))
+        others = [found for text in texts for found in IDENTITY.findall(text)]
+        method = next((row["method"] for row in listed if row["method"]), "")
+        return make_entry(
+            root,
+            source,
+            tier,
+            identities=tuple(dict.fromkeys([identity, *others])),
+            base=originals.get(_person_and_number(source), source),
+            method=method or (RVRA.name if tier is RVRA else UNKNOWN),
+            race=race,
+            gender=gender,
+        )
+
+    by_folder = {tier.folder: tier for tier in TIERS.values() if tier is not FAKE}
+    for folder, tier in by_folder.items():
+        for source in media_files(root, folder):
+            path = PurePosixPath(source)
+            yield entry(tier, source, rows.pop((folder, path.parent.name, path.name), []))
+    for (folder, _, _), listed in rows.items():
+        if folder in by_folder and row_path(listed[0]).startswith(f"{folder}/"):
+            yield missing(entry(by_folder[folder], row_path(listed[0]), listed), TABLE)
+
+
+def voxceleb2(root: Path) -> Iterator[Entry]:
+    """VoxCeleb2: `.../<identity, id00012>/<YouTube video>/<clip, 00001.mp4>`, all of them real.
+
+    Reads the gender from vox2_meta.csv (VoxCeleb2 ID, Gender: m or f) where that lies in the root.
+    """
+    people = read_table(root / "vox2_meta.csv", ("VoxCeleb2 ID", "Gender"))
+    genders = {row["VoxCeleb2 ID"]: _gender(row["Gender"]) for row in people}
+    for source in media_files(root):
+        path = PurePosixPath(source)
+        identity = path.parent.parent.name
+        if IDENTITY.fullmatch(identity) and path.stem.isdigit():
+            gender = genders.get(identity, UNKNOWN)
+            yield make_entry(root, source, RVRA, identities=(identity,), method="real", gender=gender)
+        else:
+            yield make_entry(root, source, None, problem="not named as in VoxCeleb2: <identity>/<video>/<number>")
+
+
+def kodf(root: Path) -> Iterator[Entry]:
+    """KoDF, as AI-Hub gives it out: videos anywhere below the root, known by their file name.
+
+    Reads the tables 원본영상_*메타데이터*.csv (originals: 영상ID file, UUID person, 인물성별 gender) and
+    변조영상_*메타데이터*.csv (fakes: 영상ID, 타겟영상 original, 타겟UUID and 소스UUID persons, 변조모델 method,
+    인물성별). Face swaps (dffs, dfl, fsgan) keep the sound of their original: FVRA. Of the other fakes the tables do
+    not say what the sound is: FAKE.
+    """
+    tables = kodf_tables(root)
+    if not tables:
+        raise UserError(f"{root}: no 원본영상_*메타데이터*.csv or 변조영상_*메타데이터*.csv below it, as KoDF has them")
+    present = set(media_files(root))
+    by_name: dict[str, list[str]] = {}
+    for source in sorted(present):
+        by_name.setdefault(_composed(PurePosixPath(source).name), []).append(source)
+    listed = {}
+    for table in tables:
+        fake = "변조영상" in _composed(table.name)
+        for row in read_table(
+            table, ("영상ID", "타겟영상", "타겟UUID", "소스UUID", "변조모델") if fake else ("영상ID", "UUID")
+        ):
+            method = row["변조모델"] if fake else "real"
+            swap = method.lower() in ("dffs", "dfl", "fsgan")
+            people = (row["타겟UUID"], row["소스UUID"]) if fake else (row["UUID"],)
+            for source in by_name.get(row["영상ID"], [row["영상ID"]]):
+                listed[source] = make_entry(
+                    root,
+                    source,
+                    RVRA if not fake else FVRA if swap else FAKE,
+                    identities=tuple(dict.fromkeys(person for person in people if person)),
+                    base=by_name.get(row["타겟영상"], [row["타겟영상"]])[0] if fake else source,
+                    method=method,
+                    gender=_gender(row.get("인물성별", "")),
+                    split="validation" if "validation" in table.name else "training",
+                )
+    yield from reconcile(root, present, listed, "KoDF's tables")
+
+
+def kodf_tables(root: Path) -> list[Path]:
+    """The tables of KoDF below a root."""
+    tables = []
+    for path in sorted(root.rglob("*.csv")):
+        name = _composed(path.name)
+        if "메타데이터" in name and ("원본영상" in name or "변조영상" in name):
+            tables.append(path)
+    return tables
+
+
+def plain(root: Path) -> Iterator[Entry]:
+    """Folders real/ and fake/, and manifest.csv (file, identity, fake_method) where there is one.
+
+    Without a row the identity is the name up to the first `__`.
+    """
+    rows = {row["file"]: row for row in read_table(root / "manifest.csv", ("file", "identity", "fake_method"))}
+    tiers = {"real": RVRA, FAKE.folder: FAKE}
+    present = {source for folder in tiers for source in media_files(root, folder)}
+    for source in sorted(present | rows.keys()):
+        tier = tiers.get(PurePosixPath(source).parts[0])
+        row = rows.get(source, {})
+        entry = make_entry(
+            root,
+            source,
+            tier,
+            identities=(row.get("identity") or PurePosixPath(source).stem.split("__")[0],),
+            method=row.get("fake_method") or ("real" if tier is RVRA else UNKNOWN),
+        )
+        yield entry if source in present else missing(entry, "manifest.csv")
+
+
+def own_table(root: Path) -> Iterator[Entry]:
+    """Videos anywhere below the root, with a table of one's own, clips.csv. Its columns:
+
+    file (relative to the root); label (real, fake, 0 or 1) or tier (a tier's name), where the label real means RVRA
+    and fake means FAKE; and, where they are known, identity (several with `;` between them; else the name up to the
+    first `__`), base (file of the source clip), method, race, gender, split.
+    """
+    listed = {}
+    for row in read_own(root / OWN_TABLE):
+        listed[row.file] = make_entry(
+            root,
+            row.file,
+            row.tier,
+            identities=row.identities or (PurePosixPath(row.file).stem.split("__")[0],),
+            base=row.base,
+            method=row.method or ("real" if row.tier is RVRA else UNKNOWN),
+            race=row.race or UNKNOWN,
+            gender=row.gender or UNKNOWN,
+            split=row.split or UNKNOWN,
+        )
+    yield from reconcile(root, set(media_files(root)), listed, OWN_TABLE)
+
+
+def _person_and_number(source: str) -> tuple[str, str]:
+    """Identity folder and leading clip number, which a clip shares with what was made from it."""
+    path = PurePosixPath(source)
+    number = re.match(r"\d+", path.stem)
+    return path.parent.name, number.group() if number else path.stem
+
+
+def _gender(text: str) -> str:
+    """As FakeAVCeleb calls it."""
+    return {"m": "men", "남": "men", "f": "women", "여": "women"}.get(_composed(text).lower()[:1], UNKNOWN)
+
+
+def _composed(text: str) -> str:
+    """Korean names unpacked on a Mac come with their letters apart."""
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,146 @@
+"""Layouts of data sets -> the clips in them: those that are told by JSON tables. See `avdfd.datasets.adapters`."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from avdfd.datasets.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, reconcile
+from avdfd.datasets.tables import json_rows, read_json
+from avdfd.datasets.tiers import FAKE, FVFA, FVRA, RVFA, RVRA
+from avdfd.errors import UserError
+
+
+def av_deepfake1m(root: Path) -> Iterator[Entry]:
+    """AV-Deepfake1M and AV-Deepfake1M++: train_metadata.json, val_metadata.json beside the folders of the splits.
+
+    Reads file (relative to its split's folder or to the root), modify_type (real, visual_modified, audio_modified,
+    both_modified), original, split, audio_model and fake_segments (s). The identity is the folder of the person,
+    `id00012`; in the parts that are not from VoxCeleb2 that of the source video, with the corpus before it.
+    """
+    tables = av_deepfake1m_tables(root)
+    if not tables:
+        raise UserError(f"{root}: no train_metadata.json or val_metadata.json there, as AV-Deepfake1M has them")
+    tiers = {"real": RVRA, "visual_modified": FVRA, "audio_modified": RVFA, "both_modified": FVFA}
+    present = set(media_files(root))
+    listed = {}
+    for table in tables:
+        for number, row in enumerate(json_rows(table, ("file", "modify_type"))):
+            kind = row["modify_type"].replace("-", "_")
+            if kind not in tiers:
+                raise UserError(f"{table}: entry {number}: modify_type '{kind}'; expected one of {', '.join(tiers)}")
+            split = row.get("split") or table.name.removesuffix("_metadata.json")
+            source = row["file"] if row["file"] in present else f"{split}/{row['file']}"
+            folder = source.removesuffix(row["file"])
+            listed[source] = make_entry(
+                root,
+                source,
+                tiers[kind],
+                identities=(_person(row["file"]),),
+                base=folder + row["original"] if row.get("original") else source,
+                method=row.get("audio_model") or kind,
+                split=split,
+                fake_periods=None if kind == "real" else _periods(row, "fake_segments"),
+            )
+    yield from reconcile(root, present, listed, "*_metadata.json")
+
+
+def lav_df(root: Path) -> Iterator[Entry]:
+    """LAV-DF: metadata.json or metadata.min.json beside the folders train, dev and test.
+
+    Reads file, modify_video, modify_audio, original, split and fake_periods (s). It does not say who is in a clip:
+    the identity is the original that a clip goes back to, so a person with two originals counts as two.
+    """
+    table = lav_df_table(root)
+    if table is None:
+        raise UserError(f"{root}: no metadata.json or metadata.min.json with a list of clips there, as LAV-DF has it")
+    tiers = {(False, False): RVRA, (False, True): RVFA, (True, False): FVRA, (True, True): FVFA}
+    rows = json_rows(table, ("file", "modify_video", "modify_audio"))
+    originals = {row["file"]: row.get("original") for row in rows}
+    listed = {}
+    for row in rows:
+        first = _first_original(row["file"], originals)
+        tier = tiers[bool(row["modify_video"]), bool(row["modify_audio"])]
+        listed[row["file"]] = make_entry(
+            root,
+            row["file"],
+            tier,
+            identities=(f"lav-df:{PurePosixPath(first).with_suffix('')}",),
+            base=first,
+            method="real" if tier is RVRA else "lav-df",
+            split=row.get("split") or UNKNOWN,
+            fake_periods=None if tier is RVRA else _periods(row, "fake_periods"),
+        )
+    yield from reconcile(root, set(media_files(root)), listed, table.name)
+
+
+def dfdc(root: Path) -> Iterator[Entry]:
+    """DFDC: parts (dfdc_train_part_0 ...), or the root itself, with a metadata.json each.
+
+    Reads label (REAL, FAKE), original and split. It names neither the people nor what was faked, video or audio: the
+    tier of a fake is FAKE, and the identity is the original, so a person with two originals counts as two.
+    """
+    tables = dfdc_tables(root)
+    if not tables:
+        raise UserError(f"{root}: no metadata.json with labels by file name there or in its folders, as DFDC has them")
+    listed = {}
+    for table in tables:
+        part = table.parent.relative_to(root)
+        for name, row in read_json(table).items():
+            label = row.get("label") if isinstance(row, dict) else row
+            if label not in ("REAL", "FAKE"):
+                raise UserError(f"{table}: {name}: label '{label}'; expected REAL or FAKE")
+            original = row.get("original") or name
+            listed[(part / name).as_posix()] = make_entry(
+                root,
+                (part / name).as_posix(),
+                RVRA if label == "REAL" else FAKE,
+                identities=(f"dfdc:{PurePosixPath(original).stem}",),
+                base=(part / original).as_posix(),
+                method="real" if label == "REAL" else "dfdc",
+                split=row.get("split") or UNKNOWN,
+            )
+    yield from reconcile(root, set(media_files(root)), listed, "metadata.json")
+
+
+def av_deepfake1m_tables(root: Path) -> list[Path]:
+    """The tables of AV-Deepfake1M in a root."""
+    return sorted(root.glob("*_metadata.json"))
+
+
+def lav_df_table(root: Path) -> Path | None:
+    """The table of LAV-DF in a root; the short form has all that is needed."""
+    tables = [path for path in (root / "metadata.min.json", root / "metadata.json") if _begins(path, b"[")]
+    return tables[0] if tables else None
+
+
+def dfdc_tables(root: Path) -> list[Path]:
+    """The tables of DFDC in a root and its folders."""
+    return [path for path in (root / "metadata.json", *sorted(root.glob("*/metadata.json"))) if _begins(path, b"{")]
+
+
+def _begins(path: Path, mark: bytes) -> bool:
+    """Whether a JSON file, which may be of gigabytes, holds a list or an object."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(mark)
+
+
+def _person(file: str) -> str:
+    places = PurePosixPath(file).parts
+    person = next((place for place in places if IDENTITY.fullmatch(place)), None)
+    return person or "av-deepfake1m:" + "/".join(places[:2])
+
+
+def _first_original(file: str, originals: dict[str, str | None]) -> str:
+    """The clip without an original that a clip goes back to."""
+    passed = {file}
+    while (before := originals.get(file)) and before not in passed:
+        passed.add(before)
+        file = before
+    return file
+
+
+def _periods(row: dict[str, Any], key: str) -> tuple[tuple[float, float], ...] | None:
+    """Pieces of a clip in seconds; None where the table has none, which says that it is not known."""
+    return tuple((float(start), float(end)) for start, end in row.get(key) or ()) or None

@@ -1,0 +1,149 @@
+"""FakeAVCeleb v1.2: its table, and a root compared with what was released.
+
+References: Khalid et al., "FakeAVCeleb: A Novel Audio-Video Multimodal Deepfake Dataset", NeurIPS 2021 (Datasets and
+Benchmarks).
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from avdfd.datasets.clips import IDENTITY, media_files
+from avdfd.datasets.tables import read_table
+from avdfd.datasets.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, TIERS
+from avdfd.errors import UserError
+
+TABLE = "meta_data.csv"
+ROWS = {RVRA.folder: 500, RVFA.folder: 500, FVRA.folder: 9_709, FVFA.folder: 10_857}
+"""Rows of the table by tier folder, as released."""
+FILES = 21_544
+TWICE = 22
+"""Paths that the table lists twice, as released."""
+
+
+@dataclass
+class Comparison:
+    """What a root has, and where it differs; paths are relative to the root, all lists sorted."""
+
+    rows: dict[str, int]
+    files: dict[str, int]
+    sources: int
+    """Identities that folders are named after."""
+    people: int
+    """Identities altogether, those of swapped faces and borrowed voices included."""
+    paths: list[str]
+    """All files of tiers that the table has."""
+    counts: list[str] = field(default_factory=list)
+    """Numbers that are not those of the release."""
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    wrong_folder: dict[str, str] = field(default_factory=dict)
+    """Where a file is, by where the table says it should be; neither counts as missing or extra."""
+    twice: dict[str, list[str]] = field(default_factory=dict)
+    """Paths that are listed more than once, with the methods that the rows give. Part of the release."""
+    disagreeing: list[str] = field(default_factory=list)
+    """Paths whose row names another tier, race, gender or identity than its folder. A remark, not a difference."""
+    one_person: list[str] = field(default_factory=list)
+    """FakeVideo files that name one identity only, where source and target are expected. A remark."""
+    made_here: dict[str, int] = field(default_factory=dict)
+    """Files of tiers that the table does not have, such as cloned voices. A remark."""
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.counts or self.missing or self.extra or self.wrong_folder)
+
+
+def row_path(row: dict[str, str]) -> str:
+    """Where the file of a row is, relative to the root: by the row's folder, or by its columns if it has none.
+
+    The table calls the name `path`, and has the folder in a last column without a name.
+    """
+    folder = PurePosixPath(row.get("") or "/".join(_places(row)))
+    parts = folder.parts[1:] if folder.parts[:1] == ("FakeAVCeleb",) else folder.parts
+    return PurePosixPath(*parts, PurePosixPath(row["path"]).name).as_posix()
+
+
+def compare(root: Path, *, released: bool) -> Comparison:
+    """Compares a root's files with its table, and both with the numbers of the release if `released`.
+
+    Raises UserError if there is no such root, no table in it, or no folder of a tier.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the root of FakeAVCeleb_v1.2")
+    folders = [tier.folder for tier in TIERS.values() if tier is not FAKE and (root / tier.folder).is_dir()]
+    if not (root / TABLE).is_file() or not folders:
+        lacking = TABLE if folders else f"folder such as {RVRA.folder}"
+        raise UserError(f"{root}: has no {lacking}; give the root of FakeAVCeleb_v1.2, which holds {TABLE}")
+    rows = read_table(root / TABLE, ("source", "target1", "target2", "method", "type", "race", "gender", "path"))
+    listed: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        listed.setdefault(row_path(row), []).append(row)
+    tabled = {path.split("/")[0] for path in listed} | ROWS.keys()
+    found = {folder: sorted(media_files(root, folder)) for folder in folders}
+    present = {path for folder, paths in found.items() if folder in tabled for path in paths}
+
+    result = Comparison(
+        rows=dict(Counter(row["type"] for row in rows)),
+        files={folder: len(paths) for folder, paths in found.items()},
+        sources=len({PurePosixPath(path).parent.name for path in present}),
+        people=len({person for path in present for person in _people(path, listed.get(path, []))}),
+        paths=sorted(present),
+        twice={path: [row["method"] for row in same] for path, same in sorted(listed.items()) if len(same) > 1},
+        disagreeing=sorted(path for path, same in listed.items() if any(_disagrees(path, row) for row in same)),
+        one_person=sorted(
+            path
+            for path in listed.keys() | present
+            if path.startswith("FakeVideo-") and len(_people(path, listed.get(path, []))) < 2
+        ),
+        made_here={folder: len(paths) for folder, paths in found.items() if folder not in tabled and paths},
+    )
+    _place(result, listed.keys() - present, present - listed.keys())
+    if released:
+        result.counts = _unlike_release(result)
+    return result
+
+
+def _place(result: Comparison, absent: set[str], unlisted: set[str]) -> None:
+    """Pairs absent files with unlisted ones of the same identity folder and name; the rest is missing or extra."""
+    elsewhere: dict[tuple[str, ...], list[str]] = {}
+    for path in sorted(unlisted):
+        elsewhere.setdefault(PurePosixPath(path).parts[-2:], []).append(path)
+    for path in sorted(absent):
+        places = elsewhere.get(PurePosixPath(path).parts[-2:])
+        if places:
+            result.wrong_folder[path] = places.pop(0)
+        else:
+            result.missing.append(path)
+    result.extra = sorted(unlisted - set(result.wrong_folder.values()))
+
+
+def _unlike_release(result: Comparison) -> list[str]:
+    lines = [
+        f"{folder}: {result.rows.get(folder, 0)} rows in {TABLE}, {number} in the release"
+        for folder, number in ROWS.items()
+        if result.rows.get(folder, 0) != number
+    ]
+    lines += [
+        f"{name}: {n} rows in {TABLE}, a type the release has not"
+        for name, n in result.rows.items()
+        if name not in ROWS
+    ]
+    if len(result.twice) != TWICE:
+        lines.append(f"{len(result.twice)} paths listed more than once, {TWICE} in the release")
+    if len(result.paths) != FILES:
+        lines.append(f"{len(result.paths)} files, {FILES} in the release")
+    return lines
+
+
+def _places(row: dict[str, str]) -> tuple[str, ...]:
+    return row["type"], row.get("race", ""), row.get("gender", ""), row.get("source", "")
+
+
+def _disagrees(path: str, row: dict[str, str]) -> bool:
+    return PurePosixPath(path).parts[:-1] != _places(row)
+
+
+def _people(path: str, rows: list[dict[str, str]]) -> set[str]:
+    """Everybody whom folder, name and rows of a file name."""
+    texts = [path, *(row[key] for row in rows for key in ("source", "target1", "target2"))]
+    return {found for text in texts for found in IDENTITY.findall(text)}

@@ -1,0 +1,63 @@
+"""Which layout a root has, and all that it lists."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from avdfd.datasets.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
+from avdfd.datasets.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
+from avdfd.datasets.clips import IDENTITY, Entry
+from avdfd.datasets.tiers import FAKE, TIERS
+from avdfd.errors import UserError
+
+LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
+    "fakeavceleb": fakeavceleb,
+    "voxceleb2": voxceleb2,
+    "av-deepfake1m": av_deepfake1m,
+    "lav-df": lav_df,
+    "dfdc": dfdc,
+    "kodf": kodf,
+    "plain": plain,
+    "csv": own_table,
+}
+
+
+def list_entries(root: Path, layout: str = "auto") -> list[Entry]:
+    """All clips of a data set in order of their path; `layout` is one of LAYOUTS, or "auto" to tell it by the folders.
+
+    Raises UserError for a missing root, one that has not this layout, one without videos, and tables that cannot be
+    read.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the root of the videos")
+    name = find_layout(root) if layout == "auto" else layout
+    entries = sorted(LAYOUTS[name](root), key=lambda entry: entry.clip.source)
+    if all(entry.problem for entry in entries):
+        first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
+        expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]
+        raise UserError(f"{root}: no video files in the layout {name}{first}; expected {expected}")
+    return entries
+
+
+def find_layout(root: Path) -> str:
+    """The layout that the folders and tables of a root show. Raises UserError if it is none that is known."""
+    if any((root / tier.folder).is_dir() for tier in TIERS.values() if tier is not FAKE):
+        return "fakeavceleb"
+    if (root / OWN_TABLE).is_file():
+        return "csv"
+    if (root / "real").is_dir() or (root / FAKE.folder).is_dir():
+        return "plain"
+    if lav_df_table(root):
+        return "lav-df"
+    if av_deepfake1m_tables(root):
+        return "av-deepfake1m"
+    if dfdc_tables(root):
+        return "dfdc"
+    if any(IDENTITY.fullmatch(path.name) for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth)):
+        return "voxceleb2"
+    if kodf_tables(root):
+        return "kodf"
+    state = "no layout that is known" if any(root.iterdir()) else "an empty folder"
+    raise UserError(
+        f"{root}: {state}; expected <tier folder>/<race>/<gender>/<identity>/<clip>, or real/ and fake/, "
+        f"or a table {OWN_TABLE}, or the folders and tables of VoxCeleb2, AV-Deepfake1M, LAV-DF, DFDC or KoDF"
+    )

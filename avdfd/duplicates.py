@@ -1,0 +1,101 @@
+"""Copies among the files of a data set: the same bytes, the same picture, the same sound.
+
+Near copies are found by the fingerprints of `avdfd.fingerprints`. Only files whose hashes agree in one whole stretch
+of bits are compared, and of those each with its neighbours in the order of the bits, so that the work grows with the
+number of files and not with its square.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from avdfd.datasets.parquet import Row
+
+SOUND_BITS = 36
+PICTURE_BITS = 40
+_STRETCH = 2  # bytes that must agree
+_NEIGHBOURS = 64
+
+MATCHES = ("bytes", "picture+sound", "picture", "sound")
+
+
+class Group(NamedTuple):
+    """Files that are copies of each other by `match`, one of MATCHES: positions in the rows, in order."""
+
+    match: str
+    members: tuple[int, ...]
+
+
+def find_duplicates(rows: Sequence[Row]) -> list[Group]:
+    """Groups of files with the same bytes; with the same picture and sound; with the same picture; or the same sound.
+
+    A near copy of a near copy is in the group. A group that is already there with a stronger match is not repeated.
+    """
+    same = _by_value([row.sha256 for row in rows])
+    pictures = _near([row.picture_hash for row in rows], PICTURE_BITS)
+    sounds = _near([row.sound_hash for row in rows], SOUND_BITS)
+    both = _common(pictures, sounds)
+    groups: dict[tuple[int, ...], str] = {}
+    for match, labels in zip(MATCHES, (same, both, pictures, sounds), strict=True):
+        for members in _members(labels):
+            groups.setdefault(members, match)
+    return [Group(match, members) for members, match in groups.items()]
+
+
+def distance(one: bytes, other: bytes) -> int:
+    """Bits in which two hashes of one length differ."""
+    return int(_COUNT[np.frombuffer(one, np.uint8) ^ np.frombuffer(other, np.uint8)].sum())
+
+
+_COUNT = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.uint8)  # bits of a byte
+
+
+def _by_value(values: Sequence[str | None]) -> np.ndarray:
+    """A label (n,) per value, equal for equal values; -1 where there is none."""
+    numbers: dict[str, int] = {}
+    return np.array([-1 if v is None else numbers.setdefault(v, len(numbers)) for v in values], dtype=np.int64)
+
+
+def _near(hashes: Sequence[bytes | None], bits: int) -> np.ndarray:
+    """A label (n,) per hash, equal for hashes that differ in no more than `bits`; -1 where there is none."""
+    labels = np.full(len(hashes), -1, dtype=np.int64)
+    there = [number for number, value in enumerate(hashes) if value is not None]
+    if there:
+        table = np.frombuffer(b"".join(hashes[number] or b"" for number in there), np.uint8).reshape(len(there), -1)
+        distinct, inverse = np.unique(table, axis=0, return_inverse=True)
+        pairs = np.concatenate([np.zeros((0, 2), np.int64), *_close(distinct, bits)])
+        graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(distinct),) * 2)
+        labels[there] = connected_components(graph, directed=False)[1][inverse.ravel()]
+    return labels
+
+
+def _close(hashes: np.ndarray, bits: int) -> Iterator[np.ndarray]:
+    """Pairs (m, 2) of the rows of (n, bytes) that differ in no more than `bits`, stretch by stretch."""
+    for start in range(0, hashes.shape[1], _STRETCH):
+        turned = np.ascontiguousarray(np.roll(hashes, -start, axis=1))
+        order = np.lexsort(turned.view(">u8").T[::-1])
+        turned = turned[order]
+        key = turned[:, :_STRETCH].copy().view(f">u{_STRETCH}")[:, 0]
+        for offset in range(1, _NEIGHBOURS + 1):
+            first = np.flatnonzero(key[:-offset] == key[offset:])
+            if not len(first):
+                break
+            first = first[_COUNT[turned[first] ^ turned[first + offset]].sum(axis=1, dtype=np.int64) <= bits]
+            yield np.stack([order[first], order[first + offset]], axis=1)
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """A label (n,) for rows that have both labels in common."""
+    both = one * (other.max(initial=0) + 1) + other
+    return np.where((one < 0) | (other < 0), -1, both)
+
+
+def _members(labels: np.ndarray) -> Iterator[tuple[int, ...]]:
+    """Positions that share a label, for labels that at least two have, in order of the first."""
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    shared = [tuple(part.tolist()) for part in parts if len(part) > 1 and labels[part[0]] >= 0]
+    yield from sorted(shared)

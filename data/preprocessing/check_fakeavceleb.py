@@ -1,0 +1,106 @@
+"""Compares a FakeAVCeleb_v1.2 root with what was released, and opens every file.
+
+    python data/preprocessing/check_fakeavceleb.py /data/FakeAVCeleb_v1.2 --json check.json
+    python data/preprocessing/check_fakeavceleb.py /data/a_part_of_it --subset
+
+Released are 500 RVRA, 500 RVFA, 9,709 FVRA and 10,857 FVFA rows in meta_data.csv, with 22 paths listed twice: 21,544
+files. `--subset` does not ask for these numbers, only that table and files agree. Exit code 0 if all is as released
+and every file can be read, 1 if not, 2 if there is no such root.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
+
+from avdfd.datasets.fakeavceleb import FILES, ROWS, TABLE, Comparison, compare
+from avdfd.datasets.inventory import probe
+from avdfd.errors import UserError, run_script
+from avdfd.files import ensure_writable, write_atomic
+from avdfd.workers import Failure, run_killable
+
+SHOWN = 20  # lines of a list that are printed; --json has them all
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Compares a FakeAVCeleb root with the release.", allow_abbrev=False)
+    cli.add_argument("root", type=Path)
+    cli.add_argument("--subset", action="store_true", help="a part of the data set: only table and files must agree")
+    cli.add_argument("--json", type=Path, help="file for the findings in full")
+    cli.add_argument("--workers", type=int, default=0, help="processes that open files; 0: one per core")
+    cli.add_argument("--time-limit", type=float, default=30, help="seconds for a file before it is given up")
+    args = cli.parse_args(argv)
+    if args.workers < 0 or args.time_limit <= 0:
+        raise UserError("--workers takes a whole number of 0 or more, --time-limit seconds above 0")
+    if args.json:
+        ensure_writable(args.json.parent)
+
+    found = compare(args.root, released=not args.subset)
+    workers = args.workers or len(os.sched_getaffinity(0))
+    unreadable = open_all(args.root, found.paths, workers, args.time_limit)
+    passed = not found.differs and not unreadable
+    report(found, unreadable)
+    if args.json:
+        findings = {"root": str(args.root), "passed": passed, "unreadable": unreadable, **asdict(found)}
+        write_atomic(args.json, json.dumps(findings, indent=2, ensure_ascii=False).encode() + b"\n")
+        print(f"{args.json}: all findings")
+    kind = "a consistent part of the release" if args.subset else "as released"
+    print(f"{args.root}: {kind if passed else f'not {kind}'}")
+    return 0 if passed else 1
+
+
+def open_all(root: Path, paths: list[str], workers: int, time_limit: float) -> dict[str, str]:
+    """Opens every file in processes of their own; why some cannot be read, by path."""
+    reasons = {}
+    results = run_killable(
+        probe, (root / path for path in paths), workers=min(workers, len(paths)), time_limit=time_limit
+    )
+    with contextlib.closing(results), tqdm(total=len(paths), desc="open", unit="file") as bar:
+        for path, result in results:
+            if isinstance(result, Failure):
+                reasons[path.relative_to(root).as_posix()] = result.reason
+            bar.update()
+    return dict(sorted(reasons.items()))
+
+
+def report(found: Comparison, unreadable: dict[str, str]) -> None:
+    """Prints the numbers, then every kind of difference, then what is remarkable but no difference."""
+    print(f"{'':42s}{'rows':>8s}{'files':>8s}{'released':>10s}")
+    for folder in sorted(found.rows.keys() | found.files.keys() | ROWS.keys()):
+        released = f"{ROWS[folder]:>10,}" if folder in ROWS else f"{'-':>10s}"
+        print(f"{folder:42s}{found.rows.get(folder, 0):>8,}{found.files.get(folder, 0):>8,}{released}")
+    released = f"{sum(ROWS.values()):>10,} rows, {FILES:,} files"
+    print(f"{'together':42s}{sum(found.rows.values()):>8,}{len(found.paths):>8,}{released}")
+    print(f"identities: {found.sources} that folders are named after, {found.people} with those of faces and voices")
+    show("unlike the release", found.counts)
+    show(f"in {TABLE}, but not there", found.missing)
+    show(f"there, but not in {TABLE}", found.extra)
+    show("in a wrong folder", (f"{path}: is at {place}" for path, place in found.wrong_folder.items()))
+    show("cannot be read", (f"{path}: {reason}" for path, reason in unreadable.items()))
+    show("remark: listed twice", (f"{path}: {', '.join(methods)}" for path, methods in found.twice.items()))
+    show("remark: row and folder disagree", found.disagreeing)
+    show("remark: FakeVideo that names one identity only", found.one_person)
+    show("remark: tiers that are not in the table", (f"{folder}: {n} files" for folder, n in found.made_here.items()))
+
+
+def show(title: str, lines: Iterable[str]) -> None:
+    """Prints a list that is not empty, the first lines of it."""
+    lines = list(lines)
+    if lines:
+        print(f"{title}: {len(lines)}")
+        for line in lines[:SHOWN]:
+            print(f"  {line}")
+        if len(lines) > SHOWN:
+            print(f"  and {len(lines) - SHOWN} more")
+
+
+if __name__ == "__main__":
+    run_script(main)

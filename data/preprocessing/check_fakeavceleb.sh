@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=avdfd-check-fakeavceleb
+#SBATCH --cpus-per-task=16
+#SBATCH --mem=32G
+#SBATCH --time=02:00:00
+#SBATCH --output=%x-%j.out
+# Compares a FakeAVCeleb root with the release; arguments are passed on.
+#   bash data/preprocessing/check_fakeavceleb.sh /data/FakeAVCeleb_v1.2 --json check.json
+#   sbatch data/preprocessing/check_fakeavceleb.sh ...       (from the root of the repository)
+set -euo pipefail
+# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}"
+bash setup.sh
+exec .venv/bin/python data/preprocessing/check_fakeavceleb.py "$@"

@@ -1,0 +1,179 @@
+"""Lists a data set: one row per video file with labels, identities, streams, edge silence and fingerprints.
+
+    python data/preprocessing/make_manifest.py --root /data/FakeAVCeleb_v1.2 --out data/manifests/fakeavceleb.parquet
+    python data/preprocessing/make_manifest.py --root videos --layout csv --out own.parquet --duplicates
+
+A file that cannot be used has a row with the reason. A second run opens only what is new or changed; an interrupted
+one goes on. `--duplicates` also writes OUT.duplicates.csv: copies by their bytes, picture or sound.
+"""
+
+import argparse
+import contextlib
+import csv
+import fcntl
+import io
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
+
+from avdfd.datasets.clips import Entry
+from avdfd.datasets.inventory import Facts, examine, stamp
+from avdfd.datasets.layouts import LAYOUTS, list_entries
+from avdfd.datasets.parquet import Row, facts_of, make_row, read_manifest, write_manifest
+from avdfd.duplicates import MATCHES, Group, find_duplicates
+from avdfd.errors import UserError, run_script
+from avdfd.files import ensure_writable, sha256_of, write_atomic
+from avdfd.workers import Failure, run_killable
+
+SAVE_EVERY = 60.0  # seconds: what an interruption may cost
+SHOWN = 20  # lines of a list that are printed
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Lists a data set.", allow_abbrev=False)
+    cli.add_argument("--root", type=Path, required=True, help="folder of the videos")
+    cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
+    cli.add_argument("--out", type=Path, required=True, help="the manifest, a .parquet file")
+    cli.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
+    cli.add_argument("--time-limit", type=float, default=300, help="seconds for a file before it is given up")
+    cli.add_argument("--duplicates", action="store_true", help="find copies and write OUT.duplicates.csv")
+    args = cli.parse_args(argv)
+    if args.workers < 0 or args.time_limit <= 0:
+        raise UserError("--workers takes a whole number of 0 or more, --time-limit seconds above 0")
+    if args.out.is_dir():
+        raise UserError(f"{args.out}: is a folder; --out takes the name of a file, such as manifest.parquet")
+
+    entries = list_entries(args.root, args.layout)
+    ensure_writable(args.out.parent)
+    with alone(args.out):
+        known = load(args.out)
+        rows = inspect(entries, known, args.out, args.workers or len(os.sched_getaffinity(0)), args.time_limit)
+        write_manifest(args.out, rows)
+        partial(args.out).unlink(missing_ok=True)
+        if args.duplicates:
+            report_duplicates(args.out, rows)
+    return report(args.out, rows)
+
+
+def load(out: Path) -> dict[str, Row]:
+    """What earlier runs learned, finished or not, by path."""
+    return {row.path: row for path in (out, partial(out)) if path.exists() for row in read_manifest(path)}
+
+
+def inspect(entries: list[Entry], known: dict[str, Row], out: Path, workers: int, time_limit: float) -> list[Row]:
+    """A row for every entry; opens the files that are new or changed, in processes of their own."""
+    rows: list[Row] = []
+    todo: dict[Path, Entry] = {}
+    for entry in entries:
+        row = known.get(entry.clip.source)
+        if entry.problem:
+            rows.append(make_row(entry, Facts()))
+        elif row and is_done(row, stamp(entry.clip.path), time_limit):
+            rows.append(make_row(entry, facts_of(row), row.stopped_after))
+        else:
+            todo[entry.clip.path] = entry
+    if known:
+        gone = len(known.keys() - {entry.clip.source for entry in entries})
+        print(f"{out}: {len(entries) - len(todo)} files listed before, {len(todo)} to open, {gone} gone")
+
+    saved = time.monotonic()
+    results = run_killable(examine, todo, workers=min(workers, len(todo)), time_limit=time_limit)
+    try:
+        with contextlib.closing(results), tqdm(total=len(todo), desc="manifest", unit="file") as bar:
+            for path, result in results:
+                if isinstance(result, Failure):
+                    facts = stamp(path)
+                    facts = facts if facts.error else facts._replace(sha256=sha256_of(path), error=result.reason)
+                    rows.append(make_row(todo[path], facts, time_limit if result.killed else None))
+                else:
+                    rows.append(make_row(todo[path], result))
+                bar.update()
+                if time.monotonic() - saved > SAVE_EVERY:
+                    write_manifest(partial(out), rows)
+                    saved = time.monotonic()
+    except KeyboardInterrupt:
+        write_manifest(partial(out), rows)
+        raise
+    return sorted(rows)
+
+
+def is_done(row: Row, now: Facts, time_limit: float) -> bool:
+    """Whether a row is of the file as it is now, and not of one given up under a shorter limit."""
+    unchanged = row.sha256 is not None and (row.size, row.mtime_ns) == (now.size, now.mtime_ns)
+    return unchanged and (row.stopped_after is None or row.stopped_after >= time_limit)
+
+
+def report(out: Path, rows: list[Row]) -> int:
+    """Prints what the manifest holds; 1 if nothing in it can be used."""
+    usable = [row for row in rows if not row.error]
+    people = {person for row in usable for person in row.identities}
+    hours = sum(row.duration or 0 for row in usable) / 3600
+    print(f"{out}: {len(rows)} rows, {len(usable)} usable, {len(people)} identities, {hours:.2f} hours")
+    for tier, number in sorted(Counter(row.tier for row in usable).items()):
+        print(f"  {tier}: {number}")
+    bad = [row for row in rows if row.error]
+    for reason, number in Counter(row.error for row in bad).most_common():
+        print(f"  cannot be used: {number} ({reason})")
+    show([f"    {row.path}: {row.error}" for row in bad])
+    return 0 if usable else 1
+
+
+def report_duplicates(out: Path, rows: list[Row]) -> None:
+    """Prints the copies and writes them; those of different source clips are the ones that nobody planned."""
+    groups = find_duplicates(rows)
+    lines = [["group", "match", "path", "tier", "base", "identities"]]
+    for number, group in enumerate(groups, start=1):
+        for row in (rows[member] for member in group.members):
+            lines.append([str(number), group.match, row.path, row.tier, row.base, ";".join(row.identities)])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    path = out.with_name(f"{out.name}.duplicates.csv")
+    write_atomic(path, text.getvalue().encode())
+    print(f"{path}: {len(groups)} groups of copies")
+    for match in MATCHES:
+        found = [group for group in groups if group.match == match]
+        strange = [group for group in found if len({rows[member].base for member in group.members}) > 1]
+        files = sum(len(group.members) for group in found)
+        print(f"  same {match}: {len(found)} groups, {files} files; {len(strange)} groups of different source clips")
+        show([f"    {describe(group, rows)}" for group in strange])
+
+
+def describe(group: Group, rows: list[Row]) -> str:
+    """The files of a group on one line."""
+    names = [rows[member].path for member in group.members]
+    return " = ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def show(lines: list[str]) -> None:
+    """Prints the first lines of a list, which the file that was written has in full."""
+    for line in lines[:SHOWN]:
+        print(line)
+    if len(lines) > SHOWN:
+        print(f"    and {len(lines) - SHOWN} more")
+
+
+def partial(out: Path) -> Path:
+    """Where an unfinished run keeps what it has."""
+    return out.with_name(f"{out.name}.partial")
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Holds the output against another run. Raises UserError if one is writing to it."""
+    with open(out.with_name(f".{out.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{out}: another run is writing to it; wait for its end or stop it") from None
+        yield
+
+
+if __name__ == "__main__":
+    run_script(main)

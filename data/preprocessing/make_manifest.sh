@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=avdfd-manifest
+#SBATCH --cpus-per-task=16
+#SBATCH --mem=32G
+#SBATCH --time=08:00:00
+#SBATCH --output=%x-%j.out
+# Lists a data set; arguments are passed on. An interrupted run goes on.
+#   bash data/preprocessing/make_manifest.sh --root /data/FakeAVCeleb_v1.2 --out data/manifests/fakeavceleb.parquet
+#   sbatch data/preprocessing/make_manifest.sh ...           (from the root of the repository)
+set -euo pipefail
+# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}"
+bash setup.sh
+exec .venv/bin/python data/preprocessing/make_manifest.py "$@"

@@ -1,0 +1,219 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from avdfd.datasets.clips import Entry
+from avdfd.datasets.layouts import LAYOUTS, find_layout, list_entries
+from avdfd.errors import UserError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def listed(root: Path, layout: str) -> dict[str, Entry]:
+    """Entries by source; the layout must also be the one that is found."""
+    assert find_layout(root) == layout
+    return {entry.clip.source: entry for entry in list_entries(root)}
+
+
+def test_fakeavceleb_with_missing_and_twice_listed_files(tmp_path):
+    real = "RealVideo-RealAudio/African/men/id00076/00109.mp4"
+    swap = "FakeVideo-FakeAudio/African/men/id00076/00109_id01661_xid99Monh-_4_id04547_wavtolip.mp4"
+    gone = "FakeVideo-RealAudio/African/men/id00076/00109_id00166_wavtolip.mp4"
+    touch(tmp_path, real, swap)
+    (tmp_path / "meta_data.csv").write_text(
+        "source,target1,target2,method,category,type,race,gender,path,\n"
+        f"id00076,id01661,id04547,wav2lip,D,FakeVideo-FakeAudio,African,men,{Path(swap).name},"
+        "FakeAVCeleb/FakeVideo-FakeAudio/African/men/id00076\n"
+        f"id00076,id01661,id07777,faceswap-wav2lip,D,FakeVideo-FakeAudio,African,men,{Path(swap).name},"
+        "FakeAVCeleb/FakeVideo-FakeAudio/African/men/id00076\n"
+        f"id00076,id00166,-,wav2lip,C,FakeVideo-RealAudio,African,men,{Path(gone).name},"
+        "FakeAVCeleb/FakeVideo-RealAudio/African/men/id00076\n"
+    )
+    entries = listed(tmp_path, "fakeavceleb")
+    assert entries[swap].clip.identities == ("id00076", "id01661", "id04547", "id07777")
+    assert entries[swap].clip.method == "wav2lip"
+    assert entries[swap].clip.base == real
+    assert entries[real].problem == entries[swap].problem == ""
+    assert entries[gone].problem == "listed in meta_data.csv, but there is no such file"
+    assert (entries[gone].clip.tier, entries[gone].clip.base) == ("FVRA", real)
+
+
+def test_voxceleb2_with_genders_and_strangers(tmp_path):
+    touch(tmp_path, "dev/mp4/id00012/21Uxsk56VDQ/00001.mp4", "dev/mp4/id00012/21Uxsk56VDQ/fake_video.mp4")
+    (tmp_path / "vox2_meta.csv").write_text(
+        "VoxCeleb2 ID \tVGGFace2 ID \tGender \tSet \nid00012 \tn000012 \tf \tdev \n"
+    )
+    entries = listed(tmp_path, "voxceleb2")
+    clip = entries["dev/mp4/id00012/21Uxsk56VDQ/00001.mp4"].clip
+    assert (clip.tier, clip.identities, clip.gender, clip.base) == ("RVRA", ("id00012",), "women", clip.source)
+    stranger = entries["dev/mp4/id00012/21Uxsk56VDQ/fake_video.mp4"]
+    assert stranger.clip.tier == "unknown"
+    assert stranger.problem.startswith("not named as in VoxCeleb2")
+
+
+def test_av_deepfake1m_tiers_periods_and_originals(tmp_path):
+    folder = "id00012/21Uxsk56VDQ/00001"
+    touch(tmp_path, *(f"train/{folder}/{name}.mp4" for name in ("real", "fake_video_fake_audio", "extra")))
+    touch(tmp_path, "val/lrs3/0af00/00002/fake_video_real_audio.mp4")
+    (tmp_path / "train_metadata.json").write_text(
+        json.dumps(
+            [
+                {"file": f"{folder}/real.mp4", "modify_type": "real", "split": "train", "fake_segments": []},
+                {
+                    "file": f"{folder}/fake_video_fake_audio.mp4",
+                    "modify_type": "both-modified",
+                    "split": "train",
+                    "original": f"{folder}/real.mp4",
+                    "audio_model": "vits",
+                    "fake_segments": [[0.5, 1.25]],
+                },
+                {"file": f"{folder}/gone.mp4", "modify_type": "audio_modified", "split": "train"},
+            ]
+        )
+    )
+    (tmp_path / "val_metadata.json").write_text(
+        json.dumps([{"file": "lrs3/0af00/00002/fake_video_real_audio.mp4", "modify_type": "visual_modified"}])
+    )
+    entries = listed(tmp_path, "av-deepfake1m")
+    real, fake = (entries[f"train/{folder}/{name}.mp4"] for name in ("real", "fake_video_fake_audio"))
+    assert (real.clip.tier, real.fake_periods, real.clip.base) == ("RVRA", None, real.clip.source)
+    assert (fake.clip.tier, fake.clip.base, fake.clip.method) == ("FVFA", real.clip.source, "vits")
+    assert fake.fake_periods == ((0.5, 1.25),)
+    assert fake.clip.identities == real.clip.identities == ("id00012",)
+    assert entries[f"train/{folder}/extra.mp4"].problem == "not listed in *_metadata.json"
+    assert entries[f"train/{folder}/gone.mp4"].problem.startswith("listed in *_metadata.json, but")
+    other = entries["val/lrs3/0af00/00002/fake_video_real_audio.mp4"]
+    assert (other.clip.tier, other.split) == ("FVRA", "val")
+    assert other.clip.identities == ("av-deepfake1m:lrs3/0af00",)
+
+
+def test_lav_df_goes_back_to_the_first_original(tmp_path):
+    touch(tmp_path, "train/000001.mp4", "train/000002.mp4", "test/000003.mp4")
+    rows = [
+        {"file": "train/000001.mp4", "modify_video": False, "modify_audio": False, "original": None},
+        {"file": "train/000002.mp4", "modify_video": False, "modify_audio": True, "original": "train/000001.mp4"},
+        {"file": "test/000003.mp4", "modify_video": True, "modify_audio": False, "original": "train/000002.mp4"},
+    ]
+    rows[2] |= {"fake_periods": [[1, 2.5]], "split": "test"}
+    (tmp_path / "metadata.min.json").write_text(json.dumps(rows))
+    entries = listed(tmp_path, "lav-df")
+    assert [entry.clip.tier for entry in entries.values()] == ["FVRA", "RVRA", "RVFA"]
+    assert {entry.clip.base for entry in entries.values()} == {"train/000001.mp4"}
+    assert {entry.clip.identities for entry in entries.values()} == {("lav-df:train/000001",)}
+    assert entries["test/000003.mp4"].fake_periods == ((1.0, 2.5),)
+    assert entries["test/000003.mp4"].split == "test"
+
+
+def test_dfdc_parts(tmp_path):
+    touch(tmp_path, "dfdc_train_part_0/aaa.mp4", "dfdc_train_part_0/bbb.mp4", "dfdc_train_part_1/ccc.mp4")
+    part = {"aaa.mp4": {"label": "REAL", "split": "train"}, "bbb.mp4": {"label": "FAKE", "original": "aaa.mp4"}}
+    (tmp_path / "dfdc_train_part_0" / "metadata.json").write_text(json.dumps(part))
+    (tmp_path / "dfdc_train_part_1" / "metadata.json").write_text(json.dumps({"ccc.mp4": {"label": "REAL"}}))
+    entries = listed(tmp_path, "dfdc")
+    fake = entries["dfdc_train_part_0/bbb.mp4"].clip
+    assert (fake.tier, fake.base, fake.identities) == ("FAKE", "dfdc_train_part_0/aaa.mp4", ("dfdc:aaa",))
+    assert entries["dfdc_train_part_1/ccc.mp4"].clip.tier == "RVRA"
+    (tmp_path / "dfdc_train_part_1" / "metadata.json").write_text(json.dumps({"ccc.mp4": {"label": "?"}}))
+    with pytest.raises(UserError, match=r"metadata.json: ccc.mp4: label '\?'; expected REAL or FAKE"):
+        list_entries(tmp_path)
+
+
+def test_kodf_names_both_people_of_a_swap(tmp_path):
+    touch(tmp_path, "원본/p1/p1_200715_1.mp4", "dfl/p1/p1_p2_1_0001.mp4", "audio/p1_p3_9.mp4", "x/unlisted.mp4")
+    (tmp_path / "원본영상_training_메타데이터.csv").write_text(
+        "영상ID,UUID,인물성별\np1_200715_1.mp4,p1,남\n", encoding="utf-8-sig"
+    )
+    (tmp_path / "변조영상_training_메타데이터.csv").write_text(
+        "영상ID,타겟영상,타겟UUID,소스UUID,변조모델,인물성별\n"
+        "p1_p2_1_0001.mp4,p1_200715_1.mp4,p1,p2,dfl,남\n"
+        "p1_p3_9.mp4,p1_200715_1.mp4,p1,,audio-driven,남\n",
+        encoding="utf-8",
+    )
+    entries = listed(tmp_path, "kodf")
+    swap = entries["dfl/p1/p1_p2_1_0001.mp4"].clip
+    assert (swap.tier, swap.identities, swap.base) == ("FVRA", ("p1", "p2"), "원본/p1/p1_200715_1.mp4")
+    assert (swap.method, swap.gender) == ("dfl", "men")
+    driven = entries["audio/p1_p3_9.mp4"].clip
+    assert (driven.tier, driven.identities) == ("FAKE", ("p1",))
+    assert entries["원본/p1/p1_200715_1.mp4"].clip.tier == "RVRA"
+    assert entries["x/unlisted.mp4"].problem == "not listed in KoDF's tables"
+
+
+def test_own_table(tmp_path):
+    touch(tmp_path, "a/anna.mp4", "a/swap.mp4", "b/clone.mp4", "b/other.mp4")
+    (tmp_path / "clips.csv").write_text(
+        "file,label,tier,identity,base,method,gender\n"
+        "a/anna.mp4,real,,Anna,,,women\na/swap.mp4,1,,Anna; Bea,a/anna.mp4,swap,\n"
+        "b/clone.mp4,,RVFA-VC,,,,\nno.mp4,0,,,,,\n"
+    )
+    entries = listed(tmp_path, "csv")
+    assert [entry.clip.tier for entry in entries.values()] == ["RVRA", "FAKE", "RVFA-VC", "unknown", "RVRA"]
+    swap = entries["a/swap.mp4"].clip
+    assert (swap.identities, swap.base, swap.method) == (("Anna", "Bea"), "a/anna.mp4", "swap")
+    assert entries["b/clone.mp4"].clip.identities == ("clone",)
+    assert entries["b/other.mp4"].problem == "not listed in clips.csv"
+    assert entries["no.mp4"].problem == "listed in clips.csv, but there is no such file"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,label,identiy\na.mp4,real,x\n", "unknown column 'identiy'; did you mean 'identity'?"),
+        ("name,label\na.mp4,real\n", "has no column 'file'"),
+        ("file,identity\na.mp4,x\n", "neither a column 'label' (real, fake) nor 'tier'"),
+        ("file,label\na.mp4,maybe\n", "line 2: label 'maybe'; expected real, fake, 0 or 1"),
+        ("file,label\na.mp4,\n", "line 2: neither a label nor a tier"),
+        ("file,tier\na.mp4,RVXX\n", "unknown tier 'RVXX'"),
+        ("file,label,tier\na.mp4,real,FVFA\n", "label 'real' contradicts tier FVFA"),
+        ("file,label\n../a.mp4,real\n", "is not a path relative to"),
+        ("file,label\na.mp4,real\na.mp4,fake\n", "line 3: 'a.mp4' is listed twice"),
+        ("file,label\n", "has no rows"),
+        (b"file,label\n\xff\xfe.mp4,real\n", "cannot be read as CSV"),
+    ],
+)
+def test_own_table_with_mistakes(tmp_path, table, message):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "clips.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    with pytest.raises(UserError) as error:
+        list_entries(tmp_path)
+    assert message in str(error.value)
+
+
+def test_plain_root_lists_what_its_table_misses(tmp_path):
+    touch(tmp_path, "real/a.mp4")
+    (tmp_path / "manifest.csv").write_text("file,identity,fake_method\nreal/gone.mp4,A,\n")
+    entries = listed(tmp_path, "plain")
+    assert entries["real/a.mp4"].problem == ""
+    assert entries["real/gone.mp4"].problem == "listed in manifest.csv, but there is no such file"
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_every_layout_refuses_an_empty_root(tmp_path, layout):
+    with pytest.raises(UserError, match=str(tmp_path)):
+        list_entries(tmp_path, layout)
+
+
+def test_wrong_layout_and_missing_root(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        list_entries(tmp_path / "missing")
+    touch(tmp_path, "real/a.mp4")
+    with pytest.raises(UserError, match="no metadata.json .* as LAV-DF has it"):
+        list_entries(tmp_path, "lav-df")
+    with pytest.raises(UserError, match="no video files in the layout voxceleb2 .*not named as in VoxCeleb2"):
+        list_entries(tmp_path, "voxceleb2")
+
+
+def test_broken_json_names_the_file(tmp_path):
+    touch(tmp_path, "train/a.mp4")
+    (tmp_path / "train_metadata.json").write_text('[{"file": "a.mp4", ')
+    with pytest.raises(UserError, match="train_metadata.json: cannot be read as JSON"):
+        list_entries(tmp_path)
+    (tmp_path / "train_metadata.json").write_text('[{"file": "a.mp4"}]')
+    with pytest.raises(UserError, match="train_metadata.json: entry 0 has no 'modify_type'"):
+        list_entries(tmp_path)

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from avdfd.datasets.clips import Clip, make_entry
+from avdfd.datasets.inventory import Facts, Streams, edge_silence, examine, probe
+from avdfd.datasets.parquet import Row, clips_of, facts_of, make_row, read_manifest, write_manifest
+from avdfd.datasets.tiers import FAKE, FVRA, RVRA
+from avdfd.errors import MediaError, UserError
+from avdfd.files import sha256_of
+from avdfd.probes import edge_silence as both_edges
+from tests.recordings import clicks, record
+from tests.videos import make_video
+
+
+def test_facts_of_a_good_file(tmp_path):
+    sound = np.concatenate([np.zeros(8_000), clicks(2, 16_000, [0.01, 1.0, 1.99]), np.zeros(16_000)])
+    path = record(tmp_path / "a.mp4", [n / 25 for n in range(88)], sound, rate=16_000)
+    facts = examine(path)
+    assert facts.error == ""
+    assert (facts.size, facts.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
+    assert facts.sha256 == sha256_of(path)
+    assert facts.streams._replace(duration=None, fps=None) == Streams(None, "h264", None, 224, 224, "aac", 16_000, 1)
+    assert facts.streams.duration == pytest.approx(3.52, abs=0.1)
+    assert facts.streams.fps == pytest.approx(25, abs=0.5)
+    assert facts.leading_silence == pytest.approx(
+        0.5 + 1024 / 16_000, abs=0.02
+    )  # the encoder puts 1024 samples before it
+    assert facts.trailing_silence == pytest.approx(1.0, abs=0.1)
+    assert len(facts.sound_hash) == 64
+    assert len(facts.picture_hash) == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mute.mp4", "no audio stream"),
+        ("silent.mp4", "silent audio"),
+        ("text.mp4", "not a media file"),
+        ("empty.mp4", "empty file"),
+        ("half.mkv", "truncated"),
+        ("gone.mp4", "cannot be read (No such file or directory)"),
+    ],
+)
+def test_facts_of_files_that_cannot_be_used(tmp_path, name, reason):
+    path = tmp_path / name
+    if name == "mute.mp4":
+        make_video(path, 2, sound=None)
+    elif name == "silent.mp4":
+        make_video(path, 2, sound="silence")
+    elif name == "half.mkv":
+        whole = make_video(tmp_path / "whole.mkv", 6).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif name != "gone.mp4":
+        path.write_text("no video" if name == "text.mp4" else "")
+    facts = examine(path)
+    assert reason in facts.error
+    assert (facts.sha256 is None) == (name == "gone.mp4")
+    assert facts.streams.video_codec == ("h264" if name in ("mute.mp4", "silent.mp4", "half.mkv") else None)
+
+
+def test_probe_reads_packets_only(tmp_path):
+    whole = make_video(tmp_path / "whole.mkv", 6)
+    assert probe(whole).video_codec == "h264"
+    (tmp_path / "half.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(MediaError, match="truncated: .* s of the stated .* s are there"):
+        probe(tmp_path / "half.mkv")
+    with pytest.raises(MediaError, match="no audio stream"):
+        probe(make_video(tmp_path / "mute.mp4", 1, sound=None))
+
+
+def test_edges_add_up_to_the_cue_of_the_probes():
+    sound = np.concatenate([np.zeros(4_000), np.ones(16_000), np.zeros(1_600)]).astype(np.float32)
+    assert edge_silence(sound) == (0.25, 0.1)
+    assert sum(edge_silence(sound)) == pytest.approx(both_edges(sound, 16_000))
+    assert edge_silence(np.zeros(1_600, np.float32)) == (0.1, 0.0)
+    assert edge_silence(np.zeros(0, np.float32)) == (0.0, 0.0)
+
+
+def rows(root: Path) -> list[Row]:
+    swap = make_entry(
+        root,
+        "b/swap.mp4",
+        FVRA,
+        identities=("A", "B"),
+        base="a.mp4",
+        method="dfl",
+        split="train",
+        fake_periods=((0.5, 1.0), (2.0, 2.5)),
+    )
+    facts = Facts(
+        7, 123456789012345678, "ab", Streams(2.5, "h264", 25.0, 64, 48, "aac", 16_000, 1), 0.1, 0.2, b"s", b"p"
+    )
+    return [
+        make_row(swap, facts),
+        make_row(make_entry(root, "a.mp4", RVRA, identities=("A",)), facts),
+        make_row(make_entry(root, "c.mp4", FAKE, identities=("C",)), Facts(error="no audio stream"), 30.0),
+        make_row(make_entry(root, "d.mp4", None, problem="not listed in clips.csv"), Facts()),
+    ]
+
+
+def test_what_is_written_is_read(tmp_path):
+    made = rows(tmp_path)
+    write_manifest(tmp_path / "m.parquet", made)
+    read = read_manifest(tmp_path / "m.parquet")
+    assert read == sorted(made, key=lambda row: row.path)
+    swap = next(row for row in read if row.path == "b/swap.mp4")
+    assert (swap.label, swap.label_video, swap.label_audio) == (1, 1, 0)
+    assert swap.fake_periods == ((0.5, 1.0), (2.0, 2.5))
+    assert facts_of(swap).streams.height == 48
+    unknown = read[-1]
+    assert (unknown.tier, unknown.label, unknown.identities) == ("unknown", None, ())
+    assert pq.read_schema(tmp_path / "m.parquet").names == list(Row._fields)
+    write_manifest(tmp_path / "none.parquet", [])
+    assert read_manifest(tmp_path / "none.parquet") == []
+
+
+def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
+    write_manifest(tmp_path / "m.parquet", rows(tmp_path))
+    clips = clips_of(tmp_path / "m.parquet", tmp_path / "videos", ["RVRA", "FVRA", "FAKE"])
+    path = tmp_path / "videos" / "b" / "swap.mp4"
+    assert [clip.source for clip in clips] == ["a.mp4", "b/swap.mp4"]
+    assert clips[1] == Clip(path, "b/swap.mp4", "FVRA", ("A", "B"), "a.mp4", "dfl", "unknown", "unknown")
+    with pytest.raises(UserError, match="no usable video files of the tiers FAKE"):
+        clips_of(tmp_path / "m.parquet", tmp_path, ["FAKE"])
+
+
+def test_manifests_that_cannot_be_read(tmp_path):
+    path = tmp_path / "m.parquet"
+    with pytest.raises(UserError, match="no such manifest; make it with"):
+        read_manifest(path)
+    write_manifest(path, rows(tmp_path))
+    whole = path.read_bytes()
+    for content in (b"", b"PAR1 no", whole[:-20], whole[:40] + b"\0" * 200 + whole[240:]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="m.parquet: not a Parquet file, or damaged"):
+            read_manifest(path)
+    pq.write_table(pa.table({"path": ["a.mp4"]}), path)
+    with pytest.raises(UserError, match="not a manifest of this project"):
+        clips_of(path, tmp_path, ["RVRA"])
+    pq.write_table(pa.table({"path": ["a.mp4"]}).replace_schema_metadata({"avdfd.manifest": "0"}), path)
+    with pytest.raises(UserError, match="of version 0, not 1"):
+        read_manifest(path)
