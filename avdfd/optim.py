@@ -55,7 +55,7 @@ def recipe_optimizer(groups: Groups, recipe: RecipeConfig) -> Optimizer:
     if recipe.optimizer == "sgd":
         return SGD(trainable, lr=recipe.lr, momentum=beta1, weight_decay=decay)
     kind = Adam if recipe.optimizer == "adam" else AdamW
-    return kind(trainable, lr=recipe.lr, betas=(beta1, beta2), weight_decay=decay)
+    return kind(trainable, lr=recipe.lr, betas=(beta1, beta2), weight_decay=decay, fused=True)
 
 
 def set_recipe_lr(optimizer: Optimizer, losses: Sequence[float], recipe: RecipeConfig) -> float:

@@ -70,14 +70,14 @@ class ResNet(nn.Module):
             nn.Conv3d(in_channels, width, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3), bias=False),
             nn.BatchNorm3d(width),
             nn.PReLU(width),
-            nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
         )
         self.trunk = Trunk(width)
 
     def forward(self, video: Tensor) -> Tensor:
-        x = self.frontend3D(video)
-        frames = self.trunk(rearrange(x, "b c t h w -> (b t) c h w"))
-        return rearrange(frames, "(b t) d -> b t d", t=x.shape[2])
+        x = rearrange(self.frontend3D(video), "b c t h w -> (b t) c h w")
+        # Pooling, convolutions and norms are faster with the channels last in memory.
+        x = F.max_pool2d(x.contiguous(memory_format=torch.channels_last), 3, stride=2, padding=1)
+        return rearrange(self.trunk(x), "(b t) d -> b t d", t=video.shape[2])
 
 
 class VideoFrontEnd(nn.Module):

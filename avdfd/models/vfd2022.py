@@ -115,7 +115,9 @@ class ConvTransformer(nn.Module):
         self.apply(_init_weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        token = self.patch_to_embedding(rearrange(self.features(x), "b c h w -> b 1 (h w c)"))
+        # Convolutions and norms are faster with the channels last in memory.
+        features = self.features(x.contiguous(memory_format=torch.channels_last))
+        token = self.patch_to_embedding(rearrange(features, "b c h w -> b 1 (h w c)"))
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), token], dim=1)
         return self.mlp_head(self.transformer(tokens + self._positions(tokens))[:, 0])
 
