@@ -116,9 +116,9 @@ class _Worker(Generic[Item, Result]):
 
     def kill(self) -> None:
         self.alive = False
-        self.pipe.close()
         self._process.kill()
         self._process.join()
+        self.pipe.close()  # last: a process that still ran would complain about it
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
@@ -127,7 +127,7 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     while True:
         try:
             item = pipe.recv()
-        except EOFError:  # the parent is gone
+        except (EOFError, ConnectionResetError):  # the parent is gone
             return
         try:
             answer = function(item)
