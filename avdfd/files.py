@@ -1,8 +1,11 @@
 """Files that are there whole or not at all, and what identifies them."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from avdfd.errors import UserError
@@ -45,3 +48,17 @@ def ensure_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from None
+
+
+@contextmanager
+def held(lock: Path, output: Path) -> Iterator[None]:
+    """Holds an output against other runs by a lock on a file, which is made if there is none and stays.
+
+    The lock goes with the process, however that ends. Raises UserError if another run has it.
+    """
+    with open(lock, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
+        yield

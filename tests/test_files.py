@@ -6,7 +6,7 @@ import os
 import pytest
 
 from avdfd.errors import UserError
-from avdfd.files import ensure_writable, sha256_of, write_atomic
+from avdfd.files import ensure_writable, held, sha256_of, write_atomic
 
 
 def test_writes_and_replaces(tmp_path):
@@ -43,3 +43,16 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/below: cannot be written to \(Not a directory\)"):
         ensure_writable(tmp_path / "file" / "below")
+
+
+def test_one_run_at_a_time(tmp_path):
+    with held(tmp_path / ".lock", tmp_path / "out.csv"):
+        with (
+            pytest.raises(UserError, match=r"out.csv: another run is writing to it"),
+            held(tmp_path / ".lock", tmp_path / "out.csv"),
+        ):
+            pass
+        with held(tmp_path / ".other", tmp_path / "other.csv"):
+            pass
+    with held(tmp_path / ".lock", tmp_path / "out.csv"):
+        pass

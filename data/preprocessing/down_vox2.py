@@ -14,7 +14,6 @@ HF_TOKEN in the environment is the token, where the data set needs one.
 
 import argparse
 import csv
-import fcntl
 import io
 import os
 import re
@@ -36,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.datasets.tiers import TIERS
 from avdfd.download import DownloadError, Hub, Shard
 from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, write_atomic
+from avdfd.files import ensure_writable, held, write_atomic
 from avdfd.shards import Summary, fetch_shard, plan, write_manifest
 
 PEOPLE = 5994  # in the dev set of VoxCeleb2, which is what the default data set has
@@ -195,11 +194,7 @@ def in_words(size: int) -> str:
 def claim(out: Path) -> Iterator[None]:
     """Keeps other runs out of the folder."""
     ensure_writable(out / ".shards")
-    with open(out / ".shards" / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{out}: another run is writing to it; wait for its end or stop it") from None
+    with held(out / ".shards" / "lock", out):
         yield
 
 

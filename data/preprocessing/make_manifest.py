@@ -10,13 +10,11 @@ one goes on. `--duplicates` also writes OUT.duplicates.csv: copies by their byte
 import argparse
 import contextlib
 import csv
-import fcntl
 import io
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -29,7 +27,7 @@ from avdfd.datasets.layouts import LAYOUTS, list_entries
 from avdfd.datasets.parquet import Row, facts_of, make_row, read_manifest, write_manifest
 from avdfd.duplicates import MATCHES, Group, find_duplicates
 from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, sha256_of, write_atomic
+from avdfd.files import ensure_writable, held, sha256_of, write_atomic
 from avdfd.workers import Failure, run_killable
 
 SAVE_EVERY = 60.0  # seconds: what an interruption may cost
@@ -52,7 +50,7 @@ def main(argv: list[str]) -> int:
 
     entries = list_entries(args.root, args.layout)
     ensure_writable(args.out.parent)
-    with alone(args.out):
+    with held(args.out.with_name(f".{args.out.name}.lock"), args.out):
         known = load(args.out)
         rows = inspect(entries, known, args.out, args.workers or len(os.sched_getaffinity(0)), args.time_limit)
         write_manifest(args.out, rows)
@@ -162,17 +160,6 @@ def show(lines: list[str]) -> None:
 def partial(out: Path) -> Path:
     """Where an unfinished run keeps what it has."""
     return out.with_name(f"{out.name}.partial")
-
-
-@contextlib.contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Holds the output against another run. Raises UserError if one is writing to it."""
-    with open(out.with_name(f".{out.name}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{out}: another run is writing to it; wait for its end or stop it") from None
-        yield
 
 
 if __name__ == "__main__":
