@@ -49,7 +49,14 @@ def main(argv: list[str]) -> None:
     store = ElementStore(cfg.data.elements)
     train_metas = split_metas(cfg, store, "train")
     val_metas = split_metas(cfg, store, "validation")
-    pairs = Paired(train_metas, cfg.optim.batch_size, cfg.seed, source=cfg.data.splits, first_real=cfg.faithful)
+    pairs = Paired(
+        train_metas,
+        cfg.optim.batch_size,
+        cfg.seed,
+        source=cfg.data.splits,
+        first_real=cfg.faithful,
+        balance=cfg.data.balance_tiers,
+    )
     train_set = ElementSet(store, train_metas, Inputs(image_size=None, augment=cfg.augment))
     val_set = ElementSet(store, val_metas, Inputs(image_size=None))
     train_loader = loader(train_set, pairs, cfg.data.workers, device)

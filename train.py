@@ -22,7 +22,7 @@ from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
 from avdfd.datasets.samplers import Sequential, Shuffled
 from avdfd.datasets.transforms import normalise
-from avdfd.elements import ElementStore
+from avdfd.elements import ElementStore, coded
 from avdfd.errors import run_script
 from avdfd.losses import align_repel
 from avdfd.models.detector import Detector, DetectorOutput
@@ -44,7 +44,8 @@ def main(argv: list[str]) -> None:
     store = ElementStore(cfg.data.elements)
     train_metas = split_metas(cfg, store, "train")
     val_metas = split_metas(cfg, store, "validation")
-    shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed)
+    tiers = coded(train_metas, "tier") if cfg.data.balance_tiers else None
+    shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
     size = cfg.visual.image_size
     train_set = ElementSet(store, train_metas, Inputs(size, cfg.augment, per_frame=cfg.faithful))
     val_set = ElementSet(store, val_metas, Inputs(size))

@@ -65,16 +65,16 @@ class Frame(ABC):
         """(H, W) uint8, upright and with square pixels."""
 
 
-def read_audio(path: str | Path) -> list[Sound]:
+def read_audio(path: str | Path, *, video: bool = True) -> list[Sound]:
     """The sound of a file as unbroken pieces; its channels are averaged.
 
-    Raises MediaError, also if the file ends before the time it states.
+    Raises MediaError, also if the file ends before the time it states, or has no `video` where one is wanted.
     """
     with _opened(path) as container:
-        video = _stream(container, "video")
+        picture = _stream(container, "video") if video else None
         audio = _stream(container, "audio")
         shown = [0.0]  # the packets of the video tell how far it goes, at no cost
-        pieces = _join(_decoded(container, audio, video, shown), float(audio.time_base))
+        pieces = _join(_decoded(container, audio, picture, shown), float(audio.time_base))
         stated = (container.duration or 0) / av.time_base
         begin = (container.start_time or 0) / av.time_base
     if not pieces:
@@ -161,12 +161,12 @@ def _decord_frames(path: str | Path) -> Iterator[Frame]:
         raise MediaError(f"cannot be decoded by decord: {str(error).splitlines()[0]}") from None
 
 
-def _decoded(container: Any, audio: Any, video: Any, shown: list[float]) -> Iterator[av.AudioFrame]:
+def _decoded(container: Any, audio: Any, video: Any | None, shown: list[float]) -> Iterator[av.AudioFrame]:
     """Audio frames; on the way, the times of the video's packets are added to `shown`."""
-    for packet in container.demux(audio, video):
+    for packet in container.demux(*(stream for stream in (audio, video) if stream is not None)):
         if packet.stream is audio:
             yield from packet.decode()
-        elif packet.pts is not None:
+        elif packet.pts is not None and video is not None:
             shown.append(float(packet.pts * video.time_base))
 
 

@@ -4,27 +4,39 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from avdfd.errors import UserError
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that, after a crash or loss of power at any moment, the old or the new content is there.
+def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Writes a file, as `atomic_file` does; the data may come in pieces."""
+    with atomic_file(path) as file:
+        file.writelines([data] if isinstance(data, bytes) else data)
 
-    Raises OSError that names the path.
+
+@contextmanager
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write to, so that after a crash or loss of power at any moment the old or the new content is there.
+
+    Without `replace`, raises FileExistsError if another process was faster. Raises OSError that names the path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)
+            os.unlink(temporary)
     except BaseException as error:
         os.unlink(temporary)
         if isinstance(error, OSError):  # what a full disk says has no name in it

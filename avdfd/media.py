@@ -8,15 +8,16 @@ Nothing is padded.
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from avdfd.config import MediaConfig
+from avdfd.datasets.inventory import edge_silence
 from avdfd.decode import Frame, Sound, read_audio, read_video
-from avdfd.element_form import encode_frame, encode_sound
+from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.errors import MediaError
 from avdfd.faces import FaceTracker, crop
 from avdfd.features import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
@@ -49,24 +50,30 @@ def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
     return [window for window in windows(path, media) if "parts" in window]
 
 
-def windows(path: str | Path, media: MediaConfig) -> Iterator[dict[str, Any]]:
+def windows(
+    path: str | Path, media: MediaConfig, fake_periods: Sequence[Sequence[float]] | None = None
+) -> Iterator[dict[str, Any]]:
     """The windows of a file one by one, as they are cut; one that cannot be used has a `reason` in place of `parts`.
 
-    Raises MediaError, at the end at the latest, if no window is usable.
+    `fake_periods` are the seconds of a fake that are fake, where that is not all of it. Raises MediaError, at the end
+    at the latest, if no window is usable.
     """
-    sounds = read_audio(path)
+    pictures = "frames" in media.keep
+    sounds = read_audio(path, video=pictures)
     if all(_silent(sound.samples) for sound in sounds):
         raise MediaError("silent audio")
+    if media.trim_silence:
+        sounds = _trimmed(sounds)
     usable, reasons = 0, set()
-    for window in _windows(path, sounds, media):
+    for window in _windows(path, sounds, media) if pictures else _sound_windows(sounds, media):
         times = {"start": round(window.start, 6), "end": round(window.start + SECONDS, 6)}
-        reason = "silent audio" if _silent(window.samples) else "no face found" if None in window.frames else None
+        reason = _unusable(window, media, fake_periods)
         if reason:
             reasons.add(reason)
             yield {**times, "reason": reason}
         else:
             usable += 1
-            yield {**times, "parts": {**encode_sound(window.samples), "mjpeg": b"".join(window.frames)}}
+            yield {**times, "parts": _parts(window, media)}
     if not usable:
         raise MediaError(", ".join(sorted(reasons)))
 
@@ -162,6 +169,55 @@ def _starts(first: float, sounds: list[Sound], hop: float) -> Iterator[tuple[flo
             if start + SECONDS > sound.end + _ROUNDING:
                 break
             yield start, sound
+
+
+def _trimmed(sounds: list[Sound]) -> list[Sound]:
+    """Sound without the silence before and after all of it."""
+    lead, trail = edge_silence(np.concatenate([sound.samples for sound in sounds]))
+    total = sum(len(sound.samples) for sound in sounds)
+    first, last = round(lead * SAMPLE_RATE), total - round(trail * SAMPLE_RATE)
+    kept, passed = [], 0
+    for sound in sounds:
+        begin = max(first - passed, 0)
+        samples = sound.samples[begin : max(last - passed, 0)]
+        passed += len(sound.samples)
+        if len(samples):
+            kept.append(Sound(sound.start + begin / SAMPLE_RATE, samples))
+    return kept
+
+
+def _unusable(window: Window, media: MediaConfig, fake_periods: Sequence[Sequence[float]] | None) -> str | None:
+    """Why a window is left out."""
+    if _silent(window.samples):
+        return "silent audio"
+    if None in window.frames:
+        return "no face found"
+    if fake_periods is not None:
+        inside = [min(end, window.start + SECONDS) - max(start, window.start) for start, end in fake_periods]
+        if sum(max(seconds, 0.0) for seconds in inside) < media.min_fake:
+            return "nothing in it is fake"
+    return None
+
+
+def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
+    """The members of an element that are kept."""
+    parts = encode_sound(window.samples, mel="mel" in media.keep)
+    if "waveform" not in media.keep:
+        del parts["wav"]
+    if "frames" in media.keep:
+        parts["mjpeg"] = b"".join(window.frames)
+    return parts
+
+
+def _sound_windows(sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
+    """Windows of sound alone. Raises MediaError if there is no whole one."""
+    starts = itertools.islice(_starts(-np.inf, sounds, media.hop), media.max_windows or None)
+    made = 0
+    for made, (start, sound) in enumerate(starts, 1):  # noqa: B007
+        yield _Open(start, sound).window()
+    if not made:
+        longest = max(sound.end - sound.start for sound in sounds)
+        raise MediaError(f"shorter than one window: {longest:.2f} s of audio")
 
 
 def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:

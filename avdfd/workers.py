@@ -26,49 +26,62 @@ class Failure(NamedTuple):
 
 
 def run_killable(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, time_limit: float
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    time_limit: float,
+    ahead: int | None = None,
 ) -> Generator[tuple[Item, Result | Failure], None, None]:
     """Calls a function on every item in spawned processes; yields (item, result) as they are done.
 
-    An item on which the function raises, takes longer than `time_limit` seconds or kills its process gets a Failure,
-    and the others go on. Closing the generator ends all processes at once. Raises RuntimeError if processes cannot
-    start, and OSError if one finds no space left on a disk.
+    With `ahead` they come in the order of the items instead, and while one is waited for, no more than so many beyond
+    it are begun. An item on which the function raises, takes longer than `time_limit` seconds or kills its process
+    gets a Failure, and the others go on. Closing the generator ends all processes at once. Raises RuntimeError if
+    processes cannot start, and OSError if one finds no space left on a disk.
     """
-    waiting = iter(items)
+    waiting = enumerate(items)
     busy: list[_Worker[Item, Result]] = []
+    idle: list[_Worker[Item, Result]] = []
+    done: dict[int, tuple[Item, Result | Failure]] = {}
+    due = 0
     try:
-        busy += [_Worker(function, item) for item in islice(waiting, workers)]
+        busy += [_Worker(function, *item) for item in islice(waiting, workers)]
         while busy:
             patience = min(worker.deadline for worker in busy) - time.monotonic()
             wait([worker.pipe for worker in busy], timeout=min(max(patience, 0), 3600))
-            for worker in list(busy):
-                if not worker.is_done(time_limit):
-                    continue
-                item, answer = worker.item, worker.answer(time_limit)
-                following = next(waiting, _END)
-                if following is _END:
-                    worker.kill()
-                    busy.remove(worker)
-                elif worker.alive:
-                    worker.give(following, time_limit)
-                else:
-                    busy[busy.index(worker)] = _Worker(function, following)
+            for worker in [worker for worker in busy if worker.is_done(time_limit)]:
+                number, item, answer = worker.number, worker.item, worker.answer(time_limit)
                 if isinstance(answer, OSError):
                     raise answer
-                yield item, answer
+                done[number] = item, answer
+                busy.remove(worker)
+                idle.append(worker)
+            ready = []
+            while done and (ahead is None or due in done):
+                ready.append(done.pop(due if ahead is not None else next(iter(done))))
+                due += 1
+            # Workers go on before the results are out: whoever takes those may take their time.
+            while idle and (ahead is None or len(done) + len(busy) <= ahead):
+                worker, following = idle.pop(), next(waiting, None)
+                if following is None:
+                    worker.kill()
+                elif worker.alive:
+                    worker.give(*following, time_limit)
+                    busy.append(worker)
+                else:
+                    busy.append(_Worker(function, *following))
+            yield from ready
     finally:
-        for worker in busy:
+        for worker in [*busy, *idle]:
             worker.kill()
-
-
-_END: Any = object()
 
 
 class _Worker(Generic[Item, Result]):
     """A process and the item that it works on. It gets the item when it reports that it has started."""
 
-    def __init__(self, function: Callable[[Item], Result], item: Item) -> None:
-        self.item = item
+    def __init__(self, function: Callable[[Item], Result], number: int, item: Item) -> None:
+        self.number, self.item = number, item
         self.alive = True
         self.deadline = float("inf")
         self._started = False
@@ -84,8 +97,8 @@ class _Worker(Generic[Item, Result]):
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         far.close()
 
-    def give(self, item: Item, time_limit: float) -> None:
-        self.item = item
+    def give(self, number: int, item: Item, time_limit: float) -> None:
+        self.number, self.item = number, item
         self.deadline = time.monotonic() + time_limit
         self.pipe.send(item)
 
@@ -100,7 +113,7 @@ class _Worker(Generic[Item, Result]):
                 self._process.join()
                 raise RuntimeError(f"a worker process died at its start (exit code {self._process.exitcode})") from None
             self._started = True
-            self.give(self.item, time_limit)
+            self.give(self.number, self.item, time_limit)
         return time.monotonic() > self.deadline
 
     def answer(self, time_limit: float) -> Result | Failure:

@@ -3,13 +3,11 @@
     python benchmarks/element_forms.py --store data/demo/elements [--count 60] [--work FOLDER]
 
 Elements of an existing store are written anew in every form. A read gives the mel and 16 of the frames, or the mel
-and all 77. Cold: the kernel is told to forget the files first, so they come from the disk under --work. Last, how
-long a store with 20,000 elements takes to open.
+and all 77. Cold: the kernel is told to forget the files first, so they come from the disk under --work.
 """
 
 import argparse
 import io
-import json
 import os
 import sys
 import tempfile
@@ -27,8 +25,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.datasets.transforms import FRAME_CHOICE
-from avdfd.element_form import INDEX, encode_frame, encode_sound
 from avdfd.elements import Element, ElementStore, ElementWriter
+from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FRAMES
 
 ALL = list(range(FRAMES))
@@ -61,7 +59,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.work) as work:
         for number, form in enumerate(FORMS):
             measure(form, Path(work) / str(number), elements)
-        opening(Path(work) / "many", elements[0])
 
 
 def off_grid(element: Element) -> Element:
@@ -210,26 +207,6 @@ FORMS = (
     ),
     Form("H.264, crf 12, 4:4:4", write_video("libx264", "yuv444p", {"crf": "12"}), read_video_file(intra=False)),
 )
-
-
-def opening(folder: Path, element: Element, count: int = 20_000) -> None:
-    """An index of many elements, all of which point to the same bytes."""
-    write_store(90)(folder, [element])
-    record = json.loads((folder / "store" / INDEX).read_text())
-    lines = []
-    for number in range(count):
-        source = clip(f"id{number // 20:05d}/{number % 20:05d}.mp4")["source"]
-        record["clip"]["source"] = source
-        record["windows"][0]["key"] = f"{source.replace('.', '_')}/000000"
-        lines.append(json.dumps(record, separators=(",", ":")))
-    (folder / "store" / INDEX).write_text("\n".join(lines) + "\n")
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        store = ElementStore(folder / "store")
-        seconds.append(time.perf_counter() - started)
-    size = (folder / "store" / INDEX).stat().st_size / 1e6
-    print(f"\nopening {len(store)} elements, index of {size:.0f} MB: {min(seconds):.2f} to {max(seconds):.2f} s")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
     bash data/preprocess.sh                                    data set of the config
     python data/preprocess.py --config config/demo/preprocess.json --workers=2
+    sbatch --array=0-15 data/preprocess.sh                     one store by 16 tasks: --shard 0/16 ... --shard 15/16
 
-A second run does only what is missing, and takes up changed and vanished files. Files that cannot be used are listed
-in quarantine.csv, with the reason; they are tried again when they change. Exit code 1 if they are too many.
+A second run does only what is missing, and takes up changed and vanished files; a run that was killed goes on and
+makes the same bytes. Files that cannot be used are listed in quarantine.csv, with the reason; they are tried again
+when they change. Exit code 1 if they are too many.
 """
 
 import argparse
@@ -30,29 +32,53 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it i
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
 from avdfd.datasets.manifest import Clip, scan
+from avdfd.datasets.parquet import clips_of
 from avdfd.elements import ElementWriter
+from avdfd.elements.index import merge
+from avdfd.elements.journal import Journal
+from avdfd.elements.layout import journal_name, parts_of
 from avdfd.errors import UserError, run_script
 from avdfd.files import sha256_of, write_atomic
 from avdfd.media import windows
+from avdfd.parts import Part, parse_part
 from avdfd.workers import Failure, run_killable
 
-FORM = 1  # of the windows that the code makes: a change of them is a change of settings
+AHEAD = 4  # files per worker that may wait for a slow one before them
+FORM = 2  # of the windows that the code makes: a change of them is a change of settings
 
 
 def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Videos -> elements.", allow_abbrev=False)
     cli.add_argument("--config", default="config/preprocess.json")
+    cli.add_argument("--shard", default="", help="i/n: only part i of n, as one of n tasks (default: all parts)")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PreprocessConfig, overrides=overrides)
-    started = time.monotonic()
-    clips = scan(cfg.input, cfg.tiers)
+    root = Path(cfg.output)
+    parts = [parse_part(args.shard)] if args.shard else parts_of(root)
+    clips = list_clips(cfg)
+    codes = [make_part(part, [clip for clip in clips if part.takes(clip.source)], cfg) for part in parts]
+    finish(root)
+    return max(codes)
+
+
+def list_clips(cfg: PreprocessConfig) -> list[Clip]:
+    """The clips of the data set, in order of their path."""
+    sound = "frames" not in cfg.media.keep
+    if cfg.manifest:
+        clips = clips_of(Path(cfg.manifest), Path(cfg.input), cfg.tiers)
+        if not any(clip.path.exists() for clip in clips):
+            raise UserError(f"{cfg.input}: has none of the files that {cfg.manifest} lists; `input` is their root")
+    else:
+        clips = scan(cfg.input, cfg.tiers, sound=sound)
     check_names(clips)
-    with ElementWriter(cfg.output, settings(cfg), cfg.shard_clips) as writer:
-        try:
-            todo = plan(writer, clips, cfg)
-            process(writer, todo, cfg)
-        finally:
-            write_lists(writer)
+    return clips
+
+
+def make_part(part: Part, clips: list[Clip], cfg: PreprocessConfig) -> int:
+    """Makes one part of the store; returns the exit code."""
+    started = time.monotonic()
+    with ElementWriter(cfg.output, settings(cfg), cfg.shard_clips, part) as writer:
+        process(writer, plan(writer, clips, cfg), cfg)
         return report(writer, clips, cfg, time.monotonic() - started)
 
 
@@ -81,13 +107,16 @@ def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) ->
 
 
 def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> None:
-    """Makes the elements of the clips, in processes of their own."""
+    """Makes the elements of the clips, in processes of their own; what they make is stored in the order of the clips,
+    so that a store does not depend on which process was faster."""
     workers = cfg.workers or len(os.sched_getaffinity(0))
-    spool = writer.root / ".spool"
+    spool = writer.root / f".spool-{writer.part.number:03d}"
     shutil.rmtree(spool, ignore_errors=True)  # of a run that was killed
     spool.mkdir()
     work = partial(spool_windows, media=cfg.media, folder=spool)
-    results = run_killable(work, todo, workers=min(workers, len(todo)), time_limit=cfg.media.time_limit)
+    results = run_killable(
+        work, todo, workers=min(workers, len(todo)), time_limit=cfg.media.time_limit, ahead=AHEAD * workers
+    )
     made = failed = 0
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, spool)
@@ -131,7 +160,7 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     kept: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        for window in windows(clip.path, media):
+        for window in windows(clip.path, media, clip.fake_periods):
             if "reason" in window:
                 left_out.append(window)
                 continue
@@ -141,36 +170,48 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     return Spooled(Path(file.name), kept, left_out, sha256_of(clip.path))
 
 
-def write_lists(writer: ElementWriter) -> None:
-    """quarantine.csv: the files of the store that gave nothing; left_out.csv: windows of other files."""
-    records = [writer.records[source] for source in sorted(writer.records)]
-    bad = [(r["clip"]["source"], r["reason"]) for r in records if r.get("reason")]
-    out = [(r["clip"]["source"], w["start"], w["end"], w["reason"]) for r in records for w in r.get("left_out", ())]
-    write_csv(writer.root / "quarantine.csv", [("source", "reason"), *bad])
-    write_csv(writer.root / "left_out.csv", [("source", "start", "end", "reason"), *out])
-
-
 def report(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig, seconds: float) -> int:
-    """Prints the summary; returns the exit code."""
-    records = [writer.records[clip.source] for clip in clips]
-    bad = sum(bool(record.get("reason")) for record in records)
-    size = sum(path.stat().st_size for path in writer.root.iterdir())
-    elements = sum(len(record["windows"]) for record in records)
-    left_out = sum(len(record.get("left_out", ())) for record in records)
+    """Prints what the part has; returns the exit code."""
+    bad = elements = left_out = 0
+    for clip in clips:
+        record = writer.records[clip.source]
+        bad += bool(record.get("reason"))
+        elements += len(record["windows"])
+        left_out += len(record.get("left_out", ()))
+    where = f"{cfg.output}, part {writer.part}" if writer.part.of > 1 else cfg.output
     print(
-        f"{cfg.output}: {len(clips)} files, {elements} elements, {bad} files quarantined, {left_out} windows left out, "
-        f"{size / 1e6:.1f} MB, {seconds:.0f} s"
+        f"{where}: {len(clips)} files, {elements} elements, {bad} files quarantined, {left_out} windows left out, "
+        f"{writer.size() / 1e6:.1f} MB, {seconds:.0f} s"
     )
-    if bad:
-        print(f"{writer.root / 'quarantine.csv'} says why; a file is tried again once it or the settings change")
     if bad <= cfg.max_quarantined * len(clips):
         return 0
     print(
         f"error: {bad} of {len(clips)} files could not be used, more than max_quarantined = {cfg.max_quarantined:g}; "
-        f"see {writer.root / 'quarantine.csv'}",
+        f"see {Path(cfg.output) / 'quarantine.csv'}",
         file=sys.stderr,
     )
     return 1
+
+
+def finish(root: Path) -> None:
+    """Makes the index and the lists of the whole store, unless other tasks still write to it."""
+    if not merge(root):
+        print(f"{root}: other parts are still written to; the last of them makes the index")
+        return
+    bad, out, missing = [("source", "reason")], [("source", "start", "end", "reason")], []
+    for part in parts_of(root):
+        path = root / journal_name(part.number)
+        missing += [] if path.exists() else [str(part)]
+        with Journal(path) as journal:
+            for source, record in journal.items():
+                bad += [(source, record["reason"])] if record.get("reason") else []
+                out += [(source, w["start"], w["end"], w["reason"]) for w in record.get("left_out", ())]
+    write_csv(root / "quarantine.csv", bad)
+    write_csv(root / "left_out.csv", out)
+    if len(bad) > 1:
+        print(f"{root / 'quarantine.csv'} says why; a file is tried again once it or the settings change")
+    if missing:
+        print(f"{root}: indexed without parts {', '.join(missing)}, which have not been made yet")
 
 
 def settings(cfg: PreprocessConfig) -> dict[str, Any]:
@@ -186,7 +227,13 @@ def settings(cfg: PreprocessConfig) -> dict[str, Any]:
 
 def describe(clip: Clip) -> dict[str, Any]:
     """The clip as its record has it."""
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(clip).items() if key != "path"}
+    described = asdict(clip)
+    del described["path"]
+    return {
+        **described,
+        "identities": [*clip.identities],
+        "fake_periods": clip.fake_periods and [*map(list, clip.fake_periods)],
+    }
 
 
 def check_names(clips: list[Clip]) -> None:

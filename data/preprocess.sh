@@ -4,11 +4,18 @@
 #SBATCH --mem=32G
 #SBATCH --time=08:00:00
 #SBATCH --output=%x-%j.out
+#SBATCH --requeue
 # Videos -> elements with the config that CONFIG names; more arguments are passed on. An interrupted run goes on.
 #   bash data/preprocess.sh --input=/data/FakeAVCeleb        CONFIG=config/demo/preprocess.json bash data/preprocess.sh
 #   sbatch data/preprocess.sh                                (from the root of the repository)
+#   sbatch --array=0-15 data/preprocess.sh                   one store by 16 tasks
+#   SHARDS=16 sbatch --array=3,7 data/preprocess.sh          two of them again
 set -euo pipefail
 # Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
 cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
 bash setup.sh
-exec .venv/bin/python data/preprocess.py --config "${CONFIG:-config/preprocess.json}" "$@"
+shard=()
+if [[ -n "${SLURM_ARRAY_TASK_ID:-}" ]]; then
+  shard=(--shard "$SLURM_ARRAY_TASK_ID/${SHARDS:-$((SLURM_ARRAY_TASK_MAX + 1))}")
+fi
+exec .venv/bin/python data/preprocess.py --config "${CONFIG:-config/preprocess.json}" "${shard[@]}" "$@"

@@ -8,8 +8,8 @@ import torch
 from avdfd import checkpoint, engine
 from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.datasets.tiers import tier
-from avdfd.element_form import encode_frame, encode_sound
 from avdfd.elements import ElementWriter
+from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FACE_SIZE, FRAMES, WINDOW
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.tracking import BEST

@@ -58,6 +58,30 @@ def test_everything_but_the_culprits_gets_done():
     assert results["bug"] == Failure("its decoding process died (exit code 1)", killed=True)
 
 
+def slowly(item: tuple[float, Path]) -> float:
+    """Leaves a file that tells when it was begun."""
+    seconds, path = item
+    path.touch()
+    time.sleep(seconds)
+    if seconds == 0.1:
+        os._exit(1)
+    return seconds
+
+
+def test_in_order_and_not_far_ahead(tmp_path):
+    items = [(1.0 if n == 2 else 0.1 if n == 4 else 0.0, tmp_path / str(n)) for n in range(12)]
+    results = run_killable(slowly, items, workers=2, time_limit=20, ahead=3)
+    begun = []
+    order = []
+    for item, result in results:
+        order.append(item)
+        begun.append(len(list(tmp_path.iterdir())))
+        assert isinstance(result, Failure) == (item[0] == 0.1)
+    assert order == items
+    assert begun[1] <= 6  # the third is waited for, and three beyond it are begun
+    assert begun[-1] == 12
+
+
 def test_workers_are_kept_from_item_to_item():
     pids = [result for _, result in run_killable(act, ["pid"] * 6, workers=2, time_limit=20)]
     assert len(pids) == 6

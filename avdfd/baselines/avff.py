@@ -21,7 +21,7 @@ from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsCo
 from avdfd.datasets.loaders import Reads, label_of, stack
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, noise_and_masks, normalise, video_input
-from avdfd.elements import Element, ElementMeta
+from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.released import load_visual_encoder, unwrap
 from OpenAVFF.adversarial import AdversarialPretraining
@@ -96,7 +96,8 @@ def brings_weights(cfg: AvffConfig) -> bool:
 
 
 def batches(cfg: AvffConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
-    return Shuffled(len(metas), getattr(cfg, stage).batch_size, cfg.seed)
+    tiers = coded(metas, "tier") if cfg.data.balance_tiers else None
+    return Shuffled(len(metas), getattr(cfg, stage).batch_size, cfg.seed, tiers=tiers)
 
 
 def build(cfg: AvffConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from avdfd.checkpoint import read_weights
 from avdfd.config import MrdfConfig
+from avdfd.datasets import tiers
 from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.mrdf_inputs import mrdf_normalise, mrdf_video, pad_batch
 from avdfd.datasets.samplers import Epochs, Shuffled
-from avdfd.elements import Element, ElementMeta
+from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
 from avdfd.filterbank import stacked_filterbank
@@ -89,13 +90,14 @@ def brings_weights(cfg: MrdfConfig) -> bool:
 
 
 def batches(cfg: MrdfConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
-    for meta in metas:
-        if meta.label_video is None or meta.label_audio is None:
+    names = coded(metas, "tier")
+    for tier in (tiers.tier(names.values[code]) for code in np.unique(names.codes)):
+        if tier.video is None or tier.audio is None:
             raise UserError(
-                f"clip {meta.source}: MRDF learns from labels of either modality, which the tier {meta.tier} does not "
+                f"{cfg.data.elements}: MRDF learns from labels of either modality, which the tier {tier.name} does not "
                 "have; leave it out of data.fake_tiers"
             )
-    return Shuffled(len(metas), cfg.train.batch_size, cfg.seed)
+    return Shuffled(len(metas), cfg.train.batch_size, cfg.seed, tiers=names if cfg.data.balance_tiers else None)
 
 
 def build(cfg: MrdfConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:

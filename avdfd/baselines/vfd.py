@@ -22,7 +22,7 @@ from avdfd.datasets import vfd_inputs
 from avdfd.datasets.loaders import Reads, label_of, stack
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE
-from avdfd.elements import Element, ElementMeta
+from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
 from avdfd.models import vfd_losses
@@ -138,10 +138,11 @@ def brings_weights(cfg: VfdConfig) -> bool:
 def batches(cfg: VfdConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
     size = getattr(cfg, stage).batch_size
     if stage == "match":
-        if len({meta.identities[0] for meta in metas}) < 2:
+        people = coded(metas, "identities")
+        if len({people.values[code][0] for code in np.unique(people.codes)}) < 2:
             raise UserError(f"{cfg.data.splits}: voice-face matching needs two people or more in every split")
         return Shuffled(len(metas), size, cfg.seed)
-    return Paired(metas, size, cfg.seed, source=cfg.data.splits)
+    return Paired(metas, size, cfg.seed, source=cfg.data.splits, balance=cfg.data.balance_tiers)
 
 
 def build(cfg: VfdConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:

@@ -29,6 +29,8 @@ class DataConfig(Section):
     """Folder with train.txt, validation.txt and test.txt: one identity per line, disjoint."""
     fake_tiers: list[str]
     """Fake tiers used beside RVRA, in training and validation."""
+    balance_tiers: bool = False
+    """Draw as many training elements of each tier (of stage 1's fakes, as many of each fake tier)."""
     workers: Count = 4
     """Loader processes; 0 loads in the main process."""
 

@@ -1,11 +1,13 @@
 """`data/preprocess.py`: videos -> elements."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, Fraction, Positive, PositiveFloat, Section, check_tiers
+from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, Section, check_tiers
 from avdfd.datasets import tiers
+
+Kept = Literal["waveform", "mel", "frames"]
 
 
 class FaceConfig(Section):
@@ -26,15 +28,28 @@ class MediaConfig(Section):
 
     decoder: Literal["pyav", "decord"] = "pyav"
     """Video decoder; benchmarks/README.md has the comparison behind the default."""
+    keep: list[Kept] = Field(default_factory=lambda: list(get_args(Kept)))
+    """Parts that are stored. Without frames only the sound is read, and sound files are taken too; without mel, readers
+    compute it from the waveform."""
     hop: PositiveFloat = 3.072
     """Seconds between the starts of successive windows; a smaller value than the window (3.072) overlaps them."""
     max_windows: Count = 0
     """At most this many windows of each clip, from its start; 0 takes all."""
+    trim_silence: bool = False
+    """Leave out silence before and after the sound of a clip, with the pictures of that time."""
+    min_fake: NonNegative = 0.1
+    """Where a data set says which seconds of a clip are fake, windows with less of them than this are left out."""
     time_limit: PositiveFloat = 600.0
     """Seconds one file may take before its worker is killed and the file is listed."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
     """Quality of the stored face frames (4:4:4 chroma)."""
     face: FaceConfig = FaceConfig()
+
+    @model_validator(mode="after")
+    def _keeps_sound(self) -> "MediaConfig":
+        if not {"waveform", "mel"} & {*self.keep}:
+            raise ValueError("keep: name waveform, mel or both; frames without sound are no elements")
+        return self
 
 
 class PreprocessConfig(Section):
@@ -42,7 +57,9 @@ class PreprocessConfig(Section):
 
     kind: Literal["preprocess"] = "preprocess"
     input: str
-    """Root of the videos: FakeAVCeleb's folders, or `real/` and `fake/` folders."""
+    """Root of the clips, in one of the layouts of avdfd/datasets/layouts.py."""
+    manifest: str = ""
+    """Manifest of the root (data/preprocessing/make_manifest.py), which is then not searched for files."""
     output: str = "data/elements"
     """Folder of the element store."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))

@@ -9,6 +9,7 @@ from pathlib import Path
 from avdfd.datasets.tiers import Tier
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp"}
+SOUND_SUFFIXES = {".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"}
 UNKNOWN = "unknown"
 IDENTITY = re.compile(r"(?<![0-9A-Za-z])id\d+(?![0-9A-Za-z])")
 """A person as VoxCeleb2 and the data sets made from it name them; not the same letters inside a YouTube name."""
@@ -26,20 +27,20 @@ class Clip:
     method: str
     race: str
     gender: str
+    fake_periods: tuple[tuple[float, float], ...] | None = None
+    """Start and end in seconds of what is fake; None where all of the clip is what its tier says."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """A clip as a data set lists it, with what only some data sets say.
 
-    `fake_periods` are the (start, end) in seconds that are fake, None where all of a clip is what its tier says.
     `split` is the part of the data set, as released. `problem` says why the clip cannot be used: it is listed without
     being there, or there without being listed, and then its tier is "unknown".
     """
 
     clip: Clip
     split: str = UNKNOWN
-    fake_periods: tuple[tuple[float, float], ...] | None = None
     problem: str = ""
 
 
@@ -59,18 +60,23 @@ def make_entry(
 ) -> Entry:
     """The entry of a file. Without a tier it is "unknown", without a base the clip is its own."""
     name = tier.name if tier else UNKNOWN
-    clip = Clip(root / source, source, name, identities, base or source, method, race, gender)
-    return Entry(clip, split, fake_periods, problem)
+    clip = Clip(root / source, source, name, identities, base or source, method, race, gender, fake_periods)
+    return Entry(clip, split, problem)
 
 
 def media_files(root: Path, folder: str = "") -> Iterator[str]:
-    """Video files under a folder of the root, hidden ones aside, as paths relative to the root."""
+    """Video and sound files under a folder of the root, hidden ones aside, as paths relative to the root."""
     for place, _, names in os.walk(root / folder):
         relative = Path(place).relative_to(root).as_posix()
         before = "" if relative == "." else f"{relative}/"
         for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+            if os.path.splitext(name)[1].lower() in SUFFIXES | SOUND_SUFFIXES and not name.startswith("."):
                 yield before + name
+
+
+def is_sound(source: str) -> bool:
+    """Whether a file has a name of one without pictures."""
+    return os.path.splitext(source)[1].lower() in SOUND_SUFFIXES
 
 
 def reconcile(root: Path, present: set[str], listed: Mapping[str, Entry], table: str) -> Iterator[Entry]:
@@ -83,4 +89,4 @@ def reconcile(root: Path, present: set[str], listed: Mapping[str, Entry], table:
 
 def missing(entry: Entry, table: str) -> Entry:
     """An entry whose file is not there."""
-    return Entry(entry.clip, entry.split, entry.fake_periods, f"listed in {table}, but there is no such file")
+    return Entry(entry.clip, entry.split, f"listed in {table}, but there is no such file")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from avdfd.datasets.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
 from avdfd.datasets.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
-from avdfd.datasets.clips import IDENTITY, Entry
+from avdfd.datasets.clips import IDENTITY, Entry, is_sound
 from avdfd.datasets.tiers import FAKE, TIERS
 from avdfd.errors import UserError
 
@@ -21,8 +21,10 @@ LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
 }
 
 
-def list_entries(root: Path, layout: str = "auto") -> list[Entry]:
+def list_entries(root: Path, layout: str = "auto", *, sound: bool = False) -> list[Entry]:
     """All clips of a data set in order of their path; `layout` is one of LAYOUTS, or "auto" to tell it by the folders.
+
+    Files without pictures are listed where `sound` is all that is wanted.
 
     Raises UserError for a missing root, one that has not this layout, one without videos, and tables that cannot be
     read.
@@ -31,6 +33,7 @@ def list_entries(root: Path, layout: str = "auto") -> list[Entry]:
         raise UserError(f"{root}: no such folder; give the root of the videos")
     name = find_layout(root) if layout == "auto" else layout
     entries = sorted(LAYOUTS[name](root), key=lambda entry: entry.clip.source)
+    entries = [entry for entry in entries if sound or not is_sound(entry.clip.source)]
     if all(entry.problem for entry in entries):
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avdfd.config import AugmentConfig, RunConfig
 from avdfd.datasets.samplers import Draw
-from avdfd.datasets.splits import assign, check_classes, read_splits
+from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
 from avdfd.datasets.stores import Store
 from avdfd.datasets.tiers import AUDIO_CLASS
 from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, video_input
@@ -107,7 +107,7 @@ def to_device(batch: B, device: torch.device) -> B:
 class ElementSet(Dataset[Any]):
     """Chosen elements of a store, indexed by draws."""
 
-    def __init__(self, store: Store, metas: list[ElementMeta], inputs: InputForm) -> None:
+    def __init__(self, store: Store, metas: Sequence[ElementMeta], inputs: InputForm) -> None:
         self.store = store
         self.metas = metas
         self.inputs = inputs
@@ -121,7 +121,9 @@ class ElementSet(Dataset[Any]):
         return self.inputs.example(element, rng)
 
 
-def split_metas(config: RunConfig, store: Store, split: str, tiers: Iterable[str] | None = None) -> list[ElementMeta]:
+def split_metas(
+    config: RunConfig, store: Store, split: str, tiers: Iterable[str] | None = None
+) -> Sequence[ElementMeta]:
     """Elements of a split: RVRA and the given fake tiers (default: those of the config). Checks all splits.
 
     Raises UserError for overlapping splits, and for a split without real elements or, if fakes are wanted, without
@@ -129,7 +131,7 @@ def split_metas(config: RunConfig, store: Store, split: str, tiers: Iterable[str
     """
     wanted = {"RVRA", *(config.data.fake_tiers if tiers is None else tiers)}
     members = assign(store.metas, read_splits(config.data.splits))
-    metas = [store.metas[i] for i in members[split] if store.metas[i].tier in wanted]
+    metas = of_tiers(take(store.metas, members[split]), wanted)
     check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"})
     return metas
 

@@ -11,8 +11,8 @@ from avdfd.errors import UserError
 __all__ = ["SUFFIXES", "UNKNOWN", "Clip", "scan"]
 
 
-def scan(root: str | Path, tiers: Iterable[str]) -> list[Clip]:
-    """The clips of some tiers under a root, in order of their path.
+def scan(root: str | Path, tiers: Iterable[str], *, sound: bool = False) -> list[Clip]:
+    """The clips of some tiers under a root, in order of their path; also those without pictures, if `sound` will do.
 
     The root has one of the layouts of `avdfd.datasets.layouts`. Clips that it lists without having them, or has
     without listing them, are left out. Raises UserError for a missing or empty root, or one of no known layout.
@@ -21,7 +21,7 @@ def scan(root: str | Path, tiers: Iterable[str]) -> list[Clip]:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; `input` is the root of the videos")
     wanted = [TIERS[name].name for name in tiers]
-    clips = [entry.clip for entry in list_entries(root) if not entry.problem and entry.clip.tier in wanted]
+    clips = [entry.clip for entry in list_entries(root, sound=sound) if not entry.problem and entry.clip.tier in wanted]
     if not clips:
-        raise UserError(f"{root}: no video files of the tiers {', '.join(wanted)}")
+        raise UserError(f"{root}: no {'media' if sound else 'video'} files of the tiers {', '.join(wanted)}")
     return clips

@@ -114,7 +114,7 @@ def make_row(entry: Entry, facts: Facts, stopped_after: float | None = None) -> 
         race=clip.race,
         gender=clip.gender,
         split=entry.split,
-        fake_periods=entry.fake_periods,
+        fake_periods=clip.fake_periods,
         **facts.streams._asdict(),
         leading_silence=facts.leading_silence,
         trailing_silence=facts.trailing_silence,
@@ -157,13 +157,13 @@ def clips_of(manifest: Path, root: Path, tiers: Iterable[str]) -> list[Clip]:
     Raises UserError if the manifest cannot be read, or has no such clip.
     """
     wanted = set(tiers)
-    names = ["path", "tier", "identities", "base", "method", "race", "gender", "error"]
+    names = ["path", "tier", "identities", "base", "method", "race", "gender", "fake_periods", "error"]
     columns = [column.to_pylist() for column in _read(manifest, names).columns]
-    clips = [
-        Clip(root / path, path, tier, tuple(identities), base, method, race, gender)
-        for path, tier, identities, base, method, race, gender, error in zip(*columns, strict=True)
-        if tier in wanted and not error
-    ]
+    clips = []
+    for path, tier, people, base, method, race, gender, periods, error in zip(*columns, strict=True):
+        if tier in wanted and not error:
+            fake = None if periods is None else tuple(map(tuple, periods))
+            clips.append(Clip(root / path, path, tier, tuple(people), base, method, race, gender, fake))
     if not clips:
         raise UserError(f"{manifest}: no usable video files of the tiers {', '.join(sorted(wanted))}")
     return clips

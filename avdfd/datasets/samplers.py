@@ -2,14 +2,13 @@
 function of (seed, epoch) alone, whatever the number of loader processes.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from avdfd.elements import ElementMeta
+from avdfd.elements import Coded, ElementMeta, coded
 from avdfd.errors import UserError
 
 
@@ -43,47 +42,84 @@ class Epochs(Sampler[list[Draw]]):
 
 
 class Shuffled(Epochs):
-    """Every element once per epoch in random order; the last incomplete batch is kept."""
+    """Every element once per epoch in random order; the last incomplete batch is kept.
 
-    def __init__(self, length: int, batch_size: int, seed: int) -> None:
+    With `tiers`, the elements' own, an epoch is as long, but has as many of each tier: a small one comes more than
+    once, a large one not all of it.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, *, tiers: Coded | None = None) -> None:
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
+        self.tiers = tiers
 
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist()
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(self.length) if self.tiers is None else _balanced(self.tiers.codes, rng)
         for start in range(0, self.length, self.batch_size):
-            yield [Draw(i, (self.seed, self.epoch, i)) for i in order[start : start + self.batch_size]]
+            batch = order[start : start + self.batch_size].tolist()
+            if self.tiers is None:
+                yield [Draw(i, (self.seed, self.epoch, i)) for i in batch]
+            else:  # one that comes again has another place, and so another augmentation
+                yield [Draw(i, (self.seed, self.epoch, i, place)) for place, i in enumerate(batch, start)]
+
+
+def _balanced(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many positions as there are codes (N,), the codes in turn; all positions of a code come before one returns."""
+    members = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    share = -(-len(codes) // len(members))
+    columns = [
+        np.concatenate([rng.permutation(positions) for _ in range(-(-share // len(positions)))])[:share]
+        for positions in members
+    ]
+    return np.stack(columns, axis=1).reshape(-1)[: len(codes)]
 
 
 class Paired(Epochs):
     """Pairs every fake with a real element of the same identity: batches of `pairs` reals, then their fakes.
 
     Every fake comes once per epoch; its partner is drawn anew from all real elements of the identity. With
-    `first_real` it is always the first one, as in the released code. An incomplete last batch is dropped, as a
-    contrastive loss depends on the batch size.
+    `first_real` it is always the first one, as in the released code. With `balance` there are as many fakes, but as
+    many of each tier. An incomplete last batch is dropped, as a contrastive loss depends on the batch size.
     """
 
     def __init__(
-        self, metas: Sequence[ElementMeta], pairs: int, seed: int, *, source: str, first_real: bool = False
+        self,
+        metas: Sequence[ElementMeta],
+        pairs: int,
+        seed: int,
+        *,
+        source: str,
+        first_real: bool = False,
+        balance: bool = False,
     ) -> None:
-        reals: dict[str, list[int]] = defaultdict(list)
-        for position, meta in enumerate(metas):
-            if not meta.label:
-                reals[meta.identities[0]].append(position)
-        self.fakes = [i for i, meta in enumerate(metas) if meta.label]
-        for i in self.fakes:
-            if metas[i].identities[0] not in reals:
-                raise UserError(
-                    f"{source}: no RVRA element of identity '{metas[i].identities[0]}', the partner that fake clip "
-                    f"{metas[i].source} needs; add the real clip or take the identity off the list"
-                )
+        label, people = coded(metas, "label"), coded(metas, "identities")
+        first: dict[str, int] = {}
+        person = np.array([first.setdefault(group[0], len(first)) for group in people.values], np.int64)[people.codes]
+        fake = np.array(label.values, np.int64)[label.codes] == 1
+        self.fakes = np.flatnonzero(fake)
+        reals = np.flatnonzero(~fake)
+        # The reals of a person are neighbours in `reals`, from `start` to `end`.
+        self._reals = reals[np.argsort(person[reals], kind="stable")]
+        order = person[self._reals]
+        self._start = np.searchsorted(order, person[self.fakes], "left")
+        self._end = np.searchsorted(order, person[self.fakes], "right")
+        alone = self.fakes[self._start == self._end]
+        if len(alone):
+            meta = metas[int(alone[0])]
+            raise UserError(
+                f"{source}: no RVRA element of identity '{meta.identities[0]}', the partner that fake clip "
+                f"{meta.source} needs; add the real clip or take the identity off the list"
+            )
         if len(self.fakes) < pairs:
             raise UserError(f"{source}: {len(self.fakes)} fake elements are fewer than optim.batch_size = {pairs}")
-        self.partners = [reals[metas[i].identities[0]][: 1 if first_real else None] for i in self.fakes]
+        if first_real:
+            self._end = self._start + 1
+        self._tiers = coded(metas, "tier").codes[self.fakes] if balance else None
         self.pairs = pairs
         self.seed = seed
 
@@ -92,10 +128,11 @@ class Paired(Epochs):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(len(self.fakes))
+        order = rng.permutation(len(self.fakes)) if self._tiers is None else _balanced(self._tiers, rng)
         for start in range(0, len(self) * self.pairs, self.pairs):
             chosen = order[start : start + self.pairs].tolist()
-            reals = [int(rng.choice(self.partners[i])) for i in chosen]
-            fakes = [self.fakes[i] for i in chosen]
+            reals = [int(rng.choice(self._reals[self._start[i] : self._end[i]])) for i in chosen]
+            fakes = self.fakes[chosen].tolist()
             # A real may come twice in an epoch: its place in the order makes its augmentation another one.
-            yield [Draw(p, (self.seed, self.epoch, p, i)) for p, i in zip(reals + fakes, chosen * 2, strict=True)]
+            places = chosen if self._tiers is None else range(start, start + self.pairs)
+            yield [Draw(p, (self.seed, self.epoch, p, i)) for p, i in zip(reals + fakes, [*places] * 2, strict=True)]

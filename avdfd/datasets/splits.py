@@ -10,12 +10,14 @@ import hashlib
 import io
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from avdfd.config import RunConfig
-from avdfd.elements import ElementMeta
+from avdfd.elements import Coded, ElementMeta, ElementTable, coded
 from avdfd.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -98,30 +100,44 @@ def assign(metas: Sequence[ElementMeta], lists: Lists) -> dict[str, list[int]]:
     Raises UserError when an identity, a source clip or a file would be in two splits, and for a clip list that
     names identities or clips that there are no elements of.
     """
+    sources, people = coded(metas, "source"), coded(metas, "identities")
     if lists.clips is not None:
-        _check_known(metas, lists, lists.clips)
-    members: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for position, meta in enumerate(metas):
-        if lists.clips is not None and meta.source not in lists.clips:
-            continue
-        named = {lists.split_of[i] for i in meta.identities if i in lists.split_of}
-        if len(named) > 1:
-            raise UserError(
-                f"{lists.path}: clip {meta.source} shows {' and '.join(meta.identities)}, which are in "
-                f"{' and '.join(sorted(named))}; put them in one split or remove the clip"
-            )
-        for split in named:
-            members[split].append(position)
-    _check_disjoint(metas, members, lists.path)
-    return members
+        _check_known(sources, people, lists, lists.clips)
+    groups = [{lists.split_of[i] for i in named if i in lists.split_of} for named in people.values]
+    split_of_group = np.array([SPLITS.index(min(group)) if group else -1 for group in groups], np.int64)
+    split_of = split_of_group[people.codes]
+    if lists.clips is not None:
+        listed = np.array([source in lists.clips for source in sources.values], bool)
+        split_of = np.where(listed[sources.codes], split_of, -1)
+    torn = np.array([len(group) > 1 for group in groups], bool)[people.codes] & (split_of >= 0)
+    if torn.any():
+        meta = metas[int(np.argmax(torn))]
+        named = sorted({lists.split_of[i] for i in meta.identities if i in lists.split_of})
+        raise UserError(
+            f"{lists.path}: clip {meta.source} shows {' and '.join(meta.identities)}, which are in "
+            f"{' and '.join(named)}; put them in one split or remove the clip"
+        )
+    _check_disjoint(metas, people, split_of, lists.path)
+    return {split: np.flatnonzero(split_of == number).tolist() for number, split in enumerate(SPLITS)}
 
 
-def _check_known(metas: Sequence[ElementMeta], lists: Lists, clips: frozenset[str]) -> None:
+def take(metas: Sequence[ElementMeta], positions: Sequence[int] | np.ndarray) -> Sequence[ElementMeta]:
+    """The elements at these positions."""
+    return metas.take(positions) if isinstance(metas, ElementTable) else [metas[i] for i in positions]
+
+
+def of_tiers(metas: Sequence[ElementMeta], tiers: Collection[str]) -> Sequence[ElementMeta]:
+    """The elements of these tiers."""
+    tier = coded(metas, "tier")
+    return take(metas, np.flatnonzero(np.array([name in tiers for name in tier.values], bool)[tier.codes]))
+
+
+def _check_known(sources: Coded, people: Coded, lists: Lists, clips: frozenset[str]) -> None:
     """A clip list is a fixed set: with some clips missing, its figures would not be those of the protocol."""
-    people = {identity for meta in metas for identity in meta.identities}
+    present = {identity for group in people.values for identity in group}
     for what, unknown in (
-        ("identities", sorted(lists.split_of.keys() - people)),
-        ("clips", sorted(clips - {meta.source for meta in metas})),
+        ("identities", sorted(lists.split_of.keys() - present)),
+        ("clips", sorted(clips.difference(sources.values))),
     ):
         if unknown:
             raise UserError(
@@ -132,7 +148,8 @@ def _check_known(metas: Sequence[ElementMeta], lists: Lists, clips: frozenset[st
 
 def check_classes(metas: Sequence[ElementMeta], split: str, source: str, *, fakes: bool = True) -> None:
     """Raises UserError unless real elements are there, and fake ones if they are wanted."""
-    labels = {meta.label for meta in metas}
+    label = coded(metas, "label")
+    labels = {label.values[code] for code in np.unique(label.codes)}
     if labels != ({0, 1} if fakes else {0}):
         has = "only real" if labels == {0} else "only fake" if labels == {1} else "no"
         raise UserError(
@@ -141,25 +158,40 @@ def check_classes(metas: Sequence[ElementMeta], split: str, source: str, *, fake
         )
 
 
-def _check_disjoint(metas: Sequence[ElementMeta], members: dict[str, list[int]], source: str) -> None:
-    """Raises UserError for the first identity, source clip or file that is in two splits."""
-    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for split, positions in members.items():
-        for meta in (metas[position] for position in positions):
-            named = [("identity", identity) for identity in meta.identities]
-            for thing in (*named, ("source clip", meta.base), ("file with sha256", meta.sha256)):
-                seen[thing].add(split)
-    for (what, value), splits in seen.items():
-        if len(splits) > 1:
-            raise UserError(f"{source}: {what} '{value}' is in {' and '.join(sorted(splits))}; keep it in one split")
+def _check_disjoint(metas: Sequence[ElementMeta], people: Coded, split_of: np.ndarray, source: str) -> None:
+    """Raises UserError for an identity, source clip or file that is in two splits; `split_of` (N,) is -1 for none."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    for group, splits in zip(people.values, _splits_of(people, split_of), strict=True):
+        for identity in group:
+            seen[identity] |= splits
+    clips, files = coded(metas, "base"), coded(metas, "sha256")
+    for what, values, found in (
+        ("identity", [*seen], [*seen.values()]),
+        ("source clip", clips.values, _splits_of(clips, split_of)),
+        ("file with sha256", files.values, _splits_of(files, split_of)),
+    ):
+        for value, splits in zip(values, found, strict=True):
+            if len(splits) > 1:
+                where = " and ".join(sorted(splits))
+                raise UserError(f"{source}: {what} '{value}' is in {where}; keep it in one split")
+
+
+def _splits_of(field: Coded, split_of: np.ndarray) -> list[set[str]]:
+    """The splits that each value of a field is in."""
+    bits = np.zeros(len(field.values), np.int64)
+    inside = split_of >= 0
+    np.bitwise_or.at(bits, field.codes[inside], 1 << split_of[inside])
+    sets = [{split for number, split in enumerate(SPLITS) if mask >> number & 1} for mask in range(8)]
+    return [sets[mask] for mask in bits.tolist()]
 
 
 def check_unseen(config: RunConfig, metas: Sequence[ElementMeta], split: str) -> None:
     """Raises UserError if a run was trained, or selected, on somebody who is to be judged as `split` ("all": test)."""
     seen = {"train": (), "validation": ("train",)}.get(split, ("train", "validation"))
     split_of = read_splits(config.data.splits).split_of
-    for meta in metas:
-        for identity in meta.identities:
+    people = coded(metas, "identities")
+    for code in np.unique(people.codes):
+        for identity in people.values[code]:
             if split_of.get(identity) in seen:
                 raise UserError(
                     f"run '{config.name}': identity '{identity}' of the {split} elements is in its "

@@ -82,9 +82,9 @@ def test_av_deepfake1m_tiers_periods_and_originals(tmp_path):
     )
     entries = listed(tmp_path, "av-deepfake1m")
     real, fake = (entries[f"train/{folder}/{name}.mp4"] for name in ("real", "fake_video_fake_audio"))
-    assert (real.clip.tier, real.fake_periods, real.clip.base) == ("RVRA", None, real.clip.source)
+    assert (real.clip.tier, real.clip.fake_periods, real.clip.base) == ("RVRA", None, real.clip.source)
     assert (fake.clip.tier, fake.clip.base, fake.clip.method) == ("FVFA", real.clip.source, "vits")
-    assert fake.fake_periods == ((0.5, 1.25),)
+    assert fake.clip.fake_periods == ((0.5, 1.25),)
     assert fake.clip.identities == real.clip.identities == ("id00012",)
     assert entries[f"train/{folder}/extra.mp4"].problem == "not listed in *_metadata.json"
     assert entries[f"train/{folder}/gone.mp4"].problem.startswith("listed in *_metadata.json, but")
@@ -106,7 +106,7 @@ def test_lav_df_goes_back_to_the_first_original(tmp_path):
     assert [entry.clip.tier for entry in entries.values()] == ["FVRA", "RVRA", "RVFA"]
     assert {entry.clip.base for entry in entries.values()} == {"train/000001.mp4"}
     assert {entry.clip.identities for entry in entries.values()} == {("lav-df:train/000001",)}
-    assert entries["test/000003.mp4"].fake_periods == ((1.0, 2.5),)
+    assert entries["test/000003.mp4"].clip.fake_periods == ((1.0, 2.5),)
     assert entries["test/000003.mp4"].split == "test"
 
 

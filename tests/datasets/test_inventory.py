@@ -123,7 +123,9 @@ def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
     clips = clips_of(tmp_path / "m.parquet", tmp_path / "videos", ["RVRA", "FVRA", "FAKE"])
     path = tmp_path / "videos" / "b" / "swap.mp4"
     assert [clip.source for clip in clips] == ["a.mp4", "b/swap.mp4"]
-    assert clips[1] == Clip(path, "b/swap.mp4", "FVRA", ("A", "B"), "a.mp4", "dfl", "unknown", "unknown")
+    assert clips[1] == Clip(
+        path, "b/swap.mp4", "FVRA", ("A", "B"), "a.mp4", "dfl", "unknown", "unknown", ((0.5, 1.0), (2.0, 2.5))
+    )
     with pytest.raises(UserError, match="no usable video files of the tiers FAKE"):
         clips_of(tmp_path / "m.parquet", tmp_path, ["FAKE"])
 

@@ -1,8 +1,11 @@
 """What forms a batch."""
 
+from collections import Counter
+
 import pytest
 
 from avdfd.datasets.samplers import Paired, Sequential, Shuffled
+from avdfd.elements import coded
 from avdfd.errors import UserError
 from tests.elements import meta
 
@@ -65,3 +68,39 @@ def test_a_fake_without_its_real():
 def test_fewer_fakes_than_a_batch():
     with pytest.raises(UserError, match=r"12 fake elements are fewer than optim.batch_size = 13"):
         Paired(METAS, pairs=13, seed=0, source="s")
+
+
+def tiers_of(draws, metas=METAS):
+    return [metas[d.position].tier for d in draws]
+
+
+def test_balanced_epochs_have_as_many_of_each_tier():
+    metas = [meta("a", "RVRA", window=w) for w in range(2)] + [meta("b", "RVFA", window=w) for w in range(10)]
+    sampler = Shuffled(12, 5, seed=0, tiers=coded(metas, "tier"))
+    batches = list(sampler)
+    assert [len(batch) for batch in batches] == [5, 5, 2] == [len(batch) for batch in Shuffled(12, 5, seed=0)]
+    draws = [d for batch in batches for d in batch]
+    assert Counter(tiers_of(draws, metas)) == {"RVRA": 6, "RVFA": 6}
+    assert all({"RVRA", "RVFA"} == set(tiers_of(batch, metas)) for batch in batches)
+    assert Counter(d.position for d in draws if d.position < 2) == {0: 3, 1: 3}  # in turn
+    assert len({d.position for d in draws if d.position >= 2}) == 6  # none of them twice
+    assert len({d.seed for d in draws}) == 12  # one that comes again is augmented otherwise
+    assert list(sampler) == batches
+    seen = set()
+    for sampler.epoch in range(8):
+        seen |= {d.position for batch in sampler for d in batch}
+    assert seen == set(range(12))
+
+
+def test_balanced_pairs():
+    metas = [meta(i, "RVRA") for i in "ab"] + [meta(i, "RVFA", window=w) for i in "ab" for w in range(5)]
+    metas += [meta("a", "RVFA-VC", window=w) for w in range(2)]
+    batches = list(Paired(metas, pairs=4, seed=0, source="s", balance=True))
+    assert len(batches) == 3
+    fakes = [d for batch in batches for d in batch[4:]]
+    assert Counter(tiers_of(fakes, metas)) == {"RVFA": 6, "RVFA-VC": 6}
+    assert len({d.seed for batch in batches for d in batch}) == 24
+    for batch in batches:
+        for real, fake in zip(batch[:4], batch[4:], strict=True):
+            assert metas[real.position].tier == "RVRA"
+            assert metas[real.position].identities == metas[fake.position].identities

@@ -1,15 +1,13 @@
-"""The form of elements: as arrays, as members of a shard, and as lines of the index.
+"""The form of elements: as arrays, and as members of a shard.
 
-waveform (49152,) float32   mel (128, 768) float32 log mel, not z-scored   frames (77, 224, 224, 3) uint8 RGB
+waveform (49152,) float32   mel, mel_err (128, 768) float32   frames (77, 224, 224, 3) uint8 RGB
 """
 
-import base64
 import io
 import json
 import wave
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,10 +16,15 @@ import torch
 
 from avdfd.datasets import tiers
 from avdfd.errors import UserError
-from avdfd.features import SAMPLE_RATE, WINDOW, log_mel
+from avdfd.features import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
 
-STORE = "store.json"
-INDEX = "index.jsonl"
+MEMBERS = {
+    "wav": 2 * WINDOW,
+    "mel.npy": 4 * MEL_BINS * MEL_FRAMES,
+    "mel_err.npy": 4 * MEL_BINS * MEL_FRAMES,
+    "mjpeg": 0,
+}
+"""Members that an element may have beside its metadata: suffix -> bytes of data at the end of it; 0: all of it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Element:
     """(49152,) float32."""
     mel: Any = None
     """(128, 768) float32 log mel, not z-scored."""
+    mel_err: Any = None
+    """(128, 768) float32, by how much a diffusion model misses the mel (avdfd/reconstruction.py)."""
     frames: Any = None
     """(n, 224, 224, 3) uint8 RGB."""
 
@@ -74,32 +79,47 @@ def pack(meta: ElementMeta, waveform: np.ndarray, frames: np.ndarray, jpeg_quali
 
 
 def unpack(parts: Mapping[str, bytes]) -> Element:
-    """Inverse of `pack`; without a "json" part, `meta` is None."""
+    """Inverse of `pack`; what there are no members of is None."""
     meta = json.loads(parts["json"]) if "json" in parts else None
     if meta is not None:
         meta = ElementMeta(**{**meta, "identities": tuple(meta["identities"])})
-    jpegs = np.split(np.frombuffer(parts["mjpeg"], np.uint8), np.cumsum(frame_sizes(parts["mjpeg"]))[:-1])
-    return Element(
-        meta=meta,
-        waveform=pcm(np.frombuffer(parts["wav"], np.uint8)[-2 * WINDOW :]),
-        mel=np.load(io.BytesIO(parts["mel.npy"])),
-        frames=np.stack([decode_frame(jpeg) for jpeg in jpegs]),
-    )
+    sound, mjpeg = parts.get("wav"), parts.get("mjpeg")
+    waveform = pcm(np.frombuffer(sound, np.uint8)[-2 * WINDOW :]) if sound is not None else None
+    frames = None
+    if mjpeg is not None:
+        jpegs = np.split(np.frombuffer(mjpeg, np.uint8), np.cumsum(frame_sizes(mjpeg))[:-1])
+        frames = np.stack([decode_frame(jpeg) for jpeg in jpegs])
+    mel, mel_err = (np.load(io.BytesIO(parts[name])) if name in parts else None for name in ("mel.npy", "mel_err.npy"))
+    return Element(meta, waveform, mel, mel_err, frames)
 
 
 def encode_meta(meta: ElementMeta) -> bytes:
     return json.dumps(asdict(meta), ensure_ascii=False).encode()
 
 
-def encode_sound(waveform: np.ndarray) -> dict[str, bytes]:
-    """Samples (49152,) in [-1, 1] -> WAV and the mel of what the WAV holds."""
+def encode_sound(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
+    """Samples (49152,) in [-1, 1] -> WAV, and the mel of what the WAV holds if it is wanted."""
     samples = np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")
-    sound, mel = io.BytesIO(), io.BytesIO()
+    sound = io.BytesIO()
     with wave.open(sound, "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, WINDOW, "NONE", ""))
         file.writeframes(samples.tobytes())
-    np.save(mel, log_mel(torch.from_numpy(samples.astype(np.float32) / 32768)).numpy())
-    return {"wav": sound.getvalue(), "mel.npy": mel.getvalue()}
+    parts = {"wav": sound.getvalue()}
+    if mel:
+        parts["mel.npy"] = encode_array(mel_of(pcm(samples.view(np.uint8))))
+    return parts
+
+
+def mel_of(waveform: np.ndarray) -> np.ndarray:
+    """Log mel (128, 768) of a stored waveform (49152,)."""
+    return log_mel(torch.from_numpy(waveform)).numpy()
+
+
+def encode_array(array: np.ndarray) -> bytes:
+    """An array as .npy."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:
@@ -122,16 +142,6 @@ def frame_sizes(mjpeg: bytes) -> list[int]:
     return [len(jpeg) + 4 for jpeg in mjpeg[2:-2].split(b"\xff\xd9\xff\xd8")]
 
 
-def pack_sizes(sizes: list[int]) -> str:
-    """Sizes of frames for the index: as numbers they would be most of what makes a large index slow to read."""
-    return base64.b64encode(np.array(sizes, "<u4").tobytes()).decode()
-
-
-def unpack_sizes(text: str) -> np.ndarray:
-    """Inverse of `pack_sizes`."""
-    return np.frombuffer(base64.b64decode(text), "<u4").astype(int)
-
-
 def meta_of(clip: Mapping[str, Any], window: Mapping[str, Any], version: str) -> ElementMeta:
     """Metadata of a window of a clip; the labels are those of its tier."""
     tier = tiers.tier(clip["tier"])
@@ -152,42 +162,6 @@ def meta_of(clip: Mapping[str, Any], window: Mapping[str, Any], version: str) ->
         sha256=clip["sha256"],
         version=version,
     )
-
-
-def read_settings(root: Path) -> dict[str, Any]:
-    """What store.json says. Raises UserError if there is none."""
-    try:
-        return json.loads((root / STORE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        problem = "is not an element store" if root.exists() else "no such element store"
-        raise UserError(f"{root}: {problem}; data/preprocess.py makes one") from None
-    except json.JSONDecodeError:
-        raise UserError(f"{root / STORE}: damaged; delete the store and make it anew") from None
-
-
-def read_index(root: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """The records of a store by source, and how many bytes of the index are whole lines.
-
-    A later line replaces an earlier one of the same source. A last line without its end is of a run that was
-    interrupted, and does not count.
-    """
-    records: dict[str, dict[str, Any]] = {}
-    try:
-        data = (root / INDEX).read_bytes()
-    except FileNotFoundError:
-        return records, 0
-    whole = data.rfind(b"\n") + 1
-    for number, line in enumerate(data[:whole].splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            raise UserError(f"{root / INDEX}: line {number} is damaged; delete the store and make it anew") from None
-        records[record["clip"]["source"]] = record
-    return {source: record for source, record in records.items() if "gone" not in record}, whole
-
-
-def shard_name(number: int) -> str:
-    return f"shard-{number:05d}.tar"
 
 
 def pcm(data: np.ndarray) -> np.ndarray:

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd import element_writer
-from avdfd.element_form import INDEX, STORE, encode_frame, encode_sound, frame_sizes
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
+from avdfd.elements import writer as element_writer
+from avdfd.elements.form import encode_frame, encode_sound, frame_sizes
+from avdfd.elements.layout import STORE
 from avdfd.errors import UserError
 from avdfd.features import FRAMES, WINDOW, log_mel
 
+JOURNAL = "journal-000.jsonl"
 SETTINGS = {"media.hop": 1.0, "media.decoder": "pyav"}
 
 
@@ -100,7 +102,7 @@ def test_store_gives_back_what_was_written(tmp_path):
     store = ElementStore(tmp_path / "store")
     assert len(store) == 3
     assert [m.key for m in store.metas] == ["fake/a_mp4/002000", "real/b_mp4/000000", "real/b_mp4/001000"]
-    assert store.index["real/b_mp4/001000"] == 2
+    assert store.metas.find("real/b_mp4/001000") == 2
     fake = store.metas[0]
     assert (fake.tier, fake.label, fake.label_video, fake.label_audio) == ("RVFA", 1, 0, 1)
     assert (fake.identities, fake.source, fake.start, fake.end) == (("id1",), "fake/a.mp4", 2.0, 5.072)
@@ -124,7 +126,7 @@ def test_shards_are_ordinary_webdataset_archives(tmp_path):
     fill(root, ["real/a.mp4", "real/b.mp4"], shard_clips=3)
     assert len(list(root.glob("shard-*.tar"))) == 2
     assert members(root)[:4] == [f"real/a_mp4/000000.{s}" for s in ("json", "wav", "mel.npy", "mjpeg")]
-    with tarfile.open(root / "shard-00001.tar") as archive:
+    with tarfile.open(root / "shard-000-00001.tar") as archive:
         parts = {m.name.split(".", 1)[1]: archive.extractfile(m).read() for m in archive}
     assert unpack(parts).meta == ElementStore(root).metas[3]
     assert np.load(io.BytesIO(parts["mel.npy"])).shape == (128, 768)
@@ -169,7 +171,7 @@ def test_what_is_not_a_store_is_refused(tmp_path):
 
 def test_a_lost_or_cut_shard_is_said(tmp_path):
     fill(tmp_path / "store", ["real/a.mp4"])
-    store, shard = ElementStore(tmp_path / "store"), tmp_path / "store" / "shard-00000.tar"
+    store, shard = ElementStore(tmp_path / "store"), tmp_path / "store" / "shard-000-00000.tar"
     os.truncate(shard, 1000)
     with pytest.raises(UserError, match="shorter than the index says"):
         store.read(store.metas[0].key)
@@ -186,7 +188,7 @@ def test_second_writer_goes_on_where_the_first_ended(tmp_path):
     assert [m.key for m in ElementStore(tmp_path / "store").metas] == [
         m.key for m in ElementStore(tmp_path / "whole").metas
     ]
-    for name in ("shard-00000.tar", "shard-00001.tar", INDEX, STORE):
+    for name in ("shard-000-00000.tar", "shard-000-00001.tar", JOURNAL, STORE):
         assert (tmp_path / "store" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -222,7 +224,7 @@ def test_interruption_at_any_write_leaves_a_store_to_go_on_with(tmp_path, monkey
             for source in ("real/a.mp4", "real/b.mp4"):
                 if source not in writer.records:
                     writer.add(clip(source), [WINDOWS[0], WINDOWS[1]])
-        for name in ("shard-00000.tar", "shard-00001.tar", INDEX):
+        for name in ("shard-000-00000.tar", "shard-000-00001.tar", JOURNAL):
             assert (root / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), writes
     assert writes > 30
 
@@ -237,7 +239,7 @@ def test_killed_writer_leaves_whole_elements(tmp_path):
     root = tmp_path / "store"
     child = mp.get_context("fork").Process(target=write_forever, args=(root,))
     child.start()
-    while not (root / INDEX).exists() or (root / INDEX).stat().st_size < 10_000:
+    while not (root / JOURNAL).exists() or (root / JOURNAL).stat().st_size < 10_000:
         time.sleep(0.01)
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
@@ -268,7 +270,7 @@ def test_dropped_and_replaced_clips_leave_no_trace(tmp_path):
 
 def test_clip_with_lost_data_counts_as_not_done(tmp_path):
     fill(tmp_path / "store", ["real/a.mp4", "real/b.mp4", "real/c.mp4"])
-    (tmp_path / "store" / "shard-00001.tar").unlink()
+    (tmp_path / "store" / "shard-000-00001.tar").unlink()
     with ElementWriter(tmp_path / "store", SETTINGS) as writer:
         assert sorted(writer.records) == ["real/a.mp4"]
 
@@ -320,20 +322,20 @@ def test_full_disk_is_an_error_that_names_the_file_and_can_be_continued(tmp_path
                 writer.add(clip(f"real/{n}.mp4"), [WINDOWS[0], WINDOWS[1]])
     assert 0 < done < 9
     fill(tmp_path / "whole", [f"real/{n}.mp4" for n in range(9)])
-    assert (root / INDEX).read_bytes() == (tmp_path / "whole" / INDEX).read_bytes()
+    assert (root / JOURNAL).read_bytes() == (tmp_path / "whole" / JOURNAL).read_bytes()
 
 
 def test_large_index_is_read_in_order(tmp_path):
     root = tmp_path / "store"
     fill(root, ["real/a.mp4"], per_clip=1)
-    line = json.loads((root / INDEX).read_text())
-    with (root / INDEX).open("w") as file:
+    line = json.loads((root / JOURNAL).read_text())
+    with (root / JOURNAL).open("w") as file:
         for number in reversed(range(20_000)):
             line["clip"]["source"] = f"real/{number:05d}.mp4"
             line["windows"][0]["key"] = f"real/{number:05d}_mp4/000000"
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
     store = ElementStore(root)
     assert len(store) == 20_000
-    assert [store.index[f"real/{n:05d}_mp4/000000"] for n in (0, 777, 19_999)] == [0, 777, 19_999]
+    assert [store.metas.find(f"real/{n:05d}_mp4/000000") for n in (0, 777, 19_999)] == [0, 777, 19_999]
     assert store.metas[777].source == "real/00777.mp4"
     assert np.array_equal(store.read("real/00777_mp4/000000").mel, unpack(WINDOWS[0]["parts"]).mel)

@@ -1,0 +1,111 @@
+"""The journals of all parts of a store -> one index in columns, without touching the shards."""
+
+import base64
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from avdfd.elements.form import MEMBERS
+from avdfd.elements.journal import Journal
+from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
+from avdfd.elements.table import CODED, SCHEMA, ElementTable
+from avdfd.errors import UserError
+from avdfd.features import FRAMES
+from avdfd.files import atomic_file, held
+
+_BATCH = 20_000  # rows that are Python objects at a time
+
+
+def read_table(root: Path) -> ElementTable:
+    """Metadata of all elements: the index where there is one, else what the journals say.
+
+    Raises UserError if the folder is no store.
+    """
+    version = read_settings(root)["version"]
+    if (root / INDEX).exists():
+        return ElementTable.load(root / INDEX)
+    return ElementTable(_build(root), version)
+
+
+def merge(root: Path) -> bool:
+    """Writes the index, unless another run is writing to a part: then the last of them will. Returns whether it did.
+
+    A writer takes the index away before it changes anything: one that is there is never out of date.
+    """
+    with index_lock(root):
+        for part in parts_of(root):
+            try:
+                with held(root / lock_name(part.number), root):
+                    pass
+            except UserError:
+                return False
+        table = _build(root)
+        table = table.replace_schema_metadata({"version": read_settings(root)["version"]})
+        with atomic_file(root / INDEX) as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=max(1, len(table)))  # in one piece, or columns would be in several
+        return True
+
+
+@contextlib.contextmanager
+def index_lock(root: Path) -> Iterator[None]:
+    """Waits until nobody else makes the index, or takes it away."""
+    with open(root / INDEX_LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def pack_sizes(sizes: list[int]) -> str:
+    """Sizes of the frames for a journal: as numbers they would be most of what makes it slow to read."""
+    return base64.b64encode(np.array(sizes, "<u4").tobytes()).decode()
+
+
+def _build(root: Path) -> pa.Table:
+    batches = [*_batches(root)]
+    table = pa.Table.from_batches(batches, SCHEMA).unify_dictionaries()
+    return table.sort_by("key").combine_chunks() if batches else pa.Table.from_batches([_batch([])], SCHEMA)
+
+
+def _batches(root: Path) -> Iterator[pa.RecordBatch]:
+    rows: list[tuple[Any, ...]] = []
+    for part in parts_of(root):
+        with Journal(root / journal_name(part.number)) as journal:
+            for record in journal.values():
+                rows += _rows(record, part.number)
+                if len(rows) >= _BATCH:
+                    yield _batch(rows)
+                    rows = []
+    if rows:
+        yield _batch(rows)
+
+
+def _rows(record: dict[str, Any], part: int) -> Iterator[tuple[Any, ...]]:
+    clip = {**record["clip"], "identities": json.dumps(record["clip"]["identities"], ensure_ascii=False)}
+    text = [clip[name] for name in CODED]
+    for window in record["windows"]:
+        first, *offsets, last = window["at"]
+        sizes = base64.b64decode(window["sizes"])
+        yield (
+            *(window["key"], *text, window["start"], window["end"]),
+            *(part, window["shard"], first, *offsets, last),
+            sizes or bytes(4 * FRAMES),
+        )
+
+
+def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    columns = [*zip(*rows, strict=True)] or [()] * len(SCHEMA)
+    *plain, sizes = columns
+    arrays = [
+        pa.array(column, pa.string()).dictionary_encode() if field.name in CODED else pa.array(column, field.type)
+        for column, field in zip(plain, SCHEMA, strict=False)
+    ]
+    numbers = pa.array(np.frombuffer(b"".join(sizes), "<u4"))
+    return pa.RecordBatch.from_arrays([*arrays, pa.FixedSizeListArray.from_arrays(numbers, FRAMES)], schema=SCHEMA)
+
+
+assert SCHEMA.names[-len(MEMBERS) - 2 : -2] == [*MEMBERS], "a journal has offsets in the order of MEMBERS"

@@ -1,0 +1,41 @@
+"""Files of an element store, and what store.json says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from avdfd.errors import UserError
+from avdfd.parts import Part
+
+STORE = "store.json"
+INDEX = "index.arrow"
+INDEX_LOCK = ".index.lock"
+
+
+def journal_name(part: int) -> str:
+    return f"journal-{part:03d}.jsonl"
+
+
+def shard_name(part: int, number: int) -> str:
+    return f"shard-{part:03d}-{number:05d}.tar"
+
+
+def lock_name(part: int) -> str:
+    return f".part-{part:03d}.lock"
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """What store.json says: version, parts, settings. Raises UserError if there is none."""
+    try:
+        return json.loads((root / STORE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        problem = "is not an element store" if root.exists() else "no such element store"
+        raise UserError(f"{root}: {problem}; data/preprocess.py makes one") from None
+    except json.JSONDecodeError:
+        raise UserError(f"{root / STORE}: damaged; delete the store and make it anew") from None
+
+
+def parts_of(root: Path) -> list[Part]:
+    """The parts that a store is made in; one for a folder that is not a store yet."""
+    count = read_settings(root).get("parts", 1) if (root / STORE).exists() else 1
+    return [Part(number, count) for number in range(count)]

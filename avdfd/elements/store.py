@@ -1,0 +1,117 @@
+"""Reading of element stores."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avdfd.elements.form import MEMBERS, Element, decode_frame, mel_of, pcm
+from avdfd.elements.index import read_table
+from avdfd.elements.layout import shard_name
+from avdfd.errors import UserError
+from avdfd.features import FACE_SIZE, MEL_BINS, MEL_FRAMES
+
+_OPEN = 128  # shards that a process keeps open: a large store has more than it may
+
+
+class ElementStore:
+    """Elements of a folder by key, in the order of their keys. Raises UserError if it is not a store.
+
+    It can be used in worker processes, forked or spawned, which share the memory of its index.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.metas = read_table(self.root)
+        if not self.metas:
+            raise UserError(f"{root}: the element store is empty; data/preprocess.py fills it")
+        self.version = self.metas.version
+        self._map()
+
+    def _map(self) -> None:
+        self._numbers = {name: self.metas.numbers(name) for name in ("part", "shard", *MEMBERS, "sizes")}
+        self._shards: OrderedDict[tuple[int, int], int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.metas)
+
+    def read(
+        self,
+        key: str,
+        *,
+        waveform: bool = False,
+        mel: bool = True,
+        mel_err: bool = False,
+        frames: Sequence[int] | None = None,
+    ) -> Element:
+        """Reads the parts that are asked for, of the frames only those asked for.
+
+        A mel that is not stored is made of the waveform. Raises KeyError, and UserError for a part that the store
+        does not have.
+        """
+        row = self.metas.find(key)
+        file = self._shard(int(self._numbers["part"][row]), int(self._numbers["shard"][row]))
+        has_mel = self._numbers["mel.npy"][row] >= 0
+        sound = pcm(self._member(file, row, "wav")) if waveform or (mel and not has_mel) else None
+        stored = self._array(file, row, "mel.npy") if mel and has_mel else None
+        return Element(
+            meta=self.metas[row],
+            waveform=sound if waveform else None,
+            mel=mel_of(sound) if mel and sound is not None and not has_mel else stored,
+            mel_err=self._array(file, row, "mel_err.npy") if mel_err else None,
+            frames=self._frames(file, row, frames) if frames is not None else None,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "metas": self.metas, "version": self.version}  # open files stay with their process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._map()
+
+    def _array(self, file: int, row: int, suffix: str) -> np.ndarray:
+        return self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
+
+    def _member(self, file: int, row: int, suffix: str) -> np.ndarray:
+        return _bytes(self.root, file, self._place(row, suffix), MEMBERS[suffix])
+
+    def _place(self, row: int, suffix: str) -> int:
+        place = int(self._numbers[suffix][row])
+        if place < 0:
+            raise UserError(
+                f"{self.root}: its elements have no {suffix}; make a store with another media.keep (or media.mel_err)"
+            )
+        return place
+
+    def _frames(self, file: int, row: int, wanted: Sequence[int]) -> np.ndarray:
+        sizes = self._numbers["sizes"][row].astype(np.int64)
+        starts = self._place(row, "mjpeg") + np.cumsum(sizes) - sizes
+        out = np.empty((len(wanted), FACE_SIZE, FACE_SIZE, 3), np.uint8)
+        for picture, k in zip(out, wanted, strict=True):
+            picture[:] = decode_frame(_bytes(self.root, file, int(starts[k]), int(sizes[k])))
+        return out
+
+    def _shard(self, part: int, number: int) -> int:
+        """An open file; the one that was not used for longest is closed when there are too many."""
+        place = (part, number)
+        if place in self._shards:
+            self._shards.move_to_end(place)
+            return self._shards[place]
+        path = self.root / shard_name(part, number)
+        try:
+            self._shards[place] = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise UserError(f"{path}: missing; run data/preprocess.py again to make it anew") from None
+        if len(self._shards) > _OPEN:
+            os.close(self._shards.popitem(last=False)[1])
+        return self._shards[place]
+
+
+def _bytes(root: Path, file: int, start: int, count: int) -> np.ndarray:
+    data = bytearray(count)
+    if os.preadv(file, [data], start) != count:
+        raise UserError(f"{root}: a shard is shorter than the index says; delete the store and make it anew")
+    return np.frombuffer(data, np.uint8)

@@ -1,0 +1,229 @@
+"""Writing of element stores: append-only, and whole after any interruption."""
+
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from avdfd.elements.form import MEMBERS, encode_meta, frame_sizes, meta_of
+from avdfd.elements.index import index_lock, pack_sizes
+from avdfd.elements.journal import Journal, encode_gone, encode_record
+from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, read_settings, shard_name
+from avdfd.errors import UserError
+from avdfd.features import FRAMES
+from avdfd.files import atomic_file, ensure_writable, held
+from avdfd.parts import Part
+
+
+class ElementWriter:
+    """Adds clips to a part of a store, as a context manager; makes the store if there is none.
+
+    A clip is in the store once its line is in the journal, which is written after its data; whatever an interruption
+    leaves behind that is cut off when the part is next opened. What is added in the order of the sources gives the
+    same bytes, whether it was interrupted or not. Raises UserError if the folder holds something else, if the store
+    was made with other settings or in another number of parts, or if another run is writing to the part.
+    """
+
+    def __init__(
+        self, root: str | Path, settings: Mapping[str, Any], shard_clips: int = 256, part: Part | None = None
+    ) -> None:
+        self.root = Path(root)
+        self.settings = dict(settings)
+        self.version = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:12]
+        self.shard_clips = shard_clips
+        self.part = part or Part()
+
+    def __enter__(self) -> "ElementWriter":
+        self._claim()
+        with ExitStack() as stack:
+            stack.enter_context(held(self.root / lock_name(self.part.number), self.root))
+            with index_lock(self.root):
+                (self.root / INDEX).unlink(missing_ok=True)
+            journal = self.root / journal_name(self.part.number)
+            journal.touch()
+            self.records = stack.enter_context(Journal(journal))
+            self._journal = _Appended(journal, self.records.whole)
+            stack.callback(self._journal.close)
+            self._find_end()
+            self._open_shard()
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._open:
+            try:
+                self._shard.cut(self._ends.get(self._number, 0))
+                if kind is None:
+                    self._finish_shard()
+                    self.records.compact()
+            finally:
+                self._shard.close()
+
+    def add(self, clip: Mapping[str, Any], windows: Iterable[Mapping[str, Any]], **facts: Any) -> None:
+        """Adds a clip (tier, identities, source, base, method, race, gender, sha256) with its windows, or replaces it.
+
+        A window has `start`, `end` and `parts`. `facts` are kept in the record of the clip. Without windows the
+        record alone is kept: that the clip was looked at, and what came of it.
+        """
+        if clip["source"] in self.records:
+            self.drop([clip["source"]])
+        places = [self._append(clip, window) for window in windows]
+        self._commit(encode_record(clip, places, facts))
+
+    def drop(self, sources: Iterable[str]) -> None:
+        """Removes clips. Shards that held them are written anew, so that none of them has stale members."""
+        gone = set(sources)
+        stale = {w["shard"] for source in gone for w in self.records[source]["windows"]}
+        if stale:
+            self._next_shard()
+        for source in [*self.records] if stale else []:
+            record = self.records[source]
+            if source not in gone and any(w["shard"] in stale for w in record["windows"]):
+                clip, windows = record.pop("clip"), record.pop("windows")
+                self._commit(encode_record(clip, [self._moved(w, stale) for w in windows], record))
+        for source in sorted(gone):
+            self._commit(encode_gone(source))
+        for number in stale:
+            (self.root / shard_name(self.part.number, number)).unlink()
+            del self._ends[number]
+
+    def size(self) -> int:
+        """Bytes of the part's shards."""
+        return sum(self._ends.values())
+
+    def _claim(self) -> None:
+        """Makes the store, or checks that it is one with the same settings."""
+        ensure_writable(self.root)
+        store = {"version": self.version, "parts": self.part.of, "settings": self.settings}
+        if not (self.root / STORE).exists():
+            if any(not path.name.startswith(".") and path.name != STORE for path in self.root.iterdir()):
+                raise UserError(f"{self.root}: holds other files and no element store; choose another folder")
+            with suppress(FileExistsError), atomic_file(self.root / STORE, replace=False) as file:
+                file.write((json.dumps(store, indent=2) + "\n").encode())
+        found = read_settings(self.root)
+        old = found["settings"]
+        changed = [
+            f"{key} was {json.dumps(old.get(key))} and is now {json.dumps(self.settings.get(key))}"
+            for key in sorted({*old, *self.settings})
+            if old.get(key) != self.settings.get(key)
+        ]
+        if changed:
+            remedy = "choose another output, or delete this one"
+            raise UserError(f"{self.root}: made with other settings ({'; '.join(changed)}): {remedy}")
+        if found["parts"] != self.part.of:
+            raise UserError(
+                f"{self.root}: made in {found['parts']} parts, not {self.part.of}; use --shard i/{found['parts']} "
+                f"(SHARDS={found['parts']} for sbatch), or choose another output"
+            )
+
+    def _find_end(self) -> None:
+        """Where each shard ends, and which is the last. A clip whose data is not all there (deleted, or lost with the
+        power) counts as not done; what is beyond the last clip is cut off."""
+        prefix = shard_name(self.part.number, 0)[: -len("00000.tar")]
+        files = {int(path.stem[len(prefix) :]): path for path in self.root.glob(f"{prefix}*.tar")}
+        sizes = {number: path.stat().st_size for number, path in files.items()}
+        self._ends: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
+        for source in [*self.records]:
+            windows = self.records[source]["windows"]
+            if any(sizes.get(w["shard"], 0) < w["at"][-1] for w in windows):
+                self.records.forget(source)
+                continue
+            for w in windows:
+                self._ends[w["shard"]] = max(self._ends.get(w["shard"], 0), w["at"][-1])
+                self._counts[w["shard"]] = self._counts.get(w["shard"], 0) + 1
+        self._number = max(self._ends, default=0)
+        for number, path in files.items():
+            if number > self._number:
+                path.unlink()
+
+    def _open_shard(self) -> None:
+        path = self.root / shard_name(self.part.number, self._number)
+        self._count = self._counts.get(self._number, 0)
+        self._shard = _Appended(path, self._ends.setdefault(self._number, 0))
+
+    def _finish_shard(self) -> None:
+        self._shard.add(bytes(2 * tarfile.BLOCKSIZE))  # the mark of the end of an archive
+
+    def _next_shard(self) -> None:
+        self._finish_shard()
+        self._shard.close()
+        self._number += 1
+        self._open_shard()
+
+    def _append(self, clip: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes the members of a window; returns where they are."""
+        if self._count >= self.shard_clips:
+            self._next_shard()
+        place = {
+            "key": f"{clip['source'].replace('.', '_')}/{round(window['start'] * 1000):06d}",
+            "start": window["start"],
+            "end": window["end"],
+        }
+        parts = {"json": encode_meta(meta_of(clip, place, self.version)), **window["parts"]}
+        first, offsets = self._shard.end, dict.fromkeys(MEMBERS, -1)
+        for suffix, data in parts.items():
+            header = tarfile.TarInfo(f"{place['key']}.{suffix}")
+            header.size = len(data)
+            self._shard.add(header.tobuf(tarfile.PAX_FORMAT))
+            if suffix in MEMBERS:
+                offsets[suffix] = self._shard.end + (len(data) - MEMBERS[suffix] if MEMBERS[suffix] else 0)
+            self._shard.add(data + bytes(-len(data) % tarfile.BLOCKSIZE))
+        self._count += 1
+        sizes = frame_sizes(parts["mjpeg"]) if "mjpeg" in parts else []
+        assert len(sizes) in (0, FRAMES), f"{len(sizes)} frames"
+        at = [first, *offsets.values(), self._shard.end]
+        return {**place, "shard": self._number, "at": at, "sizes": pack_sizes(sizes)}
+
+    def _moved(self, place: Mapping[str, Any], stale: set[int]) -> dict[str, Any]:
+        """Copies the members of a window out of a stale shard."""
+        if place["shard"] not in stale:
+            return dict(place)
+        if self._count >= self.shard_clips:
+            self._next_shard()
+        first, last = place["at"][0], place["at"][-1]
+        shift = self._shard.end - first
+        with open(self.root / shard_name(self.part.number, place["shard"]), "rb") as shard:
+            shard.seek(first)
+            self._shard.add(shard.read(last - first))
+        self._count += 1
+        at = [offset + shift if offset >= 0 else offset for offset in place["at"]]
+        return {**place, "shard": self._number, "at": at}
+
+    def _commit(self, line: bytes) -> None:
+        self._journal.add(line)
+        self._ends[self._number] = self._shard.end
+        self.records.follow(line)
+
+
+class _Appended:
+    """A file that only grows, from a known end on; what lies beyond that is cut off."""
+
+    def __init__(self, path: Path, end: int) -> None:
+        self.path, self.end = path, end
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self.cut(end)
+
+    def add(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                written = os.pwrite(self._file, rest, self.end)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
+            rest = rest[written:]
+            self.end += written
+
+    def cut(self, end: int) -> None:
+        os.ftruncate(self._file, end)
+        self.end = end
+
+    def close(self) -> None:
+        os.close(self._file)

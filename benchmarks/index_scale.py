@@ -1,0 +1,132 @@
+"""How an element store behaves with its size: time to index, time and memory to open, splits, pairs, random reads.
+
+    python benchmarks/index_scale.py [--sizes 20000 1000000] [--parts 16] [--work FOLDER]
+
+The journals are made up: as many clips as --sizes says, of FakeAVCeleb's tiers and of a person for every 100 of them,
+all of whose windows point to the same bytes of one shard. Every figure is from a process of its own; memory is what
+that process has for itself (Private) and what it maps of the index and shares with others (Shared).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from avdfd.datasets.samplers import Paired, Shuffled
+from avdfd.datasets.splits import Lists, assign
+from avdfd.elements import ElementStore, ElementWriter, coded
+from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.elements.index import merge
+from avdfd.elements.journal import Journal, encode_record
+from avdfd.elements.layout import INDEX, journal_name, shard_name
+from avdfd.features import FACE_SIZE, FRAMES, WINDOW
+from avdfd.parts import Part
+
+TIERS = ("RVRA", "RVFA", "FVRA", "FVFA", "RVFA-VC", "RVFA-SVC")
+PER_PERSON = 100
+READS = 300
+
+
+def main() -> None:
+    cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cli.add_argument("--sizes", type=int, nargs="+", default=[20_000, 1_000_000])
+    cli.add_argument("--parts", type=int, default=16)
+    cli.add_argument("--work", help="folder on the disk to measure (default: the system's for temporary files)")
+    cli.add_argument("--measure", type=Path, help="(internal) the store to open")
+    args = cli.parse_args()
+    if args.measure:
+        measure(args.measure)
+        return
+    for size in args.sizes:
+        with tempfile.TemporaryDirectory(dir=args.work) as work:
+            root = Path(work) / "store"
+            make(root, size, args.parts)
+            started = time.perf_counter()
+            assert merge(root)
+            seconds = time.perf_counter() - started
+            megabytes = (root / INDEX).stat().st_size / 1e6
+            print(
+                f"{size} clips in {args.parts} parts: merged in {seconds:.1f} s, index of {megabytes:.0f} MB",
+                flush=True,
+            )
+            for _ in range(2):
+                subprocess.run([sys.executable, __file__, "--measure", str(root)], check=True)
+
+
+def make(root: Path, size: int, parts: int) -> None:
+    """A store whose clips share one element."""
+    rng = np.random.default_rng(0)
+    jpeg = encode_frame(rng.integers(0, 256, (FACE_SIZE, FACE_SIZE, 3), np.uint8), 90)
+    element = {**encode_sound(rng.uniform(-0.5, 0.5, WINDOW)), "mjpeg": jpeg * FRAMES}
+    for number in range(parts):
+        with ElementWriter(root, {"made": "up"}, part=Part(number, parts)) as writer:
+            writer.add(clip(0), [{"start": 0.0, "end": 3.072, "parts": element}])
+        with Journal(root / journal_name(number)) as journal:
+            (window,) = journal[clip(0)["source"]]["windows"]
+        with (root / journal_name(number)).open("wb") as file:
+            for k in range(number, size, parts):
+                key = f"{clip(k)['source'].replace('.', '_')}/000000"
+                file.write(encode_record(clip(k), [{**window, "key": key}], {"stamp": [k, k], "stopped_after": None}))
+        assert (root / shard_name(number, 0)).exists()
+
+
+def clip(number: int) -> dict[str, Any]:
+    person, tier = f"id{number // PER_PERSON:05d}", TIERS[number % len(TIERS)]
+    source = f"{tier}/Asian (East)/women/{person}/{number:07d}_id{number % 997:05d}_wavtolip.mp4"
+    known: dict[str, Any] = {
+        "source": source,
+        "tier": tier,
+        "identities": [person],
+        "base": source,
+        "method": "wav2lip",
+    }
+    return {**known, "race": "Asian (East)", "gender": "women", "sha256": f"{number:064x}"}
+
+
+def measure(root: Path) -> None:
+    figures = {"at start": memory()}
+    store, opening = timed(lambda: ElementStore(root))
+    figures["open"] = memory()
+    people = sorted({people[0] for people in store.metas.coded("identities").values})
+    split_of = {person: ("train", "train", "validation", "test")[n % 4] for n, person in enumerate(people)}
+    members, splitting = timed(lambda: assign(store.metas, Lists("made up", split_of)))
+    train = store.metas.take(members["train"])
+    pairs, pairing = timed(lambda: Paired(train, 32, 0, source="made up"))
+    _, balancing = timed(lambda: next(iter(Shuffled(len(train), 32, 0, tiers=coded(train, "tier")))))
+    next(iter(pairs))
+    figures["with splits and pairs"] = memory()
+    keys = [store.metas[int(row)].key for row in np.random.default_rng(1).integers(0, len(store), READS)]
+    store.read(keys[0], frames=[0])
+    _, reading = timed(lambda: [store.read(key, frames=[0, 40]) for key in keys])
+    print(
+        f"  open {opening:.3f} s, splits {splitting:.2f} s, pairs {pairing:.2f} s, balanced tiers {balancing:.2f} s, "
+        f"read {1000 * reading / READS:.2f} ms each\n"
+        + "\n".join(
+            f"  {name:22s} private {own:.0f} MB, shared {shared:.0f} MB" for name, (own, shared) in figures.items()
+        )
+    )
+
+
+def timed(work):  # type: ignore[no-untyped-def]
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started
+
+
+def memory() -> tuple[float, float]:
+    """Megabytes that this process has for itself, and that it maps of files."""
+    lines = Path(f"/proc/{os.getpid()}/smaps_rollup").read_text().splitlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) / 1000 for line in lines[1:]}
+    own = sizes["Private_Dirty"]
+    return own, sizes["Rss"] - own
+
+
+if __name__ == "__main__":
+    main()
