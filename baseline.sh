@@ -8,6 +8,10 @@
 # A published system with the config that CONFIG names: all its stages, in order; more arguments are passed on.
 #   CONFIG=config/baseline_mrdf.json bash baseline.sh --train.lr=1e-4          CONFIG=... sbatch baseline.sh --stage pretrain
 set -euo pipefail
-cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")}"
+# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+root=$(dirname "${BASH_SOURCE[0]}")
+[[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
+cd "$root"
+[[ -f setup.sh ]] || { echo "baseline.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
 exec .venv/bin/python baseline.py --config "${CONFIG:-config/baseline_avff.json}" --resume "$@"

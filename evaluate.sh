@@ -8,6 +8,10 @@
 # Scores a split with a trained run and writes a report; arguments are passed on.
 #   bash evaluate.sh --run runs/train --split test          sbatch evaluate.sh --run runs/train --split test
 set -euo pipefail
-cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")}"
+# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+root=$(dirname "${BASH_SOURCE[0]}")
+[[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
+cd "$root"
+[[ -f setup.sh ]] || { echo "evaluate.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
 exec .venv/bin/python evaluate.py "$@"

@@ -70,9 +70,9 @@ def read_audio(path: str | Path, *, video: bool = True) -> list[Sound]:
 
     Raises MediaError, also if the file ends before the time it states, or has no `video` where one is wanted.
     """
-    with _opened(path) as container:
-        picture = _stream(container, "video") if video else None
-        audio = _stream(container, "audio")
+    with open_media(path) as container:
+        picture = first_stream(container, "video") if video else None
+        audio = first_stream(container, "audio")
         shown = [0.0]  # the packets of the video tell how far it goes, at no cost
         pieces = _join(_decoded(container, audio, picture, shown), float(audio.time_base))
         stated = (container.duration or 0) / av.time_base
@@ -92,6 +92,35 @@ def read_video(path: str | Path, decoder: str) -> Iterator[Frame]:
         if frame.time > last:  # some AVI files state a time twice
             yield frame
             last = frame.time
+
+
+@contextmanager
+def open_media(path: str | Path) -> Iterator[Any]:
+    """An open container, closed in the end; what FFmpeg has against it, then or while it is read, is a MediaError."""
+    try:
+        with av.open(f"file:{path}") as container:  # else a colon in the name makes its start a protocol
+            yield container
+    except FileNotFoundError:
+        raise MediaError("no such file") from None
+    except PermissionError:
+        raise MediaError("may not be read") from None
+    except av.FFmpegError as error:
+        if Path(path).stat().st_size == 0:
+            raise MediaError("empty file") from None
+        if not _is_container(path):
+            raise MediaError("not a media file") from None
+        raise MediaError(f"cannot be decoded, damaged or truncated ({error.strerror})") from None
+
+
+def first_stream(container: Any, kind: str) -> Any:
+    """The first stream of a kind, "video" or "audio", cover pictures aside. Raises MediaError if there is none."""
+    picture = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams if s.type == kind and not s.disposition & picture]
+    if not streams:
+        raise MediaError(f"no {kind} stream")
+    if streams[0].codec_context is None:
+        raise MediaError(f"no decoder for its {kind} stream")
+    return streams[0]
 
 
 class _Picture:
@@ -136,8 +165,8 @@ class _ArrayFrame(Frame):
 
 
 def _pyav_frames(path: str | Path) -> Iterator[Frame]:
-    with _opened(path) as container:
-        stream = _stream(container, "video")
+    with open_media(path) as container:
+        stream = first_stream(container, "video")
         stream.thread_count = 1  # there is one worker per core already
         picture = _Picture(stream)
         for frame in container.decode(stream):
@@ -224,35 +253,6 @@ def _mono(samples: np.ndarray) -> np.ndarray:
     elif samples.dtype.kind == "i":
         samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
     return samples.astype(np.float32).mean(axis=0)
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    """An open container; what FFmpeg has against it becomes the MediaError."""
-    try:
-        with av.open(f"file:{path}") as container:  # else a colon in the name makes its start a protocol
-            yield container
-    except FileNotFoundError:
-        raise MediaError("no such file") from None
-    except PermissionError:
-        raise MediaError("may not be read") from None
-    except av.FFmpegError as error:
-        if Path(path).stat().st_size == 0:
-            raise MediaError("empty file") from None
-        if not _is_container(path):
-            raise MediaError("not a media file") from None
-        raise MediaError(f"cannot be decoded, damaged or truncated ({error.strerror})") from None
-
-
-def _stream(container: Any, kind: str) -> Any:
-    """The first stream of a kind, cover pictures aside."""
-    picture = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams if s.type == kind and not s.disposition & picture]
-    if not streams:
-        raise MediaError(f"no {kind} stream")
-    if streams[0].codec_context is None:
-        raise MediaError(f"no decoder for its {kind} stream")
-    return streams[0]
 
 
 def _is_container(path: str | Path) -> bool:

@@ -6,13 +6,17 @@ number of files and not with its square.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from avdfd.datasets.parquet import Row
+from avdfd.errors import UserError
 
 SOUND_BITS = 36
 PICTURE_BITS = 40
@@ -43,6 +47,26 @@ def find_duplicates(rows: Sequence[Row]) -> list[Group]:
         for members in _members(labels):
             groups.setdefault(members, match)
     return [Group(match, members) for members, match in groups.items()]
+
+
+def read_groups(path: Path) -> list[list[str]]:
+    """The paths of each group, from what `make_manifest.py --duplicates` writes. Raises UserError."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; make_manifest.py --duplicates writes it")
+    columns = {"group": pa.string(), "path": pa.string()}
+    try:
+        table = pa.csv.read_csv(
+            path,
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(include_columns=list(columns), column_types=columns),
+        )
+    except pa.ArrowException as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{path}: not what make_manifest.py --duplicates writes ({first}); make it again") from None
+    groups: dict[str, list[str]] = {}
+    for group, source in zip(table["group"].to_pylist(), table["path"].to_pylist(), strict=True):
+        groups.setdefault(group, []).append(source)
+    return list(groups.values())
 
 
 def distance(one: bytes, other: bytes) -> int:

@@ -1,7 +1,8 @@
 """Named protocols: which clips train, select and test. Every list names its clips, so that it means the same anywhere.
 
 No person, source clip or near-duplicate is in two splits: a clip that shows people of two, as most face swaps would,
-is left out, and counted. People are drawn within their race and gender.
+or that is a copy of one of a later split, is left out, and counted. A copy is one by its bytes, its picture or its
+sound: each of them alone would tell. People are drawn within their race, gender and kinds of clips.
 
 References:
     Khalid et al., "FakeAVCeleb", NeurIPS 2021 (methods).
@@ -15,10 +16,11 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
 from avdfd.datasets.tiers import RVRA
 from avdfd.errors import UserError
 from avdfd.files import write_atomic
+from avdfd.strata import Facts, deal, strata_of
 
 CATEGORIES = ("RVRA", "RVFA", "FVRA", "FVFA")
 METHODS = {
@@ -36,27 +39,6 @@ METHODS = {
     "FVFA-WL": ("FVFA", "wav2lip"),
 }
 """Name of a left-out method -> tier and method of FakeAVCeleb (None for all of the tier)."""
-
-
-class Facts(Protocol):
-    """What is known of a clip; elements and manifest rows have it."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def base(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def tier(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def race(self) -> str: ...
-    @property
-    def gender(self) -> str: ...
-    @property
-    def identities(self) -> Sequence[str]: ...
 
 
 class Row(NamedTuple):
@@ -79,6 +61,9 @@ class SplitList:
 Keep = Callable[[Facts, str], bool]
 """(clip, split) -> whether a protocol wants it there."""
 
+_GIVEN = {"": SPLITS, "train": SPLITS[:1], "held": SPLITS[1:]}
+"""What the authors' lists say of a person -> the splits that are left to draw from."""
+
 
 def fractions(
     clips: Iterable[Facts],
@@ -86,49 +71,52 @@ def fractions(
     seed: int,
     *,
     given: Mapping[str, str] | None = None,
-    duplicates: Iterable[Iterable[str]] = (),
+    duplicates: Iterable[Sequence[str]] = (),
     keep: Keep = lambda clip, split: True,
+    kind: Callable[[Facts], str] = attrgetter("tier"),
 ) -> SplitList:
-    """People drawn into train, validation and test by `shares`, within race and gender, with all their clips.
+    """People drawn into train, validation and test by `shares`, with all their clips.
 
+    They are drawn within their race, gender and the kinds of clips that are theirs, which `kind` names.
     `given` says where some people are; of "held" ones, validation and test take parts by their shares.
     `duplicates` are groups of sources that show or say the same. Raises UserError for too few people.
     """
-    clips = _once(clips)
-    split_of = _draw(clips, shares, given or {}, np.random.default_rng(seed))
+    clips, given = _once(clips), given or {}
+    strata = strata_of(clips, kind)
+    unknown = sorted(given.keys() - strata.keys())
+    if unknown:
+        raise UserError(f"the given lists name {len(unknown)} people without clips, e.g. '{unknown[0]}'")
+    rng = np.random.default_rng(seed)
+    split_of: dict[str, str] = {}
+    for place, splits in _GIVEN.items():
+        people = {person: stratum for person, stratum in strata.items() if given.get(person, "") == place}
+        split_of |= deal(people, {split: shares[split] for split in splits}, rng)
+
     chosen = SplitList([])
-    wanted: list[tuple[Facts, str]] = []
-    for clip in clips:
-        splits = {split_of.get(identity) for identity in clip.identities} - {None}
-        if len(splits) != 1:
-            chosen.left_out["shows people of two splits" if splits else "shows nobody of any split"] += 1
-            continue
-        (split,) = splits
-        assert split is not None
+    placed = []
+    for clip, split in _place(clips, split_of, chosen.left_out):
         if keep(clip, split):
-            wanted.append((clip, split))
+            placed.append((clip, split))
         else:
             chosen.left_out["not of this protocol"] += 1
-    shared = _crossing(wanted, duplicates)
-    for clip, split in wanted:
-        if clip.source in shared and split != "test":
-            chosen.left_out["a copy of a clip of another split"] += 1
-        else:
-            chosen.rows.append(Row(split, clip.identities[0], clip.source))
-    _check_filled(chosen.rows)
+    for clip, split in _without_copies(placed, duplicates, chosen.left_out):
+        chosen.rows.append(Row(split, clip.identities[0], clip.source))
+    _check_filled(chosen, clips, keep)
     return chosen
 
 
 def without(name: str) -> Keep:
     """For `fractions`: the fakes of one of METHODS are tested, and they alone; all others are trained on."""
-    tier, method = METHODS[name]
 
     def keep(clip: Facts, split: str) -> bool:
-        if clip.tier == RVRA.name:
-            return True
-        return (clip.tier == tier and method in (None, clip.method)) == (split == "test")
+        return clip.tier == RVRA.name or (_is(name, clip) == (split == "test"))
 
     return keep
+
+
+def method_of(clip: Facts) -> str:
+    """The one of METHODS that a clip is made by, or else its tier."""
+    return next((name for name in METHODS if _is(name, clip)), clip.tier)
 
 
 def real_only(clip: Facts, split: str) -> bool:
@@ -136,40 +124,75 @@ def real_only(clip: Facts, split: str) -> bool:
     return split != "train" or clip.tier == RVRA.name
 
 
-def balanced_folds(clips: Iterable[Facts], count: int, validation: float, seed: int) -> list[SplitList]:
+def balanced_folds(
+    clips: Iterable[Facts],
+    count: int,
+    validation: float,
+    seed: int,
+    *,
+    duplicates: Iterable[Sequence[str]] = (),
+) -> list[SplitList]:
     """`count` folds of people: those of one part are tested, a `validation` share of all others is for selection.
 
-    Every person gives one clip of each category, drawn anew for every fold among those that show nobody of another
-    split; a person without such a clip of every category is left out of the fold, so that the categories stay
-    balanced. The published protocol has no validation people: it selects on the test fold.
-    Raises UserError for fewer people than it takes.
+    People are drawn within their race and gender. Everybody gives one clip of each category, drawn anew for every fold
+    among those that show nobody of another split and have no copy there; a person without such a clip of every
+    category is left out of the fold, so that the categories stay balanced. The published protocol has no validation
+    people: it selects on the test fold. Raises UserError for fewer people than it takes.
     """
-    of: dict[tuple[str, str], dict[str, Sequence[str]]] = defaultdict(dict)
-    for clip in _once(clips):
-        if clip.tier in CATEGORIES:
-            of[clip.identities[0], clip.tier][clip.source] = clip.identities
-    people = sorted({person for person, _ in of})
-    people = [person for person in people if all((person, category) in of for category in CATEGORIES)]
+    clips = [clip for clip in _once(clips) if clip.tier in CATEGORIES]
+    strata = strata_of(clips, attrgetter("tier"))
+    people = {person for person, stratum in strata.items() if len(stratum.kinds) == len(CATEGORIES)}
     if len(people) < 3 * count:
         raise UserError(
             f"{len(people)} people have clips of all of {', '.join(CATEGORIES)}; {count} folds take {3 * count} or more"
         )
+    duplicates = list(duplicates)
     rng = np.random.default_rng(seed)
-    parts = np.array_split(rng.permutation(people), count)
-    folds = []
-    for tested in range(count):
-        others = rng.permutation(np.concatenate([part for number, part in enumerate(parts) if number != tested]))
-        held = max(1, round(validation * len(others)))
-        split_of = {str(person): "test" for person in parts[tested]}
-        split_of |= {str(person): "validation" for person in others[:held]}
-        split_of |= {str(person): "train" for person in others[held:]}
-        fold = SplitList([])
-        for person in split_of:
-            rows = _one_of_each(person, of, split_of, rng)
-            fold.rows += rows
-            fold.left_out["people without a clip of every category that shows nobody of another split"] += not rows
-        folds.append(fold)
-    return folds
+    part_of = deal(strata, dict.fromkeys(range(count), 1.0), rng)
+    return [
+        _fold(
+            clips,
+            people,
+            {person: "test" for person, part in part_of.items() if part == tested}
+            | deal(
+                {person: stratum for person, stratum in strata.items() if part_of[person] != tested},
+                {"validation": validation, "train": 1 - validation},
+                rng,
+            ),
+            duplicates,
+            rng,
+        )
+        for tested in range(count)
+    ]
+
+
+def _fold(
+    clips: Sequence[Facts],
+    people: Set[str],
+    split_of: Mapping[str, str],
+    duplicates: Iterable[Sequence[str]],
+    rng: np.random.Generator,
+) -> SplitList:
+    """One clip of each category for everybody of whom there is one of each."""
+    fold = SplitList([])
+    unused: Counter[str] = Counter()  # a fold leaves most clips out: it counts people instead
+    of: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for clip, _ in _without_copies(_place(clips, split_of, unused), duplicates, unused):
+        of[clip.identities[0], clip.tier].append(clip.source)
+    for person in sorted(people, key=lambda person: (SPLITS.index(split_of[person]), person)):
+        fitting = [of[person, category] for category in CATEGORIES]
+        if all(fitting):
+            chosen = (sources[int(rng.integers(len(sources)))] for sources in fitting)
+            fold.rows += [Row(split_of[person], person, source) for source in chosen]
+        else:
+            fold.left_out["people without a clip of every category that fits their split alone"] += 1
+    _check_filled(fold, clips, lambda clip, split: True)
+    return fold
+
+
+def _is(name: str, clip: Facts) -> bool:
+    tier, method = METHODS[name]
+    return clip.tier == tier and method in (None, clip.method)
 
 
 def _once(clips: Iterable[Facts]) -> list[Facts]:
@@ -177,69 +200,55 @@ def _once(clips: Iterable[Facts]) -> list[Facts]:
     return [clip for _, clip in sorted({clip.source: clip for clip in clips}.items())]
 
 
-def _draw(
-    clips: Sequence[Facts], shares: Mapping[str, float], given: Mapping[str, str], rng: np.random.Generator
-) -> dict[str, str]:
-    """Person -> split: real people, within race and gender; a rest goes where most is missing."""
-    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for person, (race, gender) in sorted(
-        {clip.identities[0]: (clip.race, clip.gender) for clip in clips if clip.tier == RVRA.name}.items()
-    ):
-        strata[race, gender].append(person)
-    split_of, missing = {}, dict.fromkeys(SPLITS, 0.0)
-    for _, people in sorted(strata.items()):
-        for person in rng.permutation(people).tolist():
-            allowed = {"held": SPLITS[1:]}.get(given.get(person, ""), (given[person],) if person in given else SPLITS)
-            total = sum(shares[split] for split in allowed)
-            for split in allowed:
-                missing[split] += shares[split] / total
-            split = max(allowed, key=lambda split: missing[split])
-            missing[split] -= 1
-            split_of[person] = split
-    unknown = sorted(given.keys() - split_of.keys())
-    if unknown:
-        raise UserError(f"the given lists name {len(unknown)} people without real clips, e.g. '{unknown[0]}'")
-    return split_of
+def _place(clips: Iterable[Facts], split_of: Mapping[str, str], left_out: Counter[str]) -> list[tuple[Facts, str]]:
+    """Each clip with the split of the people in it, if that is one."""
+    placed = []
+    for clip in clips:
+        splits = {split_of[identity] for identity in clip.identities}
+        if len(splits) == 1:
+            placed.append((clip, splits.pop()))
+        else:
+            left_out["shows people of two splits" if splits else "of nobody that is known"] += 1
+    return placed
 
 
-def _crossing(wanted: Sequence[tuple[Facts, str]], duplicates: Iterable[Iterable[str]]) -> set[str]:
-    """Sources that share a file, a source clip or a near-duplicate with a clip of another split."""
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    split_of = {clip.source: split for clip, split in wanted}
-    for clip, _ in wanted:
-        groups["file", clip.sha256].append(clip.source)
-        groups["clip", clip.base].append(clip.source)
-    for number, group in enumerate(duplicates):
-        groups["copies", str(number)] += [source for source in group if source in split_of]
-    crossing = (group for group in groups.values() if len({split_of[source] for source in group}) > 1)
-    return {source for group in crossing for source in group}
+def _without_copies(
+    placed: Sequence[tuple[Facts, str]], duplicates: Iterable[Sequence[str]], left_out: Counter[str]
+) -> list[tuple[Facts, str]]:
+    """The clips that share no file, source clip or near-duplicate with one of a later split: what is tested stays."""
+    rank_of = {clip.source: SPLITS.index(split) for clip, split in placed}
+    copies: set[str] = set()
+    for value in (attrgetter("sha256"), attrgetter("base")):
+        last: dict[str, int] = {}
+        for clip, _ in placed:
+            last[value(clip)] = max(last.get(value(clip), 0), rank_of[clip.source])
+        copies.update(clip.source for clip, _ in placed if rank_of[clip.source] < last[value(clip)])
+    for group in duplicates:
+        there = [source for source in group if source in rank_of]
+        highest = max((rank_of[source] for source in there), default=0)
+        copies.update(source for source in there if rank_of[source] < highest)
+    left_out["a copy of a clip of another split"] += len(copies)
+    return [(clip, split) for clip, split in placed if clip.source not in copies]
 
 
-def _check_filled(rows: Sequence[Row]) -> None:
-    people = {split: {row.identity for row in rows if row.split == split} for split in SPLITS}
-    empty = [split for split, members in people.items() if not members]
-    if empty:
-        raise UserError(f"too few people: nobody is left for {empty[0]}; the protocol needs more clips")
+def _check_filled(chosen: SplitList, clips: Sequence[Facts], keep: Keep) -> None:
+    """Every split has somebody, real clips, and fakes where there are any that the protocol takes."""
+    tier_of = {clip.source: clip.tier for clip in clips}
+    fakes = [clip for clip in clips if clip.tier != RVRA.name]
+    for split in SPLITS:
+        real = {tier_of[row.source] == RVRA.name for row in chosen.rows if row.split == split}
+        lacks_fakes = False not in real and any(keep(clip, split) for clip in fakes)
+        lacking = "nobody" if not real else "no real clip" if True not in real else "no fake" if lacks_fakes else ""
+        if lacking:
+            reasons = _reasons(chosen)
+            raise UserError(
+                f"too few people: {lacking} is left for {split}; the protocol needs more clips"
+                + (f" ({reasons})" if reasons else "")
+            )
 
 
-def _one_of_each(
-    person: str,
-    of: Mapping[tuple[str, str], Mapping[str, Sequence[str]]],
-    split_of: Mapping[str, str],
-    rng: np.random.Generator,
-) -> list[Row]:
-    """One clip of each category, or none at all."""
-    rows = []
-    for category in CATEGORIES:
-        fitting = [
-            source
-            for source, shown in sorted(of[person, category].items())
-            if all(split_of.get(other, split_of[person]) == split_of[person] for other in shown)
-        ]
-        if not fitting:
-            return []
-        rows.append(Row(split_of[person], person, fitting[int(rng.integers(len(fitting)))]))
-    return rows
+def _reasons(chosen: SplitList) -> str:
+    return "; ".join(f"{count} {reason}" for reason, count in chosen.left_out.items() if count)
 
 
 def save(folder: Path, protocol: str, seed: int, lists: Mapping[str, SplitList], clips: Iterable[Facts]) -> list[str]:
@@ -255,8 +264,11 @@ def save(folder: Path, protocol: str, seed: int, lists: Mapping[str, SplitList],
         write_atomic(folder / f"{name}.csv", data)
         facts[f"{name}.csv"] = {"sha256": hashlib.sha256(data).hexdigest(), **_counts(one, tier_of)}
         people = facts[f"{name}.csv"]["identities"]
-        left_out = "".join(f"; {count} {reason}" for reason, count in one.left_out.items() if count)
-        lines.append(f"{folder / name}.csv: {len(one.rows)} clips; people: {people}{left_out}")
+        left_out = _reasons(one)
+        lines.append(
+            f"{folder / name}.csv: {len(one.rows)} clips; people: {people}"
+            + (f"; left out: {left_out}" if left_out else "")
+        )
     about = {"protocol": protocol, "seed": seed, "lists": facts}
     write_atomic(folder / SPLIT_FACTS, (json.dumps(about, indent=2) + "\n").encode())
     return lines

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=avdfd-preprocess
-#SBATCH --cpus-per-task=16
+#SBATCH --cpus-per-task=8
 #SBATCH --mem=32G
 #SBATCH --time=08:00:00
 #SBATCH --output=%x-%j.out
@@ -12,7 +12,10 @@
 #   SHARDS=16 sbatch --array=3,7 data/preprocess.sh          two of them again
 set -euo pipefail
 # Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
-cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
+root=$(dirname "${BASH_SOURCE[0]}")/..
+[[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
+cd "$root"
+[[ -f setup.sh ]] || { echo "preprocess.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
 shard=()
 if [[ -n "${SLURM_ARRAY_TASK_ID:-}" ]]; then

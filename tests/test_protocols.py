@@ -84,7 +84,7 @@ def test_given_lists():
     splits = {row.identity: row.split for row in rows}
     assert {splits[f"id{i:02d}"] for i in range(14)} == {"train"}
     assert Counter(splits[f"id{i:02d}"] for i in range(14, 20)) == {"validation": 3, "test": 3}
-    with pytest.raises(UserError, match="name 1 people without real clips, e.g. 'stranger'"):
+    with pytest.raises(UserError, match="name 1 people without clips, e.g. 'stranger'"):
         fractions(people(20), SHARES, seed=3, given={"stranger": "train"})
 
 

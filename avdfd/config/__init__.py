@@ -1,7 +1,8 @@
 """Experiment configs: one JSON file <-> one typed, strict, immutable model.
 
 base        what several configs share; stages     `pretrain.py`, `train.py`
-preprocess  `data/preprocess.py`;       baselines  `baseline.py`
+preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
+baselines   `baseline.py`
 loading     JSON, overrides, and errors that name the key
 """
 
@@ -19,6 +20,7 @@ from avdfd.config.baselines import (
 )
 from avdfd.config.loading import load, parse
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
+from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.config.stages import (
     AudioModelConfig,
     OptimConfig,
@@ -45,6 +47,7 @@ __all__ = [
     "PreprocessConfig",
     "PretrainConfig",
     "RecipeConfig",
+    "ReconstructionConfig",
     "RunConfig",
     "SelectConfig",
     "TrainConfig",

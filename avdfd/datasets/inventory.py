@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from avdfd.decode import _opened, _stream, read_audio, read_video
+from avdfd.decode import first_stream, open_media, read_audio, read_video
 from avdfd.errors import MediaError
 from avdfd.features import SAMPLE_RATE
 from avdfd.files import sha256_of
@@ -83,7 +83,7 @@ def stamp(path: Path) -> Facts:
 
 def read_streams(path: Path) -> Streams:
     """What a file states of its first video and first audio stream, without decoding. Raises MediaError."""
-    with _opened(path) as container:
+    with open_media(path) as container:
         video, audio = _found(container, "video"), _found(container, "audio")
         return Streams(
             duration=container.duration / 1e6 if container.duration else None,
@@ -103,8 +103,8 @@ def probe(path: Path) -> Streams:
     Raises MediaError if a stream is not there or the file ends before the time it states.
     """
     streams = read_streams(path)
-    with _opened(path) as container:
-        video, _ = _stream(container, "video"), _stream(container, "audio")
+    with open_media(path) as container:
+        video, _ = first_stream(container, "video"), first_stream(container, "audio")
         shown = [float(p.pts * video.time_base) for p in container.demux(video) if p.pts is not None and p.size]
         begin = (container.start_time or 0) / 1e6
     if not shown:
@@ -127,6 +127,6 @@ def edge_silence(samples: np.ndarray, rate: int = SAMPLE_RATE) -> tuple[float, f
 
 def _found(container: Any, kind: str) -> Any:
     try:
-        return _stream(container, kind)
+        return first_stream(container, kind)
     except MediaError:
         return None

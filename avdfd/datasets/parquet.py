@@ -169,6 +169,41 @@ def clips_of(manifest: Path, root: Path, tiers: Iterable[str]) -> list[Clip]:
     return clips
 
 
+class Listed(NamedTuple):
+    """What a manifest lists of a file, as far as splits need it; `source` is its path."""
+
+    source: str
+    sha256: str
+    tier: str
+    identities: tuple[str, ...]
+    base: str
+    method: str
+    race: str
+    gender: str
+    error: str
+
+
+def read_listed(manifest: Path) -> list[Listed]:
+    """All files of a manifest, in order of their path. Raises UserError if it cannot be read."""
+    table = _read(manifest, ["path", *Listed._fields[1:]])
+    shared = {name: _shared(table[name]) for name in ("tier", "base", "method", "race", "gender", "error")}
+    people: dict[tuple[str, ...], tuple[str, ...]] = {}
+    columns = {
+        "path": table["path"].to_pylist(),
+        "sha256": table["sha256"].to_pylist(),
+        "identities": [people.setdefault(names, names) for names in map(tuple, table["identities"].to_pylist())],
+        **shared,
+    }
+    return [Listed(*values) for values in zip(*(columns[name] for name in table.column_names), strict=True)]
+
+
+def _shared(column: pa.ChunkedArray) -> list[str]:
+    """Values of a column, equal ones as one string: of a million rows few have values of their own."""
+    encoded = column.combine_chunks().dictionary_encode()
+    values = encoded.dictionary.to_pylist()
+    return [values[number] for number in encoded.indices.to_pylist()]
+
+
 def _read(path: Path, columns: Sequence[str]) -> pa.Table:
     if not path.is_file():
         raise UserError(f"{path}: no such manifest; make it with data/preprocessing/make_manifest.py")

@@ -9,6 +9,9 @@
 #   sbatch data/preprocessing/down_vox2.sh --identities people.txt --out /data/VoxCeleb2       (from the repository's root)
 set -euo pipefail
 # Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
-cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}"
+root=$(dirname "${BASH_SOURCE[0]}")/../..
+[[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
+cd "$root"
+[[ -f setup.sh ]] || { echo "down_vox2.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
 exec .venv/bin/python data/preprocessing/down_vox2.py "$@"

@@ -1,7 +1,11 @@
-"""Writes the clip lists of a named protocol for a store of elements: who is trained on, selected on and tested.
+"""Writes the clip lists of a named protocol: who is trained on, selected on and tested.
 
     python data/preprocessing/make_splits.py avdfd_7_3 --elements data/elements --out data/splits/avdfd_7_3
-    python data/preprocessing/make_splits.py mrdf_5fold --elements data/elements --out data/splits/mrdf_5fold
+    python data/preprocessing/make_splits.py mrdf_5fold --manifest m.parquet --duplicates m.parquet.duplicates.csv \
+        --out data/splits/mrdf_5fold
+
+The clips are those of a store of elements, or the usable ones of a manifest, of which some may turn out to have no
+face. `--duplicates`, from `make_manifest.py --duplicates`, keeps near-duplicates in one split.
 
 avdfd_7_3             70 % of the people are trained on, of the others half select and half test
 avdfd_70              the same with 70 people held, of 500
@@ -14,17 +18,22 @@ real_only             only real clips are trained on
 """
 
 import argparse
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd import protocols
-from avdfd.elements import ElementMeta, ElementStore
+from avdfd.datasets.parquet import read_listed
+from avdfd.duplicates import read_groups
+from avdfd.elements import ElementStore
 from avdfd.errors import UserError, run_script
 from avdfd.files import ensure_writable
 from avdfd.protocols import METHODS, SplitList, fractions
+from avdfd.strata import Facts
 
 SHARES = {
     "avdfd_7_3": {"train": 0.7, "validation": 0.15, "test": 0.15},
@@ -38,7 +47,9 @@ SHARES = {
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Writes the lists of a protocol.", allow_abbrev=False)
     cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold"])
-    cli.add_argument("--elements", default="data/elements")
+    cli.add_argument("--elements", type=Path, help="store of elements whose clips are split")
+    cli.add_argument("--manifest", type=Path, help="manifest whose clips are split, instead")
+    cli.add_argument("--duplicates", type=Path, help="copies among the clips: MANIFEST.duplicates.csv")
     cli.add_argument("--out", type=Path, required=True, help="folder for the lists")
     cli.add_argument("--train", type=Path, help="identities that are trained on, one per line")
     cli.add_argument("--held", type=Path, help="identities that select and test, one per line")
@@ -46,31 +57,72 @@ def main(argv: list[str]) -> None:
     args = cli.parse_args(argv)
     if args.seed < 0:
         raise UserError("--seed takes a whole number of 0 or more")
+    if (args.elements is None) == (args.manifest is None):
+        raise UserError("name the clips by one of --elements STORE and --manifest FILE.parquet")
     if (args.train or args.held) and not args.protocol.startswith("avdfd"):
         raise UserError(f"--train and --held are for avdfd_7_3 and avdfd_70; {args.protocol} draws its people")
 
-    metas = ElementStore(args.elements).metas
-    lists = make(args.protocol, metas, args.seed, given_people(args.train, args.held))
+    given = given_people(args.train, args.held)
+    clips, others = load(args.elements, args.manifest)
+    groups = copies(args.duplicates, clips, others) if args.duplicates else []
+    lists = make(args.protocol, clips, args.seed, given, groups)
     ensure_writable(args.out)
-    for line in protocols.save(args.out, args.protocol, args.seed, lists, metas):
+    for line in protocols.save(args.out, args.protocol, args.seed, lists, clips):
         print(line)
 
 
-def make(protocol: str, metas: Sequence[ElementMeta], seed: int, given: dict[str, str]) -> dict[str, SplitList]:
+def load(elements: Path | None, manifest: Path | None) -> tuple[Sequence[Facts], Set[str] | None]:
+    """The clips to be split, and the other files of the data set; None if those are not known."""
+    if manifest is None:
+        assert elements is not None
+        return ElementStore(elements).metas, None
+    listed = read_listed(manifest)
+    clips = [clip for clip in listed if not clip.error]
+    if not clips:
+        raise UserError(f"{manifest}: none of its {len(listed)} files can be used; it says why")
+    return clips, {clip.source for clip in listed if clip.error}
+
+
+def copies(path: Path, clips: Sequence[Facts], others: Set[str] | None) -> list[list[str]]:
+    """Groups of copies among the clips of several people; those of one are in one split anyway.
+
+    Raises UserError if the file is not of these clips.
+    """
+    groups = read_groups(path)
+    person_of = {clip.source: clip.identities[:1] for clip in clips}
+    named = {source for group in groups for source in group}
+    unknown = named.difference(person_of, others or ())
+    # Files of which there are no elements are nothing unusual, unless that is all of them.
+    if unknown and (others is not None or unknown == named):
+        raise UserError(
+            f"{path}: names {len(unknown)} files that are not among these clips, e.g. '{min(unknown)}'; "
+            "take the file that make_manifest.py --duplicates wrote with their manifest"
+        )
+    groups = [[source for source in group if source in person_of] for group in groups]
+    return [group for group in groups if len({person_of[source] for source in group}) > 1]
+
+
+def make(
+    protocol: str,
+    clips: Sequence[Facts],
+    seed: int,
+    given: Mapping[str, str],
+    duplicates: Sequence[Sequence[str]] = (),
+) -> dict[str, SplitList]:
     """The lists of a protocol by name."""
     if protocol == "mrdf_5fold":
-        folds = protocols.balanced_folds(metas, 5, 0.125, seed)
+        folds = protocols.balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
-    shares = SHARES[protocol]
+    draw = partial(fractions, clips, SHARES[protocol], seed, duplicates=duplicates)
     if protocol == "leave_one_method_out":
-        there = {(meta.tier, method) for meta in metas for method in (meta.method, None)}
-        names = [name for name, kind in METHODS.items() if kind in there]
+        there = {protocols.method_of(clip) for clip in clips}
+        names = [name for name in METHODS if name in there]
         if not names:
             raise UserError(f"no clips of any of {', '.join(METHODS)}: this protocol needs FakeAVCeleb's methods")
-        return {f"without_{name}": fractions(metas, shares, seed, keep=protocols.without(name)) for name in names}
+        return {f"without_{name}": draw(keep=protocols.without(name), kind=protocols.method_of) for name in names}
     if protocol == "real_only":
-        return {protocol: fractions(metas, shares, seed, keep=protocols.real_only)}
-    return {protocol: fractions(metas, shares, seed, given=given)}
+        return {protocol: draw(keep=protocols.real_only)}
+    return {protocol: draw(given=given)}
 
 
 def given_people(train: Path | None, held: Path | None) -> dict[str, str]:
@@ -88,4 +140,5 @@ def given_people(train: Path | None, held: Path | None) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    gc.disable()  # none of a million clips is garbage, and looking for some takes longer than the work
     run_script(main)

@@ -9,5 +9,8 @@
 #   sbatch data/preprocessing/voxceleb2_download.sh --out /data/VoxCeleb2 --workers 8          (from the repository's root)
 set -euo pipefail
 # Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
-cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}"
+root=$(dirname "${BASH_SOURCE[0]}")/../..
+[[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
+cd "$root"
+[[ -f setup.sh ]] || { echo "voxceleb2_download.sh: submit it from the root of the repository" >&2; exit 2; }
 exec bash data/preprocessing/down_vox2.sh --all "$@"

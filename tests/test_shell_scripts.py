@@ -1,0 +1,63 @@
+"""The .sh that bash and sbatch both run: the right folder, the environment, the arguments, the exit code."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted(
+    path.relative_to(ROOT)
+    for folder in (ROOT, ROOT / "data", ROOT / "data" / "preprocessing")
+    for path in folder.glob("*.sh")
+    if "#SBATCH" in path.read_text()
+)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """The scripts where they belong, an environment that is there, and a Python that says how it was called."""
+    root = tmp_path / "with a space"
+    for script in SCRIPTS:
+        (root / script).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / script, root / script)
+    (root / "setup.sh").write_text("touch .ready\n")
+    python = root / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/usr/bin/env bash\n[[ -f .ready ]] || exit 1\npwd\nprintf "%s\\n" "$@"\nexit 7\n')
+    python.chmod(0o755)
+    return root
+
+
+def call(script, cwd, **environment):
+    command = ["bash", str(script), "--one", "two words"]
+    environment = {"PATH": "/usr/bin:/bin", **{key: str(value) for key, value in environment.items()}}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=str)
+def test_script(script, repository, tmp_path):
+    spooled = tmp_path / "spool" / "job7" / "slurm_script"
+    spooled.parent.mkdir(parents=True)
+    shutil.copy(ROOT / script, spooled)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    by_bash = call(repository / script, elsewhere)
+    in_a_job_of_another_folder = call(repository / script, elsewhere, SLURM_SUBMIT_DIR=elsewhere)
+    by_sbatch = call(spooled, repository, SLURM_SUBMIT_DIR=repository)
+    for done in (by_bash, in_a_job_of_another_folder, by_sbatch):
+        assert done.returncode == 7, done.stderr
+        said = done.stdout.splitlines()
+        assert said[0] == str(repository)
+        assert (repository / said[1]).parent.resolve() in {
+            repository,
+            repository / "data",
+            (repository / script).parent,
+        }
+        assert said[-2:] == ["--one", "two words"]
+
+    wrong = call(spooled, elsewhere, SLURM_SUBMIT_DIR=elsewhere)
+    assert wrong.returncode == 2
+    assert wrong.stderr == f"{script.name}: submit it from the root of the repository\n"
