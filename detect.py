@@ -61,6 +61,11 @@ def main(argv: list[str]) -> int:
     if args.plot:
         check_plot(args.plot, files)
     run = load_run(args.run, args.device)
+    if run.inputs.reads.mel_err:
+        raise UserError(
+            f"{args.run}: hears mel_err, which takes a diffusion model; make elements with data/preprocess.py and "
+            "score them with evaluate.py"
+        )
 
     failed = 0
     width = max(len(str(file)) for file in files)

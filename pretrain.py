@@ -57,8 +57,8 @@ def main(argv: list[str]) -> None:
         first_real=cfg.faithful,
         balance=cfg.data.balance_tiers,
     )
-    train_set = ElementSet(store, train_metas, Inputs(image_size=None, augment=cfg.augment))
-    val_set = ElementSet(store, val_metas, Inputs(image_size=None))
+    train_set = ElementSet(store, train_metas, Inputs(image_size=None, augment=cfg.augment, audio=cfg.model.input))
+    val_set = ElementSet(store, val_metas, Inputs(image_size=None, audio=cfg.model.input))
     train_loader = loader(train_set, pairs, cfg.data.workers, device)
     val_loader = loader(val_set, Sequential(len(val_set), 4 * cfg.optim.batch_size), cfg.data.workers, device)
 

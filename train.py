@@ -38,27 +38,29 @@ def main(argv: list[str]) -> None:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, TrainConfig, overrides=overrides)
 
-    # ---- data
+    # ---- model
     device = engine.pick_device(cfg.device)
     engine.seed_everything(cfg.seed)
-    store = ElementStore(cfg.data.elements)
-    train_metas = split_metas(cfg, store, "train")
-    val_metas = split_metas(cfg, store, "validation")
-    tiers = coded(train_metas, "tier") if cfg.data.balance_tiers else None
-    shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
-    size = cfg.visual.image_size
-    train_set = ElementSet(store, train_metas, Inputs(size, cfg.augment, per_frame=cfg.faithful))
-    val_set = ElementSet(store, val_metas, Inputs(size))
-    train_loader = loader(train_set, shuffled, cfg.data.workers, device)
-    val_loader = loader(val_set, Sequential(len(val_set), cfg.optim.batch_size), cfg.data.workers, device)
-
-    # ---- model
     model, audio_model = build(cfg)
     model = model.to(device)
     backbone = list(model.visual_encoder.backbone.parameters())
     in_backbone = {id(p) for p in backbone}
     rest = [p for p in model.parameters() if id(p) not in in_backbone]
     optimizer = adamw([(backbone, cfg.backbone_lr_scale), (rest, 1.0)], cfg.optim)
+
+    # ---- data
+    store = ElementStore(cfg.data.elements)
+    train_metas = split_metas(cfg, store, "train")
+    val_metas = split_metas(cfg, store, "validation")
+    tiers = coded(train_metas, "tier") if cfg.data.balance_tiers else None
+    shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
+    inputs = Inputs(cfg.visual.image_size, audio=audio_model.input)
+    train_set = ElementSet(store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful))
+    val_set = ElementSet(store, val_metas, inputs)
+    train_loader = loader(train_set, shuffled, cfg.data.workers, device)
+    val_loader = loader(val_set, Sequential(len(val_set), cfg.optim.batch_size), cfg.data.workers, device)
+
+    # ---- run
     run = RunFolder(cfg, resume=args.resume)
     progress = engine.restore(run, cfg, model, optimizer)
     print(run.log(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}"))

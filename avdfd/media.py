@@ -10,17 +10,20 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from avdfd.config import MediaConfig
+from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.datasets.inventory import edge_silence
 from avdfd.decode import Frame, Sound, read_audio, read_video
-from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.elements.form import encode_array, encode_frame, encode_sound, mel_of, unpack
 from avdfd.errors import MediaError
 from avdfd.faces import FaceTracker, crop
 from avdfd.features import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
+
+if TYPE_CHECKING:
+    from avdfd.reconstruction import Reconstruction
 
 SECONDS = WINDOW / SAMPLE_RATE
 
@@ -202,11 +205,22 @@ def _unusable(window: Window, media: MediaConfig, fake_periods: Sequence[Sequenc
 def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
     """The members of an element that are kept."""
     parts = encode_sound(window.samples, mel="mel" in media.keep)
+    if media.mel_err is not None:
+        error = reconstruction(media.mel_err).error(mel_of(unpack({"wav": parts["wav"]}).waveform))
+        parts["mel_err.npy"] = encode_array(error)
     if "waveform" not in media.keep:
         del parts["wav"]
     if "frames" in media.keep:
         parts["mjpeg"] = b"".join(window.frames)
     return parts
+
+
+@functools.cache
+def reconstruction(config: ReconstructionConfig) -> "Reconstruction":
+    """The diffusion model of mel_err, loaded once. Raises UserError."""
+    from avdfd.reconstruction import Reconstruction  # few need it, and its imports take time
+
+    return Reconstruction(config)
 
 
 def _sound_windows(sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:

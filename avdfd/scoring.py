@@ -64,12 +64,14 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     if isinstance(cfg, PretrainConfig):
         audio = ready(AudioNet(cfg.model))
         columns = partial(_audio_columns, audio)
-        return Run(folder, cfg, audio, place, Inputs(None), ("audio",), cfg.optim.precision, columns)
+        return Run(
+            folder, cfg, audio, place, Inputs(None, audio=cfg.model.input), ("audio",), cfg.optim.precision, columns
+        )
     if isinstance(cfg, TrainConfig):
         stage1 = config.parse(content["audio_model"], AudioModelConfig, source=str(path))
         detector = ready(build_detector(cfg, stage1))
         columns = partial(_detector_columns, detector)
-        frames = Inputs(cfg.visual.image_size)
+        frames = Inputs(cfg.visual.image_size, audio=stage1.input)
         return Run(folder, cfg, detector, place, frames, DETECTOR_BRANCHES, cfg.optim.precision, columns)
     system, stage = SYSTEMS[cfg.kind], content["stage"]
     if stage not in system.SCORED:

@@ -39,7 +39,7 @@ from avdfd.elements.journal import Journal
 from avdfd.elements.layout import journal_name, parts_of
 from avdfd.errors import UserError, run_script
 from avdfd.files import sha256_of, write_atomic
-from avdfd.media import windows
+from avdfd.media import reconstruction, windows
 from avdfd.parts import Part, parse_part
 from avdfd.workers import Failure, run_killable
 
@@ -56,6 +56,8 @@ def main(argv: list[str]) -> int:
     root = Path(cfg.output)
     parts = [parse_part(args.shard)] if args.shard else parts_of(root)
     clips = list_clips(cfg)
+    if cfg.media.mel_err is not None:
+        reconstruction(cfg.media.mel_err)  # what is wrong with it is said before the work
     codes = [make_part(part, [clip for clip in clips if part.takes(clip.source)], cfg) for part in parts]
     finish(root)
     return max(codes)
@@ -217,7 +219,7 @@ def finish(root: Path) -> None:
 def settings(cfg: PreprocessConfig) -> dict[str, Any]:
     """What the elements depend on, by config key."""
     flat: dict[str, Any] = {"form": FORM}
-    for key, value in cfg.media.model_dump(exclude={"time_limit"}).items():
+    for key, value in cfg.media.model_dump(exclude={"time_limit": True, "mel_err": {"device"}}).items():
         if isinstance(value, dict):
             flat |= {f"media.{key}.{name}": inner for name, inner in value.items()}
         else:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import webdataset
 
-from avdfd.config import PreprocessConfig, load
+from avdfd.config import PreprocessConfig, ReconstructionConfig, load
+from avdfd.datasets.loaders import Inputs
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
 from avdfd.errors import MediaError, UserError
 from avdfd.files import sha256_of
+from avdfd.reconstruction import Reconstruction
 from avdfd.workers import Failure
 from data import preprocess
 from data.preprocessing import make_manifest
@@ -379,6 +381,32 @@ def test_windows_without_anything_fake_are_left_out(tmp_path, serial):
         run(config(tmp_path), f"--manifest={tmp_path / 'm.parquet'}", f"--input={tmp_path}")
 
 
+def test_reconstruction_error_beside_the_mel(tmp_path, serial):
+    diffusers = pytest.importorskip("diffusers")
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",), "block_out_channels": (4,)}
+    unet = diffusers.UNet2DModel(
+        sample_size=(128, 256), in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=2,
+        add_attention=False, **blocks,
+    )  # fmt: skip
+    unet.save_pretrained(tmp_path / "unet")
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    model = {"model": str(tmp_path / "unet"), "sha256": sha256_of(weights), "steps": 2, "device": "cpu"}
+    video(tmp_path / "videos" / "real" / "anna.mp4")
+    media = {"mel_err": model, "keep": ["waveform", "mel"]}
+    assert run(config(tmp_path, media=media)) == 0
+    store = ElementStore(tmp_path / "elements")
+    element = store.read(store.metas[0].key, mel_err=True)
+    expected = Reconstruction(ReconstructionConfig(**model)).error(element.mel)
+    assert np.abs(element.mel_err - expected).max() < 1e-4
+    assert element.mel_err.max() > 0
+    assert Inputs(None, audio="mel_err").example(element, None).mel.std().item() == pytest.approx(1, abs=1e-3)
+    serial.clear()
+    with pytest.raises(UserError, match="sha256 is .*, the config expects 0000"):
+        run(config(tmp_path, media={"mel_err": {**model, "sha256": "0" * 64}}), f"--output={tmp_path / 'other'}")
+    assert serial == []
+    assert not (tmp_path / "other").exists()
+
+
 def test_other_tools_read_the_shards(tmp_path, serial):
     """`webdataset`, without a decoder of this project."""
     many(tmp_path / "videos", 3)
@@ -403,7 +431,7 @@ def test_every_media_key_is_a_setting_of_the_store():
     settings = preprocess.settings(load(ROOT / "config" / "preprocess.json", PreprocessConfig))
     assert set(settings) == {
         "form", "media.decoder", "media.keep",
-        "media.trim_silence", "media.min_fake", "media.hop", "media.max_windows",
+        "media.trim_silence", "media.mel_err", "media.min_fake", "media.hop", "media.max_windows",
         "media.jpeg_quality", "media.face.detect_fps",
         "media.face.min_score", "media.face.min_found", "media.face.margin",
     }  # fmt: skip

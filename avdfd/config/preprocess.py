@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, Section, check_tiers
+from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.datasets import tiers
 
 Kept = Literal["waveform", "mel", "frames"]
@@ -43,6 +44,8 @@ class MediaConfig(Section):
     """Seconds one file may take before its worker is killed and the file is listed."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
     """Quality of the stored face frames (4:4:4 chroma)."""
+    mel_err: ReconstructionConfig | None = None
+    """A diffusion model whose reconstruction error is stored beside the mel."""
     face: FaceConfig = FaceConfig()
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFl
 class AudioModelConfig(Section):
     """Stage-1 audio encoder and its heads; the defaults are the published sizes."""
 
+    input: Literal["mel", "mel_err"] = "mel"
+    """What it hears: the log mel, or the reconstruction error of one that elements have with media.mel_err."""
     dim: Positive = 512
     depth: Positive = 4
     heads: Positive = 4

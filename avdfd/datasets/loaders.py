@@ -1,7 +1,7 @@
 """Elements of a split as batches of tensors."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ class Reads(NamedTuple):
 
     waveform: bool = False
     mel: bool = True
+    mel_err: bool = False
     frames: Sequence[int] | None = None
     """Numbers of the face frames; None for no frames."""
 
@@ -48,7 +49,7 @@ class Batch(NamedTuple):
     """Tensors of B elements, as the two stages take them."""
 
     mel: Tensor
-    """(B, 128, 768) z-scored."""
+    """(B, 128, 768) z-scored mel, or mel_err for a model of that."""
     video: Tensor | None
     """(B, 3, 16, S, S) uint8, or None when the model takes no video."""
     label: Tensor
@@ -65,10 +66,13 @@ class Inputs(NamedTuple):
     augment: AugmentConfig = AugmentConfig()
     per_frame: bool = False
     """Augment every frame by itself, as released (faithful mode)."""
+    audio: Literal["mel", "mel_err"] = "mel"
+    """What is heard."""
 
     @property
     def reads(self) -> Reads:
-        return Reads(frames=None if self.image_size is None else FRAME_CHOICE)
+        frames = None if self.image_size is None else FRAME_CHOICE
+        return Reads(mel=self.audio == "mel", mel_err=self.audio == "mel_err", frames=frames)
 
     def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
         meta = element.meta
@@ -76,7 +80,7 @@ class Inputs(NamedTuple):
         if self.image_size is not None:
             video = video_input(element.frames, self.image_size, self.augment, rng, per_frame=self.per_frame)
         return Batch(
-            mel=mel_input(element.mel, self.augment, rng),
+            mel=mel_input(element.mel if self.audio == "mel" else element.mel_err, self.augment, rng),
             video=video,
             label=label_of(element),
             audio_class=torch.tensor(AUDIO_CLASS.get(meta.tier, -1) if meta else -1),

@@ -65,7 +65,13 @@ class VfdFolder:
         return len(self.metas)
 
     def read(
-        self, key: str, *, waveform: bool = False, mel: bool = True, frames: Sequence[int] | None = None
+        self,
+        key: str,
+        *,
+        waveform: bool = False,
+        mel: bool = True,
+        mel_err: bool = False,
+        frames: Sequence[int] | None = None,
     ) -> Element:
         """Reads the parts that are asked for: of the sound always the mel (512, 301) in dB, and of the frames the one
         that there is (1, 224, 224, 3), whichever are named.
