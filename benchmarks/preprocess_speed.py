@@ -5,7 +5,8 @@
 
 Decoding only is the same decoder, every frame to an RGB array and all of the sound to samples. Preprocessing is the
 script from start to end with one worker. Both run in processes of their own, on the same core, one after the other;
-the start-up (imports) is measured on a run over nothing and given apart.
+the start-up (imports) is measured on a run over one file and given apart. Then the same with two workers on two
+cores, against one worker on one core and one on two (where the writing of the elements has a core to itself).
 """
 
 import argparse
@@ -38,8 +39,8 @@ def main() -> None:
     if args.decode:
         decode_all(args.decode)
         return
-    core = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    os.sched_setaffinity(0, cores[:1])
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         cropped = link_suitable(args.clips, work / "videos", args.limit)
@@ -53,7 +54,10 @@ def main() -> None:
             "preprocess, one file": timed([*preprocess, f"--input={work / 'one'}", f"--output={work / 'other'}"]),
         }
         size = sum(path.stat().st_size for path in (work / "elements").iterdir())
-    report(runs, cropped, size)
+        report(runs, cropped, size)
+        if len(cores) == 2:
+            os.sched_setaffinity(0, cores)
+            scaling(runs["preprocess"]["wall"], runs["preprocess, one file"]["wall"], preprocess[:-1], work)
 
 
 def link_suitable(clips: Path, folder: Path, limit: int) -> int:
@@ -112,6 +116,14 @@ def timed(command: list[str]) -> dict[str, float]:
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"wall": wall, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+
+
+def scaling(one: float, start_up: float, preprocess: list[str], work: Path) -> None:
+    """Two workers against one that has a core, and one that has two."""
+    wide, two = (timed([*preprocess, f"--workers={n}", f"--output={work / f'of{n}'}"])["wall"] for n in (1, 2))
+    for name, seconds in (("one core", one), ("two cores", wide)):
+        whole, steady = seconds / two, (seconds - start_up) / (two - start_up)
+        print(f"two workers / one on {name}: {whole:.2f} with start-up, {steady:.2f} without")
 
 
 def report(runs: dict[str, dict[str, float]], files: int, size: int) -> None:
