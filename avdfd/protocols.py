@@ -11,23 +11,16 @@ References:
     (five balanced folds).
 """
 
-import csv
-import hashlib
-import io
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
+from avdfd.datasets.splits import SPLITS
 from avdfd.datasets.tiers import RVRA
 from avdfd.errors import UserError
-from avdfd.files import write_atomic
+from avdfd.split_lists import Row, SplitList
 from avdfd.strata import Facts, deal, strata_of
 
 CATEGORIES = ("RVRA", "RVFA", "FVRA", "FVFA")
@@ -39,24 +32,6 @@ METHODS = {
     "FVFA-WL": ("FVFA", "wav2lip"),
 }
 """Name of a left-out method -> tier and method of FakeAVCeleb (None for all of the tier)."""
-
-
-class Row(NamedTuple):
-    """A clip of a list."""
-
-    split: str
-    identity: str
-    source: str
-
-
-@dataclass
-class SplitList:
-    """One list: its rows, and what was left out of it."""
-
-    rows: list[Row]
-    left_out: Counter[str] = field(default_factory=Counter)
-    """Reason -> clips."""
-
 
 Keep = Callable[[Facts, str], bool]
 """(clip, split) -> whether a protocol wants it there."""
@@ -240,41 +215,8 @@ def _check_filled(chosen: SplitList, clips: Sequence[Facts], keep: Keep) -> None
         lacks_fakes = False not in real and any(keep(clip, split) for clip in fakes)
         lacking = "nobody" if not real else "no real clip" if True not in real else "no fake" if lacks_fakes else ""
         if lacking:
-            reasons = _reasons(chosen)
+            reasons = chosen.reasons()
             raise UserError(
                 f"too few people: {lacking} is left for {split}; the protocol needs more clips"
                 + (f" ({reasons})" if reasons else "")
             )
-
-
-def _reasons(chosen: SplitList) -> str:
-    return "; ".join(f"{count} {reason}" for reason, count in chosen.left_out.items() if count)
-
-
-def save(folder: Path, protocol: str, seed: int, lists: Mapping[str, SplitList], clips: Iterable[Facts]) -> list[str]:
-    """Writes each list as `<name>.csv`, and beside them, last, their counts and hashes. Returns a line about each."""
-    tier_of = {clip.source: clip.tier for clip in clips}
-    facts, lines = {}, []
-    for name, one in lists.items():
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CLIP_COLUMNS)
-        writer.writerows(one.rows)
-        data = text.getvalue().encode()
-        write_atomic(folder / f"{name}.csv", data)
-        facts[f"{name}.csv"] = {"sha256": hashlib.sha256(data).hexdigest(), **_counts(one, tier_of)}
-        people = facts[f"{name}.csv"]["identities"]
-        left_out = _reasons(one)
-        lines.append(
-            f"{folder / name}.csv: {len(one.rows)} clips; people: {people}"
-            + (f"; left out: {left_out}" if left_out else "")
-        )
-    about = {"protocol": protocol, "seed": seed, "lists": facts}
-    write_atomic(folder / SPLIT_FACTS, (json.dumps(about, indent=2) + "\n").encode())
-    return lines
-
-
-def _counts(one: SplitList, tier_of: Mapping[str, str]) -> dict[str, Any]:
-    clips = {split: Counter(tier_of[row.source] for row in one.rows if row.split == split) for split in SPLITS}
-    people = {split: len({row.identity for row in one.rows if row.split == split}) for split in SPLITS}
-    return {"identities": people, "clips": clips, "left_out": one.left_out}

@@ -6,7 +6,8 @@ that AVDFD calls `mel_err` is that error, bin by bin.
     mel (128, 768)   pictures (B, 1, H, W) of the model: all bands, W frames; H a multiple of 128, W a divisor of 768
 
 A model of 256 x 256, such as teticio/audio-diffusion-ddim-256, sees three pictures of 256 frames, in which each band
-is two rows. Its weights are of one's own getting, and so is `diffusers`, which runs it.
+is two rows; 40 evaluations of 114 million weights for each of them want a GPU. One gets the weights oneself, and
+`diffusers`, which runs them.
 
 References:
     Wang et al., "DIRE for Diffusion-Generated Image Detection", ICCV 2023.

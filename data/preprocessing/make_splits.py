@@ -26,13 +26,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd import protocols
+from avdfd import protocols, split_lists
 from avdfd.datasets.parquet import read_listed
 from avdfd.duplicates import read_groups
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError, run_script
 from avdfd.files import ensure_writable
-from avdfd.protocols import METHODS, SplitList, fractions
+from avdfd.protocols import METHODS, fractions
+from avdfd.split_lists import SplitList
 from avdfd.strata import Facts
 
 SHARES = {
@@ -67,7 +68,8 @@ def main(argv: list[str]) -> None:
     groups = copies(args.duplicates, clips, others) if args.duplicates else []
     lists = make(args.protocol, clips, args.seed, given, groups)
     ensure_writable(args.out)
-    for line in protocols.save(args.out, args.protocol, args.seed, lists, clips):
+    inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
+    for line in split_lists.save(args.out, args.protocol, args.seed, lists, clips, inputs):
         print(line)
 
 

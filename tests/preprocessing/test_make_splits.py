@@ -1,6 +1,7 @@
 """make_splits.py: a named protocol becomes files that the loaders take."""
 
 import csv
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -112,6 +113,9 @@ def test_near_duplicates_of_several_people_do_not_cross(manifest, capsys):
     lists = split_manifest(manifest, "--duplicates", write_copies(manifest, real[:10], own))
     kept = lists.clips & set(real[:10])
     assert {lists.split_of[source.split("/")[3]] for source in kept} == {"test"}
+    facts = json.loads((manifest.parent / "out" / "split.json").read_text())
+    assert facts["made_from"].keys() == {"m.parquet", "m.parquet.duplicates.csv"}
+    assert facts["lists"]["avdfd_7_3.csv"]["left_out"]["a copy of a clip of another split"] == 10 - len(kept)
     assert f"left out: {10 - len(kept)} a copy of a clip of another split" in capsys.readouterr().out
     with pytest.raises(
         UserError, match=r"no real clip is left for train; .* \(\d+ a copy of a clip of another split\)"

@@ -1,0 +1,76 @@
+"""Clip lists as files: CSVs of split, identity and source, and beside them what they are."""
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
+from avdfd.files import sha256_of, write_atomic
+from avdfd.strata import Facts
+
+
+class Row(NamedTuple):
+    """A clip of a list."""
+
+    split: str
+    identity: str
+    source: str
+
+
+@dataclass
+class SplitList:
+    """One list: its rows, and what was left out of it."""
+
+    rows: list[Row]
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Reason -> clips."""
+
+    def reasons(self) -> str:
+        """What was left out, on one line; empty if nothing was."""
+        return "; ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
+
+
+def save(
+    folder: Path,
+    protocol: str,
+    seed: int,
+    lists: Mapping[str, SplitList],
+    clips: Iterable[Facts],
+    inputs: Iterable[Path] = (),
+) -> list[str]:
+    """Writes each list as `<name>.csv`, and beside them, last, their counts and hashes, and those of the inputs.
+
+    Returns a line about each list.
+    """
+    tier_of = {clip.source: clip.tier for clip in clips}
+    facts, lines = {}, []
+    for name, one in lists.items():
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CLIP_COLUMNS)
+        writer.writerows(one.rows)
+        data = text.getvalue().encode()
+        write_atomic(folder / f"{name}.csv", data)
+        facts[f"{name}.csv"] = {"sha256": hashlib.sha256(data).hexdigest(), **_counts(one, tier_of)}
+        people = facts[f"{name}.csv"]["identities"]
+        left_out = one.reasons()
+        lines.append(
+            f"{folder / name}.csv: {len(one.rows)} clips; people: {people}"
+            + (f"; left out: {left_out}" if left_out else "")
+        )
+    made_from = {path.name: sha256_of(path) for path in inputs}
+    about = {"protocol": protocol, "seed": seed, "made_from": made_from, "lists": facts}
+    write_atomic(folder / SPLIT_FACTS, (json.dumps(about, indent=2) + "\n").encode())
+    return lines
+
+
+def _counts(one: SplitList, tier_of: Mapping[str, str]) -> dict[str, Any]:
+    clips = {split: Counter(tier_of[row.source] for row in one.rows if row.split == split) for split in SPLITS}
+    people = {split: len({row.identity for row in one.rows if row.split == split}) for split in SPLITS}
+    return {"identities": people, "clips": clips, "left_out": one.left_out}
