@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from avdfd.acoustics import edge_silence
 from avdfd.config import MediaConfig, ReconstructionConfig
-from avdfd.datasets.inventory import edge_silence
 from avdfd.decode import Frame, Sound, read_audio, read_video
 from avdfd.elements.form import encode_array, encode_frame, encode_sound, mel_of, unpack
 from avdfd.errors import MediaError
@@ -176,7 +176,7 @@ def _starts(first: float, sounds: list[Sound], hop: float) -> Iterator[tuple[flo
 
 def _trimmed(sounds: list[Sound]) -> list[Sound]:
     """Sound without the silence before and after all of it."""
-    lead, trail = edge_silence(np.concatenate([sound.samples for sound in sounds]))
+    lead, trail = edge_silence(np.concatenate([sound.samples for sound in sounds]), SAMPLE_RATE)
     total = sum(len(sound.samples) for sound in sounds)
     first, last = round(lead * SAMPLE_RATE), total - round(trail * SAMPLE_RATE)
     kept, passed = [], 0

@@ -2,10 +2,12 @@
 
 base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
-baselines   `baseline.py`
+baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
+audio       the sound all clips get
 loading     JSON, overrides, and errors that name the key
 """
 
+from avdfd.config.audio import ChainConfig
 from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig
 from avdfd.config.baselines import (
     BASELINES,
@@ -19,6 +21,7 @@ from avdfd.config.baselines import (
     WeightsConfig,
 )
 from avdfd.config.loading import load, parse
+from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.config.stages import (
@@ -37,12 +40,14 @@ __all__ = [
     "AugmentConfig",
     "AvffConfig",
     "AvffModelConfig",
+    "ChainConfig",
     "DataConfig",
     "FaceConfig",
     "MediaConfig",
     "MrdfConfig",
     "MrdfModelConfig",
     "OptimConfig",
+    "ParityConfig",
     "PredictorConfig",
     "PreprocessConfig",
     "PretrainConfig",

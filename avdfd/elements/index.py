@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,12 +51,9 @@ def merge(root: Path) -> bool:
         return True
 
 
-@contextlib.contextmanager
-def index_lock(root: Path) -> Iterator[None]:
+def index_lock(root: Path) -> contextlib.AbstractContextManager[None]:
     """Waits until nobody else makes the index, or takes it away."""
-    with open(root / INDEX_LOCK, "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return held(root / INDEX_LOCK, root, wait=True)
 
 
 def pack_sizes(sizes: list[int]) -> str:
