@@ -11,7 +11,7 @@ before the last has a run folder of its own, `<name>-<stage>`. Several seeds or 
 
 import argparse
 import json
-import time
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 import evaluate
-from avdfd import checkpoint, engine, folds, metrics, released
+from avdfd import checkpoint, distributed, engine, folds, metrics, released
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.datasets.loaders import ElementSet, loader, split_metas, to_device
-from avdfd.datasets.samplers import Sequential
+from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.stores import open_store
+from avdfd.distributed import World
 from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
+from avdfd.interruption import Stop
+from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
+from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder
 
 
@@ -52,26 +55,29 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--stage {args.stage}: {cfg.kind} has the stages {', '.join(system.STAGES)}, or all")
     whole = system.STAGES[-1:] if system.brings_weights(cfg) else system.STAGES
     stages = whole if args.stage == "all" else (args.stage,)
-    for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
-        for stage in stages:
-            train(one, system, stage, resume=args.resume)
+    with distributed.join(cfg.device) as world, Stop() as stop:
+        if world.size > 1:
+            raise UserError("baselines train in one process; start baseline.py without torchrun")
+        for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
+            for stage in stages:
+                train(one, system, stage, world, stop, resume=args.resume)
     if args.folds:
         judge_folds(cfg, args.folds)
 
 
-def train(cfg: RunConfig, system: System, stage: str, *, resume: bool) -> None:
+def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, *, resume: bool) -> None:
     """One stage of a system, from the best epoch of the stage before it."""
     recipe: RecipeConfig = getattr(cfg, stage)
 
     # ---- data
-    device = engine.pick_device(cfg.device)
+    device = world.device
     engine.seed_everything(cfg.seed)
     store = open_store(cfg.data.elements, cfg.kind)
     labelled = stage in system.LABELLED
     tiers = cfg.data.fake_tiers if labelled else ()
     train_metas = split_metas(cfg, store, "train", tiers)
     val_metas = split_metas(cfg, store, "validation", tiers)
-    order = system.batches(cfg, stage, train_metas)
+    order = Shared(system.batches(cfg, stage, train_metas))
     train_set = ElementSet(store, train_metas, system.inputs(cfg, stage, train=True))
     val_set = ElementSet(store, val_metas, system.inputs(cfg, stage, train=False))
     # Without labels, validation is the training loss on other people, so its batches are made as in training.
@@ -82,45 +88,42 @@ def train(cfg: RunConfig, system: System, stage: str, *, resume: bool) -> None:
     # ---- model
     model = system.build(cfg, stage, former_weights(cfg, system, stage)).to(device)
     optimizer = recipe_optimizer(system.groups(model, cfg, stage), recipe)
-    run = RunFolder(stage_config(cfg, system, stage), resume=resume)
-    others = {other for other in system.STAGES if other != stage}
-    progress = engine.restore(run, stage_config(cfg, system, stage), model, optimizer, ignore=others)
+    run_config = stage_config(cfg, system, stage)
+    run = RunFolder(run_config, resume=resume)
+    training = Training(run_config, world, run, model, optimizer, stop, stage=stage)
+    training.restore(ignore={other for other in system.STAGES if other != stage})
+    progress = training.progress
     title = f"{cfg.kind} {stage}"
-    print(run.log(f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}"))
+    engine.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}")
 
     # ---- epochs
     metric = cfg.select.metric if labelled else "loss"
-    bar = tqdm(range(progress.epoch, recipe.epochs), desc=title, unit="epoch")
+    bar = engine.epochs(progress, recipe.epochs, title, world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        started = time.monotonic()
+        meter = Meter()
         lr = set_recipe_lr(optimizer, progress.losses, recipe)
-        order.epoch = epoch
+        order.start(epoch, progress.step)
 
         model.train()
-        sums: dict[str, list[Tensor]] = {}
-        for batch in tqdm(train_loader, desc="train", leave=False):
+        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
+        for share, batch in engine.steps(steps, len(order), world):
             batch = to_device(batch, device)
             with engine.autocast(device, recipe.precision):
                 losses = system.losses(model, batch, cfg, stage)
-            optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
-            if recipe.clip_norm:
-                clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimizer.step()
-            for name, value in losses.items():
-                sums.setdefault(name, []).append(value.detach())
+            norm = clip_grad_norm_(model.parameters(), recipe.clip_norm or math.inf)
+            training.step({name: value.detach() for name, value in losses.items()}, norm, share.batch, train_set)
+            meter.count(share.total)
 
-        values = {name: torch.stack(column).mean().item() for name, column in sums.items()}
+        values = {"lr": lr, **meter.values(device)}
         values |= validate(model, system, cfg, stage, val_loader, device)
-        values |= {"lr": lr, "seconds": time.monotonic() - started}
-        state = engine.model_state(stage_config(cfg, system, stage), model, stage=stage)
-        engine.keep_epoch(run, state, optimizer, progress, values, metric)
+        values = training.end_epoch(values, metric, train_set)
         bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})
 
     run.close()
-    print(run.log(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}"))
+    engine.tell(run, f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
 def adopt(cfg: RunConfig, system: System, file: Path) -> None:
@@ -131,7 +134,7 @@ def adopt(cfg: RunConfig, system: System, file: Path) -> None:
     run = RunFolder(cfg, resume=False)
     checkpoint.save(run.path / BEST, engine.model_state(cfg, model, stage=stage))
     run.close()
-    print(run.log(f"{cfg.kind} from {file}: {run.path / BEST}"))
+    engine.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:

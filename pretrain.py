@@ -8,25 +8,27 @@ real/fake BCE, and an ordinal ring around a learned prototype of real speech.
 """
 
 import argparse
-import time
 from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
-from avdfd import engine, metrics
+from avdfd import distributed, engine, metrics
 from avdfd.config import PretrainConfig, load
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
-from avdfd.datasets.samplers import Paired, Sequential
+from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.datasets.tiers import AUDIO_CLASS
+from avdfd.distributed import World, gather
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError, run_script
+from avdfd.interruption import Stop
 from avdfd.losses import ordinal_ring, supcon
-from avdfd.models.audio_encoder import AudioNet, AudioOutput
+from avdfd.meter import Meter
+from avdfd.models.audio_encoder import AudioNet
 from avdfd.optim import adamw, set_epoch_lr
+from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder
 
 
@@ -42,13 +44,24 @@ def main(argv: list[str]) -> None:
             f"{args.config}: data.fake_tiers: stage 1 has no class for {unordered[0]}; "
             "it orders RVFA-SVC, RVFA-VC and RVFA"
         )
+    with distributed.join(cfg.device) as world, Stop() as stop:
+        fit(cfg, world, stop, resume=args.resume)
+
+
+def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
+    """Trains, on as many processes as there are."""
+    # ---- model
+    device = world.device
+    engine.seed_everything(cfg.seed)
+    model = AudioNet(cfg.model).to(device)
+    optimizer = adamw([(model.parameters(), 1.0)], cfg.optim)
 
     # ---- data
-    device = engine.pick_device(cfg.device)
-    engine.seed_everything(cfg.seed)
     store = ElementStore(cfg.data.elements)
     train_metas = split_metas(cfg, store, "train")
     val_metas = split_metas(cfg, store, "validation")
+    train_set = ElementSet(store, train_metas, Inputs(image_size=None, augment=cfg.augment, audio=cfg.model.input))
+    val_set = ElementSet(store, val_metas, Inputs(image_size=None, audio=cfg.model.input))
     pairs = Paired(
         train_metas,
         cfg.optim.batch_size,
@@ -57,70 +70,74 @@ def main(argv: list[str]) -> None:
         first_real=cfg.faithful,
         balance=cfg.data.balance_tiers,
     )
-    train_set = ElementSet(store, train_metas, Inputs(image_size=None, augment=cfg.augment, audio=cfg.model.input))
-    val_set = ElementSet(store, val_metas, Inputs(image_size=None, audio=cfg.model.input))
-    train_loader = loader(train_set, pairs, cfg.data.workers, device)
-    val_loader = loader(val_set, Sequential(len(val_set), 4 * cfg.optim.batch_size), cfg.data.workers, device)
+    order = Shared(pairs, rank=world.rank, size=world.size)
+    val_order = Shared(Sequential(len(val_set), 4 * cfg.optim.batch_size), rank=world.rank, size=world.size)
+    train_loader = loader(train_set, order, cfg.data.workers, device)
+    val_loader = loader(val_set, val_order, cfg.data.workers, device)
 
-    # ---- model
-    model = AudioNet(cfg.model).to(device)
-    optimizer = adamw([(model.parameters(), 1.0)], cfg.optim)
-    run = RunFolder(cfg, resume=args.resume)
-    progress = engine.restore(run, cfg, model, optimizer)
-    print(run.log(f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}"))
+    # ---- run
+    run = RunFolder(cfg, resume=resume, first=world.first)
+    training = Training(cfg, world, run, model, optimizer, stop, audio_model=cfg.model.model_dump())
+    training.restore()
+    progress = training.progress
+    net = distributed.parallel(model, world)
+    engine.tell(run, f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
-    bar = tqdm(range(progress.epoch, cfg.optim.epochs), desc="stage 1", unit="epoch")
+    bar = engine.epochs(progress, cfg.optim.epochs, "stage 1", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        started = time.monotonic()
+        meter = Meter()
         lr = set_epoch_lr(optimizer, epoch, cfg.optim)
-        pairs.epoch = epoch
+        order.start(epoch, progress.step)
 
         model.train()
-        losses = []
-        for batch in tqdm(train_loader, desc="train", leave=False):
+        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
+        for share, batch in engine.steps(steps, len(order), world):
             batch = to_device(batch, device)
             with engine.autocast(device, cfg.optim.precision):
-                out = model(batch.mel)
-            loss = stage1_loss(cfg, out, batch, model.prototype)
-            optimizer.zero_grad(set_to_none=True)
+                out = net(batch.mel)
+            z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
+            loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)
             loss.backward()
-            clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
-            optimizer.step()
-            losses.append(loss.detach())
+            norm = clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
+            training.step({"loss": loss.detach()}, norm, share.batch, train_set)
+            meter.count(share.total)
 
-        values = {"loss": torch.stack(losses).mean().item(), **validate(model, cfg, val_loader, device)}
-        values |= {"lr": lr, "seconds": time.monotonic() - started}
-        state = engine.model_state(cfg, model, audio_model=cfg.model.model_dump())
-        engine.keep_epoch(run, state, optimizer, progress, values, cfg.select.metric)
+        values = {"lr": lr, **meter.values(device)}
+        values |= validate(model, cfg, zip(val_order.shares(), val_loader, strict=True), world)
+        values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
-    print(run.log(f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}"))
+    engine.tell(run, f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
-def stage1_loss(cfg: PretrainConfig, out: AudioOutput, batch: Batch, prototype: Tensor) -> Tensor:
-    """Weighted sum of the three losses, in float32."""
+def stage1_loss(
+    cfg: PretrainConfig, z: Tensor, logit: Tensor, label: Tensor, audio_class: Tensor, prototype: Tensor
+) -> Tensor:
+    """Weighted sum of the three losses of a whole batch, in float32: z (B, P), logit, label and class (B,)."""
     return (
-        cfg.loss.supcon * supcon(out.z, batch.audio_class, cfg.loss.temperature)
-        + cfg.loss.auxiliary * F.binary_cross_entropy_with_logits(out.logit.float(), batch.label)
-        + cfg.loss.ordinal * ordinal_ring(out.z, batch.audio_class, prototype, cfg.loss.margin)
+        cfg.loss.supcon * supcon(z, audio_class, cfg.loss.temperature)
+        + cfg.loss.auxiliary * F.binary_cross_entropy_with_logits(logit.float(), label)
+        + cfg.loss.ordinal * ordinal_ring(z, audio_class, prototype, cfg.loss.margin)
     )
 
 
 @torch.inference_mode()
-def validate(model: AudioNet, cfg: PretrainConfig, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+def validate(
+    model: AudioNet, cfg: PretrainConfig, batches: Iterable[tuple[Share, Batch]], world: World
+) -> dict[str, float]:
     """AUC and AP of the auxiliary head over the validation elements, each counted once."""
     model.eval()
-    labels, logits = [], []
-    for batch in batches:
-        batch = to_device(batch, device)
-        with engine.autocast(device, cfg.optim.precision):
-            logits.append(model(batch.mel).logit.float())
-        labels.append(batch.label)
-    label, logit = torch.cat(labels).cpu().numpy(), torch.cat(logits).cpu().numpy()
+    columns: list[tuple[Tensor, ...]] = []
+    for share, batch in batches:
+        batch = to_device(batch, world.device)
+        with engine.autocast(world.device, cfg.optim.precision):
+            logit = model(batch.mel).logit.float()
+        columns.append(gather(world, share.total, batch.label, logit))
+    label, logit = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
     return {"val_auc": metrics.auc(label, logit), "val_ap": metrics.average_precision(label, logit)}
 
 

@@ -8,26 +8,28 @@ align/repel on the mismatch of predicted and actual visual tokens.
 """
 
 import argparse
-import time
 from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
-from avdfd import engine, metrics
+from avdfd import distributed, engine, metrics
 from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
-from avdfd.datasets.samplers import Sequential, Shuffled
+from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
+from avdfd.distributed import World, gather
 from avdfd.elements import ElementStore, coded
 from avdfd.errors import run_script
+from avdfd.interruption import Stop
 from avdfd.losses import align_repel
-from avdfd.models.detector import Detector, DetectorOutput
+from avdfd.meter import Meter
+from avdfd.models.detector import Detector
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.released import load_visual_encoder
+from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder
 
 
@@ -38,8 +40,14 @@ def main(argv: list[str]) -> None:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, TrainConfig, overrides=overrides)
 
+    with distributed.join(cfg.device) as world, Stop() as stop:
+        fit(cfg, world, stop, resume=args.resume)
+
+
+def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
+    """Trains, on as many processes as there are."""
     # ---- model
-    device = engine.pick_device(cfg.device)
+    device = world.device
     engine.seed_everything(cfg.seed)
     model, audio_model = build(cfg)
     model = model.to(device)
@@ -52,49 +60,58 @@ def main(argv: list[str]) -> None:
     store = ElementStore(cfg.data.elements)
     train_metas = split_metas(cfg, store, "train")
     val_metas = split_metas(cfg, store, "validation")
-    tiers = coded(train_metas, "tier") if cfg.data.balance_tiers else None
-    shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
     inputs = Inputs(cfg.visual.image_size, audio=audio_model.input)
     train_set = ElementSet(store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful))
     val_set = ElementSet(store, val_metas, inputs)
-    train_loader = loader(train_set, shuffled, cfg.data.workers, device)
-    val_loader = loader(val_set, Sequential(len(val_set), cfg.optim.batch_size), cfg.data.workers, device)
+    tiers = coded(train_metas, "tier") if cfg.data.balance_tiers else None
+    shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
+    order = Shared(shuffled, rank=world.rank, size=world.size, part=cfg.micro_batch)
+    val_order = Shared(Sequential(len(val_set), cfg.optim.batch_size), rank=world.rank, size=world.size)
+    train_loader = loader(train_set, order, cfg.data.workers, device)
+    val_loader = loader(val_set, val_order, cfg.data.workers, device)
 
     # ---- run
-    run = RunFolder(cfg, resume=args.resume)
-    progress = engine.restore(run, cfg, model, optimizer)
-    print(run.log(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}"))
+    run = RunFolder(cfg, resume=resume, first=world.first)
+    training = Training(cfg, world, run, model, optimizer, stop, audio_model=audio_model.model_dump())
+    training.restore()
+    progress = training.progress
+    net = distributed.parallel(model, world)
+    engine.tell(run, f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
-    bar = tqdm(range(progress.epoch, cfg.optim.epochs), desc="stage 2", unit="epoch")
+    bar = engine.epochs(progress, cfg.optim.epochs, "stage 2", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        started = time.monotonic()
+        meter = Meter()
         lr = set_epoch_lr(optimizer, epoch, cfg.optim)
-        shuffled.epoch = epoch
+        order.start(epoch, progress.step)
 
         model.train()
-        losses = []
-        for batch in tqdm(train_loader, desc="train", leave=False):
+        whole = torch.zeros((), device=device)
+        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
+        for share, batch in engine.steps(steps, len(order), world):
             batch = to_device(batch, device)
-            with engine.autocast(device, cfg.optim.precision):
-                out = model(batch.mel, normalise(batch.video))
-            loss = stage2_loss(cfg, out, batch.label)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
-            optimizer.step()
-            losses.append(loss.detach())
+            with distributed.accumulating(net, share.last):
+                with engine.autocast(device, cfg.optim.precision):
+                    out = net(batch.mel, normalise(batch.video))
+                parts = (out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
+                loss = share.weight * stage2_loss(cfg, *gather(world, share.total, *parts))
+                loss.backward()
+            whole = whole + loss.detach()
+            meter.count(share.total)
+            if share.last:
+                norm = clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
+                training.step({"loss": whole}, norm, share.batch, train_set)
+                whole = torch.zeros((), device=device)
 
-        values = {"loss": torch.stack(losses).mean().item(), **validate(model, cfg, val_loader, device)}
-        values |= {"lr": lr, "seconds": time.monotonic() - started}
-        state = engine.model_state(cfg, model, audio_model=audio_model.model_dump())
-        engine.keep_epoch(run, state, optimizer, progress, values, cfg.select.metric)
+        values = {"lr": lr, **meter.values(device)}
+        values |= validate(model, cfg, zip(val_order.shares(), val_loader, strict=True), world)
+        values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
-    print(run.log(f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}"))
+    engine.tell(run, f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
 def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
@@ -111,30 +128,32 @@ def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     return model, audio_model
 
 
-def stage2_loss(cfg: TrainConfig, out: DetectorOutput, label: Tensor) -> Tensor:
-    """Weighted sum of the losses, in float32."""
-    loss = F.binary_cross_entropy_with_logits(out.logit_final.float(), label)
-    loss = loss + cfg.loss.align * align_repel(out.mismatch_mse, label, cfg.loss.margin)
+def stage2_loss(cfg: TrainConfig, final: Tensor, a2v: Tensor, mismatch: Tensor, label: Tensor) -> Tensor:
+    """Weighted sum of the losses of a batch, in float32; logits, mismatch and label are (B,)."""
+    loss = F.binary_cross_entropy_with_logits(final.float(), label)
+    loss = loss + cfg.loss.align * align_repel(mismatch, label, cfg.loss.margin)
     if cfg.loss.consistency:
-        loss = loss + cfg.loss.consistency * F.binary_cross_entropy_with_logits(out.logit_a2v.float(), label)
+        loss = loss + cfg.loss.consistency * F.binary_cross_entropy_with_logits(a2v.float(), label)
     return loss
 
 
 @torch.inference_mode()
-def validate(model: Detector, cfg: TrainConfig, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+def validate(
+    model: Detector, cfg: TrainConfig, batches: Iterable[tuple[Share, Batch]], world: World
+) -> dict[str, float]:
     """AUC and AP over the validation elements, each counted once, of the fusion and of either branch."""
     model.eval()
-    columns: dict[str, list[Tensor]] = {"label": [], "": [], "_audio": [], "_visual": []}
-    for batch in batches:
-        batch = to_device(batch, device)
+    columns: list[tuple[Tensor, ...]] = []
+    for share, batch in batches:
+        batch = to_device(batch, world.device)
         assert batch.video is not None, "stage 2's inputs have video"
-        with engine.autocast(device, cfg.optim.precision):
+        with engine.autocast(world.device, cfg.optim.precision):
             out = model(batch.mel, normalise(batch.video))
-        for name, value in zip(columns, (batch.label, out.logit_final, out.logit_audio, out.logit_a2v), strict=True):
-            columns[name].append(value.float())
-    label, *scores = (torch.cat(c).cpu().numpy() for c in columns.values())
+        logits = (out.logit_final.float(), out.logit_audio.float(), out.logit_a2v.float())
+        columns.append(gather(world, share.total, batch.label, *logits))
+    label, *scores = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
     values = {}
-    for name, score in zip(list(columns)[1:], scores, strict=True):
+    for name, score in zip(("", "_audio", "_visual"), scores, strict=True):
         values[f"val{name}_auc"] = metrics.auc(label, score)
         values[f"val{name}_ap"] = metrics.average_precision(label, score)
     return values

@@ -4,6 +4,7 @@ A run's checkpoint is one file with the state of model and training and the conf
 `torch.save` of tensors and simple values, so that `weights_only` reading is enough.
 """
 
+import hashlib
 import io
 import pickle
 import zipfile
@@ -17,12 +18,54 @@ from safetensors import SafetensorError
 from avdfd.errors import UserError
 from avdfd.files import sha256_of, write_atomic
 
+LAST = "last-{epoch:05d}-{step:07d}.pt"
+"""Where a run goes on: after so many epochs, and steps of the next one."""
+_KEPT = 2
+
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Writes a checkpoint atomically. A full disk raises OSError and leaves the former file in place."""
+    """Writes a checkpoint atomically, and its sha256 beside it.
+
+    A full disk raises OSError and leaves the former file in place.
+    """
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    write_atomic(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomic(path, data)
+    write_atomic(_digest_of(path), f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode())
+
+
+def save_last(folder: Path, checkpoint: dict[str, Any], *, epoch: int, step: int) -> None:
+    """Writes where a run goes on, and removes all but the last two of these files."""
+    save(folder / LAST.format(epoch=epoch, step=step), checkpoint)
+    for path in last_files(folder)[_KEPT:]:
+        path.unlink()
+        _digest_of(path).unlink(missing_ok=True)
+
+
+def last_files(folder: Path) -> list[Path]:
+    """Where a run may go on, the newest first."""
+    return sorted(folder.glob("last-*.pt"), reverse=True)
+
+
+def load_last(folder: Path, kind: str) -> tuple[dict[str, Any], list[Path]]:
+    """The newest of a run's files that is whole, and those that were passed over. Raises UserError if none is."""
+    passed: list[Path] = []
+    for path in last_files(folder):
+        if _is_whole(path):
+            return load(path, kind), passed
+        passed.append(path)
+    raise UserError(f"{folder}: none of {', '.join(path.name for path in passed)} is whole; train again")
+
+
+def _digest_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is as it was written. It is not if it has no sha256: that was about to come."""
+    digest = _digest_of(path)
+    return digest.exists() and digest.read_text(encoding="utf-8").split()[:1] == [sha256_of(path)]
 
 
 def load(path: Path, *kinds: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Errors that are not the program's fault, and how a script ends on each."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -8,6 +9,14 @@ from typing import NoReturn
 
 class UserError(Exception):
     """A request that cannot be carried out. One line: what is wrong, where, and the remedy. Scripts exit 2."""
+
+
+class WorkError(Exception):
+    """Work that could not be finished, although the request was right. One line. Scripts exit 1."""
+
+
+class EndedBySignal(Exception):  # noqa: N818
+    """A signal asked for the end, and everything is saved. One line. Scripts exit 75, "try again" in sysexits.h."""
 
 
 class MediaError(Exception):
@@ -28,7 +37,8 @@ _STORAGE = {
 
 
 def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Runs a script's main(argv) and exits: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
+    """Runs a script's main(argv) and exits: 0 done, 1 the work failed, 2 the request was wrong, 75 saved and ended by a
+    signal, 130 interrupted.
 
     A wrong request gets one line on stderr and no traceback. Anything unexpected keeps its traceback.
     """
@@ -37,6 +47,12 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     except UserError as error:
         # One that comes from a loader process has a traceback before it.
         _say(f"error: {str(error).strip().splitlines()[-1].removeprefix(f'{UserError.__module__}.UserError: ')}")
+    except WorkError as error:
+        _say(f"error: {error}")
+        sys.exit(1)
+    except EndedBySignal as error:
+        _say(str(error))
+        sys.exit(75)
     except OSError as error:
         remedy = _STORAGE.get(error.errno or 0)
         if remedy is None:
@@ -49,4 +65,6 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 
 def _say(line: str) -> None:
+    if int(os.environ.get("RANK", "0")) > 0:  # of several processes, one speaks
+        return
     sys.stderr.write(f"\n{line}\n" if sys.stderr.isatty() else f"{line}\n")

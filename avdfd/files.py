@@ -42,6 +42,11 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError):  # what a full disk says has no name in it
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # else the name may be lost with the power, though the content is not
+    finally:
+        os.close(folder)
 
 
 def sha256_of(path: Path) -> str:

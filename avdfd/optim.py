@@ -23,7 +23,7 @@ def warmup_cosine(epoch: int, config: OptimConfig) -> float:
 
 def adamw(groups: Groups, config: OptimConfig) -> AdamW:
     """AdamW for a stage."""
-    return AdamW(_trainable(groups, config.lr), lr=config.lr, weight_decay=config.weight_decay)
+    return AdamW(_trainable(groups, config.lr), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def set_epoch_lr(optimizer: Optimizer, epoch: int, config: OptimConfig) -> float:
@@ -53,7 +53,7 @@ def recipe_optimizer(groups: Groups, recipe: RecipeConfig) -> Optimizer:
     trainable, decay = _trainable(groups, recipe.lr), recipe.weight_decay
     beta1, beta2 = recipe.betas
     if recipe.optimizer == "sgd":
-        return SGD(trainable, lr=recipe.lr, momentum=beta1, weight_decay=decay)
+        return SGD(trainable, lr=recipe.lr, momentum=beta1, weight_decay=decay, fused=True)
     kind = Adam if recipe.optimizer == "adam" else AdamW
     return kind(trainable, lr=recipe.lr, betas=(beta1, beta2), weight_decay=decay, fused=True)
 

@@ -26,7 +26,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from avdfd.config.reconstruction import ReconstructionConfig
-from avdfd.engine import pick_device
+from avdfd.distributed import pick_device
 from avdfd.errors import UserError
 from avdfd.features import MEL_BINS, MEL_FRAMES
 from avdfd.files import sha256_of

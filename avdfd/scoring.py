@@ -16,8 +16,9 @@ from avdfd.config import AudioModelConfig, PretrainConfig, RunConfig, TrainConfi
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, loader, to_device
 from avdfd.datasets.samplers import Sequential
 from avdfd.datasets.transforms import normalise
+from avdfd.distributed import pick_device
 from avdfd.elements import Element
-from avdfd.engine import autocast, build_detector, pick_device
+from avdfd.engine import autocast, build_detector
 from avdfd.errors import UserError
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector

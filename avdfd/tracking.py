@@ -8,22 +8,27 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from avdfd.checkpoint import last_files
 from avdfd.config import RunConfig
 from avdfd.errors import UserError
 from avdfd.files import ensure_writable, write_atomic
 
-LAST = "last.pt"
 BEST = "best.pt"
 
 
 class RunFolder:
-    """`<runs>/<name>/`: config.json, metrics.jsonl, tensorboard/, log.txt, last.pt, best.pt."""
+    """`<runs>/<name>/`: config.json, metrics.jsonl, tensorboard/, log.txt, last-*.pt, best.pt.
 
-    def __init__(self, config: RunConfig, *, resume: bool) -> None:
+    Of several processes the `first` writes; for the others it is a name.
+    """
+
+    def __init__(self, config: RunConfig, *, resume: bool, first: bool = True) -> None:
         """Opens the folder. Raises UserError if it holds a run already and `resume` is not asked for."""
-        self.path = Path(config.runs) / config.name
-        if (self.path / LAST).exists() and not resume:
+        self.path, self.first = Path(config.runs) / config.name, first
+        if last_files(self.path) and not resume:
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or change 'name'")
+        if not first:
+            return
         ensure_writable(self.path)
         resolved = {**config.model_dump(), "git": git_revision()}
         write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
@@ -31,6 +36,8 @@ class RunFolder:
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Records the numbers of an epoch (counted from 1)."""
+        if not self.first:
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"epoch": epoch, **values}) + "\n")
         for name, value in values.items():
@@ -40,20 +47,21 @@ class RunFolder:
     def forget_after(self, epoch: int) -> None:
         """Drops recorded epochs that the checkpoint does not have: they were cut off and come again."""
         path = self.path / "metrics.jsonl"
-        if path.exists():
+        if self.first and path.exists():
             lines = [
                 line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["epoch"] <= epoch
             ]
             write_atomic(path, "".join(line + "\n" for line in lines).encode())
 
-    def log(self, line: str) -> str:
-        """Appends a line with the time to log.txt and returns it."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-        return line
+    def log(self, line: str) -> None:
+        """Appends a line with the time to log.txt."""
+        if self.first:
+            with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def close(self) -> None:
-        self.writer.close()
+        if self.first:
+            self.writer.close()
 
 
 def git_revision() -> str:

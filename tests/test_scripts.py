@@ -1,6 +1,10 @@
 """The training scripts, end to end on a made-up store: what they leave behind, resuming, and wrong requests."""
 
 import json
+import math
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +15,12 @@ import torch
 import pretrain
 import train
 from avdfd import checkpoint, errors, scoring
-from avdfd.errors import UserError
+from avdfd.errors import EndedBySignal, UserError, WorkError
+from avdfd.steps import Training
 from tests.runs import AUDIO, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
+SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +85,15 @@ def stage2(store, tmp_path):
 def epochs(run):
     """Recorded numbers of a run without the times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 
 
 def test_both_stages(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     one = tmp_path / "runs" / "one"
+    states = {"best.pt", "last-00002-0000000.pt", "last-00003-0000000.pt"}
     assert {p.name for p in one.iterdir()} == {
-        "config.json", "metrics.jsonl", "tensorboard", "log.txt", "last.pt", "best.pt",
+        "config.json", "metrics.jsonl", "tensorboard", "log.txt", *states, *(f"{name}.sha256" for name in states),
     }  # fmt: skip
     assert [e["epoch"] for e in epochs(one)] == [1, 2, 3]
     assert json.loads((one / "config.json").read_text())["git"]
@@ -136,6 +143,126 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(stage, stage1, st
     assert epochs(tmp_path / "runs" / "cut") == epochs(tmp_path / "runs" / whole)
     weights = [scoring.load_run(tmp_path / "runs" / name, "cpu").model.state_dict() for name in (whole, "cut")]
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
+def weights(run):
+    return scoring.load_run(run, "cpu").model.state_dict()
+
+
+def same(one, other):
+    return epochs(one) == epochs(other) and all(torch.equal(weights(one)[k], v) for k, v in weights(other).items())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, stage1, stage2, tmp_path, monkeypatch):
+    """What is on disk after every save is all there is when a run is killed: it is cut off there, again and again."""
+    pretrain.main(stage1())
+    script, config, whole = (pretrain, stage1, "one") if stage == "pretrain" else (train, stage2, "two")
+    if stage == "train":
+        train.main(stage2())
+    save_last = checkpoint.save_last
+
+    def cut(*arguments, **names):
+        save_last(*arguments, **names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save_last", cut)
+    arguments = [*config(name="cut"), "--resume", "--save_minutes=1e-9", f"--data.workers={workers}"]
+    cuts = 0
+    while cuts < 40:
+        try:
+            script.main(arguments)
+        except KeyboardInterrupt:
+            cuts += 1
+        else:
+            break
+    assert cuts >= 6  # every step and every epoch
+    assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_a_run_that_goes_on_bit_by_bit(number, stage1, tmp_path, monkeypatch):
+    pretrain.main(stage1())
+    step, taken = Training.step, []
+
+    def signalled(self, *arguments):
+        taken.append(0)
+        if len(taken) == 3:
+            os.kill(os.getpid(), number)
+        step(self, *arguments)
+
+    monkeypatch.setattr(Training, "step", signalled)
+    with pytest.raises(EndedBySignal, match=r"cut: saved in epoch 2, step 1; run it again with --resume"):
+        pretrain.main(stage1(name="cut"))
+    assert signal.getsignal(number) == signal.SIG_DFL
+    pretrain.main([*stage1(name="cut"), "--resume"])
+    assert len(taken) == 6  # none of them twice
+    assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
+
+
+def test_a_damaged_state_is_passed_over(stage1, tmp_path):
+    pretrain.main(stage1())
+    pretrain.main(stage1(name="cut"))
+    newest = sorted((tmp_path / "runs" / "cut").glob("last-*.pt"))[-1]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    pretrain.main([*stage1(name="cut"), "--resume"])
+    assert "is damaged; going on from the one before" in (tmp_path / "runs" / "cut" / "log.txt").read_text()
+    assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
+    for path in (tmp_path / "runs" / "cut").glob("last-*.pt"):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"none of last-.* is whole; train again"):
+        pretrain.main([*stage1(name="cut"), "--resume"])
+
+
+def test_other_splits_are_refused(stage1, store, tmp_path):
+    lists = tmp_path / "lists"
+    shutil.copytree(store / "splits", lists)
+    pretrain.main([*stage1(), f"--data.splits={lists}", "--optim.epochs=1"])
+    with (lists / "test.txt").open("a") as file:
+        file.write("\nid99\n")
+    with pytest.raises(UserError, match=r"the lists in .*lists have changed since it began"):
+        pretrain.main([*stage1(), f"--data.splits={lists}", "--optim.epochs=1", "--resume"])
+
+
+def test_steps_that_are_not_finite_are_skipped_counted_and_named(stage1, tmp_path, monkeypatch):
+    loss, calls = pretrain.stage1_loss, []
+
+    def poisoned(*arguments):
+        calls.append(0)
+        return loss(*arguments) * (float("nan") if len(calls) in (2, 3) else 1.0)
+
+    monkeypatch.setattr(pretrain, "stage1_loss", poisoned)
+    pretrain.main(stage1())
+    run = tmp_path / "runs" / "one"
+    assert [e.get("skipped_steps") for e in epochs(run)] == [1.0, 2.0, 2.0]
+    assert all(math.isfinite(e["loss"]) for e in epochs(run))
+    assert all(value.isfinite().all() for value in weights(run).values())
+    lines = [line for line in (run / "log.txt").read_text().splitlines() if "skipped a step" in line]
+    assert len(lines) == 2
+    assert lines[0].count("RealVideo-") == 8  # four pairs, by key
+
+
+def test_too_many_bad_steps_end_the_run_with_the_batch(stage1, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretrain, "stage1_loss", lambda *arguments: arguments[1].sum() * float("inf"))
+    with pytest.raises(WorkError, match=r"3 steps in a row without a finite loss .* max_bad_steps = 2.*bad_batch.pt"):
+        pretrain.main([*stage1(), "--max_bad_steps=2"])
+    kept = torch.load(tmp_path / "runs" / "one" / "bad_batch.pt", weights_only=True)
+    assert len(kept["keys"]) == 8
+    assert kept["batch"]["mel"].shape == (8, 128, 768)
+
+
+def test_a_batch_in_parts_is_the_same_batch(stage1, stage2, tmp_path, monkeypatch):
+    pretrain.main(stage1())
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
+    predictor = {"depth": 1, "heads": 2, "dropout": 0.0}
+    for name, most in (("whole", 0), ("parts", 3)):
+        train.main([*stage2(name=name, predictor=predictor), f"--micro_batch={most}"])
+    whole, parts = (epochs(tmp_path / "runs" / name) for name in ("whole", "parts"))
+    for one, other in zip(whole, parts, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
 
 
 def test_a_run_is_not_overwritten_or_continued_under_another_config(stage1):

@@ -85,6 +85,10 @@ class RunConfig(Section):
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     select: SelectConfig = SelectConfig()
+    save_minutes: PositiveFloat = 10.0
+    """Minutes after which the state is saved within an epoch; it is saved after each epoch, too."""
+    max_bad_steps: Count = 10
+    """Steps in a row that may be skipped because their loss or gradient is not finite."""
 
 
 S = TypeVar("S", bound=Section)

@@ -80,7 +80,7 @@ class OptimConfig(Section):
     """Learning rate at the end, relative to lr."""
     clip_norm: PositiveFloat = 1.0
     batch_size: Positive = 32
-    """Elements per step; stage 1 counts pairs (a fake and a real of the same identity)."""
+    """Elements per step, of all processes together; stage 1 counts pairs (a fake and a real of the same identity)."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Autocast type on a GPU; the CPU always computes in fp32."""
 
@@ -127,5 +127,7 @@ class TrainConfig(RunConfig):
     predictor: PredictorConfig = PredictorConfig()
     loss: Stage2LossConfig = Stage2LossConfig()
     optim: OptimConfig = OptimConfig()
+    micro_batch: Count = 0
+    """Elements that a process has in its memory at once; gradients of a larger batch are added up. 0: no limit."""
     backbone_lr_scale: NonNegative = 0.1
     """Learning rate of the visual backbone relative to lr; 0 freezes it."""

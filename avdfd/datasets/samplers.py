@@ -3,6 +3,7 @@ function of (seed, epoch) alone, whatever the number of loader processes.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,61 @@ class Epochs(Sampler[list[Draw]]):
     """A training order that depends on the epoch; set `epoch` before iterating."""
 
     epoch = 0
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class Share(NamedTuple):
+    """What one process has of a part of a step's batch."""
+
+    draws: list[Draw]
+    """As many in every process: the last ones may only fill up."""
+    total: int
+    """Samples of this part in all processes."""
+    weight: float
+    """Of this part in the step: its samples among all of the batch."""
+    last: bool
+    """Whether the step is taken after this part."""
+    batch: list[Draw]
+    """All of the step's batch."""
+
+
+class Shared(Sampler[list[Draw]]):
+    """The batches of another sampler, divided among processes: process r has the samples r, r + size, r + 2 size ...
+
+    With `part`, a process gets no more than so many samples at once, and a step has several parts. `first` leaves out
+    the steps before it.
+    """
+
+    def __init__(
+        self, order: "Epochs | Sequential", *, rank: int = 0, size: int = 1, part: int = 0, first: int = 0
+    ) -> None:
+        self.order, self.rank, self.size, self.part, self.first = order, rank, size, part, first
+
+    def start(self, epoch: int, first: int) -> None:
+        """Sets the epoch, and the step that it goes on with."""
+        if isinstance(self.order, Epochs):
+            self.order.epoch = epoch
+        self.first = first
+
+    def __len__(self) -> int:
+        """Steps that are left of an epoch."""
+        return max(0, len(self.order) - self.first)
+
+    def shares(self) -> Iterator[Share]:
+        """What `__iter__` gives, with what is known of it."""
+        for batch in islice(self.order, self.first, None):
+            most = self.part * self.size or len(batch)
+            for start in range(0, len(batch), most):
+                piece = batch[start : start + most]
+                each = -(-len(piece) // self.size)
+                own = piece[self.rank :: self.size]
+                draws = own + piece[:1] * (each - len(own))
+                yield Share(draws, len(piece), len(piece) / len(batch), start + most >= len(batch), batch)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return (share.draws for share in self.shares())
 
 
 class Shuffled(Epochs):

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from avdfd import engine
-from avdfd.engine import Progress, different_keys
+from avdfd.distributed import pick_device
 from avdfd.errors import UserError
+from avdfd.steps import Progress, different_keys
 
 
 def test_cuda_without_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no usable GPU"):
-        engine.pick_device("cuda")
-    assert engine.pick_device("auto") == torch.device("cpu")
+        pick_device("cuda")
+    assert pick_device("auto") == torch.device("cpu")
 
 
 def test_progress_counts_from_the_best():

@@ -1,0 +1,31 @@
+"""Signals that ask a run to end soon: SIGTERM and SIGUSR1, as SLURM sends them before it takes a machine away."""
+
+import signal
+from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stop:
+    """Notes a signal, as a context manager; what runs goes on until it looks at `asked`."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        """Of the signal that came; empty if none did."""
+
+    @property
+    def asked(self) -> bool:
+        return bool(self.name)
+
+    def __enter__(self) -> "Stop":
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name

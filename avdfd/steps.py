@@ -1,0 +1,233 @@
+"""The end of a training step: it is taken or skipped, counted, and now and then all of the run's state is saved.
+
+A run that was interrupted goes on as if nothing had happened: what it takes is saved after every epoch, every
+`save_minutes` within one, and when a signal asks for the end.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from avdfd import checkpoint, distributed
+from avdfd.config import RunConfig
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.samplers import Draw
+from avdfd.datasets.splits import SPLITS
+from avdfd.distributed import World
+from avdfd.errors import EndedBySignal, UserError, WorkError
+from avdfd.interruption import Stop
+from avdfd.released import fill
+from avdfd.tracking import BEST, RunFolder, summary
+
+BAD_BATCH = "bad_batch.pt"
+_READ_EVERY = 16  # steps: a GPU is not to be waited for after each of them
+_STOP, _SAVE = 2, 1
+
+
+@dataclass
+class Progress:
+    """Where a run is: the epochs done, the steps done of the next one, the best value and how long ago it was."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    losses: list[float] = field(default_factory=list)
+    """Validation loss of every epoch, where it is measured."""
+    step_losses: list[dict[str, float]] = field(default_factory=list)
+    """Losses of the steps of this epoch that were taken."""
+    skipped: int = 0
+    """Steps that were not taken, as their loss or gradient was not finite."""
+    skipped_in_row: int = 0
+
+    def update(self, value: float) -> bool:
+        """Counts an epoch with this validation value; True if it is the new best."""
+        self.epoch, self.step, self.step_losses = self.epoch + 1, 0, []
+        improved = value > self.best
+        self.best = max(value, self.best)
+        self.stale = 0 if improved else self.stale + 1
+        return improved
+
+    def mean_losses(self) -> dict[str, float]:
+        """Means over the steps of this epoch; NaN if none was taken."""
+        if not self.step_losses:
+            return {"loss": math.nan}
+        return {name: sum(s[name] for s in self.step_losses) / len(self.step_losses) for name in self.step_losses[0]}
+
+
+class Training:
+    """A run's state, and what keeps it: model, optimiser, progress, folder, processes."""
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        world: World,
+        run: RunFolder,
+        model: nn.Module,
+        optimizer: Optimizer,
+        stop: Stop,
+        **facts: Any,
+    ) -> None:
+        """`facts` is what else it takes to use the model again; it is saved beside the weights."""
+        self.cfg, self.world, self.run = cfg, world, run
+        self.model, self.optimizer, self.stop, self.facts = model, optimizer, stop, facts
+        self.progress = Progress()
+        self._unread: list[tuple[dict[str, Tensor], Tensor, Sequence[Draw]]] = []
+        self._saved = time.monotonic()
+
+    def restore(self, ignore: Collection[str] = ()) -> None:
+        """Puts everything back to where the run was saved last; a fresh run stays as it is.
+
+        `ignore` names sections of the config that do not concern this run. Raises UserError if no saved state is
+        whole, or it is of another config or other splits.
+        """
+        if not checkpoint.last_files(self.run.path):
+            self.run.forget_after(0)
+            return
+        state, passed = checkpoint.load_last(self.run.path, self.cfg.kind)
+        for path in passed:
+            self.run.log(f"warning: {path} is damaged; going on from the one before")
+        before, now = (
+            {k: v for k, v in c.items() if k not in ignore} for c in (state["config"], self.cfg.model_dump())
+        )
+        changed = different_keys(before, now)
+        if changed:
+            raise UserError(
+                f"{self.run.path}: made with another {changed[0]}; restore it, or change 'name' for a new run"
+            )
+        if state["splits"] != splits_digest(self.cfg.data.splits):
+            raise UserError(
+                f"{self.run.path}: the lists in {self.cfg.data.splits} have changed since it began; restore them, or "
+                "change 'name' for a new run"
+            )
+        fill(self.model, state["model"], source=str(self.run.path))
+        self.optimizer.load_state_dict(state["optimizer"])
+        if len(state["rng"]) == self.world.size:
+            cpu, cuda = state["rng"][self.world.rank]
+            torch.set_rng_state(cpu)
+            if cuda is not None and self.world.device.type == "cuda":
+                torch.cuda.set_rng_state(cuda)
+        else:
+            self.run.log(f"warning: {len(state['rng'])} processes before, {self.world.size} now: dropout differs")
+        self.progress = Progress(**state["progress"])
+        self.run.forget_after(self.progress.epoch)
+
+    def step(self, losses: dict[str, Tensor], norm: Tensor, batch: Sequence[Draw], elements: ElementSet) -> None:
+        """Takes a step, or none, in any process, if a loss or the gradient's `norm` is not finite.
+
+        Whether it was is looked up later, so that a GPU need not be waited for. Raises EndedBySignal if a signal came
+        and all is saved, and WorkError for too many skipped steps in a row.
+        """
+        bad = ~(torch.isfinite(norm) & torch.isfinite(losses["loss"]))
+        # The fused optimisers leave everything as it is where this is 1.
+        self.optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
+        self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        self._unread.append((losses, bad, batch))
+        if len(self._unread) == _READ_EVERY:
+            self._read(elements)
+        late = time.monotonic() - self._saved > 60 * self.cfg.save_minutes
+        wish = distributed.agree(self.world, _STOP if self.stop.asked else _SAVE if late else 0)
+        if wish:
+            self._read(elements)
+            self._save()
+        if wish == _STOP:
+            where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
+            self.run.log(f"{self.stop.name or 'another process'} asked for the end: saved in {where}")
+            raise EndedBySignal(f"{self.run.path}: saved in {where}; run it again with --resume to go on")
+
+    def end_epoch(self, values: dict[str, float], metric: str, elements: ElementSet) -> dict[str, float]:
+        """Ends an epoch: counts it, records its numbers, and saves the model, as `best` if it is. Returns all numbers.
+
+        The best epoch has the highest `val_<metric>`, or the lowest if the metric is the loss. The state to go on with
+        is written at the very end: whatever interrupts an epoch before that, it goes on from its middle.
+        """
+        self._read(elements)
+        values = {**self.progress.mean_losses(), **values}
+        if self.progress.skipped:
+            values["skipped_steps"] = float(self.progress.skipped)
+        value = values[f"val_{metric}"]
+        is_best = self.progress.update(-value if metric == "loss" else value)
+        if "val_loss" in values:
+            self.progress.losses.append(values["val_loss"])
+        self.run.epoch(self.progress.epoch, values)
+        self.run.log(f"epoch {self.progress.epoch}: {summary(values)}{'  best' if is_best else ''}")
+        if is_best and self.world.first:
+            checkpoint.save(self.run.path / BEST, self.model_state())
+        self._save()
+        return values
+
+    def model_state(self) -> dict[str, Any]:
+        """What it takes to use the model again."""
+        return {"config": self.cfg.model_dump(), "model": self.model.state_dict(), **self.facts}
+
+    def _save(self) -> None:
+        cuda = torch.cuda.get_rng_state() if self.world.device.type == "cuda" else None
+        rng = distributed.collect(self.world, (torch.get_rng_state(), cuda))
+        if self.world.first:
+            state = {
+                **self.model_state(),
+                "optimizer": self.optimizer.state_dict(),
+                "progress": vars(self.progress),
+                "rng": rng,
+                "splits": splits_digest(self.cfg.data.splits),
+            }
+            checkpoint.save_last(self.run.path, state, epoch=self.progress.epoch, step=self.progress.step)
+        self._saved = time.monotonic()
+
+    def _read(self, elements: ElementSet) -> None:
+        """Looks at the steps since the last time: counts those that were taken, and lists those that were not."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        names = [*unread[0][0]]
+        table = torch.stack([torch.stack([*losses.values(), bad]) for losses, bad, _ in unread]).tolist()
+        for (*values, bad), (_, _, batch) in zip(table, unread, strict=True):
+            if not bad:
+                self.progress.step_losses.append(dict(zip(names, values, strict=True)))
+                self.progress.skipped_in_row = 0
+                continue
+            self.progress.skipped += 1
+            self.progress.skipped_in_row += 1
+            keys = [elements.metas[draw.position].key for draw in batch]
+            self.run.log(f"skipped a step: its loss or gradient is not finite; elements {' '.join(keys)}")
+            if self.progress.skipped_in_row > self.cfg.max_bad_steps:
+                path = self.run.path / BAD_BATCH
+                if self.world.first:
+                    examples = elements.inputs.collate([elements[draw] for draw in batch])
+                    checkpoint.save(path, {"keys": keys, "batch": examples._asdict()})
+                raise WorkError(
+                    f"{self.run.path}: {self.progress.skipped_in_row} steps in a row without a finite loss and "
+                    f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "
+                    "log.txt has the keys; lower the learning rate or look at these elements"
+                )
+
+
+def splits_digest(path: str) -> str:
+    """A hash of the lists of a split."""
+    place = Path(path)
+    files = [place] if place.is_file() else [place / f"{split}.txt" for split in SPLITS]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ, with both values. Where and on how many processes a run works may change."""
+    free = {"runs", "device", "workers", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
+    changed = []
+    for key in sorted((old.keys() | new.keys()) - free):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += different_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            changed.append(f"'{prefix}{key}' ({before} -> {after})")
+    return changed
