@@ -2,6 +2,7 @@
 
 base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       baselines  `baseline.py`
+cloning     `data/preprocessing/clone_voices.py`
 loading     JSON, overrides, and errors that name the key
 """
 
@@ -17,6 +18,7 @@ from avdfd.config.baselines import (
     VfdModelConfig,
     WeightsConfig,
 )
+from avdfd.config.cloning import EcapaConfig, Ge2eConfig
 from avdfd.config.loading import load, parse
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.stages import (
@@ -36,7 +38,9 @@ __all__ = [
     "AvffConfig",
     "AvffModelConfig",
     "DataConfig",
+    "EcapaConfig",
     "FaceConfig",
+    "Ge2eConfig",
     "MediaConfig",
     "MrdfConfig",
     "MrdfModelConfig",
