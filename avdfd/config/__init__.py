@@ -2,10 +2,12 @@
 
 base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       baselines  `baseline.py`
+audio       the common sound of all clips
 cloning     `data/preprocessing/clone_voices.py`
 loading     JSON, overrides, and errors that name the key
 """
 
+from avdfd.config.audio import ChainConfig
 from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig
 from avdfd.config.baselines import (
     BASELINES,
@@ -37,6 +39,7 @@ __all__ = [
     "AugmentConfig",
     "AvffConfig",
     "AvffModelConfig",
+    "ChainConfig",
     "DataConfig",
     "EcapaConfig",
     "FaceConfig",

@@ -3,12 +3,12 @@
 import io
 import os
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+from avdfd.remux import mux, read_packets
 from data.corpus.face import SIZE
 from data.corpus.mouth import FPS
 from data.corpus.speech import RATE
@@ -38,29 +38,8 @@ def write_clip(path: Path, video: bytes, sound: np.ndarray, partial: Path) -> No
     """Write one clip: the packets of an encoded video and a sound (S,) float32. It appears at `path` all at once;
     until then it is in the folder `partial`."""
     waiting = partial / f"{path.parent.name}-{path.parents[3].name}-{path.name}"
-    with av.open(io.BytesIO(video)) as source, av.open(str(waiting), "w", format="mp4") as container:
+    with av.open(io.BytesIO(video)) as source:
         picture = source.streams.video[0]
-        video_out = container.add_stream_from_template(picture)
-        audio_out = container.add_stream("aac", rate=RATE, layout="mono")
-        audio_out.bit_rate = _AAC_BITS_PER_SECOND
-        packets = _encode_sound(audio_out, sound)
-        for packet in source.demux(picture):
-            if packet.dts is not None:
-                packet.stream = video_out
-                packets.append(packet)
-        for packet in sorted(packets, key=_time):
-            container.mux(packet)
+        waiting.write_bytes(mux(picture, read_packets(picture), sound, rate=RATE, bit_rate=_AAC_BITS_PER_SECOND))
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(waiting, path)
-
-
-def _time(packet: av.Packet) -> Fraction:
-    if packet.dts is None or packet.time_base is None:
-        raise ValueError("a packet from the encoder has no time")
-    return packet.dts * packet.time_base
-
-
-def _encode_sound(stream: av.AudioStream, sound: np.ndarray) -> list[av.Packet]:
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-    return [*stream.encode(frame), *stream.encode(None)]
