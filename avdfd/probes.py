@@ -20,18 +20,22 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+from avdfd.acoustics import edge_silence, spectral_edge
 from avdfd.datasets.tiers import RVRA
 from avdfd.errors import MediaError
 
-CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate")
+CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge")
 
-_SILENCE_DB = -30.0  # an edge is silent while 10 ms pieces stay this far below the loudest one
+Measured = dict[str, list[tuple[dict[str, float], str]]]
+"""By tier, the cues and the identity of every clip."""
+
 _FOLDS = 5
 
 
 def measure(path: Path | str) -> dict[str, float]:
     """The cues of one file: duration (s), loudness (RMS, dB of full scale), edge_silence (s, before and after the
-    sound together), file_size (bytes), bit_rate (bits/s of the whole file), sample_rate (Hz).
+    sound together), file_size (bytes), bit_rate (bits/s of the whole file), sample_rate (Hz), spectral_edge (Hz up to
+    which there is sound, `avdfd.acoustics`).
 
     Raises MediaError for a file without readable sound.
     """
@@ -53,21 +57,12 @@ def measure(path: Path | str) -> dict[str, float]:
     return {
         "duration": duration,
         "loudness": float(20 * np.log10(np.sqrt(np.mean(sound**2)) + 1e-9)),
-        "edge_silence": edge_silence(sound, rate),
+        "edge_silence": sum(edge_silence(sound, rate)),
         "file_size": size,
         "bit_rate": 8 * size / duration,
         "sample_rate": float(rate),
+        "spectral_edge": spectral_edge(sound, rate),
     }
-
-
-def edge_silence(sound: np.ndarray, rate: int) -> float:
-    """Seconds of silence before and after a sound (S,), together."""
-    step = max(1, rate // 100)
-    pieces = sound[: len(sound) // step * step].reshape(-1, step)
-    level = np.sqrt((pieces**2).mean(axis=1))
-    loud = np.flatnonzero(level > level.max(initial=0.0) * 10 ** (_SILENCE_DB / 20))
-    silent = len(level) if len(loud) == 0 else len(level) - (loud[-1] - loud[0] + 1)
-    return float(silent * step / rate)
 
 
 def probe_auc(
@@ -98,12 +93,22 @@ def probe_auc(
 
 def run_probes(rows: Iterable[tuple[Path | str, str, str]]) -> dict[str, dict[str, float]]:
     """AUC of every cue for every tier against RVRA, from (path, tier name, identity): `{tier: {cue: auc}}`."""
-    measured: dict[str, list[tuple[dict[str, float], str]]] = defaultdict(list)
+    measured: Measured = defaultdict(list)
     for path, tier, identity in rows:
         measured[tier].append((measure(path), identity))
-    real = measured.pop(RVRA.name, [])
+    return compare(measured)
+
+
+def compare(measured: Measured) -> dict[str, dict[str, float]]:
+    """AUC of every cue for every tier against RVRA, from what was measured: `{tier: {cue: auc}}`.
+
+    Raises ValueError as `probe_auc`.
+    """
+    real = measured.get(RVRA.name, [])
     result: dict[str, dict[str, float]] = {}
     for tier, fake in measured.items():
+        if tier == RVRA.name:
+            continue
         labels = [0] * len(real) + [1] * len(fake)
         groups = [identity for _, identity in real + fake]
         result[tier] = {c: probe_auc([m[c] for m, _ in real + fake], labels, groups) for c in CUES}

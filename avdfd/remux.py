@@ -94,6 +94,21 @@ def sound_start(path: Path) -> Fraction:
     raise MediaError("no sound could be decoded")
 
 
+def picture_end(path: Path) -> Fraction:
+    """Seconds at which the last picture of a file has been shown, on the time line of its container.
+
+    Raises MediaError.
+    """
+    with _opened(path) as container:
+        packets = read_packets(_stream(container, "video"))
+        times = _times(packets)
+        if not times:
+            raise MediaError("no picture in it")
+        last = max((packet for packet in packets if not packet.is_discard), key=lambda packet: packet.pts)
+        spacing = times[-1] - times[-2] if len(times) > 1 else Fraction(0)
+        return times[-1] + ((last.duration or 0) * last.time_base or spacing)
+
+
 def read_packets(stream: Any) -> list[Any]:
     """The packets of a video stream, with the times that MKV leaves out. Raises MediaError if they do not follow."""
     packets = [packet for packet in stream.container.demux(stream) if packet.size]

@@ -2,7 +2,7 @@
 
 base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       baselines  `baseline.py`
-audio       the common sound of all clips
+audio       the sound all clips get;    parity     `data/preprocessing/codec_parity.py`
 cloning     `data/preprocessing/clone_voices.py`
 loading     JSON, overrides, and errors that name the key
 """
@@ -22,6 +22,7 @@ from avdfd.config.baselines import (
 )
 from avdfd.config.cloning import EcapaConfig, Ge2eConfig
 from avdfd.config.loading import load, parse
+from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.stages import (
     AudioModelConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "MrdfConfig",
     "MrdfModelConfig",
     "OptimConfig",
+    "ParityConfig",
     "PredictorConfig",
     "PreprocessConfig",
     "PretrainConfig",

@@ -1,4 +1,4 @@
-"""The common sound of all clips of a data set: `avdfd.audio_chain` and `avdfd.remux`."""
+"""The sound that all clips of a data set are given: `avdfd.audio_chain`, `avdfd.remux`."""
 
 from typing import Annotated
 
@@ -11,23 +11,31 @@ class ChainConfig(Section):
     """One audio chain for every clip, real or fake, so that no fake is told by how its sound was stored."""
 
     rate: Positive = 16_000
-    """Samples per second of the sound, in the chain and in the file."""
-    band: PositiveFloat = 7_000.0
+    """Samples per second in the file. Sounds are read at 16,000, which is what elements hold."""
+    band: Annotated[float, Field(gt=0, le=7_600)] = 7_000.0
     """Hz; nothing above it is left, whatever the source had."""
+    least_band: PositiveFloat = 3_500.0
+    """Hz; all versions of a recording get the band of the narrowest of them, but no narrower one than this."""
+    max_edge: NonNegative = 1.0
+    """Seconds at most that a clip is silenced at each end to be like the other versions of its recording."""
     loudness: Annotated[float, Field(le=0)] = -26.0
-    """Root mean square of a whole clip, dB of full scale. What would go beyond full scale is clipped: at -26 dB only
-    sounds with peaks of 20 times their root mean square, which speech hardly has."""
+    """Root mean square of a whole clip, dB of full scale. What would go beyond full scale is clipped: at -26 dB that
+    is a peak of 20 times the root mean square, which speech hardly has."""
+    loudness_spread: NonNegative = 3.0
+    """dB; the loudness of a recording is drawn up to this far from `loudness`, the same for all its versions. Were it
+    one number for all, the hundredths of a dB that AAC takes from one voice and not from another would tell them."""
     noise: Annotated[float, Field(lt=0)] = -60.0
-    """Root mean square of the noise that is added to every clip, dB of full scale, after the loudness is set."""
-    max_edge: NonNegative = 0.5
-    """Seconds at most that a clip is silenced at each end to be like the other clips of its recording."""
+    """Root mean square of the noise that every clip gets, dB of full scale, after its loudness is set."""
     bit_rate: Positive = 64_000
     """Of the AAC stream, bits per second."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChainConfig":
         if self.band > 0.475 * self.rate:
-            raise ValueError(f"band {self.band:g} Hz leaves no room for a filter: at most 0.475 x rate")
-        if self.noise > self.loudness - 10:
-            raise ValueError(f"noise {self.noise:g} dB must be at least 10 dB below loudness {self.loudness:g} dB")
+            raise ValueError(f"band {self.band:g} Hz leaves no room for a filter: at most 0.475 of rate {self.rate}")
+        if self.least_band > self.band:
+            raise ValueError(f"least_band {self.least_band:g} Hz is above band {self.band:g} Hz")
+        quietest = self.loudness - self.loudness_spread
+        if self.noise > quietest - 30:  # else the noise would not count as silence
+            raise ValueError(f"noise {self.noise:g} dB must be 30 dB or more below the quietest clips, {quietest:g} dB")
         return self

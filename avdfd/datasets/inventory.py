@@ -7,14 +7,13 @@ import cv2
 import numpy as np
 import torch
 
+from avdfd.acoustics import edge_silence
 from avdfd.decode import _opened, _stream, read_audio, read_video
 from avdfd.errors import MediaError
 from avdfd.features import SAMPLE_RATE
 from avdfd.files import sha256_of
 from avdfd.fingerprints import picture_hash, sound_hash
 
-# An edge is silent while pieces of 10 ms stay this far below the loudest one, as in avdfd.probes.
-_EDGE = 10 ** (-30 / 20)
 # Root mean square below which all of a sound is silence, as in avdfd.media.
 _SILENCE = 10 ** (-70 / 20)
 # A file whose packets end this long (s) before the stated end has lost its end.
@@ -60,7 +59,7 @@ def examine(path: Path) -> Facts:
         facts = facts._replace(streams=read_streams(path))
         facts = facts._replace(picture_hash=picture_hash(read_video(path, "pyav")))
         samples = np.concatenate([sound.samples for sound in read_audio(path)])
-        leading, trailing = edge_silence(samples)
+        leading, trailing = edge_silence(samples, SAMPLE_RATE)
         facts = facts._replace(leading_silence=leading, trailing_silence=trailing)
         if np.sqrt(np.square(samples).mean()) < _SILENCE:
             raise MediaError("silent audio")
@@ -112,17 +111,6 @@ def probe(path: Path) -> Streams:
     if streams.duration and max(shown) - begin < streams.duration - _LOST:
         raise MediaError(f"truncated: {max(shown) - begin:.2f} s of the stated {streams.duration:.2f} s are there")
     return streams
-
-
-def edge_silence(samples: np.ndarray, rate: int = SAMPLE_RATE) -> tuple[float, float]:
-    """Seconds of silence before and after a sound (S,); all of it, and 0, if nothing in it is louder than the rest."""
-    step = max(1, rate // 100)
-    pieces = samples[: len(samples) // step * step].reshape(-1, step)
-    level = np.sqrt(np.square(pieces).mean(axis=1))
-    loud = np.flatnonzero(level > level.max(initial=0.0) * _EDGE)
-    if not len(loud):
-        return len(level) * step / rate, 0.0
-    return float(loud[0] * step / rate), float((len(level) - 1 - loud[-1]) * step / rate)
 
 
 def _found(container: Any, kind: str) -> Any:

@@ -6,12 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from avdfd.datasets.clips import Clip, make_entry
-from avdfd.datasets.inventory import Facts, Streams, edge_silence, examine, probe
+from avdfd.datasets.inventory import Facts, Streams, examine, probe
 from avdfd.datasets.parquet import Row, clips_of, facts_of, make_row, read_manifest, write_manifest
 from avdfd.datasets.tiers import FAKE, FVRA, RVRA
 from avdfd.errors import MediaError, UserError
 from avdfd.files import sha256_of
-from avdfd.probes import edge_silence as both_edges
 from tests.recordings import clicks, record
 from tests.videos import make_video
 
@@ -70,14 +69,6 @@ def test_probe_reads_packets_only(tmp_path):
         probe(tmp_path / "half.mkv")
     with pytest.raises(MediaError, match="no audio stream"):
         probe(make_video(tmp_path / "mute.mp4", 1, sound=None))
-
-
-def test_edges_add_up_to_the_cue_of_the_probes():
-    sound = np.concatenate([np.zeros(4_000), np.ones(16_000), np.zeros(1_600)]).astype(np.float32)
-    assert edge_silence(sound) == (0.25, 0.1)
-    assert sum(edge_silence(sound)) == pytest.approx(both_edges(sound, 16_000))
-    assert edge_silence(np.zeros(1_600, np.float32)) == (0.1, 0.0)
-    assert edge_silence(np.zeros(0, np.float32)) == (0.0, 0.0)
 
 
 def rows(root: Path) -> list[Row]:

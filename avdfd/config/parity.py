@@ -1,0 +1,32 @@
+"""`data/preprocessing/codec_parity.py`: videos -> the same videos with the sound of one common chain."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from avdfd.config.audio import ChainConfig
+from avdfd.config.base import Count, Fraction, PositiveFloat, Section, check_tiers
+from avdfd.datasets import tiers
+
+
+class ParityConfig(Section):
+    """`data/preprocessing/codec_parity.py`."""
+
+    kind: Literal["parity"] = "parity"
+    input: str
+    """Root of the videos, in any layout of `avdfd.datasets.layouts`."""
+    output: str
+    """Root of the new videos, outside of `input`."""
+    tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
+    """Tiers to take; others under the root are left out."""
+    workers: Count = 0
+    """Worker processes; 0 = one per core."""
+    time_limit: PositiveFloat = 300.0
+    """Seconds one file may take before its worker is killed and the file is listed."""
+    max_problems: Fraction = 0.05
+    """Exit with 1 when a larger part of the files could not be made."""
+    chain: ChainConfig = ChainConfig()
+
+    @model_validator(mode="after")
+    def _known_tiers(self) -> "ParityConfig":
+        return check_tiers(self, self.tiers)

@@ -1,0 +1,151 @@
+"""Codec parity of a data set: every clip with the sound of one chain, and the record of what was made.
+
+The new root holds the clips under their old names, as MP4. In its folder `.parity` each clip has a small JSON file
+that says what it was made from, so that any number of jobs may work on one root and each may be stopped at any time.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from avdfd.audio_chain import Edges, Version, lay_out, measure_version, same_sound
+from avdfd.config import ChainConfig
+from avdfd.decode import read_audio
+from avdfd.errors import UserError
+from avdfd.files import ensure_writable, held, write_atomic
+from avdfd.remux import picture_end, replace_sound
+
+FORM = 1  # of the chain: a change of what it computes is a change of settings
+
+
+class Task(NamedTuple):
+    """A clip to be made: where it is, where it goes, and what it has in common with the others of its recording."""
+
+    path: Path
+    out: Path
+    recording: str
+    edges: Edges
+    band: float
+
+
+class Record(NamedTuple):
+    """What is known of a clip: the recording that it is a version of, size and time of change (ns) of its file; then,
+    as far as it got, what was measured, how it was made, the size of that, or why it cannot be made."""
+
+    recording: str
+    stamp: tuple[int, int]
+    version: Version | None = None
+    edges: Edges | None = None
+    band: float | None = None
+    size: int | None = None
+    problem: str = ""
+    stopped_after: float | None = None
+
+
+def measure(path: Path, chain: ChainConfig) -> Version:
+    """Runs in a worker: what is to be known of a clip for the other versions of its recording. Raises MediaError."""
+    return measure_version(_read(path, chain), chain)
+
+
+def make(task: Task, chain: ChainConfig) -> int:
+    """Runs in a worker: writes a clip and returns its size in bytes. Raises MediaError, and OSError on a full disk."""
+    samples = same_sound(_read(task.path, chain), task.edges, task.band, task.recording, chain)
+    replace_sound(task.path, samples, task.out, chain)
+    return task.out.stat().st_size
+
+
+def _read(path: Path, chain: ChainConfig) -> np.ndarray:
+    torch.set_num_threads(1)  # there is one worker per core already
+    return lay_out(read_audio(path), float(picture_end(path)), chain)
+
+
+def made_name(source: str) -> str:
+    """Where the new clip lies, relative to the new root."""
+    return PurePosixPath(source).with_suffix(".mp4").as_posix()
+
+
+class ParityRoot:
+    """A new root and its records; makes it if there is none.
+
+    Raises UserError if it lies in the input or holds it, holds other things, was made with other settings or cannot be
+    written to.
+    """
+
+    def __init__(self, root: Path, source_root: Path, chain: ChainConfig) -> None:
+        here, there = root.resolve(), source_root.resolve()
+        if here == there or here in there.parents or there in here.parents:
+            raise UserError(
+                f"{root}: lies within the input {source_root} or the other way round; choose another output"
+            )
+        ensure_writable(root)
+        self.root, self.state = root, root / ".parity"
+        if not self.state.is_dir() and any(path.name != self.state.name for path in root.iterdir()):
+            raise UserError(f"{root}: holds other things than clips of codec parity; choose another output")
+        self.state.mkdir(exist_ok=True)
+        self.lock = self.state / "lock"
+        settings = {"form": FORM, **chain.model_dump()}
+        note = self.state / "settings.json"
+        with held(self.lock, root, wait=True):
+            if not note.exists():
+                write_atomic(note, (json.dumps(settings, indent=1) + "\n").encode())
+            found = json.loads(note.read_text())
+        for key in {**found, **settings}:
+            if found.get(key) != settings.get(key):
+                raise UserError(
+                    f"{root}: was made with chain.{key} = {found.get(key)}, not {settings.get(key)}; "
+                    f"choose another output, or delete it"
+                )
+
+    def out(self, source: str) -> Path:
+        """Where the new clip of a source lies."""
+        return self.root / made_name(source)
+
+    def sources(self) -> Iterator[str]:
+        """All clips that there is a record of."""
+        for path in self.state.rglob("*.json"):
+            if path.parent != self.state or path.name != "settings.json":
+                yield path.relative_to(self.state).as_posix().removesuffix(".json")
+
+    def read(self, source: str) -> Record | None:
+        """What is known of a clip, if anything."""
+        try:
+            values = json.loads(self._record(source).read_text())
+        except FileNotFoundError:
+            return None
+        version, edges = values["version"], values["edges"]
+        values["stamp"] = tuple(values["stamp"])
+        values["version"] = version and Version(*version)
+        values["edges"] = edges and Edges(*edges)
+        return Record(**values)
+
+    def write(self, source: str, record: Record) -> None:
+        """Notes what is known of a clip. One with a problem has no file."""
+        if record.problem:
+            self.out(source).unlink(missing_ok=True)
+        write_atomic(self._record(source), (json.dumps(record._asdict()) + "\n").encode())
+
+    def drop(self, source: str) -> None:
+        """Removes a clip and its record."""
+        self.out(source).unlink(missing_ok=True)
+        self._record(source).unlink(missing_ok=True)
+
+    def is_made(self, source: str, record: Record) -> bool:
+        """Whether the file that a record is of is there."""
+        out = self.out(source)
+        return record.size is not None and out.is_file() and out.stat().st_size == record.size
+
+    def sweep(self, sources: Iterable[str]) -> None:
+        """Removes what killed runs have left of files that were being written, of these clips only."""
+        files = {path for source in sources for path in (self.out(source), self._record(source))}
+        for folder in {path.parent for path in files}:
+            for path in folder.glob(".*"):
+                # The name of a temporary file is that of the file, between two dots, and eight letters.
+                if path.is_file() and folder / path.name[1:-9] in files:
+                    path.unlink()
+
+    def _record(self, source: str) -> Path:
+        return self.state / f"{source}.json"

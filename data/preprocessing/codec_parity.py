@@ -1,0 +1,222 @@
+"""Videos -> the same videos, real and fake, with the sound of one common chain, so that no fake is told by its codec.
+
+    python data/preprocessing/codec_parity.py --config config/codec_parity.json --input=videos --output=videos-parity
+    python data/preprocessing/codec_parity.py --input=videos --output=videos-parity --shard 0/4
+
+The picture is not encoded again. A second run does only what is missing or changed, and leaves what it would not make
+otherwise. Clips that cannot be made are listed in problems.csv, with the reason. Exit code 1 if they are too many.
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
+
+from avdfd.audio_chain import Edges, common_ground
+from avdfd.config import ParityConfig, load
+from avdfd.datasets.adapters import OWN_TABLE
+from avdfd.datasets.clips import Entry
+from avdfd.datasets.fakeavceleb import TABLE
+from avdfd.datasets.inventory import stamp
+from avdfd.datasets.layouts import find_layout, list_entries
+from avdfd.datasets.tables import OWN_COLUMNS
+from avdfd.errors import UserError, run_script
+from avdfd.files import held, write_atomic
+from avdfd.parity import ParityRoot, Record, Task, made_name, make, measure
+from avdfd.parts import Part, parse_part
+from avdfd.workers import Failure, run_killable
+
+Records = dict[str, Record]
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Gives all videos the sound of one chain.", allow_abbrev=False)
+    cli.add_argument("--config", default="config/codec_parity.json")
+    cli.add_argument("--shard", default="0/1", help="i/n: part i of n, from 0 on; all parts may run side by side")
+    args, overrides = cli.parse_known_args(argv)
+    cfg = load(args.config, ParityConfig, overrides=overrides)
+    part = parse_part(args.shard)
+    started = time.monotonic()
+    listed = list_entries(Path(cfg.input))
+    # All versions of a recording are of one part: what they have in common is measured once.
+    entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and part.takes(e.clip.base)}
+    root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)
+    with held(root.state / f"part-{part.number}-of-{part.of}.lock", root.root):
+        try:
+            records = look(root, entries, {e.clip.source for e in listed}, part)
+            measure_all(root, entries, records, cfg)
+            grounds = find_grounds(records, cfg)
+            number = make_all(root, entries, records, grounds, cfg)
+        finally:
+            write_lists(root, listed, Path(cfg.input))
+    return report(cfg, part, root, records, number, time.monotonic() - started)
+
+
+def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], part: Part) -> Records:
+    """Drops what is gone; returns the records of clips that are as they were, with one for each that cannot be."""
+    known = {source: record for source in root.sources() if (record := root.read(source))}
+    known = {source: record for source, record in known.items() if part.takes(record.recording)}
+    gone = sorted(known.keys() - listed)
+    if known and len(gone) == len(known):
+        raise UserError(f"{root.root}: none of its videos is under the input; choose another output")
+    for source in gone:
+        root.drop(source)
+    root.sweep(entries)
+    records: Records = {}
+    taken: dict[str, str] = {}
+    for source, entry in entries.items():
+        now = stamp(entry.clip.path)
+        other = taken.setdefault(made_name(source), source)
+        problem = entry.problem or now.error or (f"would be the same file as {other}" if other != source else "")
+        current = Record(entry.clip.base, (now.size or 0, now.mtime_ns or 0), problem=problem)
+        record = known.get(source)
+        if record and not problem and (record.recording, record.stamp) == (current.recording, current.stamp):
+            records[source] = record
+        elif problem:
+            records[source] = current
+            if record != current:
+                root.write(source, current)
+    return records
+
+
+def measure_all(root: ParityRoot, entries: dict[str, Entry], records: Records, cfg: ParityConfig) -> None:
+    """Measures the clips that are new or changed, or were given up under a shorter time limit."""
+    todo = {}
+    for source, entry in entries.items():
+        record = records.get(source)
+        if record is None or _too_short(record, cfg):
+            todo[entry.clip.path] = source
+    stamps = {source: stamp(path) for path, source in todo.items()}
+    for path, result in _run(partial(measure, chain=cfg.chain), todo, cfg, "measure"):
+        source = todo[path]
+        seen = stamps[source]
+        record = Record(entries[source].clip.base, (seen.size or 0, seen.mtime_ns or 0))
+        records[source] = (
+            _failed(record, result, cfg) if isinstance(result, Failure) else record._replace(version=result)
+        )
+        root.write(source, records[source])
+
+
+def find_grounds(records: Records, cfg: ParityConfig) -> dict[str, tuple[Edges, float]]:
+    """Edges and band of every recording, from all versions of it that could be measured."""
+    versions = defaultdict(list)
+    for record in records.values():
+        if record.version:
+            versions[record.recording].append(record.version)
+    return {recording: common_ground(found, cfg.chain) for recording, found in versions.items()}
+
+
+def make_all(
+    root: ParityRoot,
+    entries: dict[str, Entry],
+    records: Records,
+    grounds: dict[str, tuple[Edges, float]],
+    cfg: ParityConfig,
+) -> int:
+    """Makes the clips that are missing, or not as their recording has it now; returns how many."""
+    todo: dict[Task, str] = {}
+    for source, record in records.items():
+        if not record.version:
+            continue
+        edges, band = grounds[record.recording]
+        settled = (record.edges, record.band) == (edges, band) and not _too_short(record, cfg)
+        if not (settled and (record.problem or root.is_made(source, record))):
+            todo[Task(entries[source].clip.path, root.out(source), record.recording, edges, band)] = source
+    made = 0
+    for task, result in _run(partial(make, chain=cfg.chain), todo, cfg, "make"):
+        source = todo[task]
+        record = Record(*records[source][:3], task.edges, task.band)
+        made += not isinstance(result, Failure)
+        records[source] = _failed(record, result, cfg) if isinstance(result, Failure) else record._replace(size=result)
+        root.write(source, records[source])
+    return made
+
+
+def _run(work: Callable[[Any], Any], todo: Iterable[Any], cfg: ParityConfig, name: str) -> Iterator[tuple[Any, Any]]:
+    """The results of a work, in processes of their own, with a bar."""
+    items = list(todo)
+    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(items))
+    results = run_killable(work, items, workers=workers, time_limit=cfg.time_limit)
+    with contextlib.closing(results), tqdm(total=len(items), desc=name, unit="file") as bar:
+        for item, result in results:
+            yield item, result
+            bar.update()
+
+
+def _failed(record: Record, failure: Failure, cfg: ParityConfig) -> Record:
+    return record._replace(problem=failure.reason, stopped_after=cfg.time_limit if failure.killed else None)
+
+
+def _too_short(record: Record, cfg: ParityConfig) -> bool:
+    return record.stopped_after is not None and record.stopped_after < cfg.time_limit
+
+
+def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> None:
+    """problems.csv of all parts, and the table that the layout has: a copy of meta_data.csv, or a clips.csv."""
+    with held(root.lock, root.root, wait=True):
+        records = {source: record for source in sorted(root.sources()) if (record := root.read(source))}
+        problems = [(source, record.problem) for source, record in records.items() if record.problem]
+        write_csv(root.root / "problems.csv", [("source", "reason"), *problems])
+        if find_layout(source_root) != "fakeavceleb":
+            made = {source for source, record in records.items() if record.size is not None}
+            write_csv(root.root / OWN_TABLE, own_rows(listed, made))
+        elif (source_root / TABLE).is_file():
+            write_atomic(root.root / TABLE, (source_root / TABLE).read_bytes())
+
+
+def own_rows(listed: list[Entry], made: set[str]) -> list[tuple[str, ...]]:
+    """The table of a root that has no other: what was known of its clips by their layout."""
+    names = {entry.clip.source: made_name(entry.clip.source) for entry in listed}
+    rows = []
+    for clip, split in ((entry.clip, entry.split) for entry in listed if entry.clip.source in made):
+        people, base = ";".join(clip.identities), names.get(clip.base, clip.base)
+        rows.append((names[clip.source], clip.tier, people, base, clip.method, clip.race, clip.gender, split))
+    return [tuple(name for name in OWN_COLUMNS if name != "label"), *sorted(rows)]
+
+
+def report(cfg: ParityConfig, part: Part, root: ParityRoot, records: Records, made: int, seconds: float) -> int:
+    """Prints the summary; returns the exit code."""
+    bad = sum(bool(record.problem) for record in records.values())
+    which = f"part {part}, " if part.of > 1 else ""
+    print(
+        f"{cfg.output}: {which}{len(records)} files, {len(records) - bad} there ({made} made now), "
+        f"{bad} could not be made, {seconds:.0f} s"
+    )
+    grounds = {record.recording: record for record in records.values() if record.edges}
+    long = sum(cfg.chain.max_edge in record.edges for record in grounds.values() if record.edges)
+    if long:
+        print(
+            f"  {long} of {len(grounds)} recordings have an edge of chain.max_edge = {cfg.chain.max_edge:g} s or more"
+        )
+    if bad:
+        print(f"{root.root / 'problems.csv'} says why; a file is tried again once it or the settings change")
+    if bad <= cfg.max_problems * len(records):
+        return 0
+    print(
+        f"error: {bad} of {len(records)} files could not be made, more than max_problems = {cfg.max_problems:g}; "
+        f"see {root.root / 'problems.csv'}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def write_csv(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomic(path, text.getvalue().encode())
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,86 @@
+"""Shortcut probes on a root of videos: how well does one property of a file, such as its loudness, tell the fakes?
+
+    python data/preprocessing/probe_shortcuts.py --root /data/FakeAVCeleb_v1.2
+    python data/preprocessing/probe_shortcuts.py --root videos-parity --max 0.6
+
+Prints the AUC of every cue for every fake tier against RVRA. With `--max`, exit code 1 if one is above it. Files that
+cannot be read are listed and left out.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
+
+from avdfd.datasets.layouts import LAYOUTS, list_entries
+from avdfd.datasets.tiers import RVRA, TIERS
+from avdfd.errors import UserError, run_script
+from avdfd.probes import CUES, Measured, compare, measure
+from avdfd.workers import Failure, run_killable
+
+TIME_LIMIT = 300.0  # seconds for a file
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Looks for shortcuts in a data set.", allow_abbrev=False)
+    cli.add_argument("--root", type=Path, required=True, help="folder of the videos")
+    cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
+    cli.add_argument("--max", type=float, help="AUC above which a cue is a shortcut")
+    cli.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
+    args = cli.parse_args(argv)
+    if args.workers < 0 or (args.max is not None and not 0.5 <= args.max <= 1):
+        raise UserError("--workers takes a whole number of 0 or more, --max an AUC from 0.5 to 1")
+
+    clips = [entry.clip for entry in list_entries(args.root, args.layout) if not entry.problem]
+    by_path = {clip.path: clip for clip in clips}
+    found: dict[str, dict[str, float]] = {}
+    bad = []
+    workers = min(args.workers or len(os.sched_getaffinity(0)), len(clips))
+    results = run_killable(measure, by_path, workers=workers, time_limit=TIME_LIMIT)
+    with contextlib.closing(results), tqdm(total=len(clips), desc="probe", unit="file") as bar:
+        for path, result in results:
+            clip = by_path[path]
+            if isinstance(result, Failure):
+                bad.append(f"{clip.source}: {result.reason}")
+            else:
+                found[clip.source] = result
+            bar.update()
+    for line in sorted(bad):
+        print(f"left out: {line}")
+    measured: Measured = defaultdict(list)
+    for clip in clips:  # in the order of the list, not of the workers, so that the folds are always the same
+        if clip.source in found:
+            measured[clip.tier].append((found[clip.source], clip.identities[0] if clip.identities else clip.base))
+    if RVRA.name not in measured or len(measured) < 2:
+        raise UserError(
+            f"{args.root}: probes need readable real clips and fakes; there are {', '.join(measured) or 'none'}"
+        )
+    try:
+        table = compare(measured)
+    except ValueError as error:
+        raise UserError(f"{args.root}: cannot be probed ({error})") from None
+    return report(table, args.max)
+
+
+def report(table: dict[str, dict[str, float]], most: float | None) -> int:
+    """Prints the table; 1 if a cue is above `most`."""
+    width = max(len(tier) for tier in table)
+    print(f"{'AUC':<{width}}  {'  '.join(CUES)}")
+    for tier in sorted(table, key=list(TIERS).index):
+        print(f"{tier:<{width}}  {'  '.join(f'{table[tier][cue]:<{len(cue)}.3f}' for cue in CUES).rstrip()}")
+    if most is None:
+        return 0
+    found = [f"{cue} of {tier} ({aucs[cue]:.3f})" for tier, aucs in table.items() for cue in CUES if aucs[cue] > most]
+    if found:
+        print(f"error: shortcuts above {most:g}: {', '.join(found)}", file=sys.stderr)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    run_script(main)
