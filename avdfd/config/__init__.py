@@ -20,7 +20,15 @@ from avdfd.config.baselines import (
     VfdModelConfig,
     WeightsConfig,
 )
-from avdfd.config.cloning import EcapaConfig, Ge2eConfig
+from avdfd.config.cloning import (
+    CloneConfig,
+    CommandConfig,
+    EcapaConfig,
+    Ge2eConfig,
+    ScoresConfig,
+    SeedVcConfig,
+    WorldConfig,
+)
 from avdfd.config.loading import load, parse
 from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
@@ -41,6 +49,8 @@ __all__ = [
     "AvffConfig",
     "AvffModelConfig",
     "ChainConfig",
+    "CloneConfig",
+    "CommandConfig",
     "DataConfig",
     "EcapaConfig",
     "FaceConfig",
@@ -55,12 +65,15 @@ __all__ = [
     "PretrainConfig",
     "RecipeConfig",
     "RunConfig",
+    "ScoresConfig",
+    "SeedVcConfig",
     "SelectConfig",
     "TrainConfig",
     "VfdConfig",
     "VfdModelConfig",
     "VisualModelConfig",
     "WeightsConfig",
+    "WorldConfig",
     "load",
     "parse",
 ]
