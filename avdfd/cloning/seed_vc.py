@@ -57,14 +57,21 @@ def driver(python: str) -> list[str]:
 
 
 class SeedVc:
-    """A back end. Its process has one GPU, starts with the first conversion, and anew after one that failed."""
+    """A back end. Its process has one GPU, starts with the first conversion, and anew after one that failed.
+
+    If the models do not even load at first, all conversions fail for that reason.
+    """
 
     def __init__(self, cfg: SeedVcConfig, folder: Path, time_limit: float) -> None:
         self.cfg, self.folder, self.time_limit = cfg, folder, time_limit
         self._gpu: tuple[str, IO[str]] | None = None
         self._program: subprocess.Popen[bytes] | None = None
+        self._loaded = False
+        self._cannot: ConversionError | None = None
 
     def __call__(self, request: Request) -> np.ndarray:
+        if self._cannot is not None:
+            raise self._cannot
         paths = hand_over(request, self.folder)
         if self._program is None:
             self._start()
@@ -83,7 +90,12 @@ class SeedVc:
                 cwd=self.cfg.checkout,
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": self._gpu[0]},
             )
-        self._ask({"settings": arguments(self.cfg)}, self.cfg.load_limit)
+        try:
+            self._ask({"settings": arguments(self.cfg)}, self.cfg.load_limit)
+        except ConversionError as error:
+            self._cannot = None if self._loaded else error
+            raise
+        self._loaded = True
 
     def _ask(self, request: dict[str, Any], time_limit: float) -> None:
         """Sends a line and waits for the answer; without a good one it ends the process and raises ConversionError."""

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.cloning.backends import check_backend, processes
 from avdfd.cloning.clips import SINGLE, Job, Made, listen, make_clip
+from avdfd.cloning.journal import Record
 from avdfd.cloning.naturalness import open_naturalness
 from avdfd.cloning.output import Output
 from avdfd.cloning.people import Recording, digest, mean_vector, real_clips, recordings_of, references, stamp
@@ -106,23 +107,29 @@ def clone_all(out: Output, jobs: list[Job], cfg: CloneConfig) -> None:
     load_limit = cfg.backend.load_limit if cfg.backend.kind == "seed-vc" else 0.0
     limit = load_limit + 2 * cfg.time_limit * (1 + cfg.candidates * len(cfg.tiers))  # of a hanging process
     results = run_killable(partial(make_clip, cfg=cfg, spool=out.spool), jobs, workers=workers, time_limit=limit)
-    tried: list[str] = []
-    alive = False
+    alive = any(is_scored(record) for record in out.clips.records.values())
+    failed: list[str] = []
     with contextlib.closing(results), tqdm(total=len(jobs), desc="clones", unit="clip") as bar:
         for job, result in results:
             if isinstance(result, Failure):
                 record = {"source": job.source, "inputs": job.inputs, "files": {}, "clones": []}
                 result = Made({**record, "reason": result.reason, "again": result.killed}, {})
             out.add(result)
-            candidates = [c for line in result.record["clones"] for c in line["candidates"]]
-            alive |= any("scores" in candidate for candidate in candidates)
-            tried += [candidates[0]["reason"]] if candidates else []
             bar.update()
-            if not alive and len(tried) >= min(cfg.give_up, len(jobs)):
+            alive |= is_scored(result.record)
+            if result.record["again"]:
+                lines = [line["reason"] for line in result.record["clones"] if line["reason"]]
+                failed.append(result.record.get("reason") or lines[-1])
+            if not alive and len(failed) >= min(cfg.give_up, len(jobs)):
                 raise UserError(
-                    f"backend {cfg.backend.kind}: none of the first {len(tried)} clips could be converted "
-                    f"({tried[0]}); no clone was made; see {out.root / 'problems.csv'}"
+                    f"backend {cfg.backend.kind}: none of the first {len(failed)} clips could be converted "
+                    f"({failed[0]}); no clone was made; see {out.root / 'problems.csv'}"
                 )
+
+
+def is_scored(record: Record) -> bool:
+    """Whether a conversion of a clip got as far as to its scores."""
+    return any("scores" in candidate for line in record["clones"] for candidate in line["candidates"])
 
 
 def report(out: Output, clips: list[Clip], made_now: int, seconds: float) -> int:

@@ -54,7 +54,7 @@ SOURCE = SourceFacts(SPEECH, np.ones(1), 3.0, [])
         (Scores(0.9, 0.9, 2.6, 0.1), ""),
         (Scores(0.9, 0.7, 2.6, 0.1), "envelope 0.7 below 0.8"),
         (Scores(0.9, 0.9, 2.4, 0.1), "naturalness 2.4 below 2.5"),
-        (Scores(0.6, 0.9, 2.6, 0.1), "similarity 0.6 below 0.7"),
+        (Scores(0.6, 0.9, 2.6, 0.1), "similarity 0.6 below 0.75"),
         (Scores(0.9, 0.9, 2.6, 0.3), "word error rate 0.3 above 0.2"),
         (Scores(0.9, 0.9, 2.6), ""),
     ],

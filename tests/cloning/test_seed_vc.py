@@ -117,11 +117,13 @@ def test_failure_is_said_and_the_next_conversion_has_a_new_process(checkout, tmp
     assert len({call["pid"] for call in calls(checkout, "load")}) == 5
 
 
-def test_models_that_do_not_load_fail_the_conversion(checkout, tmp_path):
+def test_models_that_do_not_load_fail_all_conversions(checkout, tmp_path):
     (checkout / "no_models").touch()
     convert = backend(config(checkout), tmp_path)
-    with pytest.raises(ConversionError, match="OSError: cannot reach the hub"):
-        convert(Request(SOURCE, reference(), 1))
+    for _ in range(3):
+        with pytest.raises(ConversionError, match="OSError: cannot reach the hub"):
+            convert(Request(SOURCE, reference(), 1))
+    assert len(calls(checkout, "load")) == 1
 
 
 def test_workers_have_a_gpu_each(checkout, tmp_path):

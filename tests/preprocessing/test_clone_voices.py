@@ -138,7 +138,8 @@ def test_whole_script_in_processes_makes_a_root_that_reads_back(root, tmp_path):
         assert (made["reference"] == made["source"]) == (made["tier"] == "RVFA-SVC")
         assert Path(made["reference"]).parent == Path(made["source"]).parent
         original, clone = (read_sound(path / name) for path, name in ((root, made["source"]), (out, made["file"])))
-        assert abs(np.corrcoef(original, clone[: len(original)])[0, 1]) < 0.95
+        both = min(len(original), len(clone))
+        assert abs(np.corrcoef(original[:both], clone[:both])[0, 1]) < 0.95
     assert not list((out / ".clones").glob("*.spool"))
 
 
@@ -304,6 +305,7 @@ def test_full_disk_ends_in_an_error_that_names_the_file_and_a_second_run_goes_on
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(root, tmp_path):
+    shutil.rmtree(root / FOLDER / "id00002")
     cfg = config(tmp_path, candidates=1, tiers=["RVFA-SVC"], workers=1)
     line = [sys.executable, "data/preprocessing/clone_voices.py", "--config", str(cfg)]
     subprocess.run([*line, f"--output={tmp_path / 'whole'}"], cwd=ROOT, capture_output=True, check=True, timeout=200)
