@@ -111,13 +111,13 @@ def hear(recording: Recording, embed: Embed) -> Record:
     fingerprint = sound_hash(samples)
     if fingerprint is None:
         raise MediaError("silent audio, or too little of it")
-    vector = np.ascontiguousarray(embed(samples), np.float32)
+    embedding = np.ascontiguousarray(embed(samples), np.float32)
     return {
         "source": recording.source,
         "stamp": stamp(recording.path),
         "sha256": sha256_of(recording.path),
         "sound_hash": fingerprint.hex(),
-        "embedding": base64.b64encode(vector.tobytes()).decode(),
+        "embedding": base64.b64encode(embedding.tobytes()).decode(),
     }
 
 

@@ -8,6 +8,7 @@ wer           word error rate against what a recogniser hears in the source, whe
 The hardest candidate is, by default, the one most similar to the person among those that pass.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +20,18 @@ from avdfd.cloning.exchange import write_sound
 from avdfd.cloning.naturalness import open_naturalness
 from avdfd.cloning.speaker import Embed
 from avdfd.config import ScoresConfig
-from avdfd.errors import MediaError
+from avdfd.errors import MediaError, UserError
 from avdfd.features import SAMPLE_RATE
 
 _HOP, _FRAME = SAMPLE_RATE // 100, SAMPLE_RATE // 40
 _RANGE = 10**-5.0  # of the loudest frame's power, 50 dB: what is below is background
 _DIGITS = 4  # that are stored and compared: the rest depends on the machine
+
+
+def check_recogniser(cfg: ScoresConfig) -> None:
+    """Raises UserError if there is to be a recogniser and it is not there."""
+    if cfg.recogniser and shutil.which(cfg.recogniser[0]) is None:
+        raise UserError(f"scores.recogniser: no program '{cfg.recogniser[0]}'; give its path")
 
 
 class Scores(NamedTuple):

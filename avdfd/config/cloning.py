@@ -119,6 +119,12 @@ class ScoresConfig(Section):
     hardest: Literal["similarity", "naturalness"] = "similarity"
     """Of the candidates that pass, the one with the highest value of this is kept."""
 
+    @model_validator(mode="after")
+    def _complete(self) -> "ScoresConfig":
+        if self.recogniser and "{sound}" not in " ".join(self.recogniser):
+            raise ValueError("recogniser: no argument has {sound} in it")
+        return self
+
 
 class CloneConfig(Section):
     """`data/preprocessing/clone_voices.py`: real clips -> clips with cloned voices."""

@@ -29,6 +29,7 @@ from avdfd.cloning.journal import Record
 from avdfd.cloning.naturalness import open_naturalness
 from avdfd.cloning.output import Output
 from avdfd.cloning.people import Recording, digest, mean_vector, real_clips, recordings_of, references, stamp
+from avdfd.cloning.scores import check_recogniser
 from avdfd.cloning.speaker import open_encoder
 from avdfd.config import CloneConfig, load
 from avdfd.datasets.clips import Clip
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
     args, overrides = cli.parse_known_args(argv)
     cfg, part = load(args.config, CloneConfig, overrides=overrides), parse_part(args.shard)
     check_backend(cfg.backend)
+    check_recogniser(cfg.scores)
     open_encoder(cfg.encoder)  # what is missing is to be said before the work
     open_naturalness()
     started = time.monotonic()

@@ -268,6 +268,8 @@ def test_wrong_requests_end_before_the_work(root, tmp_path, serial):
         (f"--output={ROOT / 'config'}", "holds other files and no cloned clips"),
         ("--shard=4/4", "write i/n"),
         ('--backend={"kind": "seed-vc", "checkout": "nowhere", "python": "python"}', "has no inference_v2.py"),
+        ('--scores={"recogniser": ["no-such-program", "{sound}"]}', "scores.recogniser: no program"),
+        ('--scores={"recogniser": ["true"]}', "no argument has {sound} in it"),
         ('--encoder={"kind": "ecapa", "folder": "nowhere"}', "SpeechBrain is not installed|no hyperparams"),
     ):
         with pytest.raises(UserError, match=message):
