@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avdfd.cloning import programs, world
+from avdfd.cloning import programs, world_backend
 from avdfd.cloning.exchange import hand_over, take_back
 from avdfd.cloning.request import Convert, Request
 from avdfd.cloning.seed_vc import SeedVc, devices, driver
@@ -45,7 +45,7 @@ def processes(cfg: Config, workers: int) -> int:
 def settings_of(cfg: Config, turn: int, seed: int) -> dict[str, float]:
     """The settings of a candidate: drawn from its seed for WORLD, one guidance after the other for Seed-VC."""
     if cfg.kind == "world":
-        return asdict(world.draw_settings(cfg, seed))
+        return asdict(world_backend.draw_settings(cfg, seed))
     if cfg.kind == "seed-vc":
         intelligibility, similarity = cfg.guidance[turn % len(cfg.guidance)]
         return {"intelligibility_cfg_rate": intelligibility, "similarity_cfg_rate": similarity}
@@ -55,7 +55,7 @@ def settings_of(cfg: Config, turn: int, seed: int) -> dict[str, float]:
 def open_backend(cfg: Config, folder: Path, time_limit: float) -> Convert:
     """A back end that keeps its files in `folder`; a conversion that takes longer than `time_limit` s is killed."""
     if cfg.kind == "world":
-        return world.convert
+        return world_backend.convert
     if cfg.kind == "seed-vc":
         return SeedVc(cfg, folder, time_limit)
     return functools.partial(_by_command, cfg=cfg, folder=folder, time_limit=time_limit)

@@ -6,29 +6,15 @@ References: WORLD: Morise, Yokomori and Ozawa, IEICE Trans. Inf. Syst. 2016. Con
 log F0 and by the mean mel-cepstrum is the usual baseline of the voice conversion challenges (Toda et al., 2016).
 """
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 import pyworld
 from scipy.ndimage import uniform_filter1d
 
-from avdfd.cloning.request import ConversionError, Request
-from avdfd.config import WorldConfig
-from avdfd.features import SAMPLE_RATE as RATE
-
+RATE = 16_000  # that of avdfd.features, which would bring torch: the corpus starts a process for every person
 _FRAME_MS = 5.0
-_FEWEST_VOICED = 20  # frames: of fewer a mean says nothing
 _RAMP = 800.0  # Hz over which harmonics give way to noise, and the band gives out
-
-
-def convert(request: Request) -> np.ndarray:
-    """A candidate (S,) float32; the request's settings are those of CloneSettings. Raises ConversionError."""
-    source, reference = (_analysed(sound.tobytes()) for sound in (request.source, request.reference))
-    if min((source.f0 > 0).sum(), (reference.f0 > 0).sum()) < _FEWEST_VOICED:
-        raise ConversionError("no voiced speech in the source or the reference")
-    settings = CloneSettings(**request.settings)  # type: ignore[arg-type]
-    return clone(source, reference, settings, len(request.source)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -52,29 +38,6 @@ class CloneSettings:
     voiced_to: float
     band: float
     missing: float
-
-
-def draw_settings(cfg: WorldConfig, seed: int) -> CloneSettings:
-    """How rough the candidate of a seed is."""
-    rng = np.random.default_rng(seed)
-    return CloneSettings(
-        cepstrum=int(rng.integers(cfg.cepstrum[0], cfg.cepstrum[1] + 1)),
-        smooth=int(rng.integers(cfg.smooth[0], cfg.smooth[1] + 1)),
-        flatten=_between(cfg.flatten, rng),
-        voiced_to=_between(cfg.voiced_to, rng),
-        band=_between(cfg.band, rng),
-        missing=_between(cfg.missing, rng),
-    )
-
-
-@functools.lru_cache(maxsize=4)
-def _analysed(samples: bytes) -> Analysis:
-    """The analysis of a sound in float32; that of the candidate before is often the same."""
-    return analyse(np.frombuffer(samples, np.float32).astype(np.float64))
-
-
-def _between(span: list[float], rng: np.random.Generator) -> float:
-    return round(float(rng.uniform(span[0], span[1])), 3)
 
 
 def analyse(samples: np.ndarray) -> Analysis:

@@ -3,9 +3,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from avdfd.cloning import world
 from avdfd.cloning.request import ConversionError, Request, checked
-from avdfd.cloning.world import convert, draw_settings, median_f0
+from avdfd.cloning.world import median_f0
+from avdfd.cloning.world_backend import convert, draw_settings
 from avdfd.config import WorldConfig
+from avdfd.features import SAMPLE_RATE
 from data.corpus.speech import Voice, speak
 
 LOW = speak("the captain found five purple flowers", Voice("m3", 40, 60, 165)).samples.astype(np.float32)
@@ -22,6 +25,10 @@ def test_pitch_goes_to_the_reference_and_length_stays():
     assert len(checked(made, LOW, 0.04)) == len(LOW)
     pitch = [median_f0(sound.astype(np.float64)) for sound in (LOW, HIGH, made)]
     assert abs(pitch[2] / pitch[1] - 1) < 0.15 < abs(pitch[0] / pitch[1] - 1)
+
+
+def test_rate_is_that_of_all_sounds():
+    assert world.RATE == SAMPLE_RATE
 
 
 def test_same_request_same_samples_and_another_seed_others():
