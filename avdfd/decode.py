@@ -71,7 +71,7 @@ def read_audio(path: str | Path, *, video: bool = True) -> list[Sound]:
     Raises MediaError, also if the file ends before the time it states, or has no `video` where one is wanted.
     """
     with open_media(path) as container:
-        picture = first_stream(container, "video") if video else None
+        picture = first_stream(container, "video") if video or _streams(container, "video") else None
         audio = first_stream(container, "audio")
         shown = [0.0]  # the packets of the video tell how far it goes, at no cost
         pieces = _join(_decoded(container, audio, picture, shown), float(audio.time_base))
@@ -83,6 +83,14 @@ def read_audio(path: str | Path, *, video: bool = True) -> list[Sound]:
     if there < stated - _LOST:
         raise MediaError(f"truncated: {there:.2f} s of the stated {stated:.2f} s are there")
     return pieces
+
+
+def read_sound(path: str | Path) -> np.ndarray:
+    """The sound (S,) float32 of a file with or without pictures, mono at 16 kHz; gaps in it are left out.
+
+    Raises MediaError.
+    """
+    return np.concatenate([piece.samples for piece in read_audio(path, video=False)])
 
 
 def read_video(path: str | Path, decoder: str) -> Iterator[Frame]:
@@ -114,13 +122,17 @@ def open_media(path: str | Path) -> Iterator[Any]:
 
 def first_stream(container: Any, kind: str) -> Any:
     """The first stream of a kind, "video" or "audio", cover pictures aside. Raises MediaError if there is none."""
-    picture = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams if s.type == kind and not s.disposition & picture]
+    streams = _streams(container, kind)
     if not streams:
         raise MediaError(f"no {kind} stream")
     if streams[0].codec_context is None:
         raise MediaError(f"no decoder for its {kind} stream")
     return streams[0]
+
+
+def _streams(container: Any, kind: str) -> list[Any]:
+    cover = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams if stream.type == kind and not stream.disposition & cover]
 
 
 class _Picture:

@@ -66,9 +66,9 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(_average_precision(roc(labels, scores)))
 
 
-def eer(labels: ArrayLike, scores: ArrayLike) -> float:
+def eer(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Equal error rate: where the straight-line ROC curve has as many false alarms as misses."""
-    return float(_eer(roc(labels, scores)))
+    return float(_eer(roc(labels, scores, weights)))
 
 
 def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:

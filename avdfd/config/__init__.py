@@ -3,7 +3,7 @@
 base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
-audio       the sound all clips get
+audio       the sound all clips get;    cloning         `data/preprocessing/clone_voices.py`
 loading     JSON, overrides, and errors that name the key
 """
 
@@ -19,6 +19,15 @@ from avdfd.config.baselines import (
     VfdConfig,
     VfdModelConfig,
     WeightsConfig,
+)
+from avdfd.config.cloning import (
+    CloneConfig,
+    CommandConfig,
+    EcapaConfig,
+    Ge2eConfig,
+    ScoresConfig,
+    SeedVcConfig,
+    WorldConfig,
 )
 from avdfd.config.loading import load, parse
 from avdfd.config.parity import ParityConfig
@@ -41,8 +50,12 @@ __all__ = [
     "AvffConfig",
     "AvffModelConfig",
     "ChainConfig",
+    "CloneConfig",
+    "CommandConfig",
     "DataConfig",
+    "EcapaConfig",
     "FaceConfig",
+    "Ge2eConfig",
     "MediaConfig",
     "MrdfConfig",
     "MrdfModelConfig",
@@ -54,12 +67,15 @@ __all__ = [
     "RecipeConfig",
     "ReconstructionConfig",
     "RunConfig",
+    "ScoresConfig",
+    "SeedVcConfig",
     "SelectConfig",
     "TrainConfig",
     "VfdConfig",
     "VfdModelConfig",
     "VisualModelConfig",
     "WeightsConfig",
+    "WorldConfig",
     "load",
     "parse",
 ]

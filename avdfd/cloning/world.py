@@ -1,4 +1,4 @@
-"""Cloned voices of the built-in corpus, by the WORLD vocoder: analysis, conversion to a reference voice, resynthesis.
+"""Cloned voices by the WORLD vocoder: analysis, conversion to a reference voice, resynthesis.
 
 Shapes: T frames of 5 ms, F = 513 frequencies, samples (S,) float64 at 16 kHz.
 
@@ -12,8 +12,7 @@ import numpy as np
 import pyworld
 from scipy.ndimage import uniform_filter1d
 
-from data.corpus.speech import RATE
-
+RATE = 16_000  # that of avdfd.features, which would bring torch: the corpus starts a process for every person
 _FRAME_MS = 5.0
 _RAMP = 800.0  # Hz over which harmonics give way to noise, and the band gives out
 

@@ -1,0 +1,167 @@
+"""One real clip -> the clip and its clones, all with the sound of one chain; runs in a worker process."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from avdfd.audio_chain import common_ground, lay_out, measure_version, same_sound
+from avdfd.cloning.backends import open_backend
+from avdfd.cloning.journal import Record
+from avdfd.cloning.people import Recording, hear
+from avdfd.cloning.programs import die_with_parent
+from avdfd.cloning.refine import Outcome, plans, refine
+from avdfd.cloning.request import ConversionError, Convert
+from avdfd.cloning.scores import Judge, SourceFacts
+from avdfd.cloning.speaker import open_encoder
+from avdfd.config import ChainConfig, CloneConfig
+from avdfd.datasets.inventory import read_streams
+from avdfd.datasets.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
+from avdfd.decode import Sound, read_audio, read_sound
+from avdfd.features import FPS, SAMPLE_RATE
+from avdfd.remux import picture_end, replace_sound
+
+SINGLE = "no other recording of this person"
+
+_KINDS = {RVFA_VC: "vc", RVFA_SVC: "svc"}
+
+
+class Job(NamedTuple):
+    """A real clip to be cloned. `references` are the most similar other recordings of the person, the best first;
+    `person` (D,) is the mean embedding of all of them."""
+
+    source: str
+    path: Path
+    inputs: str
+    person: np.ndarray
+    references: tuple[Recording, ...]
+
+
+class Made(NamedTuple):
+    """What came of a clip: its record, and the files, by tier, that wait in the spool to be moved into place."""
+
+    record: Record
+    files: dict[str, Path]
+
+
+def listen(recording: Recording, cfg: CloneConfig) -> Record:
+    """What is to be known of a person's recording. Raises MediaError."""
+    _settle_in()
+    return hear(recording, open_encoder(cfg.encoder))
+
+
+def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
+    """Clones a clip. Raises MediaError if the clip or a reference cannot be read."""
+    _settle_in()
+    convert, judge = _studio(cfg, spool)
+    sounds = read_audio(job.path)
+    begin, samples = sounds[0].start, on_one_line(sounds)
+    tolerance = 1 / (read_streams(job.path).fps or FPS)
+    versions, lines, again = {RVRA: samples}, [], False
+    try:
+        facts: SourceFacts | ConversionError = judge.listen(samples, job.person)
+    except ConversionError as error:
+        facts = error
+    for tier in (tier for tier in _KINDS if tier.name in cfg.tiers):
+        chosen = (Recording(job.source, job.path),) if tier is RVFA_SVC else job.references
+        if isinstance(facts, ConversionError):
+            outcome = Outcome(None, [], 1, f"the source cannot be scored: {facts}")
+        elif not chosen:
+            outcome = Outcome(None, [], 0, SINGLE)
+        else:
+            voices = {r.source: samples if r.source == job.source else read_sound(r.path) for r in chosen}
+            wanted = plans(cfg, tier.name, job.source, list(voices))
+            outcome = refine(wanted, facts, voices, convert, judge, tolerance)
+        if outcome.samples is not None:
+            versions[tier] = outcome.samples
+        lines.append(_line(job, tier, cfg, outcome, facts))
+        again |= outcome.samples is None and outcome.failures > 0
+    files = _write(job, versions, begin, cfg.chain, spool)
+    record = {
+        "source": job.source,
+        "inputs": job.inputs,
+        "files": {tier.name: made_path(job.source, tier, cfg) for tier in versions},
+        "clones": lines,
+        "again": again,
+    }
+    return Made(record, files)
+
+
+def made_path(source: str, tier: Tier, cfg: CloneConfig) -> str:
+    """Where a clip that is made from a real one lies, relative to the output."""
+    path = PurePosixPath(source)
+    suffix = f"_{method(tier, cfg)}" if tier is not RVRA else ""
+    return PurePosixPath(tier.folder, *path.parts[1:-1], f"{path.stem}{suffix}.mp4").as_posix()
+
+
+def method(tier: Tier, cfg: CloneConfig) -> str:
+    """What the clips of a tier are listed as made by."""
+    return "real" if tier is RVRA else f"{cfg.backend.name}-{_KINDS[tier]}"
+
+
+def on_one_line(sounds: Sequence[Sound]) -> np.ndarray:
+    """The pieces of sound of a file as one (S,), from the first piece on, with silence in the gaps."""
+    begin = sounds[0].start
+    samples = np.zeros(max(round((sound.end - begin) * SAMPLE_RATE) for sound in sounds), np.float32)
+    for sound in sounds:
+        first = max(0, round((sound.start - begin) * SAMPLE_RATE))
+        place = samples[first : first + len(sound.samples)]
+        place += sound.samples[: len(place)]
+    return samples
+
+
+def _write(
+    job: Job, versions: dict[Tier, np.ndarray], begin: float, chain: ChainConfig, spool: Path
+) -> dict[str, Path]:
+    """Writes all versions of a recording, with a sound that does not tell how they were made, into the spool."""
+    end = float(picture_end(job.path))
+    laid = {tier: lay_out([Sound(begin, samples)], end, chain) for tier, samples in versions.items()}
+    edges, band = common_ground([measure_version(samples, chain) for samples in laid.values()], chain)
+    name = hashlib.sha256(job.source.encode()).hexdigest()[:16]
+    files = {}
+    for tier, samples in laid.items():
+        files[tier.name] = spool / f"{name}-{tier.name}.mp4"
+        replace_sound(job.path, same_sound(samples, edges, band, job.source, chain), files[tier.name], chain)
+    return files
+
+
+def _line(
+    job: Job, tier: Tier, cfg: CloneConfig, outcome: Outcome, facts: SourceFacts | ConversionError
+) -> dict[str, Any]:
+    """What clones.jsonl says of a clip and tier."""
+    kept = next((candidate for candidate in outcome.candidates if not candidate["reason"]), None)
+    return {
+        "source": job.source,
+        "tier": tier.name,
+        "method": method(tier, cfg),
+        "file": made_path(job.source, tier, cfg) if kept else None,
+        "reason": outcome.reason,
+        "reference": kept["reference"] if kept else None,
+        "scores": kept["scores"] if kept else None,
+        "source_naturalness": None if isinstance(facts, ConversionError) else facts.naturalness,
+        "candidates": outcome.candidates,
+    }
+
+
+@functools.cache
+def _settle_in() -> None:
+    """Once in a worker process. There is one per core already, and none is to outlive the run."""
+    die_with_parent()
+    torch.set_num_threads(1)
+
+
+_STUDIOS: dict[Path, tuple[Convert, Judge]] = {}  # models are loaded once per process
+
+
+def _studio(cfg: CloneConfig, spool: Path) -> tuple[Convert, Judge]:
+    folder = spool / str(os.getpid())
+    if folder not in _STUDIOS:
+        folder.mkdir(exist_ok=True)
+        judge = Judge(cfg.scores, open_encoder(cfg.encoder), folder, cfg.time_limit)
+        _STUDIOS[folder] = open_backend(cfg.backend, folder, cfg.time_limit), judge
+    return _STUDIOS[folder]

@@ -1,0 +1,55 @@
+"""How natural speech sounds, without a reference: DNSMOS P.835, a network trained on the ratings of listeners.
+
+Its speech quality (SIG, 1 to 5) is used; background noise is a score of its own, and the audio chain's matter. What a
+clone may lose is set against its source's own score, as a good clone of a bad recording sounds bad.
+
+References: Reddy, Gopal and Cutler, "DNSMOS P.835: A non-intrusive perceptual objective speech quality metric to
+evaluate noise suppressors", ICASSP 2022; the model `sig_bak_ovr.onnx` of speechmos 0.0.1.1 (MIT).
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from avdfd.errors import UserError
+from avdfd.features import SAMPLE_RATE
+from avdfd.files import sha256_of
+
+_MODEL = "dnsmos_models/sig_bak_ovr.onnx"
+_SHA256 = "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd"
+_LENGTH = 144_160  # samples that it hears at once, 9.01 s
+_CALIBRATION = (-0.08397278, 1.22083953, 0.0052439)  # of the raw output to the scale of the ratings
+
+
+def open_naturalness() -> Callable[[np.ndarray], float]:
+    """A function from a sound (S,) float32 at 16 kHz to its speech quality. Raises UserError without the weights."""
+    session = _session()
+
+    def rate(samples: np.ndarray) -> float:
+        if len(samples) < _LENGTH:  # a shorter sound is heard again until the time is filled
+            samples = np.tile(samples, -(-_LENGTH // max(1, len(samples))))[:_LENGTH]
+        starts = range(0, len(samples) - _LENGTH + 1, SAMPLE_RATE)
+        raw = [
+            session.run(None, {"input_1": samples[None, s : s + _LENGTH].astype(np.float32)})[0][0, 0] for s in starts
+        ]
+        return float(np.polyval(_CALIBRATION, np.array(raw, np.float64)).mean())
+
+    return rate
+
+
+@functools.cache
+def _session() -> Any:
+    spec = importlib.util.find_spec("speechmos")
+    model = Path(spec.submodule_search_locations[0], _MODEL) if spec and spec.submodule_search_locations else None
+    if model is None or not model.is_file():
+        raise UserError("the weights of DNSMOS are not installed; run bash setup.sh")
+    if sha256_of(model) != _SHA256:
+        raise UserError(f"{model}: not the model of speechmos 0.0.1.1; run: pip install --no-deps speechmos==0.0.1.1")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # there is one worker per core already
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,145 @@
+"""Recordings of people, what is known of their voices, and which of them is a reference for which.
+
+A voice is a record: source, stamp (size and time of change), and either a `reason` why it cannot be used, or sha256,
+sound_hash (hexadecimal) and embedding (base64 of float32).
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from avdfd.cloning.journal import Record
+from avdfd.cloning.speaker import Embed
+from avdfd.datasets.clips import IDENTITY, SUFFIXES, Clip
+from avdfd.datasets.layouts import list_entries
+from avdfd.datasets.tiers import RVRA
+from avdfd.decode import read_sound
+from avdfd.duplicates import SOUND_BITS, distance
+from avdfd.errors import MediaError, UserError
+from avdfd.files import sha256_of
+from avdfd.fingerprints import sound_hash
+
+SOUNDS = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}
+ELSEWHERE = "recordings/"
+"""How the source of a recording under the other root begins."""
+
+
+class Recording(NamedTuple):
+    """A file with somebody's voice. `source` names it, whichever root it is under."""
+
+    source: str
+    path: Path
+
+
+def real_clips(root: Path) -> list[Clip]:
+    """The RVRA clips of a root in FakeAVCeleb's layout. Raises UserError if it is none, or two names are too alike."""
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; `input` is the root of the videos")
+    if not (root / RVRA.folder).is_dir():
+        raise UserError(f"{root}: has no {RVRA.folder}; expected <tier folder>/<race>/<gender>/<identity>/<clip>")
+    clips = [e.clip for e in list_entries(root, "fakeavceleb") if not e.problem and e.clip.tier == RVRA.name]
+    if not clips:
+        raise UserError(f"{root / RVRA.folder}: no video files in it")
+    numbers: dict[tuple[str, str], str] = {}
+    for clip in clips:
+        path = PurePosixPath(clip.source)
+        if len(path.parts) != 5:
+            raise UserError(f"{root / clip.source}: expected {RVRA.folder}/<race>/<gender>/<identity>/<clip>")
+        digits = path.stem[: len(path.stem) - len(path.stem.lstrip("0123456789"))]
+        if not digits:
+            raise UserError(
+                f"{root / clip.source}: expected a name that begins with the clip's number, such as 00012.mp4"
+            )
+        other = numbers.setdefault((path.parts[3], digits), clip.source)
+        if other != clip.source:  # by the number a clone is told to be made from it
+            raise UserError(f"{root}: {other} and {clip.source} have the same identity and number; rename one of them")
+    return clips
+
+
+def recordings_of(clips: Iterable[Clip], root: Path | None) -> dict[str, list[Recording]]:
+    """The recordings of every identity of the clips: the clips, and what another root has of them, in order.
+
+    Raises UserError if that root has nothing of anybody.
+    """
+    people: dict[str, list[Recording]] = {}
+    for clip in clips:
+        people.setdefault(clip.identities[0], []).append(Recording(clip.source, clip.path))
+    if root is not None:
+        found = list(_elsewhere(root, people.keys()))
+        if not found:
+            raise UserError(f"{root}: no recordings of these people; expected .../<identity>/.../<file>")
+        for identity, recording in found:
+            people[identity].append(recording)
+    return {identity: sorted(recordings) for identity, recordings in sorted(people.items())}
+
+
+def _elsewhere(root: Path, wanted: Iterable[str]) -> Iterable[tuple[str, Recording]]:
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; `recordings` is a root with more recordings of the people")
+    names = set(wanted)
+    for place, folders, files in os.walk(root):
+        inside = [part for part in Path(place).relative_to(root).parts if part in names]
+        # Somebody else's folder need not be looked into.
+        folders[:] = [f for f in folders if inside or f in names or not IDENTITY.fullmatch(f)]
+        for name in files if inside else ():
+            if Path(name).suffix.lower() in SUFFIXES | SOUNDS and not name.startswith("."):
+                path = Path(place, name)
+                yield inside[-1], Recording(ELSEWHERE + path.relative_to(root).as_posix(), path)
+
+
+def stamp(path: Path) -> list[int]:
+    """Size and time of change of a file: equal as long as nobody wrote to it."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def digest(recordings: Sequence[Recording]) -> str:
+    """Tells the recordings of a person, as they are now, from others: what is chosen among them depends on all."""
+    facts = [[recording.source, *stamp(recording.path)] for recording in recordings]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def hear(recording: Recording, embed: Embed) -> Record:
+    """What is to be known of a voice. Raises MediaError for a file that cannot be used."""
+    samples = read_sound(recording.path)
+    fingerprint = sound_hash(samples)
+    if fingerprint is None:
+        raise MediaError("silent audio, or too little of it")
+    embedding = np.ascontiguousarray(embed(samples), np.float32)
+    return {
+        "source": recording.source,
+        "stamp": stamp(recording.path),
+        "sha256": sha256_of(recording.path),
+        "sound_hash": fingerprint.hex(),
+        "embedding": base64.b64encode(embedding.tobytes()).decode(),
+    }
+
+
+def vector(voice: Mapping[str, str]) -> np.ndarray:
+    """The embedding (D,) of a voice."""
+    return np.frombuffer(base64.b64decode(voice["embedding"]), np.float32)
+
+
+def mean_vector(voices: Sequence[Record]) -> np.ndarray:
+    """The mean embedding (D,) of a person's voices, of unit length."""
+    mean = np.mean([vector(voice) for voice in voices], axis=0)
+    return mean / np.linalg.norm(mean)
+
+
+def references(voice: Record, voices: Iterable[Record], count: int) -> list[Record]:
+    """The most similar other voices of the same person, the best first; copies of the recording itself left out."""
+    own = vector(voice)
+    others = [other for other in voices if not _same_sound(voice, other)]
+    return sorted(others, key=lambda other: (-float(vector(other) @ own), other["source"]))[:count]
+
+
+def _same_sound(one: Record, other: Record) -> bool:
+    if one["source"] == other["source"] or one["sha256"] == other["sha256"]:
+        return True
+    return distance(bytes.fromhex(one["sound_hash"]), bytes.fromhex(other["sound_hash"])) <= SOUND_BITS

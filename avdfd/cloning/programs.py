@@ -1,0 +1,75 @@
+"""Programs of others: without a shell, in a process group of their own, and gone when this process is."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from avdfd.cloning.request import ConversionError
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process when the one that started it ends, however it ends. Linux only."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a program; `options` are those of Popen. Raises ConversionError if it cannot be started."""
+    try:
+        return subprocess.Popen(command, start_new_session=True, preexec_fn=die_with_parent, **options)
+    except OSError as error:
+        raise ConversionError(f"{command[0]} cannot be started ({error.strerror})") from None
+
+
+def run(command: Sequence[str], time_limit: float, log: Path) -> str:
+    """Runs a program to its end and returns what it printed; what it says on stderr goes to `log`.
+
+    Raises ConversionError if it fails or takes too long; its whole process group is killed then.
+    """
+    with (
+        log.open("wb") as errors,
+        start(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as program,
+    ):
+        try:
+            printed, _ = program.communicate(timeout=time_limit)
+        except subprocess.TimeoutExpired:
+            raise ConversionError(f"{command[0]} took longer than {time_limit:g} s") from None
+        finally:
+            end(program)
+    if program.returncode:
+        raise ConversionError(f"{command[0]} failed ({cause(program.returncode)}){last_words(log)}")
+    return printed.decode("utf-8", "replace")
+
+
+def end(program: subprocess.Popen[bytes]) -> None:
+    """Kills a program and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+
+
+def filled(template: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The arguments with {name} replaced; other braces stay."""
+    arguments = list(template)
+    for name, value in values.items():
+        arguments = [argument.replace(f"{{{name}}}", value) for argument in arguments]
+    return arguments
+
+
+def cause(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def last_words(log: Path) -> str:
+    """The last line that a program wrote to its log, to be put behind a reason."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f": {lines[-1].strip()[:200]}" if lines else ""

@@ -1,0 +1,75 @@
+"""Refinement by multi-inference: several conversions of one clip, scored, of which the hardest that passes is kept."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from avdfd.cloning.backends import settings_of
+from avdfd.cloning.request import ConversionError, Convert, Request, checked
+from avdfd.cloning.scores import Judge, Scores, SourceFacts
+from avdfd.config import CloneConfig
+
+
+class Plan(NamedTuple):
+    """A conversion to be tried: which of the references, the seed, and settings of its own."""
+
+    reference: str
+    seed: int
+    settings: dict[str, float]
+
+
+class Outcome(NamedTuple):
+    """What came of a clip and tier: the samples (S,) that are kept, if any, and what every candidate was and scored."""
+
+    samples: np.ndarray | None
+    candidates: list[dict[str, Any]]
+    """`reference`, `seed`, `settings`, `scores` where there are any, and `reason`: "" for the one that is kept."""
+    failures: int
+    """How many of them the back end failed at."""
+    reason: str = ""
+    """Why there is no clip."""
+
+
+def plans(cfg: CloneConfig, tier: str, source: str, references: Sequence[str]) -> Iterator[Plan]:
+    """The conversions of a clip: references and settings in turn, seeds from the clip's own name."""
+    for number in range(cfg.candidates):
+        name = f"{cfg.seed}/{tier}/{source}/{number}"
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+        turn, place = divmod(number, len(references))
+        yield Plan(references[place], seed, settings_of(cfg.backend, turn, seed))
+
+
+def refine(
+    wanted: Iterator[Plan],
+    source: SourceFacts,
+    references: dict[str, np.ndarray],
+    convert: Convert,
+    judge: Judge,
+    tolerance: float,
+) -> Outcome:
+    """Tries the conversions of a clip; a result may be longer or shorter than the source by `tolerance` seconds."""
+    tried: list[dict[str, Any]] = []
+    passed: dict[int, tuple[Scores, np.ndarray]] = {}
+    failures = 0
+    for number, plan in enumerate(wanted):
+        candidate: dict[str, Any] = plan._asdict()
+        try:
+            request = Request(source.samples, references[plan.reference], plan.seed, plan.settings)
+            samples = checked(convert(request), source.samples, tolerance)
+            scores = judge.score(samples, source)
+            candidate |= {"scores": scores._asdict(), "reason": scores.failing(judge.cfg, source)}
+            if not candidate["reason"]:
+                passed[number] = scores, samples
+        except ConversionError as error:
+            failures += 1
+            candidate["reason"] = str(error)
+        tried.append(candidate)
+    if not passed:
+        reasons = dict.fromkeys(candidate["reason"] for candidate in tried)
+        return Outcome(None, tried, failures, "no candidate passed: " + "; ".join(reasons))
+    kept = judge.hardest([(number, scores) for number, (scores, _) in passed.items()])
+    for number in passed.keys() - {kept}:
+        tried[number]["reason"] = f"candidate {kept} is harder"
+    return Outcome(passed[kept][1], tried, failures)

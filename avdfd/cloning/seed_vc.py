@@ -1,0 +1,170 @@
+"""Seed-VC version 2, from the user's checkout and in its own environment: `seed_vc_driver.py` runs there.
+
+References: Liu, "Zero-shot voice conversion with diffusion transformers", arXiv:2411.09943; entry points
+`load_v2_models` and `convert_voice_v2` of inference_v2.py, the latter with streaming: a long source is converted
+stretch by stretch.
+"""
+
+import fcntl
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from avdfd.cloning import programs
+from avdfd.cloning.exchange import hand_over, take_back
+from avdfd.cloning.request import ConversionError, Request
+from avdfd.config import SeedVcConfig
+
+_DRIVER = Path(__file__).with_name("seed_vc_driver.py")
+
+
+def devices(cfg: SeedVcConfig) -> list[str]:
+    """The GPUs to use, as in CUDA_VISIBLE_DEVICES."""
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return cfg.gpus or visible or ["0"]
+
+
+def arguments(cfg: SeedVcConfig) -> dict[str, Any]:
+    """What inference_v2.py takes as arguments."""
+    intelligibility, similarity = cfg.guidance[0]
+    return {
+        "diffusion_steps": cfg.diffusion_steps,
+        "length_adjust": cfg.length_adjust,
+        "intelligibility_cfg_rate": intelligibility,
+        "similarity_cfg_rate": similarity,
+        "top_p": cfg.top_p,
+        "temperature": cfg.temperature,
+        "repetition_penalty": cfg.repetition_penalty,
+        "convert_style": cfg.convert_style,
+        "anonymization_only": False,
+        "compile": False,
+        "ar_checkpoint_path": _absolute(cfg.ar_checkpoint),
+        "cfm_checkpoint_path": _absolute(cfg.cfm_checkpoint),
+    }
+
+
+def driver(python: str) -> list[str]:
+    """The command that runs the driver in an environment; isolated from this one's paths."""
+    return [os.path.abspath(shutil.which(python) or python), "-I", str(_DRIVER)]
+
+
+class SeedVc:
+    """A back end. Its process has one GPU, starts with the first conversion, and anew after one that failed.
+
+    If the models do not even load at first, all conversions fail for that reason.
+    """
+
+    def __init__(self, cfg: SeedVcConfig, folder: Path, time_limit: float) -> None:
+        self.cfg, self.folder, self.time_limit = cfg, folder, time_limit
+        self._gpu: tuple[str, IO[str]] | None = None
+        self._program: subprocess.Popen[bytes] | None = None
+        self._loaded = False
+        self._cannot: ConversionError | None = None
+
+    def __call__(self, request: Request) -> np.ndarray:
+        if self._cannot is not None:
+            raise self._cannot
+        paths = hand_over(request, self.folder)
+        if self._program is None:
+            self._start()
+        self._ask({**paths, "seed": request.seed, "settings": dict(request.settings)}, self.time_limit)
+        return take_back(paths)
+
+    def _start(self) -> None:
+        if self._gpu is None:
+            self._gpu = _free_gpu(devices(self.cfg), self.folder.parent)
+        with self._log.open("wb") as errors:
+            self._program = programs.start(
+                driver(self.cfg.python),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=self.cfg.checkout,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": self._gpu[0]},
+            )
+        try:
+            self._ask({"settings": arguments(self.cfg)}, self.cfg.load_limit)
+        except ConversionError as error:
+            self._cannot = None if self._loaded else error
+            raise
+        self._loaded = True
+
+    def _ask(self, request: dict[str, Any], time_limit: float) -> None:
+        """Sends a line and waits for the answer; without a good one it ends the process and raises ConversionError."""
+        program = self._program
+        assert program is not None
+        assert program.stdin is not None
+        assert program.stdout is not None
+        try:
+            program.stdin.write(json.dumps(request).encode() + b"\n")
+            program.stdin.flush()
+            line = _read_line(program.stdout, time_limit)
+        except BrokenPipeError:
+            line = b""
+        if line is None:
+            self._end()
+            raise ConversionError(f"seed-vc took longer than {time_limit:g} s")
+        if not line.endswith(b"\n"):
+            code = self._end()
+            raise ConversionError(f"seed-vc ended ({programs.cause(code)}){programs.last_words(self._log)}")
+        answer = json.loads(line)
+        if "error" in answer:
+            self._end()  # after an error of CUDA nothing works any more
+            raise ConversionError(f"seed-vc: {answer['error']}")
+
+    def _end(self) -> int:
+        """Ends the process; returns its exit code, or that of the signal."""
+        program, self._program = self._program, None
+        assert program is not None
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(0.5)  # one that ends by itself has an exit code to tell
+        programs.end(program)
+        for pipe in (program.stdin, program.stdout):
+            with suppress(BrokenPipeError):
+                assert pipe is not None
+                pipe.close()
+        return program.returncode
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.txt"
+
+
+def _read_line(pipe: IO[bytes], time_limit: float) -> bytes | None:
+    """A line of a pipe, or what there was before it was closed, or None if that takes too long."""
+    deadline, line = time.monotonic() + time_limit, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return None
+            if not (part := os.read(pipe.fileno(), 65536)):
+                break
+            line += part
+    return line
+
+
+def _free_gpu(names: list[str], folder: Path) -> tuple[str, IO[str]]:
+    """A GPU that no other worker of this run has, with the file whose lock says so: it goes with the process."""
+    while True:
+        for number, name in enumerate(names):
+            file = (folder / f"gpu-{number}.lock").open("a")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+            else:
+                return name, file
+        time.sleep(0.2)  # that of a worker that has just been killed will be free
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())

@@ -1,0 +1,165 @@
+"""Voice-cloned hard samples: every real clip with its own voice (RVFA-SVC) and from another recording (RVFA-VC).
+
+    python data/preprocessing/clone_voices.py --config config/clone_voices.json --input=/data/FakeAVCeleb_v1.2
+    python data/preprocessing/clone_voices.py --shard 2/4         the third of four parts
+
+Of several candidates of each clip the hardest that passes is kept; real clips and clones get the sound of one audio
+chain. clones.jsonl has the scores of all candidates, problems.csv the clones that could not be made and why. A second
+run does what is missing, and tries again what the back end failed at. Exit code 1 if there are too many problems.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
+
+from avdfd.cloning.backends import check_backend, processes
+from avdfd.cloning.clips import SINGLE, Job, Made, listen, make_clip
+from avdfd.cloning.journal import Record
+from avdfd.cloning.naturalness import open_naturalness
+from avdfd.cloning.output import Output
+from avdfd.cloning.people import Recording, digest, mean_vector, real_clips, recordings_of, references, stamp
+from avdfd.cloning.scores import check_recogniser
+from avdfd.cloning.speaker import open_encoder
+from avdfd.config import CloneConfig, load
+from avdfd.datasets.clips import Clip
+from avdfd.errors import UserError, run_script
+from avdfd.parts import parse_part
+from avdfd.workers import Failure, run_killable
+
+People = dict[str, list[Recording]]
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Voice-cloned hard samples.", allow_abbrev=False)
+    cli.add_argument("--config", default="config/clone_voices.json")
+    cli.add_argument("--shard", default="0/1", metavar="I/N", help="part I of N, from 0 on")
+    args, overrides = cli.parse_known_args(argv)
+    cfg, part = load(args.config, CloneConfig, overrides=overrides), parse_part(args.shard)
+    check_backend(cfg.backend)
+    check_recogniser(cfg.scores)
+    open_encoder(cfg.encoder)  # what is missing is to be said before the work
+    open_naturalness()
+    started = time.monotonic()
+    clips = real_clips(Path(cfg.input))
+    people = recordings_of(clips, Path(cfg.recordings) if cfg.recordings else None)
+    people = {identity: recordings for identity, recordings in people.items() if part.takes(identity)}
+    clips = [clip for clip in clips if clip.identities[0] in people]
+    with Output(cfg, part) as out:
+        gone = out.keep_only([c.source for c in clips], [r.source for group in people.values() for r in group])
+        if gone:
+            print(f"{cfg.output}: {gone} clips are gone from {cfg.input}, and their clones with them")
+        hear_all(out, people, cfg)
+        jobs = [job for job in plan(out, clips, people, cfg) if not out.is_done(job.source, job.inputs)]
+        clone_all(out, jobs, cfg)
+    return report(out, clips, len(jobs), time.monotonic() - started)
+
+
+def hear_all(out: Output, people: People, cfg: CloneConfig) -> None:
+    """Takes the speaker embedding of every recording that is new or changed."""
+    known = out.voices.records
+    todo = [
+        recording
+        for recordings in people.values()
+        for recording in recordings
+        if known.get(recording.source, {}).get("stamp") != stamp(recording.path) or known[recording.source].get("again")
+    ]
+    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(todo))
+    results = run_killable(partial(listen, cfg=cfg), todo, workers=workers, time_limit=cfg.time_limit)
+    with contextlib.closing(results), tqdm(total=len(todo), desc="voices", unit="file") as bar:
+        for recording, result in results:
+            if isinstance(result, Failure):
+                reason = {"reason": result.reason, "again": result.killed}
+                out.voices.add({"source": recording.source, "stamp": stamp(recording.path), **reason})
+            else:
+                out.voices.add(result)
+            bar.update()
+
+
+def plan(out: Output, clips: list[Clip], people: People, cfg: CloneConfig) -> Iterator[Job]:
+    """What is to be cloned, and from which recordings; clips that cannot be read are left out."""
+    by_person: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_person.setdefault(clip.identities[0], []).append(clip)
+    for identity, recordings in people.items():
+        paths = dict(recordings)
+        voices = [out.voices.records[recording.source] for recording in recordings]
+        voices = [voice for voice in voices if "reason" not in voice]
+        inputs = digest(recordings)
+        for clip in by_person[identity]:
+            voice = out.voices.records[clip.source]
+            if "reason" not in voice:
+                best = [Recording(r["source"], paths[r["source"]]) for r in references(voice, voices, cfg.references)]
+                yield Job(clip.source, clip.path, inputs, mean_vector(voices), tuple(best))
+
+
+def clone_all(out: Output, jobs: list[Job], cfg: CloneConfig) -> None:
+    """Makes the clips. Raises UserError if the back end fails at everything from the start."""
+    workers = min(processes(cfg.backend, cfg.workers), len(jobs))
+    load_limit = cfg.backend.load_limit if cfg.backend.kind == "seed-vc" else 0.0
+    limit = load_limit + 2 * cfg.time_limit * (1 + cfg.candidates * len(cfg.tiers))  # of a hanging process
+    results = run_killable(partial(make_clip, cfg=cfg, spool=out.spool), jobs, workers=workers, time_limit=limit)
+    alive = any(is_scored(record) for record in out.clips.records.values())
+    failed: list[str] = []
+    with contextlib.closing(results), tqdm(total=len(jobs), desc="clones", unit="clip") as bar:
+        for job, result in results:
+            if isinstance(result, Failure):
+                record = {"source": job.source, "inputs": job.inputs, "files": {}, "clones": []}
+                result = Made({**record, "reason": result.reason, "again": result.killed}, {})
+            out.add(result)
+            bar.update()
+            alive |= is_scored(result.record)
+            if result.record["again"]:
+                lines = [line["reason"] for line in result.record["clones"] if line["reason"]]
+                failed.append(result.record.get("reason") or lines[-1])
+            if not alive and len(failed) >= min(cfg.give_up, len(jobs)):
+                raise UserError(
+                    f"backend {cfg.backend.kind}: none of the first {len(failed)} clips could be converted "
+                    f"({failed[0]}); no clone was made; see {out.root / 'problems.csv'}"
+                )
+
+
+def is_scored(record: Record) -> bool:
+    """Whether a conversion of a clip got as far as to its scores."""
+    return any("scores" in candidate for line in record["clones"] for candidate in line["candidates"])
+
+
+def report(out: Output, clips: list[Clip], made_now: int, seconds: float) -> int:
+    """Prints the summary; returns the exit code."""
+    lines = [line for record in out.clips.records.values() for line in record["clones"]]
+    kept = [line for line in lines if line["file"]]
+    single = sum(line["reason"] == SINGLE for line in lines)
+    wanted = len(clips) * len(out.cfg.tiers)
+    bad = wanted - single - len(kept)
+    rate = f", {60 * made_now / seconds:.1f} clips a minute" if made_now else ""
+    print(f"{out.root}, part {out.part}: {len(clips)} real clips, {len(kept)} clones, {seconds:.0f} s{rate}")
+    for tier, count in sorted(Counter(line["tier"] for line in kept).items()):
+        scores = [line["scores"] for line in kept if line["tier"] == tier]
+        similarity, naturalness = (np.mean([s[key] for s in scores]) for key in ("similarity", "naturalness"))
+        print(f"  {tier}: {count} kept, similarity {similarity:.3f}, naturalness {naturalness:.2f}")
+    if single:
+        print(f"  {single} without RVFA-VC: {SINGLE}; `recordings` names a root with more")
+    if bad:
+        print(f"  {bad} clones could not be made; {out.root / 'problems.csv'} says why")
+    if bad <= out.cfg.max_problems * wanted:
+        return 0
+    print(
+        f"error: {bad} of {wanted} clones could not be made, more than max_problems = {out.cfg.max_problems:g}; "
+        f"see {out.root / 'problems.csv'}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    run_script(main)

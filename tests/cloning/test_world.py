@@ -1,0 +1,49 @@
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from avdfd.cloning import world
+from avdfd.cloning.request import ConversionError, Request, checked
+from avdfd.cloning.world import median_f0
+from avdfd.cloning.world_backend import convert, draw_settings
+from avdfd.config import WorldConfig
+from avdfd.features import SAMPLE_RATE
+from data.corpus.speech import Voice, speak
+
+LOW = speak("the captain found five purple flowers", Voice("m3", 40, 60, 165)).samples.astype(np.float32)
+HIGH = speak("my brother painted the old bridge", Voice("f4", 40, 60, 165)).samples.astype(np.float32)
+
+
+def request(source, reference, seed=3):
+    return Request(source, reference, seed, asdict(draw_settings(WorldConfig(), seed)))
+
+
+def test_pitch_goes_to_the_reference_and_length_stays():
+    made = convert(request(LOW, HIGH))
+    assert made.dtype == np.float32
+    assert len(checked(made, LOW, 0.04)) == len(LOW)
+    pitch = [median_f0(sound.astype(np.float64)) for sound in (LOW, HIGH, made)]
+    assert abs(pitch[2] / pitch[1] - 1) < 0.15 < abs(pitch[0] / pitch[1] - 1)
+
+
+def test_rate_is_that_of_all_sounds():
+    assert world.RATE == SAMPLE_RATE
+
+
+def test_same_request_same_samples_and_another_seed_others():
+    assert np.array_equal(convert(request(LOW, LOW)), convert(request(LOW, LOW)))
+    assert not np.array_equal(convert(request(LOW, LOW)), convert(request(LOW, LOW, seed=4)))
+
+
+def test_settings_are_drawn_within_their_ranges():
+    cfg = WorldConfig(cepstrum=[30, 30], flatten=[0.1, 0.2])
+    drawn = [draw_settings(cfg, seed) for seed in range(20)]
+    assert {settings.cepstrum for settings in drawn} == {30}
+    assert all(0.1 <= settings.flatten <= 0.2 for settings in drawn)
+    assert len({settings.voiced_to for settings in drawn}) == 20
+
+
+def test_sound_without_voice_is_no_source():
+    with pytest.raises(ConversionError, match="no voiced speech"):
+        convert(request(np.zeros(16_000, np.float32), HIGH))
