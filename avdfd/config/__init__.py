@@ -2,7 +2,7 @@
 
 base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
-baselines   `baseline.py`
+baselines   `baseline.py`;            search          `search.py`
 loading     JSON, overrides, and errors that name the key
 """
 
@@ -21,6 +21,7 @@ from avdfd.config.baselines import (
 from avdfd.config.loading import load, parse
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.reconstruction import ReconstructionConfig
+from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stages import (
     AudioModelConfig,
     OptimConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "AvffConfig",
     "AvffModelConfig",
     "DataConfig",
+    "DrawConfig",
     "FaceConfig",
     "MediaConfig",
     "MrdfConfig",
@@ -49,6 +51,7 @@ __all__ = [
     "RecipeConfig",
     "ReconstructionConfig",
     "RunConfig",
+    "SearchConfig",
     "SelectConfig",
     "TrainConfig",
     "VfdConfig",
