@@ -8,11 +8,11 @@ import pytest
 
 from avdfd import config
 from avdfd.baselines import SYSTEMS
-from avdfd.config import PreprocessConfig, PretrainConfig, TrainConfig, loading
+from avdfd.config import PreprocessConfig, PretrainConfig, SearchConfig, TrainConfig, loading
 from avdfd.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {"preprocess": PreprocessConfig, **config.RUNS}
+KINDS = {"preprocess": PreprocessConfig, "search": SearchConfig, **config.RUNS}
 SHIPPED = sorted((ROOT / "config").rglob("*.json"))
 TRAIN = {"kind": "train", "name": "x", "audio": "runs/a", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}
 

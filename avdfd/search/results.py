@@ -16,7 +16,9 @@ from avdfd.search.points import Point, Run
 State = Literal["done", "failed", "running", "unfinished", "not started"]
 
 LOG = "search.log"
+"""What a run's script has said."""
 LOCK = ".search.lock"
+"""Held as long as it runs."""
 _RECORD = "search.json"
 INTERRUPTED = (75, 130)
 """Exit codes of a script that was stopped and can go on."""
@@ -89,7 +91,7 @@ def result_of(run: Run) -> Result:
         return Result(run, "running", **numbers)
     path = run.folder / _RECORD
     if not path.exists():
-        return Result(run, "unfinished" if epochs else "not started", **numbers)
+        return Result(run, "unfinished" if epochs or (run.folder / LOG).exists() else "not started", **numbers)
     ended = json.loads(path.read_text(encoding="utf-8"))
     if ended["exit"] == 0:
         if judged:
