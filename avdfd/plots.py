@@ -186,6 +186,7 @@ def sweep(
             axes.plot([at[best]] * len(values), values, "o", markeredgewidth=1.6, label="the best setting", **ring)
         if ranged:
             axes.set_xscale(str(scale))
+            axes.tick_params(axis="x", which="both", labelsize=9)
         else:
             axes.set(xlim=(-0.5, len(scale) - 0.5), xticks=range(len(scale)))
             axes.set_xticklabels([label if len(label) <= 16 else f"{label[:15]}…" for label in scale])

@@ -49,8 +49,12 @@ class Child:
         self._process.wait()
 
     def _kill_group(self) -> None:
+        """And waits for its end, as loaders hold the lock too. Where nobody collects the dead, they stay a little."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            for _ in range(100):
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.poll()
+                time.sleep(0.01)
 
 
 def end_all(children: Sequence[Child], grace: float) -> None:
