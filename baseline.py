@@ -132,6 +132,7 @@ def adopt(cfg: RunConfig, system: System, file: Path) -> None:
     model = system.rebuild(cfg, stage)
     released.fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False)
+    run.write_config(cfg)
     checkpoint.save(run.path / BEST, engine.model_state(cfg, model, stage=stage))
     run.close()
     engine.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")

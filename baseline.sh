@@ -5,6 +5,9 @@
 #SBATCH --gres=gpu:1
 #SBATCH --time=2-00:00:00
 #SBATCH --output=%x-%j.out
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
 # A published system with the config that CONFIG names: all its stages, in order; more arguments are passed on.
 #   CONFIG=config/baseline_mrdf.json bash baseline.sh --train.lr=1e-4          CONFIG=... sbatch baseline.sh --stage pretrain
 set -euo pipefail
@@ -14,4 +17,5 @@ root=$(dirname "${BASH_SOURCE[0]}")
 cd "$root"
 [[ -f setup.sh ]] || { echo "baseline.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
-exec .venv/bin/python baseline.py --config "${CONFIG:-config/baseline_avff.json}" --resume "$@"
+source launch.sh
+supervise .venv/bin/python baseline.py --config "${CONFIG:-config/baseline_avff.json}" --resume "$@"

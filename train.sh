@@ -5,8 +5,14 @@
 #SBATCH --gres=gpu:1
 #SBATCH --time=2-00:00:00
 #SBATCH --output=%x-%j.out
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
 # Stage 2 with the config that CONFIG names; more arguments are passed on.
-#   bash train.sh --optim.lr=1e-4          CONFIG=config/demo/train.json bash train.sh          sbatch train.sh
+#   bash train.sh --optim.lr=1e-4                         every GPU of the machine
+#   CONFIG=config/demo/train.json bash train.sh
+#   sbatch train.sh                                       one GPU; before its time is over it saves, and is queued again
+#   sbatch -N 2 --gres=gpu:8 train.sh                     sixteen
 set -euo pipefail
 # Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
 root=$(dirname "${BASH_SOURCE[0]}")
@@ -14,4 +20,5 @@ root=$(dirname "${BASH_SOURCE[0]}")
 cd "$root"
 [[ -f setup.sh ]] || { echo "train.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
-exec .venv/bin/python train.py --config "${CONFIG:-config/train.json}" --resume "$@"
+source launch.sh
+launch train.py --config "${CONFIG:-config/train.json}" --resume "$@"

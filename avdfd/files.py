@@ -68,15 +68,15 @@ def ensure_writable(folder: Path) -> None:
 
 
 @contextmanager
-def held(lock: Path, output: Path, *, wait: bool = False) -> Iterator[None]:
+def held(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
     """Holds an output against other runs by a lock on a file, which is made if there is none and stays.
 
-    The lock goes with the process, however that ends. If another run has it, `wait` waits for it.
-    Raises UserError if another run has it and `wait` is not set.
+    The lock goes with the process, however that ends, and with those that get the descriptor that this yields. If
+    another run has it, `wait` waits for it. Raises UserError if another run has it and `wait` is not set.
     """
     with open(lock, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
-        yield
+        yield file.fileno()

@@ -1,4 +1,4 @@
-"""The figures of the report and of detect.py, with matplotlib's object interface (no global state, no display).
+"""The figures of the report, detect.py and search.py, with matplotlib's object interface (no global state or display).
 
 The report's figures are narrow, so that their letters stay readable on a phone.
 """
@@ -6,7 +6,7 @@ The report's figures are narrow, so that their letters stay readable on a phone.
 import io
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -152,6 +152,49 @@ def timeline(
         axes.plot(*discrepancy, color=color, linewidth=1.4)
         axes.set(ylim=(0, 1.15 * discrepancy.values.max()), ylabel="audio-visual\ndiscrepancy")
     rows[-1].set(xlim=span, xlabel="time (s)")
+    return figure
+
+
+def sweep(
+    points: Sequence[tuple[Mapping[str, float], Sequence[float]]],
+    scales: Mapping[str, Sequence[str] | Literal["linear", "log"]],
+    metric: str,
+    best: int | None,
+) -> Figure:
+    """A metric against each varied key, one panel below the other: runs as dots, means as a line.
+
+    `points` are (place of each key, metric of each seed). `scales` has the values of a key, of which a place is the
+    number, or how its range is drawn, in which a place is the value; there every setting has a mean of its own, as a
+    bar. Setting number `best` is marked.
+    """
+    figure, rows = _figure(5.2, 1.9 * len(scales) + 0.5, rows=len(scales), sharey=True)
+    for axes, (key, scale) in zip(rows, scales.items(), strict=True):
+        ranged = isinstance(scale, str)
+        at = [places[key] for places, _ in points]
+        style: dict[str, Any] = {"color": STYLE["audio"][0], "markersize": 4.5, "alpha": 0.55, "markeredgewidth": 0}
+        for x, (_, values) in zip(at, points, strict=True):
+            axes.plot([x] * len(values), values, "o", label="a run" if x == at[0] else None, **style)
+        means: dict[float, list[float]] = {}
+        for x, (_, values) in zip(at, points, strict=True):
+            means.setdefault(x, []).extend(values)
+        line = [(x, float(np.mean(values))) for x, values in sorted(means.items()) if values]
+        look: dict[str, Any] = {"marker": "_", "markersize": 14, "linestyle": ""} if ranged else {"marker": "."}
+        axes.plot(*zip(*line, strict=True), color=STYLE["fused"][0], linewidth=1.6, label="mean", **look)
+        if best is not None:
+            ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": STYLE["visual"][0], "markersize": 9}
+            values = points[best][1]
+            axes.plot([at[best]] * len(values), values, "o", markeredgewidth=1.6, label="the best setting", **ring)
+        if ranged:
+            axes.set_xscale(str(scale))
+            axes.tick_params(axis="x", which="both", labelsize=9)
+        else:
+            axes.set(xlim=(-0.5, len(scale) - 0.5), xticks=range(len(scale)))
+            axes.set_xticklabels([label if len(label) <= 16 else f"{label[:15]}…" for label in scale])
+        axes.set(xlabel=key, ylabel=metric)
+        axes.ticklabel_format(axis="y", useOffset=False)
+    handles, labels = rows[0].get_legend_handles_labels()
+    named = dict(zip(labels, handles, strict=True))
+    figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     return figure
 
 

@@ -89,9 +89,12 @@ class Training:
         `ignore` names sections of the config that do not concern this run. Raises UserError if no saved state is
         whole, or it is of another config or other splits.
         """
-        if not checkpoint.last_files(self.run.path):
-            self.run.forget_after(0)
-            return
+        if checkpoint.last_files(self.run.path):
+            self._restore(ignore)
+        self.run.write_config(self.cfg)
+        self.run.forget_after(self.progress.epoch)
+
+    def _restore(self, ignore: Collection[str]) -> None:
         state, passed = checkpoint.load_last(self.run.path, self.cfg.kind)
         for path in passed:
             self.run.log(f"warning: {path} is damaged; going on from the one before")
@@ -118,7 +121,6 @@ class Training:
         else:
             self.run.log(f"warning: {len(state['rng'])} processes before, {self.world.size} now: dropout differs")
         self.progress = Progress(**state["progress"])
-        self.run.forget_after(self.progress.epoch)
 
     def step(self, losses: dict[str, Tensor], norm: Tensor, batch: Sequence[Draw], elements: ElementSet) -> None:
         """Takes a step, or none, in any process, if a loss or the gradient's `norm` is not finite.

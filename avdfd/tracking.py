@@ -30,9 +30,13 @@ class RunFolder:
         if not first:
             return
         ensure_writable(self.path)
-        resolved = {**config.model_dump(), "git": git_revision()}
-        write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
         self.writer = SummaryWriter(str(self.path / "tensorboard"))
+
+    def write_config(self, config: RunConfig) -> None:
+        """Writes config.json, once it is known that the run goes on under this config."""
+        if self.first:
+            resolved = {**config.model_dump(), "git": git_revision()}
+            write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Records the numbers of an epoch (counted from 1)."""
@@ -48,10 +52,9 @@ class RunFolder:
         """Drops recorded epochs that the checkpoint does not have: they were cut off and come again."""
         path = self.path / "metrics.jsonl"
         if self.first and path.exists():
-            lines = [
-                line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["epoch"] <= epoch
-            ]
-            write_atomic(path, "".join(line + "\n" for line in lines).encode())
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one off
+            write_atomic(path, "".join(line for line in whole if json.loads(line)["epoch"] <= epoch).encode())
 
     def log(self, line: str) -> None:
         """Appends a line with the time to log.txt."""

@@ -265,13 +265,17 @@ def test_a_batch_in_parts_is_the_same_batch(stage1, stage2, tmp_path, monkeypatc
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
 
 
-def test_a_run_is_not_overwritten_or_continued_under_another_config(stage1):
+def test_a_run_is_not_overwritten_or_continued_under_another_config(stage1, tmp_path):
     pretrain.main(stage1())
     with pytest.raises(UserError, match="holds a run already; add --resume"):
         pretrain.main(stage1())
     with pytest.raises(UserError, match=r"made with another 'optim.lr' \(0.001 -> 0.01\)"):
         pretrain.main([*stage1(), "--resume", "--optim.lr=0.01"])
+    assert json.loads((tmp_path / "runs" / "one" / "config.json").read_text())["optim"]["lr"] == 0.001
+    with (tmp_path / "runs" / "one" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "lo')
     pretrain.main([*stage1(), "--resume"])  # finished: nothing to do, and no error
+    assert len(epochs(tmp_path / "runs" / "one")) == 3
 
 
 def test_early_stopping(stage1, tmp_path):

@@ -22,6 +22,7 @@ def repository(tmp_path):
     for script in SCRIPTS:
         (root / script).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / script, root / script)
+    shutil.copy(ROOT / "launch.sh", root)
     (root / "setup.sh").write_text("touch .ready\n")
     python = root / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -32,7 +33,7 @@ def repository(tmp_path):
 
 def call(script, cwd, **environment):
     command = ["bash", str(script), "--one", "two words"]
-    environment = {"PATH": "/usr/bin:/bin", **{key: str(value) for key, value in environment.items()}}
+    environment = {"PATH": "/usr/bin:/bin", "PROCESSES": "1", **{key: str(value) for key, value in environment.items()}}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=20)
 
 

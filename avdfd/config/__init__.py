@@ -4,6 +4,7 @@ base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
 audio       the sound all clips get;    cloning         `data/preprocessing/clone_voices.py`
+search      `search.py`
 loading     JSON, overrides, and errors that name the key
 """
 
@@ -33,6 +34,7 @@ from avdfd.config.loading import load, parse
 from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.reconstruction import ReconstructionConfig
+from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stages import (
     AudioModelConfig,
     OptimConfig,
@@ -53,6 +55,7 @@ __all__ = [
     "CloneConfig",
     "CommandConfig",
     "DataConfig",
+    "DrawConfig",
     "EcapaConfig",
     "FaceConfig",
     "Ge2eConfig",
@@ -68,6 +71,7 @@ __all__ = [
     "ReconstructionConfig",
     "RunConfig",
     "ScoresConfig",
+    "SearchConfig",
     "SeedVcConfig",
     "SelectConfig",
     "TrainConfig",

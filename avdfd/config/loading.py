@@ -15,10 +15,10 @@ from avdfd.config.base import S
 from avdfd.errors import UserError
 
 
-def load(path: str | Path, *models: type[S], overrides: list[str] | None = None) -> S:
+def load(path: str | Path, *models: type[S], overrides: list[str] | None = None, source: str = "") -> S:
     """Reads a config file of one of these models and applies `--section.key=value` overrides.
 
-    Raises UserError naming the file, the key and the remedy.
+    Raises UserError naming the file, the key and the remedy; `source` is named instead, where the overrides are from.
     """
     path = Path(path)
     try:
@@ -38,7 +38,7 @@ def load(path: str | Path, *models: type[S], overrides: list[str] | None = None)
         raise UserError(f"{path}: kind is {json.dumps(kind)}, this script takes a config with kind {wanted}")
     for override in overrides or []:
         _apply(values, override)
-    return parse(values, by_kind[kind], source=str(path))
+    return parse(values, by_kind[kind], source=source or str(path))
 
 
 def parse(values: dict[str, Any], model: type[S], source: str) -> S:

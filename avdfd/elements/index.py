@@ -51,7 +51,7 @@ def merge(root: Path) -> bool:
         return True
 
 
-def index_lock(root: Path) -> contextlib.AbstractContextManager[None]:
+def index_lock(root: Path) -> contextlib.AbstractContextManager[int]:
     """Waits until nobody else makes the index, or takes it away."""
     return held(root / INDEX_LOCK, root, wait=True)
 

@@ -1,0 +1,105 @@
+"""`search.py`: which settings of a training script are tried, and with which seeds."""
+
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from avdfd.config.base import Count, Section
+
+Choices = Annotated[list[JsonValue], Field(min_length=1)]
+
+_SET_BY_THE_SEARCH = {"kind", "name", "runs", "seed"}
+_WHAT_IS_MEASURED = {"data.splits", "data.fake_tiers", "select.metric"}
+
+
+class DrawConfig(Section):
+    """How a value is drawn: from a range, or from a list, which may stand in place of this section."""
+
+    low: float | None = None
+    high: float | None = None
+    """Of a key that takes integers, both ends can be drawn."""
+    log: bool = False
+    """Evenly in the logarithm."""
+    choices: Choices | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "DrawConfig":
+        ends = (self.low, self.high)
+        if (self.choices is None) == (ends == (None, None)) or (self.choices and self.log):
+            raise ValueError("draw from low and high, evenly or with log, or from a list")
+        if self.choices is None and (self.low is None or self.high is None or self.low >= self.high):
+            raise ValueError("a range needs low and high, low below high")
+        if self.log and (self.low or 0) <= 0:
+            raise ValueError("log needs low above 0")
+        return self
+
+
+class SearchConfig(Section):
+    """`search.py`: one training run for each setting and seed. Keys of `grid`, `random` and `overrides` are those of
+    `config`, dotted or nested."""
+
+    kind: Literal["search"] = "search"
+    name: str
+    """Folder of the search: `<runs>/<name>`, with a run folder for each setting and seed."""
+    runs: str = "runs"
+    config: str
+    """Config of the training run that is varied; its kind says which script trains."""
+    grid: dict[str, Choices] = Field(default_factory=dict)
+    """Values of each key; all combinations are tried. Without any, and without `random`, the config itself is."""
+    random: dict[str, DrawConfig] = Field(default_factory=dict)
+    """How each key is drawn, in place of a grid."""
+    trials: Count = 0
+    """Random settings that are tried. More of them leave those that were drawn before as they are."""
+    draw_seed: Count = 0
+    """Of the random settings."""
+    seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0])
+    """Seeds that every setting is trained with."""
+    overrides: dict[str, JsonValue] = Field(default_factory=dict)
+    """What is changed in all runs."""
+
+    @field_validator("grid", "overrides", mode="before")
+    @classmethod
+    def _dotted_keys(cls, values: Any) -> Any:
+        return _dotted(values)
+
+    @field_validator("random", mode="before")
+    @classmethod
+    def _lists_are_choices(cls, values: Any) -> Any:
+        values = _dotted(values, leaf=DrawConfig.model_fields.keys())
+        if not isinstance(values, dict):
+            return values
+        return {key: {"choices": value} if isinstance(value, list) else value for key, value in values.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SearchConfig":
+        if self.grid and self.random:
+            raise ValueError("grid and random exclude each other: write the values of the grid as lists in random")
+        if bool(self.random) != bool(self.trials):
+            raise ValueError("random needs trials, and trials needs random")
+        varied = {*self.grid, *self.random}
+        for key in sorted({*varied, *self.overrides} & _SET_BY_THE_SEARCH):
+            raise ValueError(f"{key} is set by the search: leave it out" + (", and use seeds" if key == "seed" else ""))
+        for key in sorted(varied & _WHAT_IS_MEASURED):
+            raise ValueError(f"{key} decides what is measured, so its values cannot be compared: use one search each")
+        for key in sorted(varied & {*self.overrides}):
+            raise ValueError(f"{key} is varied and overridden: leave it out in one of both")
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError("seeds has one of them twice")
+        return self
+
+
+def _dotted(values: Any, leaf: Collection[str] = (), prefix: str = "") -> Any:
+    """{"optim": {"lr": x}} -> {"optim.lr": x}, the last one counts; a section with keys of `leaf` is a value.
+
+    A file writes dotted keys, an override on the command line nests them.
+    """
+    if not isinstance(values, dict):
+        return values
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and not {*leaf} & {*value}:
+            flat |= _dotted(value, leaf, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,6 @@
+"""Sweeps: many runs of a training script, compared on validation.
+
+points   what a search config stands for: settings, seeds, run folders
+child    a training script as a process that can be ended, with all of its own
+results  what the run folders say, as tables
+"""

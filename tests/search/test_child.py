@@ -1,0 +1,89 @@
+"""Child processes end when they are asked to, or when not, with all of theirs."""
+
+import os
+import sys
+import time
+
+import pytest
+
+from avdfd.errors import UserError
+from avdfd.files import held
+from avdfd.search.child import Child, cause, end_all, last_words
+
+# Says when it is ready, and has a process of its own whose number it says.
+PARENT = """
+import signal, subprocess, sys, time
+child = subprocess.Popen(["sleep", "60"])
+def end(*_):
+    print("saved", flush=True)
+    sys.exit(75)
+signal.signal(signal.SIGTERM, {handler})
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def begin(tmp_path):
+    def begin(code):
+        log = tmp_path / "log"
+        with held(tmp_path / "lock", tmp_path) as lock:
+            child = Child([sys.executable, "-c", code], log=log, environment=dict(os.environ), lock=lock)
+        return child, log
+
+    return begin
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)
+
+
+def is_gone(pid):
+    """Whether a process has ended; one that nobody has collected yet counts as ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize(("handler", "grace", "code"), [("end", 20, 75), ("signal.SIG_IGN", 0.2, -9)])
+def test_the_whole_group_ends(begin, handler, grace, code):
+    child, log = begin(PARENT.format(handler=handler))
+    wait_for(lambda: log.read_text().endswith("\n"))
+    grandchild = int(log.read_text())
+    assert child.poll() is None
+    end_all([child], grace)
+    assert child.poll() == code
+    assert ("saved" in log.read_text()) == (code == 75)
+    wait_for(lambda: is_gone(grandchild))
+
+
+def test_what_a_script_leaves_behind_ends_too(begin):
+    child, log = begin('import subprocess; print(subprocess.Popen(["sleep", "60"]).pid)')
+    wait_for(lambda: child.poll() == 0)
+    wait_for(lambda: is_gone(int(log.read_text())))
+
+
+def test_the_lock_lives_as_long_as_the_child(begin, tmp_path):
+    child, _ = begin("import time; time.sleep(60)")
+    with pytest.raises(UserError, match="another run is writing"), held(tmp_path / "lock", tmp_path):
+        pass
+    end_all([child], 5)
+    with held(tmp_path / "lock", tmp_path):
+        pass
+
+
+def test_why_it_ended(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"Traceback\nValueError: bad\nstage 1:  10%|\r\rstage 1: 100%|##| 4/4\n\n")
+    assert last_words(log) == "ValueError: bad"
+    assert cause(1, log) == "ValueError: bad"
+    assert cause(-9, log) == "killed by SIGKILL"
+    log.write_text("error: a.json: no such file\n")
+    assert cause(2, log) == "a.json: no such file"
+    log.write_text("")
+    assert cause(1, log) == "exit code 1 without a word"
