@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole pipeline on the built-in corpus, on CPU or GPU: corpus, elements, stage 1, stage 2, a baseline, evaluation.
+# The whole pipeline on the built-in corpus, on CPU or GPU: corpus, parity, elements, stage 1, stage 2, a baseline, evaluation.
 #   bash demo.sh          AVFF as the baseline
 #   bash demo.sh --all    AVFF, MRDF and VFD
 # Can be interrupted and started again; what is done is not done again. Everything it makes is under data/demo and runs.
@@ -18,19 +18,21 @@ export OMP_WAIT_POLICY=PASSIVE
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
-step "1/6  corpus: talking heads with real and fake voices and mouths"
+step "1/7  corpus: talking heads with real and fake voices and mouths"
 $python data/demo_corpus.py --out data/demo/videos
-step "2/6  elements: windows of 3.072 s, mel and face frames"
+step "2/7  codec parity: one sound chain for real and fake"
+$python data/preprocessing/codec_parity.py --config config/demo/codec_parity.json
+step "3/7  elements: windows of 3.072 s, mel and face frames"
 $python data/preprocess.py --config config/demo/preprocess.json
-step "3/6  stage 1: the audio branch"
+step "4/7  stage 1: the audio branch"
 $python pretrain.py --config config/demo/pretrain.json --resume
-step "4/6  stage 2: vision predicted from audio, and fusion"
+step "5/7  stage 2: vision predicted from audio, and fusion"
 $python train.py --config config/demo/train.json --resume
-step "5/6  baselines: ${baselines[*]}"
+step "6/7  baselines: ${baselines[*]}"
 for name in "${baselines[@]}"; do
   $python baseline.py --config "config/demo/baseline_$name.json" --resume
 done
-step "6/6  evaluation on identities that nothing has seen in training"
+step "7/7  evaluation on identities that nothing has seen in training"
 against=("${baselines[@]/#/runs/demo-}")
 $python evaluate.py --run runs/demo --against "${against[@]}" --split validation >/dev/null
-$python evaluate.py --run runs/demo --against "${against[@]}" --split test --probes data/demo/videos
+$python evaluate.py --run runs/demo --against "${against[@]}" --split test --probes data/demo/parity

@@ -79,7 +79,9 @@ def config(store, tmp_path):
 
 def epochs(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("clips_per_second", "data_wait", "memory_gb")} for line in lines]
+    return [
+        {k: v for k, v in line.items() if k not in ("clips_per_second", "data_wait", "memory_gb")} for line in lines
+    ]
 
 
 def message(arguments, script=baseline):
