@@ -1,13 +1,15 @@
 """Files that are there whole or not at all, and what identifies them."""
 
+import csv
 import fcntl
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from avdfd.errors import UserError
 
@@ -16,6 +18,13 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Writes a file, as `atomic_file` does; the data may come in pieces."""
     with atomic_file(path) as file:
         file.writelines([data] if isinstance(data, bytes) else data)
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Writes rows as CSV, the first of them the names of the columns, as `atomic_file` does."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomic(path, text.getvalue().encode())
 
 
 @contextmanager

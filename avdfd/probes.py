@@ -20,9 +20,9 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from avdfd.acoustics import edge_silence, spectral_edge
 from avdfd.datasets.tiers import RVRA
 from avdfd.errors import MediaError
+from avdfd.sound.acoustics import edge_silence, spectral_edge
 
 CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge")
 
@@ -35,7 +35,7 @@ _FOLDS = 5
 def measure(path: Path | str) -> dict[str, float]:
     """The cues of one file: duration (s), loudness (RMS, dB of full scale), edge_silence (s, before and after the
     sound together), file_size (bytes), bit_rate (bits/s of the whole file), sample_rate (Hz), spectral_edge (Hz up to
-    which there is sound, `avdfd.acoustics`).
+    which there is sound, `avdfd.sound.acoustics`).
 
     Raises MediaError for a file without readable sound.
     """

@@ -11,8 +11,6 @@ when they change. Exit code 1 if they are too many.
 
 import argparse
 import contextlib
-import csv
-import io
 import os
 import shutil
 import sys
@@ -38,7 +36,7 @@ from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import journal_name, parts_of
 from avdfd.errors import UserError, run_script
-from avdfd.files import sha256_of, write_atomic
+from avdfd.files import sha256_of, write_csv
 from avdfd.media import reconstruction, windows
 from avdfd.parts import Part, parse_part
 from avdfd.workers import Failure, run_killable
@@ -251,12 +249,6 @@ def stamp(path: Path) -> list[int]:
     """Size and time of change: equal as long as nobody wrote to the file."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def write_csv(path: Path, rows: list[tuple[Any, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomic(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from avdfd.audio_chain import common_ground, lay_out, measure_version, same_sound
 from avdfd.cloning.backends import open_backend
 from avdfd.cloning.journal import Record
 from avdfd.cloning.people import Recording, hear
@@ -24,7 +23,8 @@ from avdfd.datasets.inventory import read_streams
 from avdfd.datasets.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.decode import Sound, read_audio, read_sound
 from avdfd.features import FPS, SAMPLE_RATE
-from avdfd.remux import picture_end, replace_sound
+from avdfd.sound.chain import common_ground, lay_out, measure_version, same_sound
+from avdfd.sound.remux import picture_end, replace_sound
 
 SINGLE = "no other recording of this person"
 

@@ -1,4 +1,4 @@
-"""The sound that all clips of a data set are given: `avdfd.audio_chain`, `avdfd.remux`."""
+"""The sound that all clips of a data set are given: `avdfd.sound.chain`, `avdfd.sound.remux`."""
 
 from typing import Annotated
 

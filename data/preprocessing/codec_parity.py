@@ -9,8 +9,6 @@ otherwise. Clips that cannot be made are listed in problems.csv, with the reason
 
 import argparse
 import contextlib
-import csv
-import io
 import os
 import sys
 import time
@@ -24,7 +22,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd.audio_chain import Edges, common_ground
 from avdfd.config import ParityConfig, load
 from avdfd.datasets.adapters import OWN_TABLE
 from avdfd.datasets.clips import Entry
@@ -33,9 +30,10 @@ from avdfd.datasets.inventory import stamp
 from avdfd.datasets.layouts import find_layout, list_entries
 from avdfd.datasets.tables import OWN_COLUMNS
 from avdfd.errors import UserError, run_script
-from avdfd.files import held, write_atomic
-from avdfd.parity import ParityRoot, Record, Task, made_name, make, measure
+from avdfd.files import held, write_atomic, write_csv
 from avdfd.parts import Part, parse_part
+from avdfd.sound.chain import Edges, common_ground
+from avdfd.sound.parity import ParityRoot, Record, Task, made_name, make, measure
 from avdfd.workers import Failure, run_killable
 
 Records = dict[str, Record]
@@ -210,12 +208,6 @@ def report(cfg: ParityConfig, part: Part, root: ParityRoot, records: Records, ma
         file=sys.stderr,
     )
     return 1
-
-
-def write_csv(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomic(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

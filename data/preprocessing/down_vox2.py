@@ -33,10 +33,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.datasets.tiers import TIERS
-from avdfd.download import DownloadError, Hub, Shard
 from avdfd.errors import UserError, run_script
 from avdfd.files import ensure_writable, held, write_atomic
-from avdfd.shards import Summary, fetch_shard, plan, write_manifest
+from avdfd.voxceleb.download import DownloadError, Hub, Shard
+from avdfd.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
 
 PEOPLE = 5994  # in the dev set of VoxCeleb2, which is what the default data set has
 SHARE = 2  # people have more or fewer clips: room is asked for twice the average

@@ -9,8 +9,6 @@ one goes on. `--duplicates` also writes OUT.duplicates.csv: copies by their byte
 
 import argparse
 import contextlib
-import csv
-import io
 import os
 import sys
 import time
@@ -27,7 +25,7 @@ from avdfd.datasets.layouts import LAYOUTS, list_entries
 from avdfd.datasets.parquet import Row, facts_of, make_row, read_manifest, write_manifest
 from avdfd.duplicates import MATCHES, Group, find_duplicates
 from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, sha256_of, write_atomic
+from avdfd.files import ensure_writable, held, sha256_of, write_csv
 from avdfd.workers import Failure, run_killable
 
 SAVE_EVERY = 60.0  # seconds: what an interruption may cost
@@ -130,10 +128,8 @@ def report_duplicates(out: Path, rows: list[Row]) -> None:
     for number, group in enumerate(groups, start=1):
         for row in (rows[member] for member in group.members):
             lines.append([str(number), group.match, row.path, row.tier, row.base, ";".join(row.identities)])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
     path = out.with_name(f"{out.name}.duplicates.csv")
-    write_atomic(path, text.getvalue().encode())
+    write_csv(path, lines)
     print(f"{path}: {len(groups)} groups of copies")
     for match in MATCHES:
         found = [group for group in groups if group.match == match]

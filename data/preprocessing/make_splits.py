@@ -26,15 +26,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd import protocols, split_lists
+from avdfd import protocols
 from avdfd.datasets.parquet import read_listed
 from avdfd.duplicates import read_groups
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError, run_script
 from avdfd.files import ensure_writable
 from avdfd.protocols import METHODS, fractions
-from avdfd.split_lists import SplitList
-from avdfd.strata import Facts
+from avdfd.protocols.lists import SplitList, save
+from avdfd.protocols.strata import Facts
 
 SHARES = {
     "avdfd_7_3": {"train": 0.7, "validation": 0.15, "test": 0.15},
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
     lists = make(args.protocol, clips, args.seed, given, groups)
     ensure_writable(args.out)
     inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
-    for line in split_lists.save(args.out, args.protocol, args.seed, lists, clips, inputs):
+    for line in save(args.out, args.protocol, args.seed, lists, clips, inputs):
         print(line)
 
 

@@ -19,7 +19,7 @@ from avdfd.config import ChainConfig
 from avdfd.datasets.layouts import find_layout, list_entries
 from avdfd.errors import MediaError, UserError
 from avdfd.probes import measure
-from avdfd.remux import replace_sound
+from avdfd.sound.remux import replace_sound
 from avdfd.workers import Failure
 from data.preprocessing import codec_parity
 from tests.videos import make_video

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from avdfd import shards
 from avdfd.errors import UserError
+from avdfd.voxceleb import shards
 from data.preprocessing import down_vox2
-from tests.hub import REPO, FakeHub, Fault, members, serve, tar
-from tests.test_shards import clips_of, on_disk
+from tests.voxceleb.hub import REPO, FakeHub, Fault, members, serve, tar
+from tests.voxceleb.test_shards import clips_of, on_disk
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = ["id00012", "id00017", "id00061", "id00154"]

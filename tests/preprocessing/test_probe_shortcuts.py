@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avdfd.audio_chain import common_ground, limit_band
 from avdfd.config import ChainConfig
 from avdfd.errors import UserError
-from avdfd.parity import Task, make, measure
 from avdfd.probes import Measured, compare
 from avdfd.probes import measure as cues_of
-from avdfd.remux import replace_sound
+from avdfd.sound.chain import common_ground, limit_band
+from avdfd.sound.parity import Task, make, measure
+from avdfd.sound.remux import replace_sound
 from avdfd.workers import Failure
 from data.preprocessing import probe_shortcuts
 from tests.videos import make_video

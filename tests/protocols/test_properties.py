@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avdfd.datasets.splits import SPLITS
-from avdfd.strata import Stratum, deal, strata_of
+from avdfd.protocols.strata import Stratum, deal, strata_of
 from data.preprocessing.make_splits import SHARES, make
 from tests.elements import meta
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
 from avdfd.files import sha256_of, write_atomic
-from avdfd.strata import Facts
+from avdfd.protocols.strata import Facts
 
 
 class Row(NamedTuple):

@@ -14,11 +14,11 @@ import numpy as np
 import soxr
 from scipy.signal import firwin, kaiserord, oaconvolve
 
-from avdfd.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
 from avdfd.config.audio import ChainConfig
 from avdfd.decode import Sound
 from avdfd.errors import MediaError
 from avdfd.features import SAMPLE_RATE
+from avdfd.sound.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
 
 AAC_FRAME = 1024
 """Samples of an AAC frame. A sound that ends within one is filled up by the encoder, with digital silence."""

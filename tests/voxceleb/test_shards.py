@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from avdfd import shards
-from avdfd.download import DownloadError, Hub
 from avdfd.errors import UserError
-from avdfd.shards import fetch_shard, identity_of, plan, read_state, state_path, write_manifest
-from tests.hub import REPO, FakeHub, Fault, members, serve, tar
+from avdfd.voxceleb import shards
+from avdfd.voxceleb.download import DownloadError, Hub
+from avdfd.voxceleb.shards import fetch_shard, identity_of, plan, read_state, state_path, write_manifest
+from tests.voxceleb.hub import REPO, FakeHub, Fault, members, serve, tar
 
 PEOPLE = ["id00012", "id00017", "id00061"]
 SHARD = "data/one.tar"

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from avdfd.audio_chain import Edges, Version, lay_out, measure_version, same_sound
 from avdfd.config import ChainConfig
 from avdfd.decode import read_audio
 from avdfd.errors import UserError
 from avdfd.files import ensure_writable, held, write_atomic
-from avdfd.remux import picture_end, replace_sound
+from avdfd.sound.chain import Edges, Version, lay_out, measure_version, same_sound
+from avdfd.sound.remux import picture_end, replace_sound
 
 FORM = 1  # of the chain: a change of what it computes is a change of settings
 

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
-from avdfd import protocols, split_lists
+from avdfd import protocols
 from avdfd.datasets.splits import Lists, assign, read_splits
 from avdfd.errors import UserError
 from avdfd.protocols import CATEGORIES, balanced_folds, fractions
+from avdfd.protocols.lists import save
 from tests.elements import meta
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -141,7 +142,7 @@ def test_too_few_people():
 def written(tmp_path):
     clips = people(20)
     lists = {"fold_1": balanced_folds(clips, 5, 0.25, 0)[0], "other": fractions(clips, SHARES, 0)}
-    lines = split_lists.save(tmp_path, "some", 0, lists, clips)
+    lines = save(tmp_path, "some", 0, lists, clips)
     assert lines[0].startswith(f"{tmp_path}/fold_1.csv: 80 clips; people: ")
     return tmp_path / "fold_1.csv"
 

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from avdfd.acoustics import edge_silence, spectral_edge
-from avdfd.audio_chain import (
+from avdfd.config import ChainConfig, ParityConfig, loading
+from avdfd.decode import Sound
+from avdfd.errors import MediaError, UserError
+from avdfd.sound.acoustics import edge_silence, spectral_edge
+from avdfd.sound.chain import (
     AAC_FRAME,
     Edges,
     Version,
@@ -16,9 +19,6 @@ from avdfd.audio_chain import (
     same_sound,
     silence_edges,
 )
-from avdfd.config import ChainConfig, ParityConfig, loading
-from avdfd.decode import Sound
-from avdfd.errors import MediaError, UserError
 
 RATE = 16_000
 CHAIN = ChainConfig()

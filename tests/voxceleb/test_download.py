@@ -12,10 +12,10 @@ from email.message import Message
 import numpy as np
 import pytest
 
-from avdfd import download
-from avdfd.download import DownloadError, Hub, Shard, ShardStream, pause, wait_asked
 from avdfd.errors import UserError
-from tests.hub import REPO, FakeHub, Fault, serve
+from avdfd.voxceleb import download
+from avdfd.voxceleb.download import DownloadError, Hub, Shard, ShardStream, pause, wait_asked
+from tests.voxceleb.hub import REPO, FakeHub, Fault, serve
 
 DATA = np.random.default_rng(0).bytes(300_000)
 SHA = hashlib.sha256(DATA).hexdigest()

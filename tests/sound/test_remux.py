@@ -13,7 +13,7 @@ import pytest
 from avdfd.config import ChainConfig
 from avdfd.decode import read_audio, read_video
 from avdfd.errors import MediaError
-from avdfd.remux import replace_sound
+from avdfd.sound.remux import replace_sound
 from tests.videos import make_video
 
 RATE = 16_000

@@ -20,8 +20,8 @@ import numpy as np
 from avdfd.datasets.splits import SPLITS
 from avdfd.datasets.tiers import RVRA
 from avdfd.errors import UserError
-from avdfd.split_lists import Row, SplitList
-from avdfd.strata import Facts, deal, strata_of
+from avdfd.protocols.lists import Row, SplitList
+from avdfd.protocols.strata import Facts, deal, strata_of
 
 CATEGORIES = ("RVRA", "RVFA", "FVRA", "FVFA")
 METHODS = {

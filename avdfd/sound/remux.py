@@ -13,7 +13,7 @@ from avdfd.config.audio import ChainConfig
 from avdfd.decode import first_stream, open_media
 from avdfd.errors import MediaError
 from avdfd.files import write_atomic
-from avdfd.mux import mux, read_packets
+from avdfd.sound.mux import mux, read_packets
 
 # Ticks per second in which MP4 states when a stream begins. FFmpeg's 1,000 would move frames by up to 1 ms; the usual
 # frame and sample rates divide this one, or nearly so.
