@@ -6,7 +6,8 @@
 Decoding only is the same decoder, every frame to an RGB array and all of the sound to samples. Preprocessing is the
 script from start to end with one worker. Both run in processes of their own, on the same core, one after the other;
 the start-up (imports) is measured on a run over one file and given apart. Then the same with two workers on two
-cores, against one worker on one core and one on two (where the writing of the elements has a core to itself).
+cores, against one worker on one core and one on two (where the writing of the elements has a core to itself); and what
+two processes of this machine are to one when they only decode.
 """
 
 import argparse
@@ -58,6 +59,7 @@ def main() -> None:
         if len(cores) == 2:
             os.sched_setaffinity(0, cores)
             scaling(runs["preprocess"]["wall"], runs["preprocess, one file"]["wall"], preprocess[:-1], work)
+            machine([*decode, str(work / "videos")])
 
 
 def link_suitable(clips: Path, folder: Path, limit: int) -> int:
@@ -124,6 +126,16 @@ def scaling(one: float, start_up: float, preprocess: list[str], work: Path) -> N
     for name, seconds in (("one core", one), ("two cores", wide)):
         whole, steady = seconds / two, (seconds - start_up) / (two - start_up)
         print(f"two workers / one on {name}: {whole:.2f} with start-up, {steady:.2f} without")
+
+
+def machine(decode: list[str]) -> None:
+    """Twice the work by two processes on two cores, against once by one."""
+    once = timed(decode)["wall"]
+    started = time.perf_counter()
+    both = [subprocess.Popen(decode, cwd=ROOT, env={**os.environ, **ONE_THREAD}) for _ in range(2)]
+    for process in both:
+        process.wait()
+    print(f"decoding by two processes / by one: {2 * once / (time.perf_counter() - started):.2f}")
 
 
 def report(runs: dict[str, dict[str, float]], files: int, size: int) -> None:

@@ -81,7 +81,9 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
             versions[tier] = outcome.samples
         lines.append(_line(job, tier, cfg, outcome, facts))
         again |= outcome.samples is None and outcome.failures > 0
-    files = _write(job, versions, begin, cfg.chain, spool)
+    if cfg.raw:
+        del versions[RVRA]
+    files = _write(job, versions, begin, None if cfg.raw else cfg.chain, spool)
     record = {
         "source": job.source,
         "inputs": job.inputs,
@@ -116,16 +118,20 @@ def on_one_line(sounds: Sequence[Sound]) -> np.ndarray:
 
 
 def _write(
-    job: Job, versions: dict[Tier, np.ndarray], begin: float, chain: ChainConfig, spool: Path
+    job: Job, versions: dict[Tier, np.ndarray], begin: float, chain: ChainConfig | None, spool: Path
 ) -> dict[str, Path]:
-    """Writes all versions of a recording, with a sound that does not tell how they were made, into the spool."""
+    """Writes all versions of a recording into the spool, with a sound that does not tell how they were made; without a
+    chain, as they are."""
+    name = hashlib.sha256(job.source.encode()).hexdigest()[:16]
+    files = {tier.name: spool / f"{name}-{tier.name}.mp4" for tier in versions}
+    if chain is None:
+        for tier, samples in versions.items():
+            replace_sound(job.path, samples, files[tier.name], None)
+        return files
     end = float(picture_end(job.path))
     laid = {tier: lay_out([Sound(begin, samples)], end, chain) for tier, samples in versions.items()}
     edges, band = common_ground([measure_version(samples, chain) for samples in laid.values()], chain)
-    name = hashlib.sha256(job.source.encode()).hexdigest()[:16]
-    files = {}
     for tier, samples in laid.items():
-        files[tier.name] = spool / f"{name}-{tier.name}.mp4"
         replace_sound(job.path, same_sound(samples, edges, band, job.source, chain), files[tier.name], chain)
     return files
 

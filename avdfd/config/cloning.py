@@ -146,6 +146,9 @@ class CloneConfig(Section):
     seed: Count = 0
     scores: ScoresConfig = ScoresConfig()
     chain: ChainConfig = ChainConfig()
+    raw: bool = False
+    """Write the clones alone, lossless and not through the chain: to go through it together with the other tiers of
+    their recordings, by codec_parity.py."""
     workers: Count = 0
     """Worker processes; 0 = one per core, with seed-vc one per GPU."""
     time_limit: PositiveFloat = 300.0

@@ -16,14 +16,14 @@ def mux(
     samples: np.ndarray,
     *,
     rate: int,
-    bit_rate: int,
+    bit_rate: int | None,
     start: Fraction = Fraction(0),
     clock: int = 1000,
 ) -> bytes:
     """Packets of a video stream and a sound (S,) float32, which begins at `start` seconds, as AAC -> an MP4 file.
 
-    `clock` is the number of ticks per second of the file's own time. Raises MediaError if MP4 cannot hold the stream,
-    ValueError for samples that are no sound.
+    Without a bit rate the sound is ALAC of 16 bits. `clock` is the number of ticks per second of the file's own time.
+    Raises MediaError if MP4 cannot hold the stream, ValueError for samples that are no sound.
     """
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
         raise ValueError(f"not a sound: {samples.shape} samples, all finite ones of one channel are needed")
@@ -33,8 +33,9 @@ def mux(
             if codec not in container.supported_codecs:
                 raise MediaError(f"MP4 cannot hold {codec} video")
             video = container.add_stream_from_template(picture, opaque=True)
-            audio = container.add_stream("aac", rate=rate, layout="mono")
-            audio.bit_rate = bit_rate
+            audio = container.add_stream("aac" if bit_rate else "alac", rate=rate, layout="mono")
+            if bit_rate:
+                audio.bit_rate = bit_rate
             for packet in packets:
                 packet.stream = video
             for packet in sorted([*_encode(audio, samples, rate, start), *packets], key=_decoded):

@@ -12,6 +12,7 @@ import numpy as np
 from avdfd.config.audio import ChainConfig
 from avdfd.decode import first_stream, open_media
 from avdfd.errors import MediaError
+from avdfd.features import SAMPLE_RATE
 from avdfd.files import write_atomic
 from avdfd.sound.mux import mux, read_packets
 
@@ -22,13 +23,13 @@ _CLOCK = 720_000
 _TOLERANCE = Fraction(1, 1000)
 
 
-def replace_sound(video: Path, samples: np.ndarray, out: Path, chain: ChainConfig) -> None:
+def replace_sound(video: Path, samples: np.ndarray, out: Path, chain: ChainConfig | None) -> None:
     """Writes the picture of a video, not encoded again, with another sound.
 
-    `samples` (S,) are mono float32 at `chain.rate`; the first one is heard when the sound of `video` begins. Frames
-    keep their times relative to that, within 1 ms. Neither begins before 0, and one of them about there: where the
-    video's own times are not like that, all of them are moved. `out` is there whole or not at all, and the same input
-    gives the same bytes. The file is made in memory.
+    `samples` (S,) are mono float32 at `chain.rate`, or, without a chain, at 16 kHz and kept without loss. The first one
+    is heard when the sound of `video` begins. Frames keep their times relative to that, within 1 ms. Neither begins
+    before 0, and one of them about there: where the video's own times are not like that, all of them are moved. `out`
+    is there whole or not at all, and the same input gives the same bytes. The file is made in memory.
 
     Raises MediaError if the video cannot be read or MP4 cannot hold its codec or its times, OSError that names `out`
     where it cannot be written, and ValueError for samples that are no sound.
@@ -45,7 +46,8 @@ def replace_sound(video: Path, samples: np.ndarray, out: Path, chain: ChainConfi
         for packet in packets:
             packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
         start = begin - moved
-        data = mux(picture, packets, samples, rate=chain.rate, bit_rate=chain.bit_rate, start=start, clock=_CLOCK)
+        rate, bit_rate = (chain.rate, chain.bit_rate) if chain else (SAMPLE_RATE, None)
+        data = mux(picture, packets, samples, rate=rate, bit_rate=bit_rate, start=start, clock=_CLOCK)
     with av.open(io.BytesIO(data)) as made:
         kept = _times(read_packets(made.streams.video[0]))
     if len(kept) != len(shown) or any(abs(a - b + moved) > _TOLERANCE for a, b in zip(kept, shown, strict=True)):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -18,13 +19,14 @@ import torch
 from avdfd.cloning import clips as cloning_clips
 from avdfd.cloning import output, scores
 from avdfd.config import CloneConfig, load
+from avdfd.datasets.inventory import read_streams
 from avdfd.datasets.layouts import list_entries
 from avdfd.decode import read_sound
 from avdfd.errors import MediaError, UserError
 from avdfd.files import held
 from avdfd.workers import Failure
 from data.corpus.speech import Voice, speak
-from data.preprocessing import clone_voices
+from data.preprocessing import clone_voices, codec_parity
 from tests.recordings import record
 
 ROOT = Path(__file__).parents[2]
@@ -343,3 +345,32 @@ def test_shipped_config_loads_and_every_key_is_a_setting_or_of_the_run():
     known = output.settings(cfg, clone_voices.parse_part("0/1"))
     assert {"form", "parts", "candidates", "seed", "tiers", "backend.kind", "encoder.kind", "chain.rate"} <= set(known)
     assert not {"input", "output", "workers", "time_limit"} & set(known)
+
+
+def test_raw_clones_go_through_the_chain_with_the_other_tiers(root, tmp_path, serial, monkeypatch):
+    assert run(config(tmp_path), "--raw=true") == 0
+    out = tmp_path / "out"
+    entries = list_entries(out)
+    assert {entry.clip.tier for entry in entries} == {"RVFA-VC", "RVFA-SVC"}
+    assert {read_streams(entry.clip.path).audio_codec for entry in entries} == {"alac"}
+    with pytest.raises(UserError, match="raw"):
+        run(config(tmp_path))
+
+    shutil.copytree(out, root, dirs_exist_ok=True)
+    parity = tmp_path / "parity.json"
+    parity.write_text(json.dumps({"kind": "parity", "input": str(root), "output": str(tmp_path / "all")}))
+    monkeypatch.setattr(codec_parity, "run_killable", in_this_process)
+    assert codec_parity.main(["--config", str(parity), "--max_problems=1.0"]) == 0
+    made = list_entries(tmp_path / "all")
+    versions = Counter(entry.clip.base for entry in made if entry.clip.tier != "RVRA")
+    assert set(versions) <= {entry.clip.source for entry in made if entry.clip.tier == "RVRA"}
+    assert versions.total() == len(entries)
+    assert {read_streams(entry.clip.path).audio_codec for entry in made} == {"aac"}
+
+
+def in_this_process(function, items, *, workers, time_limit):
+    for item in items:
+        try:
+            yield item, function(item)
+        except MediaError as error:
+            yield item, Failure(str(error))
