@@ -1,6 +1,6 @@
 # Sourced by the scripts that train, from the root of the repository.
 #   launch SCRIPT ARGUMENTS     once per GPU of the machine, or of all nodes of the SLURM job, by torchrun
-#   supervise COMMAND           passes on the signals that ask for the end, and has SLURM start the job again
+#   supervise COMMAND           in a batch job: passes on the signals that ask for the end, and has it queued again
 # PROCESSES sets the number of processes on each node. config/cluster.env, if there, is read first: modules, NCCL.
 
 launch() {
@@ -27,6 +27,8 @@ launch() {
 }
 
 supervise() {
+  # Outside of a batch job the terminal and whoever started this send their signals themselves.
+  if [[ ${ENVIRONMENT:-} != BATCH ]]; then exec "$@"; fi
   local asked="" code=0
   "$@" &
   local child=$!
@@ -42,7 +44,7 @@ supervise() {
     kill -0 "$child" 2>/dev/null || break
   done
   trap - TERM USR1
-  if [[ -n $asked && -n ${SLURM_JOB_ID:-} && $code != 0 ]]; then
+  if [[ -n $asked && $code != 0 ]]; then
     echo "ended by a signal; the job is queued again and goes on where it was" >&2
     scontrol requeue "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
   fi

@@ -1,7 +1,9 @@
 """The .sh that bash and sbatch both run: the right folder, the environment, the arguments, the exit code."""
 
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,24 @@ def test_script(script, repository, tmp_path):
     wrong = call(spooled, elsewhere, SLURM_SUBMIT_DIR=elsewhere)
     assert wrong.returncode == 2
     assert wrong.stderr == f"{script.name}: submit it from the root of the repository\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_batch_job_that_is_asked_to_end_saves_and_is_queued_again(number, repository, tmp_path):
+    (repository / ".venv" / "bin" / "python").write_text(
+        '#!/usr/bin/env bash\ntrap "echo saved; exit 75" TERM\ntouch started\nwhile true; do sleep 0.05; done\n'
+    )
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "scontrol").write_text('#!/usr/bin/env bash\necho "scontrol $*"\n')
+    (tools / "scontrol").chmod(0o755)
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "PROCESSES": "1", "ENVIRONMENT": "BATCH", "SLURM_JOB_ID": "7"}
+    job = subprocess.Popen(["bash", "train.sh"], cwd=repository, env=environment, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not (repository / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    job.send_signal(number)
+    out, _ = job.communicate(timeout=20)
+    assert out.splitlines() == ["saved", "scontrol requeue 7"]
+    assert job.returncode == 75
