@@ -23,7 +23,7 @@ def saved(tmp_path):
 
 def test_round_trip(saved):
     assert torch.equal(checkpoint.load(saved, "train")["model"]["w"], torch.arange(1000.0))
-    assert os.listdir(saved.parent) == ["best.pt"]
+    assert sorted(os.listdir(saved.parent)) == ["best.pt", "best.pt.sha256"]
 
 
 def test_other_kind(saved):
@@ -97,7 +97,7 @@ def test_a_failed_write_leaves_the_former_file(saved, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(saved, {"config": {"kind": "train"}, "model": {}})
     assert saved.read_bytes() == before
-    assert os.listdir(saved.parent) == ["best.pt"]
+    assert sorted(os.listdir(saved.parent)) == ["best.pt", "best.pt.sha256"]
 
 
 def test_weights_from_both_formats(tmp_path):
