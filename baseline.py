@@ -34,7 +34,7 @@ from avdfd.files import write_atomic
 from avdfd.interruption import Stop
 from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
-from avdfd.steps import Training
+from avdfd.steps import Training, model_state
 from avdfd.tracking import BEST, RunFolder
 
 
@@ -133,7 +133,7 @@ def adopt(cfg: RunConfig, system: System, file: Path) -> None:
     released.fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False)
     run.write_config(cfg)
-    checkpoint.save(run.path / BEST, engine.model_state(cfg, model, stage=stage))
+    checkpoint.save(run.path / BEST, model_state(cfg, model, stage=stage))
     run.close()
     engine.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
 

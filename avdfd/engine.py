@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from avdfd import checkpoint, config
-from avdfd.config import AudioModelConfig, RunConfig, TrainConfig
+from avdfd.config import AudioModelConfig, TrainConfig
 from avdfd.distributed import World
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
@@ -52,11 +51,6 @@ def epochs(progress: Progress, last: int, title: str, world: World) -> "tqdm[int
 def steps(batches: Iterable[T], total: int, world: World) -> Iterable[T]:
     """The batches of an epoch, with a bar that goes away."""
     return tqdm(batches, total=total, desc="train", leave=False, disable=not world.first)
-
-
-def model_state(cfg: RunConfig, model: nn.Module, **more: Any) -> dict[str, Any]:
-    """What it takes to use the model again: weights, config, and what else the kind of run needs."""
-    return {"config": cfg.model_dump(), "model": model.state_dict(), **more}
 
 
 def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:

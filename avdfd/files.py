@@ -4,9 +4,10 @@ import csv
 import fcntl
 import hashlib
 import io
+import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -65,6 +66,24 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def stamp(path: Path) -> list[int]:
+    """Size and time of change of a file: equal as long as nobody wrote to it."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def refuse_changes(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises UserError, naming each of them, if settings differ from those that a folder was made with."""
+    changed = [
+        f"{key} was {json.dumps(before.get(key))} and is now {json.dumps(now.get(key))}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        remedy = "choose another output, or delete this one"
+        raise UserError(f"{root}: made with other settings ({'; '.join(changed)}): {remedy}")
 
 
 def ensure_writable(folder: Path) -> None:

@@ -171,7 +171,7 @@ class Training:
 
     def model_state(self) -> dict[str, Any]:
         """What it takes to use the model again."""
-        return {"config": self.cfg.model_dump(), "model": self.model.state_dict(), **self.facts}
+        return model_state(self.cfg, self.model, **self.facts)
 
     def _save(self) -> None:
         cuda = torch.cuda.get_rng_state() if self.world.device.type == "cuda" else None
@@ -213,6 +213,11 @@ class Training:
                     f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "
                     "log.txt has the keys; lower the learning rate or look at these elements"
                 )
+
+
+def model_state(cfg: RunConfig, model: nn.Module, **more: Any) -> dict[str, Any]:
+    """What it takes to use the model again: weights, config, and what else the kind of run needs."""
+    return {"config": cfg.model_dump(), "model": model.state_dict(), **more}
 
 
 def splits_digest(path: str) -> str:

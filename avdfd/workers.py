@@ -125,7 +125,7 @@ class _Worker(Generic[Item, Result]):
         except (EOFError, ConnectionResetError):
             self._process.join()
             self.kill()
-            return Failure(f"its decoding process died ({_cause(self._process.exitcode)})", killed=True)
+            return Failure(f"its decoding process died ({cause(self._process.exitcode)})", killed=True)
 
     def kill(self) -> None:
         self.alive = False
@@ -153,7 +153,8 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
         pipe.send(answer)
 
 
-def _cause(code: int | None) -> str:
+def cause(code: int | None) -> str:
+    """What an exit code says of the end of a process."""
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"

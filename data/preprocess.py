@@ -36,7 +36,7 @@ from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import journal_name, parts_of
 from avdfd.errors import UserError, run_script
-from avdfd.files import sha256_of, write_csv
+from avdfd.files import sha256_of, stamp, write_csv
 from avdfd.media import reconstruction, windows
 from avdfd.parts import Part, parse_part
 from avdfd.workers import Failure, run_killable
@@ -243,12 +243,6 @@ def check_names(clips: list[Clip]) -> None:
         other = seen.setdefault(clip.source.replace(".", "_"), clip.source)
         if other != clip.source:
             raise UserError(f"{clip.source} and {other} differ only in dots; rename one of them")
-
-
-def stamp(path: Path) -> list[int]:
-    """Size and time of change: equal as long as nobody wrote to the file."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 if __name__ == "__main__":

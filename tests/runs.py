@@ -12,6 +12,7 @@ from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FACE_SIZE, FRAMES, WINDOW
 from avdfd.models.audio_encoder import AudioNet
+from avdfd.steps import model_state
 from avdfd.tracking import BEST
 
 SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5", "id6", "id7"]}
@@ -57,12 +58,10 @@ def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
     stage1 = parse({**common, "model": AUDIO}, PretrainConfig, "test")
     torch.manual_seed(0)
     if kind == "pretrain":
-        state = engine.model_state(stage1, AudioNet(stage1.model), audio_model=stage1.model.model_dump())
+        state = model_state(stage1, AudioNet(stage1.model), audio_model=stage1.model.model_dump())
     else:
         sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}
         stage2 = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
-        state = engine.model_state(
-            stage2, engine.build_detector(stage2, stage1.model), audio_model=stage1.model.model_dump()
-        )
+        state = model_state(stage2, engine.build_detector(stage2, stage1.model), audio_model=stage1.model.model_dump())
     checkpoint.save(root / kind / BEST, state)
     return root / kind

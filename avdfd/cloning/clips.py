@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,8 +21,8 @@ from avdfd.config import ChainConfig, CloneConfig
 from avdfd.datasets.inventory import read_streams
 from avdfd.datasets.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.decode import Sound, read_audio, read_sound
-from avdfd.features import FPS, SAMPLE_RATE
-from avdfd.sound.chain import common_ground, lay_out, measure_version, same_sound
+from avdfd.features import FPS
+from avdfd.sound.chain import common_ground, lay_out, measure_version, on_one_line, same_sound
 from avdfd.sound.remux import picture_end, replace_sound
 
 SINGLE = "no other recording of this person"
@@ -60,7 +59,7 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
     _settle_in()
     convert, judge = _studio(cfg, spool)
     sounds = read_audio(job.path)
-    begin, samples = sounds[0].start, on_one_line(sounds)
+    begin, samples = sounds[0].start, on_one_line(sounds, max(sound.end for sound in sounds))
     tolerance = 1 / (read_streams(job.path).fps or FPS)
     versions, lines, again = {RVRA: samples}, [], False
     try:
@@ -104,17 +103,6 @@ def made_path(source: str, tier: Tier, cfg: CloneConfig) -> str:
 def method(tier: Tier, cfg: CloneConfig) -> str:
     """What the clips of a tier are listed as made by."""
     return "real" if tier is RVRA else f"{cfg.backend.name}-{_KINDS[tier]}"
-
-
-def on_one_line(sounds: Sequence[Sound]) -> np.ndarray:
-    """The pieces of sound of a file as one (S,), from the first piece on, with silence in the gaps."""
-    begin = sounds[0].start
-    samples = np.zeros(max(round((sound.end - begin) * SAMPLE_RATE) for sound in sounds), np.float32)
-    for sound in sounds:
-        first = max(0, round((sound.start - begin) * SAMPLE_RATE))
-        place = samples[first : first + len(sound.samples)]
-        place += sound.samples[: len(place)]
-    return samples
 
 
 def _write(

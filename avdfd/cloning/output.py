@@ -5,8 +5,6 @@ meta_data.csv     FakeAVCeleb's table of the clips         clones.jsonl   a line
 problems.csv      clones that are not there, and why       .clones/       settings and the records of the parts
 """
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -22,7 +20,7 @@ from avdfd.config import CloneConfig
 from avdfd.datasets.fakeavceleb import TABLE
 from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.errors import UserError
-from avdfd.files import ensure_writable, held, write_atomic
+from avdfd.files import ensure_writable, held, refuse_changes, write_atomic, write_csv
 from avdfd.parts import Part
 
 STATE = ".clones"
@@ -114,14 +112,7 @@ class Output:
             if not note.exists():
                 write_atomic(note, (json.dumps(now, indent=2) + "\n").encode())
             found = json.loads(note.read_text())
-        changed = [
-            f"{key} was {json.dumps(found.get(key))} and is now {json.dumps(now.get(key))}"
-            for key in sorted({*found, *now})
-            if found.get(key) != now.get(key)
-        ]
-        if changed:
-            remedy = "choose another output, or delete this one"
-            raise UserError(f"{self.root}: made with other settings ({'; '.join(changed)}): {remedy}")
+        refuse_changes(self.root, found, now)
 
     def _write_lists(self) -> None:
         with held(self._state / "lock", self.root, wait=True):
@@ -135,8 +126,8 @@ class Output:
                 *((record["source"], "", record["reason"]) for record in clips if "reason" in record),
                 *((line["source"], line["tier"], line["reason"]) for line in clones if line["reason"]),
             ]
-            _write_csv(self.root / "problems.csv", [("source", "tier", "reason"), *sorted(problems)])
-            _write_csv(self.root / TABLE, [_COLUMNS, *sorted(_rows(clips, self.cfg), key=lambda row: row[5:])])
+            write_csv(self.root / "problems.csv", [("source", "tier", "reason"), *sorted(problems)])
+            write_csv(self.root / TABLE, [_COLUMNS, *sorted(_rows(clips, self.cfg), key=lambda row: row[5:])])
 
 
 def settings(cfg: CloneConfig, part: Part) -> dict[str, Any]:
@@ -165,9 +156,3 @@ def _merged(journals: Iterable[Path]) -> list[Record]:
     for path in sorted(journals):
         records |= read_journal(path)
     return [records[source] for source in sorted(records)]
-
-
-def _write_csv(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomic(path, text.getvalue().encode())

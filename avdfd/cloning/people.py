@@ -22,7 +22,7 @@ from avdfd.datasets.tiers import RVRA
 from avdfd.decode import read_sound
 from avdfd.duplicates import SOUND_BITS, distance
 from avdfd.errors import MediaError, UserError
-from avdfd.files import sha256_of
+from avdfd.files import sha256_of, stamp
 from avdfd.fingerprints import sound_hash
 
 SOUNDS = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}
@@ -91,12 +91,6 @@ def _elsewhere(root: Path, wanted: Iterable[str]) -> Iterable[tuple[str, Recordi
             if Path(name).suffix.lower() in SUFFIXES | SOUNDS and not name.startswith("."):
                 path = Path(place, name)
                 yield inside[-1], Recording(ELSEWHERE + path.relative_to(root).as_posix(), path)
-
-
-def stamp(path: Path) -> list[int]:
-    """Size and time of change of a file: equal as long as nobody wrote to it."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def digest(recordings: Sequence[Recording]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avdfd.cloning.request import ConversionError
+from avdfd.workers import cause
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -63,10 +64,6 @@ def filled(template: Sequence[str], values: Mapping[str, str]) -> list[str]:
     for name, value in values.items():
         arguments = [argument.replace(f"{{{name}}}", value) for argument in arguments]
     return arguments
-
-
-def cause(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def last_words(log: Path) -> str:

@@ -22,6 +22,7 @@ from avdfd.cloning import programs
 from avdfd.cloning.exchange import hand_over, take_back
 from avdfd.cloning.request import ConversionError, Request
 from avdfd.config import SeedVcConfig
+from avdfd.workers import cause
 
 _DRIVER = Path(__file__).with_name("seed_vc_driver.py")
 
@@ -114,7 +115,7 @@ class SeedVc:
             raise ConversionError(f"seed-vc took longer than {time_limit:g} s")
         if not line.endswith(b"\n"):
             code = self._end()
-            raise ConversionError(f"seed-vc ended ({programs.cause(code)}){programs.last_words(self._log)}")
+            raise ConversionError(f"seed-vc ended ({cause(code)}){programs.last_words(self._log)}")
         answer = json.loads(line)
         if "error" in answer:
             self._end()  # after an error of CUDA nothing works any more

@@ -2,6 +2,7 @@
 function of (seed, epoch) alone, whatever the number of loader processes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -36,13 +37,14 @@ class Sequential(Sampler[list[Draw]]):
             yield [Draw(i, None) for i in range(start, min(start + self.batch_size, self.length))]
 
 
-class Epochs(Sampler[list[Draw]]):
+class Epochs(Sampler[list[Draw]], ABC):
     """A training order that depends on the epoch; set `epoch` before iterating."""
 
     epoch = 0
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Steps of an epoch."""
 
 
 class Share(NamedTuple):

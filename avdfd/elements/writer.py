@@ -16,7 +16,7 @@ from avdfd.elements.journal import Journal, encode_gone, encode_record
 from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, read_settings, shard_name
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
-from avdfd.files import atomic_file, ensure_writable, held
+from avdfd.files import atomic_file, ensure_writable, held, refuse_changes
 from avdfd.parts import Part
 
 
@@ -108,15 +108,7 @@ class ElementWriter:
             with suppress(FileExistsError), atomic_file(self.root / STORE, replace=False) as file:
                 file.write((json.dumps(store, indent=2) + "\n").encode())
         found = read_settings(self.root)
-        old = found["settings"]
-        changed = [
-            f"{key} was {json.dumps(old.get(key))} and is now {json.dumps(self.settings.get(key))}"
-            for key in sorted({*old, *self.settings})
-            if old.get(key) != self.settings.get(key)
-        ]
-        if changed:
-            remedy = "choose another output, or delete this one"
-            raise UserError(f"{self.root}: made with other settings ({'; '.join(changed)}): {remedy}")
+        refuse_changes(self.root, found["settings"], self.settings)
         if found["parts"] != self.part.of:
             raise UserError(
                 f"{self.root}: made in {found['parts']} parts, not {self.part.of}; use --shard i/{found['parts']} "

@@ -58,17 +58,23 @@ def lay_out(sounds: Sequence[Sound], end: float, chain: ChainConfig) -> np.ndarr
     It begins with the first piece and goes to `end` seconds, where the picture ends, however long the pieces are, or to
     the end of the nearest AAC frame: at 16 kHz, 32 ms off at most. Raises MediaError if it is silence.
     """
+    samples = on_one_line(sounds, end)
+    if not len(samples) or np.sqrt(np.square(samples).mean()) < _SILENCE:
+        raise MediaError("silent audio")
+    samples = limit_band(resample(samples, SAMPLE_RATE, chain), chain.band, chain.rate)
+    whole = max(round(len(samples) / AAC_FRAME), 1) * AAC_FRAME
+    return np.pad(samples, (0, max(whole - len(samples), 0)))[:whole]
+
+
+def on_one_line(sounds: Sequence[Sound], end: float) -> np.ndarray:
+    """The pieces of sound of a file as one (S,), from the first piece on to `end` seconds, with zeros in the gaps."""
     begin = sounds[0].start
     samples = np.zeros(max(round((end - begin) * SAMPLE_RATE), 0), np.float32)
     for sound in sounds:
         first = max(round((sound.start - begin) * SAMPLE_RATE), 0)
         place = samples[first : first + len(sound.samples)]
         place += sound.samples[: len(place)]
-    if not len(samples) or np.sqrt(np.square(samples).mean()) < _SILENCE:
-        raise MediaError("silent audio")
-    samples = limit_band(resample(samples, SAMPLE_RATE, chain), chain.band, chain.rate)
-    whole = max(round(len(samples) / AAC_FRAME), 1) * AAC_FRAME
-    return np.pad(samples, (0, max(whole - len(samples), 0)))[:whole]
+    return samples
 
 
 def measure_version(samples: np.ndarray, chain: ChainConfig) -> Version:

@@ -13,8 +13,6 @@ HF_TOKEN in the environment is the token, where the data set needs one.
 """
 
 import argparse
-import csv
-import io
 import os
 import re
 import shutil
@@ -34,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.datasets.tiers import TIERS
 from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, write_atomic
+from avdfd.files import ensure_writable, held, write_atomic, write_csv
 from avdfd.voxceleb.download import DownloadError, Hub, Shard
 from avdfd.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
 
@@ -253,10 +251,8 @@ def fetch(hub: Hub, todo: Todo, out: Path, wanted: frozenset[str] | None, worker
 def report(summary: Summary, shards: int, failed: dict[str, str], wanted: frozenset[str] | None, out: Path) -> int:
     """Writes what could not be had, prints the summary; returns the exit code."""
     people, size, done, whole, refused = summary
-    text = io.StringIO()
     rows = [("shard", "member", "reason"), *((shard, "", failed[shard]) for shard in sorted(failed)), *refused]
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomic(out / "problems.csv", text.getvalue().encode())
+    write_csv(out / "problems.csv", rows)
     missing = sorted(wanted - people.keys()) if wanted is not None else []
     write_atomic(out / "missing.txt", "".join(f"{identity}\n" for identity in missing).encode())
 
