@@ -198,7 +198,8 @@ def test_text_table_is_aligned():
     assert rest.startswith("fused")
     assert "EER" in rest
     assert pairs.startswith("AUC of fused")
-    assert known.startswith("Protocol: ")
+    assert known.splitlines()[0] == "Only 6 identities: take the intervals as too narrow, and p as too small."
+    assert known.splitlines()[1].startswith("Protocol: ")
     assert probes.splitlines()[1].split() == ["RVFA", "0.930"]
 
 

@@ -55,6 +55,7 @@ def as_text(result: Mapping[str, Any]) -> str:
         lines = [[tier, *(number(aucs[cue]) for cue in cues)] for tier, aucs in result["probes"].items()]
         tables.append(align([["shortcut probes, AUC", *cues], *lines]))
     known = [
+        sentences.few_people(result),
         sentences.protocol(result),
         sentences.calibrated(result),
         *(sentences.worst(result, name) for name in result["groups"]),
@@ -137,8 +138,7 @@ def _warnings(result: Mapping[str, Any]) -> str:
         named = ", ".join(f"{escape(cue)} on {escape(tier)} ({number(auc)})" for tier, cue, auc in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         lines.append(f"Shortcuts in the data: without looking at the fake, AUC is above {SHORTCUT} from {named}{more}.")
-    if result["overall"]["identities"] < 20:
-        lines.append(f"Only {result['overall']['identities']} identities: take the intervals as too narrow.")
+    lines += filter(None, [sentences.few_people(result)])
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 
 
