@@ -189,7 +189,7 @@ def test_warns_of_shortcuts_and_few_identities():
 
 def test_text_table_is_aligned():
     result = made_up_result(probes={"RVFA": {"loudness": 0.93}})
-    auc, rest, pairs, probes, known = report.as_text(result).split("\n\n")
+    auc, rest, pairs, known, probes = report.as_text(result).split("\n\n")
     lines = auc.splitlines()
     assert lines[0].split() == ["AUC", "clips", "identities", *BRANCHES]
     starts = [[m.start() for m in re.finditer(r"\d\.\d{3} \[", line)] for line in lines[1:]]

@@ -50,17 +50,18 @@ def as_text(result: Mapping[str, Any]) -> str:
         rows = [name for name, _ in sections(result)]
         lines = [[f"less {other}", *(difference(of[row]) for row in rows)] for other, of in result["paired"].items()]
         tables.append(align([[f"AUC of {main}", *rows], *lines]))
-    if "probes" in result:
-        cues = list(next(iter(result["probes"].values())))
-        lines = [[tier, *(number(aucs[cue]) for cue in cues)] for tier, aucs in result["probes"].items()]
-        tables.append(align([["shortcut probes, AUC", *cues], *lines]))
     known = [
         sentences.few_people(result),
         sentences.protocol(result),
         sentences.calibrated(result),
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
-    return "\n\n".join([*tables, "\n".join(line for line in known if line)])
+    tables.append("\n".join(line for line in known if line))
+    if "probes" in result:
+        cues = list(next(iter(result["probes"].values())))
+        lines = [[tier, *(number(aucs[cue]) for cue in cues)] for tier, aucs in result["probes"].items()]
+        tables.append(align([["shortcut probes, AUC", *cues], *lines]))
+    return "\n\n".join(tables)
 
 
 def build(result: Mapping[str, Any]) -> str:
