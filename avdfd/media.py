@@ -2,7 +2,7 @@
 
 A window starts at 0, hop, 2 hop ... of each stretch that has sound and picture throughout. Its frame k is the one
 whose time stamp is nearest to k / 25 s into the window, whatever the frame rate: at most half a frame off.
-Nothing is padded.
+Nothing is padded; sound alone that is too short may be repeated (media.repeat_short).
 """
 
 import functools
@@ -230,8 +230,10 @@ def _sound_windows(sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
     for made, (start, sound) in enumerate(starts, 1):  # noqa: B007
         yield _Open(start, sound).window()
     if not made:
-        longest = max(sound.end - sound.start for sound in sounds)
-        raise MediaError(f"shorter than one window: {longest:.2f} s of audio")
+        longest = max(sounds, key=lambda sound: len(sound.samples))
+        if not media.repeat_short:
+            raise MediaError(f"shorter than one window: {longest.end - longest.start:.2f} s of audio")
+        yield Window(longest.start, np.resize(longest.samples, WINDOW), [])
 
 
 def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
