@@ -2,10 +2,12 @@
 
     python detect.py --run runs/train video.mp4 folder/of/videos --json
     python detect.py --run runs/train video.mp4 --plot video.png
+    python detect.py --run runs/pretrain speech.wav speech.flac
 
-A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The file's score is the
-mean over its windows of P(fake), fused where the run has both branches: a short manipulation in a long video shows in
-`windows` rather than in the score. Exit code 1 if any file could not be scored.
+A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The file's
+score is the mean over its windows of P(fake), fused where the run has both branches: a short manipulation in a long
+video shows in `windows` rather than in the score. A sound file is judged by the audio branch alone, and `basis` says
+so; one shorter than a window is repeated until it fills one. Exit code 1 if any file could not be scored.
 """
 
 import argparse
@@ -27,14 +29,14 @@ from tqdm import tqdm
 
 from avdfd import plots
 from avdfd.config import MediaConfig, parse
-from avdfd.datasets.manifest import SUFFIXES
+from avdfd.datasets.clips import SOUND_SUFFIXES, SUFFIXES, is_sound
 from avdfd.elements import Element, unpack
 from avdfd.errors import UserError, run_script
 from avdfd.features import FPS
 from avdfd.files import write_atomic
 from avdfd.media import SECONDS
 from avdfd.media import windows as cut_windows
-from avdfd.scoring import Run, load_run, score_windows
+from avdfd.scoring import Run, by_ear, load_run, score_windows
 from avdfd.workers import Failure, run_killable
 
 _BATCH = 8  # windows that are in memory at once
@@ -43,7 +45,7 @@ _STRIP = 24  # at least so many windows, where there are as many, give frames fo
 
 def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="A verdict on media files.", allow_abbrev=False)
-    cli.add_argument("files", nargs="+", type=Path, metavar="VIDEO", help="media files, or folders that hold some")
+    cli.add_argument("files", nargs="+", type=Path, metavar="FILE", help="media files, or folders that hold some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file's scores over time (.png .svg .pdf)")
@@ -61,6 +63,7 @@ def main(argv: list[str]) -> int:
     if args.plot:
         check_plot(args.plot, files)
     run = load_run(args.run, args.device)
+    listener = by_ear(run)
     if run.inputs.reads.mel_err:
         raise UserError(
             f"{args.run}: hears mel_err, which takes a diffusion model; make elements with data/preprocess.py and "
@@ -74,10 +77,13 @@ def main(argv: list[str]) -> int:
         decoded = run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
         with closing(decoded):
             for file, windows in tqdm(decoded, total=len(files), desc="detect", unit="file"):
+                judge = listener if is_sound(file.name) else run
                 if isinstance(windows, Failure):
                     line = verdict(file, error=windows.reason)
+                elif judge is None:
+                    line = verdict(file, error=f"no pictures, without which {run.config.kind} cannot judge")
                 else:
-                    seen = look(run, windows, with_strip=args.plot is not None)
+                    seen = look(judge, windows, with_strip=args.plot is not None)
                     line = verdict(file, seen, args.threshold)
                     if args.plot:
                         write_atomic(args.plot, plots.encode(draw(line, seen, args.threshold), args.plot.suffix))
@@ -90,11 +96,12 @@ def main(argv: list[str]) -> int:
 def find_files(paths: list[Path]) -> list[Path]:
     """The files, and the media files in the folders, each once. Raises UserError for a path that gives none."""
     files: list[Path] = []
+    known = SUFFIXES | SOUND_SUFFIXES
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in known and p.is_file())
             if not found:
-                raise UserError(f"{path}: no media file in this folder; known are {' '.join(sorted(SUFFIXES))}")
+                raise UserError(f"{path}: no media file in this folder; known are {' '.join(sorted(known))}")
             files += found
         elif path.is_file():
             files.append(path)
@@ -141,6 +148,8 @@ def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
     """Cuts a file into windows that it leaves in a folder of their own. Runs in a worker. Raises MediaError."""
     cv2.setNumThreads(1)  # --workers says how many cores decoding takes
     torch.set_num_threads(1)
+    if is_sound(file.name):
+        media = media.model_copy(update={"keep": ["mel"], "repeat_short": True})
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []
     usable = (window for window in cut_windows(file, media) if "parts" in window)
@@ -164,7 +173,7 @@ def look(run: Run, windows: list[Spooled], *, with_strip: bool) -> Seen:
         parts.append(scores.branch | {name: values for name, values in extra.items() if values is not None})
         if with_strip:
             for number, (window, element) in enumerate(zip(chosen, elements, strict=True), first):
-                strip += thumbnails(window, element) if number % every == 0 else []
+                strip += thumbnails(window, element) if number % every == 0 and element.frames is not None else []
     shutil.rmtree(windows[0].path.parent)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Seen([(window.start, window.end) for window in windows], run.branches, columns, strip)
@@ -193,6 +202,7 @@ def verdict(file: Path, seen: Seen | None = None, threshold: float = 0.5, error:
         "visual_score": mean("visual"),
         "weight_audio": weight,
         "weight_visual": None if weight is None else 1 - weight,
+        "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
         "windows": [{"start": start, "end": end, "score": value} for (start, end), value in windows],
         "error": error,
     }
@@ -209,6 +219,8 @@ def as_text(line: dict[str, Any], width: int) -> str:
     if line["weight_audio"] is not None:
         text += f"  weights {line['weight_audio']:.2f} / {line['weight_visual']:.2f}"
     first, last, count = line["windows"][0]["start"], line["windows"][-1]["end"], len(line["windows"])
+    if line["basis"] == "audio alone":
+        text += "  (audio alone)"
     return f"{text}  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"
 
 

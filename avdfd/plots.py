@@ -135,19 +135,22 @@ def timeline(
     span: tuple[float, float],
     threshold: float,
 ) -> Figure:
-    """What detect.py saw in one file: a film strip, P(fake) of each branch and the discrepancy on one time axis.
+    """What detect.py saw in one file: a film strip, P(fake) of each branch and the discrepancy on one time axis. What
+    there is nothing of is left out.
 
     `strip` holds (time in s, frame (H, W, 3) uint8), `scores` each branch at the middles of its windows, the main
     branch last; `span` is the seconds covered.
     """
     frame = 8.7 / _STRIP  # inches, so that square frames stay square
-    heights = [frame, 2.1] if discrepancy is None else [frame, 2.1, 1.3]
+    heights = [*([frame] if strip else []), 2.1, *([] if discrepancy is None else [1.3])]
     figure, rows = _figure(11, sum(heights) + 1.2, rows=len(heights), sharex=True, height_ratios=heights)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
-    _film_strip(rows[0], strip, span)
-    _score_lines(rows[1], scores, threshold)
+    panels = iter(rows)
+    if strip:
+        _film_strip(next(panels), strip, span)
+    _score_lines(next(panels), scores, threshold)
     if discrepancy is not None:
-        axes, color = rows[2], STYLE["visual"][0]
+        axes, color = next(panels), STYLE["visual"][0]
         axes.fill_between(*discrepancy, color=color, alpha=0.2, linewidth=0)
         axes.plot(*discrepancy, color=color, linewidth=1.4)
         axes.set(ylim=(0, 1.15 * discrepancy.values.max()), ylabel="audio-visual\ndiscrepancy")

@@ -86,6 +86,21 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     return Run(folder, cfg, model, place, inputs, system.branches(cfg), getattr(cfg, stage).precision, columns)
 
 
+def by_ear(run: Run) -> Run | None:
+    """The run as it judges sound alone: stage 1, or the audio branch of stage 2; None for systems without one."""
+    if isinstance(run.config, PretrainConfig):
+        return run
+    if not isinstance(run.model, Detector):
+        return None
+    assert isinstance(run.inputs, Inputs), "a detector's own"
+    inputs = run.inputs._replace(image_size=None)
+    return replace(run, inputs=inputs, branches=("audio",), columns=partial(_heard_columns, run.model))
+
+
+def _heard_columns(model: Detector, batch: Batch) -> dict[str, Tensor]:
+    return {"audio": model.audio_head(model.audio_encoder(batch.mel)[0]).squeeze(-1)}
+
+
 def _audio_columns(model: AudioNet, batch: Batch) -> dict[str, Tensor]:
     return {"audio": model(batch.mel).logit}
 
@@ -137,12 +152,15 @@ def score(
 
 
 def score_windows(run: Run, windows: list[Element]) -> Scores:
-    """Scores elements that are in memory with all their frames, as one batch; their keys are their positions."""
+    """Scores elements that are in memory, with all their frames if the run looks at any, as one batch; their keys are
+    their positions."""
     wanted = run.inputs.reads.frames
     examples = []
     for window in windows:
-        assert window.frames is not None, "windows come with frames"
-        frames = None if wanted is None else window.frames[list(wanted)]
+        frames = None
+        if wanted is not None:
+            assert window.frames is not None, "what looks at pictures gets windows with frames"
+            frames = window.frames[list(wanted)]
         examples.append(run.inputs.example(replace(window, frames=frames), None))
     return _join([str(number) for number in range(len(windows))], [_score_batch(run, run.inputs.collate(examples))])
 

@@ -11,15 +11,18 @@ import pytest
 import detect
 from avdfd import scoring
 from avdfd.config import MediaConfig
+from avdfd.decode import read_sound
 from avdfd.elements import unpack
+from avdfd.elements.form import encode_wav
 from avdfd.errors import MediaError, UserError
 from avdfd.media import SECONDS, extract
 from avdfd.workers import Failure
+from tests.recordings import record
 from tests.runs import make_run
 from tests.videos import make_video
 
-FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "windows"]
-FIELDS += ["error"]
+FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
+FIELDS += ["windows", "error"]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,42 @@ def test_stage_1_gives_the_audio_verdict(tmp_path, videos, capsys):
     assert code == 0
     assert line["score"] == line["audio_score"] == line["windows"][0]["score"]
     assert line["visual_score"] is line["weight_audio"] is line["weight_visual"] is None
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("kind", ["train", "pretrain"])
+def test_sound_files_get_the_audio_verdict_alone(kind, tmp_path, videos, capsys):
+    """The sound of a video in a file of its own scores as the audio branch does there; a short one is repeated."""
+    run = make_run(tmp_path, kind)
+    sound = read_sound(videos / "good.mp4")
+    (tmp_path / "good.wav").write_bytes(encode_wav(sound, 16_000))
+    (tmp_path / "short.WAV").write_bytes(encode_wav(sound[:20_000], 16_000))
+    record(tmp_path / "good.flac", [], sound, rate=16_000, audio_codec="flac")
+    plot = tmp_path / "out.png"
+    code, lines = lines_of(["--run", run, *(tmp_path / n for n in ("good.wav", "good.flac", "short.WAV"))], capsys)
+    _, [video] = lines_of(["--run", run, videos / "good.mp4"], capsys)
+    assert code == 0
+    for line in lines:
+        assert line["basis"] == "audio alone"
+        assert line["score"] == line["audio_score"]
+        assert line["visual_score"] is line["weight_audio"] is line["weight_visual"] is None
+    assert lines[0]["score"] == pytest.approx(lines[1]["score"], abs=1e-4)
+    assert lines[0]["score"] == pytest.approx(video["audio_score"], abs=1e-3)
+    assert len(lines[2]["windows"]) == 1
+    assert video["basis"] == ("audio and video" if kind == "train" else "audio alone")
+    assert detect.main(["--run", str(run), str(tmp_path / "good.wav"), "--plot", str(plot)]) == 0
+    assert "  (audio alone)  1 window, 0.0 to 3.1 s\n" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_system_that_needs_pictures_says_so_of_sound(run, videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(detect, "by_ear", lambda run: None)
+    (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
+    code, [sound, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
+    assert code == 1
+    assert sound["error"] == "no pictures, without which train cannot judge"
+    assert video["error"] is None
 
 
 @pytest.mark.usefixtures("in_process")
