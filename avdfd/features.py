@@ -21,7 +21,7 @@ FACE_SIZE = 224
 
 _N_FFT = 512
 _WINDOW = 256
-_HOP = 64
+HOP = 64
 _FLOOR = 1e-6
 
 
@@ -34,7 +34,7 @@ def log_mel(waveform: Tensor) -> Tensor:
     spectrum = torch.stft(
         flat,
         _N_FFT,
-        hop_length=_HOP,
+        hop_length=HOP,
         win_length=_WINDOW,
         window=torch.hamming_window(_WINDOW, dtype=flat.dtype, device=flat.device),
         center=True,
@@ -42,7 +42,7 @@ def log_mel(waveform: Tensor) -> Tensor:
         return_complex=True,
     )
     # Centred frames are one more than S // 64; the last one looks past the end.
-    power = spectrum[..., : waveform.shape[-1] // _HOP].abs().square()
+    power = spectrum[..., : waveform.shape[-1] // HOP].abs().square()
     mel = mel_filters().to(power) @ power
     return (mel + _FLOOR).log().reshape(*waveform.shape[:-1], MEL_BINS, -1)
 
