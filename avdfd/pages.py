@@ -36,14 +36,14 @@ class Judged:
 
 def clips_of(metas: Sequence[ElementMeta], scores: Sequence[float] | np.ndarray) -> list[Judged]:
     """Elements with their scores (N,) as clips, each with the mean over its windows."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for meta, score in zip(metas, scores, strict=True):
-        found[meta.source].append(float(score))
-    first = {meta.source: meta for meta in reversed(metas)}
-    return [
-        Judged(source, first[source].base, first[source].page, first[source].method, first[source].label, mean)
-        for source, mean in ((source, float(np.mean(values))) for source, values in found.items())
-    ]
+    windows: dict[str, list[int]] = defaultdict(list)
+    for position, meta in enumerate(metas):
+        windows[meta.source].append(position)
+    clips = []
+    for source, positions in windows.items():
+        meta, mean = metas[positions[0]], float(np.mean([scores[position] for position in positions]))
+        clips.append(Judged(source, meta.base, meta.page, meta.method, meta.label, mean))
+    return clips
 
 
 def judge(clips: Sequence[Judged], *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
