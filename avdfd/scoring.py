@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from avdfd import checkpoint, config
 from avdfd.baselines import SYSTEMS
 from avdfd.config import AudioModelConfig, PretrainConfig, RunConfig, TrainConfig
-from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, loader, to_device
-from avdfd.datasets.samplers import Sequential
+from avdfd.datasets.feed import Feed
+from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
+from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.transforms import normalise
 from avdfd.distributed import pick_device
 from avdfd.elements import Element
@@ -185,8 +186,9 @@ def score(
 
     Raises WorkError if a score is not a number, as `score_windows`.
     """
-    batches = loader(elements, Sequential(len(elements), batch_size), workers, run.device)
-    parts = [_score_batch(run, batch) for batch in progress(batches)]
+    order = Shared(Sequential(len(elements), batch_size))
+    bar = progress(Feed(elements, order, run.device, workers=workers))
+    parts = [_score_batch(run, batch) for _, batch in bar]
     return _join(run, [meta.key for meta in elements.metas], parts)
 
 
@@ -194,20 +196,19 @@ def score_windows(run: Run, windows: list[Element], *, explain: bool = False) ->
     """Scores elements that are in memory, with all their frames if the run looks at any, as one batch; their keys are
     their positions. `explain` gives what moved the model in full."""
     wanted = run.inputs.reads.frames
-    examples = []
+    raws = []
     for window in windows:
         frames = None
         if wanted is not None:
             assert window.frames is not None, "what looks at pictures gets windows with frames"
             frames = window.frames[list(wanted)]
-        examples.append(run.inputs.example(replace(window, frames=frames), None))
-    scored = _score_batch(run, run.inputs.collate(examples), explain)
-    return _join(run, [str(number) for number in range(len(windows))], [scored])
+        raws.append(run.inputs.raw(replace(window, frames=frames)))
+    batch = prepare(run.inputs, to_device(stack(raws), run.device), None)
+    return _join(run, [str(number) for number in range(len(windows))], [_score_batch(run, batch, explain)])
 
 
 def _score_batch(run: Run, batch: Any, explain: bool = False) -> dict[str, np.ndarray]:
     """What the model says about a batch, with probabilities for the branches' logits."""
-    batch = to_device(batch, run.device)
     with torch.inference_mode(), autocast(run.device, run.precision):
         columns = run.columns(batch)
         if explain and run.ear is not None:
