@@ -16,11 +16,11 @@ import pretrain
 import train
 from avdfd import checkpoint, errors, scoring
 from avdfd.errors import EndedBySignal, UserError, WorkError
+from avdfd.meter import SPEED
 from avdfd.steps import Training
 from tests.runs import AUDIO, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 mel (128, 768)   frames (T, H, W, 3) uint8 in   video (3, T, S, S) uint8 out; `normalise` runs on the device
 """
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -85,9 +87,14 @@ def video_input(
 
 def normalise(video: Tensor) -> Tensor:
     """uint8 video (B, 3, T, H, W) -> float with ImageNet's channel means and deviations, on the device it is on."""
-    mean = torch.tensor(_MEAN, device=video.device).view(1, 3, 1, 1, 1)
-    std = torch.tensor(_STD, device=video.device).view(1, 3, 1, 1, 1)
+    mean, std = (on_device(values, video.device).view(3, 1, 1, 1) for values in (_MEAN, _STD))
     return (video.float() / 255 - mean) / std
+
+
+@functools.cache
+def on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Constants on a device. They are copied once, as a copy waits for all that a GPU has been given to do before."""
+    return torch.tensor(values, device=device)
 
 
 def _smooth_curve(rng: Generator) -> Tensor:

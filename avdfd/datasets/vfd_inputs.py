@@ -20,7 +20,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from avdfd.config import AugmentConfig
-from avdfd.datasets.transforms import video_input
+from avdfd.datasets.transforms import on_device, video_input
 from avdfd.features import SAMPLE_RATE
 
 VOICE_2022 = 48_000
@@ -110,8 +110,8 @@ def normalise_2022(face: Tensor) -> Tensor:
 
 def normalise_2023(face: Tensor) -> Tensor:
     """uint8 faces (B, 3, S, S) -> float with CLIP's channel means and deviations, on the device they are on."""
-    mean = torch.tensor((0.48145466, 0.4578275, 0.40821073), device=face.device).view(3, 1, 1)
-    std = torch.tensor((0.26862954, 0.26130258, 0.27577711), device=face.device).view(3, 1, 1)
+    mean = on_device((0.48145466, 0.4578275, 0.40821073), face.device).view(3, 1, 1)
+    std = on_device((0.26862954, 0.26130258, 0.27577711), face.device).view(3, 1, 1)
     return (face.float() / 255 - mean) / std
 
 
