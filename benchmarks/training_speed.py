@@ -1,6 +1,7 @@
 """A training step of the two stages as released against ours, beside the operations and bytes that it takes at least.
 
     python benchmarks/training_speed.py [--size small|full] [--device cpu|cuda] [--repeats 5] [--batch N] [--compile]
+    python benchmarks/training_speed.py --count                                  operations at the published sizes
     python benchmarks/training_speed.py --size full --device cuda --memory       what fits into a GPU
     python benchmarks/training_speed.py --size full --device cuda --profile      where the time goes
 
@@ -24,7 +25,6 @@ Baselines have a benchmark of their own, baselines.py.
 """
 
 import argparse
-import functools
 import itertools
 import os
 import sys
@@ -92,6 +92,7 @@ def main() -> None:
     cli.add_argument("--workers", type=int, help="loader processes")
     cli.add_argument("--compile", action="store_true", help="compiled layers, too")
     cli.add_argument("--memory", action="store_true", help="memory and largest batches instead")
+    cli.add_argument("--count", action="store_true", help="only count, at the published sizes")
     cli.add_argument("--profile", action="store_true", help="the operations of our full fine-tuning instead")
     args = cli.parse_args()
     device = torch.device(args.device)
@@ -107,6 +108,8 @@ def main() -> None:
     print(f"{where}, torch {torch.__version__}, size {args.size}, load average {os.getloadavg()[0]:.1f}\n")
     if args.memory:
         memory(sizes, device)
+    elif args.count:
+        count()
     elif args.profile:
         profile(sizes, batch, device)
     else:
@@ -124,14 +127,28 @@ def speed(sizes: Sizes, batch: int, workers: int, device: torch.device, repeats:
     print(f"{'':34s}{'TFLOP':>8s}{'MB read':>9s}{'to device':>10s}{'ceiling':>9s}{'step':>9s}{'share':>7s}", end="")
     print(f"{'x released':>11s}{'end to end':>12s}{'x released':>11s}   clips/s")
     with tempfile.TemporaryDirectory() as folder:
-        write_data(Path(folder), 4 * batch)
-        for group, clips in (
-            (stage2(sizes, frozen=False, compiled=compiled), batch),
-            (stage2(sizes, frozen=True, compiled=compiled), batch),
-            (stage1(sizes), 16 * batch),
+        seen = write_data(Path(folder) / "seen", 4 * batch, seen=True)
+        heard = write_data(Path(folder) / "heard", 4 * 16 * batch, seen=False)
+        for group, clips, data in (
+            (stage2(sizes, frozen=False, compiled=compiled), batch, seen),
+            (stage2(sizes, frozen=True, compiled=compiled), batch, seen),
+            (stage1(sizes), 16 * batch, heard),
         ):
             check(*group[:2])
-            report(group, clips, Path(folder), workers, device, repeats, rate)
+            report(group, clips, data, workers, device, repeats, rate)
+
+
+def count() -> None:
+    """Operations per clip at the published sizes, and what a clip takes of the bus as bytes and as floats."""
+    with torch.device("meta"):
+        groups = [stage2(PUBLISHED, frozen=False), stage2(PUBLISHED, frozen=True), stage1(PUBLISHED)]
+    print(f"{'':34s}{'TFLOP per clip':>16s}")
+    for way in (way for group in groups for way in group):
+        batch = made_up(1, torch.device("cpu"))
+        floats = (
+            batch._replace(video=torch.zeros(batch.video.shape)) if way.released and batch.video is not None else batch
+        )
+        print(f"{way.name:34s}{training_flops(way.model, *way.clips(floats)) / 1e12:16.5f}")
 
 
 def report(
@@ -142,9 +159,9 @@ def report(
     taken = [take(way, device) for way in group]
     ready = [next(iter(source)) for source in sources]
     work = [training_flops(way.model, *way.clips(x)) for way, x in zip(group, ready, strict=True)]
-    there = map(itertools.repeat, ready)
+    there: list[Iterator[Any]] = [itertools.repeat(x) for x in ready]
     steps, whole = (
-        measure([functools.partial(advance, *pair) for pair in zip(taken, batches, strict=True)], repeats, device)[0]
+        measure([advance(step, x) for step, x in zip(taken, batches, strict=True)], repeats, device)[0]
         for batches in (there, sources)
     )
     for k, (way, source) in enumerate(zip(group, sources, strict=True)):
@@ -156,8 +173,8 @@ def report(
         print(f"{end:12.2f}{whole[0] / whole[k]:11.2f}", flush=True)
 
 
-def advance(step: Callable[[Any], None], batches: Iterator[Any]) -> None:
-    step(next(batches))
+def advance(step: Callable[[Any], None], batches: Iterator[Any]) -> Callable[[], None]:
+    return lambda: step(next(batches))
 
 
 def matmul_rate(device: torch.device) -> float:
@@ -165,8 +182,11 @@ def matmul_rate(device: torch.device) -> float:
     gpu = device.type == "cuda"
     n, kind = (8192, torch.bfloat16) if gpu else (1024, torch.float32)
     a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
-    product = torch.empty_like(a)
-    times, _ = measure([functools.partial(torch.mm, a, b, out=product)], 10, device)
+
+    def multiply() -> None:
+        torch.mm(a, b)
+
+    times, _ = measure([multiply], 10, device)
     return 2 * n**3 / (times[0] / 1000)
 
 
@@ -377,26 +397,29 @@ class Arrays(Dataset[Batch]):
         return Batch(mel, video, torch.tensor(number % 2.0), torch.tensor(number % 2 * 3))
 
 
-def write_data(folder: Path, clips: int) -> None:
-    """The same number of clips in both forms: noise to be heard, and noisy blocks to be seen."""
+def write_data(folder: Path, clips: int, *, seen: bool) -> Path:
+    """As many clips in both forms, with noise to be heard and, if they are seen, noisy blocks to be looked at."""
     rng = np.random.default_rng(0)
     side = FACE_SIZE // 8
     coarse = (np.kron(rng.integers(0, 256, (side, side, 3)), np.ones((8, 8, 1))) for _ in range(4))
-    pictures = [np.clip(x + rng.normal(0, 6, x.shape), 0, 255).astype(np.uint8) for x in coarse]
+    pictures = [np.clip(x + rng.normal(0, 1, x.shape), 0, 255).astype(np.uint8) for x in coarse]
     jpegs = [encode_frame(picture, 95) for picture in pictures]
-    (folder / "arrays").mkdir()
+    arrays = folder / "arrays"
+    arrays.mkdir(parents=True)
     with ElementWriter(folder / "elements", {"made": "up"}) as writer:
         for number in range(clips):
             name = ("RVRA", "RVFA")[number % 2]
             source = f"{tier(name).folder}/Asian/men/id{number:05d}/00000.mp4"
             clip = {"tier": name, "identities": [f"id{number:05d}"], "source": source, "base": source, "method": ""}
             clip |= {"race": "Asian", "gender": "men", "sha256": source}
-            sound = encode_sound(rng.uniform(-0.5, 0.5, WINDOW))
-            mjpeg = b"".join(jpegs[i] for i in rng.integers(0, len(jpegs), FRAMES))
-            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": {**sound, "mjpeg": mjpeg}}])
-            np.save(folder / "arrays" / f"{number}.mel.npy", rng.standard_normal((128, 768), np.float32))
-            video = rng.standard_normal((3, 16, FACE_SIZE, FACE_SIZE), np.float32)
-            np.save(folder / "arrays" / f"{number}.video.npy", video)
+            parts = encode_sound(rng.uniform(-0.5, 0.5, WINDOW))
+            np.save(arrays / f"{number}.mel.npy", rng.standard_normal((128, 768), np.float32))
+            if seen:
+                parts["mjpeg"] = b"".join(jpegs[i] for i in rng.integers(0, len(jpegs), FRAMES))
+                video = rng.standard_normal((3, 16, FACE_SIZE, FACE_SIZE), np.float32)
+                np.save(arrays / f"{number}.video.npy", video)
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": parts}])
+    return folder
 
 
 def _bytes_read() -> int:

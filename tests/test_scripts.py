@@ -121,6 +121,16 @@ def test_same_seed_same_numbers(stage1, tmp_path):
     assert first != other
 
 
+def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tmp_path):
+    pretrain.main(stage1())
+    whole = epochs(tmp_path / "runs" / "one")
+    pretrain.main(stage1(name="again", speed={"checkpointing": True}))
+    assert epochs(tmp_path / "runs" / "again") == whole
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tflops"] > 0 and "mfu" not in line for line in lines)
+    pretrain.main([*stage1(speed={"checkpointing": True}), "--resume"])
+
+
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(stage, stage1, stage2, tmp_path, monkeypatch):
     pretrain.main(stage1())
