@@ -80,8 +80,11 @@ def _without_values(model: nn.Module) -> nn.Module:
     """The same modules, but their tensors are on the meta device."""
     shapes: dict[int, Any] = {id(x): _shape(x) for x in chain(model.parameters(), model.buffers())}
     net = copy.deepcopy(model, shapes)
-    for stack in (module for module in net.modules() if isinstance(module, Stack)):
-        stack.checkpointing = False
+    for module in net.modules():
+        if isinstance(module, Stack):
+            module.checkpointing = False
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()  # in training, those of several processes ask each other
     return net
 
 
