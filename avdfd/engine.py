@@ -42,7 +42,9 @@ def speed_up(model: nn.Module, cfg: SpeedConfig, device: torch.device, precision
         for layer in stack if cfg.compile else ():
             layer.compile()
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        # Beside bf16, the products that are left in fp32 are those of contrastive losses, which need it.
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:

@@ -77,9 +77,9 @@ def test_tf32_is_for_those_who_ask_for_it(detector):
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [backend.allow_tf32 for backend in backends]
     try:
-        for precision, wanted in (("fp32", False), ("tf32", True), ("fp32", False), ("bf16", True)):
+        for precision, matmul, conv in (("fp32", False, False), ("tf32", True, True), ("bf16", False, True)):
             engine.speed_up(detector, SpeedConfig(), torch.device("cuda"), precision)
-            assert [backend.allow_tf32 for backend in backends] == [wanted, wanted], precision
+            assert [backend.allow_tf32 for backend in backends] == [matmul, conv], precision
     finally:
         for backend, value in zip(backends, before, strict=True):
             backend.allow_tf32 = value
