@@ -32,6 +32,7 @@ from avdfd.datasets.stores import open_store
 from avdfd.distributed import World
 from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
+from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
@@ -93,30 +94,33 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     training = Training(run_config, world, run, model, optimizer, stop, stage=stage)
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
+    engine.speed_up(model, cfg.speed, device, recipe.precision)
     title = f"{cfg.kind} {stage}"
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}")
 
     # ---- epochs
     metric = cfg.select.metric if labelled else "loss"
+    flops = 0.0  # of a clip, counted once
     bar = engine.epochs(progress, recipe.epochs, title, world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        meter = Meter()
+        meter = Meter(world, recipe.precision)
         lr = set_recipe_lr(optimizer, progress.losses, recipe)
         order.start(epoch, progress.step)
 
         model.train()
         for share, batch in engine.steps(meter.watch(train_data), len(order), world):
+            flops = flops or training_flops(model, batch, call=lambda net, b: system.losses(net, b, cfg, stage)["loss"])
             with engine.autocast(device, recipe.precision):
                 losses = system.losses(model, batch, cfg, stage)
             losses["loss"].backward()
             norm = clip_grad_norm_(model.parameters(), recipe.clip_norm or math.inf)
             training.step({name: value.detach() for name, value in losses.items()}, norm, share.batch, train_set)
-            meter.count(share.total)
+            meter.count(share.total, flops)
 
-        values = {"lr": lr, **meter.values(device)}
+        values = {"lr": lr, **meter.values()}
         values |= validate(model, system, cfg, stage, val_data, device)
         values = training.end_epoch(values, metric, train_set)
         bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})

@@ -28,6 +28,7 @@ from avdfd.distributed import World, gather
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
+from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.losses import ordinal_ring, supcon
 from avdfd.meter import Meter
@@ -91,21 +92,24 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=cfg.model.model_dump())
     training.restore()
     progress = training.progress
+    engine.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
+    flops = 0.0  # of a clip, counted once
     bar = engine.epochs(progress, cfg.optim.epochs, "stage 1", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        meter = Meter()
+        meter = Meter(world, cfg.optim.precision)
         lr = set_epoch_lr(optimizer, epoch, cfg.optim)
         order.start(epoch, progress.step)
 
         model.train()
         for share, batch in engine.steps(meter.watch(train_data), len(order), world):
+            flops = flops or training_flops(model, batch.mel)
             with engine.autocast(device, cfg.optim.precision):
                 out = net(batch.mel)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
@@ -113,9 +117,9 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             loss.backward()
             norm = clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
             training.step({"loss": loss.detach()}, norm, share.batch, train_set)
-            meter.count(share.total)
+            meter.count(share.total, flops)
 
-        values = {"lr": lr, **meter.values(device)}
+        values = {"lr": lr, **meter.values()}
         values |= validate(model, cfg, val_data, world)
         values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")

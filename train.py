@@ -24,6 +24,7 @@ from avdfd.datasets.transforms import normalise
 from avdfd.distributed import World, gather
 from avdfd.elements import ElementStore, coded
 from avdfd.errors import run_script
+from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.losses import align_repel
 from avdfd.meter import Meter
@@ -75,36 +76,40 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=audio_model.model_dump())
     training.restore()
     progress = training.progress
+    engine.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
+    flops = 0.0  # of a clip, counted once
     bar = engine.epochs(progress, cfg.optim.epochs, "stage 2", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        meter = Meter()
+        meter = Meter(world, cfg.optim.precision)
         lr = set_epoch_lr(optimizer, epoch, cfg.optim)
         order.start(epoch, progress.step)
 
         model.train()
         whole = torch.zeros((), device=device)
         for share, batch in engine.steps(meter.watch(train_data), len(order), world):
+            clips = (batch.mel, normalise(batch.video))
+            flops = flops or training_flops(model, *clips)
             with distributed.accumulating(net, share.last):
                 with engine.autocast(device, cfg.optim.precision):
-                    out = net(batch.mel, normalise(batch.video))
+                    out = net(*clips)
                 parts = (out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
                 loss = share.weight * stage2_loss(cfg, *gather(world, share.total, *parts))
                 loss.backward()
             whole = whole + loss.detach()
-            meter.count(share.total)
+            meter.count(share.total, flops)
             if share.last:
                 norm = clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
                 training.step({"loss": whole}, norm, share.batch, train_set)
                 whole = torch.zeros((), device=device)
 
-        values = {"lr": lr, **meter.values(device)}
+        values = {"lr": lr, **meter.values()}
         values |= validate(model, cfg, val_data, world)
         values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")

@@ -22,13 +22,13 @@ from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
 from avdfd.errors import EndedBySignal, UserError, WorkError
 from avdfd.features import WINDOW
+from avdfd.meter import SPEED
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import page_folds
 from avdfd.steps import Training
 from tests.runs import AUDIO, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,16 @@ def test_same_seed_same_numbers(stage1, tmp_path):
     first, again, other = (epochs(tmp_path / "runs" / n) for n in ("one", "again", "other"))
     assert first == again
     assert first != other
+
+
+def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tmp_path):
+    pretrain.main(stage1())
+    whole = epochs(tmp_path / "runs" / "one")
+    pretrain.main(stage1(name="again", speed={"checkpointing": True}))
+    assert epochs(tmp_path / "runs" / "again") == whole
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tflops"] > 0 and "mfu" not in line for line in lines)
+    pretrain.main([*stage1(speed={"checkpointing": True}), "--resume"])
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])

@@ -246,11 +246,12 @@ def finetune_loss(voice: Tensor, face: Tensor, batch: Batch, cfg: VfdConfig) -> 
         return vfd_losses.info_nce_pairs(voice, face, other_voice[chosen], other_face[chosen], cfg.loss.temperature)
     if cfg.faithful:
         return vfd_losses.triplet(voice, face, other_face, cfg.loss.margin)
-    hinges = [
-        _hinge(voice, face, other_face, cfg.loss.margin)[batch.fake_face[n:]],
-        _hinge(face, voice, other_voice, cfg.loss.margin)[batch.fake_voice[n:]],
-    ]
-    return torch.cat(hinges).mean()
+    hinges = torch.cat(
+        [_hinge(voice, face, other_face, cfg.loss.margin), _hinge(face, voice, other_voice, cfg.loss.margin)]
+    )
+    fake = torch.cat([batch.fake_face[n:], batch.fake_voice[n:]])
+    # Multiplied, not picked out: how many there are is not to be waited for.
+    return (hinges * fake).sum() / fake.sum()
 
 
 def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:

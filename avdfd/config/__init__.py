@@ -9,7 +9,7 @@ loading     JSON, overrides, and errors that name the key
 """
 
 from avdfd.config.audio import ChainConfig, CodecConfig
-from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig
+from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, SpeedConfig
 from avdfd.config.baselines import (
     BASELINES,
     AvffConfig,
@@ -75,6 +75,7 @@ __all__ = [
     "SearchConfig",
     "SeedVcConfig",
     "SelectConfig",
+    "SpeedConfig",
     "TrainConfig",
     "VfdConfig",
     "VfdModelConfig",

@@ -75,6 +75,17 @@ class SelectConfig(Section):
     """Stop after this many epochs without a new best."""
 
 
+class SpeedConfig(Section):
+    """What a run may trade for speed or memory. None of it changes what is learned, so it may change on --resume."""
+
+    compile: bool = False
+    """Compile the transformer layers by torch.compile: the first steps take a minute or more. Sums are then taken in
+    another order and dropout is drawn otherwise, so the last digits differ from a run without it."""
+    checkpointing: bool = False
+    """Keep the inputs of transformer layers only and compute the rest again for the gradient, with the same dropout:
+    far less memory for about a third more work, and the same numbers."""
+
+
 class RunConfig(Section):
     """What every training run has."""
 
@@ -90,6 +101,7 @@ class RunConfig(Section):
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     select: SelectConfig = SelectConfig()
+    speed: SpeedConfig = SpeedConfig()
     save_minutes: PositiveFloat = 10.0
     """Minutes after which the state is saved within an epoch; it is saved after each epoch, too."""
     max_bad_steps: Count = 10

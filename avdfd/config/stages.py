@@ -81,8 +81,9 @@ class OptimConfig(Section):
     clip_norm: PositiveFloat = 1.0
     batch_size: Positive = 32
     """Elements per step, of all processes together; stage 1 counts pairs (a fake and a real of the same identity)."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Autocast type on a GPU; the CPU always computes in fp32."""
+    precision: Literal["fp32", "tf32", "bf16"] = "bf16"
+    """On a GPU: autocast to bf16; or fp32, with tf32 rounded to 10 bits before every product, with fp32 not. The CPU
+    always computes in fp32."""
 
 
 class Stage1LossConfig(Section):
