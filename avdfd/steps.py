@@ -229,7 +229,7 @@ def splits_digest(path: str) -> str:
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Dotted keys whose values differ, with both values. Where and on how many processes a run works may change."""
-    free = {"runs", "device", "workers", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
+    free = {"runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
     changed = []
     for key in sorted((old.keys() | new.keys()) - free):
         before, after = old.get(key), new.get(key)
