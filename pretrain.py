@@ -17,7 +17,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from avdfd import distributed, engine, metrics
 from avdfd.config import PretrainConfig, load
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
+from avdfd.datasets.feed import feeds
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.datasets.tiers import AUDIO_CLASS
 from avdfd.distributed import World, gather
@@ -72,8 +73,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     )
     order = Shared(pairs, rank=world.rank, size=world.size)
     val_order = Shared(Sequential(len(val_set), 4 * cfg.optim.batch_size), rank=world.rank, size=world.size)
-    train_loader = loader(train_set, order, cfg.data.workers, device)
-    val_loader = loader(val_set, val_order, cfg.data.workers, device)
+    train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- run
     run = RunFolder(cfg, resume=resume, first=world.first)
@@ -81,6 +81,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training.restore()
     progress = training.progress
     net = distributed.parallel(model, world)
+    run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
@@ -93,9 +94,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         order.start(epoch, progress.step)
 
         model.train()
-        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
-            batch = to_device(batch, device)
+        for share, batch in engine.steps(meter.watch(train_data), len(order), world):
             with engine.autocast(device, cfg.optim.precision):
                 out = net(batch.mel)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
@@ -106,7 +105,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             meter.count(share.total)
 
         values = {"lr": lr, **meter.values(device)}
-        values |= validate(model, cfg, zip(val_order.shares(), val_loader, strict=True), world)
+        values |= validate(model, cfg, val_data, world)
         values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
@@ -133,7 +132,6 @@ def validate(
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        batch = to_device(batch, world.device)
         with engine.autocast(world.device, cfg.optim.precision):
             logit = model(batch.mel).logit.float()
         columns.append(gather(world, share.total, batch.label, logit))

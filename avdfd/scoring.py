@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from avdfd import checkpoint, config
 from avdfd.baselines import SYSTEMS
 from avdfd.config import AudioModelConfig, PretrainConfig, RunConfig, TrainConfig
-from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, loader, to_device
-from avdfd.datasets.samplers import Sequential
+from avdfd.datasets.feed import Feed
+from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
+from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.transforms import normalise
 from avdfd.distributed import pick_device
 from avdfd.elements import Element
@@ -131,26 +132,28 @@ def score(
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Scores:
     """Scores every element of a set, in its order. `progress` may wrap the batches in a progress bar."""
-    batches = loader(elements, Sequential(len(elements), batch_size), workers, run.device)
-    parts = [_score_batch(run, batch) for batch in progress(batches)]
+    order = Shared(Sequential(len(elements), batch_size))
+    bar = progress(Feed(elements, order, run.device, workers=workers))
+    parts = [_score_batch(run, batch) for _, batch in bar]
     return _join([meta.key for meta in elements.metas], parts)
 
 
 def score_windows(run: Run, windows: list[Element]) -> Scores:
     """Scores elements that are in memory with all their frames, as one batch; their keys are their positions."""
     wanted = run.inputs.reads.frames
-    examples = []
+    raws = []
     for window in windows:
         assert window.frames is not None, "windows come with frames"
         frames = None if wanted is None else window.frames[list(wanted)]
-        examples.append(run.inputs.example(replace(window, frames=frames), None))
-    return _join([str(number) for number in range(len(windows))], [_score_batch(run, run.inputs.collate(examples))])
+        raws.append(run.inputs.raw(replace(window, frames=frames)))
+    batch = prepare(run.inputs, to_device(stack(raws), run.device), None)
+    return _join([str(number) for number in range(len(windows))], [_score_batch(run, batch)])
 
 
 def _score_batch(run: Run, batch: Any) -> dict[str, np.ndarray]:
     """What the model says about a batch, with probabilities for the branches' logits."""
     with torch.inference_mode(), autocast(run.device, run.precision):
-        columns = run.columns(to_device(batch, run.device))
+        columns = run.columns(batch)
     return {
         name: (torch.sigmoid(column.double()) if name in run.branches else column.float()).cpu().numpy()
         for name, column in columns.items()

@@ -206,8 +206,7 @@ class Training:
             if self.progress.skipped_in_row > self.cfg.max_bad_steps:
                 path = self.run.path / BAD_BATCH
                 if self.world.first:
-                    examples = elements.inputs.collate([elements[draw] for draw in batch])
-                    checkpoint.save(path, {"keys": keys, "batch": examples._asdict()})
+                    checkpoint.save(path, {"keys": keys, "batch": elements.batch(batch)._asdict()})
                 raise WorkError(
                     f"{self.run.path}: {self.progress.skipped_in_row} steps in a row without a finite loss and "
                     f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "

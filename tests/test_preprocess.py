@@ -12,7 +12,7 @@ import pytest
 import webdataset
 
 from avdfd.config import PreprocessConfig, ReconstructionConfig, load
-from avdfd.datasets.loaders import Inputs
+from avdfd.datasets.loaders import Inputs, stack
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
 from avdfd.errors import MediaError, UserError
@@ -399,7 +399,8 @@ def test_reconstruction_error_beside_the_mel(tmp_path, serial):
     expected = Reconstruction(ReconstructionConfig(**model)).error(element.mel)
     assert np.abs(element.mel_err - expected).max() < 1e-4
     assert element.mel_err.max() > 0
-    assert Inputs(None, audio="mel_err").example(element, None).mel.std().item() == pytest.approx(1, abs=1e-3)
+    heard = Inputs(None, audio="mel_err")
+    assert heard.prepare(stack([heard.raw(element)]), None).mel.std().item() == pytest.approx(1, abs=1e-3)
     serial.clear()
     with pytest.raises(UserError, match="sha256 is .*, the config expects 0000"):
         run(config(tmp_path, media={"mel_err": {**model, "sha256": "0" * 64}}), f"--output={tmp_path / 'other'}")

@@ -34,8 +34,17 @@ class Resident(Generic[C]):
 
     def take(self, positions: Sequence[int] | Tensor) -> C:
         """The rows at these positions, in that order, on the device. A GPU is not waited for."""
-        index = torch.as_tensor(positions)
-        made: Any = (None if column is None else self._rows(column, index) for column in self.columns)
+        here = torch.as_tensor(positions)
+        there = here.to(self.device, non_blocking=True)
+
+        def rows(column: Tensor) -> Tensor:
+            if column.device.type == self.device.type:
+                return column.index_select(0, there)
+            # What is copied to a GPU while it computes has to be pinned: a batch at a time rather than all rows.
+            pinned = torch.empty((len(here), *column.shape[1:]), dtype=column.dtype, pin_memory=True)
+            return torch.index_select(column, 0, here, out=pinned).to(self.device, non_blocking=True)
+
+        made: Any = (None if column is None else rows(column) for column in self.columns)
         return type(self.columns)(*made)
 
     def put(self, positions: Sequence[int] | Tensor, rows: C) -> None:
@@ -45,13 +54,6 @@ class Resident(Generic[C]):
             if column is not None:
                 on = column.device
                 column.index_copy_(0, index.to(on, non_blocking=True), values.to(on, non_blocking=on.type == "cuda"))
-
-    def _rows(self, column: Tensor, index: Tensor) -> Tensor:
-        if column.device.type == self.device.type:
-            return column.index_select(0, index.to(self.device, non_blocking=True))
-        # Pages that are copied to a GPU while it computes have to be pinned, those of a batch rather than of all rows.
-        rows = torch.empty((len(index), *column.shape[1:]), dtype=column.dtype, pin_memory=True)
-        return torch.index_select(column, 0, index, out=rows).to(self.device, non_blocking=True)
 
 
 def size_of(row: tuple[Tensor | None, ...]) -> int:
