@@ -16,13 +16,16 @@ import fcntl
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.lib import format as npy
+from torch import Tensor
 
 from avdfd.errors import UserError
 from avdfd.files import ensure_writable, held, write_atomic
@@ -60,6 +63,8 @@ class Columns:
         with held(self._lock, root, wait=True):
             if not (root / ABOUT).exists():
                 self._make(about)
+        if {**self.about(), **json.loads(json.dumps(about))} != self.about():
+            raise UserError(f"{root}: is of something else than its name says; delete it, and it is made anew")
         self._starts = {name: self._checked(name) for name in self._all_forms}
         self._files = {name: os.open(self._path(name), os.O_RDWR) for name in self._all_forms}
 
@@ -87,12 +92,34 @@ class Columns:
         first = int(rows.min())
         return np.unique(rows[~self._done(first, int(rows.max()) + 1 - first)[rows - first]])
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> Tensor:
         """(N, ...), mapped into memory, to be read only; rows that are not done are zeros."""
-        return np.load(self._path(name), mmap_mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch has no tensors that are to be read only, and says so
+            return torch.from_numpy(np.load(self._path(name), mmap_mode="r"))
+
+    def will_need(self, rows: np.ndarray) -> None:
+        """Has rows brought into memory, and does not wait for it."""
+        self._advise(rows, os.POSIX_FADV_WILLNEED)
+
+    def drop(self, rows: np.ndarray) -> None:
+        """Has rows taken out of memory, so that they come from the disk the next time."""
+        self._advise(rows, os.POSIX_FADV_DONTNEED)
+
+    def load(self, rows: np.ndarray) -> None:
+        """Reads rows once, so that they are in the memory that all processes share, as far as it reaches."""
+        for name, form in self.forms.items():
+            buffer = [bytearray(form.bytes)]
+            for row in rows.tolist():
+                os.preadv(self._files[name], buffer, self._starts[name] + row * form.bytes)
 
     def _done(self, first: int, count: int) -> np.ndarray:
         return np.frombuffer(os.pread(self._files[DONE], count, self._starts[DONE] + first), np.uint8) == 1
+
+    def _advise(self, rows: np.ndarray, what: int) -> None:
+        for name, form in self.forms.items():
+            for row in rows.tolist():
+                os.posix_fadvise(self._files[name], self._starts[name] + row * form.bytes, form.bytes, what)
 
     # ---- making
 
@@ -135,8 +162,11 @@ class Columns:
             )
 
     def about(self) -> dict[str, Any]:
-        """What about.json says."""
-        return json.loads((self.root / ABOUT).read_text(encoding="utf-8"))
+        """What about.json says. Raises UserError if it is damaged."""
+        try:
+            return json.loads((self.root / ABOUT).read_text(encoding="utf-8"))
+        except json.JSONDecodeError:
+            raise UserError(f"{self.root / ABOUT}: damaged; delete {self.root}, and it is made anew") from None
 
     def note(self, **facts: Any) -> None:
         """Adds to about.json."""

@@ -121,6 +121,20 @@ def test_damaged_and_foreign_files(kept, tmp_path, name, damage, message):
         opened(tmp_path / "kept")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"of": "numbe', r"about.json: damaged; delete"),
+        ('{"of": "words"}', r"kept: is of something else than its name"),
+    ],
+)
+def test_a_damaged_or_foreign_folder(kept, tmp_path, text, message):
+    kept.close()
+    (tmp_path / "kept" / columns.ABOUT).write_text(text)
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path / "kept")
+
+
 def test_a_folder_that_was_not_finished_is_made_anew(kept, tmp_path):
     kept.close()
     (tmp_path / "kept" / columns.ABOUT).unlink()
@@ -145,9 +159,9 @@ def claim_and_die(root: Path, answers: "multiprocessing.Queue[bool]") -> None:
 
 def test_a_claim_keeps_other_processes_away_and_goes_with_its_process(kept):
     assert kept.claim(0)
-    spawn = multiprocessing.get_context("spawn")
-    answers = spawn.Queue()
-    child = spawn.Process(target=claim_and_die, args=(kept.root, answers))
+    fork = multiprocessing.get_context("fork")
+    answers = fork.Queue()
+    child = fork.Process(target=claim_and_die, args=(kept.root, answers))
     child.start()
     assert [answers.get(timeout=60), answers.get(timeout=60)] == [False, True]
     assert kept.claim(1, wait=True)
