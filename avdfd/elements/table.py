@@ -4,6 +4,7 @@ A million elements open at once, as nothing is read before it is used. What has 
 codes: a field of every element as a number, and the few values that the numbers stand for.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -111,6 +112,11 @@ class ElementTable(Sequence[ElementMeta]):
         if name == "sizes":
             return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, FRAMES)
         return column.to_numpy(zero_copy_only=True)
+
+    def digest(self) -> str:
+        """sha256 of what all rows of the store are made of, in their order: keys, files, preprocessing."""
+        keys, files = (self._columns[name].to_pylist() for name in ("key", "sha256"))
+        return hashlib.sha256("\0".join([self.version, *keys, *files]).encode()).hexdigest()
 
     def find(self, key: str) -> int:
         """The row of a key in the store. Raises KeyError."""
