@@ -28,8 +28,8 @@ def normalise_patches(video: Tensor, *, tubelet: int, patch: int) -> Tensor:
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference, in float32."""
-    return F.mse_loss(predicted.float(), target.float())
+    """Mean squared difference of each sample (B, ...): (B,), in float32."""
+    return (predicted.float() - target.float()).square().flatten(1).mean(dim=1)
 
 
 def contrastive_loss(audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:

@@ -377,6 +377,15 @@ def test_wrong_requests(config, store, tmp_path):
     assert "avff-pretrain/best.pt: no such checkpoint" in message([*config("avff"), "--stage", "finetune"])
     assert "loss.adversarial: OpenAVFF has no adversarial loss" in message(config("avff", faithful=True))
     assert "model.encoder_layers: the released MRDF has none" in message(config("mrdf", faithful=True))
+    parts = {**RECIPE, "micro_batch": 2}
+    assert "pretrain.micro_batch: AVFF contrasts the clips of a whole batch" in message(config("avff", pretrain=parts))
+    assert "finetune.micro_batch: OpenAVFF attends across the clips of a batch" in message(
+        config("avff", finetune=parts, faithful=True, loss={"adversarial": 0.0})
+    )
+    assert "train.micro_batch: MRDF's batch norms need the whole batch: set it to 0" in message(
+        config("mrdf", train=parts)
+    )
+    assert "match.micro_batch: VFD contrasts the clips of a whole batch" in message(config("vfd", match=parts))
     marlin = {**SYSTEMS["avff"]["model"], "marlin": {"file": str(tmp_path / "none.pt")}}
     assert "none.pt: no such checkpoint" in message(config("avff", model=marlin))
     one = {**SYSTEMS["vfd"]["model"], "face": {"file": "x"}}
