@@ -53,14 +53,14 @@ def main(argv: list[str]) -> None:
     whole = system.STAGES[-1:] if system.brings_weights(cfg) else system.STAGES
     stages = whole if args.stage == "all" else (args.stage,)
     with distributed.join(cfg.device) as world:
+        if args.published:
+            adopt(cfg, system, args.published, world)
+            return
         if world.size > 1 and system.one_process(cfg):
             raise UserError(
                 f"{args.config}: {cfg.kind} as released looks across the samples of a batch, and one process has to "
                 "have all of it: set PROCESSES=1, or faithful to false"
             )
-        if args.published:
-            adopt(cfg, system, args.published, world)
-            return
         with Stop() as stop:
             for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
                 for stage in stages:
