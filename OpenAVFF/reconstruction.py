@@ -36,8 +36,8 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference, in float32."""
-    return F.mse_loss(predicted.float(), target.float())
+    """Mean squared difference of each sample (B, ...): (B,), in float32."""
+    return (predicted.float() - target.float()).square().flatten(1).mean(dim=1)
 
 
 def contrastive_loss(audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:

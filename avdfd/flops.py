@@ -59,7 +59,8 @@ def training_flops(model: nn.Module, *inputs: Any, call: Callable[..., Any] = nn
     clips = len(next(_tensors(inputs)))
     with _Counter() as counter:
         results = [x for x in _tensors(call(net, *shapes)) if x.requires_grad]
-        torch.stack([x.float().sum() for x in results]).sum().backward()
+        if results:  # all may be frozen
+            torch.stack([x.float().sum() for x in results]).sum().backward()
     return counter.total / clips
 
 

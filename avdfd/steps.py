@@ -89,6 +89,7 @@ class Training:
         `ignore` names sections of the config that do not concern this run. Raises UserError if no saved state is
         whole, or it is of another config or other splits.
         """
+        torch.manual_seed(self.cfg.seed + (self.world.rank << 32))  # so that dropout differs between processes
         if checkpoint.last_files(self.run.path):
             self._restore(ignore)
         self.run.write_config(self.cfg)

@@ -1,5 +1,6 @@
 """baseline.py end to end on a made-up store: every system and stage, what is left behind, resuming, wrong requests."""
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -278,9 +279,8 @@ def test_vfd_scores_a_folder_of_its_own_format(config, tmp_path, capsys):
     run, folder = str(tmp_path / "runs" / "vfd"), vfd_folder(tmp_path / "dfdc")
     evaluate.main(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "1", "--device", "cpu"])
     assert "FAKE" in capsys.readouterr().out
-    lines = (tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()
-    assert len(lines) == 7
-    assert len({line.split(",")[5] for line in lines[1:]}) == 6, "six clips, six scores"
+    rows = list(csv.DictReader((tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()))
+    assert len(rows) == len({row["fused"] for row in rows}) == 6, "six clips, six scores"
     (folder / "audio_feat" / "clip4.npy").write_bytes(b"broken")
     damaged = message(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "0"], evaluate)
     assert "clip4.npy: not a whole .npy of plain numbers" in damaged
@@ -376,6 +376,15 @@ def test_wrong_requests(config, store, tmp_path):
     assert "avff-pretrain/best.pt: no such checkpoint" in message([*config("avff"), "--stage", "finetune"])
     assert "loss.adversarial: OpenAVFF has no adversarial loss" in message(config("avff", faithful=True))
     assert "model.encoder_layers: the released MRDF has none" in message(config("mrdf", faithful=True))
+    parts = {**RECIPE, "micro_batch": 2}
+    assert "pretrain.micro_batch: AVFF contrasts the clips of a whole batch" in message(config("avff", pretrain=parts))
+    assert "finetune.micro_batch: OpenAVFF attends across the clips of a batch" in message(
+        config("avff", finetune=parts, faithful=True, loss={"adversarial": 0.0})
+    )
+    assert "train.micro_batch: MRDF's batch norms need the whole batch: set it to 0" in message(
+        config("mrdf", train=parts)
+    )
+    assert "match.micro_batch: VFD contrasts the clips of a whole batch" in message(config("vfd", match=parts))
     marlin = {**SYSTEMS["avff"]["model"], "marlin": {"file": str(tmp_path / "none.pt")}}
     assert "none.pt: no such checkpoint" in message(config("avff", model=marlin))
     one = {**SYSTEMS["vfd"]["model"], "face": {"file": "x"}}

@@ -31,13 +31,15 @@ from avdfd.datasets.transforms import (
     torch_generator,
     video_input,
 )
+from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.released import load_visual_encoder, unwrap
-from OpenAVFF.adversarial import AdversarialPretraining
+from OpenAVFF.adversarial import AdversarialPretraining, Wasserstein, adversarial_losses
 from OpenAVFF.fbank import fbank
 from OpenAVFF.finetuning import VideoCAVMAEFT
-from OpenAVFF.pretraining import VideoCAVMAE
+from OpenAVFF.pretraining import Clips, VideoCAVMAE, pretraining_losses
+from OpenAVFF.visual_encoder import VisualEncoder
 
 STAGES = ("pretrain", "finetune")
 SCORED = ("finetune",)
@@ -63,6 +65,27 @@ class Batch(NamedTuple):
     """(B, 3, 16, S, S) uint8."""
     label: Tensor
     """(B,) float, 1 = fake."""
+
+
+class Pretrained(NamedTuple):
+    """Of B elements: the fields of OpenAVFF's `Clips`, then those of `Wasserstein`, None without critics."""
+
+    audio_embedding: Tensor
+    video_embedding: Tensor
+    audio_error: Tensor
+    video_error: Tensor
+    generator: Tensor | None = None
+    critic: Tensor | None = None
+    penalty: Tensor | None = None
+
+
+class Finetuned(NamedTuple):
+    """Of B elements."""
+
+    logits: Tensor
+    """(B, 2): fake, real."""
+    label: Tensor
+    """(B,)"""
 
 
 class Inputs(NamedTuple):
@@ -121,6 +144,10 @@ def inputs(cfg: AvffConfig, stage: str, *, train: bool) -> Inputs:
 
 def brings_weights(cfg: AvffConfig) -> bool:
     return cfg.model.openavff is not None
+
+
+def one_process(cfg: AvffConfig) -> bool:
+    return cfg.faithful
 
 
 def batches(cfg: AvffConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
@@ -192,22 +219,34 @@ def groups(model: nn.Module, cfg: AvffConfig, stage: str) -> list[tuple[Iterable
     return list(zip(parts, (1.0, cfg.finetune.new_lr_scale), strict=True))
 
 
-def losses(model: nn.Module, batch: Batch, cfg: AvffConfig, stage: str) -> dict[str, Tensor]:
-    video, weights = normalise(batch.video), cfg.loss
-    if isinstance(model, VideoCAVMAEFT):
-        logits = model(batch.audio, video).logits.float()
-        return {"loss": F.binary_cross_entropy_with_logits(logits, torch.stack([batch.label, 1 - batch.label], dim=1))}
-    common = {"rec_weight": weights.reconstruction, "nce_weight": weights.contrastive}
-    if isinstance(model, AdversarialPretraining):
-        adversarial = {"adversarial_weight": weights.adversarial, "penalty_weight": weights.penalty}
-        whole = model(batch.audio, video, **common, **adversarial)
-        total, out = whole.total_loss, whole.autoencoder
-        more = {"generator": whole.generator_loss, "critic": whole.critic_loss}
-    else:
-        out = model(batch.audio, video, **common)
-        total, more = out.total_loss, {}
-    parts = {"nce": out.nce_loss, "match": out.c_acc, "rec_audio": out.rec_loss_a, "rec_video": out.rec_loss_v}
-    return {"loss": total, **parts, **more}
+def outputs(net: nn.Module, batch: Batch, cfg: AvffConfig, stage: str, chance: Chance) -> Pretrained | Finetuned:
+    video = normalise(batch.video)
+    if stage == "finetune":
+        return Finetuned(net(batch.audio, video).logits, batch.label)
+    slots = video.shape[2] // VisualEncoder.tubelet
+    seen = chance.order(slots)[: slots // 2]
+    if not cfg.loss.adversarial:
+        return Pretrained(*net(batch.audio, video, seen).clips)
+    out = net(batch.audio, video, seen, chance.uniform(2))
+    return Pretrained(*out.autoencoder.clips, *out.critics)
+
+
+def losses(model: nn.Module, out: Pretrained | Finetuned, cfg: AvffConfig, stage: str) -> dict[str, Tensor]:
+    weights = cfg.loss
+    if isinstance(out, Finetuned):
+        target = torch.stack([out.label, 1 - out.label], dim=1)
+        return {"loss": F.binary_cross_entropy_with_logits(out.logits.float(), target)}
+    own = pretraining_losses(Clips(*out[:4]), rec_weight=weights.reconstruction, nce_weight=weights.contrastive)
+    parts = {"nce": own.nce_loss, "match": own.c_acc, "rec_audio": own.rec_loss_a, "rec_video": own.rec_loss_v}
+    if out.generator is None or out.critic is None:
+        return {"loss": own.total_loss, **parts}
+    both = adversarial_losses(
+        own.total_loss,
+        Wasserstein(out.generator, out.critic, out.penalty),
+        adversarial_weight=weights.adversarial,
+        penalty_weight=weights.penalty,
+    )
+    return {"loss": both.total_loss, **parts, "generator": both.generator_loss, "critic": both.critic_loss}
 
 
 def scores(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
+from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
@@ -64,6 +65,18 @@ class Batch(NamedTuple):
     """(B,) 1 = fake, -1 = not known."""
 
 
+class Outputs(NamedTuple):
+    """Of B elements: those of the model, and the labels (B,) of either modality, 1 = fake."""
+
+    m_logits: Tensor | None
+    v_cross: Tensor
+    a_cross: Tensor
+    v: Tensor | None
+    a: Tensor | None
+    label_video: Tensor
+    label_audio: Tensor
+
+
 class Inputs(NamedTuple):
     """All frames, cut to the middle of the face, and log filter banks."""
 
@@ -100,6 +113,10 @@ def inputs(cfg: MrdfConfig, stage: str, *, train: bool) -> Inputs:
 
 
 def brings_weights(cfg: MrdfConfig) -> bool:
+    return False
+
+
+def one_process(cfg: MrdfConfig) -> bool:
     return False
 
 
@@ -148,13 +165,16 @@ def groups(model: nn.Module, cfg: MrdfConfig, stage: str) -> list[tuple[Iterable
     return [(model.parameters(), 1.0)]
 
 
-def losses(model: nn.Module, batch: Batch, cfg: MrdfConfig, stage: str) -> dict[str, Tensor]:
-    out = model(mrdf_normalise(batch.video), batch.audio, batch.padding)
-    real = Labels(v=1 - batch.label_video, a=1 - batch.label_audio)
+def outputs(net: nn.Module, batch: Batch, cfg: MrdfConfig, stage: str, chance: Chance) -> Outputs:
+    out: mrdf.MrdfOutput = net(mrdf_normalise(batch.video), batch.audio, batch.padding)
+    return Outputs(*out, label_video=batch.label_video, label_audio=batch.label_audio)
+
+
+def losses(model: nn.Module, out: Outputs, cfg: MrdfConfig, stage: str) -> dict[str, Tensor]:
     margins = cfg.loss
     return mrdf_loss(
-        out,
-        real,
+        mrdf.MrdfOutput(out.m_logits, out.v_cross, out.a_cross, out.v, out.a),
+        Labels(v=1 - out.label_video, a=1 - out.label_audio),
         cfg.model.variant,
         margin_contrast=margins.contrast,
         margin_audio=margins.audio,

@@ -22,6 +22,7 @@ from avdfd.datasets import vfd_inputs
 from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
+from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
@@ -62,6 +63,17 @@ class Batch(NamedTuple):
     """(B,) whether the face is fake, or may be."""
     identity: Tensor
     """(B,) a number for the person."""
+
+
+class Outputs(NamedTuple):
+    """Embeddings (B, E) of voices and faces, and what `Batch` has of them."""
+
+    voice: Tensor
+    face: Tensor
+    label: Tensor
+    fake_voice: Tensor
+    fake_face: Tensor
+    identity: Tensor
 
 
 class Inputs(NamedTuple):
@@ -152,6 +164,10 @@ def brings_weights(cfg: VfdConfig) -> bool:
     return cfg.model.face is not None
 
 
+def one_process(cfg: VfdConfig) -> bool:
+    return cfg.faithful and cfg.model.year == 2022
+
+
 def batches(cfg: VfdConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
     size = getattr(cfg, stage).batch_size
     if stage == "match":
@@ -207,18 +223,22 @@ def groups(model: nn.Module, cfg: VfdConfig, stage: str) -> list[tuple[Iterable[
     return [(model.parameters(), 1.0)]
 
 
-def losses(model: nn.Module, batch: Batch, cfg: VfdConfig, stage: str) -> dict[str, Tensor]:
+def outputs(net: nn.Module, batch: Batch, cfg: VfdConfig, stage: str, chance: Chance) -> Outputs:
+    voice, face = net(batch)
+    return Outputs(voice, face, batch.label, batch.fake_voice, batch.fake_face, batch.identity)
+
+
+def losses(model: nn.Module, out: Outputs, cfg: VfdConfig, stage: str) -> dict[str, Tensor]:
     assert isinstance(model, Matcher)
-    voice, face = model(batch)
+    distance, label = model.networks.distance(out.voice, out.face), out.label
     if stage == "match":
-        loss = match_loss(voice, face, batch.identity, cfg)
+        loss = match_loss(out.voice, out.face, out.identity, cfg)
         # A pair that does not match stands for a fake.
-        other = batch.identity != batch.identity.roll(1)
-        distance = torch.cat([model.networks.distance(voice, face), model.networks.distance(voice, face.roll(1, 0))])
+        other = out.identity != out.identity.roll(1)
+        distance = torch.cat([distance, model.networks.distance(out.voice, out.face.roll(1, 0))])
         label = torch.cat([torch.zeros_like(other), other]).float()
     else:
-        loss = finetune_loss(voice, face, batch, cfg)
-        distance, label = model.networks.distance(voice, face), batch.label
+        loss = finetune_loss(out, cfg)
     calibration = F.binary_cross_entropy_with_logits(model.logit(distance), label)
     return {"loss": loss + calibration, "matching": loss, "calibration": calibration}
 
@@ -231,15 +251,15 @@ def match_loss(voice: Tensor, face: Tensor, identity: Tensor, cfg: VfdConfig) ->
     return vfd_losses.info_nce_in_batch(voice, face, same, cfg.loss.temperature)
 
 
-def finetune_loss(voice: Tensor, face: Tensor, batch: Batch, cfg: VfdConfig) -> Tensor:
+def finetune_loss(out: Outputs, cfg: VfdConfig) -> Tensor:
     """The first half of the batch is real, the second has a fake of the same person for each.
 
     2022: a real voice is nearer to its face than to the fake one, and, beyond what was released, a real face nearer
     to its voice than to a fake one: in a voice-cloned clip there is no fake face to learn from.
     2023: a real pair is told from `negatives` fake ones; fakes of the batch are shared among its reals.
     """
-    n = len(voice) // 2
-    (voice, other_voice), (face, other_face) = voice.split(n), face.split(n)
+    n = len(out.voice) // 2
+    (voice, other_voice), (face, other_face) = out.voice.split(n), out.face.split(n)
     if cfg.model.year == 2023:
         turns = torch.arange(min(cfg.loss.negatives, n), device=voice.device)
         chosen = (torch.arange(n, device=voice.device)[:, None] + turns) % n
@@ -249,7 +269,7 @@ def finetune_loss(voice: Tensor, face: Tensor, batch: Batch, cfg: VfdConfig) -> 
     hinges = torch.cat(
         [_hinge(voice, face, other_face, cfg.loss.margin), _hinge(face, voice, other_voice, cfg.loss.margin)]
     )
-    fake = torch.cat([batch.fake_face[n:], batch.fake_voice[n:]])
+    fake = torch.cat([out.fake_face[n:], out.fake_voice[n:]])
     # Multiplied, not picked out: how many there are is not to be waited for.
     return (hinges * fake).sum() / fake.sum()
 
