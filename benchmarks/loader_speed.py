@@ -7,8 +7,8 @@ sound is what stage 1 takes, z-scored mels (B, 128, 768) in batches of 64; pictu
 device. The released form is a mel.npy, and a float32 .npy of the 16 frames, read by NumPy.
 
 First: the start of loader processes, and an epoch after the kernel was told to forget the files, so that they come
-from the disk under --work; memory is filled in it. Later: the epoch after it. Bytes are those of a clip where it is
-kept.
+from the disk under --work; memory is filled in it. Later: the epoch after it, and the CPU time of the main process for
+each of its clips, which other work on the machine does not change much. Bytes are those of a clip where it is kept.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
         write_pairs(pairs, store, [meta.key for meta in metas])
         cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
         print(f"{len(metas)} clips of {args.store}, {device}, {cores} cores, load average {load:.1f}; clips/s\n")
-        print(f"{'':22s}{'MB a clip':>10s}" + "".join(f"{f'{w} workers, {t}':>20s}" for w in WORKERS for t in EPOCHS))
+        print(f"{'':22s}{'MB a clip':>10s}" + "".join(f"{f'{w} workers, {t}':>20s}" for w in WORKERS for t in COLUMNS))
         for kind in BATCH:
             elements = ElementSet(store, metas, Inputs(FACE_SIZE if kind == "pictures" else None))
 
@@ -104,25 +104,27 @@ def main() -> None:
                 show(f"{kind}, {place}", kept(elements, place, device), fed, copy, device)
 
 
-EPOCHS = ("first", "later")
+COLUMNS = ("first", "later", "ms")
 
 
 def show(name: str, bytes_each: float, batches: Callable[[int], Iterator[Any]], folder: Path, device: Any) -> None:
     """Prints the rates of an endless row of epochs, each of which ends with None."""
-    rates = []
+    line = f"{name:22s}{bytes_each / 1e6:10.2f}"
     for workers in WORKERS:
         endless = batches(workers)
         forget(folder)
-        rates += [rate(endless, device) for _ in EPOCHS]
-    print(f"{name:22s}{bytes_each / 1e6:10.2f}" + "".join(f"{r:20.1f}" for r in rates), flush=True)
+        (first, _), (later, own) = (rate(endless, device) for _ in range(2))
+        line += f"{first:20.1f}{later:20.1f}{1000 * own:20.2f}"
+    print(line, flush=True)
 
 
-def rate(batches: Iterator[Any], device: torch.device) -> float:
-    started = time.perf_counter()
+def rate(batches: Iterator[Any], device: torch.device) -> tuple[float, float]:
+    """Clips per second of an epoch, and seconds of this process for a clip."""
+    started, own = time.perf_counter(), time.process_time()
     clips = sum(len(batch.mel) for batch in iter(lambda: next(batches), None))
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return clips / (time.perf_counter() - started)
+    return clips / (time.perf_counter() - started), (time.process_time() - own) / clips
 
 
 def read_pairs(data: Pairs, kind: str, workers: int, device: torch.device) -> Iterator[Any]:
