@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 import evaluate
-from avdfd import checkpoint, distributed, engine, folds, metrics, released
+from avdfd import distributed, engine, folds, metrics, released, weights
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.datasets.loaders import ElementSet, loader, split_metas, to_device
@@ -34,8 +34,9 @@ from avdfd.files import write_atomic
 from avdfd.interruption import Stop
 from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
-from avdfd.steps import Training, model_state
-from avdfd.tracking import BEST, RunFolder
+from avdfd.steps import Training
+from avdfd.tracking import BEST, RunFolder, git_revision
+from avdfd.weights import Facts
 
 
 def main(argv: list[str]) -> None:
@@ -133,7 +134,8 @@ def adopt(cfg: RunConfig, system: System, file: Path) -> None:
     released.fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False)
     run.write_config(cfg)
-    checkpoint.save(run.path / BEST, model_state(cfg, model, stage=stage))
+    facts = Facts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
+    weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
     engine.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
 
@@ -149,7 +151,7 @@ def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, T
     if position == 0 or system.brings_weights(cfg):
         return None
     former = stage_config(cfg, system, system.STAGES[position - 1])
-    return checkpoint.load(Path(former.runs) / former.name / BEST, cfg.kind)["model"]
+    return weights.load(Path(former.runs) / former.name / BEST, cfg.kind).model
 
 
 def judge_folds(cfg: RunConfig, folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from avdfd import checkpoint, config
+from avdfd import weights
 from avdfd.config import AudioModelConfig, TrainConfig
 from avdfd.distributed import World
 from avdfd.models.audio_encoder import AudioNet
@@ -59,11 +59,11 @@ def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
 
 
 def load_audio_net(path: str | Path) -> tuple[AudioNet, AudioModelConfig]:
-    """The stage-1 model of a run folder (its best) or checkpoint file. Raises UserError if there is none."""
+    """The stage-1 model of a run folder (its best) or file of weights. Raises UserError if there is none."""
     path = Path(path)
     path = path / BEST if path.is_dir() else path
-    content = checkpoint.load(path, "pretrain")
-    audio = config.parse(content["audio_model"], AudioModelConfig, source=str(path))
-    model = AudioNet(audio)
-    fill(model, content["model"], source=str(path))
-    return model, audio
+    facts, state = weights.load(path, "pretrain")
+    assert facts.audio_model is not None, "stage 1 has one"
+    model = AudioNet(facts.audio_model)
+    fill(model, state, source=str(path))
+    return model, facts.audio_model

@@ -68,6 +68,27 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_path(path: Path) -> Path:
+    """Where a file's sha256 stands."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_sha256(path: Path) -> str:
+    """Writes a file's sha256 beside it, as sha256sum does, and returns it."""
+    digest = sha256_of(path)
+    write_atomic(sha256_path(path), f"{digest}  {path.name}\n".encode())
+    return digest
+
+
+def read_sha256(path: Path) -> str | None:
+    """What stands beside a file as its sha256, whatever it is; None if nothing does."""
+    try:
+        words = sha256_path(path).read_bytes().split()
+    except FileNotFoundError:
+        return None
+    return words[0].decode(errors="replace") if words else ""
+
+
 def stamp(path: Path) -> list[int]:
     """Size and time of change of a file: equal as long as nobody wrote to it."""
     status = path.stat()

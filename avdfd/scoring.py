@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avdfd import checkpoint, config
+from avdfd import config, weights
 from avdfd.baselines import SYSTEMS
-from avdfd.config import AudioModelConfig, PretrainConfig, RunConfig, TrainConfig
+from avdfd.config import PretrainConfig, RunConfig, TrainConfig
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, loader, to_device
 from avdfd.datasets.samplers import Sequential
 from avdfd.datasets.transforms import normalise
@@ -54,12 +54,12 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     path = folder / BEST
     if not path.is_file():
         raise UserError(f"{folder}: has no {BEST}; this is not a run, or it has not finished an epoch")
-    content = checkpoint.load(path, *config.RUNS)
-    cfg = config.parse(content["config"], config.RUNS[content["config"]["kind"]], source=str(path))
+    facts, state = weights.load(path, *config.RUNS)
+    cfg = facts.config
     place = pick_device(device)
 
     def ready(model: M) -> M:
-        fill(model, content["model"], source=str(path))
+        fill(model, state, source=str(path))
         return model.to(place).eval()
 
     if isinstance(cfg, PretrainConfig):
@@ -69,12 +69,13 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
             folder, cfg, audio, place, Inputs(None, audio=cfg.model.input), ("audio",), cfg.optim.precision, columns
         )
     if isinstance(cfg, TrainConfig):
-        stage1 = config.parse(content["audio_model"], AudioModelConfig, source=str(path))
-        detector = ready(build_detector(cfg, stage1))
+        assert facts.audio_model is not None, "a detector has one"
+        detector = ready(build_detector(cfg, facts.audio_model))
         columns = partial(_detector_columns, detector)
-        frames = Inputs(cfg.visual.image_size, audio=stage1.input)
+        frames = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
         return Run(folder, cfg, detector, place, frames, DETECTOR_BRANCHES, cfg.optim.precision, columns)
-    system, stage = SYSTEMS[cfg.kind], content["stage"]
+    system, stage = SYSTEMS[cfg.kind], facts.stage
+    assert stage is not None, "a baseline has one"
     if stage not in system.SCORED:
         raise UserError(
             f"{folder}: the {stage} stage of {cfg.kind} tells no fakes yet; "

@@ -1,5 +1,6 @@
 """The folder of a run: resolved config, metrics of every epoch, TensorBoard scalars, log."""
 
+import functools
 import json
 import subprocess
 import time
@@ -13,11 +14,11 @@ from avdfd.config import RunConfig
 from avdfd.errors import UserError
 from avdfd.files import ensure_writable, write_atomic
 
-BEST = "best.pt"
+BEST = "best.safetensors"
 
 
 class RunFolder:
-    """`<runs>/<name>/`: config.json, metrics.jsonl, tensorboard/, log.txt, last-*.pt, best.pt.
+    """`<runs>/<name>/`: config.json, metrics.jsonl, tensorboard/, log.txt, last-*.pt, best.safetensors.
 
     Of several processes the `first` writes; for the others it is a name.
     """
@@ -67,6 +68,7 @@ class RunFolder:
             self.writer.close()
 
 
+@functools.cache  # what has been loaded, whatever becomes of the files
 def git_revision() -> str:
     """Commit of the code that runs, with '+changes' if files differ from it; 'unknown' outside a checkout."""
     root = Path(__file__).resolve().parent.parent

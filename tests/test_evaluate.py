@@ -198,13 +198,13 @@ def refused(run, *arguments):
 
 def test_refuses_a_run_that_is_not_there(tmp_path):
     assert "no such run folder" in refused(tmp_path / "none")
-    assert "has no best.pt" in refused(tmp_path)
+    assert "has no best.safetensors" in refused(tmp_path)
 
 
 def test_refuses_a_damaged_checkpoint(run):
-    data = (run / "best.pt").read_bytes()
-    (run / "best.pt").write_bytes(data[: len(data) // 2])
-    assert "best.pt" in refused(run)
+    data = (run / "best.safetensors").read_bytes()
+    (run / "best.safetensors").write_bytes(data[: len(data) // 2])
+    assert "best.safetensors: damaged" in refused(run)
 
 
 def test_refuses_elements_that_are_not_there(run, tmp_path):
