@@ -109,8 +109,9 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
 
         model.train()
         steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
+        for share, batch in engine.steps(steps, len(order), progress, world):
             batch = to_device(batch, device)
+            run.show(*system.shown(batch), (train_set.metas[draw.position] for draw in share.draws))
             with engine.autocast(device, recipe.precision):
                 losses = system.losses(model, batch, cfg, stage)
             losses["loss"].backward()

@@ -94,8 +94,9 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
         model.train()
         steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
+        for share, batch in engine.steps(steps, len(order), progress, world):
             batch = to_device(batch, device)
+            run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             with engine.autocast(device, cfg.optim.precision):
                 out = net(batch.mel)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)

@@ -90,8 +90,9 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         model.train()
         whole = torch.zeros((), device=device)
         steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
+        for share, batch in engine.steps(steps, len(order), progress, world):
             batch = to_device(batch, device)
+            run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
             with distributed.accumulating(net, share.last):
                 with engine.autocast(device, cfg.optim.precision):
                     out = net(batch.mel, normalise(batch.video))

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,9 +48,16 @@ def epochs(progress: Progress, last: int, title: str, world: World) -> "tqdm[int
     return tqdm(range(progress.epoch, last), desc=title, unit="epoch", disable=not world.first)
 
 
-def steps(batches: Iterable[T], total: int, world: World) -> Iterable[T]:
-    """The batches of an epoch, with a bar that goes away."""
-    return tqdm(batches, total=total, desc="train", leave=False, disable=not world.first)
+def steps(batches: Iterable[T], left: int, progress: Progress, world: World) -> Iterator[T]:
+    """The parts of an epoch's batches, with a bar of its steps, of which so many are left, that goes away."""
+    done = progress.step
+    with tqdm(total=done + left, initial=done, desc="train", unit="step", leave=False, disable=not world.first) as bar:
+        for batch in batches:
+            yield batch
+            if progress.last_loss is not None:
+                bar.set_postfix(loss=f"{progress.last_loss:.3f}", refresh=False)
+            bar.update(progress.step - done)
+            done = progress.step
 
 
 def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and what identifies them."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -129,3 +130,21 @@ def held(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
         except BlockingIOError:
             raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
         yield file.fileno()
+
+
+def hold(lock: Path, output: Path) -> IO[str]:
+    """Holds an output until what this returns is closed or this process ends, in whatever way.
+
+    Unlike with `held`, processes that it forks do not hold it: loader processes outlive a killed one by seconds. Where
+    a file system knows no locks, nothing is held. Raises UserError if another process has it.
+    """
+    file = open(lock, "a")  # noqa: SIM115
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return file

@@ -62,6 +62,11 @@ class Progress:
         self.stale = 0 if improved else self.stale + 1
         return improved
 
+    @property
+    def last_loss(self) -> float | None:
+        """Of the step that was read last in this epoch: no later one is known without waiting for the device."""
+        return self.step_losses[-1]["loss"] if self.step_losses else None
+
     def mean_losses(self) -> dict[str, float]:
         """Means over the steps of this epoch; NaN if none was taken."""
         if not self.step_losses:
@@ -233,8 +238,10 @@ def splits_digest(path: str) -> str:
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ, with both values. Where and on how many processes a run works may change."""
-    free = {"runs", "device", "workers", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
+    """Dotted keys whose values differ, with both values. Where and on how many processes a run works may change, and
+    who else is told of it.
+    """
+    free = {"runs", "device", "workers", "patience", "save_minutes", "max_bad_steps", "micro_batch", "tracking"}
     changed = []
     for key in sorted((old.keys() | new.keys()) - free):
         before, after = old.get(key), new.get(key)

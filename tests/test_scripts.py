@@ -92,7 +92,7 @@ def test_both_stages(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     one = tmp_path / "runs" / "one"
     states = {"best.safetensors", "last-00002-0000000.pt", "last-00003-0000000.pt"}
-    others = {"config.json", "metrics.jsonl", "tensorboard", "log.txt", "best.json"}
+    others = {".lock", "config.json", "metrics.jsonl", "examples.png", "tensorboard", "log.txt", "best.json"}
     assert {p.name for p in one.iterdir()} == {*others, *states, *(f"{name}.sha256" for name in states)}
     assert [e["epoch"] for e in epochs(one)] == [1, 2, 3]
     assert json.loads((one / "config.json").read_text())["git"]

@@ -182,6 +182,10 @@ def losses(model: nn.Module, batch: Batch, cfg: AvffConfig, stage: str) -> dict[
     return {"loss": total, **parts, **more}
 
 
+def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.audio.transpose(1, 2), batch.video
+
+
 def scores(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:
     logits = model(batch.audio, normalise(batch.video)).logits.float()
     # Both columns are logits in their own right, of fake and of real. OpenAVFF reads the first alone.

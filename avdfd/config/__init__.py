@@ -9,7 +9,7 @@ loading     JSON, overrides, and errors that name the key
 """
 
 from avdfd.config.audio import ChainConfig
-from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig
+from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, TrackingConfig
 from avdfd.config.baselines import (
     BASELINES,
     AvffConfig,
@@ -74,6 +74,7 @@ __all__ = [
     "SearchConfig",
     "SeedVcConfig",
     "SelectConfig",
+    "TrackingConfig",
     "TrainConfig",
     "VfdConfig",
     "VfdModelConfig",

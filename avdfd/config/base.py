@@ -70,6 +70,13 @@ class SelectConfig(Section):
     """Stop after this many epochs without a new best."""
 
 
+class TrackingConfig(Section):
+    """Where numbers and pictures go beside the run folder. May change when a run goes on."""
+
+    wandb: str | None = None
+    """Project of Weights & Biases, whose package is yours to install; null for none."""
+
+
 class RunConfig(Section):
     """What every training run has."""
 
@@ -89,6 +96,7 @@ class RunConfig(Section):
     """Minutes after which the state is saved within an epoch; it is saved after each epoch, too."""
     max_bad_steps: Count = 10
     """Steps in a row that may be skipped because their loss or gradient is not finite."""
+    tracking: TrackingConfig = TrackingConfig()
 
 
 S = TypeVar("S", bound=Section)
