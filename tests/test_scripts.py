@@ -17,6 +17,7 @@ import train
 from avdfd import checkpoint, errors, scoring, weights
 from avdfd.errors import EndedBySignal, UserError, WorkError
 from avdfd.steps import Training
+from tests.damage import Bomb
 from tests.runs import AUDIO, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -207,10 +208,39 @@ def test_a_damaged_state_is_passed_over(stage1, tmp_path):
     pretrain.main([*stage1(name="cut"), "--resume"])
     assert "is damaged; going on from the one before" in (tmp_path / "runs" / "cut" / "log.txt").read_text()
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
-    for path in (tmp_path / "runs" / "cut").glob("last-*.pt"):
+
+
+def test_states_that_cannot_be_gone_on_with_are_exit_2(stage1, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pretrain.main(stage1())
+    run = tmp_path / "runs" / "one"
+    newest = checkpoint.last_files(run)[0]
+    state = torch.load(newest, weights_only=True)
+    numbers = (run / "metrics.jsonl").read_text()
+
+    def said():
+        with pytest.raises(SystemExit) as end:
+            errors.run_script(lambda _: pretrain.main([*stage1(), "--resume"]))
+        assert end.value.code == 2
+        return capsys.readouterr().err
+
+    fewer = {key: value for key, value in state["optimizer"].items() if key != "param_groups"}
+    for changes, reason in (
+        ({"x": Bomb()}, f"{newest}: not a checkpoint, or one that would run code to load; refused"),
+        ({"config": {**state["config"], "kind": "train"}}, "a checkpoint of 'train', here one of 'pretrain' is wanted"),
+        ({"model": {**state["model"], "prototype": torch.zeros(3)}}, "has other shapes for 1 of"),
+        ({"optimizer": {**fewer, "param_groups": []}}, "saved with another optimiser"),
+        ({"progress": {"epoch": 1}}, "saved by another version of this code"),
+    ):
+        checkpoint.save(newest, {**state, **changes})
+        assert reason in said()
+    checkpoint.save(newest, {key: value for key, value in state.items() if key != "rng"})
+    assert f"{newest}: lacks 'rng'" in said()
+    for path in checkpoint.last_files(run):
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"none of last-.* is whole; train again"):
-        pretrain.main([*stage1(name="cut"), "--resume"])
+    assert "one: none of last-00003-0000000.pt, last-00002-0000000.pt is whole; train again" in said()
+    assert not (tmp_path / "exploded").exists()
+    assert (run / "metrics.jsonl").read_text() == numbers, "nothing is lost"
 
 
 def test_other_splits_are_refused(stage1, store, tmp_path):
