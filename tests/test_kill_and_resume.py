@@ -36,11 +36,12 @@ CONFIGS = {
         "optim": {**RECIPE, "warmup_epochs": 1},
     },
     "baseline": {
-        "kind": "mrdf",
-        "model": {"encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 2},
-        "train": {**RECIPE, "batch_size": 8, "betas": [0.5, 0.9], "schedule": "plateau"},
+        "kind": "vfd",
+        "model": {"image_size": 64, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "width": 0.0625},
+        "match": {**RECIPE, "lr": 1e-5, "batch_size": 2, "schedule": "plateau"},
     },
 }
+RUN = {"pretrain": "run", "train": "run", "baseline": "run-match"}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,8 @@ def whole(root):
 
 
 def arguments(root, script, runs, *more):
+    if script == "baseline":
+        more += ("--stage=match",)
     return ["--config", str(root / f"{script}.json"), "--resume", f"--runs={runs}", *more]
 
 
@@ -81,12 +84,12 @@ CASES = [("pretrain", 1), ("pretrain", 2), ("train", 1), ("train", 2), ("baselin
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("script", "processes"), CASES)
 def test_killed_in_the_middle_of_an_epoch(script, processes, workers, root, whole, tmp_path):
-    expected, run = whole(script, processes), tmp_path / "run"
-    kinds = sorted(name.removeprefix("run/").split("-")[0] for name in expected)
+    expected, run = whole(script, processes), tmp_path / RUN[script]
+    kinds = sorted(name.removeprefix(f"{run.name}/").split("-")[0] for name in expected)
     assert kinds == ["best.safetensors", "last", "last", "metrics.jsonl"]
     again = arguments(root, script, tmp_path, f"--data.workers={workers}")
-    with Training(script, again, processes, hang=(1, 2)) as training:
-        training.wait_for(lambda: saved(run, 1, 2))
+    with Training(script, again, processes, hang=(1, 1)) as training:
+        training.wait_for(lambda: saved(run, 1, 1))
     assert meanings(tmp_path).keys() != expected.keys(), "killed before its end"
     Training(script, again, processes).finish()
     found = meanings(tmp_path)
