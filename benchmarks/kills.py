@@ -6,10 +6,10 @@
         python train.py --config config/demo/train.json --resume --save_minutes=1e-9 '--runs={output}'
 
 {output} is filled in. A kill is SIGKILL to all processes, those in sessions of their own included, as torchrun's are;
-every other time to the script alone, whose workers then have to end by themselves. The moments are drawn over the time
-that a whole run takes. A run that gets to its end before all kills are spent is compared, and the rest of them goes to
-a new output. With --training the output is the `runs` of a training script, and is compared by what it says: all of
-the weights, metrics without speed, and the states to go on from.
+every other time to the script alone, whose workers then have to leave the output alone by themselves. The moments are
+drawn over the time that a whole run takes. A run that gets to its end before all kills are spent is compared, and the
+rest of them goes to a new output. With --training the output is the `runs` of a training script, and is compared by
+what it says: all of the weights, metrics without speed, and the states to go on from.
 """
 
 import argparse
@@ -58,12 +58,13 @@ def main(argv: list[str] | None = None) -> int:
     expected = contents(whole)
     print(f"uninterrupted: {len(expected)} files in {seconds:.0f} s", flush=True)
 
-    rng, kills, differing = random.Random(args.seed), 0, 0
+    rng, kills, differing, marks = random.Random(args.seed), 0, 0, []
     for number in itertools.count(1):
         output = args.work / f"killed-{number}"
         while kills < args.kills:
             moment = rng.uniform(0, seconds)
-            if not kill_after(filled(args.command, output), moment, alone=kills % 2 == 1):
+            marks.append(f"{os.getpid()}-{len(marks)}")
+            if not kill_after(filled(args.command, output), moment, marks[-1], alone=kills % 2 == 1):
                 break
             kills += 1
             print(f"kill {kills} of output {number} after {moment:.1f} s", flush=True)
@@ -74,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"output {number}: {len(found)} files, {len(other)} differ {' '.join(other[:5])}", flush=True)
         if kills == args.kills:
             break
+    for mark in marks:  # of a torchrun killed at its start, processes wait for it for half an hour
+        kill_marked(mark)
     return int(differing > 0)
 
 
@@ -81,9 +84,8 @@ def filled(command: list[str], output: Path) -> list[str]:
     return [argument.replace("{output}", str(output)) for argument in command]
 
 
-def kill_after(command: list[str], seconds: float, alone: bool) -> bool:
-    """Starts a command and kills it; False if it ended before."""
-    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+def kill_after(command: list[str], seconds: float, mark: str, alone: bool) -> bool:
+    """Starts a command, which has a mark in its environment, and kills it; False if it ended before."""
     environment = {**os.environ, _MARK: mark}
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environment

@@ -142,12 +142,20 @@ def test_two_processes_do_not_write_to_one_run(root, tmp_path):
     pretrain.main(again)  # its loader may still be there
 
 
+@pytest.mark.parametrize("differs", [False, True])
+def test_outputs_of_killed_commands_are_compared(differs, tmp_path, capsys):
+    word = "$RANDOM" if differs else "word"
+    command = ["bash", "-c", f"mkdir -p {{output}}; sleep 0.1; echo {word} > {{output}}/said"]
+    assert kills.main(["--work", str(tmp_path), "--kills", "2", "--", *command]) == int(differs)
+    assert ("1 files, 1 differ said" if differs else "1 files, 0 differ") in capsys.readouterr().out
+
+
 def test_all_processes_of_a_command_are_killed(tmp_path):
     """Those in a session of their own, as torchrun's are, too."""
     said = tmp_path / "said"
     child = f"while :; do date +%s%N >> {said}; sleep 0.01; done"
-    assert kills.kill_after(["bash", "-c", f"setsid bash -c '{child}'; true"], 0.5, alone=False)
+    assert kills.kill_after(["bash", "-c", f"setsid bash -c '{child}'; true"], 0.5, "mark", alone=False)
     size = said.stat().st_size
     time.sleep(0.2)
     assert said.stat().st_size == size > 0
-    assert not kills.kill_after(["true"], 60, alone=False)
+    assert not kills.kill_after(["true"], 60, "mark", alone=False)
