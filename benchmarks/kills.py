@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     expected = contents(whole)
     print(f"uninterrupted: {len(expected)} files in {seconds:.0f} s", flush=True)
 
-    rng, kills, differing, marks = random.Random(args.seed), 0, 0, []
+    rng, kills, differing = random.Random(args.seed), 0, 0
+    marks: list[str] = []
     for number in itertools.count(1):
         output = args.work / f"killed-{number}"
         while kills < args.kills:
