@@ -1,43 +1,51 @@
-"""Scores a split with a trained run and writes a report of what it can and cannot tell apart.
+"""Scores a split with a trained system and writes a report of what it can and cannot tell apart.
 
     bash evaluate.sh --run runs/train --split test
     python evaluate.py --run runs/demo --split test --against runs/demo-avff --probes data/demo/videos
+    python evaluate.py --run runs/s0,runs/s1,runs/s2 --against runs/mrdf-s0,runs/mrdf-s1 --split test
 
-The clip is the unit of every metric: the probabilities of its windows are averaged. Every tier that the split holds is
-judged against RVRA, also those that the run was not trained on. Intervals come from resampling identities; a clip with
-several identities goes with its first. `--against` puts other runs, on the very same elements, beside it. Writes
+The clip is the unit of every metric: the probabilities of its windows are averaged, or pooled as `--windows` says.
+Every tier that the split holds is judged against RVRA, also those that the system was not trained on. Intervals come
+from resampling identities; a clip with several identities goes with its first. Runs of one system with different seeds
+are joined by commas and pooled. `--against` puts other systems, on the very same elements, beside it, with paired
+tests. Thresholds and temperatures are those of the validation report of the same weights, if there is one. Writes
 `<run>/eval/<split>/{report.json, report.html, scores.csv}`.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import report
+from avdfd import provenance, report
 from avdfd.datasets.loaders import ElementSet, split_metas
-from avdfd.datasets.splits import SPLITS, check_unseen
-from avdfd.datasets.stores import open_store
-from avdfd.datasets.tiers import TIERS
+from avdfd.datasets.splits import SPLITS, check_classes, check_unseen, of_tiers
+from avdfd.datasets.stores import Store, open_store
+from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.elements import ElementMeta
 from avdfd.errors import MediaError, UserError, run_script
-from avdfd.evaluation import Clip, as_csv, draw, judge, pool
-from avdfd.files import ensure_writable, sha256_of, write_atomic
+from avdfd.evaluation import fit, judge
+from avdfd.files import ensure_writable, write_atomic, write_csv
+from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.probes import run_probes
-from avdfd.scoring import Run, load_run, score
-from avdfd.tracking import BEST, git_revision
+from avdfd.scoring import Run, Scores, load_system, score, trained_under
+from avdfd.tracking import git_revision
 
 
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Scores a split and writes a report.", allow_abbrev=False)
-    cli.add_argument("--run", required=True, help="run folder of a training script")
-    cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other runs, for the same table")
+    cli.add_argument("--run", required=True, metavar="RUN[,RUN...]", help="run folder, or one for each seed")
+    cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other systems, for the same table")
     cli.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="all: a store that no split is of")
     cli.add_argument("--elements", help="another element store than the one the run was trained on")
+    cli.add_argument("--tiers", nargs="+", choices=[t for t in TIERS if t != RVRA.name], help="fakes (default: all)")
+    cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
+    cli.add_argument("--name", type=_folder, help="folder of the report in RUN/eval (default: the split)")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
     cli.add_argument("--batch-size", type=_positive, default=16)
     cli.add_argument("--workers", type=_count, help="loader processes (default: as the run was trained)")
@@ -47,61 +55,74 @@ def main(argv: list[str]) -> None:
     args = cli.parse_args(argv)
 
     # ---- what to judge, and on what
-    runs = load_runs([args.run, *args.against], args.device)
-    run = runs[0]
-    folder = run.folder / "eval" / args.split
+    systems = load_systems(args)
+    ours, *others = systems.values()
+    run, seeds = ours[0], f"-{len(ours)}-seeds" if len(ours) > 1 else ""
+    folder = run.folder / "eval" / f"{args.name or args.split}{seeds}"
     ensure_writable(folder)
-    store = open_store(args.elements or run.config.data.elements, *(one.config.kind for one in runs))
-    metas = store.metas if args.split == "all" else split_metas(run.config, store, args.split, TIERS)
-    for one in runs:
-        check_unseen(one.config, metas, args.split)
-    about = describe(runs, args)
-    tuned = validation_thresholds(run.folder, about["checkpoint_sha256"]) if args.split == "test" else {}
+    store = open_store(args.elements or run.config.data.elements, *(one[0].config.kind for one in systems.values()))
+    metas = chosen(store, run, args)
+    for one in [*ours, *(one for other in others for one in other)]:
+        for config in trained_under(one):
+            check_unseen(config, metas, args.split)
+    about = describe(systems, store, metas, args)
+    before = args.split in ("train", "validation")
+    validation = run.folder / "eval" / f"validation{seeds}" / "report.json"
+    fitted = {} if before else provenance.fitted_on_validation(validation, about)
 
     # ---- scores
     probes = {"probes": probe(store.metas, Path(args.probes))} if args.probes else {}
-    workers = run.config.data.workers if args.workers is None else args.workers
-    columns = {}
-    for one in runs:
-        bar = partial(tqdm, desc=f"score {args.split}, {one.folder.name}", unit="batch")
-        elements = ElementSet(store, metas, one.inputs)
-        columns[one.folder.name] = score(one, elements, batch_size=args.batch_size, workers=workers, progress=bar)
-    scores = columns[run.folder.name]
-    for one in runs[1:]:
-        scores.branch[one.folder.name] = columns[one.folder.name].branch[one.branches[-1]]
+    scores = score_all(systems, store, metas, args)
+    clips = pool(metas, scores, args.windows)
 
     # ---- judgement
-    clips = pool(metas, scores)
-    judged = judge(clips, list(scores.branch), run.branches[-1], tuned, replicates=args.bootstrap, seed=args.seed)
-    result = about | judged | probes
+    result = about | {"fitted": fitted} | judge(
+        clips, run.branches[-1], run.branches, fitted,
+        windows=as_they_are(metas, scores), replicates=args.bootstrap, seed=args.seed,
+    ) | probes  # fmt: skip
+    if args.split == "validation":
+        trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
+        result["fitted"] = fit(clips, trained)
     write(folder, result, clips)
     print(report.as_text(result))
     print(f"\n{folder / 'report.html'}")
 
 
-def load_runs(folders: Sequence[str], device: str) -> list[Run]:
-    """The runs, which need different names, as the table's columns have them."""
-    runs = [load_run(folder, device) for folder in folders]
-    names = [*runs[0].branches, *(run.folder.name for run in runs)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+def load_systems(args: argparse.Namespace) -> dict[str, list[Run]]:
+    """Runs of each system, ours first, by the name of the first; columns of the table need different names."""
+    loaded = [load_system(names, args.device) for names in (args.run, *args.against)]
+    columns = [*loaded[0][0].branches, *(runs[0].folder.name for runs in loaded)]
+    twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice:
         raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
-    return runs
+    return {runs[0].folder.name: runs for runs in loaded}
 
 
-def describe(runs: Sequence[Run], args: argparse.Namespace) -> dict[str, Any]:
-    """What was run, so that it can be run again."""
-    run = runs[0]
+def chosen(store: Store, run: Run, args: argparse.Namespace) -> Sequence[ElementMeta]:
+    """The elements to be judged, of both classes."""
+    tiers = {RVRA.name, *(args.tiers or TIERS)}
+    if args.split != "all":
+        return split_metas(run.config, store, args.split, tiers)
+    metas = of_tiers(store.metas, tiers)
+    check_classes(metas, "all", args.elements or run.config.data.elements)
+    return metas
+
+
+def describe(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace
+) -> dict[str, Any]:
+    """What was run, so that it can be run again, and by which protocol."""
+    ours, *others = systems
+    run = systems[ours][0]
+    elements = args.elements or run.config.data.elements
+    about = {name: provenance.describe(runs, elements, store.metas, metas) for name, runs in systems.items()}
     return {
         "run": str(run.folder),
-        "kind": run.config.kind,
-        "against": {
-            one.folder.name: {"kind": one.config.kind, "checkpoint_sha256": sha256_of(one.folder / BEST)}
-            for one in runs[1:]
-        },
+        **about[ours],
+        "against": {name: about[name] for name in others},
         "split": args.split,
-        "elements": args.elements or run.config.data.elements,
-        "checkpoint_sha256": sha256_of(run.folder / BEST),
+        "elements": elements,
+        "pooling": {"windows": args.windows, "domain": DOMAIN},
         "git": git_revision(),
         "device": str(run.device),
         "bootstrap": args.bootstrap,
@@ -110,15 +131,22 @@ def describe(runs: Sequence[Run], args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def validation_thresholds(run: Path, checkpoint_sha256: str) -> dict[str, float]:
-    """Branch -> threshold of equal errors on validation, where that was evaluated before for the same weights."""
-    path = run / "eval" / "validation" / "report.json"
-    if not path.is_file():
-        return {}
-    former = json.loads(path.read_text(encoding="utf-8"))
-    if former["checkpoint_sha256"] != checkpoint_sha256:
-        return {}
-    return {branch: former["overall"][branch]["eer_threshold"] for branch in former["branches"]}
+def score_all(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace
+) -> Scores:
+    """The branches of our system, and the main one of every other under its name."""
+    ours, *others = systems
+    workers = systems[ours][0].config.data.workers if args.workers is None else args.workers
+
+    def scored(one: Run) -> Scores:
+        bar = partial(tqdm, desc=f"score {args.split}, {one.folder.name}", unit="batch")
+        elements = ElementSet(store, metas, one.inputs)
+        return score(one, elements, batch_size=args.batch_size, workers=workers, progress=bar)
+
+    stacked = {name: stack([scored(one) for one in runs]) for name, runs in systems.items()}
+    for name in others:
+        stacked[ours].branch[name] = stacked[name].branch[systems[name][0].branches[-1]]
+    return stacked[ours]
 
 
 def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float]]:
@@ -133,12 +161,24 @@ def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float
         raise UserError(f"{root}: cannot be probed ({error}); leave --probes out") from None
 
 
-def write(folder: Path, result: dict[str, Any], clips: list[Clip]) -> None:
+def write(folder: Path, result: dict[str, Any], clips: Clips) -> None:
     """Writes the three files, report.json last: where it is, the others are."""
-    page = report.build(result, draw(clips, result["branches"], result["main"]))
-    write_atomic(folder / "scores.csv", as_csv(clips, result["branches"]).encode())
-    write_atomic(folder / "report.html", page.encode())
-    write_atomic(folder / "report.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_csv(folder / "scores.csv", rows(clips))
+    write_atomic(folder / "report.html", report.build(result).encode())
+    write_atomic(folder / "report.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _folder(text: str) -> str:
+    if not re.fullmatch(r"[\w-][\w.-]*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder; use letters, digits, _ - .")
+    return text
+
+
+def _rule(text: str) -> str:
+    try:
+        return parse_rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

@@ -17,7 +17,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from avdfd import distributed, engine, metrics
 from avdfd.config import AudioModelConfig, TrainConfig, load
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
+from avdfd.datasets.feed import feeds
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
 from avdfd.distributed import World, gather
@@ -67,8 +68,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
     order = Shared(shuffled, rank=world.rank, size=world.size, part=cfg.micro_batch)
     val_order = Shared(Sequential(len(val_set), cfg.optim.batch_size), rank=world.rank, size=world.size)
-    train_loader = loader(train_set, order, cfg.data.workers, device)
-    val_loader = loader(val_set, val_order, cfg.data.workers, device)
+    train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- run
     run = RunFolder(cfg, resume=resume, first=world.first)
@@ -76,6 +76,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training.restore()
     progress = training.progress
     net = distributed.parallel(model, world)
+    run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
@@ -89,9 +90,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
         model.train()
         whole = torch.zeros((), device=device)
-        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), progress, world):
-            batch = to_device(batch, device)
+        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
             run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
             with distributed.accumulating(net, share.last):
                 with engine.autocast(device, cfg.optim.precision):
@@ -107,7 +106,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
                 whole = torch.zeros((), device=device)
 
         values = {"lr": lr, **meter.values(device)}
-        values |= validate(model, cfg, zip(val_order.shares(), val_loader, strict=True), world)
+        values |= validate(model, cfg, val_data, world)
         values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
@@ -146,7 +145,6 @@ def validate(
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        batch = to_device(batch, world.device)
         assert batch.video is not None, "stage 2's inputs have video"
         with engine.autocast(world.device, cfg.optim.precision):
             out = model(batch.mel, normalise(batch.video))

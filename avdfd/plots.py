@@ -5,7 +5,8 @@ The report's figures are narrow, so that their letters stay readable on a phone.
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,9 +14,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
-from avdfd import metrics
 from avdfd.features import SAMPLE_RATE, WINDOW
 
 # Colour and dashes of every branch and tier. The palette is that of Okabe and Ito, which colour-blind readers can tell
@@ -71,29 +70,29 @@ def encode(figure: Figure, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
-    """One ROC curve per branch, other system or tier from its (labels, scores)."""
+def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """One ROC curve per branch, other system or tier from its `fpr`, `tpr` and `auc`."""
     figure, (axes,) = _figure(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
     others = dict(zip((name for name in curves if name not in STYLE), itertools.cycle(_OTHERS), strict=False))
-    for name, (labels, scores) in curves.items():
-        curve, (color, dashes) = metrics.roc(labels, scores), (STYLE | others)[name]
-        label = f"{name}  {metrics.auc(labels, scores):.3f}"
-        axes.plot(curve.fpr, curve.tpr, color=color, linestyle=dashes, linewidth=1.8, label=label)
+    for name, curve in curves.items():
+        color, dashes = (STYLE | others)[name]
+        label = f"{name}  {curve['auc']:.3f}"
+        axes.plot(curve["fpr"], curve["tpr"], color=color, linestyle=dashes, linewidth=1.8, label=label)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="reals called fake", ylabel="fakes called fake")
     axes.legend(title="AUC", loc="lower right", frameon=False, fontsize=9, title_fontsize=9)
     return figure
 
 
-def distributions(scores: Mapping[str, np.ndarray], threshold: float = 0.5) -> Figure:
-    """Histogram of P(fake) for each tier, one above the other on one axis, each scaled to its own highest bar."""
-    figure, rows = _figure(4.2, 0.72 * len(scores) + 0.7, rows=len(scores), sharex=True)
-    edges = np.linspace(0, 1, 26)
-    for axes, (name, values) in zip(rows, scores.items(), strict=True):
-        axes.hist(values, edges.tolist(), color=STYLE[name][0], alpha=0.9)
+def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5) -> Figure:
+    """Clips of each tier in even bins of P(fake), one tier above the other, each scaled to its own highest bar."""
+    figure, rows = _figure(4.2, 0.72 * len(counts) + 0.7, rows=len(counts), sharex=True)
+    for axes, (name, values) in zip(rows, counts.items(), strict=True):
+        width = 1 / len(values)
+        axes.bar(np.arange(len(values)) * width, values, width, align="edge", color=STYLE[name][0], alpha=0.9)
         axes.axvline(threshold, color=_MUTED, linewidth=1, linestyle=":")
-        axes.set_ylabel(f"{name}\n{len(values)} clips", rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_ylabel(f"{name}\n{sum(values):.0f} clips", rotation=0, ha="right", va="center", fontsize=9)
         axes.set(xlim=(0, 1), yticks=[])
         axes.grid(False)
         axes.spines["left"].set_visible(False)
@@ -101,7 +100,29 @@ def distributions(scores: Mapping[str, np.ndarray], threshold: float = 0.5) -> F
     return figure
 
 
-def weights(by_tier: Mapping[str, np.ndarray]) -> Figure:
+def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Part of fakes against mean P(fake) in bins: one curve for each name, the first with what chance alone does.
+
+    A curve has `score`, `fakes`, `low`, `high` and `ece` (`avdfd.calibration.Reliability`).
+    """
+    figure, (axes,) = _figure(4.2, 4.2)
+    axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
+    looks: list[dict[str, Any]] = [
+        {"color": STYLE["visual"][0], "linestyle": "--", "marker": "o"},
+        {"color": STYLE["audio"][0], "linestyle": "-", "marker": "s"},
+    ]
+    for look, (name, curve) in zip(looks, curves.items(), strict=False):
+        label = f"{name}  {curve['ece']:.3f}"
+        axes.plot(curve["score"], curve["fakes"], label=label, linewidth=1.6, markersize=4.5, **look)
+    band = next(iter(curves.values()))
+    axes.vlines(band["score"], band["low"], band["high"], color="#aaaaaa", linewidth=6, alpha=0.35, zorder=1)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(xlabel="mean P(fake) in a bin", ylabel="part of it that is fake")
+    axes.legend(title="ECE", loc="upper left", frameon=False, fontsize=9, title_fontsize=9)
+    return figure
+
+
+def weights(by_tier: Mapping[str, Sequence[float]]) -> Figure:
     """Weight of the audio branch for each tier: every clip as a dot, the median as a bar."""
     figure, (axes,) = _figure(4.2, 0.45 * len(by_tier) + 0.9)
     for row, (name, values) in enumerate(by_tier.items()):
@@ -126,31 +147,48 @@ def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
     return Track(np.bincount(step, times) / count, np.bincount(step, values.ravel()) / count)
 
 
-def timeline(
-    title: str,
-    strip: Sequence[tuple[float, np.ndarray]],
-    scores: Mapping[str, Track],
-    discrepancy: Track | None,
-    *,
-    span: tuple[float, float],
-    threshold: float,
-) -> Figure:
-    """What detect.py saw in one file: a film strip, P(fake) of each branch and the discrepancy on one time axis.
+class Seen(NamedTuple):
+    """What detect.py saw in one file, all on one time axis; what there is nothing of is None or empty."""
 
-    `strip` holds (time in s, frame (H, W, 3) uint8), `scores` each branch at the middles of its windows, the main
-    branch last; `span` is the seconds covered.
-    """
+    strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]]
+    """Time in s, frame (H, W, 3) uint8 and the discrepancy on it (R, C) of some moments."""
+    scores: Mapping[str, Track]
+    """P(fake) of each branch at the middles of its windows, the main one last."""
+    w_audio: Track | None = None
+    """Weight of the audio branch, likewise."""
+    discrepancy: Track | None = None
+    sound: tuple[np.ndarray, np.ndarray] | None = None
+    """Spectrogram (bins, T) with its T + 1 edges in s."""
+    audio_effect: Track | None = None
+    """What the sound of a moment adds to the audio branch's logit."""
+
+
+def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: float) -> Figure:
+    """A file over the time `span` in seconds: film strip with the discrepancy on the face, sound, scores, evidence."""
     frame = 8.7 / _STRIP  # inches, so that square frames stay square
-    heights = [frame, 2.1] if discrepancy is None else [frame, 2.1, 1.3]
+    panels: list[tuple[float, Callable[[Axes], None]]] = []
+    if seen.strip:
+        panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=False)))
+        if seen.strip[0][2] is not None:
+            panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=True)))
+    if seen.discrepancy is not None:
+        panels.append(
+            (1.1, partial(_filled, track=seen.discrepancy, name="audio-visual\ndiscrepancy", branch="visual"))
+        )
+    if seen.sound is not None:
+        panels.append((1.1, partial(_spectrogram, sound=seen.sound)))
+    if seen.audio_effect is not None:
+        panels.append(
+            (0.8, partial(_filled, track=seen.audio_effect, name="sound's part\nof the logit", branch="audio"))
+        )
+    panels.append((2.1, partial(_score_lines, scores=seen.scores, threshold=threshold)))
+    if seen.w_audio is not None:
+        panels.append((0.8, partial(_weight, track=seen.w_audio)))
+    heights = [height for height, _ in panels]
     figure, rows = _figure(11, sum(heights) + 1.2, rows=len(heights), sharex=True, height_ratios=heights)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
-    _film_strip(rows[0], strip, span)
-    _score_lines(rows[1], scores, threshold)
-    if discrepancy is not None:
-        axes, color = rows[2], STYLE["visual"][0]
-        axes.fill_between(*discrepancy, color=color, alpha=0.2, linewidth=0)
-        axes.plot(*discrepancy, color=color, linewidth=1.4)
-        axes.set(ylim=(0, 1.15 * discrepancy.values.max()), ylabel="audio-visual\ndiscrepancy")
+    for axes, (_, draw) in zip(rows, panels, strict=True):
+        draw(axes)
     rows[-1].set(xlim=span, xlabel="time (s)")
     return figure
 
@@ -198,16 +236,56 @@ def sweep(
     return figure
 
 
-def _film_strip(axes: Axes, strip: Sequence[tuple[float, np.ndarray]], span: tuple[float, float]) -> None:
-    """Frames side by side, each the one nearest to the middle of the time it covers."""
+def _film_strip(
+    axes: Axes,
+    strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]],
+    span: tuple[float, float],
+    *,
+    heat: bool,
+) -> None:
+    """Frames side by side, each the one nearest to the middle of the time it covers; grey under the `heat`."""
     edges = np.linspace(*span, _STRIP + 1)
-    times = np.array([time for time, _ in strip])
+    times = np.array([time for time, *_ in strip])
+    maps = np.array([grid for *_, grid in strip]) if heat else np.zeros(1)
+    low, high = np.quantile(maps, [0.5, 1])
     for left, right in itertools.pairwise(edges):
-        _, frame = strip[int(np.abs(times - (left + right) / 2).argmin())]
-        axes.imshow(frame, extent=(left, right, 0, 1), aspect="auto", interpolation="antialiased")
+        _, frame, grid = strip[int(np.abs(times - (left + right) / 2).argmin())]
+        place: dict[str, Any] = {"extent": (left, right, 0, 1), "aspect": "auto"}
+        if heat and grid is not None:
+            axes.imshow(frame.mean(axis=2), cmap="gray", interpolation="antialiased", **place)
+            axes.imshow(grid, cmap="inferno", vmin=low, vmax=high, alpha=0.6, interpolation="bicubic", **place)
+        else:
+            axes.imshow(frame, interpolation="antialiased", **place)
         axes.axvline(right, color="white", linewidth=2)
     axes.set_ylim(0, 1)
     axes.axis("off")
+
+
+def _filled(axes: Axes, track: Track, name: str, branch: str) -> None:
+    """A quantity whose distance from 0 counts."""
+    color = STYLE[branch][0]
+    axes.fill_between(*track, color=color, alpha=0.2, linewidth=0)
+    axes.plot(*track, color=color, linewidth=1.4)
+    low, high = float(min(0, track.values.min())), float(max(track.values.max(), 1e-6))
+    axes.set(ylim=(1.15 * low, 1.15 * high))
+    axes.set_ylabel(name, fontsize=9)
+
+
+def _spectrogram(axes: Axes, sound: tuple[np.ndarray, np.ndarray]) -> None:
+    values, edges = sound
+    axes.pcolormesh(edges, np.arange(len(values) + 1), values, cmap="magma", rasterized=True)
+    axes.set(yticks=[])
+    axes.set_ylabel("mel", fontsize=9)
+    axes.grid(False)
+
+
+def _weight(axes: Axes, track: Track) -> None:
+    axes.plot(
+        *track, color=STYLE["audio"][0], linewidth=1.4, marker="o" if len(track.times) <= _FEW else "", markersize=3
+    )
+    axes.axhline(0.5, color=_MUTED, linewidth=1, linestyle=":")
+    axes.set(ylim=(-0.05, 1.05))
+    axes.set_ylabel("weight of\naudio", fontsize=9)
 
 
 def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> None:

@@ -8,7 +8,7 @@ search      `search.py`
 loading     JSON, overrides, and errors that name the key
 """
 
-from avdfd.config.audio import ChainConfig
+from avdfd.config.audio import ChainConfig, CodecConfig
 from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, TrackingConfig
 from avdfd.config.baselines import (
     BASELINES,
@@ -53,6 +53,7 @@ __all__ = [
     "AvffModelConfig",
     "ChainConfig",
     "CloneConfig",
+    "CodecConfig",
     "CommandConfig",
     "DataConfig",
     "DrawConfig",

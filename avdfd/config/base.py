@@ -12,6 +12,7 @@ Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Home = Literal["auto", "gpu", "memory", "disk"]
 
 
 class Section(BaseModel):
@@ -33,6 +34,10 @@ class DataConfig(Section):
     """Draw as many training elements of each tier (of stage 1's fakes, as many of each fake tier)."""
     workers: Count = 4
     """Loader processes; 0 loads in the main process."""
+    home: Home = "auto"
+    """Where elements are once they have been read: in the memory of the GPU, in that of the machine, or on the disk
+    only, to be read again in every epoch. auto: sound alone goes to the GPU or to memory if it takes at most half of
+    what is free there; pictures, 8 times larger than their JPEGs, stay on the disk."""
 
     @model_validator(mode="after")
     def _known_tiers(self) -> "DataConfig":

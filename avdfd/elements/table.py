@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from avdfd.datasets import tiers
+from avdfd.datasets.clips import video_label
 from avdfd.elements.form import MEMBERS, ElementMeta
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
 
-CODED = ("source", "tier", "identities", "base", "method", "race", "gender", "sha256")
+CODED = ("source", "tier", "identities", "base", "method", "race", "gender", "sha256", "page")
 """Columns of strings that are kept as numbers; identities are a JSON list."""
 
 SCHEMA = pa.schema(
@@ -132,7 +133,7 @@ class ElementTable(Sequence[ElementMeta]):
             key=self._columns["key"][row].as_py(),
             tier=tier.name,
             label=tier.label,
-            label_video=tier.video,
+            label_video=video_label(tier, text["source"]),
             label_audio=tier.audio,
             identities=tuple(json.loads(text.pop("identities"))),
             start=self._columns["start"][row].as_py(),
