@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 import evaluate
-from avdfd import checkpoint, distributed, engine, folds, metrics, released
+from avdfd import distributed, engine, folds, metrics, released, weights
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.datasets.feed import feeds
@@ -36,8 +36,9 @@ from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
-from avdfd.steps import Training, model_state
-from avdfd.tracking import BEST, RunFolder
+from avdfd.steps import Training
+from avdfd.tracking import BEST, RunFolder, git_revision
+from avdfd.weights import Facts
 
 
 def main(argv: list[str]) -> None:
@@ -123,7 +124,8 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
 
         model.train()
         sums: dict[str, Tensor] = {}
-        for share, batch in engine.steps(meter.watch(train_data), len(order), world):
+        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+            run.show(*system.shown(batch), (train_set.metas[draw.position] for draw in share.draws))
             chance = Chance(world, share.total, cfg.seed, epoch, progress.step)
             flops = flops or training_flops(model, batch, call=counted)
             with distributed.accumulating(net, share.last):
@@ -156,7 +158,8 @@ def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
     released.fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False)
     run.write_config(cfg)
-    checkpoint.save(run.path / BEST, model_state(cfg, model, stage=stage))
+    facts = Facts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
+    weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
     engine.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
 
@@ -172,7 +175,7 @@ def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, T
     if position == 0 or system.brings_weights(cfg):
         return None
     former = stage_config(cfg, system, system.STAGES[position - 1])
-    return checkpoint.load(Path(former.runs) / former.name / BEST, cfg.kind)["model"]
+    return weights.load(Path(former.runs) / former.name / BEST, cfg.kind).model
 
 
 def judge_folds(cfg: RunConfig, folder: Path, world: World) -> None:

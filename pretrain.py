@@ -108,7 +108,8 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         order.start(epoch, progress.step)
 
         model.train()
-        for share, batch in engine.steps(meter.watch(train_data), len(order), world):
+        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+            run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, batch.mel)
             with engine.autocast(device, cfg.optim.precision):
                 out = net(batch.mel)

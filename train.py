@@ -94,7 +94,9 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
         model.train()
         whole = torch.zeros((), device=device)
-        for share, batch in engine.steps(meter.watch(train_data), len(order), world):
+        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+            if isinstance(batch, Batch):
+                run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
             clips = seen(batch)
             flops = flops or training_flops(model, *clips)
             with distributed.accumulating(net, share.last):

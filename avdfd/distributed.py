@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avdfd import batch_norm
 from avdfd.errors import UserError
+from avdfd.workers import die_with_parent
 
 T = TypeVar("T", bound=tuple)
 
@@ -57,6 +58,7 @@ def join(device_name: str) -> Iterator[World]:
     if "LOCAL_RANK" not in os.environ:
         yield World(device)
         return
+    die_with_parent()  # else those of a torchrun that was killed would go on beside those of the next one
     local = int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
         if local >= torch.cuda.device_count():

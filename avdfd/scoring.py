@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avdfd import checkpoint, config
+from avdfd import config, weights
 from avdfd.baselines import SYSTEMS
-from avdfd.config import AudioModelConfig, PretrainConfig, RunConfig, TrainConfig
+from avdfd.config import PretrainConfig, RunConfig, TrainConfig
 from avdfd.datasets.feed import Feed
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
 from avdfd.datasets.samplers import Sequential, Shared
@@ -82,12 +82,12 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     path = folder / BEST
     if not path.is_file():
         raise UserError(f"{folder}: has no {BEST}; this is not a run, or it has not finished an epoch")
-    content = checkpoint.load(path, *config.RUNS)
-    cfg = config.parse(content["config"], config.RUNS[content["config"]["kind"]], source=str(path))
+    facts, state = weights.load(path, *config.RUNS)
+    cfg = facts.config
     place = pick_device(device)
 
     def ready(model: M) -> M:
-        fill(model, content["model"], source=str(path))
+        fill(model, state, source=str(path))
         return model.to(place).eval()
 
     if isinstance(cfg, PretrainConfig):
@@ -96,12 +96,13 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
         return Run(folder, cfg, audio, place, inputs, ("audio",), cfg.optim.precision, columns, ear=ear)
     if isinstance(cfg, TrainConfig):
-        stage1 = config.parse(content["audio_model"], AudioModelConfig, source=str(path))
-        detector = ready(build_detector(cfg, stage1))
+        assert facts.audio_model is not None, "a detector has one"
+        detector = ready(build_detector(cfg, facts.audio_model))
         columns, ear = partial(_detector_columns, detector), (detector.audio_encoder, detector.audio_head)
-        inputs = Inputs(cfg.visual.image_size, audio=stage1.input)
+        inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
         return Run(folder, cfg, detector, place, inputs, DETECTOR_BRANCHES, cfg.optim.precision, columns, ear=ear)
-    system, stage = SYSTEMS[cfg.kind], content["stage"]
+    system, stage = SYSTEMS[cfg.kind], facts.stage
+    assert stage is not None, "a baseline has one"
     if stage not in system.SCORED:
         raise UserError(
             f"{folder}: the {stage} stage of {cfg.kind} tells no fakes yet; "
@@ -122,8 +123,7 @@ def trained_under(run: Run) -> list[RunConfig]:
     path = stage1 / BEST if stage1.is_dir() else stage1
     if not path.is_file():
         return [run.config]
-    former = checkpoint.load(path, "pretrain")["config"]
-    return [run.config, config.parse(former, PretrainConfig, source=str(path))]
+    return [run.config, weights.load(path, "pretrain").facts.config]
 
 
 def by_ear(run: Run) -> Run | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from avdfd import checkpoint
+from avdfd import weights
 from avdfd.elements import ElementStore
+from avdfd.meter import SPEED
+from avdfd.tracking import BEST
 from tests.baseline_recorder import record
 from tests.runs import make_store
 
 ROOT = Path(__file__).parents[1]
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 # Of 4 real elements, and 12 with fakes, the last batch is one that does not divide, or has no sample for a process.
 SHORT = {"lr": 1e-3, "epochs": 10, "batch_size": 3}
@@ -103,7 +104,7 @@ def test_two_processes_give_the_losses_of_one(folders, run):
     for ours, theirs in zip(one, two, strict=True):
         values = {name: value for name, value in ours.items() if name not in SPEED}
         assert {name: theirs[name] for name in values} == pytest.approx(values, rel=1e-4, abs=1e-4)
-    one, two = (checkpoint.load(folder / run / "best.pt", run.partition("-")[0])["model"] for folder in folders)
+    one, two = (weights.load(folder / run / BEST, run.partition("-")[0]).model for folder in folders)
     assert one.keys() == two.keys()
     for key in one:
         torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-3)  # noise makes Adam move what has no effect

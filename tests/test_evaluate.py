@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import evaluate
-from avdfd import calibration, checkpoint, metrics, report, scoring
+from avdfd import calibration, metrics, report, scoring, weights
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError, WorkError
 from avdfd.evaluation import TUNED
+from avdfd.tracking import BEST
 from tests.runs import SPLITS, TIERS, make_run, make_store
 
 BRANCHES = ["audio", "visual", "fused"]
@@ -48,11 +49,11 @@ def without_figures(monkeypatch):
 def make_seed(root, data, seed, **changes):
     """A run of one of several seeds."""
     run = make_run(root / f"from{seed}", "train", data).rename(root / f"seed{seed}")
-    content = checkpoint.load(run / "best.pt", "train")
-    content["config"] |= {"seed": seed, "name": f"seed{seed}"} | changes
-    weight = content["model"]["a2v_head.0.weight"]
-    weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
-    checkpoint.save(run / "best.pt", content)
+    facts, model = weights.load(run / BEST, "train")
+    weight = model["a2v_head.0.weight"]
+    weight = weight + torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+    cfg = facts.config.model_copy(update={"seed": seed, "name": f"seed{seed}"} | changes)
+    weights.save(run / BEST, {**model, "a2v_head.0.weight": weight}, facts.model_copy(update={"config": cfg}))
     return run
 
 
@@ -252,13 +253,13 @@ def refused(run, *arguments):
 
 def test_refuses_a_run_that_is_not_there(tmp_path):
     assert "no such run folder" in refused(tmp_path / "none")
-    assert "has no best.pt" in refused(tmp_path)
+    assert "has no best.safetensors" in refused(tmp_path)
 
 
 def test_refuses_a_damaged_checkpoint(run):
-    data = (run / "best.pt").read_bytes()
-    (run / "best.pt").write_bytes(data[: len(data) // 2])
-    assert "best.pt" in refused(run)
+    data = (run / "best.safetensors").read_bytes()
+    (run / "best.safetensors").write_bytes(data[: len(data) // 2])
+    assert "best.safetensors: damaged" in refused(run)
 
 
 def test_refuses_elements_that_are_not_there(run, tmp_path):
@@ -294,9 +295,10 @@ def test_refuses_a_run_whose_stage_1_has_seen_the_people(data, tmp_path):
     for split, theirs in (("train", "test"), ("validation", "validation"), ("test", "train")):
         (tmp_path / "lists" / f"{split}.txt").write_text("\n".join(SPLITS[theirs]))
     stage1 = make_run(tmp_path, "pretrain", data)
-    content = checkpoint.load(stage1 / "best.pt", "pretrain")
-    content["config"]["data"]["splits"] = str(tmp_path / "lists")
-    checkpoint.save(stage1 / "best.pt", content)
+    facts, model = weights.load(stage1 / BEST, "pretrain")
+    others = facts.config.data.model_copy(update={"splits": str(tmp_path / "lists")})
+    cfg = facts.config.model_copy(update={"data": others})
+    weights.save(stage1 / BEST, model, facts.model_copy(update={"config": cfg}))
     run = make_seed(tmp_path, data, 0, audio=str(stage1))
     assert "run 'pretrain': identity 'id5' of the test elements is in its train list" in refused(run)
 
@@ -310,9 +312,9 @@ def test_refuses_elements_without_reals(run, tmp_path):
 
 
 def test_a_score_that_is_no_number_ends_the_work(run):
-    content = checkpoint.load(run / "best.pt", "train")
-    content["model"]["a2v_head.0.weight"].fill_(torch.nan)
-    checkpoint.save(run / "best.pt", content)
+    facts, model = weights.load(run / BEST, "train")
+    bad = torch.full_like(model["a2v_head.0.weight"], torch.nan)
+    weights.save(run / BEST, {**model, "a2v_head.0.weight": bad}, facts)
     with pytest.raises(WorkError, match="its visual score of .* is not a number"):
         evaluate.main(["--run", str(run)])
     assert not (run / "eval" / "test" / "report.json").exists()

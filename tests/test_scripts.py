@@ -16,7 +16,7 @@ import torch
 
 import pretrain
 import train
-from avdfd import checkpoint, errors, metrics, scoring
+from avdfd import checkpoint, errors, metrics, scoring, weights
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
@@ -26,6 +26,7 @@ from avdfd.meter import SPEED
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import page_folds
 from avdfd.steps import Training
+from tests.damage import Bomb
 from tests.runs import AUDIO, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,10 +100,9 @@ def epochs(run):
 def test_both_stages(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     one = tmp_path / "runs" / "one"
-    states = {"best.pt", "last-00002-0000000.pt", "last-00003-0000000.pt"}
-    assert {p.name for p in one.iterdir()} == {
-        "config.json", "metrics.jsonl", "tensorboard", "log.txt", *states, *(f"{name}.sha256" for name in states),
-    }  # fmt: skip
+    states = {"best.safetensors", "last-00002-0000000.pt", "last-00003-0000000.pt"}
+    others = {".lock", "config.json", "metrics.jsonl", "examples.png", "tensorboard", "log.txt", "best.json"}
+    assert {p.name for p in one.iterdir()} == {*others, *states, *(f"{name}.sha256" for name in states)}
     assert [e["epoch"] for e in epochs(one)] == [1, 2, 3]
     assert json.loads((one / "config.json").read_text())["git"]
     best = max(range(3), key=lambda i: epochs(one)[i]["val_auc"])
@@ -176,35 +176,32 @@ def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tm
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(stage, stage1, stage2, tmp_path, monkeypatch):
+def test_interrupted_between_the_best_model_and_the_state_it_goes_on_with(stage, stage1, stage2, tmp_path, monkeypatch):
     pretrain.main(stage1())
     script, config, whole = (pretrain, stage1, "one") if stage == "pretrain" else (train, stage2, "two")
     if stage == "train":
         train.main(stage2())
-    save, saved = checkpoint.save, []
+    save = weights.save
 
-    def interrupted(path, state):
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-        saved.append(path)
-        save(path, state)
+    def interrupted(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", interrupted)
+    monkeypatch.setattr(weights, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        script.main(config(name="cut"))
+        script.main([*config(name="cut"), "--save_minutes=1e-9"])
     monkeypatch.undo()
+    assert len(epochs(tmp_path / "runs" / "cut")) == 1, "recorded, but not in the state that it goes on with"
     script.main([*config(name="cut"), "--resume"])
-    assert epochs(tmp_path / "runs" / "cut") == epochs(tmp_path / "runs" / whole)
-    weights = [scoring.load_run(tmp_path / "runs" / name, "cpu").model.state_dict() for name in (whole, "cut")]
-    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+    assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / whole)
 
 
-def weights(run):
+def state(run):
     return scoring.load_run(run, "cpu").model.state_dict()
 
 
 def same(one, other):
-    return epochs(one) == epochs(other) and all(torch.equal(weights(one)[k], v) for k, v in weights(other).items())
+    return epochs(one) == epochs(other) and all(torch.equal(state(one)[k], v) for k, v in state(other).items())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -265,10 +262,39 @@ def test_a_damaged_state_is_passed_over(stage1, tmp_path):
     pretrain.main([*stage1(name="cut"), "--resume"])
     assert "is damaged; going on from the one before" in (tmp_path / "runs" / "cut" / "log.txt").read_text()
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
-    for path in (tmp_path / "runs" / "cut").glob("last-*.pt"):
+
+
+def test_states_that_cannot_be_gone_on_with_are_exit_2(stage1, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pretrain.main(stage1())
+    run = tmp_path / "runs" / "one"
+    newest = checkpoint.last_files(run)[0]
+    state = torch.load(newest, weights_only=True)
+    numbers = (run / "metrics.jsonl").read_text()
+
+    def said():
+        with pytest.raises(SystemExit) as end:
+            errors.run_script(lambda _: pretrain.main([*stage1(), "--resume"]))
+        assert end.value.code == 2
+        return capsys.readouterr().err
+
+    fewer = {key: value for key, value in state["optimizer"].items() if key != "param_groups"}
+    for changes, reason in (
+        ({"x": Bomb()}, f"{newest}: not a checkpoint, or one that would run code to load; refused"),
+        ({"config": {**state["config"], "kind": "train"}}, "a checkpoint of 'train', here one of 'pretrain' is wanted"),
+        ({"model": {**state["model"], "prototype": torch.zeros(3)}}, "has other shapes for 1 of"),
+        ({"optimizer": {**fewer, "param_groups": []}}, "saved with another optimiser"),
+        ({"progress": {"epoch": 1}}, "saved by another version of this code"),
+    ):
+        checkpoint.save(newest, {**state, **changes})
+        assert reason in said()
+    checkpoint.save(newest, {key: value for key, value in state.items() if key != "rng"})
+    assert f"{newest}: lacks 'rng'" in said()
+    for path in checkpoint.last_files(run):
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"none of last-.* is whole; train again"):
-        pretrain.main([*stage1(name="cut"), "--resume"])
+    assert "one: none of last-00003-0000000.pt, last-00002-0000000.pt is whole; train again" in said()
+    assert not (tmp_path / "exploded").exists()
+    assert (run / "metrics.jsonl").read_text() == numbers, "nothing is lost"
 
 
 def test_other_splits_are_refused(stage1, store, tmp_path):
@@ -293,7 +319,7 @@ def test_steps_that_are_not_finite_are_skipped_counted_and_named(stage1, tmp_pat
     run = tmp_path / "runs" / "one"
     assert [e.get("skipped_steps") for e in epochs(run)] == [1.0, 2.0, 2.0]
     assert all(math.isfinite(e["loss"]) for e in epochs(run))
-    assert all(value.isfinite().all() for value in weights(run).values())
+    assert all(value.isfinite().all() for value in state(run).values())
     lines = [line for line in (run / "log.txt").read_text().splitlines() if "skipped a step" in line]
     assert len(lines) == 2
     assert lines[0].count("RealVideo-") == 8  # four pairs, by key
@@ -363,18 +389,18 @@ def test_wrong_requests(stage1, stage2, tmp_path):
             script.main(arguments)
         return str(error.value)
 
-    assert "no such checkpoint" in message(train, stage2())
+    assert "no such weights" in message(train, stage2())
     pretrain.main(stage1())
-    assert "none: no such checkpoint" in message(train, stage2(audio=str(tmp_path / "none")))
+    assert "none: no such weights" in message(train, stage2(audio=str(tmp_path / "none")))
     assert "stage 1 has no class for FVRA" in message(pretrain, [*stage1(), '--data.fake_tiers=["FVRA"]', "--name=x"])
     assert "train.txt" in message(pretrain, [*stage1(), f"--data.splits={tmp_path}/none", "--name=x"])
     train.main(stage2())
-    assert "a checkpoint of 'train', here one of 'pretrain'" in message(
+    assert "a model of 'train', here one of 'pretrain'" in message(
         train, stage2(audio=str(tmp_path / "runs" / "two"), name="x")
     )
-    best = tmp_path / "runs" / "one" / "best.pt"
+    best = tmp_path / "runs" / "one" / "best.safetensors"
     best.write_bytes(best.read_bytes()[:3000])
-    assert "truncated or not a checkpoint" in message(train, stage2(name="x"))
+    assert "damaged, its sha256 is not that of best.safetensors.sha256" in message(train, stage2(name="x"))
     assert not (tmp_path / "runs" / "x").exists(), "nothing is half-written"
 
 
@@ -396,12 +422,12 @@ def test_exit_codes_and_streams(tmp_path):
 @pytest.mark.parametrize("number", [28, 13, 30])
 def test_storage_that_refuses_is_a_wrong_request(number, capsys):
     def main(_):
-        raise OSError(number, "reason", "runs/x/best.pt")
+        raise OSError(number, "reason", "runs/x/best.safetensors")
 
     with pytest.raises(SystemExit) as end:
         errors.run_script(main)
     assert end.value.code == 2
-    assert capsys.readouterr().err.startswith("error: runs/x/best.pt: reason; ")
+    assert capsys.readouterr().err.startswith("error: runs/x/best.safetensors: reason; ")
 
 
 def test_a_wrong_request_found_by_a_loader_process_is_one_line(capsys):

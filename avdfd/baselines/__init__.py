@@ -71,6 +71,9 @@ class System(Protocol):
     def losses(self, model: nn.Module, out: Any, cfg: Any, stage: str) -> dict[str, Tensor]:
         """Scalars of a whole batch's outputs: "loss" is minimised, the others are recorded beside it."""
 
+    def shown(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Sound (B, bins, frames) and pictures (B, 3, T, S, S) uint8 of a batch, for people to look at."""
+
     def scores(self, model: nn.Module, batch: Any, cfg: Any) -> dict[str, Tensor]:
         """Branch -> logit of being fake (B,)."""
 

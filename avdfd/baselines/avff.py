@@ -249,6 +249,10 @@ def losses(model: nn.Module, out: Pretrained | Finetuned, cfg: AvffConfig, stage
     return {"loss": both.total_loss, **parts, "generator": both.generator_loss, "critic": both.critic_loss}
 
 
+def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.audio.transpose(1, 2), batch.video
+
+
 def scores(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:
     logits = model(batch.audio, normalise(batch.video)).logits.float()
     # Both columns are logits in their own right, of fake and of real. OpenAVFF reads the first alone.

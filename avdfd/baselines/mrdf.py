@@ -182,6 +182,10 @@ def losses(model: nn.Module, out: Outputs, cfg: MrdfConfig, stage: str) -> dict[
     )
 
 
+def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.audio, batch.video
+
+
 def scores(model: nn.Module, batch: Batch, cfg: MrdfConfig) -> dict[str, Tensor]:
     out = model(mrdf_normalise(batch.video), batch.audio, batch.padding)
     return mrdf.fake_logits(out, cfg.model.variant)

@@ -280,6 +280,10 @@ def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) ->
     return F.relu(near - far + margin)
 
 
+def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.voice[:, 0], batch.face[:, :, None]
+
+
 def scores(model: nn.Module, batch: Batch, cfg: VfdConfig) -> dict[str, Tensor]:
     assert isinstance(model, Matcher)
     return {"fused": model.logit(model.networks.distance(*model(batch)))}

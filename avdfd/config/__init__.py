@@ -9,7 +9,7 @@ loading     JSON, overrides, and errors that name the key
 """
 
 from avdfd.config.audio import ChainConfig, CodecConfig
-from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, SpeedConfig
+from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, SpeedConfig, TrackingConfig
 from avdfd.config.baselines import (
     BASELINES,
     AvffConfig,
@@ -76,6 +76,7 @@ __all__ = [
     "SeedVcConfig",
     "SelectConfig",
     "SpeedConfig",
+    "TrackingConfig",
     "TrainConfig",
     "VfdConfig",
     "VfdModelConfig",

@@ -86,6 +86,13 @@ class SpeedConfig(Section):
     far less memory for about a third more work, and the same numbers."""
 
 
+class TrackingConfig(Section):
+    """Where numbers and pictures go beside the run folder. May change when a run goes on."""
+
+    wandb: str | None = None
+    """Project of Weights & Biases, whose package is yours to install; null for none."""
+
+
 class RunConfig(Section):
     """What every training run has."""
 
@@ -106,6 +113,7 @@ class RunConfig(Section):
     """Minutes after which the state is saved within an epoch; it is saved after each epoch, too."""
     max_bad_steps: Count = 10
     """Steps in a row that may be skipped because their loss or gradient is not finite."""
+    tracking: TrackingConfig = TrackingConfig()
 
 
 S = TypeVar("S", bound=Section)

@@ -123,7 +123,7 @@ class TrainConfig(RunConfig):
 
     kind: Literal["train"] = "train"
     audio: str
-    """Stage-1 run folder (its `best` checkpoint is used) or checkpoint file."""
+    """Stage-1 run folder (its `best.safetensors` is used) or file of such weights."""
     visual: VisualModelConfig = VisualModelConfig()
     predictor: PredictorConfig = PredictorConfig()
     loss: Stage2LossConfig = Stage2LossConfig()

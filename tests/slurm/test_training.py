@@ -179,5 +179,5 @@ def test_a_search_as_an_array(store, tmp_path):
     )
     number = submit("search.sh", path, "--array=0-1")
     wait_for(number, path)
-    assert len(list((tmp_path / "grid").glob("*/best.pt"))) == 4
+    assert len(list((tmp_path / "grid").glob("*/best.safetensors"))) == 4
     assert (tmp_path / "grid" / "results.md").is_file()
