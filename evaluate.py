@@ -18,17 +18,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import report
+from avdfd import report, robustness
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.splits import SPLITS, check_unseen
-from avdfd.datasets.stores import open_store
+from avdfd.datasets.stores import Store, open_store
 from avdfd.datasets.tiers import TIERS
 from avdfd.elements import ElementMeta
 from avdfd.errors import MediaError, UserError, run_script
 from avdfd.evaluation import Clip, as_csv, draw, judge, pool
 from avdfd.files import ensure_writable, sha256_of, write_atomic
 from avdfd.probes import run_probes
-from avdfd.scoring import Run, load_run, score
+from avdfd.robustness import suite
+from avdfd.scoring import Run, Scores, load_run, score
 from avdfd.tracking import BEST, git_revision
 
 
@@ -39,6 +40,10 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="all: a store that no split is of")
     cli.add_argument("--elements", help="another element store than the one the run was trained on")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
+    cli.add_argument(
+        "--robustness", nargs="*", metavar="NAME", help="score perturbed clips too (no name: all 22 kinds)"
+    )
+    cli.add_argument("--clips", type=_count, default=0, help="clips of each tier for --robustness; 0 takes all")
     cli.add_argument("--batch-size", type=_positive, default=16)
     cli.add_argument("--workers", type=_count, help="loader processes (default: as the run was trained)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -47,6 +52,7 @@ def main(argv: list[str]) -> None:
     args = cli.parse_args(argv)
 
     # ---- what to judge, and on what
+    perturbations = robustness.choose(args.robustness) if args.robustness is not None else ()
     runs = load_runs([args.run, *args.against], args.device)
     run = runs[0]
     folder = run.folder / "eval" / args.split
@@ -60,12 +66,7 @@ def main(argv: list[str]) -> None:
 
     # ---- scores
     probes = {"probes": probe(store.metas, Path(args.probes))} if args.probes else {}
-    workers = run.config.data.workers if args.workers is None else args.workers
-    columns = {}
-    for one in runs:
-        bar = partial(tqdm, desc=f"score {args.split}, {one.folder.name}", unit="batch")
-        elements = ElementSet(store, metas, one.inputs)
-        columns[one.folder.name] = score(one, elements, batch_size=args.batch_size, workers=workers, progress=bar)
+    columns = {one.folder.name: score_elements(one, store, metas, args) for one in runs}
     scores = columns[run.folder.name]
     for one in runs[1:]:
         scores.branch[one.folder.name] = columns[one.folder.name].branch[one.branches[-1]]
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
     # ---- judgement
     clips = pool(metas, scores)
     judged = judge(clips, list(scores.branch), run.branches[-1], tuned, replicates=args.bootstrap, seed=args.seed)
-    result = about | judged | probes
+    result = about | judged | probes | perturbed(perturbations, runs, store, metas, folder, args)
     write(folder, result, clips)
     print(report.as_text(result))
     print(f"\n{folder / 'report.html'}")
@@ -119,6 +120,35 @@ def validation_thresholds(run: Path, checkpoint_sha256: str) -> dict[str, float]
     if former["checkpoint_sha256"] != checkpoint_sha256:
         return {}
     return {branch: former["overall"][branch]["eer_threshold"] for branch in former["branches"]}
+
+
+def score_elements(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> Scores:
+    """What a run says about elements of a store."""
+    bar = partial(tqdm, desc=f"score {args.split}, {run.folder.name}", unit="batch", leave=None)
+    workers = run.config.data.workers if args.workers is None else args.workers
+    elements = ElementSet(store, metas, run.inputs)
+    return score(run, elements, batch_size=args.batch_size, workers=workers, progress=bar)
+
+
+def perturbed(
+    names: Sequence[str],
+    runs: list[Run],
+    store: Store,
+    metas: Sequence[ElementMeta],
+    folder: Path,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """The part of the report about perturbed clips, if any perturbation was asked for."""
+    if not names:
+        return {}
+    chosen = suite.sample(metas, args.clips, args.seed)
+    systems = {one.folder.name: [one] for one in runs}
+    bar = partial(tqdm, desc="perturb", unit="case")
+    scored = suite.score_suite(
+        names, systems, store, chosen, folder / "robustness",
+        lambda run, store: score_elements(run, store, chosen, args), bar,
+    )  # fmt: skip
+    return {"robustness": suite.judge(scored, chosen, replicates=args.bootstrap, seed=args.seed)}
 
 
 def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float]]:

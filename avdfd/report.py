@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from avdfd.robustness import page as robustness
+
 SHORTCUT = 0.6
 """A probe above this has found something, and the page says so at its head."""
 
@@ -40,6 +42,8 @@ def as_text(result: Mapping[str, Any]) -> str:
         auc[-1] += [_with_interval(section[branch], "auc") for branch in branches]
         rest.append([name, *(_with_interval(section[main], metric) for metric in _others(result))])
     tables = [_align(auc), _align(rest)]
+    if "robustness" in result:
+        tables.append(_align(robustness.as_text(result["robustness"], branches)))
     if "probes" in result:
         cues = list(next(iter(result["probes"].values())))
         lines = [[tier, *(_number(aucs[cue]) for cue in cues)] for tier, aucs in result["probes"].items()]
@@ -62,6 +66,7 @@ def build(result: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         "<h2>All metrics</h2>",
         _metrics_table(result),
         f"<p class=note>{_about_metrics(result)}</p>",
+        robustness.as_html(result["robustness"], result["branches"]) if "robustness" in result else "",
         _probes(result),
         "<h2>What was run</h2>",
         _facts(result),
@@ -268,6 +273,7 @@ tbody th { font-weight: 600; white-space: nowrap; position: sticky; left: 0; bac
 .bad { background: #fbdde0; font-weight: 600; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 28px 40px; }
 figure { margin: 0; max-width: 470px; break-inside: avoid; }
+.figures.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 16px 20px; }
 figure img { width: 100%; height: auto; display: block; }
 pre { font-size: .8rem; line-height: 1.4; padding: 12px; overflow-x: auto; }
 pre, .box { border: 1px solid var(--line); border-radius: 6px; }

@@ -99,7 +99,7 @@ def encode_meta(meta: ElementMeta) -> bytes:
 
 def encode_sound(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
     """Samples (49152,) in [-1, 1] -> WAV, and the mel of what the WAV holds if it is wanted."""
-    samples = np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")
+    samples = quantise(waveform)
     sound = io.BytesIO()
     with wave.open(sound, "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, WINDOW, "NONE", ""))
@@ -108,6 +108,11 @@ def encode_sound(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
     if mel:
         parts["mel.npy"] = encode_array(mel_of(pcm(samples.view(np.uint8))))
     return parts
+
+
+def quantise(waveform: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1], clipped there, as the 16 bits that they are stored in."""
+    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")
 
 
 def mel_of(waveform: np.ndarray) -> np.ndarray:
