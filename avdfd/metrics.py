@@ -58,7 +58,7 @@ def roc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve: the probability that a fake scores above a real, ties counted half."""
-    return float(_auc(roc(labels, scores)))
+    return float(area(roc(labels, scores)))
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -133,7 +133,7 @@ def measure(
     return result
 
 
-def _auc(curve: Roc) -> Floats:
+def area(curve: Roc) -> Floats:
     """Area under each curve by trapezoids, which is what counts ties half."""
     tpr, fpr = curve.tpr, curve.fpr
     return (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1])).sum(axis=-1) / 2
@@ -170,7 +170,7 @@ def _balanced_accuracy(curve: Roc, threshold: float) -> Floats:
 
 def _all_metrics(curve: Roc, thresholds: dict[str, float]) -> dict[str, Floats]:
     return {
-        "auc": _auc(curve),
+        "auc": area(curve),
         "ap": _average_precision(curve),
         "eer": _eer(curve),
         "tpr_at_1_fpr": _tpr_at_fpr(curve, 0.01),
