@@ -13,9 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
-from avdfd import metrics
 from avdfd.features import SAMPLE_RATE, WINDOW
 
 # Colour and dashes of every branch and tier. The palette is that of Okabe and Ito, which colour-blind readers can tell
@@ -74,29 +72,29 @@ def encode(figure: Figure, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
-    """One ROC curve per branch, other system or tier from its (labels, scores)."""
+def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """One ROC curve per branch, other system or tier from its `fpr`, `tpr` and `auc`."""
     figure, (axes,) = _figure(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
     styles = looks(curves)
-    for name, (labels, scores) in curves.items():
-        curve, (color, dashes) = metrics.roc(labels, scores), styles[name]
-        label = f"{name}  {metrics.auc(labels, scores):.3f}"
-        axes.plot(curve.fpr, curve.tpr, color=color, linestyle=dashes, linewidth=1.8, label=label)
+    for name, curve in curves.items():
+        color, dashes = styles[name]
+        label = f"{name}  {curve['auc']:.3f}"
+        axes.plot(curve["fpr"], curve["tpr"], color=color, linestyle=dashes, linewidth=1.8, label=label)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="reals called fake", ylabel="fakes called fake")
     axes.legend(title="AUC", loc="lower right", frameon=False, fontsize=9, title_fontsize=9)
     return figure
 
 
-def distributions(scores: Mapping[str, np.ndarray], threshold: float = 0.5) -> Figure:
-    """Histogram of P(fake) for each tier, one above the other on one axis, each scaled to its own highest bar."""
-    figure, rows = _figure(4.2, 0.72 * len(scores) + 0.7, rows=len(scores), sharex=True)
-    edges = np.linspace(0, 1, 26)
-    for axes, (name, values) in zip(rows, scores.items(), strict=True):
-        axes.hist(values, edges.tolist(), color=STYLE[name][0], alpha=0.9)
+def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5) -> Figure:
+    """Clips of each tier in even bins of P(fake), one tier above the other, each scaled to its own highest bar."""
+    figure, rows = _figure(4.2, 0.72 * len(counts) + 0.7, rows=len(counts), sharex=True)
+    for axes, (name, values) in zip(rows, counts.items(), strict=True):
+        width = 1 / len(values)
+        axes.bar(np.arange(len(values)) * width, values, width, align="edge", color=STYLE[name][0], alpha=0.9)
         axes.axvline(threshold, color=_MUTED, linewidth=1, linestyle=":")
-        axes.set_ylabel(f"{name}\n{len(values)} clips", rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_ylabel(f"{name}\n{sum(values):.0f} clips", rotation=0, ha="right", va="center", fontsize=9)
         axes.set(xlim=(0, 1), yticks=[])
         axes.grid(False)
         axes.spines["left"].set_visible(False)
@@ -104,7 +102,29 @@ def distributions(scores: Mapping[str, np.ndarray], threshold: float = 0.5) -> F
     return figure
 
 
-def weights(by_tier: Mapping[str, np.ndarray]) -> Figure:
+def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Part of fakes against mean P(fake) in bins: one curve for each name, the first with what chance alone does.
+
+    A curve has `score`, `fakes`, `low`, `high` and `ece` (`avdfd.calibration.Reliability`).
+    """
+    figure, (axes,) = _figure(4.2, 4.2)
+    axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
+    looks: list[dict[str, Any]] = [
+        {"color": STYLE["visual"][0], "linestyle": "--", "marker": "o"},
+        {"color": STYLE["audio"][0], "linestyle": "-", "marker": "s"},
+    ]
+    for look, (name, curve) in zip(looks, curves.items(), strict=False):
+        label = f"{name}  {curve['ece']:.3f}"
+        axes.plot(curve["score"], curve["fakes"], label=label, linewidth=1.6, markersize=4.5, **look)
+    band = next(iter(curves.values()))
+    axes.vlines(band["score"], band["low"], band["high"], color="#aaaaaa", linewidth=6, alpha=0.35, zorder=1)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(xlabel="mean P(fake) in a bin", ylabel="part of it that is fake")
+    axes.legend(title="ECE", loc="upper left", frameon=False, fontsize=9, title_fontsize=9)
+    return figure
+
+
+def weights(by_tier: Mapping[str, Sequence[float]]) -> Figure:
     """Weight of the audio branch for each tier: every clip as a dot, the median as a bar."""
     figure, (axes,) = _figure(4.2, 0.45 * len(by_tier) + 0.9)
     for row, (name, values) in enumerate(by_tier.items()):

@@ -19,7 +19,7 @@ from avdfd.datasets.transforms import normalise
 from avdfd.distributed import pick_device
 from avdfd.elements import Element
 from avdfd.engine import autocast, build_detector
-from avdfd.errors import UserError
+from avdfd.errors import UserError, WorkError
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
 from avdfd.released import fill
@@ -44,6 +44,34 @@ class Run:
     precision: str
     columns: Callable[[Any], dict[str, Tensor]]
     """What the model says about a batch: a logit of being fake (B,) for each branch, and what explains it."""
+    sees_fakes: bool = True
+    """Whether its training does; its config says which tiers."""
+
+
+_OF_A_RUN: Any = dict.fromkeys(("name", "runs", "seed", "audio", "device", "save_minutes", "max_bad_steps"), True)
+_OF_A_RUN |= {"data": {"workers"}}
+"""Keys that differ between runs of one system; `audio` names a stage 1 of another seed."""
+
+
+def load_system(names: str, device: str = "auto") -> list[Run]:
+    """The runs of one system: folders, joined by commas, that differ by their seed.
+
+    Raises UserError as `load_run`, and for runs of several systems or of equal seeds.
+    """
+    runs = [load_run(name, device) for name in names.split(",")]
+    first = runs[0]
+    for run in runs[1:]:
+        ours, theirs = first.config.model_dump(exclude=_OF_A_RUN), run.config.model_dump(exclude=_OF_A_RUN)
+        key = next((key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)), None)
+        if key:
+            raise UserError(
+                f"{run.folder}: not the system of {first.folder}, its '{key}' differs; "
+                "join runs by commas that differ by their seed alone"
+            )
+    seeds = [run.config.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{names}: these runs have the seeds {', '.join(map(str, seeds))}; each has to have its own")
+    return runs
 
 
 def load_run(folder: str | Path, device: str = "auto") -> Run:
@@ -83,7 +111,20 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     model = ready(system.rebuild(cfg, stage))
     columns = partial(_baseline_columns, system.scores, model, cfg)
     inputs = system.inputs(cfg, stage, train=False)
-    return Run(folder, cfg, model, place, inputs, system.branches(cfg), getattr(cfg, stage).precision, columns)
+    recipe, labelled = getattr(cfg, stage), stage in system.LABELLED
+    return Run(folder, cfg, model, place, inputs, system.branches(cfg), recipe.precision, columns, labelled)
+
+
+def trained_under(run: Run) -> list[RunConfig]:
+    """The configs that a run's weights come from: its own, and its stage 1's, which is there as long as that run is."""
+    if not isinstance(run.config, TrainConfig):
+        return [run.config]
+    stage1 = Path(run.config.audio)
+    path = stage1 / BEST if stage1.is_dir() else stage1
+    if not path.is_file():
+        return [run.config]
+    former = checkpoint.load(path, "pretrain")["config"]
+    return [run.config, config.parse(former, PretrainConfig, source=str(path))]
 
 
 def _audio_columns(model: AudioNet, batch: Batch) -> dict[str, Tensor]:
@@ -115,7 +156,7 @@ class Scores:
 
     keys: list[str]
     branch: dict[str, np.ndarray]
-    """Branch -> (N,)."""
+    """Branch -> (N,), or (S, N) of S runs (`avdfd.pooling.stack`)."""
     w_audio: np.ndarray | None = None
     """(N,) weight of the audio branch."""
     discrepancy: np.ndarray | None = None
@@ -130,10 +171,13 @@ def score(
     workers: int = 0,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Scores:
-    """Scores every element of a set, in its order. `progress` may wrap the batches in a progress bar."""
+    """Scores every element of a set, in its order. `progress` may wrap the batches in a progress bar.
+
+    Raises WorkError if a score is not a number, as `score_windows`.
+    """
     batches = loader(elements, Sequential(len(elements), batch_size), workers, run.device)
     parts = [_score_batch(run, batch) for batch in progress(batches)]
-    return _join([meta.key for meta in elements.metas], parts)
+    return _join(run, [meta.key for meta in elements.metas], parts)
 
 
 def score_windows(run: Run, windows: list[Element]) -> Scores:
@@ -144,7 +188,9 @@ def score_windows(run: Run, windows: list[Element]) -> Scores:
         assert window.frames is not None, "windows come with frames"
         frames = None if wanted is None else window.frames[list(wanted)]
         examples.append(run.inputs.example(replace(window, frames=frames), None))
-    return _join([str(number) for number in range(len(windows))], [_score_batch(run, run.inputs.collate(examples))])
+    return _join(
+        run, [str(number) for number in range(len(windows))], [_score_batch(run, run.inputs.collate(examples))]
+    )
 
 
 def _score_batch(run: Run, batch: Any) -> dict[str, np.ndarray]:
@@ -157,7 +203,13 @@ def _score_batch(run: Run, batch: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _join(keys: list[str], parts: list[dict[str, np.ndarray]]) -> Scores:
+def _join(run: Run, keys: list[str], parts: list[dict[str, np.ndarray]]) -> Scores:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    for branch in run.branches:
+        if np.isnan(columns[branch]).any():
+            key = keys[int(np.isnan(columns[branch]).argmax())]
+            raise WorkError(
+                f"{run.folder}: its {branch} score of {key} is not a number; the training that made it has diverged"
+            )
     w_audio, discrepancy = columns.pop("w_audio", None), columns.pop("discrepancy", None)
     return Scores(keys, columns, w_audio, discrepancy)

@@ -36,7 +36,10 @@ class Look(NamedTuple):
 
 
 def look_at(
-    store: Store, metas: Sequence[ElementMeta], workers: int, progress: Callable[[Iterable[Look]], Iterable[Look]] = iter
+    store: Store,
+    metas: Sequence[ElementMeta],
+    workers: int,
+    progress: Callable[[Iterable[Look]], Iterable[Look]] = iter,
 ) -> list[Look]:
     """A look at every clip, in the order in which they come first, by loader processes.
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from avdfd.audit.elements import Look
 from avdfd.duplicates import find_duplicates
@@ -29,10 +29,6 @@ def find_leaks(parts: Mapping[str, Sequence[Look]]) -> list[Leak]:
     """
     looks = [(split, look) for split, members in parts.items() for look in members]
     return [*_by_name(looks), *_copies(looks)]
-
-
-def as_json(leaks: Sequence[Leak]) -> list[dict[str, Any]]:
-    return [leak._asdict() for leak in leaks]
 
 
 def _by_name(looks: Sequence[tuple[str, Look]]) -> Iterator[Leak]:

@@ -1,7 +1,7 @@
 """The audits' part of the report, from report.json's `audit`:
 
-    {"probes": {"elements": {tier: {cue: {"auc", "error", "shortcut"}}}, "files": ...},
-     "leaks": [{"kind", "what", "splits", "clips"}, ...], "clips": {split: n}}
+{"probes": {"elements": {tier: {cue: {"auc", "by_chance", "shortcut"}}}, "files": ...},
+ "leaks": [{"kind", "what", "splits", "clips"}, ...], "clips": {split: n}}
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,9 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
 
 
 def as_text(result: Mapping[str, Any]) -> list[list[list[str]]]:
-    """Tables as rows: the probes beside the detector, and the leaks."""
+    """Tables as rows: the probes beside the detector, and the leaks; none if no audit was made."""
+    if "audit" not in result:
+        return []
     main, tables = result["main"], []
     for where, tiers in result["audit"]["probes"].items():
         cues = _cues(tiers)
@@ -91,7 +93,9 @@ def _leaks(audit: Mapping[str, Any]) -> str:
     if "clips" not in audit:
         return ""
     counts = ", ".join(f"{count} of {escape(split)}" for split, count in audit["clips"].items())
-    looked = f"<p class=note>Identities, source clips, bytes, and fingerprints of picture and sound: {counts} clips.</p>"
+    looked = (
+        f"<p class=note>Identities, source clips, bytes, and fingerprints of picture and sound: {counts} clips.</p>"
+    )
     if not audit["leaks"]:
         return f"<h2>Leaks between splits</h2><p>None found.</p>{looked}"
     body = "".join(
