@@ -25,12 +25,14 @@ import evaluate
 from avdfd import checkpoint, distributed, engine, folds, metrics, released
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
-from avdfd.datasets.loaders import ElementSet, loader, split_metas, to_device
-from avdfd.datasets.samplers import Sequential, Shared
+from avdfd.datasets.feed import feeds
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.datasets.stores import open_store
 from avdfd.distributed import World
 from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
+from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
@@ -82,8 +84,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     val_set = ElementSet(store, val_metas, system.inputs(cfg, stage, train=False))
     # Without labels, validation is the training loss on other people, so its batches are made as in training.
     val_order = Sequential(len(val_set), recipe.batch_size) if labelled else system.batches(cfg, stage, val_metas)
-    train_loader = loader(train_set, order, cfg.data.workers, device)
-    val_loader = loader(val_set, val_order, cfg.data.workers, device)
+    train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, Shared(val_order)))
 
     # ---- model
     model = system.build(cfg, stage, former_weights(cfg, system, stage)).to(device)
@@ -93,32 +94,34 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     training = Training(run_config, world, run, model, optimizer, stop, stage=stage)
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
+    engine.speed_up(model, cfg.speed, device, recipe.precision)
     title = f"{cfg.kind} {stage}"
+    run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}")
 
     # ---- epochs
     metric = cfg.select.metric if labelled else "loss"
+    flops = 0.0  # of a clip, counted once
     bar = engine.epochs(progress, recipe.epochs, title, world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        meter = Meter()
+        meter = Meter(world, recipe.precision)
         lr = set_recipe_lr(optimizer, progress.losses, recipe)
         order.start(epoch, progress.step)
 
         model.train()
-        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
-            batch = to_device(batch, device)
+        for share, batch in engine.steps(meter.watch(train_data), len(order), world):
+            flops = flops or training_flops(model, batch, call=lambda net, b: system.losses(net, b, cfg, stage)["loss"])
             with engine.autocast(device, recipe.precision):
                 losses = system.losses(model, batch, cfg, stage)
             losses["loss"].backward()
             norm = clip_grad_norm_(model.parameters(), recipe.clip_norm or math.inf)
             training.step({name: value.detach() for name, value in losses.items()}, norm, share.batch, train_set)
-            meter.count(share.total)
+            meter.count(share.total, flops)
 
-        values = {"lr": lr, **meter.values(device)}
-        values |= validate(model, system, cfg, stage, val_loader, device)
+        values = {"lr": lr, **meter.values()}
+        values |= validate(model, system, cfg, stage, val_data, device)
         values = training.end_epoch(values, metric, train_set)
         bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})
 
@@ -168,7 +171,12 @@ def judge_folds(cfg: RunConfig, folder: Path) -> None:
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, system: System, cfg: RunConfig, stage: str, batches: Iterable[Any], device: torch.device
+    model: nn.Module,
+    system: System,
+    cfg: RunConfig,
+    stage: str,
+    batches: Iterable[tuple[Share, Any]],
+    device: torch.device,
 ) -> dict[str, float]:
     """Of a stage with labels: AUC and AP of every branch over the validation elements, each counted once, and BCE of
     the main one. Of a stage without: its mean training loss, with the same random draws in every epoch.
@@ -179,8 +187,7 @@ def validate(
     labels, columns, losses = [], [], []
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for batch in batches:
-            batch = to_device(batch, device)
+        for _, batch in batches:
             with engine.autocast(device, recipe.precision):
                 if stage in system.LABELLED:
                     scores = system.scores(model, batch, cfg)

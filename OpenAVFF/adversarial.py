@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from OpenAVFF.pretraining import PretrainingOutput, VideoCAVMAE
+from OpenAVFF.reconstruction import full_precision
 
 
 class Critic(nn.Module):
@@ -112,7 +113,7 @@ class AdversarialPretraining(nn.Module):
         out = self.model(audio, video, mask_indices, rec_weight=rec_weight, nce_weight=nce_weight)
         audio_target, video_target = self.model.targets(audio, video)
         # A gradient of a gradient is too fine for half precision.
-        with torch.autocast(audio.device.type, enabled=False):
+        with full_precision(audio):
             heard = wasserstein_losses(
                 self.critics["audio"], audio_target.float(), out.audio_recon.float(), penalty_weight
             )

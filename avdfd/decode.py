@@ -5,7 +5,7 @@ and turned into RGB only when it is asked for.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +53,8 @@ class Frame(ABC):
     def __init__(self, time: float, duration: float) -> None:
         self.time = time
         self.duration = duration
-        self.encoded: dict[bytes, bytes] = {}
-        """Packed crops by their box: a frame that is part of several windows is packed once."""
+        self.encoded: dict[Hashable, bytes] = {}
+        """Packed crops by their place: a frame that is part of several windows is packed once."""
 
     @abstractmethod
     def rgb(self) -> np.ndarray:

@@ -8,16 +8,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from avdfd import checkpoint, config
-from avdfd.config import AudioModelConfig, TrainConfig
+from avdfd.config import AudioModelConfig, SpeedConfig, TrainConfig
 from avdfd.distributed import World
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
 from avdfd.released import fill
 from avdfd.steps import Progress
 from avdfd.tracking import BEST, RunFolder
+from OpenAVFF.stack import Stack
 
 T = TypeVar("T")
 
@@ -27,6 +29,22 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def speed_up(model: nn.Module, cfg: SpeedConfig, device: torch.device, precision: str) -> None:
+    """Sets what the config asks for, in the model itself, whose state_dict keys stay.
+
+    Layers are compiled one by one: it is quick, as they are alike, and gradients leave each of them as soon as they are
+    there, so that processes exchange them meanwhile.
+    """
+    for stack in (module for module in model.modules() if isinstance(module, Stack)):
+        stack.checkpointing = cfg.checkpointing
+        for layer in stack if cfg.compile else ():
+            layer.compile()
+    if device.type == "cuda":
+        # Beside bf16, the products that are left in fp32 are those of contrastive losses, which need it.
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:

@@ -5,7 +5,8 @@ The report's figures are narrow, so that their letters stay readable on a phone.
 
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -179,31 +180,48 @@ def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
     return Track(np.bincount(step, times) / count, np.bincount(step, values.ravel()) / count)
 
 
-def timeline(
-    title: str,
-    strip: Sequence[tuple[float, np.ndarray]],
-    scores: Mapping[str, Track],
-    discrepancy: Track | None,
-    *,
-    span: tuple[float, float],
-    threshold: float,
-) -> Figure:
-    """What detect.py saw in one file: a film strip, P(fake) of each branch and the discrepancy on one time axis.
+class Seen(NamedTuple):
+    """What detect.py saw in one file, all on one time axis; what there is nothing of is None or empty."""
 
-    `strip` holds (time in s, frame (H, W, 3) uint8), `scores` each branch at the middles of its windows, the main
-    branch last; `span` is the seconds covered.
-    """
+    strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]]
+    """Time in s, frame (H, W, 3) uint8 and the discrepancy on it (R, C) of some moments."""
+    scores: Mapping[str, Track]
+    """P(fake) of each branch at the middles of its windows, the main one last."""
+    w_audio: Track | None = None
+    """Weight of the audio branch, likewise."""
+    discrepancy: Track | None = None
+    sound: tuple[np.ndarray, np.ndarray] | None = None
+    """Spectrogram (bins, T) with its T + 1 edges in s."""
+    audio_effect: Track | None = None
+    """What the sound of a moment adds to the audio branch's logit."""
+
+
+def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: float) -> Figure:
+    """A file over the time `span` in seconds: film strip with the discrepancy on the face, sound, scores, evidence."""
     frame = 8.7 / _STRIP  # inches, so that square frames stay square
-    heights = [frame, 2.1] if discrepancy is None else [frame, 2.1, 1.3]
+    panels: list[tuple[float, Callable[[Axes], None]]] = []
+    if seen.strip:
+        panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=False)))
+        if seen.strip[0][2] is not None:
+            panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=True)))
+    if seen.discrepancy is not None:
+        panels.append(
+            (1.1, partial(_filled, track=seen.discrepancy, name="audio-visual\ndiscrepancy", branch="visual"))
+        )
+    if seen.sound is not None:
+        panels.append((1.1, partial(_spectrogram, sound=seen.sound)))
+    if seen.audio_effect is not None:
+        panels.append(
+            (0.8, partial(_filled, track=seen.audio_effect, name="sound's part\nof the logit", branch="audio"))
+        )
+    panels.append((2.1, partial(_score_lines, scores=seen.scores, threshold=threshold)))
+    if seen.w_audio is not None:
+        panels.append((0.8, partial(_weight, track=seen.w_audio)))
+    heights = [height for height, _ in panels]
     figure, rows = _figure(11, sum(heights) + 1.2, rows=len(heights), sharex=True, height_ratios=heights)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
-    _film_strip(rows[0], strip, span)
-    _score_lines(rows[1], scores, threshold)
-    if discrepancy is not None:
-        axes, color = rows[2], STYLE["visual"][0]
-        axes.fill_between(*discrepancy, color=color, alpha=0.2, linewidth=0)
-        axes.plot(*discrepancy, color=color, linewidth=1.4)
-        axes.set(ylim=(0, 1.15 * discrepancy.values.max()), ylabel="audio-visual\ndiscrepancy")
+    for axes, (_, draw) in zip(rows, panels, strict=True):
+        draw(axes)
     rows[-1].set(xlim=span, xlabel="time (s)")
     return figure
 
@@ -251,16 +269,56 @@ def sweep(
     return figure
 
 
-def _film_strip(axes: Axes, strip: Sequence[tuple[float, np.ndarray]], span: tuple[float, float]) -> None:
-    """Frames side by side, each the one nearest to the middle of the time it covers."""
+def _film_strip(
+    axes: Axes,
+    strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]],
+    span: tuple[float, float],
+    *,
+    heat: bool,
+) -> None:
+    """Frames side by side, each the one nearest to the middle of the time it covers; grey under the `heat`."""
     edges = np.linspace(*span, _STRIP + 1)
-    times = np.array([time for time, _ in strip])
+    times = np.array([time for time, *_ in strip])
+    maps = np.array([grid for *_, grid in strip]) if heat else np.zeros(1)
+    low, high = np.quantile(maps, [0.5, 1])
     for left, right in itertools.pairwise(edges):
-        _, frame = strip[int(np.abs(times - (left + right) / 2).argmin())]
-        axes.imshow(frame, extent=(left, right, 0, 1), aspect="auto", interpolation="antialiased")
+        _, frame, grid = strip[int(np.abs(times - (left + right) / 2).argmin())]
+        place: dict[str, Any] = {"extent": (left, right, 0, 1), "aspect": "auto"}
+        if heat and grid is not None:
+            axes.imshow(frame.mean(axis=2), cmap="gray", interpolation="antialiased", **place)
+            axes.imshow(grid, cmap="inferno", vmin=low, vmax=high, alpha=0.6, interpolation="bicubic", **place)
+        else:
+            axes.imshow(frame, interpolation="antialiased", **place)
         axes.axvline(right, color="white", linewidth=2)
     axes.set_ylim(0, 1)
     axes.axis("off")
+
+
+def _filled(axes: Axes, track: Track, name: str, branch: str) -> None:
+    """A quantity whose distance from 0 counts."""
+    color = STYLE[branch][0]
+    axes.fill_between(*track, color=color, alpha=0.2, linewidth=0)
+    axes.plot(*track, color=color, linewidth=1.4)
+    low, high = float(min(0, track.values.min())), float(max(track.values.max(), 1e-6))
+    axes.set(ylim=(1.15 * low, 1.15 * high))
+    axes.set_ylabel(name, fontsize=9)
+
+
+def _spectrogram(axes: Axes, sound: tuple[np.ndarray, np.ndarray]) -> None:
+    values, edges = sound
+    axes.pcolormesh(edges, np.arange(len(values) + 1), values, cmap="magma", rasterized=True)
+    axes.set(yticks=[])
+    axes.set_ylabel("mel", fontsize=9)
+    axes.grid(False)
+
+
+def _weight(axes: Axes, track: Track) -> None:
+    axes.plot(
+        *track, color=STYLE["audio"][0], linewidth=1.4, marker="o" if len(track.times) <= _FEW else "", markersize=3
+    )
+    axes.axhline(0.5, color=_MUTED, linewidth=1, linestyle=":")
+    axes.set(ylim=(-0.05, 1.05))
+    axes.set_ylabel("weight of\naudio", fontsize=9)
 
 
 def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> None:

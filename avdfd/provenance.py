@@ -8,11 +8,13 @@ from typing import Any
 from avdfd.elements import ElementMeta
 from avdfd.files import sha256_of
 from avdfd.protocols import judged
-from avdfd.scoring import Run
+from avdfd.scoring import Run, trained_under
 from avdfd.tracking import BEST
 
 
-def describe(runs: Sequence[Run], elements: str, store: Sequence[ElementMeta], metas: Sequence[ElementMeta]) -> dict:
+def describe(
+    runs: Sequence[Run], elements: str, store: Sequence[ElementMeta], metas: Sequence[ElementMeta]
+) -> dict[str, Any]:
     """A system for report.json: its kind, its runs and weights, and by which protocol it is judged.
 
     `metas` are judged, of all those of the store `elements`.
@@ -26,7 +28,7 @@ def describe(runs: Sequence[Run], elements: str, store: Sequence[ElementMeta], m
             for run in runs
         ],
         "protocol": judged.describe(
-            first.config, sees_fakes=first.sees_fakes, own=store if own else None, judged=metas
+            trained_under(first), sees_fakes=first.sees_fakes, own=store if own else None, judged=metas
         ),
     }
 

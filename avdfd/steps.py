@@ -206,8 +206,7 @@ class Training:
             if self.progress.skipped_in_row > self.cfg.max_bad_steps:
                 path = self.run.path / BAD_BATCH
                 if self.world.first:
-                    examples = elements.inputs.collate([elements[draw] for draw in batch])
-                    checkpoint.save(path, {"keys": keys, "batch": examples._asdict()})
+                    checkpoint.save(path, {"keys": keys, "batch": elements.batch(batch)._asdict()})
                 raise WorkError(
                     f"{self.run.path}: {self.progress.skipped_in_row} steps in a row without a finite loss and "
                     f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "
@@ -228,8 +227,9 @@ def splits_digest(path: str) -> str:
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ, with both values. Where and on how many processes a run works may change."""
-    free = {"runs", "device", "workers", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
+    """Dotted keys whose values differ, with both values. Where, how fast and in how many processes a run works may
+    change."""
+    free = {"runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch", "speed"}
     changed = []
     for key in sorted((old.keys() | new.keys()) - free):
         before, after = old.get(key), new.get(key)

@@ -19,6 +19,7 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
 from avdfd.files import sha256_of
+from avdfd.meter import SPEED
 from avdfd.scoring import load_run, score, score_windows
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
@@ -79,9 +80,7 @@ def config(store, tmp_path):
 
 def epochs(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k not in ("clips_per_second", "data_wait", "memory_gb")} for line in lines
-    ]
+    return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 
 
 def message(arguments, script=baseline):

@@ -13,11 +13,11 @@ import torch
 
 from avdfd import scoring
 from avdfd.datasets.samplers import Paired, Sequential, Shared, Shuffled
+from avdfd.meter import SPEED
 from tests.elements import meta
 from tests.runs import AUDIO, VISUAL, make_run, make_store
 
 ROOT = Path(__file__).parents[1]
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 # Runs a training script and writes down the loss of every step.
 RECORDER = """

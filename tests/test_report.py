@@ -200,7 +200,7 @@ def test_warns_of_shortcuts_and_few_identities():
 
 def test_text_table_is_aligned():
     result = made_up_result(audit=made_up_audit({"RVFA": {"loudness": 0.93}}))
-    auc, rest, pairs, probes, known = report.as_text(result).split("\n\n")
+    auc, rest, pairs, known, probes = report.as_text(result).split("\n\n")
     lines = auc.splitlines()
     assert lines[0].split() == ["AUC", "clips", "identities", *BRANCHES]
     starts = [[m.start() for m in re.finditer(r"\d\.\d{3} \[", line)] for line in lines[1:]]
@@ -209,7 +209,8 @@ def test_text_table_is_aligned():
     assert rest.startswith("fused")
     assert "EER" in rest
     assert pairs.startswith("AUC of fused")
-    assert known.startswith("Protocol: ")
+    assert known.splitlines()[0] == "Only 6 identities: take the intervals as too narrow, and p as too small."
+    assert known.splitlines()[1].startswith("Protocol: ")
     beside = f"{result['tiers']['RVFA']['fused']['auc']:.3f}"
     assert probes.splitlines()[1].split() == ["RVFA", "0.930", beside]
 
@@ -267,13 +268,26 @@ def test_timeline_covers_the_span(suffix, magic):
     times = np.arange(4) * 1.536 + 1.536
     strip = [(t, np.full((8, 8, 3), int(20 * t), np.uint8)) for t in np.arange(0, 7, 0.25)]
     tracks = {b: plots.Track(times, np.linspace(0, 1, 4)) for b in BRANCHES}
-    figure = plots.timeline("a $file$_.mp4", strip, tracks, plots.Track(times, times), span=(0, 7.68), threshold=0.5)
-    film, scores, discrepancy = figure.axes
+    grid = np.zeros((14, 14))
+    seen = plots.Seen(
+        strip=[(t, frame, grid + t) for t, frame in strip],
+        scores=tracks,
+        w_audio=plots.Track(times, times / 10),
+        discrepancy=plots.Track(times, times),
+        sound=(np.zeros((128, 240)), np.linspace(0, 7.68, 241)),
+        audio_effect=plots.Track(times, -times),
+    )
+    figure = plots.timeline("a $file$_.mp4", seen, span=(0, 7.68), threshold=0.5)
+    film, heated, discrepancy, sound, effect, scores, weight = figure.axes
     shown = [int(np.asarray(image.get_array())[0, 0, 0]) for image in film.images]
     assert shown == sorted(shown)
     assert len(set(shown)) == 10
-    assert scores.get_xlim() == discrepancy.get_xlim() == film.get_xlim() == (0, 7.68)
+    heat = [float(np.asarray(image.get_array())[0, 0]) for image in heated.images[1::2]]
+    assert heat == sorted(heat)
+    assert {axes.get_xlim() for axes in (film, heated, discrepancy, sound, effect, scores, weight)} == {(0, 7.68)}
     assert [line.get_label() for line in scores.lines[1:]] == list(BRANCHES)[::-1]
+    heard = plots.timeline("a", plots.Seen([], {"audio": tracks["audio"]}), span=(0, 7.68), threshold=0.5)
+    assert len(heard.axes) == 1
     assert plots.encode(figure, suffix).startswith(magic)
 
 

@@ -1,5 +1,6 @@
 """The training scripts, end to end on a made-up store: what they leave behind, resuming, and wrong requests."""
 
+import itertools
 import json
 import math
 import os
@@ -9,18 +10,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import pretrain
 import train
-from avdfd import checkpoint, errors, scoring
+from avdfd import checkpoint, errors, metrics, scoring
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_sound, encode_wav
 from avdfd.errors import EndedBySignal, UserError, WorkError
+from avdfd.features import WINDOW
+from avdfd.meter import SPEED
+from avdfd.protocols.lists import save
+from avdfd.protocols.pages import page_folds
 from avdfd.steps import Training
 from tests.runs import AUDIO, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +120,42 @@ def test_both_stages(stage1, stage2, tmp_path):
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
 
 
+def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, capsys):
+    """Speech of eight pages, each with its people and its way of faking: a hum, that all fakes have."""
+    rng = np.random.default_rng(0)
+    hum = 0.3 * np.sin(2 * np.pi * 440 * np.arange(WINDOW) / 16_000)
+    with ElementWriter(tmp_path / "speech", {"made": "up"}) as writer:
+        for page, person, tier in itertools.product(range(8), range(4), ("RVRA", "RVFA-VC")):
+            base = f"p{page}/{person}_RVRA.wav"
+            facts = {"identities": [f"p{page}-{person}"], "base": base, "page": f"p{page}", "race": "", "gender": ""}
+            source = f"p{page}/{person}_{tier}.wav"
+            clip = {"tier": tier, "source": source, "sha256": source, "method": f"vc {page}", **facts}
+            sound = 0.1 * rng.standard_normal(WINDOW) + hum * (tier != "RVRA")
+            (tmp_path / source).parent.mkdir(exist_ok=True)
+            (tmp_path / source).write_bytes(encode_wav(sound, 16_000))
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_sound(sound)}])
+    store = ElementStore(tmp_path / "speech")
+    lists = {f"fold_{n}": fold for n, fold in enumerate(page_folds(store.metas, 2, 0.2), 1)}
+    save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas)
+    data = {"elements": str(store.root), "splits": "none", "fake_tiers": ["RVFA-VC"], "workers": 0}
+    command = [*stage1(name="s", data=data), "--folds", str(tmp_path / "folds"), "--probes", str(tmp_path)]
+    pretrain.main(command)
+    printed = capsys.readouterr().out
+    judged = json.loads((tmp_path / "runs" / "s-pages.json").read_text())
+    assert list(judged["pages"]) == [f"p{n}" for n in range(8)]
+    assert all(page["clips"] == 8 and page["pairs"] == 4 for page in judged["pages"].values())
+    assert judged["methods"].keys() == {f"vc {n}" for n in range(8)}
+    assert judged["probes"]["loudness"]["mean"]["auc"]["value"] == 1.0, "the hum makes fakes louder"
+    assert "mean over pages: AUC" in printed
+    assert {path.name for path in (tmp_path / "runs").glob("s-fold_*")} == {"s-fold_1", "s-fold_2"}
+    run = scoring.load_run(tmp_path / "runs" / "s-fold_1", "cpu")
+    test = split_metas(run.config, store, "test")
+    scores = scoring.score(run, ElementSet(store, test, run.inputs)).branch["audio"]
+    members = [n for n, meta in enumerate(test) if meta.page == test[0].page]
+    auc = metrics.auc([test[n].label for n in members], scores[members])
+    assert judged["pages"][test[0].page]["auc"] == pytest.approx(auc)
+
+
 def test_same_seed_same_numbers(stage1, tmp_path):
     pretrain.main(stage1())
     pretrain.main(stage1(name="again"))
@@ -119,6 +163,16 @@ def test_same_seed_same_numbers(stage1, tmp_path):
     first, again, other = (epochs(tmp_path / "runs" / n) for n in ("one", "again", "other"))
     assert first == again
     assert first != other
+
+
+def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tmp_path):
+    pretrain.main(stage1())
+    whole = epochs(tmp_path / "runs" / "one")
+    pretrain.main(stage1(name="again", speed={"checkpointing": True}))
+    assert epochs(tmp_path / "runs" / "again") == whole
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tflops"] > 0 and "mfu" not in line for line in lines)
+    pretrain.main([*stage1(speed={"checkpointing": True}), "--resume"])
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])

@@ -11,16 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from avdfd.checkpoint import read_weights
 from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsConfig
-from avdfd.datasets.loaders import Reads, label_of, stack
+from avdfd.datasets.loaders import Reads, label_of, sound_of
 from avdfd.datasets.samplers import Epochs, Shuffled
-from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, noise_and_masks, normalise, video_input
+from avdfd.datasets.transforms import (
+    FRAME_CHOICE,
+    Seeds,
+    generators,
+    mel_input,
+    mel_of,
+    noise_and_masks,
+    normalise,
+    torch_generator,
+    video_input,
+)
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.released import load_visual_encoder, unwrap
@@ -32,6 +42,16 @@ from OpenAVFF.pretraining import VideoCAVMAE
 STAGES = ("pretrain", "finetune")
 SCORED = ("finetune",)
 LABELLED = ("finetune",)
+
+
+class Raw(NamedTuple):
+    """What is read of B elements."""
+
+    sound: Tensor
+    """(B, 49152) int16 waveform or (B, 128, 768) log mel, or the normalised filter bank (B, L, 128)."""
+    frames: Tensor
+    """(B, 16, 224, 224, 3) uint8."""
+    label: Tensor
 
 
 class Batch(NamedTuple):
@@ -62,22 +82,30 @@ class Inputs(NamedTuple):
         mel = self.audio_input == "mel"
         return Reads(waveform=not mel, mel=mel, frames=FRAME_CHOICE)
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
+    def raw(self, element: Element) -> Raw:
         if self.audio_input == "mel":
-            mel = mel_input(element.mel, self.augment, rng)
-            audio = F.interpolate(mel[None], size=self.audio_length, mode="linear")[0].T
+            sound = sound_of(element)
         else:
-            audio = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
-            if rng is not None:
-                audio = noise_and_masks(audio.T, self.augment, rng).T
-        if self.roll and rng is not None:
-            noise = torch.from_numpy(rng.random(audio.shape, dtype=np.float32)) * rng.random() / 10
-            audio = (audio + noise).roll(int(rng.integers(-self.audio_length, self.audio_length)), dims=0)
-        video = video_input(element.frames, self.image_size, self.augment, rng)
-        return Batch(audio.contiguous(), video, label_of(element))
+            sound = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
+        return Raw(sound, torch.from_numpy(element.frames), label_of(element))
 
-    def collate(self, examples: list[Batch]) -> Batch:
-        return stack(examples)
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = None if seeds is None else generators(seeds)
+        if self.audio_input == "mel":
+            mel = mel_input(mel_of(raw.sound), self.augment, rngs)
+            audio = F.interpolate(mel, size=self.audio_length, mode="linear").mT
+        else:
+            audio = raw.sound if rngs is None else noise_and_masks(raw.sound.mT, self.augment, rngs).mT
+        if self.roll and rngs is not None:
+            audio = torch.stack([_rolled(one, rng) for one, rng in zip(audio, rngs, strict=True)])
+        video = video_input(raw.frames, self.image_size, self.augment, rngs)
+        return Batch(audio.contiguous(), video, raw.label)
+
+
+def _rolled(audio: Tensor, rng: Generator) -> Tensor:
+    """Audio (L, 128) with noise of a random strength up to 0.1, shifted in time, what leaves coming in again."""
+    noise = torch.rand(audio.shape, generator=torch_generator(rng, audio.device), device=audio.device)
+    return (audio + noise * rng.random() / 10).roll(int(rng.integers(-len(audio), len(audio))), dims=0)
 
 
 def branches(cfg: AvffConfig) -> tuple[str, ...]:

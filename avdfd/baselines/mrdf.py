@@ -18,8 +18,9 @@ from avdfd.checkpoint import read_weights
 from avdfd.config import MrdfConfig
 from avdfd.datasets import tiers
 from avdfd.datasets.loaders import Reads, label_of
-from avdfd.datasets.mrdf_inputs import mrdf_normalise, mrdf_video, pad_batch
+from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 from avdfd.datasets.samplers import Epochs, Shuffled
+from avdfd.datasets.transforms import Seeds, generators
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
@@ -32,6 +33,18 @@ from avdfd.released import fill, unwrap
 STAGES = ("train",)
 SCORED = ("train",)
 LABELLED = ("train",)
+
+
+class Raw(NamedTuple):
+    """What is read of B elements."""
+
+    frames: Tensor
+    """(B, T, 112, 112, 3) uint8, of half the size."""
+    audio: Tensor
+    """(B, 104, T)."""
+    label: Tensor
+    label_video: Tensor
+    label_audio: Tensor
 
 
 class Batch(NamedTuple):
@@ -60,17 +73,18 @@ class Inputs(NamedTuple):
     def reads(self) -> Reads:
         return Reads(waveform=True, mel=False, frames=range(FRAMES))
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
-        video = mrdf_video(element.frames, rng)
-        audio = stacked_filterbank(torch.from_numpy(element.waveform), video.shape[1]).T
+    def raw(self, element: Element) -> Raw:
+        frames = half_size(element.frames)
+        audio = stacked_filterbank(torch.from_numpy(element.waveform), len(frames)).T
         meta = element.meta
         known = [-1 if meta is None or label is None else label for label in _modalities(meta)]
-        return Batch(video, audio, None, label_of(element), *map(torch.tensor, known))
+        return Raw(frames, audio, label_of(element), *map(torch.tensor, known))
 
-    def collate(self, examples: list[Batch]) -> Batch:
-        video, audio, padding = pad_batch([(e.video, e.audio) for e in examples], self.max_steps)
-        _, _, _, *labels = zip(*examples, strict=True)
-        return Batch(video, audio, padding if padding.any() else None, *(torch.stack(column) for column in labels))
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = [None] * len(raw.frames) if seeds is None else generators(seeds)
+        videos = [mrdf_video(frames, rng) for frames, rng in zip(raw.frames, rngs, strict=True)]
+        video, audio, padding = pad_batch([*zip(videos, raw.audio, strict=True)], self.max_steps)
+        return Batch(video, audio, padding if padding.any() else None, raw.label, raw.label_video, raw.label_audio)
 
 
 def _modalities(meta: ElementMeta | None) -> tuple[int | None, int | None]:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from avdfd.checkpoint import read_weights
 from avdfd.config import AugmentConfig, VfdConfig
 from avdfd.datasets import vfd_inputs
-from avdfd.datasets.loaders import Reads, label_of, stack
+from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
-from avdfd.datasets.transforms import FRAME_CHOICE
+from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
@@ -32,6 +32,19 @@ from avdfd.released import load
 STAGES = ("match", "finetune")
 SCORED = ("match", "finetune")
 LABELLED = ("finetune",)
+
+
+class Raw(NamedTuple):
+    """What is read of B elements."""
+
+    voice: Tensor
+    """(B, 49152) int16 waveform, or the dB mel (B, 512, 301) of a VFD folder."""
+    frames: Tensor
+    """(B, n, 224, 224, 3) uint8."""
+    label: Tensor
+    fake_voice: Tensor
+    fake_face: Tensor
+    identity: Tensor
 
 
 class Batch(NamedTuple):
@@ -63,33 +76,37 @@ class Inputs(NamedTuple):
     def reads(self) -> Reads:
         return Reads(waveform=True, mel=False, frames=FRAME_CHOICE if self.train else [FRAMES // 2])
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
-        meta, frame = element.meta, vfd_inputs.one_frame(element.frames, rng)
-        picture = vfd_inputs.face_2022 if self.year == 2022 else vfd_inputs.face_2023
-        return Batch(
-            voice=self.voice(element, rng)[None],
-            face=picture(frame, self.image_size, self.augment, rng),
+    def raw(self, element: Element) -> Raw:
+        """Raises UserError for an element of a VFD folder if the year is 2023."""
+        meta, from_folder = element.meta, element.waveform is None
+        if from_folder and self.year == 2023:
+            raise UserError(
+                "a VFD folder holds the voice features of 2022; VFD 2023 needs elements, or model.year 2022"
+            )
+        return Raw(
+            voice=torch.from_numpy(element.mel) if from_folder else pcm_of(element),
+            frames=torch.from_numpy(element.frames),
             label=label_of(element),
             fake_voice=torch.tensor(meta is None or meta.label_audio != 0),
             fake_face=torch.tensor(meta is None or meta.label_video != 0),
             identity=torch.tensor(zlib.crc32(meta.identities[0].encode()) if meta else -1),
         )
 
-    def voice(self, element: Element, rng: np.random.Generator | None) -> Tensor:
-        """The mel of the year; a VFD folder has that of 2022 already. Raises UserError if it has another."""
-        if self.year == 2022:
-            if element.waveform is None:
-                return vfd_inputs.normalise_mel_2022(torch.from_numpy(element.mel))
-            samples = vfd_inputs.cut(element.waveform, vfd_inputs.VOICE_2022, rng)
-            return vfd_inputs.normalise_mel_2022(vfd_inputs.mel_db_2022(samples))
-        if element.waveform is None:
-            raise UserError(
-                "a VFD folder holds the voice features of 2022; VFD 2023 needs elements, or model.year 2022"
-            )
-        return vfd_inputs.mel_2023(vfd_inputs.cut(element.waveform, vfd_inputs.VOICE_2023, rng))
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = None if seeds is None else generators(seeds)
+        frame = vfd_inputs.one_frame(raw.frames, rngs)
+        picture = vfd_inputs.face_2022 if self.year == 2022 else vfd_inputs.face_2023
+        face = picture(frame, self.image_size, self.augment, rngs)
+        return Batch(self.voice(raw.voice, rngs)[:, None], face, *raw[2:])
 
-    def collate(self, examples: list[Batch]) -> Batch:
-        return stack(examples)
+    def voice(self, sound: Tensor, rngs: Rngs | None) -> Tensor:
+        """The mels of the year (B, bins, frames); a VFD folder has those of 2022 already."""
+        if sound.dtype != torch.int16:
+            return vfd_inputs.normalise_mel_2022(sound)
+        if self.year == 2022:
+            samples = floats(vfd_inputs.cut(sound, vfd_inputs.VOICE_2022, rngs))
+            return vfd_inputs.normalise_mel_2022(vfd_inputs.mel_db_2022(samples))
+        return vfd_inputs.mel_2023(floats(vfd_inputs.cut(sound, vfd_inputs.VOICE_2023, rngs)))
 
 
 class Matcher(nn.Module):
@@ -229,11 +246,12 @@ def finetune_loss(voice: Tensor, face: Tensor, batch: Batch, cfg: VfdConfig) -> 
         return vfd_losses.info_nce_pairs(voice, face, other_voice[chosen], other_face[chosen], cfg.loss.temperature)
     if cfg.faithful:
         return vfd_losses.triplet(voice, face, other_face, cfg.loss.margin)
-    hinges = [
-        _hinge(voice, face, other_face, cfg.loss.margin)[batch.fake_face[n:]],
-        _hinge(face, voice, other_voice, cfg.loss.margin)[batch.fake_voice[n:]],
-    ]
-    return torch.cat(hinges).mean()
+    hinges = torch.cat(
+        [_hinge(voice, face, other_face, cfg.loss.margin), _hinge(face, voice, other_voice, cfg.loss.margin)]
+    )
+    fake = torch.cat([batch.fake_face[n:], batch.fake_voice[n:]])
+    # Multiplied, not picked out: how many there are is not to be waited for.
+    return (hinges * fake).sum() / fake.sum()
 
 
 def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:

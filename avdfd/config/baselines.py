@@ -34,8 +34,9 @@ class RecipeConfig(Section):
     batch_size: Positive = 8
     clip_norm: NonNegative = 0.0
     """Largest norm of the gradient; 0 does not limit it."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Autocast type on a GPU; the CPU always computes in fp32."""
+    precision: Literal["fp32", "tf32", "bf16"] = "bf16"
+    """On a GPU: autocast to bf16; or fp32, with tf32 rounded to 10 bits before every product, with fp32 not. The CPU
+    always computes in fp32."""
 
 
 class WeightsConfig(Section):

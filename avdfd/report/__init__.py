@@ -51,15 +51,17 @@ def as_text(result: Mapping[str, Any]) -> str:
         rows = [name for name, _ in sections(result)]
         lines = [[f"less {other}", *(difference(of[row]) for row in rows)] for other, of in result["paired"].items()]
         tables.append(align([[f"AUC of {main}", *rows], *lines]))
-    if "robustness" in result:
-        tables.append(align(robustness.as_text(result["robustness"], branches)))
-    tables += [align(rows) for rows in audit.as_text(result)]
     known = [
+        sentences.few_people(result),
         sentences.protocol(result),
         sentences.calibrated(result),
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
-    return "\n\n".join([*tables, "\n".join(line for line in known if line)])
+    tables.append("\n".join(line for line in known if line))
+    if "robustness" in result:
+        tables.append(align(robustness.as_text(result["robustness"], branches)))
+    tables += [align(rows) for rows in audit.as_text(result)]
+    return "\n\n".join(tables)
 
 
 def build(result: Mapping[str, Any]) -> str:
@@ -127,8 +129,7 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _warnings(result: Mapping[str, Any]) -> str:
     lines = [escape(line) for line in audit.warnings(result)]
-    if result["overall"]["identities"] < 20:
-        lines.append(f"Only {result['overall']['identities']} identities: take the intervals as too narrow.")
+    lines += filter(None, [sentences.few_people(result)])
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 
 

@@ -24,6 +24,12 @@ def protocol(result: Mapping[str, Any]) -> str:
     )
 
 
+def few_people(result: Mapping[str, Any]) -> str:
+    """A warning if the bootstrap has too few people to draw from; else empty."""
+    people = result["overall"]["identities"]
+    return "" if people >= 20 else f"Only {people} identities: take the intervals as too narrow, and p as too small."
+
+
 def over_runs(result: Mapping[str, Any]) -> str:
     """How many runs the numbers are means of; empty for one."""
     runs = len(result["runs"])

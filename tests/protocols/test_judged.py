@@ -42,10 +42,10 @@ def clip_list(folder, name, metas, protocol, leave_out):
     return path
 
 
-def described(cfg, metas, *, own=True, sees_fakes=True, tiers=None):
+def described(cfg, metas, *more, own=True, sees_fakes=True, tiers=None):
     tested = take(metas, assign(metas, read_splits(cfg.data.splits))["test"])
     tested = [m for m in tested if tiers is None or m.tier in tiers]
-    return judged.describe(cfg, sees_fakes=sees_fakes, own=metas if own else None, judged=tested)
+    return judged.describe([cfg, *more], sees_fakes=sees_fakes, own=metas if own else None, judged=tested)
 
 
 def test_within(folder, metas):
@@ -66,6 +66,14 @@ def test_cross_manipulation(folder, metas):
     assert (alone["name"], alone["judged_tiers"]) == ("cross-manipulation", ["RVFA-VC"])
     same = described(config(folder, ["RVFA"]), metas, tiers=("RVRA", "RVFA"))
     assert same["name"] == "within"
+
+
+def test_what_stage_1_was_trained_on_is_not_new(folder, metas):
+    stage2, stage1 = config(folder, ["RVFA", "FVFA"]), config(folder, ["RVFA", "RVFA-VC"])
+    result = described(stage2, metas, stage1)
+    assert (result["name"], result["trained_tiers"]) == ("within", ["FVFA", "RVFA", "RVFA-VC"])
+    elsewhere = stage1.model_copy(update={"data": stage1.data.model_copy(update={"elements": "voxceleb"})})
+    assert described(stage2, metas, elsewhere)["name"] == "within"
 
 
 def test_what_the_lists_leave_out_was_not_trained_on(tmp_path, metas):
@@ -90,7 +98,8 @@ def test_cross_dataset(folder, metas):
     result = described(config(folder, ["RVFA"]), metas, own=False)
     assert (result["name"], result["trained_tiers"]) == ("cross-dataset", ["RVFA"])
     assert result["new_tiers"] == ["FVFA", "RVFA-VC"]
-    assert result["new_kinds"] == [], "methods of another data set go by other names"
+    # A method of another data set may be the same one by another name; a tier cannot.
+    assert result["new_kinds"] == ["FVFA faceswap-wav2lip", "FVFA wav2lip", "RVFA-VC world"]
 
 
 def test_reals_alone_are_judged_by_no_protocol_of_fakes(folder, metas):

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from avdfd import scoring
+from avdfd.meter import SPEED
 from tests.runs import AUDIO, make_store
 
 ROOT = Path(__file__).parents[2]
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 LIMIT = 300.0  # seconds for a job
 
 
