@@ -5,7 +5,7 @@ The report's figures are narrow, so that their letters stay readable on a phone.
 
 import io
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -46,6 +46,9 @@ _GRID = "#dddddd"
 _MUTED = "#555555"
 
 
+_Steps = Sequence[tuple[float, Sequence[float] | None]]
+
+
 class Track(NamedTuple):
     """A quantity over time."""
 
@@ -74,9 +77,9 @@ def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """One ROC curve per branch, other system or tier from its `fpr`, `tpr` and `auc`."""
     figure, (axes,) = _figure(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
-    others = dict(zip((name for name in curves if name not in STYLE), itertools.cycle(_OTHERS), strict=False))
+    styles = looks(curves)
     for name, curve in curves.items():
-        color, dashes = (STYLE | others)[name]
+        color, dashes = styles[name]
         label = f"{name}  {curve['auc']:.3f}"
         axes.plot(curve["fpr"], curve["tpr"], color=color, linestyle=dashes, linewidth=1.8, label=label)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -135,6 +138,36 @@ def weights(by_tier: Mapping[str, Sequence[float]]) -> Figure:
     axes.set_yticklabels(list(by_tier))
     axes.set_xlabel("weight of the audio branch")
     axes.grid(False, axis="y")
+    return figure
+
+
+def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
+    """Colour and dashes of branches, tiers and other systems by name."""
+    others = itertools.cycle(_OTHERS)
+    return {name: STYLE[name] if name in STYLE else next(others) for name in names}
+
+
+def severities(
+    title: str, unit: str, levels: Sequence[float], auc: Mapping[str, _Steps], reals: Mapping[str, _Steps]
+) -> Figure:
+    """AUC of each branch or system over the severities of a perturbation, and below it that of perturbed reals against
+    themselves; each step is a value with its interval, the first as it is without the perturbation."""
+    figure, rows = _figure(2.9, 3.1, rows=2, sharex=True, height_ratios=[1.5, 1])
+    figure.suptitle(title, fontsize=11, x=0.02, ha="left")
+    places = np.arange(len(levels) + 1)
+    for axes, curves, label in zip(rows, (auc, reals), ("AUC", "reals\nagainst clean"), strict=True):
+        axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
+        for name, (color, dashes) in looks(curves).items():
+            values, intervals = zip(*curves[name], strict=True)
+            axes.plot(places, values, color=color, linestyle=dashes, linewidth=1.6)
+            if None not in intervals:
+                low, high = np.transpose(intervals)
+                axes.fill_between(places, low, high, color=color, alpha=0.1, linewidth=0)
+        axes.set_ylabel(label, fontsize=9)
+        axes.set(xlim=(-0.15, len(levels) + 0.15), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+        axes.tick_params(labelsize=8)
+    rows[-1].set(xticks=places, xlabel=unit)
+    rows[-1].set_xticklabels(["–", *(f"{level:g}" for level in levels)])
     return figure
 
 
