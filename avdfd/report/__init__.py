@@ -1,12 +1,13 @@
-"""The report of an evaluation, for a terminal and as one self-contained HTML page (no script, no network).
+"""The report of an evaluation, for a terminal and as one self-contained HTML page (no network).
 
 Both are made from the content of report.json, which has the points of the figures too.
 
 numbers    numbers as text     sentences  what they mean     tables  HTML     style  CSS
+frame      the page itself     points     figures as rows    script  sorts tables
+compared   the page of many systems, and its table in other formats
 """
 
 import json
-from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -15,9 +16,8 @@ from matplotlib.figure import Figure
 
 from avdfd import plots
 from avdfd.audit import page as audit
-from avdfd.report import sentences, tables
+from avdfd.report import frame, points, sentences, tables
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
-from avdfd.report.style import STYLE
 from avdfd.robustness import page as robustness
 
 _CAPTIONS = {
@@ -93,13 +93,7 @@ def build(result: Mapping[str, Any]) -> str:
         tables.facts(result),
         f"<pre>{escape(json.dumps(result['config'], indent=2))}</pre>",
     ]
-    return (
-        "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-        "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return frame.page(title, parts)
 
 
 def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
@@ -134,7 +128,5 @@ def _warnings(result: Mapping[str, Any]) -> str:
 
 
 def _figure(name: str, svg: str, result: Mapping[str, Any]) -> str:
-    """As an image of its own: ids inside one SVG cannot meet those of another."""
     title, caption = (text.format(branch=result["main"]) for text in _CAPTIONS[name])
-    source = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
-    return f"<figure><h3>{title}</h3><img alt='{title}' src='{source}'><figcaption>{caption}</figcaption></figure>"
+    return frame.figure(name, title, caption, svg, points.POINTS[name](result))

@@ -19,9 +19,16 @@ thead th { border-top: 0; font-weight: 600; color: var(--muted); background: #fa
 tbody:first-child tr:first-child > * { border-top: 0; }
 tbody th { font-weight: 600; white-space: nowrap; position: sticky; left: 0; background: #fff; }
 .num { text-align: right; }
+thead button { all: unset; cursor: pointer; text-align: inherit; }
+thead button:hover { text-decoration: underline; }
+thead button:focus-visible, .box:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
+[aria-sort=ascending] button::after { content: " \\2191"; }
+[aria-sort=descending] button::after { content: " \\2193"; }
 .metric { min-width: 7.2em; }
 .interval { display: block; color: var(--muted); font-size: .78rem; white-space: nowrap; }
 .group { color: var(--muted); padding-top: 14px; }
+.best { font-weight: 700; }
+.best .interval { font-weight: 400; }
 .bad { background: #fbdde0; font-weight: 600; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 28px 40px; }
 .small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 16px 20px; }
@@ -43,7 +50,11 @@ pre, .box { border: 1px solid var(--line); border-radius: 6px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .box, pre { overflow: visible; border: 0; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-  th, td { padding: 3px 5px; }
+  table { font-size: 9px; }
+  th, td { padding: 2px 4px; }
+  tbody th, .interval { white-space: normal; overflow-wrap: anywhere; }
+  .interval { font-size: 7.5px; }
+  .metric { min-width: 0; }
   tr { break-inside: avoid; }
   h2 { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; }

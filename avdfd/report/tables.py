@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from avdfd.report.frame import box
 from avdfd.report.numbers import NAMES, html_interval, number, others, p, sections, temperatures
 
 
@@ -18,9 +19,7 @@ def auc(result: Mapping[str, Any]) -> str:
         counts = f"<td class=num>{section['fake_clips']}</td><td class=num>{section['identities']}</td>"
         new = "<span class=interval>not trained on</span>" if name in result["protocol"]["new_tiers"] else ""
         body += f"<tr><th scope=row>{escape(name)}{new}</th>{cells}{counts}</tr>"
-    return _box(
-        f"<thead><tr><th>AUC</th>{head}<th class=num>fakes</th><th class=num>identities</th></tr></thead>", body
-    )
+    return box(f"<thead><tr><th>AUC</th>{head}<th class=num>fakes</th><th class=num>identities</th></tr></thead>", body)
 
 
 def _auc_cell(metrics: Mapping[str, Any]) -> str:
@@ -45,7 +44,7 @@ def paired(result: Mapping[str, Any]) -> str:
         "two-sided p are from the paired bootstrap over identities, p(D) from DeLong's test with clips of one identity "
         "together. Tinted where the interval leaves 0 out. p is not corrected for how many comparisons are made."
     )
-    table = _box(f"<thead><tr><th>less</th>{head}</tr></thead>", body)
+    table = box(f"<thead><tr><th>less</th>{head}</tr></thead>", body)
     return f"<h2>Is it better than the others?</h2>{table}<p class=note>{escape(note)}</p>"
 
 
@@ -68,12 +67,11 @@ def metrics(result: Mapping[str, Any]) -> str:
     head = "".join(f"<th class='num metric'>{NAMES[name]}</th>" for name in names)
     body = ""
     for row, section in sections(result):
-        for i, branch in enumerate(result["branches"]):
-            span = f"rowspan={len(result['branches'])}"
-            label = f"<th scope=row {span}>{escape(row)}</th><td class=num {span}>{number(section['prevalence'])}</td>"
+        for branch in result["branches"]:
+            label = f"<th scope=row>{escape(row)}</th><td>{escape(branch)}</td>"
             cells = "".join(f"<td class=num>{html_interval(section[branch], name)}</td>" for name in names)
-            body += f"<tr>{label if i == 0 else ''}<td>{escape(branch)}</td>{cells}</tr>"
-    return _box(f"<thead><tr><th></th><th class=num>AP at chance</th><th></th>{head}</tr></thead>", body)
+            body += f"<tr>{label}<td class=num>{number(section['prevalence'])}</td>{cells}</tr>"
+    return box(f"<thead><tr><th>tier</th><th>score</th><th class=num>AP at chance</th>{head}</tr></thead>", body)
 
 
 def calibration(result: Mapping[str, Any]) -> str:
@@ -91,7 +89,7 @@ def calibration(result: Mapping[str, Any]) -> str:
         body += f"<tr><th scope=row>{escape(branch)}</th>{cells}</tr>"
     names = ("temperature", "ECE", "at T", "by chance", "Brier", "at T", "log loss", "at T")
     head = "".join(f"<th class=num>{name}</th>" for name in names)
-    return _box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+    return box(f"<thead><tr><th></th>{head}</tr></thead>", body)
 
 
 def groups(result: Mapping[str, Any]) -> str:
@@ -102,7 +100,7 @@ def groups(result: Mapping[str, Any]) -> str:
         ("method", result["methods"], None),
         *((title, group["members"], group["worst"]) for title, group in result["groups"].items()),
     ]:
-        body += f"<tr><th colspan=5 scope=rowgroup class=group>{escape(title)}</th></tr>"
+        body += f"</tbody><tbody><tr><th colspan=5 scope=rowgroup class=group>{escape(title)}</th></tr>"
         for name, part in members.items():
             if part.get("too_small"):
                 cells = "<td class=num colspan=2>too few to be judged</td>"
@@ -116,7 +114,7 @@ def groups(result: Mapping[str, Any]) -> str:
             body += f"<tr><th scope=row>{escape(name)}{' (worst)' if name == worst else ''}</th>{cells}{counts}</tr>"
     names = (f"AUC, {main}", "balanced accuracy at 0.5", "fakes", "identities")
     head = "".join(f"<th class=num>{escape(name)}</th>" for name in names)
-    return _box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+    return box(f"<thead><tr><th></th>{head}</tr></thead>", body)
 
 
 def facts(result: Mapping[str, Any]) -> str:
@@ -132,9 +130,4 @@ def facts(result: Mapping[str, Any]) -> str:
     rows = ""
     for name, value in told.items():
         rows += f"<tr><th scope=row>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
-    return f"<div class=facts>{_box('', rows)}</div>"
-
-
-def _box(head: str, body: str) -> str:
-    """A table that scrolls in its own box where it is too wide."""
-    return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
+    return f"<div class=facts>{box('', rows)}</div>"

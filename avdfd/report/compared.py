@@ -1,0 +1,166 @@
+"""Many systems on the same clips, from compare.json: as a page, and the table as text, LaTeX, Markdown and CSV."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from avdfd import plots
+from avdfd.report import frame, points, sentences, tables
+from avdfd.report.frame import Rows, as_csv, box
+from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
+
+_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+_NEW = "new: the system was not trained on fakes of this tier"
+
+
+def build(result: Mapping[str, Any]) -> str:
+    """The page."""
+    roc = result["curves"]["roc_branches"]
+    title = f"{len(result['systems'])} systems on {result['split']}"
+    overall = result["overall"]
+    few = sentences.few_people(result)
+    curve = frame.figure(
+        "roc", "ROC", "All tiers together against RVRA.", plots.svg(plots.roc_curves(roc)), points.roc(roc)
+    )
+    note = (
+        "AUC of each tier's fakes against the real clips, with bootstrap 95 % intervals over identities; of several "
+        "seeds the mean, and intervals that include them. The highest of a column is bold. "
+    )
+    return frame.page(
+        title,
+        [
+            f"<h1>{escape(title)}</h1>",
+            f"<p class=lead>{overall['clips']} clips of {overall['identities']} identities, {overall['fake_clips']} of "
+            "them fake, the same for every system.</p>",
+            f"<p class=warning>{few}</p>" if few else "",
+            "<h2>Which can tell fakes from reals?</h2>",
+            _auc(result),
+            f"<p class=note>{note}{_NEW}. {frame.download('compare', _rows(result))}</p>",
+            tables.paired(result),
+            "<h2>Curves</h2>",
+            f"<div class=figures>{curve}</div>",
+            "<h2>All metrics</h2>",
+            tables.metrics(result),
+            f"<p class=note>{sentences.about_metrics(result)}</p>",
+            "<h2>Do their probabilities mean what they say?</h2>",
+            tables.calibration(result),
+            "<h2>What was run</h2>",
+            _facts(result),
+        ],
+    )
+
+
+def as_text(result: Mapping[str, Any]) -> str:
+    """The tables, aligned."""
+    return "\n\n".join(align([*map(list, rows)]) for rows in _tables(result))
+
+
+def as_markdown(result: Mapping[str, Any]) -> str:
+    """The tables in Markdown; the highest AUC of a column is bold."""
+
+    def line(cells: list[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    texts = []
+    for head, *rows in _tables(result, bold="**{}**"):
+        rule = ["---", *["---:"] * (len(head) - 1)]
+        texts.append("\n".join(line(list(row)) for row in (head, rule, *rows)))
+    return "\n\n".join(texts) + "\n"
+
+
+def as_latex(result: Mapping[str, Any]) -> str:
+    """The tables as tabulars (package booktabs); the highest AUC of a column is bold."""
+    texts = []
+    for head, *rows in _tables(result):
+        best = _best(result) if head[0] == "AUC" else {}
+        lines = [" & ".join(map(latex, head)), r"\midrule"]
+        for row in rows:
+            cells = [latex(cell) for cell in row]
+            for column, name in enumerate(head[1:], 1):
+                if best.get(name) == row[0]:
+                    cells[column] = rf"\textbf{{{cells[column]}}}"
+            lines.append(" & ".join(cells))
+        body = "\n".join(line if line == r"\midrule" else rf"{line} \\" for line in lines)
+        columns = "l" + "r" * (len(head) - 1)
+        texts.append(f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}")
+    return "\n\n".join(texts) + "\n"
+
+
+def as_table(result: Mapping[str, Any]) -> str:
+    """CSV with a row for every system and tier, with all digits."""
+    return as_csv(_rows(result))
+
+
+def latex(text: str) -> str:
+    """Text as LaTeX shows it."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+
+
+def _tables(result: Mapping[str, Any], bold: str = "{}") -> list[Rows]:
+    """AUC of every system by tier, and the differences to the reference; the first row is the head."""
+    best = _best(result)
+    parts = dict(sections(result))
+    auc = [["AUC", *parts]]
+    for name in result["branches"]:
+        cells = [(part, with_interval(of[name], "auc")) for part, of in parts.items()]
+        auc.append([name, *(bold.format(text) if best[part] == name else text for part, text in cells)])
+    less = [[f"{result['main']} less", *parts]]
+    less += [[other, *(difference(of[part]) for part in parts)] for other, of in result["paired"].items()]
+    return [auc, less] if result["paired"] else [auc]
+
+
+def _best(result: Mapping[str, Any]) -> dict[str, str]:
+    """The system with the highest AUC of each part, the first of equal ones."""
+    return {part: max(result["branches"], key=lambda name: of[name]["auc"]) for part, of in sections(result)}
+
+
+def _auc(result: Mapping[str, Any]) -> str:
+    parts, best = dict(sections(result)), _best(result)
+    head = "".join(f"<th class=num>{escape(part)}</th>" for part in parts)
+    body = ""
+    for name in result["branches"]:
+        system = result["systems"][name]
+        seeds = f"<span class=interval>{len(system['runs'])} seeds</span>" if len(system["runs"]) > 1 else ""
+        cells = ""
+        for part, of in parts.items():
+            look = "num best" if best[part] == name else "num"
+            new = "<span class=interval>new</span>" if part in system["protocol"]["new_tiers"] else ""
+            cells += f"<td class='{look}'>{html_interval(of[name], 'auc')}{new}</td>"
+        body += f"<tr><th scope=row>{escape(name)}{seeds}</th>{cells}</tr>"
+    return box(f"<thead><tr><th>AUC</th>{head}</tr></thead>", body)
+
+
+def _rows(result: Mapping[str, Any]) -> Rows:
+    """Every system and tier, with all metrics and the difference of the reference from it."""
+    metrics = ["auc", *(name for name in NAMES if name in result["overall"][result["main"]])]
+    bounds = [text for name in metrics for text in (name, f"{name}_low", f"{name}_high")]
+    less = ["difference", "difference_low", "difference_high", "p", "delong_p"]
+    rows: list[list[Any]] = [["system", "tier", "clips", "fakes", "identities", "runs", *bounds, *less]]
+    for name in result["branches"]:
+        for part, of in sections(result):
+            row = [name, part, of["clips"], of["fake_clips"], of["identities"], len(result["systems"][name]["runs"])]
+            for metric in metrics:
+                row += [of[name].get(metric), *(of[name].get(f"{metric}_interval") or (None, None))]
+            pair = result["paired"].get(name, {}).get(part)
+            if pair:
+                row += [pair["difference"], *(pair["interval"] or (None, None)), pair["p"], pair["delong_p"]]
+            rows.append(row + [None] * (len(rows[0]) - len(row)))
+    return rows
+
+
+def _facts(result: Mapping[str, Any]) -> str:
+    told = {"split": result["split"], "elements": result["elements"], "windows": result["pooling"]["windows"]}
+    for name, system in result["systems"].items():
+        runs = "; ".join(
+            f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}" for r in system["runs"]
+        )
+        told[name] = f"{system['kind']}, {system['main']} score, {system['protocol']['name']}: {runs}"
+    told["bootstrap"] = f"{result['bootstrap']} replicates over identities, seed {result['seed']}"
+    rows = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in told.items())
+    return f"<div class=facts>{box('', rows)}</div>"

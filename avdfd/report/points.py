@@ -1,0 +1,47 @@
+"""The data of the figures, from report.json, as rows for a CSV file."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from avdfd.report.frame import Rows
+
+_BINS = ("score", "fakes", "low", "high")
+
+
+def roc(curves: Mapping[str, Mapping[str, Any]]) -> Rows:
+    points = [
+        [name, *point] for name, curve in curves.items() for point in zip(curve["fpr"], curve["tpr"], strict=True)
+    ]
+    return [["name", "fpr", "tpr"], *points]
+
+
+def distributions(result: Mapping[str, Any]) -> Rows:
+    rows: list[list[Any]] = [["tier", "from", "to", "clips"]]
+    for tier, counts in result["curves"]["distributions"].items():
+        rows += [[tier, i / len(counts), (i + 1) / len(counts), count] for i, count in enumerate(counts)]
+    return rows
+
+
+def reliability(result: Mapping[str, Any]) -> Rows:
+    curves = {name: curve for name, curve in result["calibration"][result["main"]].items() if curve}
+    bins = [
+        [name, *point]
+        for name, curve in curves.items()
+        for point in zip(*(curve[column] for column in _BINS), strict=True)
+    ]
+    return [["temperature", *_BINS], *bins]
+
+
+def weights(result: Mapping[str, Any]) -> Rows:
+    values = [[tier, value] for tier, of in result["weight_audio"].items() for value in of["values"]]
+    return [["tier", "weight_audio"], *values]
+
+
+POINTS: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
+    "roc_branches": lambda result: roc(result["curves"]["roc_branches"]),
+    "roc_tiers": lambda result: roc(result["curves"]["roc_tiers"]),
+    "distributions": distributions,
+    "reliability": reliability,
+    "weights": weights,
+}
+"""Name of a figure -> its rows."""
