@@ -34,6 +34,7 @@ from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.elements import ElementMeta
 from avdfd.errors import UserError, run_script
 from avdfd.evaluation import fit, judge
+from avdfd.failures import gallery
 from avdfd.files import ensure_writable, write_atomic, write_csv
 from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.robustness import suite
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
     cli.add_argument("--name", type=_folder, help="folder of the report in RUN/eval (default: the split)")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
+    cli.add_argument("--videos", help="folder of the source videos, for links to the worst errors (default: --probes)")
     cli.add_argument("--audit", action="store_true", help="look for shortcuts and leaks in the elements")
     cli.add_argument("--strict", action="store_true", help="audit, and exit 3 for a shortcut or leak")
     cli.add_argument(
@@ -89,13 +91,16 @@ def main(argv: list[str]) -> int:
     clips = pool(metas, scores, args.windows)
 
     # ---- judgement
+    windows = as_they_are(metas, scores)
     result = about | {"fitted": fitted} | judge(
         clips, run.branches[-1], run.branches, fitted,
-        windows=as_they_are(metas, scores), replicates=args.bootstrap, seed=args.seed,
+        windows=windows, replicates=args.bootstrap, seed=args.seed,
     )  # fmt: skip
     if args.split == "validation":
         trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
         result["fitted"] = fit(clips, trained)
+
+    result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], args.videos or args.probes)
 
     # ---- can it be believed
     if args.audit or args.strict or args.probes:

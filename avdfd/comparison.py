@@ -75,7 +75,7 @@ def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayL
     """
     y = np.asarray(labels)
     _, member = np.unique(np.asarray(groups), return_inverse=True)
-    components = _placements(y, ours) - _placements(y, theirs)  # of the difference, which is linear in them
+    components = placements(y, ours) - placements(y, theirs)  # of the difference, which is linear in them
     difference = components[y == 1].mean()
     left_over = components - difference
     count = member.max() + 1
@@ -94,7 +94,7 @@ def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayL
     return float(2 * norm.sf(abs(difference) / np.sqrt(variance)))
 
 
-def _placements(labels: np.ndarray, scores: ArrayLike) -> Floats:
+def placements(labels: np.ndarray, scores: ArrayLike) -> Floats:
     """(N,) of a fake the part of the reals below it, of a real the part of the fakes above it; ties count half."""
     metrics.roc(labels, scores)  # refuses what has no answer
     s = np.asarray(scores, np.float64)

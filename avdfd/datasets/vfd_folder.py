@@ -44,6 +44,7 @@ class VfdFolder:
 
     version = "vfd-folder"
     has_waveforms = False
+    has_frames = True
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)

@@ -43,6 +43,11 @@ class ElementStore:
         """Whether all elements have one."""
         return bool((self._numbers["wav"] >= 0).all())
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether all elements have pictures."""
+        return bool((self._numbers["mjpeg"] >= 0).all())
+
     def read(
         self,
         key: str,

@@ -4,7 +4,7 @@ Both are made from the content of report.json, which has the points of the figur
 
 numbers    numbers as text     sentences  what they mean     tables  HTML     style  CSS
 frame      the page itself     points     figures as rows    script  sorts tables
-compared   the page of many systems, and its table in other formats
+gallery    the worst errors    compared   the page of many systems, and its table in other formats
 """
 
 import json
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from avdfd import plots
 from avdfd.audit import page as audit
-from avdfd.report import frame, points, sentences, tables
+from avdfd.report import frame, gallery, points, sentences, tables
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
 from avdfd.robustness import page as robustness
 
@@ -87,6 +87,7 @@ def build(result: Mapping[str, Any]) -> str:
         "<h2>For whom, and on what?</h2>",
         tables.groups(result),
         f"<p class=note>{sentences.about_groups(result)}</p>",
+        gallery.as_html(result),
         robustness.as_html(result["robustness"], result["branches"]) if "robustness" in result else "",
         audit.as_html(result),
         "<h2>What was run</h2>",

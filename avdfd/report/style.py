@@ -35,6 +35,9 @@ thead button:focus-visible, .box:focus-visible { outline: 2px solid #0072b2; out
 details { margin: 14px 0 0; }
 summary { cursor: pointer; }
 figure { margin: 0; max-width: 470px; break-inside: avoid; }
+.gallery { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 20px; }
+.gallery figcaption, .gallery code { overflow-wrap: anywhere; }
+.gallery code { display: block; font-size: .75rem; margin: 4px 0 0; }
 figure img { width: 100%; height: auto; display: block; }
 pre { font-size: .8rem; line-height: 1.4; padding: 12px; overflow-x: auto; }
 pre, .box { border: 1px solid var(--line); border-radius: 6px; }
@@ -42,6 +45,7 @@ pre, .box { border: 1px solid var(--line); border-radius: 6px; }
 @media (max-width: 600px) {
   table { font-size: .84rem; }
   th, td { padding: 6px 7px; }
+  tbody th { white-space: normal; overflow-wrap: anywhere; max-width: 9.5em; }
   .interval { font-size: .7rem; letter-spacing: -.01em; }
 }
 @media print {

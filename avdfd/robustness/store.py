@@ -35,6 +35,10 @@ class PerturbedStore:
         """Whether all elements have one."""
         return self.store.has_waveforms
 
+    @property
+    def has_frames(self) -> bool:
+        return self.store.has_frames
+
     def read(
         self,
         key: str,
