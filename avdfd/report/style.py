@@ -45,7 +45,7 @@ pre, .box { border: 1px solid var(--line); border-radius: 6px; }
 @media (max-width: 600px) {
   table { font-size: .84rem; }
   th, td { padding: 6px 7px; }
-  tbody th { white-space: normal; overflow-wrap: anywhere; max-width: 9.5em; }
+  tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 7em; }
   .interval { font-size: .7rem; letter-spacing: -.01em; }
 }
 @media print {
@@ -56,6 +56,7 @@ pre, .box { border: 1px solid var(--line); border-radius: 6px; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   table { font-size: 9px; }
   th, td { padding: 2px 4px; }
+  tbody th { min-width: 6em; }
   tbody th, .interval { white-space: normal; overflow-wrap: anywhere; }
   .interval { font-size: 7.5px; }
   .metric { min-width: 0; }
