@@ -71,6 +71,9 @@ def test_every_key_is_read():
         ({"visual": {"init": "random", "weights": "w.pt"}}, "weights is unused when init is 'random'"),
         ({"visual": {"init": "random", "image_size": 100}}, "image_size 100 must be a multiple of the patch size 16"),
         ({"visual": {"init": "random", "sha256": "00"}}, "sha256 is unused without weights"),
+        ({"direction": "both"}, "key 'direction' is \"both\": input should be 'a2v', 'v2a' or 'symmetric'"),
+        ({"fusion": "mean"}, "key 'fusion' is \"mean\": input should be 'learned', 'fixed' or 'visual'"),
+        ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
     ],
 )
 def test_wrong_values_are_named(write, change, message):

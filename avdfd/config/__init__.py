@@ -37,6 +37,8 @@ from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stages import (
     AudioModelConfig,
+    Direction,
+    Fusion,
     OptimConfig,
     PredictorConfig,
     PretrainConfig,
@@ -56,9 +58,11 @@ __all__ = [
     "CodecConfig",
     "CommandConfig",
     "DataConfig",
+    "Direction",
     "DrawConfig",
     "EcapaConfig",
     "FaceConfig",
+    "Fusion",
     "Ge2eConfig",
     "MediaConfig",
     "MrdfConfig",
