@@ -25,13 +25,13 @@ class ChangesConfig(Section):
 
     @model_validator(mode="after")
     def _left_to_the_ablation(self) -> "ChangesConfig":
-        for key in sorted(self.keys() & {*SET_BY_THE_SEARCH, "audio"}):
+        for key in sorted(self.changed_keys() & {*SET_BY_THE_SEARCH, "audio"}):
             raise ValueError(
                 f"{key} is set by the ablation: leave it out" + (", and use seeds" if key == "seed" else "")
             )
         return self
 
-    def keys(self) -> set[str]:
+    def changed_keys(self) -> set[str]:
         """All keys that are changed, of either stage."""
         return {*self.pretrain, *(self.train or {})}
 
@@ -57,7 +57,7 @@ class AblationConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "AblationConfig":
         for name, row in self.rows.items():
-            for key in sorted(row.keys() & _THE_SAME_CLIPS):
+            for key in sorted(row.changed_keys() & _THE_SAME_CLIPS):
                 raise ValueError(f"{name}: {key} is the same for all rows, so that they are judged on the same clips")
         if self.overrides.train is None:
             raise ValueError("overrides.train is null: write {} to change nothing")

@@ -35,7 +35,7 @@ class Result(NamedTuple):
     best_epoch: int | None = None
     epochs: int = 0
     seconds: float = 0.0
-    """Of all its epochs."""
+    """Of training, in all its epochs."""
 
 
 class Row(NamedTuple):
