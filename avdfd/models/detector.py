@@ -123,9 +123,8 @@ class Detector(nn.Module):
         """Prediction, discrepancy and fusion."""
         visual_tokens, anchor = (self.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
         audio_tokens, audio_anchor = encoded.audio_tokens, encoded.audio
-        compared: list[
-            tuple[Tensor, Tensor]
-        ] = []  # differences (B, N or A, D) and the anchor (B, D) they are seen from
+        # Of each direction: differences (B, N or A, D), and the anchor (B, D) that the prediction starts from.
+        compared: list[tuple[Tensor, Tensor]] = []
         if self.predictor is not None:
             predicted = self.predictor(audio_tokens, anchor, visual_tokens.shape[1])
             compared.append((predicted - visual_tokens, anchor))
