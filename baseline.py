@@ -22,20 +22,23 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 import evaluate
-from avdfd import checkpoint, distributed, engine, folds, metrics, released
+from avdfd import distributed, engine, folds, metrics, released, weights
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
-from avdfd.datasets.loaders import ElementSet, loader, split_metas, to_device
-from avdfd.datasets.samplers import Sequential, Shared
+from avdfd.datasets.feed import feeds
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.datasets.stores import open_store
-from avdfd.distributed import World
+from avdfd.distributed import Chance, World, gather, gather_fields
 from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
+from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
-from avdfd.steps import Training, model_state
-from avdfd.tracking import BEST, RunFolder
+from avdfd.steps import Training
+from avdfd.tracking import BEST, RunFolder, git_revision
+from avdfd.weights import Facts
 
 
 def main(argv: list[str]) -> None:
@@ -48,21 +51,25 @@ def main(argv: list[str]) -> None:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, *BASELINES, overrides=overrides)
     system = SYSTEMS[cfg.kind]
-    if args.published:
-        adopt(cfg, system, args.published)
-        return
     if args.stage not in ("all", *system.STAGES):
         raise UserError(f"--stage {args.stage}: {cfg.kind} has the stages {', '.join(system.STAGES)}, or all")
     whole = system.STAGES[-1:] if system.brings_weights(cfg) else system.STAGES
     stages = whole if args.stage == "all" else (args.stage,)
-    with distributed.join(cfg.device) as world, Stop() as stop:
-        if world.size > 1:
-            raise UserError("baselines train in one process; start baseline.py without torchrun")
-        for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
-            for stage in stages:
-                train(one, system, stage, world, stop, resume=args.resume)
-    if args.folds:
-        judge_folds(cfg, args.folds)
+    with distributed.join(cfg.device) as world:
+        if args.published:
+            adopt(cfg, system, args.published, world)
+            return
+        if world.size > 1 and system.one_process(cfg):
+            raise UserError(
+                f"{args.config}: {cfg.kind} as released looks across the samples of a batch, and one process has to "
+                "have all of it: set PROCESSES=1, or faithful to false"
+            )
+        with Stop() as stop:
+            for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
+                for stage in stages:
+                    train(one, system, stage, world, stop, resume=args.resume)
+        if args.folds:
+            judge_folds(cfg, args.folds, world)
 
 
 def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, *, resume: bool) -> None:
@@ -77,48 +84,64 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     tiers = cfg.data.fake_tiers if labelled else ()
     train_metas = split_metas(cfg, store, "train", tiers)
     val_metas = split_metas(cfg, store, "validation", tiers)
-    order = Shared(system.batches(cfg, stage, train_metas))
+    order = Shared(system.batches(cfg, stage, train_metas), rank=world.rank, size=world.size, part=recipe.micro_batch)
     train_set = ElementSet(store, train_metas, system.inputs(cfg, stage, train=True))
     val_set = ElementSet(store, val_metas, system.inputs(cfg, stage, train=False))
     # Without labels, validation is the training loss on other people, so its batches are made as in training.
-    val_order = Sequential(len(val_set), recipe.batch_size) if labelled else system.batches(cfg, stage, val_metas)
-    train_loader = loader(train_set, order, cfg.data.workers, device)
-    val_loader = loader(val_set, val_order, cfg.data.workers, device)
+    val_batches = Sequential(len(val_set), recipe.batch_size) if labelled else system.batches(cfg, stage, val_metas)
+    val_order = Shared(val_batches, rank=world.rank, size=world.size)
+    train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- model
     model = system.build(cfg, stage, former_weights(cfg, system, stage)).to(device)
     optimizer = recipe_optimizer(system.groups(model, cfg, stage), recipe)
     run_config = stage_config(cfg, system, stage)
-    run = RunFolder(run_config, resume=resume)
+    run = RunFolder(run_config, resume=resume, first=world.first)
     training = Training(run_config, world, run, model, optimizer, stop, stage=stage)
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
+    engine.speed_up(model, cfg.speed, device, recipe.precision)
+    net = distributed.parallel(model, world)
     title = f"{cfg.kind} {stage}"
-    engine.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {device}, {run.path}")
+    run.log(f"training elements: {train_data}; validation elements: {val_data}")
+    engine.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
+
+    def counted(net: nn.Module, batch: Any) -> Any:
+        """The model's part of a step, on tensors that have shapes alone."""
+        chance = Chance(World(torch.device("meta")), len(batch.label), 0)
+        return system.outputs(net, batch, cfg, stage, chance)
 
     # ---- epochs
     metric = cfg.select.metric if labelled else "loss"
+    flops = 0.0  # of a clip, counted once
     bar = engine.epochs(progress, recipe.epochs, title, world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        meter = Meter()
+        meter = Meter(world, recipe.precision)
         lr = set_recipe_lr(optimizer, progress.losses, recipe)
         order.start(epoch, progress.step)
 
         model.train()
-        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
-            batch = to_device(batch, device)
-            with engine.autocast(device, recipe.precision):
-                losses = system.losses(model, batch, cfg, stage)
-            losses["loss"].backward()
-            norm = clip_grad_norm_(model.parameters(), recipe.clip_norm or math.inf)
-            training.step({name: value.detach() for name, value in losses.items()}, norm, share.batch, train_set)
-            meter.count(share.total)
+        sums: dict[str, Tensor] = {}
+        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+            run.show(*system.shown(batch), (train_set.metas[draw.position] for draw in share.draws))
+            chance = Chance(world, share.total, cfg.seed, epoch, progress.step)
+            flops = flops or training_flops(model, batch, call=counted)
+            with distributed.accumulating(net, share.last):
+                with engine.autocast(device, recipe.precision), distributed.dividing(world, share.total):
+                    out = system.outputs(net, batch, cfg, stage, chance)
+                losses = system.losses(model, gather_fields(world, share.total, out), cfg, stage)
+                (share.weight * losses["loss"]).backward()
+            sums = {name: sums.get(name, 0) + share.weight * value.detach() for name, value in losses.items()}
+            meter.count(share.total, flops)
+            if share.last:
+                norm = clip_grad_norm_(model.parameters(), recipe.clip_norm or math.inf)
+                training.step(sums, norm, share.batch, train_set)
+                sums = {}
 
-        values = {"lr": lr, **meter.values(device)}
-        values |= validate(model, system, cfg, stage, val_loader, device)
+        values = {"lr": lr, **meter.values()}
+        values |= validate(model, system, cfg, stage, val_data, world)
         values = training.end_epoch(values, metric, train_set)
         bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})
 
@@ -126,14 +149,17 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     engine.tell(run, f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
-def adopt(cfg: RunConfig, system: System, file: Path) -> None:
+def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
     """A run folder of a published checkpoint, for evaluate.py and detect.py."""
+    if not world.first:
+        return
     stage = system.STAGES[-1]
     model = system.rebuild(cfg, stage)
     released.fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False)
     run.write_config(cfg)
-    checkpoint.save(run.path / BEST, model_state(cfg, model, stage=stage))
+    facts = Facts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
+    weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
     engine.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
 
@@ -149,17 +175,24 @@ def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, T
     if position == 0 or system.brings_weights(cfg):
         return None
     former = stage_config(cfg, system, system.STAGES[position - 1])
-    return checkpoint.load(Path(former.runs) / former.name / BEST, cfg.kind)["model"]
+    return weights.load(Path(former.runs) / former.name / BEST, cfg.kind).model
 
 
-def judge_folds(cfg: RunConfig, folder: Path) -> None:
-    """Evaluates the run of every fold on the people that it has not seen, and writes `<name>-folds.json`."""
+def judge_folds(cfg: RunConfig, folder: Path, world: World) -> None:
+    """Evaluates the run of every fold on the people that it has not seen, and writes `<name>-folds.json`.
+
+    The first process does; the others wait, fold by fold, so that none of them ends the job before it is done.
+    """
     reports = []
     for fold in folds.fold_configs(cfg, folder):
         run = Path(fold.runs) / fold.name
         for split in ("validation", "test"):
-            evaluate.main(["--run", str(run), "--split", split, "--device", cfg.device])
+            if world.first:
+                evaluate.main(["--run", str(run), "--split", split, "--device", cfg.device])
+            distributed.agree(world, 0)
         reports.append(run / "eval" / "test" / "report.json")
+    if not world.first:
+        return
     summary = folds.summarise(reports)
     path = Path(cfg.runs) / f"{cfg.name}-folds.json"
     write_atomic(path, (json.dumps(summary, indent=2) + "\n").encode())
@@ -168,7 +201,7 @@ def judge_folds(cfg: RunConfig, folder: Path) -> None:
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, system: System, cfg: RunConfig, stage: str, batches: Iterable[Any], device: torch.device
+    model: nn.Module, system: System, cfg: RunConfig, stage: str, batches: Iterable[tuple[Share, Any]], world: World
 ) -> dict[str, float]:
     """Of a stage with labels: AUC and AP of every branch over the validation elements, each counted once, and BCE of
     the main one. Of a stage without: its mean training loss, with the same random draws in every epoch.
@@ -176,21 +209,20 @@ def validate(
     model.eval()
     recipe: RecipeConfig = getattr(cfg, stage)
     branches = system.branches(cfg)
-    labels, columns, losses = [], [], []
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for batch in batches:
-            batch = to_device(batch, device)
-            with engine.autocast(device, recipe.precision):
-                if stage in system.LABELLED:
-                    scores = system.scores(model, batch, cfg)
-                    columns.append(torch.stack([scores[branch] for branch in branches], dim=1).float())
-                    labels.append(batch.label)
-                else:
-                    losses.append(system.losses(model, batch, cfg, stage)["loss"])
+    columns: list[tuple[Tensor, ...]] = []
+    losses: list[Tensor] = []
+    for number, (share, batch) in enumerate(batches):
+        with engine.autocast(world.device, recipe.precision):
+            if stage in system.LABELLED:
+                scores = system.scores(model, batch, cfg)
+                logits = torch.stack([scores[branch] for branch in branches], dim=1).float()
+                columns.append(gather(world, share.total, batch.label, logits))
+                continue
+            out = system.outputs(model, batch, cfg, stage, Chance(world, share.total, number))
+        losses.append(system.losses(model, gather_fields(world, share.total, out), cfg, stage)["loss"])
     if losses:
         return {"val_loss": torch.stack(losses).mean().item()}
-    label, logits = torch.cat(labels), torch.cat(columns)
+    label, logits = (torch.cat(column) for column in zip(*columns, strict=True))
     values = {"val_loss": F.binary_cross_entropy_with_logits(logits[:, -1], label).item()}
     for branch, logit in zip(branches, logits.cpu().numpy().T, strict=True):
         name = "val" if branch == branches[-1] else f"val_{branch}"

@@ -9,7 +9,9 @@
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
 # A published system with the config that CONFIG names: all its stages, in order; more arguments are passed on.
-#   CONFIG=config/baseline_mrdf.json bash baseline.sh --train.lr=1e-4          CONFIG=... sbatch baseline.sh --stage pretrain
+#   CONFIG=config/baseline_mrdf.json bash baseline.sh --train.lr=1e-4      every GPU of the machine
+#   CONFIG=... sbatch baseline.sh --stage pretrain                         one GPU; saves and is queued again, as train.sh
+#   CONFIG=... sbatch -N 2 --gres=gpu:8 baseline.sh                        sixteen
 set -euo pipefail
 # Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
 root=$(dirname "${BASH_SOURCE[0]}")
@@ -18,4 +20,4 @@ cd "$root"
 [[ -f setup.sh ]] || { echo "baseline.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
 source launch.sh
-supervise .venv/bin/python baseline.py --config "${CONFIG:-config/baseline_avff.json}" --resume "$@"
+launch baseline.py --config "${CONFIG:-config/baseline_avff.json}" --resume "$@"

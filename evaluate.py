@@ -1,47 +1,63 @@
-"""Scores a split with a trained run and writes a report of what it can and cannot tell apart.
+"""Scores a split with a trained system and writes a report of what it can and cannot tell apart.
 
     bash evaluate.sh --run runs/train --split test
     python evaluate.py --run runs/demo --split test --against runs/demo-avff --probes data/demo/videos
+    python evaluate.py --run runs/s0,runs/s1,runs/s2 --against runs/mrdf-s0,runs/mrdf-s1 --split test
 
-The clip is the unit of every metric: the probabilities of its windows are averaged. Every tier that the split holds is
-judged against RVRA, also those that the run was not trained on. Intervals come from resampling identities; a clip with
-several identities goes with its first. `--against` puts other runs, on the very same elements, beside it. Writes
+The clip is the unit of every metric: the probabilities of its windows are averaged, or pooled as `--windows` says.
+Every tier that the split holds is judged against RVRA, also those that the system was not trained on. Intervals come
+from resampling identities; a clip with several identities goes with its first. Runs of one system with different seeds
+are joined by commas and pooled. `--against` puts other systems, on the very same elements, beside it, with paired
+tests. Thresholds and temperatures are those of the validation report of the same weights, if there is one.
+
+`--robustness` scores perturbed clips too, `--audit` looks for shortcuts and for leaks between splits, `--probes` for
+shortcuts in the source files; with `--strict`, a shortcut or a leak is exit code 3. Writes
 `<run>/eval/<split>/{report.json, report.html, scores.csv}`.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import report, robustness
+from avdfd import provenance, report, robustness
+from avdfd.audit import audits, page
 from avdfd.datasets.loaders import ElementSet, split_metas
-from avdfd.datasets.splits import SPLITS, check_unseen
+from avdfd.datasets.splits import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.datasets.stores import Store, open_store
-from avdfd.datasets.tiers import TIERS
+from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.elements import ElementMeta
-from avdfd.errors import MediaError, UserError, run_script
-from avdfd.evaluation import Clip, as_csv, draw, judge, pool
-from avdfd.files import ensure_writable, sha256_of, write_atomic
-from avdfd.probes import run_probes
+from avdfd.errors import UserError, run_script
+from avdfd.evaluation import fit, judge
+from avdfd.files import ensure_writable, write_atomic, write_csv
+from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.robustness import suite
-from avdfd.scoring import Run, Scores, load_run, score
-from avdfd.tracking import BEST, git_revision
+from avdfd.scoring import Run, Scores, load_system, score, trained_under
+from avdfd.tracking import git_revision
+
+FOUND = 3
+"""Exit code of `--strict` for shortcuts and leaks."""
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Scores a split and writes a report.", allow_abbrev=False)
-    cli.add_argument("--run", required=True, help="run folder of a training script")
-    cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other runs, for the same table")
+    cli.add_argument("--run", required=True, metavar="RUN[,RUN...]", help="run folder, or one for each seed")
+    cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other systems, for the same table")
     cli.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="all: a store that no split is of")
     cli.add_argument("--elements", help="another element store than the one the run was trained on")
+    cli.add_argument("--tiers", nargs="+", choices=[t for t in TIERS if t != RVRA.name], help="fakes (default: all)")
+    cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
+    cli.add_argument("--name", type=_folder, help="folder of the report in RUN/eval (default: the split)")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
+    cli.add_argument("--audit", action="store_true", help="look for shortcuts and leaks in the elements")
+    cli.add_argument("--strict", action="store_true", help="audit, and exit 3 for a shortcut or leak")
     cli.add_argument(
-        "--robustness", nargs="*", metavar="NAME", help="score perturbed clips too (no name: all 22 kinds)"
+        "--robustness", nargs="*", metavar="NAME", help="score perturbed clips (all kinds, or those named)"
     )
     cli.add_argument("--clips", type=_count, default=0, help="clips of each tier for --robustness; 0 takes all")
     cli.add_argument("--batch-size", type=_positive, default=16)
@@ -52,57 +68,81 @@ def main(argv: list[str]) -> None:
     args = cli.parse_args(argv)
 
     # ---- what to judge, and on what
-    perturbations = robustness.choose(args.robustness) if args.robustness is not None else ()
-    runs = load_runs([args.run, *args.against], args.device)
-    run = runs[0]
-    folder = run.folder / "eval" / args.split
+    perturbations = () if args.robustness is None else robustness.choose(args.robustness)
+    systems = load_systems(args)
+    ours, *others = systems.values()
+    run, seeds = ours[0], f"-{len(ours)}-seeds" if len(ours) > 1 else ""
+    folder = run.folder / "eval" / f"{args.name or args.split}{seeds}"
     ensure_writable(folder)
-    store = open_store(args.elements or run.config.data.elements, *(one.config.kind for one in runs))
-    metas = store.metas if args.split == "all" else split_metas(run.config, store, args.split, TIERS)
-    for one in runs:
-        check_unseen(one.config, metas, args.split)
-    about = describe(runs, args)
-    tuned = validation_thresholds(run.folder, about["checkpoint_sha256"]) if args.split == "test" else {}
+    store = open_store(args.elements or run.config.data.elements, *(one[0].config.kind for one in systems.values()))
+    metas = chosen(store, run, args)
+    for one in [*ours, *(one for other in others for one in other)]:
+        for config in trained_under(one):
+            check_unseen(config, metas, args.split)
+    about = describe(systems, store, metas, args)
+    before = args.split in ("train", "validation")
+    validation = run.folder / "eval" / f"validation{seeds}" / "report.json"
+    fitted = {} if before else provenance.fitted_on_validation(validation, about)
 
     # ---- scores
-    probes = {"probes": probe(store.metas, Path(args.probes))} if args.probes else {}
-    columns = {one.folder.name: score_elements(one, store, metas, args) for one in runs}
-    scores = columns[run.folder.name]
-    for one in runs[1:]:
-        scores.branch[one.folder.name] = columns[one.folder.name].branch[one.branches[-1]]
+    scores = score_all(systems, store, metas, args)
+    clips = pool(metas, scores, args.windows)
 
     # ---- judgement
-    clips = pool(metas, scores)
-    judged = judge(clips, list(scores.branch), run.branches[-1], tuned, replicates=args.bootstrap, seed=args.seed)
-    result = about | judged | probes | perturbed(perturbations, runs, store, metas, folder, args)
+    result = about | {"fitted": fitted} | judge(
+        clips, run.branches[-1], run.branches, fitted,
+        windows=as_they_are(metas, scores), replicates=args.bootstrap, seed=args.seed,
+    )  # fmt: skip
+    if args.split == "validation":
+        trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
+        result["fitted"] = fit(clips, trained)
+
+    # ---- can it be believed
+    if args.audit or args.strict or args.probes:
+        result["audit"] = audit(run, store, metas, args)
+    if perturbations:
+        result["robustness"] = perturb(perturbations, systems, store, metas, folder, args)
     write(folder, result, clips)
     print(report.as_text(result))
     print(f"\n{folder / 'report.html'}")
+    return FOUND if args.strict and page.warnings(result) else 0
 
 
-def load_runs(folders: Sequence[str], device: str) -> list[Run]:
-    """The runs, which need different names, as the table's columns have them."""
-    runs = [load_run(folder, device) for folder in folders]
-    names = [*runs[0].branches, *(run.folder.name for run in runs)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+def load_systems(args: argparse.Namespace) -> dict[str, list[Run]]:
+    """Runs of each system, ours first, by the name of the first; columns of the table need different names."""
+    loaded = [load_system(names, args.device) for names in (args.run, *args.against)]
+    columns = [*loaded[0][0].branches, *(runs[0].folder.name for runs in loaded)]
+    twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice:
         raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
-    return runs
+    return {runs[0].folder.name: runs for runs in loaded}
 
 
-def describe(runs: Sequence[Run], args: argparse.Namespace) -> dict[str, Any]:
-    """What was run, so that it can be run again."""
-    run = runs[0]
+def chosen(store: Store, run: Run, args: argparse.Namespace) -> Sequence[ElementMeta]:
+    """The elements to be judged, of both classes."""
+    tiers = {RVRA.name, *(args.tiers or TIERS)}
+    if args.split != "all":
+        return split_metas(run.config, store, args.split, tiers)
+    metas = of_tiers(store.metas, tiers)
+    check_classes(metas, "all", args.elements or run.config.data.elements)
+    return metas
+
+
+def describe(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace
+) -> dict[str, Any]:
+    """What was run, so that it can be run again, and by which protocol."""
+    ours, *others = systems
+    run = systems[ours][0]
+    elements = args.elements or run.config.data.elements
+    about = {name: provenance.describe(runs, elements, store.metas, metas) for name, runs in systems.items()}
     return {
         "run": str(run.folder),
-        "kind": run.config.kind,
-        "against": {
-            one.folder.name: {"kind": one.config.kind, "checkpoint_sha256": sha256_of(one.folder / BEST)}
-            for one in runs[1:]
-        },
+        **about[ours],
+        "against": {name: about[name] for name in others},
         "split": args.split,
-        "elements": args.elements or run.config.data.elements,
-        "checkpoint_sha256": sha256_of(run.folder / BEST),
+        "elements": elements,
+        "pooling": {"windows": args.windows, "domain": DOMAIN},
         "git": git_revision(),
         "device": str(run.device),
         "bootstrap": args.bootstrap,
@@ -111,64 +151,72 @@ def describe(runs: Sequence[Run], args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def validation_thresholds(run: Path, checkpoint_sha256: str) -> dict[str, float]:
-    """Branch -> threshold of equal errors on validation, where that was evaluated before for the same weights."""
-    path = run / "eval" / "validation" / "report.json"
-    if not path.is_file():
-        return {}
-    former = json.loads(path.read_text(encoding="utf-8"))
-    if former["checkpoint_sha256"] != checkpoint_sha256:
-        return {}
-    return {branch: former["overall"][branch]["eer_threshold"] for branch in former["branches"]}
+def score_all(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace
+) -> Scores:
+    """The branches of our system, and the main one of every other under its name."""
+    ours, *others = systems
+    stacked = {name: stack([score_one(one, store, metas, args) for one in runs]) for name, runs in systems.items()}
+    for name in others:
+        stacked[ours].branch[name] = stacked[name].branch[systems[name][0].branches[-1]]
+    return stacked[ours]
 
 
-def score_elements(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> Scores:
-    """What a run says about elements of a store."""
-    bar = partial(tqdm, desc=f"score {args.split}, {run.folder.name}", unit="batch", leave=None)
+def score_one(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> Scores:
+    """What one run says about elements of a store."""
     workers = run.config.data.workers if args.workers is None else args.workers
+    bar = partial(tqdm, desc=f"score {args.split}, {run.folder.name}", unit="batch", leave=None)
     elements = ElementSet(store, metas, run.inputs)
     return score(run, elements, batch_size=args.batch_size, workers=workers, progress=bar)
 
 
-def perturbed(
+def audit(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> dict[str, Any]:
+    """Shortcuts in the elements and in their source files, and leaks between the splits that the run knows."""
+    found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}}
+    bar = partial(tqdm, desc="audit", unit="clip")
+    if args.audit or args.strict:
+        parts = audits.parts_of(run.config, store, metas, args.split, foreign=args.elements is not None)
+        found |= audits.of_elements(parts, run.config.data.workers if args.workers is None else args.workers, bar)
+    if args.probes:
+        found["probes"]["files"] = audits.of_files(store.metas, Path(args.probes), bar)
+    return found
+
+
+def perturb(
     names: Sequence[str],
-    runs: list[Run],
+    systems: Mapping[str, list[Run]],
     store: Store,
     metas: Sequence[ElementMeta],
     folder: Path,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """The part of the report about perturbed clips, if any perturbation was asked for."""
-    if not names:
-        return {}
-    chosen = suite.sample(metas, args.clips, args.seed)
-    systems = {one.folder.name: [one] for one in runs}
-    bar = partial(tqdm, desc="perturb", unit="case")
+    """What becomes of the scores when clips are perturbed. What was scored is kept in the folder."""
+    some = suite.sample(metas, args.clips, args.seed)
     scored = suite.score_suite(
-        names, systems, store, chosen, folder / "robustness",
-        lambda run, store: score_elements(run, store, chosen, args), bar,
+        names, systems, store, some, folder / "robustness",
+        lambda run, perturbed: score_one(run, perturbed, some, args), partial(tqdm, desc="perturb", unit="case"),
     )  # fmt: skip
-    return {"robustness": suite.judge(scored, chosen, replicates=args.bootstrap, seed=args.seed)}
+    return suite.judge(scored, some, args.windows, replicates=args.bootstrap, seed=args.seed)
 
 
-def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float]]:
-    """Shortcut probes over the videos that the store was made from. Raises UserError if they are not under `root`."""
-    rows = {meta.source: (root / meta.source, meta.tier, meta.identities[0]) for meta in metas}
-    missing = next((path for path, _, _ in rows.values() if not path.is_file()), None)
-    if missing:
-        raise UserError(f"{missing}: no such file; --probes takes the folder that the elements were made from")
-    try:
-        return run_probes(tqdm(rows.values(), desc="probe", unit="clip"))
-    except (MediaError, ValueError) as error:
-        raise UserError(f"{root}: cannot be probed ({error}); leave --probes out") from None
-
-
-def write(folder: Path, result: dict[str, Any], clips: list[Clip]) -> None:
+def write(folder: Path, result: dict[str, Any], clips: Clips) -> None:
     """Writes the three files, report.json last: where it is, the others are."""
-    page = report.build(result, draw(clips, result["branches"], result["main"]))
-    write_atomic(folder / "scores.csv", as_csv(clips, result["branches"]).encode())
-    write_atomic(folder / "report.html", page.encode())
-    write_atomic(folder / "report.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_csv(folder / "scores.csv", rows(clips))
+    write_atomic(folder / "report.html", report.build(result).encode())
+    write_atomic(folder / "report.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _folder(text: str) -> str:
+    if not re.fullmatch(r"[\w-][\w.-]*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder; use letters, digits, _ - .")
+    return text
+
+
+def _rule(text: str) -> str:
+    try:
+        return parse_rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

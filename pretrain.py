@@ -2,32 +2,40 @@
 
     bash pretrain.sh                                     the published sizes
     python pretrain.py --config config/demo/pretrain.json --optim.lr=1e-4
+    bash pretrain.sh --folds data/splits/page_disjoint --probes data/speech-parity       one run per fold, then judged
 
 Batches pair a fake with a real clip of the same identity. Loss: supervised contrastive over the four classes,
 real/fake BCE, and an ordinal ring around a learned prototype of real speech.
 """
 
 import argparse
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, engine, metrics
+from avdfd import distributed, engine, folds, metrics, pages
+from avdfd.audit.files import measure
 from avdfd.config import PretrainConfig, load
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
+from avdfd.datasets.feed import feeds
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.datasets.tiers import AUDIO_CLASS
 from avdfd.distributed import World, gather
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError, run_script
+from avdfd.files import write_atomic
+from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.losses import ordinal_ring, supcon
 from avdfd.meter import Meter
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.optim import adamw, set_epoch_lr
+from avdfd.scoring import load_run, score
 from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder
 
@@ -35,6 +43,8 @@ from avdfd.tracking import BEST, RunFolder
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Stage 1: the audio branch.", allow_abbrev=False)
     cli.add_argument("--config", default="config/pretrain.json")
+    cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train once for each, then judge page by page")
+    cli.add_argument("--probes", type=Path, metavar="ROOT", help="with --folds: the elements' files, to be probed")
     cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PretrainConfig, overrides=overrides)
@@ -45,7 +55,10 @@ def main(argv: list[str]) -> None:
             "it orders RVFA-SVC, RVFA-VC and RVFA"
         )
     with distributed.join(cfg.device) as world, Stop() as stop:
-        fit(cfg, world, stop, resume=args.resume)
+        for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
+            fit(one, world, stop, resume=args.resume)
+    if args.folds and world.first:
+        judge_folds(cfg, args.folds, args.probes)
 
 
 def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
@@ -72,30 +85,32 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     )
     order = Shared(pairs, rank=world.rank, size=world.size)
     val_order = Shared(Sequential(len(val_set), 4 * cfg.optim.batch_size), rank=world.rank, size=world.size)
-    train_loader = loader(train_set, order, cfg.data.workers, device)
-    val_loader = loader(val_set, val_order, cfg.data.workers, device)
+    train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- run
     run = RunFolder(cfg, resume=resume, first=world.first)
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=cfg.model.model_dump())
     training.restore()
     progress = training.progress
+    engine.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
+    run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
+    flops = 0.0  # of a clip, counted once
     bar = engine.epochs(progress, cfg.optim.epochs, "stage 1", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        meter = Meter()
+        meter = Meter(world, cfg.optim.precision)
         lr = set_epoch_lr(optimizer, epoch, cfg.optim)
         order.start(epoch, progress.step)
 
         model.train()
-        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
-            batch = to_device(batch, device)
+        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+            run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
+            flops = flops or training_flops(model, batch.mel)
             with engine.autocast(device, cfg.optim.precision):
                 out = net(batch.mel)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
@@ -103,10 +118,10 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             loss.backward()
             norm = clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
             training.step({"loss": loss.detach()}, norm, share.batch, train_set)
-            meter.count(share.total)
+            meter.count(share.total, flops)
 
-        values = {"lr": lr, **meter.values(device)}
-        values |= validate(model, cfg, zip(val_order.shares(), val_loader, strict=True), world)
+        values = {"lr": lr, **meter.values()}
+        values |= validate(model, cfg, val_data, world)
         values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
@@ -133,12 +148,29 @@ def validate(
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        batch = to_device(batch, world.device)
         with engine.autocast(world.device, cfg.optim.precision):
             logit = model(batch.mel).logit.float()
         columns.append(gather(world, share.total, batch.label, logit))
     label, logit = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
     return {"val_auc": metrics.auc(label, logit), "val_ap": metrics.average_precision(label, logit)}
+
+
+def judge_folds(cfg: PretrainConfig, folder: Path, root: Path | None) -> None:
+    """Scores the tested pages of every fold with its run, and writes `<name>-pages.json`."""
+    store, clips, splits = ElementStore(cfg.data.elements), [], []
+    for fold in folds.fold_configs(cfg, folder):
+        run = load_run(Path(fold.runs) / fold.name, cfg.device)
+        train, test = (split_metas(fold, store, split) for split in ("train", "test"))
+        scores = score(run, ElementSet(store, test, run.inputs), workers=cfg.data.workers)
+        clips += pages.clips_of(test, scores.branch["audio"])
+        splits.append((train, test))
+    judged, probes = pages.judge(clips), None
+    if root:
+        sources = {meta.source for metas in splits for part in metas for meta in part}
+        probes = pages.probe({source: measure(root / source) for source in sorted(sources)}, splits)
+    path = Path(cfg.runs) / f"{cfg.name}-pages.json"
+    write_atomic(path, (json.dumps({**judged, "probes": probes}, indent=2) + "\n").encode())
+    print(f"{pages.as_text(judged, probes)}\n\n{path}")
 
 
 if __name__ == "__main__":

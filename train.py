@@ -8,25 +8,28 @@ align/repel on the mismatch of predicted and actual visual tokens.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, engine, metrics
+from avdfd import distributed, encoded, engine, metrics
 from avdfd.config import AudioModelConfig, TrainConfig, load
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader, split_metas, to_device
+from avdfd.datasets.feed import Feed, feeds
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
 from avdfd.distributed import World, gather
 from avdfd.elements import ElementStore, coded
+from avdfd.encoded import EncodedBatch, EncodedFeed
 from avdfd.errors import run_script
+from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.losses import align_repel
 from avdfd.meter import Meter
-from avdfd.models.detector import Detector
+from avdfd.models.detector import Detector, Encoded
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.released import load_visual_encoder
 from avdfd.steps import Training
@@ -67,46 +70,50 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
     order = Shared(shuffled, rank=world.rank, size=world.size, part=cfg.micro_batch)
     val_order = Shared(Sequential(len(val_set), cfg.optim.batch_size), rank=world.rank, size=world.size)
-    train_loader = loader(train_set, order, cfg.data.workers, device)
-    val_loader = loader(val_set, val_order, cfg.data.workers, device)
 
     # ---- run
     run = RunFolder(cfg, resume=resume, first=world.first)
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=audio_model.model_dump())
     training.restore()
     progress = training.progress
+    train_data, val_data = open_feeds(cfg, world, run, stop, model, (train_set, order), (val_set, val_order))
+    engine.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
+    run.log(f"training elements: {train_data}; validation elements: {val_data}")
     engine.tell(run, f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
+    flops = 0.0  # of a clip, counted once
     bar = engine.epochs(progress, cfg.optim.epochs, "stage 2", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
-        meter = Meter()
+        meter = Meter(world, cfg.optim.precision)
         lr = set_epoch_lr(optimizer, epoch, cfg.optim)
         order.start(epoch, progress.step)
 
         model.train()
         whole = torch.zeros((), device=device)
-        steps = meter.watch(zip(order.shares(), train_loader, strict=True))
-        for share, batch in engine.steps(steps, len(order), world):
-            batch = to_device(batch, device)
+        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+            if isinstance(batch, Batch):
+                run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
+            clips = seen(batch)
+            flops = flops or training_flops(model, *clips)
             with distributed.accumulating(net, share.last):
                 with engine.autocast(device, cfg.optim.precision):
-                    out = net(batch.mel, normalise(batch.video))
+                    out = net(*clips)
                 parts = (out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
                 loss = share.weight * stage2_loss(cfg, *gather(world, share.total, *parts))
                 loss.backward()
             whole = whole + loss.detach()
-            meter.count(share.total)
+            meter.count(share.total, flops)
             if share.last:
                 norm = clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
                 training.step({"loss": whole}, norm, share.batch, train_set)
                 whole = torch.zeros((), device=device)
 
-        values = {"lr": lr, **meter.values(device)}
-        values |= validate(model, cfg, zip(val_order.shares(), val_loader, strict=True), world)
+        values = {"lr": lr, **meter.values()}
+        values |= validate(model, cfg, val_data, world)
         values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
@@ -128,6 +135,25 @@ def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     return model, audio_model
 
 
+def seen(batch: Batch | EncodedBatch) -> tuple[Tensor, Tensor] | tuple[Encoded]:
+    """What the detector takes of a batch: sound and pictures, or what its frozen parts have made of them before."""
+    if isinstance(batch, EncodedBatch):
+        return (batch.encoded,)
+    assert batch.video is not None, "stage 2's inputs have video"
+    return batch.mel, normalise(batch.video)
+
+
+def open_feeds(
+    cfg: TrainConfig, world: World, run: RunFolder, stop: Stop, model: Detector, *sets: tuple[ElementSet, Shared]
+) -> Sequence[Feed | EncodedFeed]:
+    """The batches of each set: of pixels and sound, or of what frozen encoders make of them."""
+    if cfg.cache and cfg.backbone_lr_scale == 0:
+        return encoded.feeds(cfg, world, run, stop, model, *sets)
+    if cfg.cache:
+        engine.tell(run, "cache: not used, as the backbone is trained (backbone_lr_scale)")
+    return feeds(cfg.data, world.device, *sets)
+
+
 def stage2_loss(cfg: TrainConfig, final: Tensor, a2v: Tensor, mismatch: Tensor, label: Tensor) -> Tensor:
     """Weighted sum of the losses of a batch, in float32; logits, mismatch and label are (B,)."""
     loss = F.binary_cross_entropy_with_logits(final.float(), label)
@@ -139,16 +165,14 @@ def stage2_loss(cfg: TrainConfig, final: Tensor, a2v: Tensor, mismatch: Tensor, 
 
 @torch.inference_mode()
 def validate(
-    model: Detector, cfg: TrainConfig, batches: Iterable[tuple[Share, Batch]], world: World
+    model: Detector, cfg: TrainConfig, batches: Iterable[tuple[Share, Batch | EncodedBatch]], world: World
 ) -> dict[str, float]:
     """AUC and AP over the validation elements, each counted once, of the fusion and of either branch."""
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        batch = to_device(batch, world.device)
-        assert batch.video is not None, "stage 2's inputs have video"
         with engine.autocast(world.device, cfg.optim.precision):
-            out = model(batch.mel, normalise(batch.video))
+            out = model(*seen(batch))
         logits = (out.logit_final.float(), out.logit_audio.float(), out.logit_a2v.float())
         columns.append(gather(world, share.total, batch.label, *logits))
     label, *scores = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from OpenAVFF.pretraining import PretrainingOutput, VideoCAVMAE
+from OpenAVFF.reconstruction import full_precision
 
 
 class Critic(nn.Module):
@@ -43,47 +44,65 @@ class Critic(nn.Module):
         return self.score(x).mean(dim=(1, 2, 3))
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Mean squared distance of the critic's slope from 1 at random points between real and fake pictures (B, ...).
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, points: Tensor) -> Tensor:
+    """Squared distance of the critic's slope from 1 at points (B,), 0 to 1, between real and fake pictures: (B,).
 
     The slope is score per root mean square of the pixels: the losses then have the size of a reconstruction error,
     whatever the size of a picture.
     """
-    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    between = torch.lerp(real, fake, share).detach().requires_grad_()
+    between = torch.lerp(real, fake, points.view(-1, *[1] * (real.ndim - 1))).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     slope = gradient.flatten(1).norm(dim=1) * real[0].numel() ** 0.5
-    return (slope - 1).square().mean()
+    return (slope - 1).square()
 
 
-class WassersteinLosses(NamedTuple):
-    """Scalars, to be added up: they share no parameters."""
+class Wasserstein(NamedTuple):
+    """Losses of each clip (B,), to be averaged and added up: generator and critic share no parameters."""
 
     generator: Tensor
     """Lower if the fakes score higher; no gradient for the critic."""
     critic: Tensor
-    """Lower if real and fake are told apart, the penalty included; no gradient for the fakes."""
+    """Lower if real and fake are told apart; no gradient for the fakes."""
+    penalty: Tensor | None
+    """Of the critic's slope; None in eval mode, as it needs gradients."""
 
 
-def wasserstein_losses(critic: nn.Module, real: Tensor, fake: Tensor, penalty_weight: float) -> WassersteinLosses:
-    """Losses of both sides for pictures (B, ...). In eval mode the critic's has no penalty, which needs gradients."""
+def wasserstein(critic: nn.Module, real: Tensor, fake: Tensor, points: Tensor) -> Wasserstein:
+    """Losses of both sides for pictures (B, ...); the penalty is taken at points (B,) between them, from 0 to 1."""
     frozen = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-    generator = -functional_call(critic, frozen, (fake,)).mean()
+    generator = -functional_call(critic, frozen, (fake,))
     fake = fake.detach()
-    loss = critic(fake).mean() - critic(real).mean()
-    if critic.training:
-        loss = loss + penalty_weight * gradient_penalty(critic, real, fake)
-    return WassersteinLosses(generator, loss)
+    penalty = gradient_penalty(critic, real, fake, points) if critic.training else None
+    return Wasserstein(generator, critic(fake) - critic(real), penalty)
 
 
 class AdversarialOutput(NamedTuple):
-    """What adversarial pre-training computes for a batch; losses are scalars, summed over both modalities."""
+    """What adversarial pre-training computes for a batch."""
+
+    autoencoder: PretrainingOutput
+    critics: Wasserstein
+    """Summed over both modalities."""
+
+
+class AdversarialLosses(NamedTuple):
+    """Scalars."""
 
     total_loss: Tensor
     """What is minimised; in eval mode the autoencoder's own loss, for the critics' scale changes as they learn."""
-    autoencoder: PretrainingOutput
     generator_loss: Tensor
     critic_loss: Tensor
+    """With the penalty, where there is one."""
+
+
+def adversarial_losses(
+    autoencoder: Tensor, clips: Wasserstein, *, adversarial_weight: float = 0.1, penalty_weight: float = 10.0
+) -> AdversarialLosses:
+    """The losses of a batch, and their sum with the autoencoder's own."""
+    generator, critic = clips.generator.mean(), clips.critic.mean()
+    if clips.penalty is None:
+        return AdversarialLosses(autoencoder, generator, critic)
+    critic = critic + penalty_weight * clips.penalty.mean()
+    return AdversarialLosses(autoencoder + adversarial_weight * generator + critic, generator, critic)
 
 
 class AdversarialPretraining(nn.Module):
@@ -102,28 +121,26 @@ class AdversarialPretraining(nn.Module):
         audio: Tensor,
         video: Tensor,
         mask_indices: Sequence[int] | None = None,
-        *,
-        rec_weight: float = 1.0,
-        nce_weight: float = 0.01,
-        adversarial_weight: float = 0.1,
-        penalty_weight: float = 10.0,
+        points: Tensor | None = None,
     ) -> AdversarialOutput:
-        """audio (B, L, 128), video (B, 3, T, H, W); the rest as in VideoCAVMAE, and the weights of the new losses."""
-        out = self.model(audio, video, mask_indices, rec_weight=rec_weight, nce_weight=nce_weight)
+        """audio (B, L, 128), video (B, 3, T, H, W), mask_indices as in VideoCAVMAE.
+
+        points: (B, 2), where between 0, a real clip, and 1, its reconstruction, the slopes of the critics of audio and
+        video are looked at; drawn at random if None.
+        """
+        out = self.model(audio, video, mask_indices)
         audio_target, video_target = self.model.targets(audio, video)
+        if points is None:
+            points = torch.rand(len(audio), 2, device=audio.device)
         # A gradient of a gradient is too fine for half precision.
-        with torch.autocast(audio.device.type, enabled=False):
-            heard = wasserstein_losses(
-                self.critics["audio"], audio_target.float(), out.audio_recon.float(), penalty_weight
-            )
-            seen = wasserstein_losses(
+        with full_precision(audio):
+            heard = wasserstein(self.critics["audio"], audio_target.float(), out.audio_recon.float(), points[:, 0])
+            seen = wasserstein(
                 self.critics["video"],
                 video_target.float().flatten(1, 2),
                 out.video_recon.float().flatten(1, 2),
-                penalty_weight,
+                points[:, 1],
             )
-        generator, critic = heard.generator + seen.generator, heard.critic + seen.critic
-        total = out.total_loss
-        if self.training:
-            total = total + adversarial_weight * generator + critic
-        return AdversarialOutput(total, out, generator, critic)
+        penalty = None if heard.penalty is None or seen.penalty is None else heard.penalty + seen.penalty
+        both = Wasserstein(heard.generator + seen.generator, heard.critic + seen.critic, penalty)
+        return AdversarialOutput(out, both)

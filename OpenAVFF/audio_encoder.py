@@ -16,6 +16,7 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from OpenAVFF.stack import Stack
 from OpenAVFF.visual_encoder import init_weights
 
 MEL_BINS = 128
@@ -47,7 +48,7 @@ class AudioEncoder(nn.Module):
         self.patch_embed = PatchEmbed(img_size=(MEL_BINS, audio_length), patch_size=PATCH, in_chans=1, embed_dim=dim)
         self.pos_embed = nn.Parameter(sincos_grid(*self.grid, dim))
         self.modality = nn.Parameter(torch.empty(1, 1, dim))
-        self.transformer = nn.Sequential(*[Block(dim, heads, norm_layer=nn.LayerNorm) for _ in range(depth)])
+        self.transformer = Stack(Block(dim, heads, norm_layer=nn.LayerNorm) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.apply(init_weights)
         nn.init.normal_(self.modality, std=0.02)

@@ -15,6 +15,7 @@ from timm.models import vision_transformer
 from torch import Tensor, nn
 
 from OpenAVFF.audio_encoder import PATCH, sincos_grid
+from OpenAVFF.stack import Stack
 from OpenAVFF.visual_encoder import Block, PositionEmbedding, init_weights
 
 
@@ -41,9 +42,7 @@ class AudioDecoder(nn.Module):
         # Without a gradient where they are not used: a distributed step waits for the gradient of every parameter.
         self.decoder_modality = nn.Parameter(torch.empty(1, 1, dim), requires_grad=positions)
         self.decoder_pos_embed = nn.Parameter(sincos_grid(*grid, dim), requires_grad=positions)
-        self.blocks = nn.Sequential(
-            *[vision_transformer.Block(dim, heads, norm_layer=nn.LayerNorm) for _ in range(depth)]
-        )
+        self.blocks = Stack(vision_transformer.Block(dim, heads, norm_layer=nn.LayerNorm) for _ in range(depth))
         self.decoder_norm = nn.LayerNorm(dim)
         self.decoder_pred = nn.Linear(dim, PATCH**2)
         self.apply(init_weights)
@@ -79,15 +78,13 @@ class VisualDecoder(nn.Module):
         # A released key that nothing reads: what a mask token stands for is predicted from the other modality.
         self.register_buffer("mask_token", torch.zeros(1, 1, dim))
         self.pos_embedding = PositionEmbedding(grid[0] * grid[1] * grid[2], dim)
-        self.blocks = nn.ModuleList([Block(dim, heads, qkv_bias=False) for _ in range(depth)])
+        self.blocks = Stack(Block(dim, heads, qkv_bias=False) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 3 * self.tubelet * self.patch**2)
         self.apply(init_weights)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.pos_embedding(self.decoder_patch_embed(tokens))
-        for block in self.blocks:
-            x = block(x)
+        x = self.blocks(self.pos_embedding(self.decoder_patch_embed(tokens)))
         return rearrange(
             self.head(self.norm(x)),
             "b (t h w) (c r p q) -> b c (t r) (h p) (w q)",

@@ -29,8 +29,21 @@ from OpenAVFF.reconstruction import contrastive_loss, normalise, normalise_patch
 from OpenAVFF.visual_encoder import VisualEncoder
 
 
-class PretrainingOutput(NamedTuple):
-    """What the first stage computes for a batch; losses are scalars."""
+class Clips(NamedTuple):
+    """What the losses need of each clip. Put together, those of parts of a batch are those of the whole."""
+
+    audio_embedding: Tensor
+    """(B, D) mean token, for the contrast."""
+    video_embedding: Tensor
+    """(B, D)"""
+    audio_error: Tensor
+    """(B,) of the reconstruction."""
+    video_error: Tensor
+    """(B,)"""
+
+
+class PretrainingLosses(NamedTuple):
+    """Scalars."""
 
     total_loss: Tensor
     nce_loss: Tensor
@@ -39,10 +52,29 @@ class PretrainingOutput(NamedTuple):
     """Share of clips whose best match in the batch is their own other modality."""
     rec_loss_a: Tensor
     rec_loss_v: Tensor
+
+
+class PretrainingOutput(NamedTuple):
+    """What the first stage computes for a batch; losses are those of `PretrainingLosses`."""
+
+    total_loss: Tensor
+    nce_loss: Tensor
+    c_acc: Tensor
+    rec_loss_a: Tensor
+    rec_loss_v: Tensor
     audio_recon: Tensor
     """(B, 1, 128, L) normalised like the targets."""
     video_recon: Tensor
     """(B, 3, T, H, W) normalised like the targets."""
+    clips: Clips
+
+
+def pretraining_losses(clips: Clips, *, rec_weight: float = 1.0, nce_weight: float = 0.01) -> PretrainingLosses:
+    """The losses of a batch, and their sum by these weights."""
+    nce_loss, c_acc = contrastive_loss(clips.audio_embedding, clips.video_embedding)
+    rec_loss_a, rec_loss_v = clips.audio_error.mean(), clips.video_error.mean()
+    total_loss = rec_weight * (rec_loss_a + rec_loss_v) + nce_weight * nce_loss
+    return PretrainingLosses(total_loss, nce_loss, c_acc, rec_loss_a, rec_loss_v)
 
 
 class VideoCAVMAE(nn.Module):
@@ -110,17 +142,20 @@ class VideoCAVMAE(nn.Module):
         """
         audio_tokens = self.audio_encoder(audio)
         video_tokens, _ = self.visual_encoder(video)
-        nce_loss, c_acc = contrastive_loss(audio_tokens.mean(dim=1), video_tokens.mean(dim=1))
 
         seen, heard = self.draw_slots(mask_indices, audio.device)
         fused_audio, fused_video = self.fuse(audio_tokens, video_tokens, seen, heard)
         audio_recon, video_recon = self.audio_decoder(fused_audio), self.visual_decoder(fused_video)
 
         audio_target, video_target = self.targets(audio, video)
-        rec_loss_a = squared_error(audio_recon, audio_target)
-        rec_loss_v = squared_error(video_recon, video_target)
-        total_loss = rec_weight * (rec_loss_a + rec_loss_v) + nce_weight * nce_loss
-        return PretrainingOutput(total_loss, nce_loss, c_acc, rec_loss_a, rec_loss_v, audio_recon, video_recon)
+        clips = Clips(
+            audio_tokens.mean(dim=1),
+            video_tokens.mean(dim=1),
+            squared_error(audio_recon, audio_target),
+            squared_error(video_recon, video_target),
+        )
+        losses = pretraining_losses(clips, rec_weight=rec_weight, nce_weight=nce_weight)
+        return PretrainingOutput(*losses, audio_recon, video_recon, clips)
 
     def draw_slots(self, seen: Sequence[int] | None, device: torch.device) -> tuple[Tensor, Tensor]:
         """Slots whose video is visible and slots whose audio is, (S / 2,) each, ascending, the same for the batch."""
@@ -131,7 +166,7 @@ class VideoCAVMAE(nn.Module):
             heard = [slot for slot in range(self.slots) if slot not in seen]
             if len(seen) != self.slots // 2 or len(heard) != self.slots // 2:
                 raise ValueError(f"mask_indices must be {self.slots // 2} of the slots 0-{self.slots - 1}, not {seen}")
-            order = torch.tensor(seen + heard, device=device)
+            order = torch.tensor(seen + heard).to(device, non_blocking=True)
         return order[: self.slots // 2].sort().values, order[self.slots // 2 :].sort().values
 
     def fuse(self, audio: Tensor, video: Tensor, seen: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:

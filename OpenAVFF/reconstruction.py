@@ -8,6 +8,9 @@ References:
     van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -27,15 +30,20 @@ def normalise_patches(video: Tensor, *, tubelet: int, patch: int) -> Tensor:
     return rearrange(normalise(patches), "b c t h w (r p q) -> b c (t r) (h p) (w q)", r=tubelet, p=patch)
 
 
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """Leaves autocast on the device of a tensor; tensors of shapes alone have no precision, and no autocast."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference, in float32."""
-    return F.mse_loss(predicted.float(), target.float())
+    """Mean squared difference of each sample (B, ...): (B,), in float32."""
+    return (predicted.float() - target.float()).square().flatten(1).mean(dim=1)
 
 
 def contrastive_loss(audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
     """InfoNCE between the embeddings (B, D) of a batch, in both directions -> loss and share of right matches."""
     # Half-precision products would be off by as much as the temperature resolves.
-    with torch.autocast(audio.device.type, enabled=False):
+    with full_precision(audio):
         similarity = F.normalize(audio.float(), dim=-1) @ F.normalize(video.float(), dim=-1).T / TEMPERATURE
     own = torch.arange(len(similarity), device=similarity.device)
     loss = (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2

@@ -1,13 +1,16 @@
-"""Checkpoint files: written whole or not at all, read without running code.
+"""Where a run goes on, written whole or not at all; and torch files of others, read without running code.
 
 A run's checkpoint is one file with the state of model and training and the config they belong to. It is a plain
-`torch.save` of tensors and simple values, so that `weights_only` reading is enough.
+`torch.save` of tensors and simple values, so that `weights_only` reading is enough. Weights to be kept and given away
+are another file (avdfd/weights.py).
 """
 
-import hashlib
+import errno
 import io
 import pickle
+import struct
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from avdfd.errors import UserError
-from avdfd.files import sha256_of, write_atomic
+from avdfd.files import read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
 
 LAST = "last-{epoch:05d}-{step:07d}.pt"
 """Where a run goes on: after so many epochs, and steps of the next one."""
@@ -30,17 +33,21 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    data = buffer.getvalue()
-    write_atomic(path, data)
-    write_atomic(_digest_of(path), f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode())
+    write_atomic(path, buffer.getvalue())
+    write_sha256(path)
 
 
 def save_last(folder: Path, checkpoint: dict[str, Any], *, epoch: int, step: int) -> None:
-    """Writes where a run goes on, and removes all but the last two of these files."""
-    save(folder / LAST.format(epoch=epoch, step=step), checkpoint)
-    for path in last_files(folder)[_KEPT:]:
-        path.unlink()
-        _digest_of(path).unlink(missing_ok=True)
+    """Writes where a run goes on, and removes all of these files but this one and the one before it.
+
+    Those that are further than this one were passed over as damaged.
+    """
+    path = folder / LAST.format(epoch=epoch, step=step)
+    save(path, checkpoint)
+    before = [other for other in last_files(folder) if other < path]
+    for other in {*last_files(folder)} - {path, *before[: _KEPT - 1]}:
+        other.unlink()
+        sha256_path(other).unlink(missing_ok=True)
 
 
 def last_files(folder: Path) -> list[Path]:
@@ -48,34 +55,29 @@ def last_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("last-*.pt"), reverse=True)
 
 
-def load_last(folder: Path, kind: str) -> tuple[dict[str, Any], list[Path]]:
-    """The newest of a run's files that is whole, and those that were passed over. Raises UserError if none is."""
+def load_last(folder: Path, kind: str, keys: Collection[str] = ()) -> tuple[dict[str, Any], list[Path]]:
+    """The newest of a run's files that is whole, and those that were passed over.
+
+    Raises UserError if none is, or if it is not of this kind or lacks one of the keys.
+    """
     passed: list[Path] = []
     for path in last_files(folder):
-        if _is_whole(path):
-            return load(path, kind), passed
+        if read_sha256(path) == sha256_of(path):  # the sha256 of the last one may not have come to be written
+            return _load(path, kind, keys), passed
         passed.append(path)
     raise UserError(f"{folder}: none of {', '.join(path.name for path in passed)} is whole; train again")
 
 
-def _digest_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a file is as it was written. It is not if it has no sha256: that was about to come."""
-    digest = _digest_of(path)
-    return digest.exists() and digest.read_text(encoding="utf-8").split()[:1] == [sha256_of(path)]
-
-
-def load(path: Path, *kinds: str) -> dict[str, Any]:
-    """Reads a checkpoint that `save` wrote for a config of one of these kinds. Raises UserError."""
+def _load(path: Path, kind: str, keys: Collection[str]) -> dict[str, Any]:
     checkpoint = _read(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("config"), dict):
-        raise UserError(f"{path}: not a checkpoint of this repository; name a run folder or its best.pt")
+        raise UserError(f"{path}: not a checkpoint of this repository; remove it, or train again under another name")
     found = checkpoint["config"].get("kind")
-    if found not in kinds:
-        raise UserError(f"{path}: a checkpoint of '{found}', here one of '{' or '.join(kinds)}' is wanted")
+    if found != kind:
+        raise UserError(f"{path}: a checkpoint of '{found}', here one of '{kind}' is wanted")
+    missing = sorted(set(keys) - checkpoint.keys())
+    if missing:
+        raise UserError(f"{path}: lacks '{missing[0]}', so not of this version; train again under another name")
     return checkpoint
 
 
@@ -110,6 +112,11 @@ class _Shell:
     def __setstate__(self, _: object) -> None: ...
 
 
+# What torch's reader raises for damaged archives and pickles beside UnpicklingError, by flipping their bits.
+_DAMAGED = (
+    *(RuntimeError, EOFError, zipfile.BadZipFile, struct.error, ValueError, LookupError),
+    *(AttributeError, TypeError, AssertionError),
+)
 _LIBRARIES = ("argparse.", "fairseq.", "lightning.", "lightning_fabric.", "numpy.", "omegaconf.", "pytorch_lightning.")
 """Trainers whose settings stand beside the weights in what people publish."""
 
@@ -129,5 +136,7 @@ def _read(path: Path, *, shells: bool = False) -> Any:
         raise UserError(f"{path}: no such checkpoint; run the earlier stage first or correct the path") from None
     except pickle.UnpicklingError:
         raise UserError(f"{path}: not a checkpoint, or one that would run code to load; refused") from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError):
-        raise UserError(f"{path}: truncated or not a checkpoint; restore it or train again") from None
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # what a damaged offset leads to
+            raise
+        raise UserError(f"{path}: damaged or not a checkpoint; restore it or train again") from None

@@ -9,14 +9,19 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from avdfd import batch_norm
 from avdfd.errors import UserError
+from avdfd.workers import die_with_parent
+
+T = TypeVar("T", bound=tuple)
 
 _PATIENCE = timedelta(minutes=30)  # for others, who may still be reading their data
 
@@ -53,6 +58,7 @@ def join(device_name: str) -> Iterator[World]:
     if "LOCAL_RANK" not in os.environ:
         yield World(device)
         return
+    die_with_parent()  # else those of a torchrun that was killed would go on beside those of the next one
     local = int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
@@ -70,8 +76,7 @@ def parallel(model: nn.Module, world: World) -> nn.Module:
     """The model to call in training: all processes then have the gradients of the whole batch."""
     if world.size == 1:
         return model
-    if world.device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    batch_norm.convert(model)
     return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
@@ -80,6 +85,32 @@ def accumulating(model: nn.Module, last: bool) -> contextlib.AbstractContextMana
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
     return contextlib.nullcontext()
+
+
+def dividing(world: World, total: int) -> contextlib.AbstractContextManager[None]:
+    """Around the model's call on a share of a batch of `total` samples: batch norms then count each of them once."""
+    if world.size == 1:
+        return contextlib.nullcontext()
+    own, given = len(range(world.rank, total, world.size)), -(-total // world.size)
+    return batch_norm.dividing(batch_norm.Portion(own, given, total, world.size))
+
+
+class Chance:
+    """Random numbers for a batch of `total` samples: what a sample gets does not depend on the number of processes."""
+
+    def __init__(self, world: World, total: int, *seed: int) -> None:
+        self._world, self._total, self._rng = world, total, np.random.default_rng(seed)
+
+    def order(self, count: int) -> list[int]:
+        """The numbers below `count` in random order, the same one for all samples."""
+        return self._rng.permutation(count).tolist()
+
+    def uniform(self, columns: int) -> Tensor:
+        """(b, columns) between 0 and 1, for the process's own share of the samples."""
+        whole = self._rng.random((self._total, columns), dtype=np.float32)
+        places = np.arange(self._world.rank, self._world.rank + self._total, self._world.size)
+        own = torch.from_numpy(whole[np.where(places < self._total, places, 0)])
+        return own.to(self._world.device, non_blocking=True)
 
 
 def gather(world: World, total: int, *parts: Tensor) -> tuple[Tensor, ...]:
@@ -91,6 +122,12 @@ def gather(world: World, total: int, *parts: Tensor) -> tuple[Tensor, ...]:
     if world.size == 1:
         return tuple(part[:total] for part in parts)
     return tuple(_Gather.apply(part, world)[:total] for part in parts)
+
+
+def gather_fields(world: World, total: int, share: T) -> T:
+    """`gather` for each tensor of a NamedTuple; what is None stays None."""
+    made: Any = (None if part is None else gather(world, total, part)[0] for part in share)
+    return type(share)(*made)
 
 
 class _Gather(torch.autograd.Function):

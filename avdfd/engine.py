@@ -2,22 +2,24 @@
 
 import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from avdfd import checkpoint, config
-from avdfd.config import AudioModelConfig, TrainConfig
+from avdfd import weights
+from avdfd.config import AudioModelConfig, SpeedConfig, TrainConfig
 from avdfd.distributed import World
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
 from avdfd.released import fill
 from avdfd.steps import Progress
 from avdfd.tracking import BEST, RunFolder
+from OpenAVFF.stack import Stack
 
 T = TypeVar("T")
 
@@ -27,6 +29,22 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def speed_up(model: nn.Module, cfg: SpeedConfig, device: torch.device, precision: str) -> None:
+    """Sets what the config asks for, in the model itself, whose state_dict keys stay.
+
+    Layers are compiled one by one: it is quick, as they are alike, and gradients leave each of them as soon as they are
+    there, so that processes exchange them meanwhile.
+    """
+    for stack in (module for module in model.modules() if isinstance(module, Stack)):
+        stack.checkpointing = cfg.checkpointing
+        for layer in stack if cfg.compile else ():
+            layer.compile()
+    if device.type == "cuda":
+        # Beside bf16, the products that are left in fp32 are those of contrastive losses, which need it.
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
@@ -48,9 +66,16 @@ def epochs(progress: Progress, last: int, title: str, world: World) -> "tqdm[int
     return tqdm(range(progress.epoch, last), desc=title, unit="epoch", disable=not world.first)
 
 
-def steps(batches: Iterable[T], total: int, world: World) -> Iterable[T]:
-    """The batches of an epoch, with a bar that goes away."""
-    return tqdm(batches, total=total, desc="train", leave=False, disable=not world.first)
+def steps(batches: Iterable[T], left: int, progress: Progress, world: World) -> Iterator[T]:
+    """The parts of an epoch's batches, with a bar of its steps, of which so many are left, that goes away."""
+    done = progress.step
+    with tqdm(total=done + left, initial=done, desc="train", unit="step", leave=False, disable=not world.first) as bar:
+        for batch in batches:
+            yield batch
+            if progress.last_loss is not None:
+                bar.set_postfix(loss=f"{progress.last_loss:.3f}", refresh=False)
+            bar.update(progress.step - done)
+            done = progress.step
 
 
 def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
@@ -59,11 +84,11 @@ def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
 
 
 def load_audio_net(path: str | Path) -> tuple[AudioNet, AudioModelConfig]:
-    """The stage-1 model of a run folder (its best) or checkpoint file. Raises UserError if there is none."""
+    """The stage-1 model of a run folder (its best) or file of weights. Raises UserError if there is none."""
     path = Path(path)
     path = path / BEST if path.is_dir() else path
-    content = checkpoint.load(path, "pretrain")
-    audio = config.parse(content["audio_model"], AudioModelConfig, source=str(path))
-    model = AudioNet(audio)
-    fill(model, content["model"], source=str(path))
-    return model, audio
+    facts, state = weights.load(path, "pretrain")
+    assert facts.audio_model is not None, "stage 1 has one"
+    model = AudioNet(facts.audio_model)
+    fill(model, state, source=str(path))
+    return model, facts.audio_model

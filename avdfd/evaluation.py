@@ -1,135 +1,217 @@
-"""From the scores of elements to what is reported: clips, their metrics, their figures.
+"""What is reported of scored clips: every metric of every branch, for all of them and for parts of them.
 
-The clip is the unit: the probabilities of its windows are averaged. Every fake tier is judged against RVRA.
+Every fake tier and every method is judged against RVRA, every group of people by its own fakes and reals; methods and
+groups by the main branch alone. All of it goes into report.json, the figures as numbers, and report.html is made from
+that alone (`avdfd.report`).
 """
 
-import csv
-import io
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from avdfd import metrics, plots
+from avdfd import bootstrap, calibration, metrics
+from avdfd.comparison import paired_auc
 from avdfd.datasets.tiers import RVRA, TIERS
-from avdfd.elements import ElementMeta
-from avdfd.scoring import Scores
+from avdfd.metrics import Floats
+from avdfd.pooling import Clips
 
 TUNED = "balanced_accuracy_at_validation_eer"
+MIN_IDENTITIES = 10
+MIN_CLIPS = 10
+"""A group of people is measured from so many people, fakes and reals on: of fewer, one clip decides who is worst."""
+GROUPS = {"race": ("race",), "gender": ("gender",), "race and gender": ("race", "gender")}
+
+_HISTOGRAM_BINS = 25
+_DOTS = 200
+_POINTS = 400  # of a ROC curve; more cannot be told apart in a figure
+
+Fitted = Mapping[str, Mapping[str, Any]]
+"""Branch -> what was fitted on validation, as `fit` gives it."""
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One clip with the means of its windows' scores."""
+def fit(clips: Clips, trained_tiers: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """Threshold of equal errors and temperature of each branch, one for each run; for validation clips.
 
-    source: str
-    tier: str
-    label: int
-    identity: str
-    windows: int
-    scores: dict[str, float]
-    """Branch -> P(fake)."""
-    weight_audio: float | None
-    discrepancy: float | None
-
-
-def pool(metas: Sequence[ElementMeta], scores: Scores) -> list[Clip]:
-    """Elements to clips, in the order in which the clips come first."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for position, meta in enumerate(metas):
-        members[meta.source].append(position)
-
-    def mean(values: np.ndarray | None, positions: list[int]) -> float | None:
-        return None if values is None else float(values[positions].mean())
-
-    clips = []
-    for source, positions in members.items():
-        meta = metas[positions[0]]
-        means = {branch: float(values[positions].mean()) for branch, values in scores.branch.items()}
-        clips.append(
-            Clip(source, meta.tier, meta.label, meta.identities[0], len(positions), means,
-                 mean(scores.w_audio, positions), mean(scores.discrepancy, positions))
-        )  # fmt: skip
-    return clips
+    Only fakes of tiers that the branch's system was trained on take part (`trained_tiers`), so that those it is judged
+    on without have no part in the choice either. A branch without such clips is left out.
+    """
+    fitted = {}
+    for branch, scores in clips.scores.items():
+        known = np.isin(clips.tier, [RVRA.name, *trained_tiers[branch]])
+        labels = clips.label[known]
+        if len(np.unique(labels)) < 2:
+            continue
+        fitted[branch] = {
+            "eer_threshold": [metrics.eer_threshold(labels, one[known]) for one in scores],
+            "temperature": [calibration.fit_temperature(labels, one[known]) for one in scores],
+            "clips": len(labels),
+            "prevalence": float(labels.mean()),
+        }
+    return fitted
 
 
 def judge(
-    clips: list[Clip], branches: Sequence[str], main: str, tuned: dict[str, float], *, replicates: int, seed: int
+    clips: Clips,
+    main: str,
+    branches: Sequence[str],
+    fitted: Fitted,
+    *,
+    windows: Clips | None = None,
+    replicates: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Every metric of every branch, overall and for each fake tier against RVRA.
+    """All of report.json that the scores say.
 
-    `branches` may name other systems too, whose scores the clips have; `main` is the one that the report is about.
-    `tuned`: branch -> threshold.
+    `branches` are those of the system that the report is about, `main` its main one; the clips have the scores of other
+    systems, too. `fitted` is from validation. `windows` are the same clips' windows, to be judged one by one.
     """
 
-    def section(chosen: list[Clip]) -> dict[str, Any]:
-        labels = np.array([clip.label for clip in chosen])
-        identities = [clip.identity for clip in chosen]
-        part: dict[str, Any] = {
-            "clips": len(chosen),
-            "fake_clips": int(labels.sum()),
-            "identities": len(set(identities)),
-            "windows": sum(clip.windows for clip in chosen),
-            "prevalence": float(labels.mean()),
-        }
-        for branch in branches:
-            thresholds = {"balanced_accuracy": 0.5} | ({TUNED: tuned[branch]} if branch in tuned else {})
-            scores = [clip.scores[branch] for clip in chosen]
-            part[branch] = metrics.measure(
-                labels, scores, identities, thresholds=thresholds, replicates=replicates, seed=seed
-            )
-            part[branch]["eer_threshold"] = metrics.eer_threshold(labels, scores)
-        return part
+    def section(chosen: Clips, names: Iterable[str] = tuple(clips.scores)) -> dict[str, Any]:
+        measured = {name: _measure(chosen, chosen.scores[name], fitted.get(name), replicates, seed) for name in names}
+        return _size(chosen) | measured
 
-    by_tier = tiers_of(clips)
+    def paired(chosen: Clips, other: str) -> dict[str, Any]:
+        return paired_auc(
+            chosen.label, chosen.scores[main], chosen.scores[other], chosen.identity,
+            same_runs=other in branches, replicates=replicates, seed=seed,
+        )  # fmt: skip
+
+    tiers = dict(tier_parts(clips))
     return {
-        "branches": list(branches),
+        "branches": list(clips.scores),
         "main": main,
-        "validation_eer_threshold": tuned or None,
         "overall": section(clips),
-        "tiers": {name: section(by_tier[RVRA.name] + fakes) for name, fakes in by_tier.items() if name != RVRA.name},
-        "weight_audio": {
-            name: dict(zip(("low", "median", "high"), np.quantile(w, [0.25, 0.5, 0.75]).tolist(), strict=True))
-            for name, members in by_tier.items()
-            if (w := [clip.weight_audio for clip in members if clip.weight_audio is not None])
+        "tiers": {name: section(part) for name, part in tiers.items()},
+        "methods": {name: section(part, [main]) for name, part in _method_parts(clips)},
+        "groups": {name: _groups(clips, columns, main, section) for name, columns in GROUPS.items()},
+        "windows": section(windows) if windows is not None else None,
+        "paired": {
+            other: {name: paired(part, other) for name, part in {"overall": clips, **tiers}.items()}
+            for other in clips.scores
+            if other != main
         },
+        "calibration": {
+            branch: _calibration(clips.label, scores, fitted.get(branch)) for branch, scores in clips.scores.items()
+        },
+        "curves": {
+            "roc_branches": {name: _roc_points(clips.label, scores) for name, scores in clips.scores.items()},
+            "roc_tiers": {name: _roc_points(part.label, part.scores[main]) for name, part in tiers.items()},
+            "distributions": {name: _histogram(part.scores[main]) for name, part in _by_tier(clips)},
+        },
+        "weight_audio": {name: _weights(part.weight_audio) for name, part in _by_tier(clips)
+                         if part.weight_audio is not None},
+    }  # fmt: skip
+
+
+def tier_parts(clips: Clips) -> Iterator[tuple[str, Clips]]:
+    """Each fake tier that there is, in the order of TIERS, with the real clips."""
+    for name in TIERS:
+        if name != RVRA.name and (clips.tier == name).any():
+            yield name, clips.where(np.isin(clips.tier, (RVRA.name, name)))
+
+
+def _by_tier(clips: Clips) -> Iterator[tuple[str, Clips]]:
+    for name in TIERS:
+        if (clips.tier == name).any():
+            yield name, clips.where(clips.tier == name)
+
+
+def _method_parts(clips: Clips) -> Iterator[tuple[str, Clips]]:
+    """Each kind of fake, by its tier and method, with the real clips."""
+    real = clips.tier == RVRA.name
+    for name in TIERS:
+        fakes = (clips.tier == name) & ~real
+        for method in sorted(set(clips.method[fakes])):
+            yield f"{name} {method}".rstrip(), clips.where(real | (fakes & (clips.method == method)))
+
+
+def _groups(clips: Clips, columns: Sequence[str], main: str, section: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """Every group of people, and which of those that are large enough has the lowest AUC."""
+    names = np.array([", ".join(values) for values in zip(*(getattr(clips, c) for c in columns), strict=True)], object)
+    members: dict[str, Any] = {}
+    for name in sorted(set(names)):
+        part = clips.where(names == name)
+        size = _size(part)
+        fakes, reals = size["fake_clips"], size["clips"] - size["fake_clips"]
+        small = size["identities"] < MIN_IDENTITIES or min(fakes, reals) < MIN_CLIPS
+        members[name] = size | {"too_small": True} if small else section(part, [main]) | {"too_small": False}
+    ranked = [name for name, part in members.items() if not part["too_small"]]
+    worst = min(ranked, key=lambda name: members[name][main]["auc"]) if len(ranked) > 1 else None
+    return {"members": members, "worst": worst}
+
+
+def _size(clips: Clips) -> dict[str, Any]:
+    return {
+        "clips": len(clips),
+        "fake_clips": int(clips.label.sum()),
+        "identities": len(set(clips.identity)),
+        "windows": int(clips.windows.sum()),
+        "prevalence": float(clips.label.mean()),
     }
 
 
-def tiers_of(clips: list[Clip]) -> dict[str, list[Clip]]:
-    """Clips by tier, in the order of the tiers; only those there are."""
-    return {name: chosen for name in TIERS if (chosen := [clip for clip in clips if clip.tier == name])}
+def _measure(
+    clips: Clips, scores: Floats, fitted: Mapping[str, Any] | None, replicates: int, seed: int
+) -> dict[str, Any]:
+    """Metrics of one branch (S, N), with intervals. What needs validation is there if that was evaluated."""
+    calibrated = _calibrated(scores, fitted)
+
+    def statistic(weights: Floats | None, run: int) -> dict[str, Any]:
+        thresholds = {"balanced_accuracy": 0.5} | ({TUNED: fitted["eer_threshold"][run]} if fitted else {})
+        values = metrics.of_curve(metrics.roc(clips.label, scores[run], weights), thresholds)
+        values |= calibration.proper_scores(clips.label, scores[run], weights)
+        if calibrated is not None:
+            after = calibration.proper_scores(clips.label, calibrated[run], weights)
+            values |= {f"{name}_calibrated": value for name, value in after.items()}
+        return values
+
+    result = bootstrap.measure(
+        statistic, clips.label, clips.identity, runs=len(scores), replicates=replicates, seed=seed
+    )
+    result["ece"] = float(np.mean([calibration.ece(clips.label, one) for one in scores]))
+    if calibrated is not None:
+        result["ece_calibrated"] = float(np.mean([calibration.ece(clips.label, one) for one in calibrated]))
+    return result
 
 
-def draw(clips: list[Clip], branches: Sequence[str], main: str) -> dict[str, str]:
-    """The report's figures as SVG."""
-    by_tier = tiers_of(clips)
-
-    def pairs(chosen: list[Clip], branch: str) -> tuple[list[int], list[float]]:
-        return [clip.label for clip in chosen], [clip.scores[branch] for clip in chosen]
-
-    figures = {
-        "roc_branches": plots.roc_curves({b: pairs(clips, b) for b in branches}),
-        "roc_tiers": plots.roc_curves(
-            {t: pairs(by_tier[RVRA.name] + c, main) for t, c in by_tier.items() if t != RVRA.name}
-        ),
-        "distributions": plots.distributions({t: np.array(pairs(c, main)[1]) for t, c in by_tier.items()}),
-    }
-    if clips[0].weight_audio is not None:
-        weights = {t: np.array([clip.weight_audio for clip in c]) for t, c in by_tier.items()}
-        figures["weights"] = plots.weights(weights)
-    return {name: plots.svg(figure) for name, figure in figures.items()}
+def _calibrated(scores: Floats, fitted: Mapping[str, Any] | None) -> Floats | None:
+    """The scores at the temperatures of validation; None unless every run has one."""
+    if fitted is None or None in fitted["temperature"]:
+        return None
+    return np.stack([calibration.at_temperature(*pair) for pair in zip(scores, fitted["temperature"], strict=True)])
 
 
-def as_csv(clips: list[Clip], branches: Sequence[str]) -> str:
-    """One line per clip, with all digits of its scores: equal scores stay equal, different ones different."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", "tier", "label", "identity", "windows", *branches, "weight_audio", "discrepancy"])
-    for clip in clips:
-        scores = [clip.scores[branch] for branch in branches]
-        facts = [clip.source, clip.tier, clip.label, clip.identity, clip.windows]
-        writer.writerow([*facts, *scores, clip.weight_audio, clip.discrepancy])
-    return text.getvalue()
+def _calibration(labels: np.ndarray, scores: Floats, fitted: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The reliability curve before and after the temperature of validation."""
+    calibrated, y = _calibrated(scores, fitted), np.tile(labels, len(scores))
+
+    def curve(values: Floats) -> dict[str, Any]:
+        return calibration.as_json(calibration.reliability(y, values.ravel(), runs=len(scores)))
+
+    return {"before": curve(scores), "after": None if calibrated is None else curve(calibrated)}
+
+
+def _roc_points(labels: np.ndarray, scores: Floats) -> dict[str, Any]:
+    """A ROC curve as points; of several runs, or of very many clips, at even steps along it, their mean."""
+    curves = [metrics.roc(labels, one) for one in scores]
+    if len(curves) == 1 and len(curves[0].fpr) <= _POINTS:
+        fpr, tpr = curves[0].fpr, curves[0].tpr
+    else:
+        steps = np.linspace(0, 2, _POINTS + 1)
+        fpr = np.mean([np.interp(steps, c.fpr + c.tpr, c.fpr) for c in curves], axis=0)
+        tpr = np.mean([np.interp(steps, c.fpr + c.tpr, c.tpr) for c in curves], axis=0)
+    area = float(np.mean([metrics.area(curve) for curve in curves]))
+    return {"auc": area, "fpr": fpr.round(6).tolist(), "tpr": tpr.round(6).tolist()}
+
+
+def _histogram(scores: Floats) -> list[float]:
+    """How many of the clips have a score in each even part of 0 to 1, the mean over runs."""
+    return (np.histogram(scores, _HISTOGRAM_BINS, (0, 1))[0] / len(scores)).tolist()
+
+
+def _weights(values: Floats) -> dict[str, Any]:
+    """Quartiles, and the values in rising order; of many, as many even quantiles as a figure can show."""
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    shown = np.quantile(values, np.linspace(0, 1, min(len(values), _DOTS))).round(6).tolist()
+    return {"low": low, "median": median, "high": high, "values": shown}

@@ -150,15 +150,29 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (float(a[2] * a[3] + b[2] * b[3]) - shared)
 
 
-def crop(picture: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
-    """Square around a box, `margin` times its larger side, as (224, 224, 3); moved and shrunk to lie in the picture."""
-    height, width = picture.shape[:2]
+class Square(NamedTuple):
+    """A square part of a picture, in pixels."""
+
+    left: int
+    top: int
+    side: int
+
+
+def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:
+    """Square around a box, `margin` times its larger side, moved and shrunk to lie in a picture (H, W, ...)."""
+    height, width = shape[:2]
     side = min(round(float(box[2:].max()) * margin), height, width)
     centre = box[:2] + box[2:] / 2
     left = min(max(round(float(centre[0]) - side / 2), 0), width - side)
     top = min(max(round(float(centre[1]) - side / 2), 0), height - side)
-    part = picture[top : top + side, left : left + side]
-    return cv2.resize(part, (FACE_SIZE, FACE_SIZE), interpolation=_interpolation(side / FACE_SIZE))
+    return Square(left, top, side)
+
+
+def crop(picture: np.ndarray, part: Square) -> np.ndarray:
+    """A square of a picture (H, W, 3) as (224, 224, 3)."""
+    left, top, side = part
+    picture = picture[top : top + side, left : left + side]
+    return cv2.resize(picture, (FACE_SIZE, FACE_SIZE), interpolation=_interpolation(side / FACE_SIZE))
 
 
 def _interpolation(shrink: float) -> int:

@@ -21,7 +21,7 @@ FACE_SIZE = 224
 
 _N_FFT = 512
 _WINDOW = 256
-_HOP = 64
+HOP = 64
 _FLOOR = 1e-6
 
 
@@ -34,7 +34,7 @@ def log_mel(waveform: Tensor) -> Tensor:
     spectrum = torch.stft(
         flat,
         _N_FFT,
-        hop_length=_HOP,
+        hop_length=HOP,
         win_length=_WINDOW,
         window=torch.hamming_window(_WINDOW, dtype=flat.dtype, device=flat.device),
         center=True,
@@ -42,20 +42,28 @@ def log_mel(waveform: Tensor) -> Tensor:
         return_complex=True,
     )
     # Centred frames are one more than S // 64; the last one looks past the end.
-    power = spectrum[..., : waveform.shape[-1] // _HOP].abs().square()
-    mel = mel_filters().to(power) @ power
+    power = spectrum[..., : waveform.shape[-1] // HOP].abs().square()
+    mel = _filters_on(power.device, power.dtype) @ power
     return (mel + _FLOOR).log().reshape(*waveform.shape[:-1], MEL_BINS, -1)
 
 
 def zscore(mel: Tensor) -> Tensor:
     """Mel (..., 128, T) to zero mean and unit deviation (unbiased, + 1e-6) per clip.
 
-    The sums are in float64, so that the result does not depend on how many threads share them.
+    The sums are in float64 and go row by row, so that the result does not depend on the batch that a clip is in, nor
+    on how many threads share them.
     """
     wide = mel.double()
-    mean = wide.mean(dim=(-2, -1), keepdim=True)
-    std = wide.std(dim=(-2, -1), keepdim=True)
-    return ((wide - mean) / (std + _FLOOR)).to(mel.dtype)
+    wide = wide - wide.mean(dim=-1, keepdim=True).mean(dim=-2, keepdim=True)
+    count = mel.shape[-2] * mel.shape[-1]
+    variance = wide.square().mean(dim=-1, keepdim=True).mean(dim=-2, keepdim=True) * (count / (count - 1))
+    return (wide / (variance.sqrt() + _FLOOR)).to(mel.dtype)
+
+
+@functools.cache
+def _filters_on(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The filters, sent to a device once: a GPU would be waited for."""
+    return mel_filters().to(device, dtype)
 
 
 @functools.cache

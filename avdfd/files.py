@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and what identifies them."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -68,6 +69,27 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_path(path: Path) -> Path:
+    """Where a file's sha256 stands."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_sha256(path: Path) -> str:
+    """Writes a file's sha256 beside it, as sha256sum does, and returns it."""
+    digest = sha256_of(path)
+    write_atomic(sha256_path(path), f"{digest}  {path.name}\n".encode())
+    return digest
+
+
+def read_sha256(path: Path) -> str | None:
+    """What stands beside a file as its sha256, whatever it is; None if nothing does."""
+    try:
+        words = sha256_path(path).read_bytes().split()
+    except FileNotFoundError:
+        return None
+    return words[0].decode(errors="replace") if words else ""
+
+
 def stamp(path: Path) -> list[int]:
     """Size and time of change of a file: equal as long as nobody wrote to it."""
     status = path.stat()
@@ -108,3 +130,21 @@ def held(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
         except BlockingIOError:
             raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
         yield file.fileno()
+
+
+def hold(lock: Path, output: Path) -> IO[str]:
+    """Holds an output until what this returns is closed or this process ends, in whatever way.
+
+    Unlike with `held`, processes that it forks do not hold it: loader processes outlive a killed one by seconds. Where
+    a file system knows no locks, nothing is held. Raises UserError if another process has it.
+    """
+    file = open(lock, "a")  # noqa: SIM115
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return file

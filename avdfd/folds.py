@@ -3,15 +3,17 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from avdfd.config import RunConfig
 from avdfd.errors import UserError
 
+R = TypeVar("R", bound=RunConfig)
 
-def fold_configs(cfg: RunConfig, folder: Path) -> list[RunConfig]:
+
+def fold_configs(cfg: R, folder: Path) -> list[R]:
     """The config once for each fold file of a folder, named after the fold. Raises UserError if there are none."""
     files = sorted(folder.glob("fold_*.csv"))
     if not files:

@@ -24,15 +24,14 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
     return (per_anchor * has_positive).sum() / has_positive.sum().clamp_min(1)
 
 
-def ordinal_ring(z: Tensor, labels: Tensor, prototype: Tensor, margin: float = 0.2) -> Tensor:
+def ordinal_ring(z: Tensor, labels: Tensor, prototype: Tensor, margin: float = 0.2, classes: int = 4) -> Tensor:
     """Mean distance to the real prototype must grow by `margin` from each class to the next.
 
-    z (B, P), labels (B,) in 0 (real), 1, 2, ... by distance from real, prototype (P,). Pairs of neighbouring
+    z (B, P), labels (B,) in 0 (real), ... classes - 1, by distance from real, prototype (P,). Pairs of neighbouring
     classes of which one is absent from the batch are left out; without any pair the loss is 0.
     """
     distance = torch.linalg.vector_norm(z.float() - prototype.float(), dim=1)
-    classes = int(labels.max()) + 1
-    member = torch.nn.functional.one_hot(labels, classes).to(distance.dtype)
+    member = (labels[:, None] == torch.arange(classes, device=labels.device)).to(distance.dtype)
     counts = member.sum(dim=0)
     mean = (distance[:, None] * member).sum(dim=0) / counts.clamp_min(1)
     pair = (counts[:-1] > 0) & (counts[1:] > 0)

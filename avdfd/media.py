@@ -2,7 +2,7 @@
 
 A window starts at 0, hop, 2 hop ... of each stretch that has sound and picture throughout. Its frame k is the one
 whose time stamp is nearest to k / 25 s into the window, whatever the frame rate: at most half a frame off.
-Nothing is padded.
+Nothing is padded; sound alone that is too short may be repeated (media.repeat_short).
 """
 
 import functools
@@ -18,7 +18,7 @@ from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.decode import Frame, Sound, read_audio, read_video
 from avdfd.elements.form import encode_array, encode_frame, encode_sound, mel_of, unpack
 from avdfd.errors import MediaError
-from avdfd.faces import FaceTracker, crop
+from avdfd.faces import FaceTracker, Square, crop, square
 from avdfd.features import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.sound.acoustics import edge_silence
 
@@ -43,6 +43,8 @@ class Window(NamedTuple):
     start: float
     samples: np.ndarray
     frames: list[Any]
+    face: Square | None = None
+    """Where in the picture the frames are, if they are not all of it."""
 
 
 def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
@@ -57,6 +59,8 @@ def windows(
     path: str | Path, media: MediaConfig, fake_periods: Sequence[Sequence[float]] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The windows of a file one by one, as they are cut; one that cannot be used has a `reason` in place of `parts`.
+
+    `face` is where in the picture its frames are, None if they are all of it.
 
     `fake_periods` are the seconds of a fake that are fake, where that is not all of it. Raises MediaError, at the end
     at the latest, if no window is usable.
@@ -76,7 +80,7 @@ def windows(
             yield {**times, "reason": reason}
         else:
             usable += 1
-            yield {**times, "parts": _parts(window, media)}
+            yield {**times, "face": window.face, "parts": _parts(window, media)}
     if not usable:
         raise MediaError(", ".join(sorted(reasons)))
 
@@ -230,8 +234,10 @@ def _sound_windows(sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
     for made, (start, sound) in enumerate(starts, 1):  # noqa: B007
         yield _Open(start, sound).window()
     if not made:
-        longest = max(sound.end - sound.start for sound in sounds)
-        raise MediaError(f"shorter than one window: {longest:.2f} s of audio")
+        longest = max(sounds, key=lambda sound: len(sound.samples))
+        if not media.repeat_short:
+            raise MediaError(f"shorter than one window: {longest.end - longest.start:.2f} s of audio")
+        yield Window(longest.start, np.resize(longest.samples, WINDOW), [])
 
 
 def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
@@ -247,30 +253,35 @@ def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Itera
         return
 
     tracker = FaceTracker(media.face)
-    face = functools.cache(lambda start: tracker.box(start, start + SECONDS))
+
+    @functools.cache
+    def face(start: float) -> Square | None:
+        box = tracker.box(start, start + SECONDS)
+        return None if box is None else square(shape, box, media.face.margin)
 
     def cropped(frame: Frame, start: float) -> bytes | None:
-        box = face(start)
-        return None if box is None else _packed(frame, box, media)
+        place = face(start)
+        return None if place is None else _packed(frame, place, media)
 
     if _size(shape, first.duration, sounds, media) > _HELD:
         for _ in assemble(tracker.watch(frames), sounds, media, lambda frame, start: None):
             pass
-        yield from assemble(read_video(path, media.decoder), sounds, media, cropped)
+        for window in assemble(read_video(path, media.decoder), sounds, media, cropped):
+            yield window._replace(face=face(window.start))
         return
     waiting = deque(assemble(tracker.watch(frames), sounds, media, lambda frame, start: frame))
     while waiting:
         window = waiting.popleft()
-        yield window._replace(frames=[cropped(frame, window.start) for frame in window.frames])
+        pictures = [cropped(frame, window.start) for frame in window.frames]
+        yield window._replace(frames=pictures, face=face(window.start))
 
 
-def _packed(frame: Frame, box: np.ndarray | None, media: MediaConfig) -> bytes:
+def _packed(frame: Frame, face: Square | None, media: MediaConfig) -> bytes:
     """JPEG of the face, or of the whole frame. It is made once, however many windows the frame is part of."""
-    key = b"" if box is None else box.tobytes()
-    if key not in frame.encoded:
-        picture = frame.rgb() if box is None else crop(frame.rgb(), box, media.face.margin)
-        frame.encoded[key] = encode_frame(picture, media.jpeg_quality)
-    return frame.encoded[key]
+    if face not in frame.encoded:
+        picture = frame.rgb() if face is None else crop(frame.rgb(), face)
+        frame.encoded[face] = encode_frame(picture, media.jpeg_quality)
+    return frame.encoded[face]
 
 
 def _size(shape: tuple[int, ...], duration: float, sounds: list[Sound], media: MediaConfig) -> float:

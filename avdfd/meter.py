@@ -7,14 +7,21 @@ from typing import TypeVar
 
 import torch
 
+from avdfd import flops
+from avdfd.distributed import World
+
 T = TypeVar("T")
+
+SPEED = ("clips_per_second", "tflops", "mfu", "data_wait", "memory_gb")
+"""What `Meter.values` may have: nothing of it is the same twice."""
 
 
 class Meter:
-    """Times a training epoch: how many clips a second, and which part of the time was spent waiting for data."""
+    """Times a training epoch: clips and operations a second, and which part of the time was spent waiting for data."""
 
-    def __init__(self) -> None:
-        self._waited = self._clips = 0.0
+    def __init__(self, world: World, precision: str) -> None:
+        self._world, self._precision = world, precision
+        self._waited = self._clips = self._flops = 0.0
         self._started = time.monotonic()
 
     def watch(self, batches: Iterable[T]) -> Iterator[T]:
@@ -28,20 +35,28 @@ class Meter:
                 return
             yield batch
 
-    def count(self, clips: int) -> None:
-        """Adds clips that have been trained on."""
+    def count(self, clips: int, flops: float) -> None:
+        """Adds clips, of all processes, that have been trained on, with the operations that each of them takes."""
         self._clips += clips
+        self._flops += clips * flops
 
-    def values(self, device: torch.device) -> dict[str, float]:
-        """clips_per_second, data_wait (0 to 1) and memory_gb: of the GPU, or of this process where there is none."""
+    def values(self) -> dict[str, float]:
+        """What the epoch has been like.
+
+        clips_per_second of all processes; tflops, 1e12 operations a second of each of them; mfu, what part that is of
+        what its GPU can do in this precision, if there is a data sheet for it (Chowdhery et al., "PaLM", 2022,
+        appendix B); data_wait, 0 to 1; memory_gb of this GPU, or of this process where there is none.
+        """
+        device = self._world.device
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        seconds = time.monotonic() - self._started
+        rate = self._flops / seconds / self._world.size
+        values = {"clips_per_second": self._clips / seconds, "tflops": rate / 1e12}
+        if device.type == "cuda":
+            peak = flops.peak(torch.cuda.get_device_name(device), self._precision)
+            values |= {"mfu": rate / peak} if peak else {}
             memory = torch.cuda.max_memory_allocated(device) / 1e9
         else:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        seconds = time.monotonic() - self._started
-        return {
-            "clips_per_second": self._clips / seconds,
-            "data_wait": self._waited / seconds,
-            "memory_gb": memory,
-        }
+        return {**values, "data_wait": self._waited / seconds, "memory_gb": memory}

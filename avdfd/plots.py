@@ -1,4 +1,4 @@
-"""The figures of the report, detect.py and search.py, with matplotlib's object interface (no global state or display).
+"""The figures of the report and search.py, with matplotlib's object interface (no global state or display).
 
 The report's figures are narrow, so that their letters stay readable on a phone.
 """
@@ -6,17 +6,13 @@ The report's figures are narrow, so that their letters stay readable on a phone.
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
-
-from avdfd import metrics
-from avdfd.features import SAMPLE_RATE, WINDOW
 
 # Colour and dashes of every branch and tier. The palette is that of Okabe and Ito, which colour-blind readers can tell
 # apart; dashes do it in black and white.
@@ -41,22 +37,14 @@ _OTHERS: list[tuple[str, Any]] = [
 ]
 SUFFIXES = (".png", ".svg", ".pdf")
 """Files that `encode` can fill."""
-_STRIP = 10  # frames in a film strip
-_FEW = 40  # windows that can be told apart in a plot
-_GRID = "#dddddd"
-_MUTED = "#555555"
+GRID = "#dddddd"
+MUTED = "#555555"
 
 
-_Steps = Sequence[tuple[float, Sequence[float] | None]]
-
-
-class Track(NamedTuple):
-    """A quantity over time."""
-
-    times: np.ndarray
-    """(T,) seconds."""
-    values: np.ndarray
-    """(T,)"""
+def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
+    """Colour and dashes of branches, tiers and other systems by name."""
+    others = itertools.cycle(_OTHERS)
+    return {name: STYLE[name] if name in STYLE else next(others) for name in names}
 
 
 def svg(figure: Figure) -> str:
@@ -74,29 +62,29 @@ def encode(figure: Figure, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
-    """One ROC curve per branch, other system or tier from its (labels, scores)."""
-    figure, (axes,) = _figure(4.2, 4.2)
+def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """One ROC curve per branch, other system or tier from its `fpr`, `tpr` and `auc`."""
+    figure, (axes,) = figure_of(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
     styles = looks(curves)
-    for name, (labels, scores) in curves.items():
-        curve, (color, dashes) = metrics.roc(labels, scores), styles[name]
-        label = f"{name}  {metrics.auc(labels, scores):.3f}"
-        axes.plot(curve.fpr, curve.tpr, color=color, linestyle=dashes, linewidth=1.8, label=label)
+    for name, curve in curves.items():
+        color, dashes = styles[name]
+        label = f"{name}  {curve['auc']:.3f}"
+        axes.plot(curve["fpr"], curve["tpr"], color=color, linestyle=dashes, linewidth=1.8, label=label)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="reals called fake", ylabel="fakes called fake")
     axes.legend(title="AUC", loc="lower right", frameon=False, fontsize=9, title_fontsize=9)
     return figure
 
 
-def distributions(scores: Mapping[str, np.ndarray], threshold: float = 0.5) -> Figure:
-    """Histogram of P(fake) for each tier, one above the other on one axis, each scaled to its own highest bar."""
-    figure, rows = _figure(4.2, 0.72 * len(scores) + 0.7, rows=len(scores), sharex=True)
-    edges = np.linspace(0, 1, 26)
-    for axes, (name, values) in zip(rows, scores.items(), strict=True):
-        axes.hist(values, edges.tolist(), color=STYLE[name][0], alpha=0.9)
-        axes.axvline(threshold, color=_MUTED, linewidth=1, linestyle=":")
-        axes.set_ylabel(f"{name}\n{len(values)} clips", rotation=0, ha="right", va="center", fontsize=9)
+def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5) -> Figure:
+    """Clips of each tier in even bins of P(fake), one tier above the other, each scaled to its own highest bar."""
+    figure, rows = figure_of(4.2, 0.72 * len(counts) + 0.7, rows=len(counts), sharex=True)
+    for axes, (name, values) in zip(rows, counts.items(), strict=True):
+        width = 1 / len(values)
+        axes.bar(np.arange(len(values)) * width, values, width, align="edge", color=STYLE[name][0], alpha=0.9)
+        axes.axvline(threshold, color=MUTED, linewidth=1, linestyle=":")
+        axes.set_ylabel(f"{name}\n{sum(values):.0f} clips", rotation=0, ha="right", va="center", fontsize=9)
         axes.set(xlim=(0, 1), yticks=[])
         axes.grid(False)
         axes.spines["left"].set_visible(False)
@@ -104,87 +92,41 @@ def distributions(scores: Mapping[str, np.ndarray], threshold: float = 0.5) -> F
     return figure
 
 
-def weights(by_tier: Mapping[str, np.ndarray]) -> Figure:
+def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Part of fakes against mean P(fake) in bins: one curve for each name, the first with what chance alone does.
+
+    A curve has `score`, `fakes`, `low`, `high` and `ece` (`avdfd.calibration.Reliability`).
+    """
+    figure, (axes,) = figure_of(4.2, 4.2)
+    axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
+    looks: list[dict[str, Any]] = [
+        {"color": STYLE["visual"][0], "linestyle": "--", "marker": "o"},
+        {"color": STYLE["audio"][0], "linestyle": "-", "marker": "s"},
+    ]
+    for look, (name, curve) in zip(looks, curves.items(), strict=False):
+        label = f"{name}  {curve['ece']:.3f}"
+        axes.plot(curve["score"], curve["fakes"], label=label, linewidth=1.6, markersize=4.5, **look)
+    band = next(iter(curves.values()))
+    axes.vlines(band["score"], band["low"], band["high"], color="#aaaaaa", linewidth=6, alpha=0.35, zorder=1)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(xlabel="mean P(fake) in a bin", ylabel="part of it that is fake")
+    axes.legend(title="ECE", loc="upper left", frameon=False, fontsize=9, title_fontsize=9)
+    return figure
+
+
+def weights(by_tier: Mapping[str, Sequence[float]]) -> Figure:
     """Weight of the audio branch for each tier: every clip as a dot, the median as a bar."""
-    figure, (axes,) = _figure(4.2, 0.45 * len(by_tier) + 0.9)
+    figure, (axes,) = figure_of(4.2, 0.45 * len(by_tier) + 0.9)
     for row, (name, values) in enumerate(by_tier.items()):
         # Dots are spread vertically in a fixed pattern, so that the picture is the same every time.
         offset = 0.22 * (np.arange(len(values)) * 0.618 % 1 - 0.5) * 2
         axes.plot(values, row + offset, "o", color=STYLE[name][0], markersize=3.5, alpha=0.7, markeredgewidth=0)
         axes.plot([np.median(values)] * 2, [row - 0.36, row + 0.36], color="#1a1a1a", linewidth=2)
-    axes.axvline(0.5, color=_MUTED, linewidth=1, linestyle=":")
+    axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=":")
     axes.set(xlim=(0, 1), ylim=(len(by_tier) - 0.5, -0.5), yticks=range(len(by_tier)))
     axes.set_yticklabels(list(by_tier))
     axes.set_xlabel("weight of the audio branch")
     axes.grid(False, axis="y")
-    return figure
-
-
-def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
-    """Colour and dashes of branches, tiers and other systems by name."""
-    others = itertools.cycle(_OTHERS)
-    return {name: STYLE[name] if name in STYLE else next(others) for name in names}
-
-
-def severities(
-    title: str, unit: str, levels: Sequence[float], auc: Mapping[str, _Steps], reals: Mapping[str, _Steps]
-) -> Figure:
-    """AUC of each branch or system over the severities of a perturbation, and below it that of perturbed reals against
-    themselves; each step is a value with its interval, the first as it is without the perturbation."""
-    figure, rows = _figure(2.9, 3.1, rows=2, sharex=True, height_ratios=[1.5, 1])
-    figure.suptitle(title, fontsize=11, x=0.02, ha="left")
-    places = np.arange(len(levels) + 1)
-    for axes, curves, label in zip(rows, (auc, reals), ("AUC", "reals\nagainst clean"), strict=True):
-        axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
-        for name, (color, dashes) in looks(curves).items():
-            values, intervals = zip(*curves[name], strict=True)
-            axes.plot(places, values, color=color, linestyle=dashes, linewidth=1.6)
-            if None not in intervals:
-                low, high = np.transpose(intervals)
-                axes.fill_between(places, low, high, color=color, alpha=0.1, linewidth=0)
-        axes.set_ylabel(label, fontsize=9)
-        axes.set(xlim=(-0.15, len(levels) + 0.15), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
-        axes.tick_params(labelsize=8)
-    rows[-1].set(xticks=places, xlabel=unit)
-    rows[-1].set_xticklabels(["–", *(f"{level:g}" for level in levels)])
-    return figure
-
-
-def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
-    """Values (N, S) of S even steps in N windows, which may overlap -> their means along the time."""
-    length = WINDOW / SAMPLE_RATE / values.shape[1]
-    times = (starts[:, None] + (np.arange(values.shape[1]) + 0.5) * length).ravel()
-    _, step = np.unique(np.floor(times / length), return_inverse=True)
-    count = np.bincount(step)
-    return Track(np.bincount(step, times) / count, np.bincount(step, values.ravel()) / count)
-
-
-def timeline(
-    title: str,
-    strip: Sequence[tuple[float, np.ndarray]],
-    scores: Mapping[str, Track],
-    discrepancy: Track | None,
-    *,
-    span: tuple[float, float],
-    threshold: float,
-) -> Figure:
-    """What detect.py saw in one file: a film strip, P(fake) of each branch and the discrepancy on one time axis.
-
-    `strip` holds (time in s, frame (H, W, 3) uint8), `scores` each branch at the middles of its windows, the main
-    branch last; `span` is the seconds covered.
-    """
-    frame = 8.7 / _STRIP  # inches, so that square frames stay square
-    heights = [frame, 2.1] if discrepancy is None else [frame, 2.1, 1.3]
-    figure, rows = _figure(11, sum(heights) + 1.2, rows=len(heights), sharex=True, height_ratios=heights)
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
-    _film_strip(rows[0], strip, span)
-    _score_lines(rows[1], scores, threshold)
-    if discrepancy is not None:
-        axes, color = rows[2], STYLE["visual"][0]
-        axes.fill_between(*discrepancy, color=color, alpha=0.2, linewidth=0)
-        axes.plot(*discrepancy, color=color, linewidth=1.4)
-        axes.set(ylim=(0, 1.15 * discrepancy.values.max()), ylabel="audio-visual\ndiscrepancy")
-    rows[-1].set(xlim=span, xlabel="time (s)")
     return figure
 
 
@@ -200,7 +142,7 @@ def sweep(
     number, or how its range is drawn, in which a place is the value; there every setting has a mean of its own, as a
     bar. Setting number `best` is marked.
     """
-    figure, rows = _figure(5.2, 1.9 * len(scales) + 0.5, rows=len(scales), sharey=True)
+    figure, rows = figure_of(5.2, 1.9 * len(scales) + 0.5, rows=len(scales), sharey=True)
     for axes, (key, scale) in zip(rows, scales.items(), strict=True):
         ranged = isinstance(scale, str)
         at = [places[key] for places, _ in points]
@@ -231,43 +173,14 @@ def sweep(
     return figure
 
 
-def _film_strip(axes: Axes, strip: Sequence[tuple[float, np.ndarray]], span: tuple[float, float]) -> None:
-    """Frames side by side, each the one nearest to the middle of the time it covers."""
-    edges = np.linspace(*span, _STRIP + 1)
-    times = np.array([time for time, _ in strip])
-    for left, right in itertools.pairwise(edges):
-        _, frame = strip[int(np.abs(times - (left + right) / 2).argmin())]
-        axes.imshow(frame, extent=(left, right, 0, 1), aspect="auto", interpolation="antialiased")
-        axes.axvline(right, color="white", linewidth=2)
-    axes.set_ylim(0, 1)
-    axes.axis("off")
-
-
-def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> None:
-    axes.axhspan(threshold, 1.03, color="#b00020", alpha=0.06, linewidth=0)
-    axes.axhline(threshold, color="#b00020", linewidth=1, linestyle=":")
-    main, (times, values) = list(scores.items())[-1]
-    few = len(times) <= _FEW
-    for name, track in reversed(list(scores.items())):
-        color, dashes = STYLE[name]
-        style: dict[str, Any] = {"color": color, "linestyle": dashes, "linewidth": 1.8 if few else 1.2}
-        axes.plot(*track, marker="o" if few else "", markersize=4, label=name, zorder=3 if name == main else 2, **style)
-    if few:
-        # Pale bars show how long the windows are that the main branch's scores were computed on.
-        half = WINDOW / SAMPLE_RATE / 2
-        axes.hlines(values, times - half, times + half, color=STYLE[main][0], linewidth=6, alpha=0.12)
-    axes.set(ylim=(-0.03, 1.03), ylabel="P(fake)")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-
-
-def _figure(width: float, height: float, rows: int = 1, **layout: object) -> tuple[Figure, list[Axes]]:
+def figure_of(width: float, height: float, rows: int = 1, **layout: object) -> tuple[Figure, list[Axes]]:
     """A figure of so many inches with `rows` axes below each other, in the style of all figures here."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, 1, squeeze=False, **layout)[:, 0]  # type: ignore[call-overload]
     for axes in grid:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color=_GRID, linewidth=0.7)
+        axes.grid(color=GRID, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=9, length=3)
         axes.xaxis.label.set_size(10)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from avdfd.checkpoint import read_weights
 from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
 from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, sha256_of, write_atomic
+from avdfd.files import ensure_writable, write_atomic, write_sha256
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.detector import Detector, DetectorOutput
@@ -238,9 +238,7 @@ def convert(source: Path, target: Path, system: str, **sizes: int) -> str:
     # Released files have tensors under two names, which safetensors does not know.
     own = {key: value.detach().clone().contiguous() for key, value in weights.items()}
     write_atomic(target, safetensors.torch.save(own, metadata={"system": system}))
-    digest = sha256_of(target)
-    write_atomic(target.with_name(f"{target.name}.sha256"), f"{digest}  {target.name}\n".encode())
-    return digest
+    return write_sha256(target)
 
 
 def main(argv: list[str]) -> None:

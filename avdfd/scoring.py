@@ -10,19 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avdfd import checkpoint, config
+from avdfd import config, weights
 from avdfd.baselines import SYSTEMS
-from avdfd.config import AudioModelConfig, PretrainConfig, RunConfig, TrainConfig
-from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, loader, to_device
-from avdfd.datasets.samplers import Sequential
+from avdfd.config import PretrainConfig, RunConfig, TrainConfig
+from avdfd.datasets.feed import Feed
+from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
+from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.transforms import normalise
 from avdfd.distributed import pick_device
 from avdfd.elements import Element
 from avdfd.engine import autocast, build_detector
-from avdfd.errors import UserError
-from avdfd.models.audio_encoder import AudioNet
+from avdfd.errors import UserError, WorkError
+from avdfd.explanation import audio_effect
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.detector import Detector
 from avdfd.released import fill
+from avdfd.steps import different_keys
 from avdfd.tracking import BEST
 
 M = TypeVar("M", bound=nn.Module)
@@ -44,6 +47,31 @@ class Run:
     precision: str
     columns: Callable[[Any], dict[str, Tensor]]
     """What the model says about a batch: a logit of being fake (B,) for each branch, and what explains it."""
+    sees_fakes: bool = True
+    """Whether its training does; its config says which tiers."""
+    ear: tuple[AudioEncoder, nn.Module] | None = None
+    """Encoder and head of the audio branch, where the run has one of ours."""
+
+
+def load_system(names: str, device: str = "auto") -> list[Run]:
+    """The runs of one system: folders, joined by commas, that differ by their seed.
+
+    Raises UserError as `load_run`, and for runs of several systems or of equal seeds.
+    """
+    runs = [load_run(name, device) for name in names.split(",")]
+    first = runs[0]
+    for run in runs[1:]:
+        ours, theirs = (one.config.model_dump(exclude={"name", "seed", "audio"}) for one in (first, run))
+        changed = different_keys(ours, theirs)
+        if changed:
+            raise UserError(
+                f"{run.folder}: not the system of {first.folder}, it has another {changed[0]}; "
+                "join runs by commas that differ by their seed alone"
+            )
+    seeds = [run.config.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{names}: these runs have the seeds {', '.join(map(str, seeds))}; each has to have its own")
+    return runs
 
 
 def load_run(folder: str | Path, device: str = "auto") -> Run:
@@ -54,27 +82,27 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     path = folder / BEST
     if not path.is_file():
         raise UserError(f"{folder}: has no {BEST}; this is not a run, or it has not finished an epoch")
-    content = checkpoint.load(path, *config.RUNS)
-    cfg = config.parse(content["config"], config.RUNS[content["config"]["kind"]], source=str(path))
+    facts, state = weights.load(path, *config.RUNS)
+    cfg = facts.config
     place = pick_device(device)
 
     def ready(model: M) -> M:
-        fill(model, content["model"], source=str(path))
+        fill(model, state, source=str(path))
         return model.to(place).eval()
 
     if isinstance(cfg, PretrainConfig):
         audio = ready(AudioNet(cfg.model))
-        columns = partial(_audio_columns, audio)
-        return Run(
-            folder, cfg, audio, place, Inputs(None, audio=cfg.model.input), ("audio",), cfg.optim.precision, columns
-        )
+        columns, ear = partial(_heard_columns, audio.encoder, audio.head), (audio.encoder, audio.head)
+        inputs: InputForm = Inputs(None, audio=cfg.model.input)
+        return Run(folder, cfg, audio, place, inputs, ("audio",), cfg.optim.precision, columns, ear=ear)
     if isinstance(cfg, TrainConfig):
-        stage1 = config.parse(content["audio_model"], AudioModelConfig, source=str(path))
-        detector = ready(build_detector(cfg, stage1))
-        columns = partial(_detector_columns, detector)
-        frames = Inputs(cfg.visual.image_size, audio=stage1.input)
-        return Run(folder, cfg, detector, place, frames, DETECTOR_BRANCHES, cfg.optim.precision, columns)
-    system, stage = SYSTEMS[cfg.kind], content["stage"]
+        assert facts.audio_model is not None, "a detector has one"
+        detector = ready(build_detector(cfg, facts.audio_model))
+        columns, ear = partial(_detector_columns, detector), (detector.audio_encoder, detector.audio_head)
+        inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
+        return Run(folder, cfg, detector, place, inputs, DETECTOR_BRANCHES, cfg.optim.precision, columns, ear=ear)
+    system, stage = SYSTEMS[cfg.kind], facts.stage
+    assert stage is not None, "a baseline has one"
     if stage not in system.SCORED:
         raise UserError(
             f"{folder}: the {stage} stage of {cfg.kind} tells no fakes yet; "
@@ -83,23 +111,45 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     model = ready(system.rebuild(cfg, stage))
     columns = partial(_baseline_columns, system.scores, model, cfg)
     inputs = system.inputs(cfg, stage, train=False)
-    return Run(folder, cfg, model, place, inputs, system.branches(cfg), getattr(cfg, stage).precision, columns)
+    recipe, labelled = getattr(cfg, stage), stage in system.LABELLED
+    return Run(folder, cfg, model, place, inputs, system.branches(cfg), recipe.precision, columns, labelled)
 
 
-def _audio_columns(model: AudioNet, batch: Batch) -> dict[str, Tensor]:
-    return {"audio": model(batch.mel).logit}
+def trained_under(run: Run) -> list[RunConfig]:
+    """The configs that a run's weights come from: its own, and its stage 1's, which is there as long as that run is."""
+    if not isinstance(run.config, TrainConfig):
+        return [run.config]
+    stage1 = Path(run.config.audio)
+    path = stage1 / BEST if stage1.is_dir() else stage1
+    if not path.is_file():
+        return [run.config]
+    return [run.config, weights.load(path, "pretrain").facts.config]
+
+
+def by_ear(run: Run) -> Run | None:
+    """The run as it judges sound alone: stage 1, or the audio branch of stage 2; None for systems without one."""
+    if isinstance(run.config, PretrainConfig):
+        return run
+    if run.ear is None:
+        return None
+    assert isinstance(run.inputs, Inputs), "a detector's own"
+    inputs = run.inputs._replace(image_size=None)
+    return replace(run, inputs=inputs, branches=("audio",), columns=partial(_heard_columns, *run.ear))
+
+
+def _heard_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    return {"audio": head(encoder(batch.mel)[0]).squeeze(-1)}
 
 
 def _detector_columns(model: Detector, batch: Batch) -> dict[str, Tensor]:
     assert batch.video is not None, "a detector's inputs have video"
     out = model(batch.mel, normalise(batch.video))
-    steps = model.visual_encoder.backbone.grid[0]
     return {
         "audio": out.logit_audio,
         "visual": out.logit_a2v,
         "fused": out.logit_final,
         "w_audio": out.w_audio,
-        "discrepancy": out.discrepancy.unflatten(1, (steps, -1)).mean(dim=2),
+        "discrepancy": out.discrepancy.unflatten(1, model.visual_encoder.backbone.grid),
     }
 
 
@@ -115,11 +165,13 @@ class Scores:
 
     keys: list[str]
     branch: dict[str, np.ndarray]
-    """Branch -> (N,)."""
+    """Branch -> (N,), or (S, N) of S runs (`avdfd.pooling.stack`)."""
     w_audio: np.ndarray | None = None
     """(N,) weight of the audio branch."""
     discrepancy: np.ndarray | None = None
-    """(N, 8) audio-visual discrepancy per tubelet time step."""
+    """(N, 8) audio-visual discrepancy per tubelet time step; explained (N, 8, 14, 14), on the grid of the face."""
+    audio_effect: np.ndarray | None = None
+    """Explained, (N, A): what each patch of sound adds to the audio branch's logit."""
 
 
 def score(
@@ -130,34 +182,52 @@ def score(
     workers: int = 0,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Scores:
-    """Scores every element of a set, in its order. `progress` may wrap the batches in a progress bar."""
-    batches = loader(elements, Sequential(len(elements), batch_size), workers, run.device)
-    parts = [_score_batch(run, batch) for batch in progress(batches)]
-    return _join([meta.key for meta in elements.metas], parts)
+    """Scores every element of a set, in its order. `progress` may wrap the batches in a progress bar.
+
+    Raises WorkError if a score is not a number, as `score_windows`.
+    """
+    order = Shared(Sequential(len(elements), batch_size))
+    bar = progress(Feed(elements, order, run.device, workers=workers))
+    parts = [_score_batch(run, batch) for _, batch in bar]
+    return _join(run, [meta.key for meta in elements.metas], parts)
 
 
-def score_windows(run: Run, windows: list[Element]) -> Scores:
-    """Scores elements that are in memory with all their frames, as one batch; their keys are their positions."""
+def score_windows(run: Run, windows: list[Element], *, explain: bool = False) -> Scores:
+    """Scores elements that are in memory, with all their frames if the run looks at any, as one batch; their keys are
+    their positions. `explain` gives what moved the model in full."""
     wanted = run.inputs.reads.frames
-    examples = []
+    raws = []
     for window in windows:
-        assert window.frames is not None, "windows come with frames"
-        frames = None if wanted is None else window.frames[list(wanted)]
-        examples.append(run.inputs.example(replace(window, frames=frames), None))
-    return _join([str(number) for number in range(len(windows))], [_score_batch(run, run.inputs.collate(examples))])
+        frames = None
+        if wanted is not None:
+            assert window.frames is not None, "what looks at pictures gets windows with frames"
+            frames = window.frames[list(wanted)]
+        raws.append(run.inputs.raw(replace(window, frames=frames)))
+    batch = prepare(run.inputs, to_device(stack(raws), run.device), None)
+    return _join(run, [str(number) for number in range(len(windows))], [_score_batch(run, batch, explain)])
 
 
-def _score_batch(run: Run, batch: Any) -> dict[str, np.ndarray]:
+def _score_batch(run: Run, batch: Any, explain: bool = False) -> dict[str, np.ndarray]:
     """What the model says about a batch, with probabilities for the branches' logits."""
     with torch.inference_mode(), autocast(run.device, run.precision):
-        columns = run.columns(to_device(batch, run.device))
+        columns = run.columns(batch)
+        if explain and run.ear is not None:
+            columns["audio_effect"] = audio_effect(*run.ear, batch.mel)
+    if "discrepancy" in columns and not explain:
+        columns["discrepancy"] = columns["discrepancy"].mean(dim=(2, 3))
     return {
         name: (torch.sigmoid(column.double()) if name in run.branches else column.float()).cpu().numpy()
         for name, column in columns.items()
     }
 
 
-def _join(keys: list[str], parts: list[dict[str, np.ndarray]]) -> Scores:
+def _join(run: Run, keys: list[str], parts: list[dict[str, np.ndarray]]) -> Scores:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    w_audio, discrepancy = columns.pop("w_audio", None), columns.pop("discrepancy", None)
-    return Scores(keys, columns, w_audio, discrepancy)
+    for branch in run.branches:
+        if np.isnan(columns[branch]).any():
+            key = keys[int(np.isnan(columns[branch]).argmax())]
+            raise WorkError(
+                f"{run.folder}: its {branch} score of {key} is not a number; the training that made it has diverged"
+            )
+    more = {name: columns.pop(name, None) for name in ("w_audio", "discrepancy", "audio_effect")}
+    return Scores(keys, columns, **more)

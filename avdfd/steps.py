@@ -1,7 +1,11 @@
 """The end of a training step: it is taken or skipped, counted, and now and then all of the run's state is saved.
 
 A run that was interrupted goes on as if nothing had happened: what it takes is saved after every epoch, every
-`save_minutes` within one, and when a signal asks for the end.
+`save_minutes` within one, and when a signal asks for the end. That is the model, the optimiser, torch's generators in
+every process, and how far the run is, with the config and the lists it belongs to. What else there is follows from
+these: the order of the samples and their augmentation from (seed, epoch, step), the learning rate from the epoch, or
+from the validation losses so far. There is no gradient scaler, as bf16 needs none, and nothing in training draws from
+the generators of Python and NumPy.
 """
 
 import hashlib
@@ -16,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from avdfd import checkpoint, distributed
+from avdfd import checkpoint, distributed, weights
 from avdfd.config import RunConfig
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Draw
@@ -25,11 +29,13 @@ from avdfd.distributed import World
 from avdfd.errors import EndedBySignal, UserError, WorkError
 from avdfd.interruption import Stop
 from avdfd.released import fill
-from avdfd.tracking import BEST, RunFolder, summary
+from avdfd.tracking import BEST, RunFolder, git_revision, summary
+from avdfd.weights import Facts
 
 BAD_BATCH = "bad_batch.pt"
 _READ_EVERY = 16  # steps: a GPU is not to be waited for after each of them
 _STOP, _SAVE = 2, 1
+_SAVED = ("config", "splits", "model", "optimizer", "rng", "progress")
 
 
 @dataclass
@@ -56,6 +62,11 @@ class Progress:
         self.stale = 0 if improved else self.stale + 1
         return improved
 
+    @property
+    def last_loss(self) -> float | None:
+        """Of the step that was read last in this epoch: no later one is known without waiting for the device."""
+        return self.step_losses[-1]["loss"] if self.step_losses else None
+
     def mean_losses(self) -> dict[str, float]:
         """Means over the steps of this epoch; NaN if none was taken."""
         if not self.step_losses:
@@ -76,7 +87,7 @@ class Training:
         stop: Stop,
         **facts: Any,
     ) -> None:
-        """`facts` is what else it takes to use the model again; it is saved beside the weights."""
+        """`facts` are those that the kind of run adds to what is known of its weights (avdfd/weights.py)."""
         self.cfg, self.world, self.run = cfg, world, run
         self.model, self.optimizer, self.stop, self.facts = model, optimizer, stop, facts
         self.progress = Progress()
@@ -89,13 +100,14 @@ class Training:
         `ignore` names sections of the config that do not concern this run. Raises UserError if no saved state is
         whole, or it is of another config or other splits.
         """
+        torch.manual_seed(self.cfg.seed + (self.world.rank << 32))  # so that dropout differs between processes
         if checkpoint.last_files(self.run.path):
             self._restore(ignore)
         self.run.write_config(self.cfg)
         self.run.forget_after(self.progress.epoch)
 
     def _restore(self, ignore: Collection[str]) -> None:
-        state, passed = checkpoint.load_last(self.run.path, self.cfg.kind)
+        state, passed = checkpoint.load_last(self.run.path, self.cfg.kind, _SAVED)
         for path in passed:
             self.run.log(f"warning: {path} is damaged; going on from the one before")
         before, now = (
@@ -112,7 +124,13 @@ class Training:
                 "change 'name' for a new run"
             )
         fill(self.model, state["model"], source=str(self.run.path))
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{self.run.path}: saved with another optimiser ({error}); change 'name'") from None
+        if state["progress"].keys() != vars(self.progress).keys():
+            raise UserError(f"{self.run.path}: saved by another version of this code; change 'name' for a new run")
+        self.progress = Progress(**state["progress"])
         if len(state["rng"]) == self.world.size:
             cpu, cuda = state["rng"][self.world.rank]
             torch.set_rng_state(cpu)
@@ -120,7 +138,6 @@ class Training:
                 torch.cuda.set_rng_state(cuda)
         else:
             self.run.log(f"warning: {len(state['rng'])} processes before, {self.world.size} now: dropout differs")
-        self.progress = Progress(**state["progress"])
 
     def step(self, losses: dict[str, Tensor], norm: Tensor, batch: Sequence[Draw], elements: ElementSet) -> None:
         """Takes a step, or none, in any process, if a loss or the gradient's `norm` is not finite.
@@ -165,24 +182,23 @@ class Training:
         self.run.epoch(self.progress.epoch, values)
         self.run.log(f"epoch {self.progress.epoch}: {summary(values)}{'  best' if is_best else ''}")
         if is_best and self.world.first:
-            checkpoint.save(self.run.path / BEST, self.model_state())
+            place = {"epoch": self.progress.epoch, "metric": f"val_{metric}", "value": value, "git": git_revision()}
+            facts = Facts.model_validate({"config": self.cfg, **self.facts, **place})
+            weights.save(self.run.path / BEST, self.model.state_dict(), facts)
         self._save()
         return values
-
-    def model_state(self) -> dict[str, Any]:
-        """What it takes to use the model again."""
-        return model_state(self.cfg, self.model, **self.facts)
 
     def _save(self) -> None:
         cuda = torch.cuda.get_rng_state() if self.world.device.type == "cuda" else None
         rng = distributed.collect(self.world, (torch.get_rng_state(), cuda))
         if self.world.first:
             state = {
-                **self.model_state(),
-                "optimizer": self.optimizer.state_dict(),
-                "progress": vars(self.progress),
-                "rng": rng,
+                "config": self.cfg.model_dump(),
                 "splits": splits_digest(self.cfg.data.splits),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "rng": rng,
+                "progress": vars(self.progress),
             }
             checkpoint.save_last(self.run.path, state, epoch=self.progress.epoch, step=self.progress.step)
         self._saved = time.monotonic()
@@ -206,18 +222,12 @@ class Training:
             if self.progress.skipped_in_row > self.cfg.max_bad_steps:
                 path = self.run.path / BAD_BATCH
                 if self.world.first:
-                    examples = elements.inputs.collate([elements[draw] for draw in batch])
-                    checkpoint.save(path, {"keys": keys, "batch": examples._asdict()})
+                    checkpoint.save(path, {"keys": keys, "batch": elements.batch(batch)._asdict()})
                 raise WorkError(
                     f"{self.run.path}: {self.progress.skipped_in_row} steps in a row without a finite loss and "
                     f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "
                     "log.txt has the keys; lower the learning rate or look at these elements"
                 )
-
-
-def model_state(cfg: RunConfig, model: nn.Module, **more: Any) -> dict[str, Any]:
-    """What it takes to use the model again: weights, config, and what else the kind of run needs."""
-    return {"config": cfg.model_dump(), "model": model.state_dict(), **more}
 
 
 def splits_digest(path: str) -> str:
@@ -228,8 +238,10 @@ def splits_digest(path: str) -> str:
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ, with both values. Where and on how many processes a run works may change."""
-    free = {"runs", "device", "workers", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
+    """Dotted keys whose values differ, with both values. Where, how fast and in how many processes a run works may
+    change, and who else is told of it."""
+    free = {"runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
+    free |= {"speed", "tracking"}
     changed = []
     for key in sorted((old.keys() | new.keys()) - free):
         before, after = old.get(key), new.get(key)

@@ -1,42 +1,91 @@
-"""The folder of a run: resolved config, metrics of every epoch, TensorBoard scalars, log."""
+"""The folder of a run: resolved config, metrics of every epoch, examples, TensorBoard, log; and Weights & Biases."""
 
+import functools
+import importlib
 import json
+import secrets
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import cv2
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from avdfd.checkpoint import last_files
 from avdfd.config import RunConfig
+from avdfd.elements import ElementMeta
 from avdfd.errors import UserError
-from avdfd.files import ensure_writable, write_atomic
+from avdfd.examples import Example, draw
+from avdfd.files import ensure_writable, hold, write_atomic
 
-BEST = "best.pt"
+BEST = "best.safetensors"
+EXAMPLES = "examples.png"
+_LOCK = ".lock"
+_WANDB_ID = "wandb.id"
+_SHOWN = 8  # examples
 
 
 class RunFolder:
-    """`<runs>/<name>/`: config.json, metrics.jsonl, tensorboard/, log.txt, last-*.pt, best.pt.
+    """`<runs>/<name>/`: config.json, metrics.jsonl, examples.png, tensorboard/, log.txt, last-*.pt, best.safetensors.
 
-    Of several processes the `first` writes; for the others it is a name.
+    Of several processes the `first` writes, and holds the folder as long as it lives; for the others it is a name.
     """
 
     def __init__(self, config: RunConfig, *, resume: bool, first: bool = True) -> None:
-        """Opens the folder. Raises UserError if it holds a run already and `resume` is not asked for."""
+        """Opens the folder.
+
+        Raises UserError if it holds a run already and `resume` is not asked for, another process writes to it, or
+        Weights & Biases is asked for and not installed.
+        """
         self.path, self.first = Path(config.runs) / config.name, first
         if last_files(self.path) and not resume:
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or change 'name'")
         if not first:
             return
+        self._wandb: Any = _package() if config.tracking.wandb else None
+        self._wandb_run: Any = None
         ensure_writable(self.path)
+        self._lock = hold(self.path / _LOCK, self.path)
         self.writer = SummaryWriter(str(self.path / "tensorboard"))
+        self._to_show = not (self.path / EXAMPLES).exists()
 
     def write_config(self, config: RunConfig) -> None:
         """Writes config.json, once it is known that the run goes on under this config."""
-        if self.first:
-            resolved = {**config.model_dump(), "git": git_revision()}
-            write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
+        if not self.first:
+            return
+        resolved = {**config.model_dump(), "git": git_revision()}
+        write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
+        if self._wandb is not None:
+            place = {"project": config.tracking.wandb, "name": config.name, "dir": str(self.path)}
+            # The run of before, where there is one: what is logged of its epochs again is the same.
+            former = {"id": self._wandb_id(), "resume": "allow", "allow_val_change": True}
+            self._wandb_run = self._wandb.init(**place, **former, config=resolved)
+
+    def _wandb_id(self) -> str:
+        path = self.path / _WANDB_ID
+        if not path.exists():
+            write_atomic(path, f"{secrets.token_hex(4)}\n".encode())
+        return path.read_text(encoding="utf-8").strip()
+
+    def show(self, sound: Tensor, pictures: Tensor | None, metas: Iterable[ElementMeta]) -> None:
+        """Keeps examples of a batch as the model is given it, the first time that it is called in a run.
+
+        sound (B, bins, frames), pictures (B, 3, T, S, S) uint8, and the elements that they are of.
+        """
+        if not self.first or not self._to_show:
+            return
+        self._to_show = False
+        sounds = sound[:_SHOWN].float().cpu().numpy()
+        films = [None] * len(sounds) if pictures is None else [*pictures[:_SHOWN].permute(0, 2, 3, 4, 1).cpu().numpy()]
+        captions = [f"{meta.tier}, {'fake' if meta.label else 'real'}" for meta in metas]
+        image = draw([Example(*row) for row in zip(captions, sounds, films, strict=False)])
+        self.writer.add_image("examples", image, dataformats="HWC")
+        if self._wandb_run is not None:
+            self._wandb_run.log({"examples": self._wandb.Image(image)}, commit=False)  # goes with the next epoch
+        write_atomic(self.path / EXAMPLES, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Records the numbers of an epoch (counted from 1)."""
@@ -47,6 +96,8 @@ class RunFolder:
         for name, value in values.items():
             self.writer.add_scalar(name, value, epoch)
         self.writer.flush()
+        if self._wandb_run is not None:
+            self._wandb_run.log(values, step=epoch)
 
     def forget_after(self, epoch: int) -> None:
         """Drops recorded epochs that the checkpoint does not have: they were cut off and come again."""
@@ -65,8 +116,22 @@ class RunFolder:
     def close(self) -> None:
         if self.first:
             self.writer.close()
+            if self._wandb_run is not None:
+                self._wandb_run.finish()
+            self._lock.close()
 
 
+def _package() -> Any:
+    """Weights & Biases, which is optional. Raises UserError if it is not installed."""
+    try:
+        return importlib.import_module("wandb")
+    except ImportError:
+        raise UserError(
+            "tracking.wandb: the package is not installed; .venv/bin/pip install wandb, or set the key to null"
+        ) from None
+
+
+@functools.cache  # what has been loaded, whatever becomes of the files
 def git_revision() -> str:
     """Commit of the code that runs, with '+changes' if files differ from it; 'unknown' outside a checkout."""
     root = Path(__file__).resolve().parent.parent

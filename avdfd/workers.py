@@ -1,8 +1,10 @@
 """Worker processes that can be killed: media libraries hang and crash, and must not take the run with them."""
 
+import ctypes
 import errno
 import multiprocessing as mp
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from itertools import islice
@@ -16,6 +18,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SPAWN = mp.get_context("spawn")  # a forked child would inherit the locks of its parent's threads
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process when the one that started it ends, however it ends. Linux only."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Failure(NamedTuple):

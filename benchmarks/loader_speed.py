@@ -1,11 +1,14 @@
-"""Clips per second that a training loop gets: the element store against the pairs of float32 arrays as released.
+"""Clips per second that a training loop gets: elements in every place, against float32 arrays as released.
 
-    python benchmarks/loader_speed.py --store data/demo/elements [--count 400] [--work FOLDER]
+    python benchmarks/loader_speed.py --store data/demo/elements [--count 400] [--work FOLDER] [--device cuda]
 
-Both give the same: z-scored mels (B, 128, 768) and 16 frames (B, 3, 16, 224, 224) uint8, in batches of 8 by a
-DataLoader in random order, without augmentation; the released form has its 16 frames as float32 and is read by NumPy.
-Cold: the kernel is told to forget the files first, so they come from the disk under --work. Bytes are those of a clip
-on disk.
+sound is what stage 1 takes, z-scored mels (B, 128, 768) in batches of 64; pictures are what stage 2 takes, with
+16 frames (B, 3, 16, 224, 224) beside the mel, in batches of 8. All in random order, without augmentation, on the
+device. The released form is a mel.npy, and a float32 .npy of the 16 frames, read by NumPy.
+
+First: the start of loader processes, and an epoch after the kernel was told to forget the files, so that they come
+from the disk under --work; memory is filled in it. Later: the epoch after it, and the CPU time of the main process for
+each of its clips, which other work on the machine does not change much. Bytes are those of a clip where it is kept.
 """
 
 import argparse
@@ -14,39 +17,50 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, loader
-from avdfd.datasets.samplers import Draw, Shuffled
-from avdfd.elements import Element, ElementStore
-from avdfd.elements.layout import INDEX
-from avdfd.features import FACE_SIZE
+from avdfd.datasets.feed import Feed, reads_on
+from avdfd.datasets.loaders import ElementSet, Inputs, to_device
+from avdfd.datasets.resident import Place, size_of
+from avdfd.datasets.samplers import Shared, Shuffled
+from avdfd.elements import ElementStore, ElementTable
+from avdfd.features import FACE_SIZE, zscore
 from benchmarks.element_forms import FRAME_CHOICE, forget
 
-BATCH = 8
+BATCH = {"sound": 64, "pictures": 8}
+WORKERS = (0, 2)
 
 
-class Pairs(Dataset[Batch]):
+class Released(NamedTuple):
+    mel: Tensor
+    video: Tensor
+
+
+class Pairs(Dataset[Released]):
     """KEY.mel.npy and KEY.frames.npy (16, 224, 224, 3) float32 in [0, 1]."""
 
-    def __init__(self, folder: Path, count: int, inputs: Inputs) -> None:
-        self.folder, self.count, self.inputs = folder, count, inputs
+    def __init__(self, folder: Path, count: int, *, pictures: bool) -> None:
+        self.folder, self.count, self.pictures = folder, count, pictures
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, draw: Draw) -> Any:
-        mel = np.load(self.folder / f"{draw.position}.mel.npy")
-        frames = (np.load(self.folder / f"{draw.position}.frames.npy") * 255).astype(np.uint8)
-        return self.inputs.example(Element(None, mel=mel, frames=frames), None)
+    def __getitem__(self, position: int) -> Released:
+        mel = zscore(torch.from_numpy(np.load(self.folder / f"{position}.mel.npy")))
+        if not self.pictures:
+            return Released(mel, mel[:0])
+        frames = torch.from_numpy(np.load(self.folder / f"{position}.frames.npy"))
+        return Released(mel, frames.permute(3, 0, 1, 2))
 
 
 def main() -> None:
@@ -54,34 +68,74 @@ def main() -> None:
     cli.add_argument("--store", type=Path, default=Path("data/demo/elements"))
     cli.add_argument("--count", type=int, default=400)
     cli.add_argument("--work", help="folder on the disk to measure (default: the system's for temporary files)")
+    cli.add_argument("--device", default="cpu")
     args = cli.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    inputs = Inputs(FACE_SIZE)
+    device = torch.device(args.device)
+    places: tuple[Place, ...] = ("disk", "memory", "gpu") if device.type == "cuda" else ("disk", "memory")
     with tempfile.TemporaryDirectory(dir=args.work) as work:
         copy, pairs = Path(work) / "store", Path(work) / "pairs"
         shutil.copytree(args.store, copy)
         store = ElementStore(copy)
         metas = store.metas[:: max(1, len(store) // args.count)][: args.count]
         write_pairs(pairs, store, [meta.key for meta in metas])
-        elements = ElementSet(store, metas, inputs)
-        released = Pairs(pairs, len(metas), inputs)
-        sizes = sum(p.stat().st_size for p in copy.iterdir() if p.name != INDEX) / len(store), size(pairs) / len(metas)
-        cores = len(os.sched_getaffinity(0))
-        print(f"{len(metas)} clips of {args.store}, {cores} cores; clips/s\n")
-        print(
-            f"{'form':12s}{'MB per clip':>12s}"
-            + "".join(f"{f'{w} workers, {t}':>18s}" for w in (0, 2) for t in TEMPERATURES)
-        )
-        for name, data, folder, bytes_each in (
-            ("store", elements, copy, sizes[0]),
-            ("released", released, pairs, sizes[1]),
-        ):
-            rates = [rate(data, inputs, workers, folder, cold=t == "cold") for workers in (0, 2) for t in TEMPERATURES]
-            print(f"{name:12s}{bytes_each / 1e6:12.2f}" + "".join(f"{r:18.1f}" for r in rates), flush=True)
+        cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+        print(f"{len(metas)} clips of {args.store}, {device}, {cores} cores, load average {load:.1f}; clips/s\n")
+        print(f"{'':22s}{'MB a clip':>10s}" + "".join(f"{f'{w} workers, {t}':>20s}" for w in WORKERS for t in COLUMNS))
+        for kind in BATCH:
+            elements = ElementSet(store, metas, Inputs(FACE_SIZE if kind == "pictures" else None))
+
+            def released(workers: int, kind: str = kind) -> Iterator[Any]:
+                return read_pairs(Pairs(pairs, len(metas), pictures=kind == "pictures"), kind, workers, device)
+
+            show(f"{kind}, released", size(pairs, kind) / len(metas), released, pairs, device)
+            for place in places:
+
+                def fed(
+                    workers: int, place: Place = place, kind: str = kind, elements: Any = elements
+                ) -> Iterator[Any]:
+                    order = Shared(Shuffled(len(metas), BATCH[kind], 0))
+                    data = Feed(elements, order, device, workers=workers, place=place)
+                    while True:
+                        yield from (batch for _, batch in data)
+                        yield None
+
+                show(f"{kind}, {place}", kept(elements, place, device), fed, copy, device)
 
 
-TEMPERATURES = ("cold", "warm")
+COLUMNS = ("first", "later", "ms")
+
+
+def show(name: str, bytes_each: float, batches: Callable[[int], Iterator[Any]], folder: Path, device: Any) -> None:
+    """Prints the rates of an endless row of epochs, each of which ends with None."""
+    line = f"{name:22s}{bytes_each / 1e6:10.2f}"
+    for workers in WORKERS:
+        endless = batches(workers)
+        forget(folder)
+        (first, _), (later, own) = (rate(endless, device) for _ in range(2))
+        line += f"{first:20.1f}{later:20.1f}{1000 * own:20.2f}"
+    print(line, flush=True)
+
+
+def rate(batches: Iterator[Any], device: torch.device) -> tuple[float, float]:
+    """Clips per second of an epoch, and seconds of this process for a clip."""
+    started, own = time.perf_counter(), time.process_time()
+    clips = sum(len(batch.mel) for batch in iter(lambda: next(batches), None))
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clips / (time.perf_counter() - started), (time.process_time() - own) / clips
+
+
+def read_pairs(data: Pairs, kind: str, workers: int, device: torch.device) -> Iterator[Any]:
+    pin = device.type == "cuda"
+    loader: DataLoader[Released] = DataLoader(
+        data, BATCH[kind], shuffle=True, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0
+    )
+    while True:
+        for batch in loader:
+            yield to_device(batch, device)
+        yield None
 
 
 def write_pairs(folder: Path, store: ElementStore, keys: list[str]) -> None:
@@ -92,24 +146,18 @@ def write_pairs(folder: Path, store: ElementStore, keys: list[str]) -> None:
         np.save(folder / f"{number}.frames.npy", element.frames.astype(np.float32) / 255)
 
 
-def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+def size(folder: Path, kind: str) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.npy" if kind == "pictures" else "*.mel.npy"))
 
 
-def rate(data: Any, inputs: Inputs, workers: int, folder: Path, *, cold: bool) -> float:
-    order = Shuffled(len(data), BATCH, 0)
-    batches: DataLoader[Any]
-    if isinstance(data, ElementSet):
-        batches = loader(data, order, workers, torch.device("cpu"))
-    else:
-        batches = DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=inputs.collate)
-    if workers:
-        next(iter(batches))  # its processes have started
-    if cold:
-        forget(folder)
-    started = time.perf_counter()
-    clips = sum(len(batch.label) for batch in batches)
-    return clips / (time.perf_counter() - started)
+def kept(elements: ElementSet, place: Place, device: torch.device) -> float:
+    """Bytes of a clip in a place; on the disk those that are read."""
+    raw = elements.raw([0], reads_on(elements, device))
+    if place != "disk":
+        return size_of(raw)
+    assert isinstance(elements.metas, ElementTable), "the elements are of a store"
+    jpegs = elements.metas.numbers("sizes")[:, FRAME_CHOICE].sum(axis=1).mean() if raw.frames is not None else 0
+    return raw.sound.nbytes + jpegs
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from avdfd import engine, metrics
 from avdfd.config import AugmentConfig, TrainConfig, load
-from avdfd.datasets.loaders import ElementSet, Inputs, loader, split_metas
-from avdfd.datasets.samplers import Sequential, Shuffled
+from avdfd.datasets.feed import Feed
+from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
+from avdfd.datasets.samplers import Sequential, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
 from avdfd.elements import ElementStore
 from avdfd.models.visual_encoder import VisualBranch
@@ -47,8 +48,9 @@ def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
     store = ElementStore(cfg.data.elements)
     train, test = (split_metas(cfg, store, split, ["FVRA"]) for split in ("train", "test"))
     size, cpu = cfg.visual.image_size, torch.device("cpu")
-    order = Shuffled(len(train), 8, seed)
-    batches = loader(ElementSet(store, train, Inputs(size, AugmentConfig(flip=0.5, shift=2))), order, 1, cpu)
+    order, plain = Shared(Shuffled(len(train), 8, seed)), Shared(Sequential(len(test), 16))
+    batches = Feed(ElementSet(store, train, Inputs(size, AugmentConfig(flip=0.5, shift=2))), order, cpu, workers=1)
+    tests = Feed(ElementSet(store, test, Inputs(size)), plain, cpu, workers=1)
     branch = VisualBranch(cfg.visual, 64)
     if whiten:
         branch.backbone.init_from_scratch()
@@ -60,17 +62,16 @@ def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
 
     optimizer = torch.optim.AdamW([*branch.parameters(), *head.parameters()], lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * len(order))
-    for order.epoch in range(epochs):
-        for batch in batches:
+    for epoch in range(epochs):
+        order.start(epoch, 0)
+        for _, batch in batches:
             loss = F.binary_cross_entropy_with_logits(logits(batch.video), batch.label)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     with torch.inference_mode():
-        scores = [
-            logits(b.video) for b in loader(ElementSet(store, test, Inputs(size)), Sequential(len(test), 16), 1, cpu)
-        ]
+        scores = [logits(batch.video) for _, batch in tests]
     return metrics.auc(np.array([m.label for m in test]), torch.cat(scores).numpy())
 
 

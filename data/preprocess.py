@@ -29,7 +29,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
-from avdfd.datasets.manifest import Clip, scan
+from avdfd.datasets.manifest import UNKNOWN, Clip, scan
 from avdfd.datasets.parquet import clips_of
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
@@ -99,7 +99,7 @@ def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> lis
 
 def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) -> bool:
     """Whether the store has this clip as it is now. Reads the file only if its time or size differ."""
-    if record is None or any(record["clip"][key] != value for key, value in describe(clip).items()):
+    if record is None or any(record["clip"].get(key, UNKNOWN) != value for key, value in describe(clip).items()):
         return False
     if record["stopped_after"] is not None and record["stopped_after"] < cfg.media.time_limit:
         return False

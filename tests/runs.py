@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avdfd import checkpoint, engine
+from avdfd import engine, weights
 from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.datasets.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FACE_SIZE, FRAMES, WINDOW
 from avdfd.models.audio_encoder import AudioNet
-from avdfd.steps import model_state
 from avdfd.tracking import BEST
+from avdfd.weights import Facts
 
 SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5", "id6", "id7"]}
 TIERS = ("RVRA", "RVFA", "FVRA", "RVFA-VC")
@@ -46,7 +46,7 @@ def make_store(root: Path) -> Path:
 
 
 def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
-    """A run folder with the best checkpoint of an untrained model. `data`: where `make_store` has been."""
+    """A run folder with the weights of an untrained model. `data`: where `make_store` has been."""
     data = data or root
     elements = {
         "elements": str(data / "elements"),
@@ -56,12 +56,12 @@ def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
     }
     common = {"name": kind, "runs": str(root), "data": elements}
     stage1 = parse({**common, "model": AUDIO}, PretrainConfig, "test")
-    torch.manual_seed(0)
-    if kind == "pretrain":
-        state = model_state(stage1, AudioNet(stage1.model), audio_model=stage1.model.model_dump())
-    else:
+    config: PretrainConfig | TrainConfig = stage1
+    if kind == "train":
         sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}
-        stage2 = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
-        state = model_state(stage2, engine.build_detector(stage2, stage1.model), audio_model=stage1.model.model_dump())
-    checkpoint.save(root / kind / BEST, state)
+        config = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
+    torch.manual_seed(0)
+    model = engine.build_detector(config, stage1.model) if isinstance(config, TrainConfig) else AudioNet(stage1.model)
+    facts = Facts(config=config, audio_model=stage1.model, git="unknown")
+    weights.save(root / kind / BEST, model.state_dict(), facts)
     return root / kind

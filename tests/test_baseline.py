@@ -1,5 +1,6 @@
 """baseline.py end to end on a made-up store: every system and stage, what is left behind, resuming, wrong requests."""
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -12,14 +13,16 @@ import torch
 
 import baseline
 import evaluate
-from avdfd import checkpoint, scoring
+from avdfd import checkpoint, scoring, weights
 from avdfd.baselines import mrdf
 from avdfd.config import MrdfConfig, load
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
 from avdfd.files import sha256_of
+from avdfd.meter import SPEED
 from avdfd.scoring import load_run, score, score_windows
+from avdfd.tracking import BEST
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests.runs import SPLITS, make_run, make_store
@@ -79,9 +82,7 @@ def config(store, tmp_path):
 
 def epochs(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k not in ("clips_per_second", "data_wait", "memory_gb")} for line in lines
-    ]
+    return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 
 
 def message(arguments, script=baseline):
@@ -143,7 +144,7 @@ def test_other_variants(kind, year, config, tmp_path):
 def test_avff_on_the_published_filter_bank_and_as_released(config, tmp_path):
     model = {**SYSTEMS["avff"]["model"], "audio_input": "fbank"}
     baseline.main(config("avff", model=model, faithful=True, loss={"adversarial": 0.0}))
-    pretrained = checkpoint.load(tmp_path / "runs" / "avff-pretrain" / "best.pt", "avff")["model"]
+    pretrained = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
     assert not any(key.startswith("critics") for key in pretrained)
     assert load_run(tmp_path / "runs" / "avff", "cpu").inputs.reads.waveform
 
@@ -151,8 +152,8 @@ def test_avff_on_the_published_filter_bank_and_as_released(config, tmp_path):
 def test_fine_tuning_starts_from_the_best_of_pre_training(config, tmp_path):
     baseline.main([*config("avff"), "--stage", "pretrain"])
     baseline.main([*config("avff", finetune={**RECIPE, "lr": 1e-12, "epochs": 1}), "--stage", "finetune"])
-    former = checkpoint.load(tmp_path / "runs" / "avff-pretrain" / "best.pt", "avff")["model"]
-    tuned = checkpoint.load(tmp_path / "runs" / "avff" / "best.pt", "avff")["model"]
+    former = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
+    tuned = weights.load(tmp_path / "runs" / "avff" / BEST, "avff").model
     for key, value in finetune_weights(former).items():
         torch.testing.assert_close(tuned[key], value, rtol=0, atol=1e-6)
 
@@ -164,7 +165,7 @@ def test_pre_training_starts_from_marlins_weights(config, tmp_path):
     model = {**SYSTEMS["avff"]["model"], "marlin": {"file": str(path), "sha256": sha256_of(path)}}
     slow = {**RECIPE, "lr": 1e-12, "epochs": 1}
     baseline.main([*config("avff", model=model, pretrain=slow), "--stage", "pretrain"])
-    trained = checkpoint.load(tmp_path / "runs" / "avff-pretrain" / "best.pt", "avff")["model"]
+    trained = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
     for key, value in encoder.state_dict().items():
         torch.testing.assert_close(trained[f"model.visual_encoder.{key}"], value, rtol=0, atol=1e-6)
     model["marlin"]["sha256"] = "00"
@@ -173,14 +174,14 @@ def test_pre_training_starts_from_marlins_weights(config, tmp_path):
 
 def test_fine_tuning_from_a_published_file(config, tmp_path):
     baseline.main([*config("avff", faithful=True, loss={"adversarial": 0.0}), "--stage", "pretrain"])
-    trained = checkpoint.load(tmp_path / "runs" / "avff-pretrain" / "best.pt", "avff")["model"]
+    trained = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
     path = tmp_path / "published.pth"
     torch.save({f"module.{key}": value for key, value in trained.items()}, path)
     shutil.rmtree(tmp_path / "runs")
     model = {**SYSTEMS["avff"]["model"], "openavff": {"file": str(path)}}
     baseline.main(config("avff", model=model, finetune={**RECIPE, "lr": 1e-12, "epochs": 1}))
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["avff"], "there is nothing to pre-train"
-    tuned = checkpoint.load(tmp_path / "runs" / "avff" / "best.pt", "avff")["model"]
+    tuned = weights.load(tmp_path / "runs" / "avff" / BEST, "avff").model
     torch.testing.assert_close(tuned["visual_encoder.norm.weight"], trained["visual_encoder.norm.weight"])
     torch.save({"other": torch.zeros(1)}, path)
     assert "published.pth: pre-trained weights do not fit" in message(config("avff", model=model, name="x"))
@@ -189,24 +190,25 @@ def test_fine_tuning_from_a_published_file(config, tmp_path):
 @pytest.mark.parametrize("kind", SYSTEMS)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(kind, config, tmp_path, monkeypatch):
     baseline.main(config(kind))
-    save, saved = checkpoint.save, []
+    save_last = checkpoint.save_last
 
-    def interrupted(path, state):
-        save(path, state)
-        saved.append(path)
-        if path.name == "last.pt":
-            raise KeyboardInterrupt
+    def interrupted(*arguments, **names):
+        save_last(*arguments, **names)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", interrupted)
-    for _ in range(4):
+    monkeypatch.setattr(checkpoint, "save_last", interrupted)
+    cuts = 0
+    while cuts < 10:
         try:
             baseline.main([*config(kind, name="cut"), "--resume"])
         except KeyboardInterrupt:
-            continue
-        break
-    monkeypatch.undo()
-    baseline.main([*config(kind, name="cut"), "--resume"])
+            cuts += 1
+        else:
+            break
+    assert cuts == 2 * len(baseline.SYSTEMS[kind].STAGES), "after every epoch"
     assert epochs(tmp_path / "runs" / "cut") == epochs(tmp_path / "runs" / kind)
+    one, cut = (load_run(tmp_path / "runs" / name, "cpu").model.state_dict() for name in (kind, "cut"))
+    assert all(torch.equal(one[key], cut[key]) for key in one)
 
 
 def test_loader_processes_change_nothing(config, store, tmp_path):
@@ -247,7 +249,7 @@ def test_a_run_of_a_published_checkpoint(config, store, tmp_path):
         ("mrdf", {"model": {**SYSTEMS["mrdf"]["model"], "encoder_layers": 0}}),
     ):
         baseline.main(config(kind, faithful=True, **changes))
-        trained = checkpoint.load(tmp_path / "runs" / kind / "best.pt", kind)["model"]
+        trained = weights.load(tmp_path / "runs" / kind / BEST, kind).model
         path = tmp_path / f"{kind}.ckpt"
         torch.save({"state_dict": trained, "epoch": 1}, path)
         baseline.main([*config(kind, faithful=True, name=f"{kind}-published", **changes), "--published", str(path)])
@@ -279,9 +281,8 @@ def test_vfd_scores_a_folder_of_its_own_format(config, tmp_path, capsys):
     run, folder = str(tmp_path / "runs" / "vfd"), vfd_folder(tmp_path / "dfdc")
     evaluate.main(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "1", "--device", "cpu"])
     assert "FAKE" in capsys.readouterr().out
-    lines = (tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()
-    assert len(lines) == 7
-    assert len({line.split(",")[5] for line in lines[1:]}) == 6, "six clips, six scores"
+    rows = list(csv.DictReader((tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()))
+    assert len(rows) == len({row["fused"] for row in rows}) == 6, "six clips, six scores"
     (folder / "audio_feat" / "clip4.npy").write_bytes(b"broken")
     damaged = message(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "0"], evaluate)
     assert "clip4.npy: not a whole .npy of plain numbers" in damaged
@@ -374,9 +375,18 @@ def test_wrong_requests(config, store, tmp_path):
     assert "--stage train: avff has the stages pretrain, finetune, or all" in message(
         [*config("avff"), "--stage", "train"]
     )
-    assert "avff-pretrain/best.pt: no such checkpoint" in message([*config("avff"), "--stage", "finetune"])
+    assert "avff-pretrain/best.safetensors: no such weights" in message([*config("avff"), "--stage", "finetune"])
     assert "loss.adversarial: OpenAVFF has no adversarial loss" in message(config("avff", faithful=True))
     assert "model.encoder_layers: the released MRDF has none" in message(config("mrdf", faithful=True))
+    parts = {**RECIPE, "micro_batch": 2}
+    assert "pretrain.micro_batch: AVFF contrasts the clips of a whole batch" in message(config("avff", pretrain=parts))
+    assert "finetune.micro_batch: OpenAVFF attends across the clips of a batch" in message(
+        config("avff", finetune=parts, faithful=True, loss={"adversarial": 0.0})
+    )
+    assert "train.micro_batch: MRDF's batch norms need the whole batch: set it to 0" in message(
+        config("mrdf", train=parts)
+    )
+    assert "match.micro_batch: VFD contrasts the clips of a whole batch" in message(config("vfd", match=parts))
     marlin = {**SYSTEMS["avff"]["model"], "marlin": {"file": str(tmp_path / "none.pt")}}
     assert "none.pt: no such checkpoint" in message(config("avff", model=marlin))
     one = {**SYSTEMS["vfd"]["model"], "face": {"file": "x"}}
@@ -401,8 +411,7 @@ def test_a_tier_without_labels_of_either_modality(config, store, tmp_path):
 
 def test_detectors_are_no_baselines(config, store, tmp_path):
     ours = make_run(tmp_path, "train", store)
-    state = checkpoint.load(ours / "best.pt", "train")
     path = tmp_path / "ours.json"
-    path.write_text(json.dumps(state["config"]))
+    path.write_text(json.dumps(weights.load(ours / BEST, "train").facts.config.model_dump()))
     assert 'this script takes a config with kind "avff" or "mrdf" or "vfd"' in message(["--config", str(path)])
     assert scoring.load_run(ours, "cpu").branches == scoring.DETECTOR_BRANCHES

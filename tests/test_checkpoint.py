@@ -1,8 +1,10 @@
-"""Checkpoint files are whole, harmless and of the right kind."""
+"""Where a run goes on: the newest file that is whole, or a clear refusal; and files of others, which run no code."""
 
 import argparse
+import io
 import os
-import pickle
+import random
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,60 +13,114 @@ from safetensors.torch import save_file
 
 from avdfd import checkpoint
 from avdfd.errors import UserError
-from avdfd.files import sha256_of
+from avdfd.files import sha256_of, write_sha256
+from tests.damage import FOREIGN, Bomb, flipped, torch_file
+
+STATE = {"config": {"kind": "train"}, "model": {"w": torch.arange(1000.0)}, "rng": [(torch.get_rng_state(), None)]}
 
 
 @pytest.fixture
-def saved(tmp_path):
-    path = tmp_path / "run" / "best.pt"
-    checkpoint.save(path, {"config": {"kind": "train"}, "model": {"w": torch.arange(1000.0)}})
-    return path
+def run(tmp_path):
+    """A folder with three states saved, of which two are kept."""
+    for step in (1, 2, 3):
+        checkpoint.save_last(tmp_path / "run", {**STATE, "step": step}, epoch=1, step=step)
+    return tmp_path / "run"
 
 
-def test_round_trip(saved):
-    assert torch.equal(checkpoint.load(saved, "train")["model"]["w"], torch.arange(1000.0))
-    assert sorted(os.listdir(saved.parent)) == ["best.pt", "best.pt.sha256"]
+def files(run):
+    return [path.name for path in checkpoint.last_files(run)]
 
 
-def test_other_kind(saved):
-    with pytest.raises(UserError, match="a checkpoint of 'train', here one of 'pretrain' is wanted"):
-        checkpoint.load(saved, "pretrain")
+def refused(run, kind="train", *keys):
+    with pytest.raises(UserError) as error:
+        checkpoint.load_last(run, kind, keys)
+    return str(error.value)
 
 
-def test_truncated(saved):
-    saved.write_bytes(saved.read_bytes()[:2000])
-    with pytest.raises(UserError, match="truncated or not a checkpoint"):
-        checkpoint.load(saved, "train")
+def test_the_last_two_are_kept_and_the_newest_is_read(run):
+    assert files(run) == ["last-00001-0000003.pt", "last-00001-0000002.pt"]
+    assert len(os.listdir(run)) == 4, "each with its sha256"
+    state, passed = checkpoint.load_last(run, "train", ("model", "step"))
+    assert (state["step"], passed) == (3, [])
+    assert torch.equal(state["model"]["w"], STATE["model"]["w"])
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b'{"kind": "train"}'])
-def test_not_a_checkpoint(tmp_path, content):
-    path = tmp_path / "x.pt"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"not a checkpoint"):
-        checkpoint.load(path, "train")
+DAMAGED = {
+    **FOREIGN,
+    "truncated": torch_file(STATE)[:2000],
+    "a bit": flipped(torch_file({**STATE, "step": 3}), 0.5),
+}
 
 
-def test_missing_and_folder(tmp_path):
-    with pytest.raises(UserError, match="no such checkpoint"):
-        checkpoint.load(tmp_path / "x.pt", "train")
-    with pytest.raises(UserError, match="a folder"):
-        checkpoint.load(tmp_path, "train")
-
-
-class Bomb:
-    def __reduce__(self):
-        return os.mkdir, ("exploded",)
-
-
-def test_code_in_a_pickle_does_not_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_one_is_passed_over_and_goes_with_the_next_save(run, damage, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    for write in (torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))):
-        path = tmp_path / "bomb.pt"
-        write({"config": {"kind": "train"}, "x": Bomb()}, path)
-        with pytest.raises(UserError, match="would run code"):
-            checkpoint.load(path, "train")
+    newest, before = checkpoint.last_files(run)
+    newest.write_bytes(DAMAGED[damage])
+    state, passed = checkpoint.load_last(run, "train")
+    assert (state["step"], passed) == (2, [newest])
+    checkpoint.save_last(run, STATE, epoch=1, step=2)
+    assert files(run) == [before.name], "the damaged one would be further, and is gone"
     assert not (tmp_path / "exploded").exists()
+
+
+def test_none_is_whole(run):
+    for path in checkpoint.last_files(run):
+        path.write_bytes(path.read_bytes()[:1000])
+    assert refused(run) == f"{run}: none of last-00001-0000003.pt, last-00001-0000002.pt is whole; train again"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe\x00", b"0" * 64])
+def test_without_its_sha256_it_is_not_whole(run, content):
+    newest = checkpoint.last_files(run)[0]
+    digest = run / f"{newest.name}.sha256"
+    digest.unlink() if content is None else digest.write_bytes(content)
+    state, passed = checkpoint.load_last(run, "train")
+    assert (state["step"], passed) == (2, [newest])
+
+
+@pytest.mark.parametrize("name", [*FOREIGN, "truncated"])
+def test_with_a_sha256_that_fits_it_is_refused_and_nothing_in_it_runs(run, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    newest = checkpoint.last_files(run)[0]
+    newest.write_bytes(DAMAGED[name])
+    write_sha256(newest)
+    reason = "would run code to load; refused" if "bomb" in name else "not a checkpoint"
+    assert reason in (message := refused(run))
+    assert message.startswith(f"{newest}: ")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_other_content(run):
+    newest = checkpoint.last_files(run)[0]
+    for content, reason in (
+        ({"model": {}}, "not a checkpoint of this repository"),
+        ({"config": {"kind": "pretrain"}}, "a checkpoint of 'pretrain', here one of 'train' is wanted"),
+        ({"config": {}}, "a checkpoint of 'None'"),
+        ({"config": {"kind": "train"}, "model": {}}, "lacks 'rng', so not of this version"),
+    ):
+        checkpoint.save(newest, content)
+        assert reason in refused(run, "train", "model", "rng")
+
+
+def test_no_damage_is_a_programmers_error(tmp_path):
+    """Bits flipped and bytes changed anywhere, the pickle inside the archive included."""
+    rng, whole = random.Random(0), torch_file({**STATE, "optimizer": {"state": {0: {"m": torch.ones(3)}}}})
+    archive = zipfile.ZipFile(io.BytesIO(whole))
+    path = tmp_path / "x.pt"
+    for _ in range(300):
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as file:
+            for name in archive.namelist():
+                content = bytearray(archive.read(name))
+                if name.endswith("data.pkl"):
+                    content[rng.randrange(len(content))] = rng.randrange(256)
+                file.writestr(name, bytes(content))
+        path.write_bytes(data.getvalue())
+        try:
+            checkpoint.read_weights(path)
+        except UserError as error:
+            assert str(path) in str(error)  # noqa: PT017
 
 
 def test_settings_of_training_libraries_are_let_in_as_empty_shells(tmp_path):
@@ -74,8 +130,11 @@ def test_settings_of_training_libraries_are_let_in_as_empty_shells(tmp_path):
     content = checkpoint.read_weights(path)
     assert torch.equal(content["model"]["a"], torch.ones(2))
     assert not vars(content["args"])
-    with pytest.raises(UserError, match="would run code"):
-        checkpoint.load(path, "train")  # our own files have none
+
+
+def test_our_own_files_have_no_such_settings(run):
+    checkpoint.save_last(run, {**STATE, "args": argparse.Namespace(lr=1e-3)}, epoch=2, step=0)
+    assert "would run code" in refused(run)
 
 
 def test_code_inside_such_settings_does_not_run(tmp_path, monkeypatch):
@@ -87,17 +146,16 @@ def test_code_inside_such_settings_does_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_failed_write_leaves_the_former_file(saved, monkeypatch):
-    before = saved.read_bytes()
+def test_a_failed_write_leaves_the_former_files(run, monkeypatch):
+    before = {path: path.read_bytes() for path in run.iterdir()}
 
     def full(_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(saved, {"config": {"kind": "train"}, "model": {}})
-    assert saved.read_bytes() == before
-    assert sorted(os.listdir(saved.parent)) == ["best.pt", "best.pt.sha256"]
+        checkpoint.save_last(run, STATE, epoch=2, step=0)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_weights_from_both_formats(tmp_path):

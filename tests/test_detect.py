@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 
 import detect
-from avdfd import scoring
+from avdfd import inspection, scoring
 from avdfd.config import MediaConfig
+from avdfd.decode import read_audio, read_sound, read_video
 from avdfd.elements import unpack
+from avdfd.elements.form import encode_wav
 from avdfd.errors import MediaError, UserError
 from avdfd.media import SECONDS, extract
 from avdfd.workers import Failure
+from tests.recordings import record
 from tests.runs import make_run
 from tests.videos import make_video
 
-FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "windows"]
-FIELDS += ["error"]
+FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
+FIELDS += ["windows", "error"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +106,7 @@ def test_scores_are_those_of_the_model(run, videos, capsys):
 @pytest.mark.usefixtures("in_process")
 def test_how_many_windows_are_scored_at_once_does_not_matter(run, videos, capsys, monkeypatch):
     _, [together] = lines_of(["--run", run, videos / "below" / "LONG.MP4"], capsys)
-    monkeypatch.setattr(detect, "_BATCH", 3)
+    monkeypatch.setattr(inspection, "_BATCH", 3)
     _, [apart] = lines_of(["--run", run, videos / "below" / "LONG.MP4"], capsys)
     assert [w["score"] for w in apart["windows"]] == pytest.approx([w["score"] for w in together["windows"]], abs=1e-6)
 
@@ -114,6 +117,42 @@ def test_stage_1_gives_the_audio_verdict(tmp_path, videos, capsys):
     assert code == 0
     assert line["score"] == line["audio_score"] == line["windows"][0]["score"]
     assert line["visual_score"] is line["weight_audio"] is line["weight_visual"] is None
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("kind", ["train", "pretrain"])
+def test_sound_files_get_the_audio_verdict_alone(kind, tmp_path, videos, capsys):
+    """The sound of a video in a file of its own scores as the audio branch does there; a short one is repeated."""
+    run = make_run(tmp_path, kind)
+    sound = read_sound(videos / "good.mp4")
+    (tmp_path / "good.wav").write_bytes(encode_wav(sound, 16_000))
+    (tmp_path / "short.WAV").write_bytes(encode_wav(sound[:20_000], 16_000))
+    record(tmp_path / "good.flac", [], sound, rate=16_000, audio_codec="flac")
+    plot = tmp_path / "out.png"
+    code, lines = lines_of(["--run", run, *(tmp_path / n for n in ("good.wav", "good.flac", "short.WAV"))], capsys)
+    _, [video] = lines_of(["--run", run, videos / "good.mp4"], capsys)
+    assert code == 0
+    for line in lines:
+        assert line["basis"] == "audio alone"
+        assert line["score"] == line["audio_score"]
+        assert line["visual_score"] is line["weight_audio"] is line["weight_visual"] is None
+    assert lines[0]["score"] == pytest.approx(lines[1]["score"], abs=1e-4)
+    assert lines[0]["score"] == pytest.approx(video["audio_score"], abs=1e-3)
+    assert len(lines[2]["windows"]) == 1
+    assert video["basis"] == ("audio and video" if kind == "train" else "audio alone")
+    assert detect.main(["--run", str(run), str(tmp_path / "good.wav"), "--plot", str(plot)]) == 0
+    assert "  (audio alone)  1 window, 0.0 to 3.1 s\n" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_system_that_needs_pictures_says_so_of_sound(run, videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(detect, "by_ear", lambda run: None)
+    (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
+    code, [sound, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
+    assert code == 1
+    assert sound["error"] == "no pictures, without which train cannot judge"
+    assert video["error"] is None
 
 
 @pytest.mark.usefixtures("in_process")
@@ -143,6 +182,33 @@ def test_plot_is_drawn(kind, tmp_path, videos, capsys):
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("kind", ["train", "pretrain"])
+def test_overlay_plays(kind, tmp_path, videos, capsys):
+    """All pictures at their times, with a band below them, and the sound in step with them."""
+    source, out = videos / "below" / "LONG.MP4", tmp_path / "out.mp4"
+    code, _ = lines_of(["--run", make_run(tmp_path, kind), source, "--overlay", out], capsys)
+    assert code == 0
+    before, after = (list(read_video(file, "pyav")) for file in (source, out))
+    assert [frame.time for frame in after] == pytest.approx([frame.time for frame in before], abs=1e-3)
+    assert after[0].rgb().shape[1] == before[0].rgb().shape[1]
+    assert after[0].rgb().shape[0] > before[0].rgb().shape[0]
+    [heard], [original] = read_audio(out), read_audio(source)
+    assert heard.start == pytest.approx(original.start, abs=0.01)
+    assert heard.end == pytest.approx(original.end, abs=0.1)
+    part = slice(16_000, 48_000)
+    lags = np.correlate(heard.samples[part], original.samples[part], "full")
+    assert abs(int(lags.argmax()) - 31_999) <= 160  # 10 ms
+
+
+@pytest.mark.usefixtures("in_process")
+def test_overlay_of_sound_is_refused(run, tmp_path, videos):
+    (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
+    assert "no pictures to draw into" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
+    assert "is the file that is judged" in refused("--run", run, videos / "good.mp4", "--overlay", videos / "good.mp4")
+    assert "use one of .mp4" in refused("--run", run, videos / "good.mp4", "--overlay", tmp_path / "o.avi")
+
+
 def test_a_file_that_takes_too_long_is_stopped(run, videos, capsys):
     code, [line] = lines_of(["--run", run, videos / "good.mp4", "--time-limit", "0.001"], capsys)
     assert code == 1
@@ -157,13 +223,15 @@ def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, 
 
 
 def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(detect, "_STRIP", 2)
-    windows = detect.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), str(tmp_path))
-    seen = detect.look(scoring.load_run(run, "cpu"), windows, with_strip=True)
+    monkeypatch.setattr(inspection, "_STRIP", 2)
+    windows = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), str(tmp_path))
+    seen = inspection.inspect(scoring.load_run(run, "cpu"), windows, explain=True)
     assert len(windows) == 10
     assert len(seen.strip) == 2 * 8  # of the first and the sixth window
     assert [time for time, _ in seen.strip[::8]] == pytest.approx([0.16, 2.66], abs=0.05)
-    assert seen.columns["discrepancy"].shape == (10, 8)
+    assert seen.columns["discrepancy"].shape == (10, 8, 2, 2)
+    assert seen.columns["audio_effect"].shape == (10, 12)
+    assert seen.columns["mel"].shape == (10, 128, 96)
 
 
 # ---- what it refuses

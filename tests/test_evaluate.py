@@ -7,14 +7,16 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import evaluate
-from avdfd import metrics, scoring
+from avdfd import calibration, metrics, report, scoring, weights
+from avdfd.audit import audits, files
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError
-from avdfd.evaluation import TUNED, Clip, judge, pool
-from tests.elements import meta
+from avdfd.errors import UserError, WorkError
+from avdfd.evaluation import TUNED
+from avdfd.tracking import BEST
 from tests.runs import SPLITS, TIERS, make_run, make_store
 
 BRANCHES = ["audio", "visual", "fused"]
@@ -39,6 +41,23 @@ def run(data, tmp_path):
     return make_run(tmp_path, "train", data)
 
 
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch):
+    """They take long to draw; those of `evaluated` are there."""
+    monkeypatch.setattr(report, "draw", lambda _: {})
+
+
+def make_seed(root, data, seed, **changes):
+    """A run of one of several seeds."""
+    run = make_run(root / f"from{seed}", "train", data).rename(root / f"seed{seed}")
+    facts, model = weights.load(run / BEST, "train")
+    weight = model["a2v_head.0.weight"]
+    weight = weight + torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+    cfg = facts.config.model_copy(update={"seed": seed, "name": f"seed{seed}"} | changes)
+    weights.save(run / BEST, {**model, "a2v_head.0.weight": weight}, facts.model_copy(update={"config": cfg}))
+    return run
+
+
 def report_of(run, split="test"):
     return json.loads((run / "eval" / split / "report.json").read_text())
 
@@ -48,56 +67,16 @@ def rows_of(run, split="test"):
         return list(csv.DictReader(file))
 
 
-# ---- from scores to the report
-
-
-def test_pool_means_the_windows_of_a_clip():
-    metas = [meta("id1", "RVRA"), meta("id2", "RVFA", 0, 0), meta("id2", "RVFA", 0, 1), meta("id2", "RVFA", 1)]
-    scores = scoring.Scores(
-        [m.key for m in metas],
-        {"audio": np.array([0.1, 0.2, 0.6, 0.9]), "fused": np.array([0.0, 0.5, 1.0, 0.5])},
-        w_audio=np.array([0.5, 0.1, 0.3, 0.5]),
-        discrepancy=np.arange(32.0).reshape(4, 8),
-    )
-    clips = pool(metas, scores)
-    assert [(c.tier, c.identity, c.label, c.windows) for c in clips] == [
-        ("RVRA", "id1", 0, 1),
-        ("RVFA", "id2", 1, 2),
-        ("RVFA", "id2", 1, 1),
-    ]
-    assert clips[1].scores == pytest.approx({"audio": 0.4, "fused": 0.75})
-    assert clips[1].weight_audio == pytest.approx(0.2)
-    assert clips[1].discrepancy == pytest.approx(15.5)
-
-
-def test_judge_takes_each_tier_against_the_reals_only():
-    def clip(number, tier, label, score):
-        return Clip(f"{tier}/{number}", tier, label, f"id{number}", 1, {"audio": score}, None, None)
-
-    clips = [clip(i, "RVRA", 0, s) for i, s in enumerate((0.1, 0.3, 0.6))]
-    clips += [clip(i, "RVFA", 1, s) for i, s in enumerate((0.7, 0.8, 0.9))]
-    clips += [clip(i, "FVRA", 1, s) for i, s in enumerate((0.2, 0.2, 0.2))]
-    result = judge(clips, ("audio",), "audio", {"audio": 0.65}, replicates=100, seed=0)
-    assert list(result["tiers"]) == ["RVFA", "FVRA"]
-    assert result["tiers"]["RVFA"]["audio"]["auc"] == 1.0
-    assert result["tiers"]["FVRA"]["audio"]["auc"] == pytest.approx(1 / 3)
-    assert result["overall"]["audio"]["auc"] == pytest.approx(2 / 3)
-    assert result["tiers"]["RVFA"]["audio"]["balanced_accuracy"] == pytest.approx(5 / 6)
-    assert result["tiers"]["RVFA"]["audio"][TUNED] == 1.0
-    assert (result["overall"]["clips"], result["overall"]["fake_clips"], result["overall"]["identities"]) == (9, 6, 3)
-    assert result["overall"]["prevalence"] == pytest.approx(2 / 3)
-
-
 # ---- the script
 
 
 def test_report_holds_what_the_scores_say(evaluated):
-    report, rows = report_of(evaluated), rows_of(evaluated)
-    assert report["branches"] == BRANCHES
-    assert list(report["tiers"]) == [t for t in TIERS if t != "RVRA"]  # of the store, not only those trained on
+    result, rows = report_of(evaluated), rows_of(evaluated)
+    assert result["branches"] == BRANCHES
+    assert list(result["tiers"]) == [t for t in TIERS if t != "RVRA"]  # of the store, not only those trained on
     assert len(rows) == len(SPLITS["test"]) * len(TIERS)
     assert {row["identity"] for row in rows} == set(SPLITS["test"])
-    for tier, section in report["tiers"].items():
+    for tier, section in result["tiers"].items():
         chosen = [row for row in rows if row["tier"] in ("RVRA", tier)]
         labels = [int(row["label"]) for row in chosen]
         assert (section["clips"], section["windows"], section["identities"]) == (6, 12, 3)
@@ -107,8 +86,8 @@ def test_report_holds_what_the_scores_say(evaluated):
             assert section[branch]["eer"] == metrics.eer(labels, scores)
             low, high = section[branch]["auc_interval"]
             assert 0 <= low <= high <= 1
-    assert report["split"] == "test"
-    assert report["config"]["name"] == "train"
+    assert result["split"] == "test"
+    assert result["config"]["name"] == "train"
 
 
 def test_scores_are_those_of_the_model(evaluated):
@@ -127,28 +106,105 @@ def test_page_shows_the_numbers(evaluated):
     html = (evaluated / "eval" / "test" / "report.html").read_text()
     auc = report_of(evaluated)["tiers"]["FVRA"]["fused"]["auc"]
     assert f"{auc:.3f}" in html
-    assert html.count("data:image/svg+xml") == 4
+    assert html.count("data:image/svg+xml") == 5
 
 
-def test_threshold_is_chosen_on_validation(evaluated):
+def test_threshold_and_temperature_are_chosen_on_validation(evaluated):
     validation, test = report_of(evaluated, "validation"), report_of(evaluated)
     assert TUNED not in validation["overall"]["fused"]
-    chosen = validation["overall"]["fused"]["eer_threshold"]
-    assert test["validation_eer_threshold"]["fused"] == chosen
+    assert test["fitted"] == validation["fitted"]
+    chosen = test["fitted"]["fused"]["eer_threshold"][0]
+    known = [row for row in rows_of(evaluated, "validation") if row["tier"] in ("RVRA", "RVFA")]  # as trained on
+    labels, scores = [int(r["label"]) for r in known], [float(r["fused"]) for r in known]
+    assert chosen == metrics.eer_threshold(labels, scores)
+    assert test["fitted"]["fused"]["temperature"] == [calibration.fit_temperature(labels, scores)]
     rows = rows_of(evaluated)
     labels, scores = [int(r["label"]) for r in rows], [float(r["fused"]) for r in rows]
     assert test["overall"]["fused"][TUNED] == metrics.balanced_accuracy(labels, scores, chosen)
 
 
-def test_threshold_of_other_weights_is_not_used(evaluated, tmp_path):
+@pytest.mark.parametrize("change", ["weights", "pooling", "elements"])
+def test_what_another_validation_has_fitted_is_not_used(evaluated, tmp_path, change):
     run = tmp_path / "run"
     shutil.copytree(evaluated, run)
     path = run / "eval" / "validation" / "report.json"
-    path.write_text(path.read_text().replace(report_of(run)["checkpoint_sha256"], "0" * 64))
+    former = json.loads(path.read_text())
+    if change == "weights":
+        former["runs"][0]["checkpoint_sha256"] = "0" * 64
+    elif change == "elements":
+        former["elements"] = "data/other"
+    path.write_text(json.dumps(former))
+    rule = "max" if change == "pooling" else "mean"
+    evaluate.main(["--run", str(run), "--bootstrap", "0", "--windows", rule])
+    result = report_of(run)
+    assert result["fitted"] == {}
+    assert TUNED not in result["overall"]["fused"]
+    assert result["overall"]["fused"]["auc_interval"] is None
+
+
+def test_a_validation_report_of_before_is_passed_over(run):
+    (run / "eval" / "validation").mkdir(parents=True)
+    (run / "eval" / "validation" / "report.json").write_text('{"checkpoint_sha256": "0"}')
     evaluate.main(["--run", str(run), "--bootstrap", "0"])
-    report = report_of(run)
-    assert report["validation_eer_threshold"] is None
-    assert report["overall"]["fused"]["auc_interval"] is None
+    assert report_of(run)["fitted"] == {}
+
+
+def test_windows_are_pooled_as_asked(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    evaluate.main(["--run", str(run), "--bootstrap", "0", "--windows", "max", "--name", "max"])
+    by_mean, by_max = rows_of(run), rows_of(run, "max")
+    assert all(float(a["fused"]) <= float(b["fused"]) for a, b in zip(by_mean, by_max, strict=True))
+    result = report_of(run, "max")
+    assert result["pooling"] == {"windows": "max", "domain": "probability"}
+    assert result["windows"]["clips"] == 24
+    assert result["windows"]["fused"]["auc"] == report_of(run)["windows"]["fused"]["auc"]
+
+
+def test_tiers_can_be_chosen(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    evaluate.main(["--run", str(run), "--bootstrap", "0", "--tiers", "RVFA-VC", "--name", "cloned"])
+    result = report_of(run, "cloned")
+    assert list(result["tiers"]) == ["RVFA-VC"]
+    assert result["protocol"]["name"] == "cross-manipulation"
+    assert result["protocol"]["new_tiers"] == ["RVFA-VC"]
+    assert result["overall"]["clips"] == 6
+    assert result["fitted"] == report_of(run, "validation")["fitted"]
+
+
+def test_several_seeds_are_pooled(data, tmp_path):
+    runs = [make_seed(tmp_path, data, seed) for seed in (0, 1, 2)]
+    names = ",".join(map(str, runs))
+    for split in ("validation", "test"):
+        evaluate.main(["--run", names, "--split", split, "--bootstrap", "30"])
+    pooled = report_of(runs[0], "test-3-seeds")
+    evaluate.main(["--run", str(runs[1]), "--bootstrap", "30"])
+    assert [run["seed"] for run in pooled["runs"]] == [0, 1, 2]
+    rows = rows_of(runs[0], "test-3-seeds")
+    labels = [int(row["label"]) for row in rows]
+    each = [metrics.auc(labels, [float(row[f"fused[{seed}]"]) for row in rows]) for seed in range(3)]
+    assert pooled["overall"]["fused"]["auc"] == pytest.approx(np.mean(each))
+    assert pooled["overall"]["fused"]["auc_deviation"] == pytest.approx(np.std(each, ddof=1))
+    assert each[1] == pytest.approx(report_of(runs[1])["overall"]["fused"]["auc"])
+    assert len(pooled["fitted"]["fused"]["eer_threshold"]) == 3
+    # One system of two seeds against another.
+    baseline = ",".join(map(str, runs[1:]))
+    evaluate.main(["--run", str(runs[0]), "--against", baseline, "--bootstrap", "30"])
+    against = report_of(runs[0])
+    assert against["overall"]["seed1"]["auc"] == pytest.approx(np.mean(each[1:]))
+    assert len(against["against"]["seed1"]["runs"]) == 2
+    assert against["paired"]["seed1"]["overall"]["difference"] == pytest.approx(each[0] - np.mean(each[1:]))
+
+
+def test_protocol_across_stores_is_said(run, tmp_path):
+    other = make_store(tmp_path / "other")
+    (other / "elements2").symlink_to(other / "elements")
+    arguments = ["--run", str(run), "--elements", str(other / "elements2"), "--bootstrap", "0", "--name", "other"]
+    evaluate.main(arguments)
+    result = report_of(run, "other")
+    assert result["protocol"]["name"] == "cross-dataset"
+    assert "Protocol: cross-dataset. Trained on RVFA;" in (run / "eval" / "other" / "report.html").read_text()
 
 
 def test_prints_a_table_and_where_the_report_is(run, capsys):
@@ -161,10 +217,60 @@ def test_prints_a_table_and_where_the_report_is(run, capsys):
 def test_stage_1_is_judged_by_its_audio_branch(data, tmp_path):
     run = make_run(tmp_path, "pretrain", data)
     evaluate.main(["--run", str(run), "--bootstrap", "20"])
-    report = report_of(run)
-    assert report["branches"] == ["audio"]
-    assert 0 <= report["tiers"]["RVFA-VC"]["audio"]["auc"] <= 1
+    result = report_of(run)
+    assert result["branches"] == ["audio"]
+    assert 0 <= result["tiers"]["RVFA-VC"]["audio"]["auc"] <= 1
     assert rows_of(run)[0]["weight_audio"] == ""
+
+
+# ---- perturbations and audits
+
+
+def test_perturbed_clips_are_in_the_report(run, capsys):
+    wanted = ["--robustness", "sound_late", "brightness", "--clips", "2"]
+    assert evaluate.main(["--run", str(run), "--bootstrap", "10", *wanted]) == 0
+    section = report_of(run)["robustness"]
+    assert list(section["perturbations"]) == ["brightness", "sound_late"]
+    assert (section["clips"], section["windows"]) == (2 * len(TIERS), 4 * len(TIERS))
+    folder = run / "eval" / "test" / "robustness" / "train"
+    kept = {path.name: json.loads(path.read_text())["scores"] for path in folder.iterdir()}
+    assert len(kept) == 11
+    assert kept["brightness-5.json"]["audio"] == kept["clean.json"]["audio"]  # which does not see it
+    assert kept["brightness-5.json"]["visual"] != kept["clean.json"]["visual"]
+    assert kept["sound_late-5.json"]["audio"] != kept["clean.json"]["audio"]
+    html = (run / "eval" / "test" / "report.html").read_text()
+    assert "Does it hold?" in html
+    assert "Late sound, 400 ms" in html
+    assert "AUC at severity 5" in capsys.readouterr().out
+
+
+def audited(run, *arguments):
+    code = evaluate.main(["--run", str(run), "--bootstrap", "0", *arguments])
+    return code, report_of(run)["audit"], (run / "eval" / "test" / "report.html").read_text()
+
+
+def test_clean_elements_pass_the_audit(run):
+    code, audit, html = audited(run, "--strict")
+    assert code == 0
+    assert audit["leaks"] == []
+    assert audit["clips"] == {"test": 3 * len(TIERS), "train": 2 * len(TIERS), "validation": 2 * len(TIERS)}
+    assert set(audit["probes"]["elements"]) == set(TIERS) - {"RVRA"}
+    assert "None found." in html
+    assert "Shortcuts in the data" not in html
+
+
+def test_what_the_audit_finds_stands_at_the_head_of_the_report(run, monkeypatch):
+    probe = {"auc": 0.75, "by_chance": 0.7, "shortcut": True}
+    found = {"probes": {"elements": {"RVFA": {"loudness": probe}}}, "clips": {"test": 3, "train": 2}}
+    leak = {"kind": "sound", "what": "2 copies", "splits": ["test", "train"], "clips": ["a.mp4", "<b>.mp4"]}
+    monkeypatch.setattr(audits, "of_elements", lambda *_, **__: {**found, "leaks": [leak]})
+    code, _, html = audited(run, "--strict")
+    assert code == evaluate.FOUND == 3
+    assert "loudness on RVFA (0.750)" in html
+    assert "Leaks between splits: sound in test and train." in html
+    assert html.index("class=warning") < html.index("<table>")
+    assert "&lt;b&gt;.mp4" in html
+    assert audited(run, "--audit")[0] == 0  # a warning is no failure unless it is asked to be one
 
 
 def test_probes_look_at_the_sources_of_all_splits(run, tmp_path, monkeypatch):
@@ -174,16 +280,22 @@ def test_probes_look_at_the_sources_of_all_splits(run, tmp_path, monkeypatch):
         (root / source).touch()
     seen = []
 
-    def run_probes(rows):
-        seen.extend(rows)
-        return {"RVFA": {"duration": 0.5, "loudness": 0.75}}
+    def measure(path):
+        seen.append(path)
+        return {"loudness": 4.0 if "FakeAudio" in str(path) and "VoiceClone" not in str(path) else 1.0}
 
-    monkeypatch.setattr(evaluate, "run_probes", run_probes)
-    evaluate.main(["--run", str(run), "--bootstrap", "0", "--probes", str(root)])
-    assert report_of(run)["probes"]["RVFA"]["loudness"] == 0.75
-    assert "loudness on RVFA" in (run / "eval" / "test" / "report.html").read_text()
+    monkeypatch.setattr(files, "measure", measure)
+    _, audit, html = audited(run, "--probes", str(root))
+    assert audit["probes"]["files"]["RVFA"]["loudness"]["shortcut"]
+    assert audit["probes"]["files"]["RVFA-VC"]["loudness"]["auc"] == 0.5
+    assert "loudness on RVFA (1.000)" in html
     assert len(seen) == 7 * len(TIERS)  # one per clip
-    assert {identity for _, _, identity in seen} == {f"id{i}" for i in range(1, 8)}
+
+
+def test_audit_of_another_store_compares_it_with_the_run_own(run, tmp_path):
+    other = make_store(tmp_path / "other")
+    _, audit, _ = audited(run, "--audit", "--elements", str(other / "elements"))
+    assert audit["clips"] == {"test": 3 * len(TIERS), "train": 2 * len(TIERS), "validation": 2 * len(TIERS)}
 
 
 # ---- what it refuses
@@ -198,13 +310,13 @@ def refused(run, *arguments):
 
 def test_refuses_a_run_that_is_not_there(tmp_path):
     assert "no such run folder" in refused(tmp_path / "none")
-    assert "has no best.pt" in refused(tmp_path)
+    assert "has no best.safetensors" in refused(tmp_path)
 
 
 def test_refuses_a_damaged_checkpoint(run):
-    data = (run / "best.pt").read_bytes()
-    (run / "best.pt").write_bytes(data[: len(data) // 2])
-    assert "best.pt" in refused(run)
+    data = (run / "best.safetensors").read_bytes()
+    (run / "best.safetensors").write_bytes(data[: len(data) // 2])
+    assert "best.safetensors: damaged" in refused(run)
 
 
 def test_refuses_elements_that_are_not_there(run, tmp_path):
@@ -213,6 +325,10 @@ def test_refuses_elements_that_are_not_there(run, tmp_path):
 
 def test_refuses_probes_without_the_videos(run, tmp_path):
     assert "--probes" in refused(run, "--probes", str(tmp_path))
+
+
+def test_refuses_perturbations_that_there_are_not(run):
+    assert "did you mean 'reverberation'?" in refused(run, "--robustness", "reverb")
 
 
 def test_refuses_a_file_in_the_way(run):
@@ -229,7 +345,46 @@ def test_unwritable_output_is_found_before_the_work(run, monkeypatch):
     assert "cannot be written to (Permission denied)" in refused(run)
 
 
-@pytest.mark.parametrize("wrong", ["--split some", "--batch-size 0", "--bootstrap -1", "--sed 1"])
+def test_refuses_runs_of_several_systems_as_one(data, tmp_path):
+    runs = [make_seed(tmp_path, data, 0), make_seed(tmp_path, data, 1, faithful=True)]
+    assert "not the system of" in refused(runs[0], "--run", f"{runs[0]},{runs[1]}")
+    assert "have the seeds 0, 0; each has to have its own" in refused(runs[0], "--run", f"{runs[0]},{runs[0]}")
+
+
+def test_refuses_a_run_whose_stage_1_has_seen_the_people(data, tmp_path):
+    (tmp_path / "lists").mkdir()
+    for split, theirs in (("train", "test"), ("validation", "validation"), ("test", "train")):
+        (tmp_path / "lists" / f"{split}.txt").write_text("\n".join(SPLITS[theirs]))
+    stage1 = make_run(tmp_path, "pretrain", data)
+    facts, model = weights.load(stage1 / BEST, "pretrain")
+    others = facts.config.data.model_copy(update={"splits": str(tmp_path / "lists")})
+    cfg = facts.config.model_copy(update={"data": others})
+    weights.save(stage1 / BEST, model, facts.model_copy(update={"config": cfg}))
+    run = make_seed(tmp_path, data, 0, audio=str(stage1))
+    assert "run 'pretrain': identity 'id5' of the test elements is in its train list" in refused(run)
+
+
+def test_refuses_elements_without_reals(run, tmp_path):
+    fakes = ElementStore(make_store(tmp_path / "own") / "elements")
+    fakes.metas = fakes.metas.take([i for i, m in enumerate(fakes.metas) if m.tier == "RVFA"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "open_store", lambda *_: fakes)
+        assert "split 'all' has only fake elements" in refused(run, "--split", "all")
+
+
+def test_a_score_that_is_no_number_ends_the_work(run):
+    facts, model = weights.load(run / BEST, "train")
+    bad = torch.full_like(model["a2v_head.0.weight"], torch.nan)
+    weights.save(run / BEST, {**model, "a2v_head.0.weight": bad}, facts)
+    with pytest.raises(WorkError, match="its visual score of .* is not a number"):
+        evaluate.main(["--run", str(run)])
+    assert not (run / "eval" / "test" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--split some", "--batch-size 0", "--bootstrap -1", "--sed 1", "--windows top0", "--name a/b", "--tiers RVRA"],
+)
 def test_refuses_wrong_arguments(run, wrong, capsys):
     with pytest.raises(SystemExit) as caught:
         evaluate.main(["--run", str(run), *wrong.split()])

@@ -3,7 +3,7 @@ import pytest
 
 from avdfd import faces
 from avdfd.config import FaceConfig
-from avdfd.faces import Face, FaceTracker, crop, overlap
+from avdfd.faces import Face, FaceTracker, crop, overlap, square
 
 
 def script(monkeypatch, seen: list[list[tuple[list[float], float]]]) -> FaceTracker:
@@ -100,7 +100,8 @@ def middle_of(image: np.ndarray, height: int, width: int) -> tuple[float, float]
     ],
 )
 def test_crop_is_a_square_inside_the_picture(box, centre):
-    out = crop(ramp(240, 320), np.array(box, float), margin=1.5)
+    picture = ramp(240, 320)
+    out = crop(picture, square(picture.shape, np.array(box, float), margin=1.5))
     assert out.shape == (224, 224, 3)
     assert middle_of(out, 240, 320) == pytest.approx(centre, abs=2.5)
 
@@ -108,5 +109,5 @@ def test_crop_is_a_square_inside_the_picture(box, centre):
 @pytest.mark.parametrize("side", [100, 300, 600])
 def test_crop_keeps_the_mean_at_any_scale(side):
     image = np.random.default_rng(0).integers(0, 256, (640, 640, 3), dtype=np.uint8)
-    out = crop(image, np.array([20.0, 20, side, side]), margin=1.0)
+    out = crop(image, square(image.shape, np.array([20.0, 20, side, side]), margin=1.0))
     assert out.mean() == pytest.approx(image[20 : 20 + side, 20 : 20 + side].mean(), abs=3)

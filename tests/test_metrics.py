@@ -53,6 +53,28 @@ def test_tpr_at_fpr_is_the_best_threshold_within_the_limit(labels, scores, limit
     assert metrics.tpr_at_fpr(labels, scores, limit) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(("labels", "scores"), CASES)
+def test_min_dcf_is_the_cheapest_threshold(labels, scores):
+    def cost(threshold):
+        misses, alarms = (scores[labels == 1] < threshold).mean(), (scores[labels == 0] >= threshold).mean()
+        return 0.05 * 10 * misses + 0.95 * 1 * alarms
+
+    # The better of calling all fake (0.95) and all real (0.5) costs 0.5.
+    expected = min(cost(t) for t in np.append(scores, 2)) / 0.5
+    assert metrics.min_dcf(labels, scores) == pytest.approx(expected, abs=1e-12)
+    assert 0 <= metrics.min_dcf(labels, scores) <= 1
+
+
+def test_low_false_alarm_rates_need_many_reals():
+    labels = np.repeat([0, 1], 1000)
+    scores = np.concatenate([np.arange(1000), np.full(1000, 998.5)]) / 1000  # one real is above all fakes
+    values = metrics.of_curve(metrics.roc(labels, scores), {})
+    assert (values["tpr_at_1_fpr"], values["tpr_at_0_1_fpr"]) == (1, 1)
+    scores[998] = 0.9999  # a second one
+    values = metrics.of_curve(metrics.roc(labels, scores), {})
+    assert (values["tpr_at_1_fpr"], values["tpr_at_0_1_fpr"]) == (1, 0)
+
+
 def test_values_known_by_hand():
     labels, scores = [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]
     assert metrics.auc(labels, scores) == 0.75
@@ -88,7 +110,7 @@ def test_eer_threshold_is_where_both_errors_are_alike():
      ([0, 1], [0.1, np.inf]), ([0, 1], [0.1]), ([[0, 1]], [[0.1, 0.2]]), ([1], [0.5])],
 )  # fmt: skip
 def test_refuses_what_has_no_answer(labels, scores):
-    for metric in (metrics.auc, metrics.average_precision, metrics.eer, metrics.eer_threshold):
+    for metric in (metrics.auc, metrics.average_precision, metrics.eer, metrics.eer_threshold, metrics.min_dcf):
         with pytest.raises(ValueError, match=r"labels|scores"):
             metric(labels, scores)
 
@@ -100,73 +122,8 @@ def test_weights_are_repetitions(levels):
     curve = metrics.roc(labels, scores, weights)
     for row, counts in enumerate(weights):
         y, s = np.repeat(labels, counts), np.repeat(scores, counts)
-        assert metrics._auc(curve)[row] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
+        assert metrics.area(curve)[row] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
         assert metrics._average_precision(curve)[row] == pytest.approx(average_precision_score(y, s), abs=1e-12)
         assert metrics._eer(curve)[row] == pytest.approx(metrics.eer(y, s), abs=1e-12)
         assert metrics._tpr_at_fpr(curve, 0.1)[row] == pytest.approx(metrics.tpr_at_fpr(y, s, 0.1), abs=1e-12)
         assert metrics._balanced_accuracy(curve, 0.5)[row] == pytest.approx(balanced_accuracy_score(y, s >= 0.5))
-
-
-def measured(labels, scores, groups, **changes):
-    return metrics.measure(labels, scores, groups, thresholds={"balanced_accuracy": 0.5}, **changes)
-
-
-def test_measure_bootstraps_groups_like_a_loop_that_copies_clips(monkeypatch):
-    labels, scores = made_up(3, 80, 8)
-    groups = np.array([f"id{i % 9}" for i in range(80)])
-    monkeypatch.setattr(metrics, "_CHUNK", 80 * 7)  # several chunks
-    result = measured(labels, scores, groups, replicates=200, seed=5)
-
-    rng = np.random.default_rng(5)
-    names = np.unique(groups)
-    loop = []
-    for counts in rng.multinomial(9, np.full(9, 1 / 9), size=200):
-        chosen = np.concatenate(
-            [np.flatnonzero(groups == n) for n, c in zip(names, counts, strict=True) for _ in range(c)]
-        )
-        loop.append(
-            (
-                roc_auc_score(labels[chosen], scores[chosen]),
-                balanced_accuracy_score(labels[chosen], scores[chosen] >= 0.5),
-            )
-        )
-    low, high = np.quantile(loop, [0.025, 0.975], axis=0).T.tolist()
-    assert result["auc_interval"] == pytest.approx(low)
-    assert result["balanced_accuracy_interval"] == pytest.approx(high)
-    assert result["auc"] == metrics.auc(labels, scores)
-    assert result["bootstrap_dropped"] == 0
-
-
-def test_measure_counts_replicates_with_one_class():
-    labels, scores = [0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4]
-    result = measured(labels, scores, ["a", "b", "a", "b"], replicates=400)
-    assert 150 < result["bootstrap_dropped"] < 250  # both draws are the same person half of the time
-    assert result["auc_interval"] == [0.75, 0.75]
-
-
-def test_measure_gives_no_interval_where_there_is_none():
-    labels, scores = made_up(0)
-    assert measured(labels, scores, ["one"] * 200)["auc_interval"] is None
-    assert measured(labels, scores, np.arange(200).astype(str), replicates=0)["eer_interval"] is None
-
-
-def test_clips_of_one_person_do_not_count_as_independent():
-    labels, scores = made_up(0, 40)
-    groups = np.array([f"id{i}" for i in range(40)])
-    apart = measured(labels, scores, groups)["auc_interval"]
-    ten = (np.tile(x, 10) for x in (labels, scores, groups))
-    copied = measured(*ten)["auc_interval"]
-    assert copied == pytest.approx(apart)
-
-
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for trial in range(200):
-        people = np.repeat(np.arange(40), 4)
-        labels = np.tile([0, 0, 1, 1], 40)
-        # Normal scores whose means differ by the square root of 2 times their deviation: AUC is Phi(1) = 0.8413.
-        scores = rng.normal(labels * np.sqrt(2), 1)
-        low, high = measured(labels, scores, people.astype(str), replicates=300, seed=trial)["auc_interval"]
-        covered += low <= 0.8413 <= high
-    assert 180 <= covered <= 199

@@ -12,7 +12,7 @@ import pytest
 import webdataset
 
 from avdfd.config import PreprocessConfig, ReconstructionConfig, load
-from avdfd.datasets.loaders import Inputs
+from avdfd.datasets.loaders import Inputs, stack
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
 from avdfd.errors import MediaError, UserError
@@ -328,6 +328,31 @@ def test_sound_alone_of_videos_and_sound_files(tmp_path, serial):
     assert len(members(store.root)) == 2 * 3  # metadata and sound
 
 
+def test_short_sound_is_repeated_where_that_is_asked_for(tmp_path, serial):
+    """Of sound files the metadata have a page, and no label of a picture."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    sound = clicks(1.2, 16_000, [0.3])
+    record(videos / "short.wav", [], sound, rate=16_000, audio_codec="pcm_s16le")
+    record(videos / "clone.wav", [], clicks(4.0, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
+    (videos / "clips.csv").write_text(
+        "file,tier,identity,base,method,page\nshort.wav,RVRA,anna,,,p1\nclone.wav,RVFA-SVC,anna,short.wav,w,p1\n"
+    )
+    assert run(config(tmp_path), '--media.keep=["waveform"]') == 0
+    assert quarantine(tmp_path) == {"short.wav": "shorter than one window: 1.20 s of audio"}
+    more = ('--media.keep=["waveform"]', "--media.repeat_short=true", f"--output={tmp_path / 'repeated'}")
+    assert run(config(tmp_path), *more) == 0
+    store = ElementStore(tmp_path / "repeated")
+    fake, real = store.metas
+    assert (real.source, real.page, real.label_video, real.label_audio) == ("short.wav", "p1", None, 0)
+    assert (fake.page, fake.label, fake.label_video, fake.label_audio) == ("p1", 1, None, 1)
+    heard = store.read(real.key, waveform=True).waveform
+    assert np.array_equal(heard[:19_200], heard[19_200:38_400])
+    assert heard[:19_200] == pytest.approx(sound, abs=1e-3)
+    with pytest.raises(UserError, match="no picture of what is heard twice"):
+        run(config(tmp_path), "--media.repeat_short=true")
+
+
 def test_mel_alone(tmp_path, serial):
     video(tmp_path / "videos" / "real" / "anna.mp4")
     assert run(config(tmp_path), '--media.keep=["mel"]') == 0
@@ -399,7 +424,8 @@ def test_reconstruction_error_beside_the_mel(tmp_path, serial):
     expected = Reconstruction(ReconstructionConfig(**model)).error(element.mel)
     assert np.abs(element.mel_err - expected).max() < 1e-4
     assert element.mel_err.max() > 0
-    assert Inputs(None, audio="mel_err").example(element, None).mel.std().item() == pytest.approx(1, abs=1e-3)
+    heard = Inputs(None, audio="mel_err")
+    assert heard.prepare(stack([heard.raw(element)]), None).mel.std().item() == pytest.approx(1, abs=1e-3)
     serial.clear()
     with pytest.raises(UserError, match="sha256 is .*, the config expects 0000"):
         run(config(tmp_path, media={"mel_err": {**model, "sha256": "0" * 64}}), f"--output={tmp_path / 'other'}")
@@ -422,7 +448,7 @@ def test_other_tools_read_the_shards(tmp_path, serial):
         assert len(frame_sizes(sample["mjpeg"])) == 77
 
 
-@pytest.mark.parametrize("name", ["preprocess.json", "demo/preprocess.json"])
+@pytest.mark.parametrize("name", ["preprocess.json", "demo/preprocess.json", "speech/preprocess.json"])
 def test_shipped_configs_load(name):
     assert load(ROOT / "config" / name, PreprocessConfig).media.hop > 0
 
@@ -431,7 +457,7 @@ def test_every_media_key_is_a_setting_of_the_store():
     settings = preprocess.settings(load(ROOT / "config" / "preprocess.json", PreprocessConfig))
     assert set(settings) == {
         "form", "media.decoder", "media.keep",
-        "media.trim_silence", "media.mel_err", "media.min_fake", "media.hop", "media.max_windows",
+        "media.repeat_short", "media.trim_silence", "media.mel_err", "media.min_fake", "media.hop", "media.max_windows",
         "media.jpeg_quality", "media.face.detect_fps",
         "media.face.min_score", "media.face.min_found", "media.face.margin",
     }  # fmt: skip

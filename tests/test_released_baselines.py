@@ -149,7 +149,7 @@ def test_wrong_files_are_named(tmp_path, encoder_weights):
         with pytest.raises(UserError, match="holds no state dict of tensors"):
             released.load("mrdf-ce", content)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match="truncated or not a checkpoint"):
+    with pytest.raises(UserError, match="damaged or not a checkpoint"):
         released.load("avdfd-audio-encoder", path)
 
 

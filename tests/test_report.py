@@ -3,38 +3,15 @@
 import json
 import re
 from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
 
 from avdfd import plots, report
-from avdfd.evaluation import Clip, as_csv, draw, judge, tiers_of
-
-BRANCHES = ("audio", "visual", "fused")
-TIERS = {"RVRA": (0, 0), "RVFA": (0, 1), "FVRA": (1, 0), "RVFA-SVC": (0, 1)}
-
-
-def made_up_clips(branches=BRANCHES, identities=6, seed=0) -> list[Clip]:
-    """Two clips per identity and tier; each branch sees what it can, with noise."""
-    rng = np.random.default_rng(seed)
-    clips = []
-    for tier, (video, audio) in TIERS.items():
-        for number in range(2 * identities):
-            scores = dict(zip(BRANCHES, rng.normal((2 * audio, 2 * video, audio + video), 1), strict=True))
-            p = {branch: float(1 / (1 + np.exp(-scores[branch]))) for branch in branches}
-            weight = float(rng.random()) if "fused" in branches else None
-            label, identity = int(video or audio), f"id{number // 2}"
-            clips.append(Clip(f"{tier}/{identity}/{number}.mp4", tier, label, identity, 2, p, weight, weight))
-    return clips
-
-
-def made_up_result(clips: list[Clip] | None = None, **changes: Any) -> dict[str, Any]:
-    clips = clips or made_up_clips()
-    about: dict[str, Any] = {"run": "runs/x", "kind": "train", "split": "test", "elements": "data/x", "against": {}}
-    about |= {"checkpoint_sha256": "00" * 32, "git": "abc", "device": "cpu", "bootstrap": 50, "seed": 0}
-    about["config"] = {"name": "<script>alert(1)</script>"}
-    return about | judge(clips, tuple(clips[0].scores), list(clips[0].scores)[-1], {}, replicates=50, seed=0) | changes
+from avdfd.audit import page
+from avdfd.evaluation import TUNED
+from avdfd.report.numbers import NAMES
+from tests.scored import BRANCHES, made_up_clips, made_up_result
 
 
 class Page(HTMLParser):
@@ -75,22 +52,49 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
+def page_of(result) -> Page:
+    """The page without its figures, which take long to draw."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "draw", lambda _: {})
+        return Page(report.build(result))
+
+
+def text_of(result) -> str:
+    return "".join(page_of(result).text)
+
+
+def row_of(result, first: str, number: int = 0) -> list[str]:
+    """A row of the page by its first cell."""
+    return [row for row in page_of(result).rows if row and row[0] == first][number]
+
+
+def calibration_of(result, branch: str) -> list[str]:
+    return row_of(result, branch, -1)
+
+
 def test_page_is_well_formed_and_needs_nothing_else():
-    clips = made_up_clips()
-    html = report.build(made_up_result(clips), draw(clips, BRANCHES, "fused"))
+    html = report.build(made_up_result(fitted=True))
     page = Page(html)
-    assert len(page.images) == 4
+    assert len(page.images) == 5
     assert all(str(link).startswith("data:image/svg+xml;base64,") for link in page.links)
     assert all(image["alt"] for image in page.images)
     assert not re.search(r"<script|@import|url\(", html)
     assert "<script>alert" in "".join(page.text)  # of the config, as text
+    assert "FVRA <wav2lip>" in "".join(page.text)
+
+
+def test_page_is_made_from_what_is_in_the_file():
+    result = made_up_result(made_up_clips((*BRANCHES, "other")), fitted=True)
+    read = json.loads(json.dumps(result, allow_nan=False))
+    assert page_of(read).rows == page_of(result).rows
+    assert report.as_text(read) == report.as_text(result)
 
 
 def test_verdict_table_comes_first_and_says_what_report_json_says():
     result = made_up_result()
-    rows = Page(report.build(result, {})).rows
+    rows = page_of(result).rows
     assert rows[0] == ["AUC", *BRANCHES, "fakes", "identities"]
-    assert [row[0] for row in rows[1:5]] == ["overall", "RVFA", "FVRA", "RVFA-SVC"]
+    assert [row[0] for row in rows[1:6]] == ["overall", "RVFA", "FVRAnot trained on", "RVFA-SVC", "window by window"]
     fvra = result["tiers"]["FVRA"]
     for branch, cell in zip(BRANCHES, rows[3][1:4], strict=True):
         low, high = fvra[branch]["auc_interval"]
@@ -98,21 +102,105 @@ def test_verdict_table_comes_first_and_says_what_report_json_says():
     assert rows[3][4:] == ["12", "6"]
 
 
+def test_protocol_is_said():
+    sentence = (
+        "Protocol: cross-manipulation. Trained on RVFA; judged on RVFA, FVRA, RVFA-SVC; new to it: FVRA <wav2lip>. "
+        "Nobody judged was in training or validation."
+    )
+    assert sentence in text_of(made_up_result())
+    assert sentence in report.as_text(made_up_result())
+    assert "Nobody judged was trained on." in text_of(made_up_result(split="validation"))
+
+
+def test_differences_are_shown_with_their_tests():
+    result = made_up_result(made_up_clips((*BRANCHES, "other")))
+    pair = result["paired"]["other"]["FVRA"]
+    cell = row_of(result, "other")[3]
+    assert cell.startswith(f"{pair['difference']:+.3f}{pair['interval'][0]:+.3f} to {pair['interval'][1]:+.3f}p ")
+    assert "p(D)" in cell
+    line = next(line for line in report.as_text(result).splitlines() if line.startswith("less other"))
+    assert f"{pair['difference']:+.3f} [{pair['interval'][0]:+.3f}, " in line
+
+
+def test_calibration_is_shown_before_and_after():
+    result = made_up_result(fitted=True)
+    fused, fitted = result["overall"]["fused"], result["fitted"]["fused"]
+    row = calibration_of(result, "fused")
+    assert row[1] == f"{fitted['temperature'][0]:.2f}"
+    assert row[2:4] == [f"{fused['ece']:.3f}", f"{fused['ece_calibrated']:.3f}"]
+    assert row[5].startswith(f"{fused['brier']:.3f}")
+    assert row[6].startswith(f"{fused['brier_calibrated']:.3f}")
+    assert f"at the temperature {fitted['temperature'][0]:.2f} of validation" in report.as_text(result)
+    assert "In validation 75.0% of the clips were fake, here 75.0% are" in text_of(result)
+
+
+def test_calibration_without_validation():
+    assert "no temperature, since no validation report is of these weights" in report.as_text(made_up_result())
+    assert calibration_of(made_up_result(), "fused")[1] == "–"
+    none = made_up_result(fitted={b: {"eer_threshold": [0.5], "temperature": [None], "prevalence": 0.5}
+                                  for b in BRANCHES})  # fmt: skip
+    assert "validation has no likeliest one" in report.as_text(none)
+    here = made_up_result()
+    here["fitted"] = made_up_result(fitted=True)["fitted"]  # as validation's own report has it
+    assert "the temperature of these clips is" in report.as_text(here)
+
+
+def test_another_system_may_lack_what_validation_fits():
+    clips = made_up_clips((*BRANCHES, "other"))
+    fitted = made_up_result(clips, fitted=True)["fitted"]
+    result = made_up_result(clips, fitted={b: fitted[b] for b in BRANCHES})
+    assert calibration_of(result, "other")[1] == "–"
+    tuned = list(NAMES).index(TUNED)
+    assert row_of(result, "other", 1)[1 + tuned] == "–"
+    assert row_of(result, "fused", 0)[1 + tuned] != "–"
+
+
+def test_worst_group_is_named():
+    result = made_up_result(made_up_clips(identities=40))
+    group = result["groups"]["race"]
+    worst, section = group["worst"], group["members"][group["worst"]]
+    assert f"Worst race: {worst}, AUC {section['fused']['auc']:.3f} [" in report.as_text(result)
+    assert "160 clips of 20 identities, of 2 groups that are large enough." in report.as_text(result)
+    assert row_of(result, f"{worst} (worst)")[1].startswith(f"{section['fused']['auc']:.3f}")
+    few = made_up_result()
+    assert "Worst race: not named, 2 of 2 groups are too small." in report.as_text(few)
+    assert row_of(few, "African")[1] == "too few to be judged"
+
+
+def test_several_runs_are_said():
+    result = made_up_result(made_up_clips(runs=3), fitted=True)
+    text = text_of(result)
+    assert "; mean of 3 runs with a deviation of 0.0" in text
+    assert "runs/x0, seed 0" in text
+    assert "runs/x2, seed 2" in text
+    assert calibration_of(result, "fused")[1].count("/") == 2
+
+
+def made_up_audit(aucs, by_chance=0.6):
+    """What the audit of files gives, with these AUCs by tier and cue."""
+
+    def one(auc):
+        return {"auc": auc, "by_chance": by_chance, "shortcut": auc > by_chance}
+
+    probes = {tier: {cue: one(auc) for cue, auc in cues.items()} for tier, cues in aucs.items()}
+    return {"probes": {"files": probes}, "leaks": [], "clips": {}}
+
+
 def test_warns_of_shortcuts_and_few_identities():
-    probes = {"RVFA": {"loudness": 0.93, "duration": 0.55}, "FVRA": {"loudness": 0.6, "duration": 0.61}}
-    result = made_up_result(probes=probes)
-    assert report.shortcuts(result) == [("RVFA", "loudness", 0.93), ("FVRA", "duration", 0.61)]
-    text = "".join(Page(report.build(result, {})).text)
-    assert "loudness on RVFA (0.930), duration on FVRA (0.610)." in text
+    found = {"RVFA": {"loudness": 0.93, "duration": 0.55}, "FVRA": {"loudness": 0.62, "duration": 0.71}}
+    result = made_up_result(audit=made_up_audit(found, by_chance=0.7))
+    assert page.shortcuts(result) == [("RVFA", "loudness", 0.93), ("FVRA", "duration", 0.71)]
+    text = text_of(result)
+    assert "loudness on RVFA (0.930), duration on FVRA (0.710)." in text
     assert "Only 6 identities" in text
-    many = "".join(Page(report.build(made_up_result(made_up_clips(identities=25)), {})).text)
+    many = text_of(made_up_result(made_up_clips(identities=25)))
     assert "Shortcut" not in many
     assert "identities: take" not in many
 
 
 def test_text_table_is_aligned():
-    result = made_up_result(probes={"RVFA": {"loudness": 0.93}})
-    auc, rest, probes = report.as_text(result).split("\n\n")
+    result = made_up_result(audit=made_up_audit({"RVFA": {"loudness": 0.93}}))
+    auc, rest, pairs, known, probes = report.as_text(result).split("\n\n")
     lines = auc.splitlines()
     assert lines[0].split() == ["AUC", "clips", "identities", *BRANCHES]
     starts = [[m.start() for m in re.finditer(r"\d\.\d{3} \[", line)] for line in lines[1:]]
@@ -120,15 +208,20 @@ def test_text_table_is_aligned():
     assert all(s == starts[0] and len(s) == 3 for s in starts)
     assert rest.startswith("fused")
     assert "EER" in rest
-    assert probes.splitlines()[1].split() == ["RVFA", "0.930"]
+    assert pairs.startswith("AUC of fused")
+    assert known.splitlines()[0] == "Only 6 identities: take the intervals as too narrow, and p as too small."
+    assert known.splitlines()[1].startswith("Protocol: ")
+    beside = f"{result['tiers']['RVFA']['fused']['auc']:.3f}"
+    assert probes.splitlines()[1].split() == ["RVFA", "0.930", beside]
 
 
 def test_stage_1_has_one_branch_and_no_weights():
     clips = made_up_clips(branches=("audio",))
-    result, figures = made_up_result(clips), draw(clips, ("audio",), "audio")
-    assert "weights" not in figures
+    result = made_up_result(clips)
+    assert "weights" not in report.draw(result)
     assert result["weight_audio"] == {}
-    assert Page(report.build(result, figures)).rows[0] == ["AUC", "audio", "fakes", "identities"]
+    assert page_of(result).rows[0] == ["AUC", "audio", "fakes", "identities"]
+    assert "Is it better" not in text_of(result)
     assert "visual" not in report.as_text(result)
 
 
@@ -137,56 +230,34 @@ def test_no_interval_is_shown_where_there_is_none():
     result = json.loads(json.dumps(made_up_result(clips)))
     assert result["overall"]["fused"]["auc_interval"] is None
     assert "[" not in report.as_text(result)
-    assert Page(report.build(result, {})).rows[1][3] == f"{result['overall']['fused']['auc']:.3f}"
+    assert page_of(result).rows[1][3] == f"{result['overall']['fused']['auc']:.3f}"
 
 
 def test_figures_are_the_same_every_time():
-    clips = made_up_clips()
-    assert draw(clips, BRANCHES, "fused") == draw(clips, BRANCHES, "fused")
+    result = made_up_result(fitted=True)
+    one, two = ({name: plots.svg(figure) for name, figure in report.draw(result).items()} for _ in range(2))
+    assert one == two
 
 
-def test_roc_figure_draws_the_counts():
-    figure = plots.roc_curves({"fused": ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])})
-    line = figure.axes[0].lines[1]
+def test_roc_figure_draws_the_points():
+    curve = {"fpr": [0, 0, 0.5, 0.5, 1], "tpr": [0, 0.5, 0.5, 1, 1], "auc": 0.75}
+    line = plots.roc_curves({"fused": curve}).axes[0].lines[1]
     assert np.asarray(line.get_xydata()).tolist() == [[0, 0], [0, 0.5], [0.5, 0.5], [0.5, 1], [1, 1]]
     assert line.get_label() == "fused  0.750"
 
 
+def test_reliability_figure_draws_both_curves():
+    result = made_up_result(fitted=True)
+    calibration = result["calibration"]["fused"]
+    lines = report.draw(result)["reliability"].axes[0].lines
+    for line, (name, curve) in zip(lines[1:], calibration.items(), strict=True):
+        assert np.asarray(line.get_xdata()).tolist() == curve["score"]
+        assert np.asarray(line.get_ydata()).tolist() == curve["fakes"]
+        assert line.get_label() == f"{name}  {curve['ece']:.3f}"
+
+
 def test_distributions_put_every_clip_in_a_bar():
-    scores = {tier: np.array([c.scores["fused"] for c in clips]) for tier, clips in tiers_of(made_up_clips()).items()}
-    figure = plots.distributions(scores | {"FAKE": np.array([0.0, 1.0])})
-    counts = [*(len(values) for values in scores.values()), 2]
+    counts = made_up_result()["curves"]["distributions"]
+    figure = plots.distributions(counts | {"FAKE": [1, 0, 1]})
     heights = [sum(bar.get_height() for bar in axes.containers[0]) for axes in figure.axes]
-    assert heights == counts
-
-
-@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
-def test_timeline_covers_the_span(suffix, magic):
-    times = np.arange(4) * 1.536 + 1.536
-    strip = [(t, np.full((8, 8, 3), int(20 * t), np.uint8)) for t in np.arange(0, 7, 0.25)]
-    tracks = {b: plots.Track(times, np.linspace(0, 1, 4)) for b in BRANCHES}
-    figure = plots.timeline("a $file$_.mp4", strip, tracks, plots.Track(times, times), span=(0, 7.68), threshold=0.5)
-    film, scores, discrepancy = figure.axes
-    shown = [int(np.asarray(image.get_array())[0, 0, 0]) for image in film.images]
-    assert shown == sorted(shown)
-    assert len(set(shown)) == 10
-    assert scores.get_xlim() == discrepancy.get_xlim() == film.get_xlim() == (0, 7.68)
-    assert [line.get_label() for line in scores.lines[1:]] == list(BRANCHES)[::-1]
-    assert plots.encode(figure, suffix).startswith(magic)
-
-
-def test_over_time_means_where_windows_overlap():
-    step = 3.072 / 4
-    values = np.array([[0.0, 1, 2, 3], [4, 5, 6, 7]])
-    track = plots.over_time(np.array([0, 2 * step]), values)
-    assert track.times == pytest.approx((np.arange(6) + 0.5) * step)
-    assert track.values == pytest.approx([0, 1, 3, 4, 6, 7])
-
-
-def test_csv_keeps_every_digit():
-    clips = made_up_clips()
-    lines = as_csv(clips, BRANCHES).splitlines()
-    assert lines[0] == "clip,tier,label,identity,windows,audio,visual,fused,weight_audio,discrepancy"
-    row = lines[1].split(",")
-    assert row[:5] == ["RVRA/id0/0.mp4", "RVRA", "0", "id0", "2"]
-    assert [float(v) for v in row[5:8]] == [clips[0].scores[b] for b in BRANCHES]
+    assert heights == [12, 12, 12, 12, 2]

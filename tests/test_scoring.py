@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd import checkpoint, scoring
+from avdfd import scoring, weights
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
+from avdfd.tracking import BEST
 from tests.runs import make_run, make_store
 
 
@@ -63,11 +64,10 @@ def test_a_stage1_run_has_the_audio_branch_only(data, tmp_path):
 def test_runs_that_cannot_be_loaded(data, tmp_path):
     with pytest.raises(UserError, match="no such run folder"):
         scoring.load_run(tmp_path / "none")
-    with pytest.raises(UserError, match=r"has no best\.pt"):
+    with pytest.raises(UserError, match=r"has no best\.safetensors"):
         scoring.load_run(tmp_path)
     folder = make_run(tmp_path, "train", data)
-    content = checkpoint.load(folder / "best.pt", "train")
-    content["model"]["a2v_head.0.weight"] = torch.zeros(3)
-    checkpoint.save(folder / "best.pt", content)
+    facts, model = weights.load(folder / BEST, "train")
+    weights.save(folder / BEST, {**model, "a2v_head.0.weight": torch.zeros(3)}, facts)
     with pytest.raises(UserError, match="has other shapes for 1 of .* 'a2v_head.0.weight'"):
         scoring.load_run(folder)

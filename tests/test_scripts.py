@@ -1,26 +1,36 @@
 """The training scripts, end to end on a made-up store: what they leave behind, resuming, and wrong requests."""
 
+import itertools
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import pretrain
 import train
-from avdfd import checkpoint, errors, scoring
+from avdfd import checkpoint, errors, metrics, scoring, weights
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_sound, encode_wav
 from avdfd.errors import EndedBySignal, UserError, WorkError
+from avdfd.features import WINDOW
+from avdfd.meter import SPEED
+from avdfd.protocols.lists import save
+from avdfd.protocols.pages import page_folds
 from avdfd.steps import Training
+from tests.damage import Bomb
 from tests.runs import AUDIO, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +98,17 @@ def epochs(run):
     return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 
 
+def log(run):
+    return (run / "log.txt").read_text()
+
+
 def test_both_stages(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     one = tmp_path / "runs" / "one"
-    states = {"best.pt", "last-00002-0000000.pt", "last-00003-0000000.pt"}
-    assert {p.name for p in one.iterdir()} == {
-        "config.json", "metrics.jsonl", "tensorboard", "log.txt", *states, *(f"{name}.sha256" for name in states),
-    }  # fmt: skip
+    assert re.search(r"training elements: 0\.\d\d GB in memory; validation elements: 0\.\d\d GB in memory\n", log(one))
+    states = {"best.safetensors", "last-00002-0000000.pt", "last-00003-0000000.pt"}
+    others = {".lock", "config.json", "metrics.jsonl", "examples.png", "tensorboard", "log.txt", "best.json"}
+    assert {p.name for p in one.iterdir()} == {*others, *states, *(f"{name}.sha256" for name in states)}
     assert [e["epoch"] for e in epochs(one)] == [1, 2, 3]
     assert json.loads((one / "config.json").read_text())["git"]
     best = max(range(3), key=lambda i: epochs(one)[i]["val_auc"])
@@ -102,6 +116,7 @@ def test_both_stages(stage1, stage2, tmp_path):
 
     train.main(stage2())
     two = tmp_path / "runs" / "two"
+    assert "training elements: on the disk, read by no loader processes; validation" in log(two)
     assert len(epochs(two)) == 2
     audio, detector = scoring.load_run(one, "cpu"), scoring.load_run(two, "cpu")
     assert audio.branches == ("audio",)
@@ -110,6 +125,42 @@ def test_both_stages(stage1, stage2, tmp_path):
         ours = getattr(detector.model, f"audio_{name}").state_dict()
         for key, value in getattr(audio.model, name).state_dict().items():
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
+
+
+def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, capsys):
+    """Speech of eight pages, each with its people and its way of faking: a hum, that all fakes have."""
+    rng = np.random.default_rng(0)
+    hum = 0.3 * np.sin(2 * np.pi * 440 * np.arange(WINDOW) / 16_000)
+    with ElementWriter(tmp_path / "speech", {"made": "up"}) as writer:
+        for page, person, tier in itertools.product(range(8), range(4), ("RVRA", "RVFA-VC")):
+            base = f"p{page}/{person}_RVRA.wav"
+            facts = {"identities": [f"p{page}-{person}"], "base": base, "page": f"p{page}", "race": "", "gender": ""}
+            source = f"p{page}/{person}_{tier}.wav"
+            clip = {"tier": tier, "source": source, "sha256": source, "method": f"vc {page}", **facts}
+            sound = 0.1 * rng.standard_normal(WINDOW) + hum * (tier != "RVRA")
+            (tmp_path / source).parent.mkdir(exist_ok=True)
+            (tmp_path / source).write_bytes(encode_wav(sound, 16_000))
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_sound(sound)}])
+    store = ElementStore(tmp_path / "speech")
+    lists = {f"fold_{n}": fold for n, fold in enumerate(page_folds(store.metas, 2, 0.2), 1)}
+    save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas)
+    data = {"elements": str(store.root), "splits": "none", "fake_tiers": ["RVFA-VC"], "workers": 0}
+    command = [*stage1(name="s", data=data), "--folds", str(tmp_path / "folds"), "--probes", str(tmp_path)]
+    pretrain.main(command)
+    printed = capsys.readouterr().out
+    judged = json.loads((tmp_path / "runs" / "s-pages.json").read_text())
+    assert list(judged["pages"]) == [f"p{n}" for n in range(8)]
+    assert all(page["clips"] == 8 and page["pairs"] == 4 for page in judged["pages"].values())
+    assert judged["methods"].keys() == {f"vc {n}" for n in range(8)}
+    assert judged["probes"]["loudness"]["mean"]["auc"]["value"] == 1.0, "the hum makes fakes louder"
+    assert "mean over pages: AUC" in printed
+    assert {path.name for path in (tmp_path / "runs").glob("s-fold_*")} == {"s-fold_1", "s-fold_2"}
+    run = scoring.load_run(tmp_path / "runs" / "s-fold_1", "cpu")
+    test = split_metas(run.config, store, "test")
+    scores = scoring.score(run, ElementSet(store, test, run.inputs)).branch["audio"]
+    members = [n for n, meta in enumerate(test) if meta.page == test[0].page]
+    auc = metrics.auc([test[n].label for n in members], scores[members])
+    assert judged["pages"][test[0].page]["auc"] == pytest.approx(auc)
 
 
 def test_same_seed_same_numbers(stage1, tmp_path):
@@ -121,42 +172,52 @@ def test_same_seed_same_numbers(stage1, tmp_path):
     assert first != other
 
 
+def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tmp_path):
+    pretrain.main(stage1())
+    whole = epochs(tmp_path / "runs" / "one")
+    pretrain.main(stage1(name="again", speed={"checkpointing": True}))
+    assert epochs(tmp_path / "runs" / "again") == whole
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tflops"] > 0 and "mfu" not in line for line in lines)
+    pretrain.main([*stage1(speed={"checkpointing": True}), "--resume"])
+
+
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(stage, stage1, stage2, tmp_path, monkeypatch):
+def test_interrupted_between_the_best_model_and_the_state_it_goes_on_with(stage, stage1, stage2, tmp_path, monkeypatch):
     pretrain.main(stage1())
     script, config, whole = (pretrain, stage1, "one") if stage == "pretrain" else (train, stage2, "two")
     if stage == "train":
         train.main(stage2())
-    save, saved = checkpoint.save, []
+    save = weights.save
 
-    def interrupted(path, state):
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-        saved.append(path)
-        save(path, state)
+    def interrupted(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", interrupted)
+    monkeypatch.setattr(weights, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        script.main(config(name="cut"))
+        script.main([*config(name="cut"), "--save_minutes=1e-9"])
     monkeypatch.undo()
+    assert len(epochs(tmp_path / "runs" / "cut")) == 1, "recorded, but not in the state that it goes on with"
     script.main([*config(name="cut"), "--resume"])
-    assert epochs(tmp_path / "runs" / "cut") == epochs(tmp_path / "runs" / whole)
-    weights = [scoring.load_run(tmp_path / "runs" / name, "cpu").model.state_dict() for name in (whole, "cut")]
-    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+    assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / whole)
 
 
-def weights(run):
+def state(run):
     return scoring.load_run(run, "cpu").model.state_dict()
 
 
 def same(one, other):
-    return epochs(one) == epochs(other) and all(torch.equal(weights(one)[k], v) for k, v in weights(other).items())
+    return epochs(one) == epochs(other) and all(torch.equal(state(one)[k], v) for k, v in state(other).items())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "home"), [(0, "memory"), (2, "disk")])
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, stage1, stage2, tmp_path, monkeypatch):
-    """What is on disk after every save is all there is when a run is killed: it is cut off there, again and again."""
+def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, home, stage1, stage2, tmp_path, monkeypatch):
+    """What is on disk after every save is all there is when a run is killed: it is cut off there, again and again.
+
+    Wherever its elements are: those of the undisturbed run are in memory in stage 1, and on the disk in stage 2.
+    """
     pretrain.main(stage1())
     script, config, whole = (pretrain, stage1, "one") if stage == "pretrain" else (train, stage2, "two")
     if stage == "train":
@@ -168,7 +229,8 @@ def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, stage1, st
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save_last", cut)
-    arguments = [*config(name="cut"), "--resume", "--save_minutes=1e-9", f"--data.workers={workers}"]
+    place = [f"--data.workers={workers}", f"--data.home={home}"]
+    arguments = [*config(name="cut"), "--resume", "--save_minutes=1e-9", *place]
     cuts = 0
     while cuts < 40:
         try:
@@ -211,10 +273,39 @@ def test_a_damaged_state_is_passed_over(stage1, tmp_path):
     pretrain.main([*stage1(name="cut"), "--resume"])
     assert "is damaged; going on from the one before" in (tmp_path / "runs" / "cut" / "log.txt").read_text()
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
-    for path in (tmp_path / "runs" / "cut").glob("last-*.pt"):
+
+
+def test_states_that_cannot_be_gone_on_with_are_exit_2(stage1, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pretrain.main(stage1())
+    run = tmp_path / "runs" / "one"
+    newest = checkpoint.last_files(run)[0]
+    state = torch.load(newest, weights_only=True)
+    numbers = (run / "metrics.jsonl").read_text()
+
+    def said():
+        with pytest.raises(SystemExit) as end:
+            errors.run_script(lambda _: pretrain.main([*stage1(), "--resume"]))
+        assert end.value.code == 2
+        return capsys.readouterr().err
+
+    fewer = {key: value for key, value in state["optimizer"].items() if key != "param_groups"}
+    for changes, reason in (
+        ({"x": Bomb()}, f"{newest}: not a checkpoint, or one that would run code to load; refused"),
+        ({"config": {**state["config"], "kind": "train"}}, "a checkpoint of 'train', here one of 'pretrain' is wanted"),
+        ({"model": {**state["model"], "prototype": torch.zeros(3)}}, "has other shapes for 1 of"),
+        ({"optimizer": {**fewer, "param_groups": []}}, "saved with another optimiser"),
+        ({"progress": {"epoch": 1}}, "saved by another version of this code"),
+    ):
+        checkpoint.save(newest, {**state, **changes})
+        assert reason in said()
+    checkpoint.save(newest, {key: value for key, value in state.items() if key != "rng"})
+    assert f"{newest}: lacks 'rng'" in said()
+    for path in checkpoint.last_files(run):
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"none of last-.* is whole; train again"):
-        pretrain.main([*stage1(name="cut"), "--resume"])
+    assert "one: none of last-00003-0000000.pt, last-00002-0000000.pt is whole; train again" in said()
+    assert not (tmp_path / "exploded").exists()
+    assert (run / "metrics.jsonl").read_text() == numbers, "nothing is lost"
 
 
 def test_other_splits_are_refused(stage1, store, tmp_path):
@@ -239,7 +330,7 @@ def test_steps_that_are_not_finite_are_skipped_counted_and_named(stage1, tmp_pat
     run = tmp_path / "runs" / "one"
     assert [e.get("skipped_steps") for e in epochs(run)] == [1.0, 2.0, 2.0]
     assert all(math.isfinite(e["loss"]) for e in epochs(run))
-    assert all(value.isfinite().all() for value in weights(run).values())
+    assert all(value.isfinite().all() for value in state(run).values())
     lines = [line for line in (run / "log.txt").read_text().splitlines() if "skipped a step" in line]
     assert len(lines) == 2
     assert lines[0].count("RealVideo-") == 8  # four pairs, by key
@@ -309,18 +400,18 @@ def test_wrong_requests(stage1, stage2, tmp_path):
             script.main(arguments)
         return str(error.value)
 
-    assert "no such checkpoint" in message(train, stage2())
+    assert "no such weights" in message(train, stage2())
     pretrain.main(stage1())
-    assert "none: no such checkpoint" in message(train, stage2(audio=str(tmp_path / "none")))
+    assert "none: no such weights" in message(train, stage2(audio=str(tmp_path / "none")))
     assert "stage 1 has no class for FVRA" in message(pretrain, [*stage1(), '--data.fake_tiers=["FVRA"]', "--name=x"])
     assert "train.txt" in message(pretrain, [*stage1(), f"--data.splits={tmp_path}/none", "--name=x"])
     train.main(stage2())
-    assert "a checkpoint of 'train', here one of 'pretrain'" in message(
+    assert "a model of 'train', here one of 'pretrain'" in message(
         train, stage2(audio=str(tmp_path / "runs" / "two"), name="x")
     )
-    best = tmp_path / "runs" / "one" / "best.pt"
+    best = tmp_path / "runs" / "one" / "best.safetensors"
     best.write_bytes(best.read_bytes()[:3000])
-    assert "truncated or not a checkpoint" in message(train, stage2(name="x"))
+    assert "damaged, its sha256 is not that of best.safetensors.sha256" in message(train, stage2(name="x"))
     assert not (tmp_path / "runs" / "x").exists(), "nothing is half-written"
 
 
@@ -342,12 +433,12 @@ def test_exit_codes_and_streams(tmp_path):
 @pytest.mark.parametrize("number", [28, 13, 30])
 def test_storage_that_refuses_is_a_wrong_request(number, capsys):
     def main(_):
-        raise OSError(number, "reason", "runs/x/best.pt")
+        raise OSError(number, "reason", "runs/x/best.safetensors")
 
     with pytest.raises(SystemExit) as end:
         errors.run_script(main)
     assert end.value.code == 2
-    assert capsys.readouterr().err.startswith("error: runs/x/best.pt: reason; ")
+    assert capsys.readouterr().err.startswith("error: runs/x/best.safetensors: reason; ")
 
 
 def test_a_wrong_request_found_by_a_loader_process_is_one_line(capsys):

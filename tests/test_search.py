@@ -200,6 +200,6 @@ def test_a_real_search(tmp_path, capsys):
         assert (made["optim"]["lr"], made["optim"]["epochs"], made["device"]) == (lr, 1, "cpu")
         epoch = json.loads((run / "metrics.jsonl").read_text())
         assert f"lr{lr}-seed0: auc {epoch['val_auc']:.4f} in epoch 1 of 1" in said
-        assert (run / "best.pt").exists()
+        assert (run / "best.safetensors").exists()
     with pytest.raises(UserError, match=r"lr0\.0001-seed0: made with another 'optim\.batch_size' \(4 -> 2\)"):
         search.main(["--config", str(config), "--overrides.optim.batch_size=2"])

@@ -22,6 +22,18 @@ def test_progress_counts_from_the_best():
 
 
 def test_differences_of_configs_are_named_where_they_matter():
-    old = {"seed": 0, "device": "cpu", "data": {"workers": 4, "splits": "a"}, "optim": {"lr": 1.0}}
-    new = {"seed": 0, "device": "cuda", "data": {"workers": 0, "splits": "b"}, "optim": {"lr": 2.0}}
+    old = {
+        "seed": 0,
+        "device": "cpu",
+        "speed": {"compile": False},
+        "data": {"workers": 4, "splits": "a"},
+        "optim": {"lr": 1.0},
+    }
+    new = {
+        "seed": 0,
+        "device": "cuda",
+        "speed": {"compile": True},
+        "data": {"workers": 0, "splits": "b"},
+        "optim": {"lr": 2.0},
+    }
     assert different_keys(old, new) == ["'data.splits' (a -> b)", "'optim.lr' (1.0 -> 2.0)"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from avdfd.baselines import avff, mrdf, vfd
 from avdfd.datasets.loaders import InputForm
 from avdfd.datasets.samplers import Epochs
+from avdfd.distributed import Chance
 from avdfd.elements import ElementMeta
 
 
@@ -39,6 +40,9 @@ class System(Protocol):
     def brings_weights(self, cfg: Any) -> bool:
         """Whether the config names weights that take the place of all stages before the last."""
 
+    def one_process(self, cfg: Any) -> bool:
+        """Whether the model looks across the samples of a batch, so that one process has to have all of it."""
+
     def batches(self, cfg: Any, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
         """The order of the training elements."""
 
@@ -60,8 +64,15 @@ class System(Protocol):
     def groups(self, model: nn.Module, cfg: Any, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
         """Parameters with their learning rate relative to the recipe's."""
 
-    def losses(self, model: nn.Module, batch: Any, cfg: Any, stage: str) -> dict[str, Tensor]:
-        """Scalars: "loss" is minimised, the others are recorded beside it."""
+    def outputs(self, net: nn.Module, batch: Any, cfg: Any, stage: str, chance: Chance) -> Any:
+        """What the losses need of each sample: a NamedTuple of tensors (B, ...), or None. Calls `net` once, which is
+        the model as it is trained on several processes; random numbers are taken from `chance`."""
+
+    def losses(self, model: nn.Module, out: Any, cfg: Any, stage: str) -> dict[str, Tensor]:
+        """Scalars of a whole batch's outputs: "loss" is minimised, the others are recorded beside it."""
+
+    def shown(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Sound (B, bins, frames) and pictures (B, 3, T, S, S) uint8 of a batch, for people to look at."""
 
     def scores(self, model: nn.Module, batch: Any, cfg: Any) -> dict[str, Tensor]:
         """Branch -> logit of being fake (B,)."""

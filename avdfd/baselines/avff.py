@@ -11,27 +11,49 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from avdfd.checkpoint import read_weights
 from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsConfig
-from avdfd.datasets.loaders import Reads, label_of, stack
+from avdfd.datasets.loaders import Reads, label_of, sound_of
 from avdfd.datasets.samplers import Epochs, Shuffled
-from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, noise_and_masks, normalise, video_input
+from avdfd.datasets.transforms import (
+    FRAME_CHOICE,
+    Seeds,
+    generators,
+    mel_input,
+    mel_of,
+    noise_and_masks,
+    normalise,
+    torch_generator,
+    video_input,
+)
+from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.released import load_visual_encoder, unwrap
-from OpenAVFF.adversarial import AdversarialPretraining
+from OpenAVFF.adversarial import AdversarialPretraining, Wasserstein, adversarial_losses
 from OpenAVFF.fbank import fbank
 from OpenAVFF.finetuning import VideoCAVMAEFT
-from OpenAVFF.pretraining import VideoCAVMAE
+from OpenAVFF.pretraining import Clips, VideoCAVMAE, pretraining_losses
+from OpenAVFF.visual_encoder import VisualEncoder
 
 STAGES = ("pretrain", "finetune")
 SCORED = ("finetune",)
 LABELLED = ("finetune",)
+
+
+class Raw(NamedTuple):
+    """What is read of B elements."""
+
+    sound: Tensor
+    """(B, 49152) int16 waveform or (B, 128, 768) log mel, or the normalised filter bank (B, L, 128)."""
+    frames: Tensor
+    """(B, 16, 224, 224, 3) uint8."""
+    label: Tensor
 
 
 class Batch(NamedTuple):
@@ -43,6 +65,27 @@ class Batch(NamedTuple):
     """(B, 3, 16, S, S) uint8."""
     label: Tensor
     """(B,) float, 1 = fake."""
+
+
+class Pretrained(NamedTuple):
+    """Of B elements: the fields of OpenAVFF's `Clips`, then those of `Wasserstein`, None without critics."""
+
+    audio_embedding: Tensor
+    video_embedding: Tensor
+    audio_error: Tensor
+    video_error: Tensor
+    generator: Tensor | None = None
+    critic: Tensor | None = None
+    penalty: Tensor | None = None
+
+
+class Finetuned(NamedTuple):
+    """Of B elements."""
+
+    logits: Tensor
+    """(B, 2): fake, real."""
+    label: Tensor
+    """(B,)"""
 
 
 class Inputs(NamedTuple):
@@ -62,22 +105,30 @@ class Inputs(NamedTuple):
         mel = self.audio_input == "mel"
         return Reads(waveform=not mel, mel=mel, frames=FRAME_CHOICE)
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
+    def raw(self, element: Element) -> Raw:
         if self.audio_input == "mel":
-            mel = mel_input(element.mel, self.augment, rng)
-            audio = F.interpolate(mel[None], size=self.audio_length, mode="linear")[0].T
+            sound = sound_of(element)
         else:
-            audio = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
-            if rng is not None:
-                audio = noise_and_masks(audio.T, self.augment, rng).T
-        if self.roll and rng is not None:
-            noise = torch.from_numpy(rng.random(audio.shape, dtype=np.float32)) * rng.random() / 10
-            audio = (audio + noise).roll(int(rng.integers(-self.audio_length, self.audio_length)), dims=0)
-        video = video_input(element.frames, self.image_size, self.augment, rng)
-        return Batch(audio.contiguous(), video, label_of(element))
+            sound = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
+        return Raw(sound, torch.from_numpy(element.frames), label_of(element))
 
-    def collate(self, examples: list[Batch]) -> Batch:
-        return stack(examples)
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = None if seeds is None else generators(seeds)
+        if self.audio_input == "mel":
+            mel = mel_input(mel_of(raw.sound), self.augment, rngs)
+            audio = F.interpolate(mel, size=self.audio_length, mode="linear").mT
+        else:
+            audio = raw.sound if rngs is None else noise_and_masks(raw.sound.mT, self.augment, rngs).mT
+        if self.roll and rngs is not None:
+            audio = torch.stack([_rolled(one, rng) for one, rng in zip(audio, rngs, strict=True)])
+        video = video_input(raw.frames, self.image_size, self.augment, rngs)
+        return Batch(audio.contiguous(), video, raw.label)
+
+
+def _rolled(audio: Tensor, rng: Generator) -> Tensor:
+    """Audio (L, 128) with noise of a random strength up to 0.1, shifted in time, what leaves coming in again."""
+    noise = torch.rand(audio.shape, generator=torch_generator(rng, audio.device), device=audio.device)
+    return (audio + noise * rng.random() / 10).roll(int(rng.integers(-len(audio), len(audio))), dims=0)
 
 
 def branches(cfg: AvffConfig) -> tuple[str, ...]:
@@ -93,6 +144,10 @@ def inputs(cfg: AvffConfig, stage: str, *, train: bool) -> Inputs:
 
 def brings_weights(cfg: AvffConfig) -> bool:
     return cfg.model.openavff is not None
+
+
+def one_process(cfg: AvffConfig) -> bool:
+    return cfg.faithful
 
 
 def batches(cfg: AvffConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
@@ -164,22 +219,38 @@ def groups(model: nn.Module, cfg: AvffConfig, stage: str) -> list[tuple[Iterable
     return list(zip(parts, (1.0, cfg.finetune.new_lr_scale), strict=True))
 
 
-def losses(model: nn.Module, batch: Batch, cfg: AvffConfig, stage: str) -> dict[str, Tensor]:
-    video, weights = normalise(batch.video), cfg.loss
-    if isinstance(model, VideoCAVMAEFT):
-        logits = model(batch.audio, video).logits.float()
-        return {"loss": F.binary_cross_entropy_with_logits(logits, torch.stack([batch.label, 1 - batch.label], dim=1))}
-    common = {"rec_weight": weights.reconstruction, "nce_weight": weights.contrastive}
-    if isinstance(model, AdversarialPretraining):
-        adversarial = {"adversarial_weight": weights.adversarial, "penalty_weight": weights.penalty}
-        whole = model(batch.audio, video, **common, **adversarial)
-        total, out = whole.total_loss, whole.autoencoder
-        more = {"generator": whole.generator_loss, "critic": whole.critic_loss}
-    else:
-        out = model(batch.audio, video, **common)
-        total, more = out.total_loss, {}
-    parts = {"nce": out.nce_loss, "match": out.c_acc, "rec_audio": out.rec_loss_a, "rec_video": out.rec_loss_v}
-    return {"loss": total, **parts, **more}
+def outputs(net: nn.Module, batch: Batch, cfg: AvffConfig, stage: str, chance: Chance) -> Pretrained | Finetuned:
+    video = normalise(batch.video)
+    if stage == "finetune":
+        return Finetuned(net(batch.audio, video).logits, batch.label)
+    slots = video.shape[2] // VisualEncoder.tubelet
+    seen = chance.order(slots)[: slots // 2]
+    if not cfg.loss.adversarial:
+        return Pretrained(*net(batch.audio, video, seen).clips)
+    out = net(batch.audio, video, seen, chance.uniform(2))
+    return Pretrained(*out.autoencoder.clips, *out.critics)
+
+
+def losses(model: nn.Module, out: Pretrained | Finetuned, cfg: AvffConfig, stage: str) -> dict[str, Tensor]:
+    weights = cfg.loss
+    if isinstance(out, Finetuned):
+        target = torch.stack([out.label, 1 - out.label], dim=1)
+        return {"loss": F.binary_cross_entropy_with_logits(out.logits.float(), target)}
+    own = pretraining_losses(Clips(*out[:4]), rec_weight=weights.reconstruction, nce_weight=weights.contrastive)
+    parts = {"nce": own.nce_loss, "match": own.c_acc, "rec_audio": own.rec_loss_a, "rec_video": own.rec_loss_v}
+    if out.generator is None or out.critic is None:
+        return {"loss": own.total_loss, **parts}
+    both = adversarial_losses(
+        own.total_loss,
+        Wasserstein(out.generator, out.critic, out.penalty),
+        adversarial_weight=weights.adversarial,
+        penalty_weight=weights.penalty,
+    )
+    return {"loss": both.total_loss, **parts, "generator": both.generator_loss, "critic": both.critic_loss}
+
+
+def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.audio.transpose(1, 2), batch.video
 
 
 def scores(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:

@@ -18,8 +18,10 @@ from avdfd.checkpoint import read_weights
 from avdfd.config import MrdfConfig
 from avdfd.datasets import tiers
 from avdfd.datasets.loaders import Reads, label_of
-from avdfd.datasets.mrdf_inputs import mrdf_normalise, mrdf_video, pad_batch
+from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 from avdfd.datasets.samplers import Epochs, Shuffled
+from avdfd.datasets.transforms import Seeds, generators
+from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
@@ -32,6 +34,18 @@ from avdfd.released import fill, unwrap
 STAGES = ("train",)
 SCORED = ("train",)
 LABELLED = ("train",)
+
+
+class Raw(NamedTuple):
+    """What is read of B elements."""
+
+    frames: Tensor
+    """(B, T, 112, 112, 3) uint8, of half the size."""
+    audio: Tensor
+    """(B, 104, T)."""
+    label: Tensor
+    label_video: Tensor
+    label_audio: Tensor
 
 
 class Batch(NamedTuple):
@@ -51,6 +65,18 @@ class Batch(NamedTuple):
     """(B,) 1 = fake, -1 = not known."""
 
 
+class Outputs(NamedTuple):
+    """Of B elements: those of the model, and the labels (B,) of either modality, 1 = fake."""
+
+    m_logits: Tensor | None
+    v_cross: Tensor
+    a_cross: Tensor
+    v: Tensor | None
+    a: Tensor | None
+    label_video: Tensor
+    label_audio: Tensor
+
+
 class Inputs(NamedTuple):
     """All frames, cut to the middle of the face, and log filter banks."""
 
@@ -60,17 +86,18 @@ class Inputs(NamedTuple):
     def reads(self) -> Reads:
         return Reads(waveform=True, mel=False, frames=range(FRAMES))
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
-        video = mrdf_video(element.frames, rng)
-        audio = stacked_filterbank(torch.from_numpy(element.waveform), video.shape[1]).T
+    def raw(self, element: Element) -> Raw:
+        frames = half_size(element.frames)
+        audio = stacked_filterbank(torch.from_numpy(element.waveform), len(frames)).T
         meta = element.meta
         known = [-1 if meta is None or label is None else label for label in _modalities(meta)]
-        return Batch(video, audio, None, label_of(element), *map(torch.tensor, known))
+        return Raw(frames, audio, label_of(element), *map(torch.tensor, known))
 
-    def collate(self, examples: list[Batch]) -> Batch:
-        video, audio, padding = pad_batch([(e.video, e.audio) for e in examples], self.max_steps)
-        _, _, _, *labels = zip(*examples, strict=True)
-        return Batch(video, audio, padding if padding.any() else None, *(torch.stack(column) for column in labels))
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = [None] * len(raw.frames) if seeds is None else generators(seeds)
+        videos = [mrdf_video(frames, rng) for frames, rng in zip(raw.frames, rngs, strict=True)]
+        video, audio, padding = pad_batch([*zip(videos, raw.audio, strict=True)], self.max_steps)
+        return Batch(video, audio, padding if padding.any() else None, raw.label, raw.label_video, raw.label_audio)
 
 
 def _modalities(meta: ElementMeta | None) -> tuple[int | None, int | None]:
@@ -86,6 +113,10 @@ def inputs(cfg: MrdfConfig, stage: str, *, train: bool) -> Inputs:
 
 
 def brings_weights(cfg: MrdfConfig) -> bool:
+    return False
+
+
+def one_process(cfg: MrdfConfig) -> bool:
     return False
 
 
@@ -134,18 +165,25 @@ def groups(model: nn.Module, cfg: MrdfConfig, stage: str) -> list[tuple[Iterable
     return [(model.parameters(), 1.0)]
 
 
-def losses(model: nn.Module, batch: Batch, cfg: MrdfConfig, stage: str) -> dict[str, Tensor]:
-    out = model(mrdf_normalise(batch.video), batch.audio, batch.padding)
-    real = Labels(v=1 - batch.label_video, a=1 - batch.label_audio)
+def outputs(net: nn.Module, batch: Batch, cfg: MrdfConfig, stage: str, chance: Chance) -> Outputs:
+    out: mrdf.MrdfOutput = net(mrdf_normalise(batch.video), batch.audio, batch.padding)
+    return Outputs(*out, label_video=batch.label_video, label_audio=batch.label_audio)
+
+
+def losses(model: nn.Module, out: Outputs, cfg: MrdfConfig, stage: str) -> dict[str, Tensor]:
     margins = cfg.loss
     return mrdf_loss(
-        out,
-        real,
+        mrdf.MrdfOutput(out.m_logits, out.v_cross, out.a_cross, out.v, out.a),
+        Labels(v=1 - out.label_video, a=1 - out.label_audio),
         cfg.model.variant,
         margin_contrast=margins.contrast,
         margin_audio=margins.audio,
         margin_visual=margins.visual,
     )
+
+
+def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.audio, batch.video
 
 
 def scores(model: nn.Module, batch: Batch, cfg: MrdfConfig) -> dict[str, Tensor]:

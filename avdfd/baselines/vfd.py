@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from avdfd.checkpoint import read_weights
 from avdfd.config import AugmentConfig, VfdConfig
 from avdfd.datasets import vfd_inputs
-from avdfd.datasets.loaders import Reads, label_of, stack
+from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
-from avdfd.datasets.transforms import FRAME_CHOICE
+from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
+from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
@@ -32,6 +33,19 @@ from avdfd.released import load
 STAGES = ("match", "finetune")
 SCORED = ("match", "finetune")
 LABELLED = ("finetune",)
+
+
+class Raw(NamedTuple):
+    """What is read of B elements."""
+
+    voice: Tensor
+    """(B, 49152) int16 waveform, or the dB mel (B, 512, 301) of a VFD folder."""
+    frames: Tensor
+    """(B, n, 224, 224, 3) uint8."""
+    label: Tensor
+    fake_voice: Tensor
+    fake_face: Tensor
+    identity: Tensor
 
 
 class Batch(NamedTuple):
@@ -51,6 +65,17 @@ class Batch(NamedTuple):
     """(B,) a number for the person."""
 
 
+class Outputs(NamedTuple):
+    """Embeddings (B, E) of voices and faces, and what `Batch` has of them."""
+
+    voice: Tensor
+    face: Tensor
+    label: Tensor
+    fake_voice: Tensor
+    fake_face: Tensor
+    identity: Tensor
+
+
 class Inputs(NamedTuple):
     """The voice of the middle 3 s (2022) or 2.56 s (2023), and the frame in the middle; both by chance in training."""
 
@@ -63,33 +88,37 @@ class Inputs(NamedTuple):
     def reads(self) -> Reads:
         return Reads(waveform=True, mel=False, frames=FRAME_CHOICE if self.train else [FRAMES // 2])
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
-        meta, frame = element.meta, vfd_inputs.one_frame(element.frames, rng)
-        picture = vfd_inputs.face_2022 if self.year == 2022 else vfd_inputs.face_2023
-        return Batch(
-            voice=self.voice(element, rng)[None],
-            face=picture(frame, self.image_size, self.augment, rng),
+    def raw(self, element: Element) -> Raw:
+        """Raises UserError for an element of a VFD folder if the year is 2023."""
+        meta, from_folder = element.meta, element.waveform is None
+        if from_folder and self.year == 2023:
+            raise UserError(
+                "a VFD folder holds the voice features of 2022; VFD 2023 needs elements, or model.year 2022"
+            )
+        return Raw(
+            voice=torch.from_numpy(element.mel) if from_folder else pcm_of(element),
+            frames=torch.from_numpy(element.frames),
             label=label_of(element),
             fake_voice=torch.tensor(meta is None or meta.label_audio != 0),
             fake_face=torch.tensor(meta is None or meta.label_video != 0),
             identity=torch.tensor(zlib.crc32(meta.identities[0].encode()) if meta else -1),
         )
 
-    def voice(self, element: Element, rng: np.random.Generator | None) -> Tensor:
-        """The mel of the year; a VFD folder has that of 2022 already. Raises UserError if it has another."""
-        if self.year == 2022:
-            if element.waveform is None:
-                return vfd_inputs.normalise_mel_2022(torch.from_numpy(element.mel))
-            samples = vfd_inputs.cut(element.waveform, vfd_inputs.VOICE_2022, rng)
-            return vfd_inputs.normalise_mel_2022(vfd_inputs.mel_db_2022(samples))
-        if element.waveform is None:
-            raise UserError(
-                "a VFD folder holds the voice features of 2022; VFD 2023 needs elements, or model.year 2022"
-            )
-        return vfd_inputs.mel_2023(vfd_inputs.cut(element.waveform, vfd_inputs.VOICE_2023, rng))
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = None if seeds is None else generators(seeds)
+        frame = vfd_inputs.one_frame(raw.frames, rngs)
+        picture = vfd_inputs.face_2022 if self.year == 2022 else vfd_inputs.face_2023
+        face = picture(frame, self.image_size, self.augment, rngs)
+        return Batch(self.voice(raw.voice, rngs)[:, None], face, *raw[2:])
 
-    def collate(self, examples: list[Batch]) -> Batch:
-        return stack(examples)
+    def voice(self, sound: Tensor, rngs: Rngs | None) -> Tensor:
+        """The mels of the year (B, bins, frames); a VFD folder has those of 2022 already."""
+        if sound.dtype != torch.int16:
+            return vfd_inputs.normalise_mel_2022(sound)
+        if self.year == 2022:
+            samples = floats(vfd_inputs.cut(sound, vfd_inputs.VOICE_2022, rngs))
+            return vfd_inputs.normalise_mel_2022(vfd_inputs.mel_db_2022(samples))
+        return vfd_inputs.mel_2023(floats(vfd_inputs.cut(sound, vfd_inputs.VOICE_2023, rngs)))
 
 
 class Matcher(nn.Module):
@@ -133,6 +162,10 @@ def inputs(cfg: VfdConfig, stage: str, *, train: bool) -> Inputs:
 
 def brings_weights(cfg: VfdConfig) -> bool:
     return cfg.model.face is not None
+
+
+def one_process(cfg: VfdConfig) -> bool:
+    return cfg.faithful and cfg.model.year == 2022
 
 
 def batches(cfg: VfdConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
@@ -190,18 +223,22 @@ def groups(model: nn.Module, cfg: VfdConfig, stage: str) -> list[tuple[Iterable[
     return [(model.parameters(), 1.0)]
 
 
-def losses(model: nn.Module, batch: Batch, cfg: VfdConfig, stage: str) -> dict[str, Tensor]:
+def outputs(net: nn.Module, batch: Batch, cfg: VfdConfig, stage: str, chance: Chance) -> Outputs:
+    voice, face = net(batch)
+    return Outputs(voice, face, batch.label, batch.fake_voice, batch.fake_face, batch.identity)
+
+
+def losses(model: nn.Module, out: Outputs, cfg: VfdConfig, stage: str) -> dict[str, Tensor]:
     assert isinstance(model, Matcher)
-    voice, face = model(batch)
+    distance, label = model.networks.distance(out.voice, out.face), out.label
     if stage == "match":
-        loss = match_loss(voice, face, batch.identity, cfg)
+        loss = match_loss(out.voice, out.face, out.identity, cfg)
         # A pair that does not match stands for a fake.
-        other = batch.identity != batch.identity.roll(1)
-        distance = torch.cat([model.networks.distance(voice, face), model.networks.distance(voice, face.roll(1, 0))])
+        other = out.identity != out.identity.roll(1)
+        distance = torch.cat([distance, model.networks.distance(out.voice, out.face.roll(1, 0))])
         label = torch.cat([torch.zeros_like(other), other]).float()
     else:
-        loss = finetune_loss(voice, face, batch, cfg)
-        distance, label = model.networks.distance(voice, face), batch.label
+        loss = finetune_loss(out, cfg)
     calibration = F.binary_cross_entropy_with_logits(model.logit(distance), label)
     return {"loss": loss + calibration, "matching": loss, "calibration": calibration}
 
@@ -214,32 +251,37 @@ def match_loss(voice: Tensor, face: Tensor, identity: Tensor, cfg: VfdConfig) ->
     return vfd_losses.info_nce_in_batch(voice, face, same, cfg.loss.temperature)
 
 
-def finetune_loss(voice: Tensor, face: Tensor, batch: Batch, cfg: VfdConfig) -> Tensor:
+def finetune_loss(out: Outputs, cfg: VfdConfig) -> Tensor:
     """The first half of the batch is real, the second has a fake of the same person for each.
 
     2022: a real voice is nearer to its face than to the fake one, and, beyond what was released, a real face nearer
     to its voice than to a fake one: in a voice-cloned clip there is no fake face to learn from.
     2023: a real pair is told from `negatives` fake ones; fakes of the batch are shared among its reals.
     """
-    n = len(voice) // 2
-    (voice, other_voice), (face, other_face) = voice.split(n), face.split(n)
+    n = len(out.voice) // 2
+    (voice, other_voice), (face, other_face) = out.voice.split(n), out.face.split(n)
     if cfg.model.year == 2023:
         turns = torch.arange(min(cfg.loss.negatives, n), device=voice.device)
         chosen = (torch.arange(n, device=voice.device)[:, None] + turns) % n
         return vfd_losses.info_nce_pairs(voice, face, other_voice[chosen], other_face[chosen], cfg.loss.temperature)
     if cfg.faithful:
         return vfd_losses.triplet(voice, face, other_face, cfg.loss.margin)
-    hinges = [
-        _hinge(voice, face, other_face, cfg.loss.margin)[batch.fake_face[n:]],
-        _hinge(face, voice, other_voice, cfg.loss.margin)[batch.fake_voice[n:]],
-    ]
-    return torch.cat(hinges).mean()
+    hinges = torch.cat(
+        [_hinge(voice, face, other_face, cfg.loss.margin), _hinge(face, voice, other_voice, cfg.loss.margin)]
+    )
+    fake = torch.cat([out.fake_face[n:], out.fake_voice[n:]])
+    # Multiplied, not picked out: how many there are is not to be waited for.
+    return (hinges * fake).sum() / fake.sum()
 
 
 def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
     """Triplet loss of every sample (B,)."""
     near, far = (vfd_losses.euclidean_distance(anchor, other) for other in (positive, negative))
     return F.relu(near - far + margin)
+
+
+def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+    return batch.voice[:, 0], batch.face[:, :, None]
 
 
 def scores(model: nn.Module, batch: Batch, cfg: VfdConfig) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ import torch
 from avdfd.cloning.backends import open_backend
 from avdfd.cloning.journal import Record
 from avdfd.cloning.people import Recording, hear
-from avdfd.cloning.programs import die_with_parent
 from avdfd.cloning.refine import Outcome, plans, refine
 from avdfd.cloning.request import ConversionError, Convert
 from avdfd.cloning.scores import Judge, SourceFacts
@@ -24,6 +23,7 @@ from avdfd.decode import Sound, read_audio, read_sound
 from avdfd.features import FPS
 from avdfd.sound.chain import common_ground, lay_out, measure_version, on_one_line, same_sound
 from avdfd.sound.remux import picture_end, replace_sound
+from avdfd.workers import die_with_parent
 
 SINGLE = "no other recording of this person"
 

@@ -1,26 +1,15 @@
 """Programs of others: without a shell, in a process group of their own, and gone when this process is."""
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from avdfd.cloning.request import ConversionError
-from avdfd.workers import cause
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def die_with_parent() -> None:
-    """Has the kernel kill this process when the one that started it ends, however it ends. Linux only."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+from avdfd.workers import cause, die_with_parent
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

@@ -8,8 +8,8 @@ search      `search.py`
 loading     JSON, overrides, and errors that name the key
 """
 
-from avdfd.config.audio import ChainConfig
-from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig
+from avdfd.config.audio import ChainConfig, CodecConfig
+from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, SpeedConfig, TrackingConfig
 from avdfd.config.baselines import (
     BASELINES,
     AvffConfig,
@@ -53,6 +53,7 @@ __all__ = [
     "AvffModelConfig",
     "ChainConfig",
     "CloneConfig",
+    "CodecConfig",
     "CommandConfig",
     "DataConfig",
     "DrawConfig",
@@ -74,6 +75,8 @@ __all__ = [
     "SearchConfig",
     "SeedVcConfig",
     "SelectConfig",
+    "SpeedConfig",
+    "TrackingConfig",
     "TrainConfig",
     "VfdConfig",
     "VfdModelConfig",

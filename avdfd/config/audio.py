@@ -1,10 +1,24 @@
 """The sound that all clips of a data set are given: `avdfd.sound.chain`, `avdfd.sound.remux`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import NonNegative, Positive, PositiveFloat, Section
+from avdfd.config.base import Count, NonNegative, Positive, PositiveFloat, Section
+
+
+class CodecConfig(Section):
+    """A lossy codec that a sound goes through and comes back from."""
+
+    name: Literal["aac", "mp3", "opus", "mulaw"]
+    bit_rate: Count = 0
+    """Bits per second; mulaw has no choice: 0."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CodecConfig":
+        if (self.bit_rate == 0) != (self.name == "mulaw"):
+            raise ValueError(f"bit_rate {self.bit_rate}: {self.name} takes {'0' if self.name == 'mulaw' else 'one'}")
+        return self
 
 
 class ChainConfig(Section):
@@ -26,8 +40,10 @@ class ChainConfig(Section):
     one number for all, the hundredths of a dB that AAC takes from one voice and not from another would tell them."""
     noise: Annotated[float, Field(lt=0)] = -60.0
     """Root mean square of the noise that every clip gets, dB of full scale, after its loudness is set."""
+    codecs: list[CodecConfig] = Field(default_factory=list)
+    """Each clip goes through one of these, drawn by its own name, whatever it is; none: through none of them."""
     bit_rate: Positive = 64_000
-    """Of the AAC stream, bits per second."""
+    """Of the AAC stream of a video, bits per second. What has no picture is kept as WAV."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChainConfig":

@@ -12,6 +12,7 @@ Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Home = Literal["auto", "gpu", "memory", "disk"]
 
 
 class Section(BaseModel):
@@ -33,6 +34,10 @@ class DataConfig(Section):
     """Draw as many training elements of each tier (of stage 1's fakes, as many of each fake tier)."""
     workers: Count = 4
     """Loader processes; 0 loads in the main process."""
+    home: Home = "auto"
+    """Where elements are once they have been read: in the memory of the GPU, in that of the machine, or on the disk
+    only, to be read again in every epoch. auto: sound alone goes to the GPU or to memory if it takes at most half of
+    what is free there; pictures, 8 times larger than their JPEGs, stay on the disk."""
 
     @model_validator(mode="after")
     def _known_tiers(self) -> "DataConfig":
@@ -70,6 +75,24 @@ class SelectConfig(Section):
     """Stop after this many epochs without a new best."""
 
 
+class SpeedConfig(Section):
+    """What a run may trade for speed or memory. None of it changes what is learned, so it may change on --resume."""
+
+    compile: bool = False
+    """Compile the transformer layers by torch.compile: the first steps take a minute or more. Sums are then taken in
+    another order and dropout is drawn otherwise, so the last digits differ from a run without it."""
+    checkpointing: bool = False
+    """Keep the inputs of transformer layers only and compute the rest again for the gradient, with the same dropout:
+    far less memory for about a third more work, and the same numbers."""
+
+
+class TrackingConfig(Section):
+    """Where numbers and pictures go beside the run folder. May change when a run goes on."""
+
+    wandb: str | None = None
+    """Project of Weights & Biases, whose package is yours to install; null for none."""
+
+
 class RunConfig(Section):
     """What every training run has."""
 
@@ -85,10 +108,12 @@ class RunConfig(Section):
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     select: SelectConfig = SelectConfig()
+    speed: SpeedConfig = SpeedConfig()
     save_minutes: PositiveFloat = 10.0
     """Minutes after which the state is saved within an epoch; it is saved after each epoch, too."""
     max_bad_steps: Count = 10
     """Steps in a row that may be skipped because their loss or gradient is not finite."""
+    tracking: TrackingConfig = TrackingConfig()
 
 
 S = TypeVar("S", bound=Section)

@@ -32,10 +32,22 @@ class RecipeConfig(Section):
     plateau: Positive = 3
     epochs: Positive = 30
     batch_size: Positive = 8
+    """Elements per step, of all processes together; VFD's finetune counts pairs (a fake and a real of one person)."""
+    micro_batch: Count = 0
+    """Elements that a process has in its memory at once; gradients of a larger batch are added up. 0: no limit. For
+    AVFF's finetune; the other losses, or layers, need the whole batch."""
     clip_norm: NonNegative = 0.0
     """Largest norm of the gradient; 0 does not limit it."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Autocast type on a GPU; the CPU always computes in fp32."""
+    precision: Literal["fp32", "tf32", "bf16"] = "bf16"
+    """On a GPU: autocast to bf16; or fp32, with tf32 rounded to 10 bits before every product, with fp32 not. The CPU
+    always computes in fp32."""
+
+
+def _takes_whole_batches(why: str, **stages: RecipeConfig) -> None:
+    """Raises ValueError for a stage that is to add up the gradients of parts of a batch."""
+    for stage, recipe in stages.items():
+        if recipe.micro_batch:
+            raise ValueError(f"{stage}.micro_batch: {why}: set it to 0; more processes hold larger batches")
 
 
 class WeightsConfig(Section):
@@ -107,6 +119,9 @@ class AvffConfig(RunConfig):
             raise ValueError("loss.adversarial: OpenAVFF has no adversarial loss: set it to 0, or faithful to false")
         if self.faithful and self.model.marlin:
             raise ValueError("model.marlin: OpenAVFF's encoder has no place for MARLIN's biases; set faithful to false")
+        _takes_whole_batches("AVFF contrasts the clips of a whole batch in pre-training", pretrain=self.pretrain)
+        if self.faithful:
+            _takes_whole_batches("OpenAVFF attends across the clips of a batch", finetune=self.finetune)
         if self.model.audio_input == "fbank" and self.augment.mel_tilt:
             raise ValueError("augment.mel_tilt is for audio_input 'mel': set it to 0")
         return self
@@ -156,6 +171,7 @@ class MrdfConfig(RunConfig):
     def _released(self) -> "MrdfConfig":
         if self.faithful and self.model.encoder_layers:
             raise ValueError("model.encoder_layers: the released MRDF has none: set it to 0, or faithful to false")
+        _takes_whole_batches("MRDF's batch norms need the whole batch", train=self.train)
         return self
 
 
@@ -212,6 +228,12 @@ class VfdConfig(RunConfig):
     loss: VfdLossConfig = VfdLossConfig()
     match: RecipeConfig = RecipeConfig()
     finetune: RecipeConfig = RecipeConfig()
+
+    @model_validator(mode="after")
+    def _contrasts(self) -> "VfdConfig":
+        why = "VFD contrasts the clips of a whole batch"
+        _takes_whole_batches(why, match=self.match, finetune=self.finetune)
+        return self
 
 
 BASELINES: tuple[type[AvffConfig], type[MrdfConfig], type[VfdConfig]] = (AvffConfig, MrdfConfig, VfdConfig)

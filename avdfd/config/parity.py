@@ -19,6 +19,8 @@ class ParityConfig(Section):
     """Root of the new videos, outside of `input`."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
     """Tiers to take; others under the root are left out."""
+    sound: bool = False
+    """Take files without pictures too; they become WAV."""
     workers: Count = 0
     """Worker processes; 0 = one per core."""
     time_limit: PositiveFloat = 300.0

@@ -36,6 +36,9 @@ class MediaConfig(Section):
     """Seconds between the starts of successive windows; a smaller value than the window (3.072) overlaps them."""
     max_windows: Count = 0
     """At most this many windows of each clip, from its start; 0 takes all."""
+    repeat_short: bool = False
+    """Sound shorter than a window is repeated until it fills one, as AASIST does, where no frames are kept; else a clip
+    like that is listed and left out."""
     trim_silence: bool = False
     """Leave out silence before and after the sound of a clip, with the pictures of that time."""
     min_fake: NonNegative = 0.1
@@ -52,6 +55,8 @@ class MediaConfig(Section):
     def _keeps_sound(self) -> "MediaConfig":
         if not {"waveform", "mel"} & {*self.keep}:
             raise ValueError("keep: name waveform, mel or both; frames without sound are no elements")
+        if self.repeat_short and "frames" in self.keep:
+            raise ValueError("repeat_short is for sound alone: there is no picture of what is heard twice")
         return self
 
 

@@ -81,8 +81,9 @@ class OptimConfig(Section):
     clip_norm: PositiveFloat = 1.0
     batch_size: Positive = 32
     """Elements per step, of all processes together; stage 1 counts pairs (a fake and a real of the same identity)."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Autocast type on a GPU; the CPU always computes in fp32."""
+    precision: Literal["fp32", "tf32", "bf16"] = "bf16"
+    """On a GPU: autocast to bf16; or fp32, with tf32 rounded to 10 bits before every product, with fp32 not. The CPU
+    always computes in fp32."""
 
 
 class Stage1LossConfig(Section):
@@ -122,7 +123,7 @@ class TrainConfig(RunConfig):
 
     kind: Literal["train"] = "train"
     audio: str
-    """Stage-1 run folder (its `best` checkpoint is used) or checkpoint file."""
+    """Stage-1 run folder (its `best.safetensors` is used) or file of such weights."""
     visual: VisualModelConfig = VisualModelConfig()
     predictor: PredictorConfig = PredictorConfig()
     loss: Stage2LossConfig = Stage2LossConfig()
@@ -131,3 +132,17 @@ class TrainConfig(RunConfig):
     """Elements that a process has in its memory at once; gradients of a larger batch are added up. 0: no limit."""
     backbone_lr_scale: NonNegative = 0.1
     """Learning rate of the visual backbone relative to lr; 0 freezes it."""
+    cache: bool = False
+    """With a frozen backbone, compute what frozen parts make of a clip once and keep it in the element store, 2.4 MB a
+    clip at the published sizes, for all epochs and runs. There is no augmentation then. A backbone that is trained
+    is not cached, so that a search may have both."""
+
+    @model_validator(mode="after")
+    def _cached_without_augmentation(self) -> "TrainConfig":
+        augmented = [f"augment.{key}" for key, value in self.augment if value]
+        if self.cache and self.backbone_lr_scale == 0 and augmented:
+            raise ValueError(
+                "cache keeps what a frozen backbone sees, the same in every epoch, without augmentation: "
+                f"set {', '.join(augmented)} to 0, or cache to false"
+            )
+        return self

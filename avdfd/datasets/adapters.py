@@ -149,7 +149,7 @@ def own_table(root: Path) -> Iterator[Entry]:
 
     file (relative to the root); label (real, fake, 0 or 1) or tier (a tier's name), where the label real means RVRA
     and fake means FAKE; and, where they are known, identity (several with `;` between them; else the name up to the
-    first `__`), base (file of the source clip), method, race, gender, split.
+    first `__`), base (file of the source clip), method, race, gender, page (where it was published), split.
     """
     listed = {}
     for row in read_own(root / OWN_TABLE):
@@ -162,6 +162,7 @@ def own_table(root: Path) -> Iterator[Entry]:
             method=row.method or ("real" if row.tier is RVRA else UNKNOWN),
             race=row.race or UNKNOWN,
             gender=row.gender or UNKNOWN,
+            page=row.page or UNKNOWN,
             split=row.split or UNKNOWN,
         )
     yield from reconcile(root, set(media_files(root)), listed, OWN_TABLE)

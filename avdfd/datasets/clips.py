@@ -17,7 +17,7 @@ IDENTITY = re.compile(r"(?<![0-9A-Za-z])id\d+(?![0-9A-Za-z])")
 
 @dataclass(frozen=True)
 class Clip:
-    """A video file. `source` is its path relative to the root; `base` that of the clip it was made from."""
+    """A video or sound file. `source` is its path relative to the root; `base` that of the clip it was made from."""
 
     path: Path
     source: str
@@ -29,6 +29,8 @@ class Clip:
     gender: str
     fake_periods: tuple[tuple[float, float], ...] | None = None
     """Start and end in seconds of what is fake; None where all of the clip is what its tier says."""
+    page: str = UNKNOWN
+    """Where it was published, for collections from many pages: clips of one page were made and stored alike."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ def make_entry(
     gender: str = UNKNOWN,
     split: str = UNKNOWN,
     fake_periods: tuple[tuple[float, float], ...] | None = None,
+    page: str = UNKNOWN,
     problem: str = "",
 ) -> Entry:
     """The entry of a file. Without a tier it is "unknown", without a base the clip is its own."""
     name = tier.name if tier else UNKNOWN
-    clip = Clip(root / source, source, name, identities, base or source, method, race, gender, fake_periods)
+    clip = Clip(root / source, source, name, identities, base or source, method, race, gender, fake_periods, page)
     return Entry(clip, split, problem)
 
 
@@ -77,6 +80,11 @@ def media_files(root: Path, folder: str = "") -> Iterator[str]:
 def is_sound(source: str) -> bool:
     """Whether a file has a name of one without pictures."""
     return os.path.splitext(source)[1].lower() in SOUND_SUFFIXES
+
+
+def video_label(tier: Tier, source: str) -> int | None:
+    """The label of the picture of a clip, 1 = fake: that of its tier, or None for a sound file, which has none."""
+    return None if is_sound(source) else tier.video
 
 
 def reconcile(root: Path, present: set[str], listed: Mapping[str, Entry], table: str) -> Iterator[Entry]:

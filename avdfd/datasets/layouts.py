@@ -5,6 +5,7 @@ from pathlib import Path
 
 from avdfd.datasets.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
 from avdfd.datasets.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
+from avdfd.datasets.adapters_speech import is_speech, speech
 from avdfd.datasets.clips import IDENTITY, Entry, is_sound
 from avdfd.datasets.tiers import FAKE, TIERS
 from avdfd.errors import UserError
@@ -16,6 +17,7 @@ LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
     "lav-df": lav_df,
     "dfdc": dfdc,
     "kodf": kodf,
+    "speech": speech,
     "plain": plain,
     "csv": own_table,
 }
@@ -47,6 +49,8 @@ def find_layout(root: Path) -> str:
         return "fakeavceleb"
     if (root / OWN_TABLE).is_file():
         return "csv"
+    if is_speech(root):
+        return "speech"
     if (root / "real").is_dir() or (root / FAKE.folder).is_dir():
         return "plain"
     if lav_df_table(root):

@@ -1,4 +1,4 @@
-"""Elements of a split as batches of tensors."""
+"""Elements of a split as what a model takes: read from the disk, then prepared for a draw."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -6,14 +6,13 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avdfd.config import AugmentConfig, RunConfig
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
 from avdfd.datasets.stores import Store
 from avdfd.datasets.tiers import AUDIO_CLASS
-from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, video_input
+from avdfd.datasets.transforms import FRAME_CHOICE, Seeds, generators, mel_input, mel_of, video_input
 from avdfd.elements import Element, ElementMeta
 
 B = TypeVar("B", bound=tuple)
@@ -24,25 +23,44 @@ class Reads(NamedTuple):
 
     waveform: bool = False
     mel: bool = True
+    """Or the waveform in its place, which is smaller, where a GPU makes the mel of it."""
     mel_err: bool = False
     frames: Sequence[int] | None = None
     """Numbers of the face frames; None for no frames."""
 
 
 class InputForm(Protocol):
-    """What a model needs of an element, and how it becomes tensors. Sent to loader processes, so it is picklable."""
+    """What a model needs of an element, and how it becomes tensors. Sent to loader processes, so it is picklable.
+
+    What costs reading and decoding is apart from what depends on the draw: the former is kept or sent to a GPU, the
+    latter is done there.
+    """
 
     @property
     def reads(self) -> Reads: ...
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Any:
-        """One element as a NamedTuple of tensors without batch dimension; augmented if a generator is given.
+    def raw(self, element: Element) -> Any:
+        """What is read of an element, as a NamedTuple of tensors of the same shapes for all elements of a store.
 
         The label (1 = fake) of an element without metadata, a video that nobody has labelled, is NaN.
         """
 
-    def collate(self, examples: list[Any]) -> Any:
-        """Examples as one batch."""
+    def prepare(self, raw: Any, seeds: Seeds | None) -> Any:
+        """A batch of the raw examples, stacked, as the model takes it, on the device that it is on.
+
+        It is augmented by a draw for every seed; without seeds it is not. A clip's part does not depend on the others.
+        """
+
+
+class Raw(NamedTuple):
+    """What the two stages read of B elements."""
+
+    sound: Tensor
+    """(B, 49152) int16 waveform, or (B, 128, 768) log mel, or mel_err."""
+    frames: Tensor | None
+    """(B, 16, 224, 224, 3) uint8, or None when the model takes no video."""
+    label: Tensor
+    audio_class: Tensor
 
 
 class Batch(NamedTuple):
@@ -74,20 +92,43 @@ class Inputs(NamedTuple):
         frames = None if self.image_size is None else FRAME_CHOICE
         return Reads(mel=self.audio == "mel", mel_err=self.audio == "mel_err", frames=frames)
 
-    def example(self, element: Element, rng: np.random.Generator | None) -> Batch:
+    def raw(self, element: Element) -> Raw:
         meta = element.meta
-        video = None
-        if self.image_size is not None:
-            video = video_input(element.frames, self.image_size, self.augment, rng, per_frame=self.per_frame)
-        return Batch(
-            mel=mel_input(element.mel if self.audio == "mel" else element.mel_err, self.augment, rng),
-            video=video,
+        return Raw(
+            sound=sound_of(element) if self.audio == "mel" else torch.from_numpy(element.mel_err),
+            frames=None if self.image_size is None else torch.from_numpy(element.frames),
             label=label_of(element),
             audio_class=torch.tensor(AUDIO_CLASS.get(meta.tier, -1) if meta else -1),
         )
 
-    def collate(self, examples: list[Batch]) -> Batch:
-        return stack(examples)
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = None if seeds is None or self.augment == AugmentConfig() else generators(seeds)
+        video = None
+        if raw.frames is not None and self.image_size is not None:
+            video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
+        return Batch(mel_input(mel_of(raw.sound), self.augment, rngs), video, raw.label, raw.audio_class)
+
+
+def sound_of(element: Element) -> Tensor:
+    """The log mel of an element (128, 768), or its waveform (49152,) as int16 where it comes without a mel."""
+    return pcm_of(element) if element.mel is None else torch.from_numpy(element.mel)
+
+
+def pcm_of(element: Element) -> Tensor:
+    """The waveform of an element (49152,) as int16, in which it is stored."""
+    return torch.from_numpy((element.waveform * 32_768).astype(np.int16))
+
+
+def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
+    """The batch of the form; a CPU makes a clip after the other, so that all that comes between stays in its cache."""
+    if raw[0].device.type != "cpu":
+        return form.prepare(raw, seeds)
+    clips = []
+    for i in range(len(raw[0])):
+        one = type(raw)(*(None if x is None else x[i : i + 1] for x in raw))
+        clips.append(form.prepare(one, None if seeds is None else seeds[i : i + 1]))
+    columns = zip(*clips, strict=True)
+    return type(clips[0])(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 
 def label_of(element: Element) -> Tensor:
@@ -95,7 +136,7 @@ def label_of(element: Element) -> Tensor:
     return torch.tensor(float(element.meta.label) if element.meta else torch.nan)
 
 
-def stack(examples: list[B]) -> B:
+def stack(examples: Sequence[B]) -> B:
     """NamedTuples of tensors as one, stacked along a new first dimension; what is None stays None."""
     columns = zip(*examples, strict=True)
     made: Any = (None if column[0] is None else torch.stack(column) for column in columns)
@@ -108,8 +149,8 @@ def to_device(batch: B, device: torch.device) -> B:
     return type(batch)(*moved)
 
 
-class ElementSet(Dataset[Any]):
-    """Chosen elements of a store, indexed by draws."""
+class ElementSet:
+    """Chosen elements of a store, in the form that a model takes."""
 
     def __init__(self, store: Store, metas: Sequence[ElementMeta], inputs: InputForm) -> None:
         self.store = store
@@ -119,10 +160,25 @@ class ElementSet(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.metas)
 
-    def __getitem__(self, draw: Draw) -> Any:
-        element = self.store.read(self.metas[draw.position].key, **self.inputs.reads._asdict())
-        rng = None if draw.seed is None else np.random.default_rng(draw.seed)
-        return self.inputs.example(element, rng)
+    def raw(self, positions: Sequence[int], reads: Reads | None = None) -> Any:
+        """The elements at these positions as a raw batch, of other parts than the form's if they are named."""
+        parts = (reads or self.inputs.reads)._asdict()
+        return stack([self.inputs.raw(self.store.read(self.metas[i].key, **parts)) for i in positions])
+
+    def prepare(self, raw: Any, draws: Sequence[Draw]) -> Any:
+        """The batch of these draws, of which `raw` is what was read."""
+        return prepare(self.inputs, raw, seeds_of(draws))
+
+    def batch(self, draws: Sequence[Draw]) -> Any:
+        """The batch of these draws."""
+        return self.prepare(self.raw([draw.position for draw in draws]), draws)
+
+
+def seeds_of(draws: Sequence[Draw]) -> Seeds | None:
+    """The seeds of a batch; None if it is not augmented."""
+    seeds = [draw.seed for draw in draws if draw.seed is not None]
+    assert len(seeds) in (0, len(draws)), "a batch is augmented or it is not"
+    return seeds or None
 
 
 def split_metas(
@@ -138,16 +194,3 @@ def split_metas(
     metas = of_tiers(take(store.metas, members[split]), wanted)
     check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"})
     return metas
-
-
-def loader(elements: ElementSet, batches: Sampler[list[Draw]], workers: int, device: torch.device) -> DataLoader[Any]:
-    """Batches in the order that the sampler says."""
-    return DataLoader(
-        elements,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=elements.inputs.collate,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-        generator=torch.Generator(),  # else it draws on the global one, more often without workers than with
-    )

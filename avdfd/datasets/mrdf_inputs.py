@@ -23,20 +23,25 @@ _MEAN = 0.421
 _STD = 0.165
 
 
-def mrdf_video(frames: np.ndarray, rng: Generator | None) -> Tensor:
-    """Frames (T, H, W, 3) uint8, at least 200 x 200 -> half-size pictures cut to the middle (3, T, 100, 100) uint8.
-
-    With a generator the cut is anywhere, and every second clip is mirrored. Raises ValueError for smaller frames.
-    """
+def half_size(frames: np.ndarray) -> Tensor:
+    """Frames (T, H, W, 3) uint8, at least 200 x 200 -> the same (T, H / 2, W / 2, 3). Raises ValueError for smaller."""
     height, width = (size // 2 for size in frames.shape[1:3])
     if min(height, width) < SIDE:
         raise ValueError(f"frames of {frames.shape[2]}x{frames.shape[1]} are smaller than {2 * SIDE}x{2 * SIDE}")
+    return torch.from_numpy(np.stack([cv2.resize(frame, (width, height)) for frame in frames]))
+
+
+def mrdf_video(small: Tensor, rng: Generator | None) -> Tensor:
+    """Half-size frames (T, H, W, 3) uint8 -> cut to the middle (3, T, 100, 100) uint8.
+
+    With a generator the cut is anywhere, and every second clip is mirrored.
+    """
+    height, width = small.shape[1:3]
     top, left, mirror = (height - SIDE) // 2, (width - SIDE) // 2, False
     if rng is not None:
         top, left = int(rng.integers(height - SIDE + 1)), int(rng.integers(width - SIDE + 1))
         mirror = rng.random() < _FLIP
-    small = np.stack([cv2.resize(frame, (width, height)) for frame in frames])
-    video = rearrange(torch.from_numpy(small[:, top : top + SIDE, left : left + SIDE]), "t h w c -> c t h w")
+    video = rearrange(small[:, top : top + SIDE, left : left + SIDE], "t h w c -> c t h w")
     return video.flip(-1) if mirror else video.contiguous()
 
 

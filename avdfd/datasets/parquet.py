@@ -14,7 +14,7 @@ from avdfd.datasets.tiers import TIERS
 from avdfd.errors import UserError
 from avdfd.files import write_atomic
 
-VERSION = "1"
+VERSION = "2"
 _KEY = b"avdfd.manifest"
 
 
@@ -38,6 +38,8 @@ class Row(NamedTuple):
     method: str
     race: str
     gender: str
+    page: str
+    """Where it was published."""
     split: str
     fake_periods: tuple[tuple[float, float], ...] | None
     """Start and end in seconds of what is fake, if that is not all of it."""
@@ -75,6 +77,7 @@ _SCHEMA = pa.schema(
         ("method", pa.string()),
         ("race", pa.string()),
         ("gender", pa.string()),
+        ("page", pa.string()),
         ("split", pa.string()),
         ("fake_periods", pa.list_(pa.list_(pa.float64()))),
         ("duration", pa.float64()),
@@ -113,6 +116,7 @@ def make_row(entry: Entry, facts: Facts, stopped_after: float | None = None) -> 
         method=clip.method,
         race=clip.race,
         gender=clip.gender,
+        page=clip.page,
         split=entry.split,
         fake_periods=clip.fake_periods,
         **facts.streams._asdict(),
@@ -157,13 +161,13 @@ def clips_of(manifest: Path, root: Path, tiers: Iterable[str]) -> list[Clip]:
     Raises UserError if the manifest cannot be read, or has no such clip.
     """
     wanted = set(tiers)
-    names = ["path", "tier", "identities", "base", "method", "race", "gender", "fake_periods", "error"]
+    names = ["path", "tier", "identities", "base", "method", "race", "gender", "page", "fake_periods", "error"]
     columns = [column.to_pylist() for column in _read(manifest, names).columns]
     clips = []
-    for path, tier, people, base, method, race, gender, periods, error in zip(*columns, strict=True):
+    for path, tier, people, base, method, race, gender, page, periods, error in zip(*columns, strict=True):
         if tier in wanted and not error:
             fake = None if periods is None else tuple(map(tuple, periods))
-            clips.append(Clip(root / path, path, tier, tuple(people), base, method, race, gender, fake))
+            clips.append(Clip(root / path, path, tier, tuple(people), base, method, race, gender, fake, page))
     if not clips:
         raise UserError(f"{manifest}: no usable video files of the tiers {', '.join(sorted(wanted))}")
     return clips
@@ -180,13 +184,14 @@ class Listed(NamedTuple):
     method: str
     race: str
     gender: str
+    page: str
     error: str
 
 
 def read_listed(manifest: Path) -> list[Listed]:
     """All files of a manifest, in order of their path. Raises UserError if it cannot be read."""
     table = _read(manifest, ["path", *Listed._fields[1:]])
-    shared = {name: _shared(table[name]) for name in ("tier", "base", "method", "race", "gender", "error")}
+    shared = {name: _shared(table[name]) for name in ("tier", "base", "method", "race", "gender", "page", "error")}
     people: dict[tuple[str, ...], tuple[str, ...]] = {}
     columns = {
         "path": table["path"].to_pylist(),

@@ -188,9 +188,9 @@ class Paired(Epochs):
         rng = np.random.default_rng((self.seed, self.epoch))
         order = rng.permutation(len(self.fakes)) if self._tiers is None else _balanced(self._tiers, rng)
         for start in range(0, len(self) * self.pairs, self.pairs):
-            chosen = order[start : start + self.pairs].tolist()
-            reals = [int(rng.choice(self._reals[self._start[i] : self._end[i]])) for i in chosen]
+            chosen = order[start : start + self.pairs]
+            reals = self._reals[rng.integers(self._start[chosen], self._end[chosen])].tolist()
             fakes = self.fakes[chosen].tolist()
             # A real may come twice in an epoch: its place in the order makes its augmentation another one.
-            places = chosen if self._tiers is None else range(start, start + self.pairs)
+            places = chosen.tolist() if self._tiers is None else range(start, start + self.pairs)
             yield [Draw(p, (self.seed, self.epoch, p, i)) for p, i in zip(reals + fakes, [*places] * 2, strict=True)]

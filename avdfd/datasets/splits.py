@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,12 +83,17 @@ def _read_clip_list(path: Path) -> Lists:
     return Lists(str(path), split_of, frozenset(sources))
 
 
-def _check_hash(path: Path, data: bytes) -> None:
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """What the split.json beside a clip list says of it and its protocol; empty if there is none."""
+    path = Path(path)
     facts = path.parent / SPLIT_FACTS
-    if not facts.is_file():
-        return
-    known = json.loads(facts.read_text(encoding="utf-8"))["lists"].get(path.name)
+    return json.loads(facts.read_text(encoding="utf-8")) if path.suffix == ".csv" and facts.is_file() else {}
+
+
+def _check_hash(path: Path, data: bytes) -> None:
+    known = read_facts(path).get("lists", {}).get(path.name)
     if known and known["sha256"] != hashlib.sha256(data).hexdigest():
+        facts = path.parent / SPLIT_FACTS
         raise UserError(
             f"{path}: not the list that {facts} has the hash of; make the lists anew, or remove {SPLIT_FACTS}"
         )

@@ -21,10 +21,11 @@ class OwnRow(NamedTuple):
     method: str
     race: str
     gender: str
+    page: str
     split: str
 
 
-OWN_COLUMNS = ("file", "label", "tier", "identity", "base", "method", "race", "gender", "split")
+OWN_COLUMNS = ("file", "label", "tier", "identity", "base", "method", "race", "gender", "page", "split")
 _LABELS = {"real": RVRA, "0": RVRA, "fake": FAKE, "1": FAKE}
 
 
@@ -75,7 +76,7 @@ def read_own(path: Path) -> Iterator[OwnRow]:
             identities=tuple(
                 dict.fromkeys(name.strip() for name in row.get("identity", "").split(";") if name.strip())
             ),
-            **{key: row.get(key, "") for key in ("base", "method", "race", "gender", "split")},
+            **{key: row.get(key, "") for key in ("base", "method", "race", "gender", "page", "split")},
         )
 
 

@@ -1,7 +1,14 @@
-"""From an element to what a model sees. Augmentation is one draw per clip, and only where a generator is given.
+"""From stored examples to what a model sees, for a batch at once, on the device it is on.
 
-mel (128, 768)   frames (T, H, W, 3) uint8 in   video (3, T, S, S) uint8 out; `normalise` runs on the device
+mel (B, 128, 768)   frames (B, T, H, W, 3) uint8 in   video (B, 3, T, S, S) uint8 out; `normalise` makes floats of it
+
+Augmentation is one draw per clip, from a generator of its own, and only where generators are given. The few numbers of
+a draw come from NumPy; what is drawn for every point of a spectrogram comes from torch on the device, so that it
+differs between a CPU and a GPU.
 """
+
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +17,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from avdfd.config import AugmentConfig
-from avdfd.features import FRAMES, MEL_BINS, zscore
+from avdfd.features import FRAMES, MEL_BINS, log_mel, zscore
 
 CLIP_FRAMES = 16
 # The middle of each sixteenth of the window.
@@ -18,92 +25,162 @@ FRAME_CHOICE = [int((i + 0.5) * FRAMES / CLIP_FRAMES) for i in range(CLIP_FRAMES
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+_LUMA = (0.299, 0.587, 0.114)
+
+Seeds = Sequence[tuple[int, ...]]
+Rngs = Sequence[Generator]
 
 
-def mel_input(log_mel: np.ndarray, augment: AugmentConfig, rng: Generator | None) -> Tensor:
-    """Log mel (128, 768) -> z-scored mel, augmented if a generator is given.
+def generators(seeds: Seeds) -> list[Generator]:
+    """A generator for every clip of a batch."""
+    return [np.random.default_rng(seed) for seed in seeds]
+
+
+def mel_of(sound: Tensor) -> Tensor:
+    """Mels (B, 128, 768) of sounds as they are read: 16-bit waveforms (B, 49152), or mels, which stay as they are."""
+    return log_mel(floats(sound)) if sound.dtype == torch.int16 else sound
+
+
+def floats(samples: Tensor) -> Tensor:
+    """16-bit samples -> [-1, 1]."""
+    return samples.float() / 32_768
+
+
+def mel_input(log_mels: Tensor, augment: AugmentConfig, rngs: Rngs | None) -> Tensor:
+    """Log mels (B, 128, 768) -> z-scored mels, augmented if generators are given.
 
     References: Park et al., "SpecAugment", Interspeech 2019 (masks).
     """
-    mel = zscore(torch.from_numpy(log_mel))
-    if rng is None:
+    mel = zscore(log_mels)
+    if rngs is None:
         return mel
     if augment.mel_tilt:
-        mel = zscore(mel + augment.mel_tilt * _smooth_curve(rng)[:, None])
-    return noise_and_masks(mel, augment, rng)
+        curves = _to(np.stack([_smooth_curve(rng) for rng in rngs]), mel.device)
+        mel = zscore(mel + augment.mel_tilt * curves[:, :, None])
+    return noise_and_masks(mel, augment, rngs)
 
 
-def noise_and_masks(spectrogram: Tensor, augment: AugmentConfig, rng: Generator) -> Tensor:
-    """Noise and SpecAugment's masks on a normalised spectrogram (bins, frames)."""
-    bins, frames = spectrogram.shape
+def noise_and_masks(spectrograms: Tensor, augment: AugmentConfig, rngs: Rngs) -> Tensor:
+    """Noise and SpecAugment's masks on normalised spectrograms (B, bins, frames)."""
     if augment.mel_noise:
-        noise = rng.standard_normal((bins, frames), dtype=np.float32)
-        spectrogram = spectrogram + augment.mel_noise * torch.from_numpy(noise)
+        noise = torch.empty_like(spectrograms)
+        for one, rng in zip(noise, rngs, strict=True):
+            one.normal_(generator=torch_generator(rng, noise.device))
+        spectrograms = spectrograms + augment.mel_noise * noise
     if augment.time_mask:
-        start, length = _span(rng, frames, augment.time_mask)
-        spectrogram[:, start : start + length] = 0
+        spectrograms = spectrograms.masked_fill(_spans(spectrograms, -1, augment.time_mask, rngs)[:, None], 0)
     if augment.mel_mask:
-        start, length = _span(rng, bins, augment.mel_mask)
-        spectrogram[start : start + length] = 0
-    return spectrogram
+        spectrograms = spectrograms.masked_fill(_spans(spectrograms, -2, augment.mel_mask, rngs)[:, :, None], 0)
+    return spectrograms
+
+
+def torch_generator(rng: Generator, device: torch.device) -> torch.Generator:
+    """A generator on a device, seeded by one of NumPy."""
+    return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
 
 
 def video_input(
-    frames: np.ndarray, size: int, augment: AugmentConfig, rng: Generator | None, *, per_frame: bool = False
+    frames: Tensor, size: int, augment: AugmentConfig, rngs: Rngs | None, *, per_frame: bool = False
 ) -> Tensor:
-    """Frames (T, H, W, 3) uint8 -> video (3, T, size, size) uint8, augmented if a generator is given.
+    """Frames (B, T, H, W, 3) uint8 -> video (B, 3, T, size, size) uint8, augmented if generators are given.
 
     One draw holds for all frames of a clip. `per_frame` draws flip and grey-scale anew for every frame, as the
     released code did; it destroys the temporal evidence and is there for faithful mode only.
     """
-    video = torch.from_numpy(frames).permute(3, 0, 1, 2)
-    if video.shape[-1] != size:
-        # Antialiased, so that a smaller model does not see folded high frequencies.
-        rows = video.permute(1, 0, 2, 3).float()
-        rows = F.interpolate(rows, size=(size, size), mode="bilinear", antialias=True)
-        video = rows.round().clamp(0, 255).to(torch.uint8).permute(1, 0, 2, 3)
-    if rng is None:
-        return video.contiguous()
-    draws = video.shape[1] if per_frame else 1
-    flips = torch.from_numpy(rng.random(draws) < augment.flip)
-    grays = torch.from_numpy(rng.random(draws) < augment.grayscale)
-    if flips.any():
-        video = torch.where(flips[None, :, None, None], video.flip(-1), video)
-    if grays.any():
-        video = torch.where(grays[None, :, None, None], _gray(video), video)
-    if augment.brightness:
-        gain, contrast = 1 + augment.brightness * rng.uniform(-1, 1, 2)
-        mean = video.double().mean().float()
-        video = ((video.float() - mean) * contrast + mean * gain).round().clamp(0, 255).to(torch.uint8)
-    if augment.shift:
-        reach = augment.shift * size // 224
-        dy, dx = rng.integers(-reach, reach + 1, 2)
-        rows, columns = (torch.arange(size).add(int(d)).clamp(0, size - 1) for d in (dy, dx))
-        video = video[..., rows[:, None], columns]
-    return video.contiguous()
+    video = resize(frames.flatten(0, 1), size).unflatten(0, frames.shape[:2])
+    if rngs is not None:
+        draws = video.shape[1] if per_frame else 1
+        if augment.flip:
+            video = _some_frames(video, augment.flip, draws, rngs, lambda pictures: pictures.flip(-2))
+        if augment.grayscale:
+            video = _some_frames(video, augment.grayscale, draws, rngs, _gray)
+        if augment.brightness:
+            video = _brightness(video, augment.brightness, rngs)
+        if augment.shift:
+            video = _shift(video, augment.shift * size // 224, rngs)
+    return video.permute(0, 4, 1, 2, 3).contiguous()
+
+
+def resize(pictures: Tensor, size: int, mode: str = "bilinear") -> Tensor:
+    """Pictures (N, H, W, 3) uint8 -> (N, size, size, 3) uint8, antialiased as by PIL, within one or two levels.
+
+    Antialiased, so that a smaller model does not see folded high frequencies.
+    """
+    if pictures.shape[1:3] == (size, size):
+        return pictures
+    colours = pictures.permute(0, 3, 1, 2)
+    if pictures.device.type == "cpu":  # has a fast way for bytes, which GPUs have not
+        small = F.interpolate(colours, size=(size, size), mode=mode, antialias=True)
+    else:
+        small = _bytes(F.interpolate(colours.float(), size=(size, size), mode=mode, antialias=True))
+    return small.permute(0, 2, 3, 1)
 
 
 def normalise(video: Tensor) -> Tensor:
     """uint8 video (B, 3, T, H, W) -> float with ImageNet's channel means and deviations, on the device it is on."""
-    mean = torch.tensor(_MEAN, device=video.device).view(1, 3, 1, 1, 1)
-    std = torch.tensor(_STD, device=video.device).view(1, 3, 1, 1, 1)
+    mean, std = (constant(values, video.device).view(3, 1, 1, 1) for values in (_MEAN, _STD))
     return (video.float() / 255 - mean) / std
 
 
-def _smooth_curve(rng: Generator) -> Tensor:
+@functools.cache
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, sent there once: a GPU would be waited for."""
+    return torch.tensor(values, device=device)
+
+
+def _some_frames(video: Tensor, chance: float, draws: int, rngs: Rngs, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Video (B, T, H, W, 3) with a change of the frames that chance picks, in `draws` draws for each clip."""
+    picked = np.stack([rng.random(draws) < chance for rng in rngs])
+    numbers = _to(np.flatnonzero(np.broadcast_to(picked, video.shape[:2])), video.device)
+    pictures = video.flatten(0, 1)
+    return pictures.index_copy(0, numbers, change(pictures.index_select(0, numbers))).view_as(video)
+
+
+def _gray(pictures: Tensor) -> Tensor:
+    """ITU-R BT.601 luma in all three channels."""
+    luma = (pictures.float() * constant(_LUMA, pictures.device)).sum(-1, keepdim=True)
+    return _bytes(luma).expand_as(pictures)
+
+
+def _brightness(video: Tensor, most: float, rngs: Rngs) -> Tensor:
+    """Another gain and contrast for every clip; the sums are of whole numbers, and so do not depend on their order."""
+    factors = 1 + most * np.stack([rng.uniform(-1, 1, 2) for rng in rngs]).astype(np.float32)
+    gain, contrast = _to(factors.T, video.device)[..., None, None, None, None]
+    mean = (video.sum((1, 2, 3, 4), keepdim=True, dtype=torch.int64) / video[0].numel()).float()
+    return _bytes((video.float() - mean) * contrast + mean * gain)
+
+
+def _shift(video: Tensor, reach: int, rngs: Rngs) -> Tensor:
+    """Another translation for every clip, by up to so many pixels; what comes in is the edge again."""
+    size = video.shape[2]
+    for axis in (2, 3):
+        first, last = video.narrow(axis, 0, 1), video.narrow(axis, size - 1, 1)
+        edges = [reach if n == axis else -1 for n in range(5)]
+        video = torch.cat([first.expand(edges), video, last.expand(edges)], dim=axis)
+    starts = [rng.integers(0, 2 * reach + 1, 2).tolist() for rng in rngs]
+    return torch.stack([clip[:, y : y + size, x : x + size] for clip, (y, x) in zip(video, starts, strict=True)])
+
+
+def _smooth_curve(rng: Generator) -> np.ndarray:
     """A random curve over the mel bins (128,) of unit deviation, made of the lowest cosines."""
     bins = (np.arange(MEL_BINS) + 0.5) / MEL_BINS
     waves = np.cos(np.pi * np.outer(np.arange(1, 5), bins))
-    return torch.from_numpy((rng.standard_normal(4) @ waves / np.sqrt(2)).astype(np.float32))
+    return (rng.standard_normal(4) @ waves / np.sqrt(2)).astype(np.float32)
 
 
-def _span(rng: Generator, total: int, longest: int) -> tuple[int, int]:
-    length = int(rng.integers(0, min(longest, total) + 1))
-    return int(rng.integers(0, total - length + 1)), length
+def _spans(spectrograms: Tensor, axis: int, longest: int, rngs: Rngs) -> Tensor:
+    """Whether a place along an axis is in the span that a clip's draw hides: (B, places)."""
+    total = spectrograms.shape[axis]
+    lengths = [int(rng.integers(0, min(longest, total) + 1)) for rng in rngs]
+    starts = [int(rng.integers(0, total - length + 1)) for rng, length in zip(rngs, lengths, strict=True)]
+    start, length = _to(np.array([starts, lengths]), spectrograms.device)[:, :, None]
+    places = torch.arange(total, device=spectrograms.device)
+    return (places >= start) & (places < start + length)
 
 
-def _gray(video: Tensor) -> Tensor:
-    """ITU-R BT.601 luma in all three channels."""
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1, 1)
-    luma = (video.float() * weights).sum(dim=0, keepdim=True)
-    return luma.round().clamp(0, 255).to(torch.uint8).expand_as(video)
+def _bytes(values: Tensor) -> Tensor:
+    return values.round().clamp(0, 255).to(torch.uint8)
+
+
+def _to(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device, non_blocking=True)

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from avdfd.datasets.manifest import UNKNOWN
 from avdfd.datasets.tiers import FAKE, RVRA, Tier
-from avdfd.datasets.vfd_inputs import MEL_2022, resize
+from avdfd.datasets.transforms import resize
+from avdfd.datasets.vfd_inputs import MEL_2022
 from avdfd.elements import Element, ElementMeta
 from avdfd.errors import UserError
 from avdfd.features import FACE_SIZE
@@ -41,6 +43,7 @@ class VfdFolder:
     """
 
     version = "vfd-folder"
+    has_waveforms = False
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -160,4 +163,4 @@ def _read_picture(path: Path) -> np.ndarray:
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     if picture is None:
         raise UserError(f"{path}: cannot be decoded; replace the picture or remove it")
-    return resize(picture, FACE_SIZE)
+    return resize(torch.from_numpy(picture)[None], FACE_SIZE)[0].numpy()

@@ -1,7 +1,9 @@
 """What VFD hears and sees of an element: a mel spectrogram of its voice, and one frame of its face.
 
-2022: dB mel (512, 301) of 3 s           2023: mel (128, 256) of 2.56 s
-frame (H, W, 3) uint8 RGB in             face (3, S, S) uint8 out; `normalise_2022`, `normalise_2023` run on the device
+2022: dB mel (B, 512, 301) of 3 s        2023: mel (B, 128, 256) of 2.56 s
+frames (B, H, W, 3) uint8 RGB in         faces (B, 3, S, S) uint8 out; `normalise_2022`, `normalise_2023` make floats
+
+All of it for a batch at once, on the device it is on; chance is a generator for every clip.
 
 References:
     Cheng et al., "Voice-Face Homogeneity Tells Deepfake", arXiv 2203.02195, 2022; ACM TOMM 20 (3), 2023.
@@ -20,7 +22,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from avdfd.config import AugmentConfig
-from avdfd.datasets.transforms import video_input
+from avdfd.datasets.transforms import Rngs, constant, resize, video_input
 from avdfd.features import SAMPLE_RATE
 
 VOICE_2022 = 48_000
@@ -31,6 +33,8 @@ MEL_2022 = (512, 301)
 MEL_2023 = (128, 256)
 
 _HOP = 160
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
 _AMIN = 1e-10
 _TOP_DB = 80.0
 # Heights and widths of crops, relative to the frame: equal or neighbours, so that a face is not stretched much.
@@ -44,26 +48,27 @@ _OFFSETS = (
 )
 
 
-def cut(waveform: np.ndarray, length: int, rng: Generator | None) -> Tensor:
-    """`length` samples of a waveform (S,): the middle, or where chance has it if a generator is given.
+def cut(waveforms: Tensor, length: int, rngs: Rngs | None) -> Tensor:
+    """`length` samples of waveforms (B, S): the middle, or where chance has it if generators are given.
 
     Where it begins is a multiple of 160, a mel frame, as in the released code of 2023.
     """
-    room = (len(waveform) - length) // _HOP
-    assert room >= 0, f"{len(waveform)} samples are fewer than {length}"
-    start = _HOP * (room // 2 if rng is None else int(rng.integers(0, room + 1)))
-    return torch.from_numpy(waveform[start : start + length])
+    room = (waveforms.shape[-1] - length) // _HOP
+    assert room >= 0, f"{waveforms.shape[-1]} samples are fewer than {length}"
+    if rngs is None:
+        return waveforms.narrow(1, _HOP * (room // 2), length)
+    starts = [_HOP * int(rng.integers(0, room + 1)) for rng in rngs]
+    return torch.stack([one[start : start + length] for one, start in zip(waveforms, starts, strict=True)])
 
 
 def mel_db_2022(waveform: Tensor) -> Tensor:
-    """Waveform (48000,) in [-1, 1] -> mel power in dB relative to its maximum, at least -80: (512, 301).
+    """Waveform (..., 48000) in [-1, 1] -> mel power in dB relative to its maximum, at least -80: (..., 512, 301).
 
     What the released `.npy` files hold; `normalise_mel_2022` makes of it what the model takes.
     """
     power = _power(waveform, n_fft=2048, window=2048, pad="constant")
-    db = 10 * (_filters_2022().to(power) @ power).clamp_min(_AMIN).log10()
-    db = db - db.max()
-    return db.clamp_min(db.max() - _TOP_DB)
+    db = 10 * (_filters_2022(power.device) @ power).clamp_min(_AMIN).log10()
+    return (db - db.amax(dim=(-2, -1), keepdim=True)).clamp_min(-_TOP_DB)
 
 
 def normalise_mel_2022(db: Tensor) -> Tensor:
@@ -73,34 +78,38 @@ def normalise_mel_2022(db: Tensor) -> Tensor:
 
 
 def mel_2023(waveform: Tensor) -> Tensor:
-    """Waveform (40960,) in [-1, 1] -> mel power, neither in log nor normalised, as released: (128, 256).
+    """Waveform (..., 40960) in [-1, 1] -> mel power, neither in log nor normalised, as released: (..., 128, 256).
 
     The 257th frame, which the patches of the model do not reach, is left out.
     """
     power = _power(waveform, n_fft=512, window=480, pad="reflect")
-    return (_filters_2023().to(power) @ power)[:, : MEL_2023[1]]
+    return (_filters_2023(power.device) @ power)[..., : MEL_2023[1]]
 
 
-def one_frame(frames: np.ndarray, rng: Generator | None) -> np.ndarray:
-    """Of frames (n, H, W, 3) the middle one, or one by chance if a generator is given."""
-    return frames[len(frames) // 2 if rng is None else int(rng.integers(len(frames)))]
+def one_frame(frames: Tensor, rngs: Rngs | None) -> Tensor:
+    """Of frames (B, n, H, W, 3) the middle one of each clip (B, H, W, 3), or one by chance if generators are given."""
+    if rngs is None:
+        return frames[:, frames.shape[1] // 2]
+    numbers = [int(rng.integers(frames.shape[1])) for rng in rngs]
+    return torch.stack([clip[number] for clip, number in zip(frames, numbers, strict=True)])
 
 
-def face_2022(frame: np.ndarray, size: int, augment: AugmentConfig, rng: Generator | None) -> Tensor:
-    """Frame (H, W, 3) uint8 -> face (3, size, size) uint8: the whole frame; augmented if a generator is given."""
-    return video_input(frame[None], size, augment, rng)[:, 0]
+def face_2022(frames: Tensor, size: int, augment: AugmentConfig, rngs: Rngs | None) -> Tensor:
+    """Frames (B, H, W, 3) uint8 -> faces (B, 3, size, size) uint8: whole frames; augmented if generators are given."""
+    return video_input(frames[:, None], size, augment, rngs)[:, :, 0]
 
 
-def face_2023(frame: np.ndarray, size: int, augment: AugmentConfig, rng: Generator | None) -> Tensor:
-    """Frame (H, W, 3) uint8 -> face (3, size, size) uint8.
+def face_2023(frames: Tensor, size: int, augment: AugmentConfig, rngs: Rngs | None) -> Tensor:
+    """Frames (B, H, W, 3) uint8 -> faces (B, 3, size, size) uint8.
 
-    Without a generator the middle 7/8 of the frame; with one a crop of chance size and place, and augmentation.
+    Without generators the middle 7/8 of the frames; with them crops of chance size and place, and augmentation.
     """
-    if rng is None:
-        wide = resize(frame, size * 256 // 224, "bicubic")
-        edge = (len(wide) - size) // 2
-        return torch.from_numpy(wide[edge : edge + size, edge : edge + size]).permute(2, 0, 1).contiguous()
-    return video_input(resize(_crop(frame, rng), size, "bilinear")[None], size, augment, rng)[:, 0]
+    if rngs is None:
+        wide = resize(frames, size * 256 // 224, "bicubic")
+        edge = (wide.shape[1] - size) // 2
+        return wide[:, edge : edge + size, edge : edge + size].permute(0, 3, 1, 2).contiguous()
+    crops = [resize(_crop(frame, rng)[None], size) for frame, rng in zip(frames, rngs, strict=True)]
+    return face_2022(torch.cat(crops), size, augment, rngs)
 
 
 def normalise_2022(face: Tensor) -> Tensor:
@@ -110,49 +119,40 @@ def normalise_2022(face: Tensor) -> Tensor:
 
 def normalise_2023(face: Tensor) -> Tensor:
     """uint8 faces (B, 3, S, S) -> float with CLIP's channel means and deviations, on the device they are on."""
-    mean = torch.tensor((0.48145466, 0.4578275, 0.40821073), device=face.device).view(3, 1, 1)
-    std = torch.tensor((0.26862954, 0.26130258, 0.27577711), device=face.device).view(3, 1, 1)
+    mean, std = (constant(values, face.device).view(3, 1, 1) for values in (_MEAN, _STD))
     return (face.float() / 255 - mean) / std
 
 
-def resize(picture: np.ndarray, size: int, mode: str = "bilinear") -> np.ndarray:
-    """Picture (H, W, 3) uint8 -> (size, size, 3) uint8, antialiased as by PIL, within one or two levels."""
-    if picture.shape[:2] == (size, size):
-        return picture
-    colours = torch.from_numpy(picture).permute(2, 0, 1)[None]
-    return F.interpolate(colours, size=(size, size), mode=mode, antialias=True)[0].permute(1, 2, 0).numpy()
-
-
-def _crop(frame: np.ndarray, rng: Generator) -> np.ndarray:
-    """A part of a frame, of a size and at a place that chance picks."""
+def _crop(frame: Tensor, rng: Generator) -> Tensor:
+    """A part of a frame (H, W, 3), of a size and at a place that chance picks."""
     height, width = (int(min(frame.shape[:2]) * side) for side in _SIDES[int(rng.integers(len(_SIDES)))])
     right, down = _OFFSETS[int(rng.integers(len(_OFFSETS)))]
     top, left = down * ((frame.shape[0] - height) // 4), right * ((frame.shape[1] - width) // 4)
-    return np.ascontiguousarray(frame[top : top + height, left : left + width])
+    return frame[top : top + height, left : left + width]
 
 
 def _power(waveform: Tensor, *, n_fft: int, window: int, pad: str) -> Tensor:
-    """Power spectrum (n_fft / 2 + 1, T) of centred Hann windows, 10 ms apart."""
+    """Power spectrum (..., n_fft / 2 + 1, T) of centred Hann windows, 10 ms apart."""
     hann = torch.hann_window(window, dtype=waveform.dtype, device=waveform.device)
     spectrum = torch.stft(waveform, n_fft, _HOP, window, hann, center=True, pad_mode=pad, return_complex=True)
     return spectrum.abs().square()
 
 
 @functools.cache
-def _filters_2022() -> Tensor:
+def _filters_2022(device: torch.device) -> Tensor:
     """512 triangles of unit area (512, 1025) on Slaney's scale: linear to 1 kHz, then 27 steps to 6.4 kHz."""
     top = 15 + 27 * np.log(SAMPLE_RATE / 2 / 1000) / np.log(6.4)
     mels = torch.linspace(0, top, MEL_2022[0] + 2, dtype=torch.float64)
     corners = torch.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
-    return (_triangles(corners, 2048) * 2 / (corners[2:] - corners[:-2])[:, None]).float()
+    return (_triangles(corners, 2048) * 2 / (corners[2:] - corners[:-2])[:, None]).float().to(device)
 
 
 @functools.cache
-def _filters_2023() -> Tensor:
+def _filters_2023(device: torch.device) -> Tensor:
     """128 triangles of unit height (128, 257) on the HTK scale."""
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     corners = 700 * (10 ** (torch.linspace(0, top, MEL_2023[0] + 2, dtype=torch.float64) / 2595) - 1)
-    return _triangles(corners, 512).float()
+    return _triangles(corners, 512).float().to(device)
 
 
 def _triangles(corners: Tensor, n_fft: int) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from avdfd.datasets import tiers
+from avdfd.datasets.clips import UNKNOWN, video_label
 from avdfd.errors import UserError
 from avdfd.features import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
 
@@ -52,6 +53,8 @@ class ElementMeta:
     """Of the source file."""
     version: str
     """Of the preprocessing and its settings."""
+    page: str = UNKNOWN
+    """Where the clip was published."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,19 @@ def encode_meta(meta: ElementMeta) -> bytes:
 
 def encode_sound(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
     """Samples (49152,) in [-1, 1] -> WAV, and the mel of what the WAV holds if it is wanted."""
-    samples = quantise(waveform)
+    parts = {"wav": encode_wav(waveform, SAMPLE_RATE)}
+    if mel:
+        parts["mel.npy"] = encode_array(mel_of(pcm(np.frombuffer(parts["wav"], np.uint8)[-2 * WINDOW :])))
+    return parts
+
+
+def encode_wav(samples: np.ndarray, rate: int) -> bytes:
+    """Samples (S,) in [-1, 1] -> a WAV file of 16 bits."""
     sound = io.BytesIO()
     with wave.open(sound, "wb") as file:
-        file.setparams((1, 2, SAMPLE_RATE, WINDOW, "NONE", ""))
-        file.writeframes(samples.tobytes())
-    parts = {"wav": sound.getvalue()}
-    if mel:
-        parts["mel.npy"] = encode_array(mel_of(pcm(samples.view(np.uint8))))
-    return parts
+        file.setparams((1, 2, rate, len(samples), "NONE", ""))
+        file.writeframes(quantise(samples).tobytes())
+    return sound.getvalue()
 
 
 def quantise(waveform: np.ndarray) -> np.ndarray:
@@ -154,7 +161,7 @@ def meta_of(clip: Mapping[str, Any], window: Mapping[str, Any], version: str) ->
         key=window["key"],
         tier=tier.name,
         label=tier.label,
-        label_video=tier.video,
+        label_video=video_label(tier, clip["source"]),
         label_audio=tier.audio,
         identities=tuple(clip["identities"]),
         source=clip["source"],
@@ -166,6 +173,7 @@ def meta_of(clip: Mapping[str, Any], window: Mapping[str, Any], version: str) ->
         end=window["end"],
         sha256=clip["sha256"],
         version=version,
+        page=clip.get("page", UNKNOWN),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from avdfd.datasets.clips import UNKNOWN
 from avdfd.elements.form import MEMBERS
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
@@ -82,7 +83,7 @@ def _batches(root: Path) -> Iterator[pa.RecordBatch]:
 
 def _rows(record: dict[str, Any], part: int) -> Iterator[tuple[Any, ...]]:
     clip = {**record["clip"], "identities": json.dumps(record["clip"]["identities"], ensure_ascii=False)}
-    text = [clip[name] for name in CODED]
+    text = [clip.get(name, UNKNOWN) for name in CODED]  # parts that were made before clips had a page
     for window in record["windows"]:
         first, *offsets, last = window["at"]
         sizes = base64.b64decode(window["sizes"])

@@ -38,6 +38,11 @@ class ElementStore:
     def __len__(self) -> int:
         return len(self.metas)
 
+    @property
+    def has_waveforms(self) -> bool:
+        """Whether all elements have one."""
+        return bool((self._numbers["wav"] >= 0).all())
+
     def read(
         self,
         key: str,

@@ -4,6 +4,7 @@ A million elements open at once, as nothing is read before it is used. What has 
 codes: a field of every element as a number, and the few values that the numbers stand for.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from avdfd.datasets import tiers
+from avdfd.datasets.clips import video_label
 from avdfd.elements.form import MEMBERS, ElementMeta
 from avdfd.errors import UserError
 from avdfd.features import FRAMES
 
-CODED = ("source", "tier", "identities", "base", "method", "race", "gender", "sha256")
+CODED = ("source", "tier", "identities", "base", "method", "race", "gender", "sha256", "page")
 """Columns of strings that are kept as numbers; identities are a JSON list."""
 
 SCHEMA = pa.schema(
@@ -111,6 +113,11 @@ class ElementTable(Sequence[ElementMeta]):
             return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, FRAMES)
         return column.to_numpy(zero_copy_only=True)
 
+    def digest(self) -> str:
+        """sha256 of what all rows of the store are made of, in their order: keys, files, preprocessing."""
+        keys, files = (self._columns[name].to_pylist() for name in ("key", "sha256"))
+        return hashlib.sha256("\0".join([self.version, *keys, *files]).encode()).hexdigest()
+
     def find(self, key: str) -> int:
         """The row of a key in the store. Raises KeyError."""
         keys = self._columns["key"]
@@ -132,7 +139,7 @@ class ElementTable(Sequence[ElementMeta]):
             key=self._columns["key"][row].as_py(),
             tier=tier.name,
             label=tier.label,
-            label_video=tier.video,
+            label_video=video_label(tier, text["source"]),
             label_audio=tier.audio,
             identities=tuple(json.loads(text.pop("identities"))),
             start=self._columns["start"][row].as_py(),

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from OpenAVFF.stack import Stack
+
 AUDIO_FEATURES = 104
 
 _PRETRAINING = ("mask_emb", "label_embs_concat", "final_proj.")
@@ -183,7 +185,7 @@ class FusionEncoder(nn.Module):
         super().__init__()
         self.layer_norm_first = layer_norm_first
         self.pos_conv = nn.Sequential(PositionalConv(dim), nn.GELU())
-        self.layers = nn.ModuleList(EncoderLayer(dim, heads, ffn_dim, dropout, layer_norm_first) for _ in range(layers))
+        self.layers = Stack(EncoderLayer(dim, heads, ffn_dim, dropout, layer_norm_first) for _ in range(layers))
         self.layer_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.apply(_init_linear)
@@ -196,9 +198,7 @@ class FusionEncoder(nn.Module):
         x = x + self.pos_conv(x)
         if not self.layer_norm_first:
             x = self.layer_norm(x)
-        x = self.dropout(x)
-        for layer in self.layers:
-            x = layer(x, attend)
+        x = self.layers(self.dropout(x), attend)
         return self.layer_norm(x) if self.layer_norm_first else x
 
 

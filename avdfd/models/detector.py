@@ -1,10 +1,13 @@
 """Stage 2: the audio-visual detector.
 
-B batch   N visual tokens   D width
+B batch   N visual tokens   A audio tokens   D width   W width of the visual backbone
 
 mel ──► audio encoder (frozen) ─┬─► audio head (frozen) ─────────────► logit_audio ─┐
                                 └─► predictor ◄── anchor ─┐                         ├─► fusion ─► logit_final
 video ─► visual encoder ─────────► tokens, anchor ────────┴─► |pred - actual| ─► logit_a2v ─┘
+
+`encode` runs the encoders, `decide` all that comes after them: what a frozen backbone has encoded can be kept
+(avdfd/frozen.py).
 """
 
 from typing import NamedTuple
@@ -18,6 +21,21 @@ from avdfd.models.fusion import ConfidenceFusion
 from avdfd.models.layers import head
 from avdfd.models.predictor import VisualPredictor
 from avdfd.models.visual_encoder import VisualBranch
+
+
+class Encoded(NamedTuple):
+    """What the encoders see in a clip. Where the visual backbone is frozen too, none of it changes in training."""
+
+    tokens: Tensor
+    """(B, N, W) visual tokens in the width of the backbone, before the projection, which is always trained."""
+    pooled: Tensor
+    """(B, W) global vector of the backbone."""
+    audio_tokens: Tensor
+    """(B, A, D)."""
+    audio: Tensor
+    """(B, D) clip feature."""
+    logit_audio: Tensor
+    """(B,) audio branch."""
 
 
 class DetectorOutput(NamedTuple):
@@ -72,25 +90,36 @@ class Detector(nn.Module):
         self.audio_head.eval()
         return self
 
-    def forward(self, mel: Tensor, video: Tensor) -> DetectorOutput:
-        """z-scored mel (B, 128, 768) and normalised video (B, 3, 16, H, W) of the same span."""
+    def forward(self, clips: Tensor | Encoded, video: Tensor | None = None) -> DetectorOutput:
+        """z-scored mel (B, 128, 768) and normalised video (B, 3, 16, H, W) of the same span; or what was encoded."""
+        if isinstance(clips, Encoded):
+            return self.decide(clips)
+        assert video is not None, "a mel comes with its video"
+        return self.decide(self.encode(clips, video))
+
+    def encode(self, mel: Tensor, video: Tensor) -> Encoded:
+        """z-scored mel (B, 128, 768) and normalised video (B, 3, 16, H, W) -> what the encoders see in them."""
         with torch.no_grad():
             audio, audio_tokens = self.audio_encoder(mel)
             logit_audio = self.audio_head(audio).squeeze(-1)
+        tokens, pooled = self.visual_encoder.backbone(video)
+        return Encoded(tokens, pooled, audio_tokens, audio, logit_audio)
 
-        visual_tokens, anchor = self.visual_encoder(video)
-        predicted = self.predictor(audio_tokens, anchor, visual_tokens.shape[1])
+    def decide(self, encoded: Encoded) -> DetectorOutput:
+        """Prediction, discrepancy and fusion."""
+        visual_tokens, anchor = (self.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
+        predicted = self.predictor(encoded.audio_tokens, anchor, visual_tokens.shape[1])
 
         difference = predicted - visual_tokens
         evidence = torch.cat([difference.abs().amax(dim=1), anchor], dim=-1)
         logit_a2v = self.a2v_head(evidence).squeeze(-1)
         discrepancy = difference.float().square().mean(dim=-1)
 
-        logits = torch.stack([logit_audio, logit_a2v], dim=-1)
-        logit_final, weights = self.fusion(audio, evidence, logits)
+        logits = torch.stack([encoded.logit_audio, logit_a2v], dim=-1)
+        logit_final, weights = self.fusion(encoded.audio, evidence, logits)
         return DetectorOutput(
             logit_final=logit_final,
-            logit_audio=logit_audio,
+            logit_audio=encoded.logit_audio,
             logit_a2v=logit_a2v,
             mismatch_mse=discrepancy.mean(dim=1),
             w_audio=weights[:, 0],

@@ -2,20 +2,20 @@
 
 from torch import Tensor, nn
 
+from OpenAVFF.stack import Stack
+
 
 class TransformerEncoder(nn.Module):
     """Post-norm encoder layers with ReLU (Vaswani et al., 2017): (B, N, D) -> (B, N, D), fused attention."""
 
     def __init__(self, dim: int, depth: int, heads: int, mlp_dim: int, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
+        self.layers = Stack(
             nn.TransformerEncoderLayer(dim, heads, mlp_dim, dropout, batch_first=True) for _ in range(depth)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return self.layers(x)
 
 
 def head(dim: int, hidden: int, out: int) -> nn.Sequential:

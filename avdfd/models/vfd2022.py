@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avdfd.errors import UserError
+from OpenAVFF.stack import Stack
 
 
 class Attention(nn.Module):
@@ -73,7 +74,7 @@ class Transformer(nn.Module):
 
     def __init__(self, dim: int, depth: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
+        self.layers = Stack(
             nn.Sequential(
                 Residual(PreNorm(dim, Attention(dim, heads))), Residual(PreNorm(dim, FeedForward(dim, mlp_dim)))
             )
@@ -81,9 +82,7 @@ class Transformer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return self.layers(x)
 
 
 class ConvTransformer(nn.Module):

@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avdfd.errors import UserError
+from OpenAVFF.stack import Stack
 
 
 class ClipAttention(nn.Module):
@@ -87,7 +88,7 @@ class PatchTransformer(nn.Module):
         self.class_embedding = nn.Parameter(dim**-0.5 * torch.randn(dim))
         self.positional_embedding = nn.Parameter(dim**-0.5 * torch.randn(rows * columns + 1, dim))
         self.ln_pre = nn.LayerNorm(dim)
-        self.transformer = nn.ModuleDict({"resblocks": nn.Sequential(*(ClipBlock(dim, heads) for _ in range(layers)))})
+        self.transformer = nn.ModuleDict({"resblocks": Stack(ClipBlock(dim, heads) for _ in range(layers))})
         self.ln_post = nn.LayerNorm(dim)
         self.proj = nn.Parameter(dim**-0.5 * torch.randn(dim, out_dim))
 

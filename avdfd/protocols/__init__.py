@@ -56,7 +56,7 @@ def fractions(
     `given` says where some people are; of "held" ones, validation and test take parts by their shares.
     `duplicates` are groups of sources that show or say the same. Raises UserError for too few people.
     """
-    clips, given = _once(clips), given or {}
+    clips, given = once(clips), given or {}
     strata = strata_of(clips, kind)
     unknown = sorted(given.keys() - strata.keys())
     if unknown:
@@ -76,7 +76,7 @@ def fractions(
             chosen.left_out["not of this protocol"] += 1
     for clip, split in _without_copies(placed, duplicates, chosen.left_out):
         chosen.rows.append(Row(split, clip.identities[0], clip.source))
-    _check_filled(chosen, clips, keep)
+    check_filled(chosen, clips, keep)
     return chosen
 
 
@@ -114,7 +114,7 @@ def balanced_folds(
     category is left out of the fold, so that the categories stay balanced. The published protocol has no validation
     people: it selects on the test fold. Raises UserError for fewer people than it takes.
     """
-    clips = [clip for clip in _once(clips) if clip.tier in CATEGORIES]
+    clips = [clip for clip in once(clips) if clip.tier in CATEGORIES]
     strata = strata_of(clips, attrgetter("tier"))
     people = {person for person, stratum in strata.items() if len(stratum.kinds) == len(CATEGORIES)}
     if len(people) < 3 * count:
@@ -161,7 +161,7 @@ def _fold(
             fold.rows += [Row(split_of[person], person, source) for source in chosen]
         else:
             fold.left_out["people without a clip of every category that fits their split alone"] += 1
-    _check_filled(fold, clips, lambda clip, split: True)
+    check_filled(fold, clips, lambda clip, split: True)
     return fold
 
 
@@ -170,7 +170,7 @@ def _is(name: str, clip: Facts) -> bool:
     return clip.tier == tier and method in (None, clip.method)
 
 
-def _once(clips: Iterable[Facts]) -> list[Facts]:
+def once(clips: Iterable[Facts]) -> list[Facts]:
     """Clips by path; an element store has one for every window."""
     return [clip for _, clip in sorted({clip.source: clip for clip in clips}.items())]
 
@@ -206,7 +206,7 @@ def _without_copies(
     return [(clip, split) for clip, split in placed if clip.source not in copies]
 
 
-def _check_filled(chosen: SplitList, clips: Sequence[Facts], keep: Keep) -> None:
+def check_filled(chosen: SplitList, clips: Sequence[Facts], keep: Keep) -> None:
     """Every split has somebody, real clips, and fakes where there are any that the protocol takes."""
     tier_of = {clip.source: clip.tier for clip in clips}
     fakes = [clip for clip in clips if clip.tier != RVRA.name]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
-from avdfd.files import sha256_of, write_atomic
+from avdfd.files import sha256_of, write_atomic, write_csv
 from avdfd.protocols.strata import Facts
 
 
@@ -30,6 +30,8 @@ class SplitList:
     rows: list[Row]
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason -> clips."""
+    listed: list[tuple[str, str]] = field(default_factory=list)
+    """Source and reason of clips left out, where a protocol tells them one by one."""
 
     def reasons(self) -> str:
         """What was left out, on one line; empty if nothing was."""
@@ -46,7 +48,7 @@ def save(
 ) -> list[str]:
     """Writes each list as `<name>.csv`, and beside them, last, their counts and hashes, and those of the inputs.
 
-    Returns a line about each list.
+    Returns a line about each list. Clips left out that are listed are in left_out.csv.
     """
     tier_of = {clip.source: clip.tier for clip in clips}
     facts, lines = {}, []
@@ -64,6 +66,9 @@ def save(
             f"{folder / name}.csv: {len(one.rows)} clips; people: {people}"
             + (f"; left out: {left_out}" if left_out else "")
         )
+    listed = [(name, *pair) for name, one in lists.items() for pair in one.listed]
+    if listed:
+        write_csv(folder / "left_out.csv", [("list", "source", "reason"), *listed])
     made_from = {path.name: sha256_of(path) for path in inputs}
     about = {"protocol": protocol, "seed": seed, "made_from": made_from, "lists": facts}
     write_atomic(folder / SPLIT_FACTS, (json.dumps(about, indent=2) + "\n").encode())

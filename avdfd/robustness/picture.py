@@ -21,7 +21,8 @@ def h264(frames: np.ndarray, crf: float, rng: Generator) -> np.ndarray:
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        stream.options = {"crf": str(round(crf)), "preset": "medium", "threads": "1"}
+        # With several threads, or with its macroblock tree where pictures change at once, x264 is not deterministic.
+        stream.options = {"crf": str(round(crf)), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             picture.pts, picture.time_base = number, Fraction(1, FPS)

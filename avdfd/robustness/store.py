@@ -30,6 +30,11 @@ class PerturbedStore:
     def __len__(self) -> int:
         return len(self.store)
 
+    @property
+    def has_waveforms(self) -> bool:
+        """Whether all elements have one."""
+        return self.store.has_waveforms
+
     def read(
         self,
         key: str,

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
-from avdfd import metrics
+from avdfd import bootstrap, metrics
 from avdfd.datasets.splits import take
 from avdfd.datasets.stores import Store
-from avdfd.datasets.tiers import RVRA, TIERS
+from avdfd.datasets.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.errors import UserError
+from avdfd.evaluation import tier_parts
 from avdfd.files import sha256_of, write_atomic
+from avdfd.pooling import Clips, pool
 from avdfd.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.robustness.store import PerturbedStore
 from avdfd.scoring import Run, Scores
@@ -109,7 +112,7 @@ def score_suite(
 
 
 def judge(
-    scored: Mapping[Case, Columns], metas: Sequence[ElementMeta], *, replicates: int, seed: int
+    scored: Mapping[Case, Columns], metas: Sequence[ElementMeta], rule: str, *, replicates: int, seed: int
 ) -> dict[str, Any]:
     """The `robustness` of report.json: for each perturbation and severity, and each branch or system,
 
@@ -117,19 +120,21 @@ def judge(
     `reals`  perturbed reals against the same reals as they are: 0.5 where it does not matter, above where the
              perturbation is taken for a fake
 
-    The clip is the unit, with the mean of its windows; of several runs, figures are means. Intervals are over people.
+    The clip is the unit, its windows pooled by `rule`; of several runs, figures are means. Intervals are over people.
     """
-    clips = _Clips.of(metas)
-    clean = {column: clips.mean(values) for column, values in scored[Case()].items()}
+    keys = [meta.key for meta in metas]
+
+    def pooled(columns: Columns) -> Clips:
+        return pool(metas, Scores(keys, {branch: _steady(values) for branch, values in columns.items()}), rule)
+
+    clean = pooled(scored[Case()])
 
     def figures(columns: Columns) -> dict[str, Any]:
-        return {
-            column: _branch(clips, clips.mean(values), clean[column], replicates, seed)
-            for column, values in columns.items()
-        }
+        clips = pooled(columns)
+        return {branch: _branch(clips, clean, branch, replicates, seed) for branch in columns}
 
     return {
-        "clips": len(clips.label),
+        "clips": len(clean),
         "windows": len(metas),
         "clean": figures(scored[Case()]),
         "perturbations": {
@@ -145,53 +150,38 @@ def judge(
     }
 
 
-class _Clips(NamedTuple):
-    member: np.ndarray
-    """(M,) number of each element's clip."""
-    label: np.ndarray
-    """(N,) 1 = fake."""
-    tier: np.ndarray
-    identity: np.ndarray
-
-    @classmethod
-    def of(cls, metas: Sequence[ElementMeta]) -> "_Clips":
-        _, first, member = np.unique(coded(metas, "source").codes, return_index=True, return_inverse=True)
-        of_clip = [metas[int(position)] for position in first]
-        return cls(
-            member,
-            np.array([meta.label for meta in of_clip]),
-            np.array([meta.tier for meta in of_clip]),
-            np.array([meta.identities[0] for meta in of_clip]),
-        )
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Of windows (S, M) -> of clips (S, N)."""
-        return np.stack([np.bincount(self.member, run) for run in values]) / np.bincount(self.member)
+def _steady(scores: np.ndarray) -> np.ndarray:
+    """Scores without what the place in a batch adds to a logit, by which clips that are the same to a model, as those
+    without sound are, would be told apart."""
+    return expit(np.round(logit(scores), 4))
 
 
-def _branch(clips: _Clips, scores: np.ndarray, clean: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:
-    real = clips.label == 0
-    both = np.concatenate([scores[:, real], clean[:, real]], axis=1)
-    changed = np.repeat([1, 0], real.sum())
-    people = np.tile(clips.identity[real], 2)
-    fakes = {name: real | (clips.tier == name) for name in TIERS if name != RVRA.name and (clips.tier == name).any()}
+def _branch(clips: Clips, clean: Clips, branch: str, replicates: int, seed: int) -> dict[str, Any]:
+    reals, as_they_are = clips.where(clips.label == 0), clean.where(clean.label == 0)
+    both = np.concatenate([reals.scores[branch], as_they_are.scores[branch]], axis=1)
+    changed = np.repeat([1, 0], len(reals))
+    people = np.tile(reals.identity, 2)
+    overall = _auc(clips.label, clips.scores[branch], clips.identity, replicates, seed)
+    taken_for_fakes = _auc(changed, both, people, replicates, seed)
     return {
-        **_auc("auc", clips.label, scores, clips.identity, replicates, seed),
-        **_auc("reals", changed, both, people, replicates, seed),
+        "auc": overall["auc"],
+        "auc_interval": overall["auc_interval"],
+        "reals": taken_for_fakes["auc"],
+        "reals_interval": taken_for_fakes["auc_interval"],
         "tiers": {
-            name: float(np.mean([metrics.auc(clips.label[chosen], run[chosen]) for run in scores]))
-            for name, chosen in fakes.items()
+            name: float(np.mean([metrics.auc(part.label, run) for run in part.scores[branch]]))
+            for name, part in tier_parts(clips)
         },
     }
 
 
-def _auc(
-    name: str, labels: np.ndarray, scores: np.ndarray, identities: np.ndarray, replicates: int, seed: int
-) -> dict[str, Any]:
-    """Mean AUC of runs (S, N) with the interval of the first: one run is the common case."""
-    values = [metrics.auc(labels, run) for run in scores]
-    measured = metrics.measure(labels, scores[0], list(identities), thresholds={}, replicates=replicates, seed=seed)
-    return {name: float(np.mean(values)), f"{name}_interval": measured["auc_interval"]}
+def _auc(labels: np.ndarray, scores: np.ndarray, people: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:
+    """AUC of the scores (S, N) of runs, with its interval."""
+
+    def area(weights: np.ndarray | None, run: int) -> dict[str, Any]:
+        return {"auc": metrics.area(metrics.roc(labels, scores[run], weights))}
+
+    return bootstrap.measure(area, labels, people, runs=len(scores), replicates=replicates, seed=seed)
 
 
 def _kept(path: Path, stamp: Mapping[str, Any], score: Callable[[], Scores]) -> dict[str, list[float]]:

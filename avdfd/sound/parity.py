@@ -1,7 +1,8 @@
 """Codec parity of a data set: every clip with the sound of one chain, and the record of what was made.
 
-The new root holds the clips under their old names, as MP4. In its folder `.parity` each clip has a small JSON file
-that says what it was made from, so that any number of jobs may work on one root and each may be stopped at any time.
+The new root holds the clips under their old names, as MP4, or as WAV where there is no picture. In its folder `.parity`
+each clip has a small JSON file that says what it was made from, so that any number of jobs may work on one root and
+each may be stopped at any time.
 """
 
 import json
@@ -13,10 +14,13 @@ import numpy as np
 import torch
 
 from avdfd.config import ChainConfig
+from avdfd.datasets.clips import is_sound
 from avdfd.decode import read_audio
+from avdfd.elements.form import encode_wav
 from avdfd.errors import UserError
 from avdfd.files import ensure_writable, held, write_atomic
 from avdfd.sound.chain import Edges, Version, lay_out, measure_version, same_sound
+from avdfd.sound.codecs import through_one_of
 from avdfd.sound.remux import picture_end, replace_sound
 
 FORM = 1  # of the chain: a change of what it computes is a change of settings
@@ -27,6 +31,7 @@ class Task(NamedTuple):
 
     path: Path
     out: Path
+    source: str
     recording: str
     edges: Edges
     band: float
@@ -54,18 +59,25 @@ def measure(path: Path, chain: ChainConfig) -> Version:
 def make(task: Task, chain: ChainConfig) -> int:
     """Runs in a worker: writes a clip and returns its size in bytes. Raises MediaError, and OSError on a full disk."""
     samples = same_sound(_read(task.path, chain), task.edges, task.band, task.recording, chain)
-    replace_sound(task.path, samples, task.out, chain)
+    samples = through_one_of(chain.codecs, samples, chain.rate, task.source)
+    if is_sound(task.source):
+        write_atomic(task.out, encode_wav(samples, chain.rate))
+    else:
+        replace_sound(task.path, samples, task.out, chain)
     return task.out.stat().st_size
 
 
 def _read(path: Path, chain: ChainConfig) -> np.ndarray:
     torch.set_num_threads(1)  # there is one worker per core already
+    if is_sound(path.name):
+        sounds = read_audio(path, video=False)
+        return lay_out(sounds, sounds[-1].end, chain)
     return lay_out(read_audio(path), float(picture_end(path)), chain)
 
 
 def made_name(source: str) -> str:
     """Where the new clip lies, relative to the new root."""
-    return PurePosixPath(source).with_suffix(".mp4").as_posix()
+    return PurePosixPath(source).with_suffix(".wav" if is_sound(source) else ".mp4").as_posix()
 
 
 class ParityRoot:

@@ -3,8 +3,9 @@
     python data/preprocessing/codec_parity.py --config config/codec_parity.json --input=videos --output=videos-parity
     python data/preprocessing/codec_parity.py --input=videos --output=videos-parity --shard 0/4
 
-The picture is not encoded again. A second run does only what is missing or changed, and leaves what it would not make
-otherwise. Clips that cannot be made are listed in problems.csv, with the reason. Exit code 1 if they are too many.
+The picture is not encoded again; with `sound`, files without one are taken too, and become WAV. A second run does only
+what is missing or changed, and leaves what it would not make otherwise. Clips that cannot be made are listed in
+problems.csv, with the reason. Exit code 1 if they are too many.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
     cfg = load(args.config, ParityConfig, overrides=overrides)
     part = parse_part(args.shard)
     started = time.monotonic()
-    listed = list_entries(Path(cfg.input))
+    listed = list_entries(Path(cfg.input), sound=cfg.sound)
     # All versions of a recording are of one part: what they have in common is measured once.
     entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and part.takes(e.clip.base)}
     root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)
@@ -131,7 +132,7 @@ def make_all(
         edges, band = grounds[record.recording]
         settled = (record.edges, record.band) == (edges, band) and not _too_short(record, cfg)
         if not (settled and (record.problem or root.is_made(source, record))):
-            todo[Task(entries[source].clip.path, root.out(source), record.recording, edges, band)] = source
+            todo[Task(entries[source].clip.path, root.out(source), source, record.recording, edges, band)] = source
     made = 0
     for task, result in _run(partial(make, chain=cfg.chain), todo, cfg, "make"):
         source = todo[task]
@@ -180,7 +181,8 @@ def own_rows(listed: list[Entry], made: set[str]) -> list[tuple[str, ...]]:
     rows = []
     for clip, split in ((entry.clip, entry.split) for entry in listed if entry.clip.source in made):
         people, base = ";".join(clip.identities), names.get(clip.base, clip.base)
-        rows.append((names[clip.source], clip.tier, people, base, clip.method, clip.race, clip.gender, split))
+        known = (clip.method, clip.race, clip.gender, clip.page, split)
+        rows.append((names[clip.source], clip.tier, people, base, *known))
     return [tuple(name for name in OWN_COLUMNS if name != "label"), *sorted(rows)]
 
 

@@ -13,6 +13,7 @@ avff_70_30            30 % are tested; validation is taken from the other 70 %
 mrdf_5fold            fold_1.csv to fold_5.csv for `baseline.py --folds`: one clip of each person and category
 leave_one_method_out  without_RVFA.csv, without_FVRA-WL.csv ...: one method is tested alone, nobody trains on it
 real_only             only real clips are trained on
+page_disjoint         fold_1.csv to fold_5.csv for `pretrain.py --folds`: other pages, methods and people are tested
 
 `--train FILE` and `--held FILE` give the identities of the first two, one per line, as their authors publish them.
 """
@@ -34,6 +35,7 @@ from avdfd.errors import UserError, run_script
 from avdfd.files import ensure_writable
 from avdfd.protocols import METHODS, fractions
 from avdfd.protocols.lists import SplitList, save
+from avdfd.protocols.pages import page_folds
 from avdfd.protocols.strata import Facts
 
 SHARES = {
@@ -47,7 +49,7 @@ SHARES = {
 
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Writes the lists of a protocol.", allow_abbrev=False)
-    cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold"])
+    cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold", "page_disjoint"])
     cli.add_argument("--elements", type=Path, help="store of elements whose clips are split")
     cli.add_argument("--manifest", type=Path, help="manifest whose clips are split, instead")
     cli.add_argument("--duplicates", type=Path, help="copies among the clips: MANIFEST.duplicates.csv")
@@ -115,6 +117,8 @@ def make(
     if protocol == "mrdf_5fold":
         folds = protocols.balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
+    if protocol == "page_disjoint":
+        return {f"fold_{number}": fold for number, fold in enumerate(page_folds(clips, 5, 0.15), start=1)}
     draw = partial(fractions, clips, SHARES[protocol], seed, duplicates=duplicates)
     if protocol == "leave_one_method_out":
         there = {protocols.method_of(clip) for clip in clips}

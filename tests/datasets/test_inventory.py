@@ -135,5 +135,5 @@ def test_manifests_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match="not a manifest of this project"):
         clips_of(path, tmp_path, ["RVRA"])
     pq.write_table(pa.table({"path": ["a.mp4"]}).replace_schema_metadata({"avdfd.manifest": "0"}), path)
-    with pytest.raises(UserError, match="of version 0, not 1"):
+    with pytest.raises(UserError, match="of version 0, not 2"):
         read_manifest(path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.datasets.mrdf_inputs import mrdf_normalise, mrdf_video, pad_batch
+from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def halved(frames):
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (200, 260)])
 def test_the_middle_of_the_half_size_picture(height, width):
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-    video = mrdf_video(frames, None)
+    video = mrdf_video(half_size(frames), None)
     top, left = (height // 2 - 100) // 2, (width // 2 - 100) // 2
     expected = halved(frames)[:, top : top + 100, left : left + 100]
     assert video.dtype == torch.uint8
@@ -37,7 +37,9 @@ def test_random_cuts_are_places_of_the_same_picture(frames):
             cut = small[:, top : top + 100, left : left + 100].transpose(3, 0, 1, 2)
             cuts[cut.tobytes()] = (top, left, False)
             cuts[cut[..., ::-1].tobytes()] = (top, left, True)
-    drawn = [cuts[mrdf_video(frames, np.random.default_rng(seed)).numpy().tobytes()] for seed in range(60)]
+    drawn = [
+        cuts[mrdf_video(torch.from_numpy(small), np.random.default_rng(seed)).numpy().tobytes()] for seed in range(60)
+    ]
     tops, lefts, mirrored = (set(values) for values in zip(*drawn, strict=True))
     assert mirrored == {False, True}
     assert {0, 12} <= tops
@@ -46,13 +48,13 @@ def test_random_cuts_are_places_of_the_same_picture(frames):
 
 
 def test_a_draw_is_repeatable(frames):
-    first, again = (mrdf_video(frames, np.random.default_rng(5)) for _ in range(2))
+    first, again = (mrdf_video(half_size(frames), np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(first, again)
 
 
 def test_small_frames_are_refused(frames):
     with pytest.raises(ValueError, match="frames of 224x199 are smaller than 200x200"):
-        mrdf_video(frames[:, :199], None)
+        half_size(frames[:, :199])
 
 
 def test_normalisation():

@@ -1,23 +1,33 @@
-"""Inputs of the models, and that augmentation is one draw for a clip and never without a generator."""
+"""Inputs of the models: a batch is what each clip by itself would be, and augmentation one draw for all of a clip."""
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from avdfd.config import AugmentConfig
-from avdfd.datasets.transforms import FRAME_CHOICE, mel_input, normalise, video_input
+from avdfd.datasets.transforms import FRAME_CHOICE, generators, mel_input, mel_of, normalise, resize, video_input
+from avdfd.features import log_mel, zscore
 
 OFF = AugmentConfig()
+EVERYTHING = AugmentConfig(
+    time_mask=200, mel_mask=40, mel_noise=1.0, mel_tilt=1.0, flip=0.5, grayscale=0.5, brightness=0.5, shift=20
+)
+SEEDS = [(seed, 0) for seed in range(6)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def frames():
-    return np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 16, 64, 64, 3), dtype=np.uint8))
 
 
-@pytest.fixture
-def log_mel():
-    return np.random.default_rng(0).normal(-5, 2, (128, 768)).astype(np.float32)
+@pytest.fixture(scope="module")
+def log_mels():
+    return torch.from_numpy(np.random.default_rng(0).normal(-5, 2, (6, 128, 768)).astype(np.float32))
+
+
+def plain(frames):
+    return frames.permute(0, 4, 1, 2, 3)
 
 
 def test_frame_choice_covers_the_window():
@@ -26,69 +36,144 @@ def test_frame_choice_covers_the_window():
     assert set(np.diff(FRAME_CHOICE)) <= {4, 5}
 
 
-def test_mel_is_z_scored(log_mel):
-    mel = mel_input(log_mel, OFF, None)
-    assert mel.mean().item() == pytest.approx(0, abs=1e-5)
-    assert mel.std().item() == pytest.approx(1, abs=1e-4)
+def test_mel_is_z_scored(log_mels):
+    mel = mel_input(log_mels, OFF, None)
+    np.testing.assert_allclose(mel.mean(dim=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(mel.std(dim=(1, 2)), 1, atol=1e-4)
+    wide = log_mels[2].numpy().astype(np.float64)
+    expected = (wide - wide.mean()) / (wide.std(ddof=1) + 1e-6)
+    np.testing.assert_allclose(mel[2], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_mel_is_made_of_16_bits_and_others_are_left_alone(log_mels):
+    samples = torch.from_numpy(np.random.default_rng(0).integers(-(2**15), 2**15, (2, 49_152)).astype(np.int16))
+    exact = torch.stack([log_mel(one.double() / 2**15) for one in samples]).float()
+    torch.testing.assert_close(mel_of(samples), exact, rtol=1e-4, atol=1e-4)
+    assert mel_of(log_mels) is log_mels
 
 
 def test_video_layout(frames):
     video = video_input(frames, 64, OFF, None)
-    assert video.shape == (3, 16, 64, 64)
+    assert video.shape == (6, 3, 16, 64, 64)
     assert video.dtype == torch.uint8
-    assert torch.equal(video[1, 5], torch.from_numpy(frames[5, :, :, 1]))
+    assert video.is_contiguous()
+    assert torch.equal(video[4, 1, 5], frames[4, 5, :, :, 1])
 
 
-def test_smaller_video_keeps_the_mean(frames):
+def test_smaller_video_is_antialiased(frames):
     video = video_input(frames, 32, OFF, None)
-    assert video.shape == (3, 16, 32, 32)
-    assert video.float().mean().item() == pytest.approx(frames.mean(), abs=1)
+    assert video.shape == (6, 3, 16, 32, 32)
+    exact = F.interpolate(plain(frames)[3].float(), size=(32, 32), mode="bilinear", antialias=True)
+    assert (video[3] - exact).abs().max() <= 1
+    assert (resize(torch.full((1, 64, 64, 3), 200, dtype=torch.uint8), 48) == 200).all()
 
 
-def test_nothing_is_augmented_without_a_generator(frames, log_mel):
-    everything = AugmentConfig(
-        time_mask=200, mel_mask=40, mel_noise=1.0, mel_tilt=1.0, flip=1.0, grayscale=1.0, brightness=0.5, shift=8
-    )
-    assert torch.equal(video_input(frames, 64, everything, None), video_input(frames, 64, OFF, None))
-    assert torch.equal(mel_input(log_mel, everything, None), mel_input(log_mel, OFF, None))
+def test_nothing_is_augmented_without_a_generator(frames, log_mels):
+    assert torch.equal(video_input(frames, 64, EVERYTHING, None), video_input(frames, 64, OFF, None))
+    assert torch.equal(mel_input(log_mels, EVERYTHING, None), mel_input(log_mels, OFF, None))
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+@pytest.mark.parametrize("size", [64, 32])
+def test_a_clip_does_not_depend_on_the_batch(frames, log_mels, per_frame, size):
+    """Whatever else is in it, and in whatever order: clips go to any process."""
+    before = frames.clone(), log_mels.clone()
+    video = video_input(frames, size, EVERYTHING, generators(SEEDS), per_frame=per_frame)
+    mel = mel_input(log_mels, EVERYTHING, generators(SEEDS))
+    for i, seed in enumerate(SEEDS):
+        alone = slice(i, i + 1)
+        one = video_input(frames[alone], size, EVERYTHING, generators([seed]), per_frame=per_frame)
+        assert torch.equal(one[0], video[i])
+        assert torch.equal(mel_input(log_mels[alone], EVERYTHING, generators([seed]))[0], mel[i])
+    assert torch.equal(frames, before[0])
+    assert torch.equal(log_mels, before[1])
+
+
+def test_flips_and_greys(frames):
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1, 1)
+    grey = (plain(frames) * weights).sum(dim=1, keepdim=True).round().to(torch.uint8).expand(-1, 3, -1, -1, -1)
+    for name, changed in (("flip", plain(frames).flip(-1)), ("grayscale", grey)):
+        video = video_input(frames, 64, AugmentConfig(**{name: 0.5}), generators(SEEDS))
+        picked = [np.random.default_rng(seed).random() < 0.5 for seed in SEEDS]
+        assert 0 < sum(picked) < 6
+        for clip, was_picked, before, after in zip(video, picked, plain(frames), changed, strict=True):
+            difference = clip.int() - (after if was_picked else before).int()
+            assert difference.abs().max() <= (name == "grayscale")  # halves go either way
+
+
+def test_brightness_is_a_gain_and_a_contrast_around_the_mean(frames):
+    calm = frames // 4 + 96  # nothing is cut off
+    video = video_input(calm, 64, AugmentConfig(brightness=0.2), generators(SEEDS))
+    for clip, before, seed in zip(video.double(), plain(calm).double(), SEEDS, strict=True):
+        gain, contrast = 1 + 0.2 * np.random.default_rng(seed).uniform(-1, 1, 2)
+        expected = (before - before.mean()) * contrast + before.mean() * gain
+        assert (clip - expected).abs().max() <= 0.5001
+    assert len({clip.numpy().tobytes() for clip in video}) == 6
+
+
+def test_shifts_repeat_the_edge(frames):
+    reach = 40 * 64 // 224
+    video = video_input(frames, 64, AugmentConfig(shift=40), generators(SEEDS))
+    moves = set()
+    for clip, before, seed in zip(video, plain(frames), SEEDS, strict=True):
+        dy, dx = np.random.default_rng(seed).integers(0, 2 * reach + 1, 2) - reach
+        rows, columns = (np.arange(64).__add__(d).clip(0, 63) for d in (dy, dx))
+        assert torch.equal(clip, before[..., rows[:, None], columns])
+        moves.add((dy, dx))
+    assert len(moves) > 3
 
 
 @pytest.mark.parametrize("augment", [{"flip": 0.5}, {"grayscale": 0.5}, {"brightness": 0.4}, {"shift": 20}])
-def test_one_draw_for_all_frames(augment):
+def test_one_draw_for_all_frames(frames, augment):
     """Sixteen equal frames stay equal to each other under every draw, and the draws differ."""
-    frames = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8), 16, axis=0)
-    outcomes = set()
-    for seed in range(12):
-        video = video_input(frames, 64, AugmentConfig(**augment), np.random.default_rng(seed))
-        assert torch.equal(video, video[:, :1].expand_as(video))
-        assert video.shape == (3, 16, 64, 64)
-        outcomes.add(video.numpy().tobytes())
-    assert len(outcomes) > 1
+    still = frames[:1, :1].expand(12, 16, -1, -1, -1)
+    video = video_input(still, 64, AugmentConfig(**augment), generators([(seed,) for seed in range(12)]))
+    assert torch.equal(video, video[:, :, :1].expand_as(video))
+    assert len({clip.numpy().tobytes() for clip in video}) > 1
 
 
-def test_faithful_mode_draws_per_frame():
-    frames = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8), 16, axis=0)
-    video = video_input(frames, 64, AugmentConfig(flip=0.5), np.random.default_rng(0), per_frame=True)
-    flipped = [torch.equal(video[:, t], video_input(frames, 64, OFF, None)[:, 0].flip(-1)) for t in range(16)]
-    assert 0 < sum(flipped) < 16
+def test_faithful_mode_draws_per_frame(frames):
+    video = video_input(frames, 64, AugmentConfig(flip=0.5), generators(SEEDS), per_frame=True)
+    for clip, before in zip(video, plain(frames), strict=True):
+        flipped = [torch.equal(clip[:, t], before[:, t].flip(-1)) for t in range(16)]
+        assert 0 < sum(flipped) < 16
 
 
-def test_masks_hide_what_they_say(log_mel):
-    rng = np.random.default_rng(1)
-    plain = mel_input(log_mel, OFF, None)
-    for _ in range(20):
-        mel = mel_input(log_mel, AugmentConfig(time_mask=100), rng)
-        hidden = (mel == 0).all(dim=0)
-        assert hidden.sum() <= 100
-        assert torch.equal(mel[:, ~hidden], plain[:, ~hidden])
+def test_masks_hide_one_span_each(log_mels):
+    before = mel_input(log_mels, OFF, None)
+    mel = mel_input(log_mels, AugmentConfig(time_mask=100, mel_mask=20), generators(SEEDS))
+    for clip, whole in zip(mel, before, strict=True):
+        spans = []
+        for axis, most in ((0, 100), (1, 20)):
+            hidden = np.flatnonzero((clip == 0).all(dim=axis))
+            assert len(hidden) <= most
+            assert np.all(np.diff(hidden) == 1)
+            spans.append(hidden)
+        expected = whole.clone()
+        expected[:, spans[0]] = 0
+        expected[spans[1]] = 0
+        assert torch.equal(clip, expected)
+    assert (mel == 0).any(dim=2).any(dim=1).sum() > 3
 
 
-def test_tilt_colours_whole_bins(log_mel):
-    mel = mel_input(log_mel, AugmentConfig(mel_tilt=0.5), np.random.default_rng(0))
-    assert mel.std().item() == pytest.approx(1, abs=1e-4)
-    raw = torch.from_numpy(log_mel)
-    ratio = (mel[:, 1:] - mel[:, :1]) / (raw[:, 1:] - raw[:, :1])
-    torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio), rtol=1e-2, atol=1e-2)
+def test_noise_is_added_to_the_normalised_mel(log_mels):
+    noise = mel_input(log_mels, AugmentConfig(mel_noise=0.3), generators(SEEDS)) - mel_input(log_mels, OFF, None)
+    assert noise.std(dim=(1, 2)).numpy() == pytest.approx(0.3, abs=3e-3)
+    assert noise.mean(dim=(1, 2)).numpy() == pytest.approx(0, abs=4e-3)
+    assert np.abs(np.corrcoef(noise.flatten(1))[np.triu_indices(6, 1)]).max() < 0.02  # another one for every clip
+
+
+def test_tilt_colours_whole_bins(log_mels):
+    mel = mel_input(log_mels, AugmentConfig(mel_tilt=0.5), generators(SEEDS))
+    curves = (
+        mel
+        - mel_input(log_mels, OFF, None)
+        * (mel[:, :, 1:] - mel[:, :, :1]).std(dim=(1, 2))[:, None, None]
+        / (zscore(log_mels)[:, :, 1:] - zscore(log_mels)[:, :, :1]).std(dim=(1, 2))[:, None, None]
+    )
+    torch.testing.assert_close(curves, curves[:, :, :1].expand_as(curves), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(mel.std(dim=(1, 2)), 1, atol=1e-4)
+    assert len({curve.numpy().round(2).tobytes() for curve in curves[:, :, 0]}) == 6
 
 
 def test_normalise():

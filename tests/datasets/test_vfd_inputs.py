@@ -10,6 +10,7 @@ import torchaudio
 
 from avdfd.config import AugmentConfig
 from avdfd.datasets import vfd_inputs
+from avdfd.datasets.transforms import resize
 from avdfd.datasets.vfd_inputs import cut, face_2022, face_2023, mel_2023, mel_db_2022, normalise_mel_2022
 from tests import reference
 
@@ -58,7 +59,7 @@ def test_2022_mel_equals_librosa():
 
 def test_2022_filters_equal_librosa():
     expected = librosa.filters.mel(sr=16_000, n_fft=2048, n_mels=512)
-    np.testing.assert_allclose(vfd_inputs._filters_2022().numpy(), expected, atol=1e-7)
+    np.testing.assert_allclose(vfd_inputs._filters_2022(torch.device("cpu")).numpy(), expected, atol=1e-7)
 
 
 def test_2022_mel_of_silence_and_of_a_frame_of_zeros():
@@ -78,31 +79,33 @@ def test_2023_mel_equals_torchaudio():
 
 
 def test_the_middle_is_cut_without_chance_and_anywhere_with_it():
-    waveform = np.arange(49_152, dtype=np.float32)
-    assert cut(waveform, 48_000, None)[[0, -1]].tolist() == [480, 48_479]
-    assert cut(waveform, 40_960, None)[0] == 4000
-    rng = np.random.default_rng(0)
-    starts = {int(cut(waveform, 40_960, rng)[0]) for _ in range(500)}
+    waveforms = torch.arange(49_152.0).expand(500, -1)
+    assert cut(waveforms, 48_000, None)[0, [0, -1]].tolist() == [480, 48_479]
+    assert (cut(waveforms, 40_960, None)[:, 0] == 4000).all()
+    rngs = [np.random.default_rng(seed) for seed in range(500)]
+    starts = set(cut(waveforms, 40_960, rngs)[:, 0].int().tolist())
     assert all(start % 160 == 0 for start in starts)
     assert min(starts) == 0
     assert max(starts) == 8160
-    assert cut(waveform, 49_152, rng).shape == (49_152,)
+    assert cut(waveforms, 49_152, rngs).shape == (500, 49_152)
 
 
 def test_one_frame_is_the_middle_or_by_chance():
-    frames = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
-    assert vfd_inputs.one_frame(frames, None) == 3
-    rng = np.random.default_rng(0)
-    assert {int(vfd_inputs.one_frame(frames, rng)[0, 0, 0]) for _ in range(100)} == set(range(7))
-    assert vfd_inputs.one_frame(frames[:1], rng) == 0
+    frames = torch.arange(7, dtype=torch.uint8).view(1, 7, 1, 1, 1).expand(100, -1, -1, -1, 3)
+    assert (vfd_inputs.one_frame(frames, None) == 3).all()
+    rngs = [np.random.default_rng(seed) for seed in range(100)]
+    drawn = vfd_inputs.one_frame(frames, rngs)
+    assert drawn.shape == (100, 1, 1, 3)
+    assert set(drawn.flatten().tolist()) == set(range(7))
+    assert (vfd_inputs.one_frame(frames[:, :1], rngs) == 0).all()
 
 
 def test_2022_sees_the_whole_frame():
-    frame = picture()
-    face = face_2022(frame, 224, PLAIN, None)
-    assert torch.equal(face, torch.from_numpy(frame).permute(2, 0, 1))
-    assert face_2022(frame, 112, PLAIN, None).shape == (3, 112, 112)
-    flipped = face_2022(frame, 224, AugmentConfig(flip=1.0), np.random.default_rng(0))
+    frames = torch.from_numpy(picture())[None]
+    face = face_2022(frames, 224, PLAIN, None)
+    assert torch.equal(face, frames.permute(0, 3, 1, 2))
+    assert face_2022(frames, 112, PLAIN, None).shape == (1, 3, 112, 112)
+    flipped = face_2022(frames, 224, AugmentConfig(flip=1.0), [np.random.default_rng(0)])
     assert torch.equal(flipped, face.flip(-1))
 
 
@@ -112,15 +115,16 @@ def test_2023_sees_the_middle_without_chance():
 
     frame = picture()
     wide = np.asarray(Image.fromarray(frame).resize((256, 256), Image.Resampling.BICUBIC))
-    face = face_2023(frame, 224, PLAIN, None)
-    assert face.shape == (3, 224, 224)
-    difference = face.permute(1, 2, 0).int() - torch.from_numpy(wide[16:-16, 16:-16].astype(np.int32))
+    frames = torch.from_numpy(frame)[None]
+    face = face_2023(frames, 224, PLAIN, None)
+    assert face.shape == (1, 3, 224, 224)
+    difference = face[0].permute(1, 2, 0).int() - torch.from_numpy(wide[16:-16, 16:-16].astype(np.int32))
     assert difference.abs().max() <= 1
-    assert face_2023(frame, 64, PLAIN, None).shape == (3, 64, 64)
+    assert face_2023(frames, 64, PLAIN, None).shape == (1, 3, 64, 64)
 
 
 def test_2023_crops_are_of_the_published_sizes_and_places():
-    frame, rng = picture(), np.random.default_rng(0)
+    frame, rng = torch.from_numpy(picture()), np.random.default_rng(0)
     crops = [vfd_inputs._crop(frame, rng) for _ in range(400)]
     sides = [224, 196, 168, 147]
     pairs = {tuple(sides.index(n) for n in crop.shape[:2]) for crop in crops}
@@ -134,9 +138,10 @@ def test_2023_crops_are_of_the_published_sizes_and_places():
 
 
 def test_2023_training_faces_are_of_one_draw():
-    frame = picture()
-    first, again, other = (face_2023(frame, 96, PLAIN, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first.shape == (3, 96, 96)
+    frames = torch.from_numpy(picture())[None].expand(3, -1, -1, -1)
+    faces = face_2023(frames, 96, PLAIN, [np.random.default_rng(seed) for seed in (1, 1, 2)])
+    assert faces.shape == (3, 3, 96, 96)
+    first, again, other = faces
     assert first.dtype == torch.uint8
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -152,9 +157,8 @@ def test_normalisation_is_the_released_one():
 
 
 def test_pictures_of_any_shape_are_resized():
-    frame = picture(100, 150)
-    assert vfd_inputs.resize(frame, 224).shape == (224, 224, 3)
-    square = picture()
-    assert vfd_inputs.resize(square, 224) is square
-    grey = np.full((300, 200, 3), 77, np.uint8)
-    assert (vfd_inputs.resize(grey, 224, "bicubic") == 77).all()
+    assert resize(torch.from_numpy(picture(100, 150))[None], 224).shape == (1, 224, 224, 3)
+    squares = torch.from_numpy(picture())[None]
+    assert resize(squares, 224) is squares
+    grey = torch.full((2, 300, 200, 3), 77, dtype=torch.uint8)
+    assert (resize(grey, 224, "bicubic") == 77).all()

@@ -4,6 +4,7 @@ import torch
 
 from avdfd.config import AudioModelConfig
 from avdfd.models.audio_encoder import AudioNet
+from OpenAVFF.stack import Stack
 
 
 def test_default_shapes():
@@ -19,7 +20,7 @@ def test_default_shapes():
 def test_a_patch_is_64_consecutive_frames():
     torch.manual_seed(0)
     encoder = AudioNet(AudioModelConfig(dim=16, depth=1, heads=2, mlp_dim=16)).encoder.eval()
-    encoder.encoder.layers = torch.nn.ModuleList()
+    encoder.encoder.layers = Stack()
     mel = torch.zeros(1, 128, 768)
     changed = mel.clone()
     changed[0, 40, 5 * 64 + 10] = 1

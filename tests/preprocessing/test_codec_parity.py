@@ -15,13 +15,14 @@ import av
 import numpy as np
 import pytest
 
+from avdfd.audit.files import measure
 from avdfd.config import ChainConfig
 from avdfd.datasets.layouts import find_layout, list_entries
 from avdfd.errors import MediaError, UserError
-from avdfd.probes import measure
 from avdfd.sound.remux import replace_sound
 from avdfd.workers import Failure
 from data.preprocessing import codec_parity
+from tests.recordings import record
 from tests.videos import make_video
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,34 @@ def test_versions_of_a_recording_have_the_same_cues(videos, tmp_path, serial):
         assert abs(before[0][cue] - before[1][cue]) > slack
         assert abs(after[0][cue] - after[1][cue]) <= slack
     assert after[0]["duration"] == after[1]["duration"] == pytest.approx(2.0, abs=0.064)
+
+
+def test_sound_files_become_wav_through_a_codec_of_their_own(tmp_path, serial):
+    root, out = tmp_path / "speech", tmp_path / "out"
+    root.mkdir()
+    voice = np.random.default_rng(0).normal(0, 0.1, 3 * 24_000)
+    for name in ("real.wav", "fake.flac"):
+        codec = "flac" if name.endswith("flac") else "pcm_s16le"
+        record(root / name, [], voice, rate=24_000, audio_codec=codec)
+    (root / "clips.csv").write_text(
+        "file,tier,identity,base,method,page\nreal.wav,RVRA,anna,,,p\nfake.flac,RVFA-SVC,anna,real.wav,w,p\n"
+    )
+    codecs = '--chain.codecs=[{"name": "mulaw"}, {"name": "opus", "bit_rate": 16000}]'
+    with pytest.raises(UserError, match="no video files"):
+        run(root, out)
+    assert run(root, out, "--sound=true", codecs) == 0
+    real, fake = (measure(out / name) for name in ("real.wav", "fake.wav"))
+    assert real["sample_rate"] == fake["sample_rate"] == 16_000
+    assert real["duration"] == fake["duration"] == pytest.approx(3.0, abs=0.064)
+    assert real["loudness"] == pytest.approx(fake["loudness"], abs=0.5)
+    [kept] = [entry.clip for entry in list_entries(out, sound=True) if entry.clip.source == "fake.wav"]
+    assert (kept.page, kept.base, kept.tier) == ("p", "real.wav", "RVFA-SVC")
+    first = tree(out)
+    serial.clear()
+    assert run(root, out, "--sound=true", codecs) == 0
+    assert (serial, tree(out)) == ([], first)
+    assert run(root, tmp_path / "again", "--sound=true", codecs) == 0
+    assert (tmp_path / "again" / "fake.wav").read_bytes() == first["fake.wav"]
 
 
 def test_picture_is_not_encoded_again(videos, tmp_path, serial):

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from avdfd import scoring
+from avdfd.meter import SPEED
 from tests.runs import AUDIO, make_store
 
 ROOT = Path(__file__).parents[2]
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 LIMIT = 300.0  # seconds for a job
 
 
@@ -179,5 +179,5 @@ def test_a_search_as_an_array(store, tmp_path):
     )
     number = submit("search.sh", path, "--array=0-1")
     wait_for(number, path)
-    assert len(list((tmp_path / "grid").glob("*/best.pt"))) == 4
+    assert len(list((tmp_path / "grid").glob("*/best.safetensors"))) == 4
     assert (tmp_path / "grid" / "results.md").is_file()

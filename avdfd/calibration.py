@@ -1,0 +1,140 @@
+"""Whether a probability means what it says: of the clips scored 0.8, are 80 % fake?
+
+    N clips   B bins   R replicates
+
+All of it is about P(fake) and holds for the share of fakes that the clips have: a system that is calibrated where half
+of the clips are fake calls too many fake where few are.
+
+References:
+    Brier, "Verification of forecasts expressed in terms of probability", 1950.
+    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015 (expected calibration
+    error); Nguyen and O'Connor, EMNLP 2015 (bins of equal mass).
+    Broecker and Smith, "Increasing the reliability of reliability diagrams", 2007 (what chance alone does).
+    Guo et al., "On calibration of modern neural networks", ICML 2017 (temperature).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+
+from avdfd.metrics import Floats
+
+BINS = 10
+"""Bins of equal mass; clips with equal scores stay together, so there may be fewer."""
+_EPSILON = float(np.finfo(np.float64).eps)
+_DRAWS = 1000
+
+
+class Reliability(NamedTuple):
+    """The reliability curve: clips sorted into bins by their score."""
+
+    clips: NDArray[np.int64]
+    """(B,)"""
+    score: Floats
+    """(B,) mean P(fake)."""
+    fakes: Floats
+    """(B,) part of the clips that is fake."""
+    low: Floats
+    """(B,) and `high`: between these, 95 % of the times, the part would be if the scores were calibrated."""
+    high: Floats
+    ece: float
+    """Expected calibration error: mean over clips of the distance of `fakes` from `score` in their bin."""
+    ece_by_chance: float
+    """What calibrated scores would have on average, on so many clips, if clips were independent."""
+
+
+def to_logits(probabilities: ArrayLike) -> Floats:
+    """Finite logits; 0 and 1 count as the nearest that can be told from them."""
+    return logit(np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON))
+
+
+def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
+    """The temperature that these labels are the likeliest at; None if there is none.
+
+    That is where the scores do not lean towards the labels, and where 0.5 parts them without an error, so that the
+    likelihood would grow for ever as the temperature falls. Raises ValueError as `proper_scores`.
+    """
+    y, p = _checked(labels, probabilities)
+    z = to_logits(p)
+    signed = np.where(y == 1, z, -z)
+    if signed.sum() <= 0 or (signed >= 0).all():
+        return None
+
+    def slope(log_scale: float) -> float:  # of the likelihood, along the inverse temperature; it only falls
+        return float((signed * expit(-signed * np.exp(log_scale))).sum())
+
+    low, high = -1.0, 1.0
+    while slope(low) < 0:
+        low *= 2
+    while slope(high) > 0:
+        high *= 2
+    return float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
+
+
+def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
+    """The same scores with their logits divided by a temperature: no ranking changes."""
+    return expit(to_logits(probabilities) / temperature)
+
+
+def proper_scores(labels: ArrayLike, probabilities: ArrayLike, weights: Floats | None = None) -> dict[str, Floats]:
+    """`brier` and `log_loss` (nats), each (R,) for weights (R, N), or one number. Lower is better for both.
+
+    Raises ValueError for what is no label or no probability.
+    """
+    y, p = _checked(labels, probabilities)
+    z = to_logits(p)
+    losses = np.stack([(p - y) ** 2, np.logaddexp(0, np.where(y == 1, -z, z))], axis=1)
+    w = np.ones(len(y)) if weights is None else weights
+    brier, log_loss = np.moveaxis(w @ losses / w.sum(axis=-1)[..., None], -1, 0)
+    return {"brier": brier, "log_loss": log_loss}
+
+
+def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float:
+    """Expected calibration error of P(fake) over bins of equal mass. Raises ValueError as `proper_scores`."""
+    y, p = _checked(labels, probabilities)
+    member, count = _bins(p, bins)
+    return float(np.abs(np.bincount(member, p - y, len(count))).sum() / len(y))
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, *, runs: int = 1, bins: int = BINS) -> Reliability:
+    """The reliability curve, with what chance alone does. Raises ValueError as `proper_scores`.
+
+    Of several runs of a system the (S x N,) scores come together; the same clips are no more of a sample for that.
+    """
+    y, p = _checked(labels, probabilities)
+    member, count = _bins(p, bins)
+    score = np.bincount(member, p) / count
+    fakes = np.bincount(member, y) / count
+    rng = np.random.default_rng(0)
+    drawn = rng.binomial(np.maximum(1, count // runs), score, size=(_DRAWS, len(count))) / np.maximum(1, count // runs)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    share = count / len(y)
+    by_chance = float((np.abs(drawn - score) @ share).mean())
+    return Reliability(count, score, fakes, low, high, float(np.abs(fakes - score) @ share), by_chance)
+
+
+def as_json(curve: Reliability) -> dict[str, Any]:
+    """For report.json."""
+    return {key: np.asarray(value).round(6).tolist() for key, value in curve._asdict().items()}
+
+
+def _bins(p: Floats, bins: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """The bin of every clip, numbered without gaps as scores grow, and how many are in each."""
+    _, distinct, same = np.unique(p, return_inverse=True, return_counts=True)
+    middle = np.cumsum(same) - same / 2
+    _, member = np.unique((bins * middle / len(p)).astype(int)[distinct], return_inverse=True)
+    return member, np.bincount(member)
+
+
+def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
+    y, p = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
+    if y.ndim != 1 or y.shape != p.shape or not len(y):
+        raise ValueError(f"labels {y.shape} and scores {p.shape} must be two lists of the same length, above 0")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1")
+    if not ((p >= 0) & (p <= 1)).all():  # not of NaN either
+        raise ValueError("scores must be probabilities")
+    return y, p

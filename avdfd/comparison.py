@@ -1,0 +1,107 @@
+"""Whether one system is better than another on the same clips.
+
+Two systems err on the same difficult people, so the interval of the difference is not that of two intervals: both are
+measured on every replicate of the bootstrap over identities (`avdfd.bootstrap`).
+
+References:
+    DeLong et al., "Comparing the areas under two or more correlated ROC curves", Biometrics 1988.
+    Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm, rankdata
+
+from avdfd import bootstrap, metrics
+from avdfd.metrics import Floats
+
+
+def paired_auc(
+    labels: ArrayLike,
+    ours: ArrayLike,
+    theirs: ArrayLike,
+    groups: ArrayLike,
+    *,
+    same_runs: bool = False,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """AUC of one system less that of another: `difference`, its 95 % `interval`, the two-sided `p` of no difference,
+    and `delong_p`.
+
+    Scores are (N,) or (S, N) of S runs; `same_runs` says that both are of the same ones, as branches of a system are.
+    `p` is the interval's other side: below 0.05 about where that leaves 0 out. `delong_p` is a second opinion without
+    resampling, for one run of each. Both are None where there is nothing to draw from.
+    """
+    y, a, b = np.asarray(labels), np.atleast_2d(ours), np.atleast_2d(theirs)
+    if same_runs:
+        assert len(a) == len(b), "branches of a run have as many scores"
+
+    def areas(scores: Floats) -> bootstrap.Statistic:
+        return lambda weights, run: {"auc": metrics.area(metrics.roc(y, scores[run], weights))}
+
+    def sample(scores: Floats, system: int) -> Floats:
+        drawn = bootstrap.draw(
+            areas(scores), y, groups, runs=len(scores), replicates=replicates, seed=seed, system=system
+        )
+        return drawn.samples.get("auc", np.empty(0))
+
+    value = float(np.mean([metrics.auc(y, s) for s in a]) - np.mean([metrics.auc(y, s) for s in b]))
+    differences = sample(a, 0) - sample(b, 0 if same_runs else 1)
+    one_each = len(a) == len(b) == 1
+    return {
+        "difference": value,
+        "interval": bootstrap.interval(differences),
+        "p": p_value(differences),
+        "delong_p": delong(y, a[0], b[0], groups) if one_each and len(differences) else None,
+    }
+
+
+def p_value(differences: Floats) -> float | None:
+    """Two-sided, from replicates of a difference: twice the part on the smaller side of 0, counting one more."""
+    if not len(differences):
+        return None
+    fewer = min((differences <= 0).sum(), (differences >= 0).sum())
+    return float(min(1.0, 2 * (fewer + 1) / (len(differences) + 1)))
+
+
+def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayLike) -> float | None:
+    """Two-sided p of equal AUC, by the variance of what each clip adds to them, summed within groups (Obuchowski).
+
+    Where every clip is a group of its own this is DeLong's test. None if the variance is not known: fewer than two
+    groups with fakes or with reals. Raises ValueError as `metrics.roc`.
+    """
+    y = np.asarray(labels)
+    _, member = np.unique(np.asarray(groups), return_inverse=True)
+    components = _placements(y, ours) - _placements(y, theirs)  # of the difference, which is linear in them
+    difference = components[y == 1].mean()
+    left_over = components - difference
+    count = member.max() + 1
+    of_fakes = np.bincount(member[y == 1], left_over[y == 1], count) / (y == 1).sum()
+    of_reals = np.bincount(member[y == 0], left_over[y == 0], count) / (y == 0).sum()
+    with_fakes, with_reals = len(np.unique(member[y == 1])), len(np.unique(member[y == 0]))
+    if min(with_fakes, with_reals) < 2:
+        return None
+    variance = (
+        with_fakes / (with_fakes - 1) * (of_fakes**2).sum()
+        + with_reals / (with_reals - 1) * (of_reals**2).sum()
+        + 2 * count / (count - 1) * (of_fakes * of_reals).sum()
+    )
+    if variance <= 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * norm.sf(abs(difference) / np.sqrt(variance)))
+
+
+def _placements(labels: np.ndarray, scores: ArrayLike) -> Floats:
+    """(N,) of a fake the part of the reals below it, of a real the part of the fakes above it; ties count half."""
+    metrics.roc(labels, scores)  # refuses what has no answer
+    s = np.asarray(scores, np.float64)
+    among_all = rankdata(s)
+    placed = np.empty(len(s))
+    for label in (0, 1):
+        mine = labels == label
+        placed[mine] = (among_all[mine] - rankdata(s[mine])) / (~mine).sum()
+    placed[labels == 0] = 1 - placed[labels == 0]
+    return placed

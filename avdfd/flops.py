@@ -1,0 +1,109 @@
+"""Floating-point operations of training, counted on the model itself, and how many of them a GPU can do.
+
+A multiplication and an addition are two operations. Counted are products of matrices, convolutions and attention;
+what else is computed takes less than a percent of them.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from OpenAVFF.stack import Stack
+
+_PEAKS: dict[str, dict[str, float]] = {
+    r"H[12]00 NVL": {"bf16": 835.5, "tf32": 417.5, "fp32": 60.0},
+    r"H100 PCIe": {"bf16": 756.5, "tf32": 378.0, "fp32": 51.0},
+    r"G?H[12]00": {"bf16": 989.5, "tf32": 494.5, "fp32": 67.0},
+    r"A100": {"bf16": 312.0, "tf32": 156.0, "fp32": 19.5},
+    r"V100-PCIE": {"fp32": 14.0},
+    r"V100-SXM2": {"fp32": 15.7},
+    r"L40S": {"bf16": 362.05, "tf32": 183.0, "fp32": 91.6},
+    r"A40": {"bf16": 149.7, "tf32": 74.8, "fp32": 37.4},
+    r"RTX A6000$": {"bf16": 154.8, "tf32": 77.4, "fp32": 38.7},
+    r"RTX 3090$": {"bf16": 71.0, "tf32": 35.6, "fp32": 35.6},
+    r"RTX 4090$": {"bf16": 165.2, "tf32": 82.6, "fp32": 82.6},
+}
+"""Words of a device's name -> 1e12 operations a second, dense, sums in fp32. The first that fits holds.
+
+References:
+    NVIDIA's data sheets, of which figures with sparsity are halved; for the last three the white papers of the
+    architectures GA102 and Ada.
+"""
+
+
+def peak(device_name: str, precision: str) -> float | None:
+    """Operations a second of a GPU by its data sheet; None where that is not known here. A part of one has none."""
+    if "MIG" in device_name:
+        return None
+    for words, rates in _PEAKS.items():
+        if re.search(rf"\b{words}(?!\w)", device_name):
+            return 1e12 * rates[precision] if precision in rates else None
+    return None
+
+
+def training_flops(model: nn.Module, *inputs: Any, call: Callable[..., Any] = nn.Module.__call__) -> float:
+    """Operations per clip of `call(model, *inputs)` and its gradients: of those parameters that are not frozen.
+
+    inputs: tensors (B, ...) and tuples of them. Only shapes are computed with, on a copy that has no values; neither
+    the model nor random numbers are touched. What checkpointing computes again does not count.
+    """
+    shapes = [_shape(x) for x in inputs]
+    net = _without_values(model)
+    clips = len(next(_tensors(inputs)))
+    with _Counter() as counter:
+        results = [x for x in _tensors(call(net, *shapes)) if x.requires_grad]
+        if results:  # all may be frozen
+            torch.stack([x.float().sum() for x in results]).sum().backward()
+    return counter.total / clips
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up operations by torch's own formulas. FlopCounterMode has the same, but it follows modules besides, which
+    the gradient of a gradient does not allow."""
+
+    total = 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = op(*args, **(kwargs or {}))
+        if op._overloadpacket in flop_registry:
+            self.total += flop_registry[op._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def _without_values(model: nn.Module) -> nn.Module:
+    """The same modules, but their tensors are on the meta device."""
+    shapes: dict[int, Any] = {id(x): _shape(x) for x in chain(model.parameters(), model.buffers())}
+    net = copy.deepcopy(model, shapes)
+    for module in net.modules():
+        if isinstance(module, Stack):
+            module.checkpointing = False
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()  # in training, those of several processes ask each other
+    return net
+
+
+def _shape(x: Any) -> Any:
+    if isinstance(x, nn.Parameter):
+        return nn.Parameter(x.detach().to("meta"), requires_grad=x.requires_grad)
+    if isinstance(x, Tensor):
+        # What is stored in half precision meets weights that are not, as autocast is not on here.
+        return x.detach().to("meta", torch.float32 if x.is_floating_point() else x.dtype)
+    if isinstance(x, tuple):
+        parts = [_shape(part) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return x
+
+
+def _tensors(x: Any) -> Iterator[Tensor]:
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, tuple):
+        for part in x:
+            yield from _tensors(part)

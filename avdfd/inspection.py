@@ -1,0 +1,139 @@
+"""One media file before a run: its windows, what the model says of them, and that as a picture or as a film."""
+
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from avdfd import timeline
+from avdfd.config import MediaConfig
+from avdfd.datasets.clips import is_sound
+from avdfd.elements import Element, unpack
+from avdfd.explanation import at
+from avdfd.faces import Square
+from avdfd.features import FPS, HOP, MEL_FRAMES, SAMPLE_RATE
+from avdfd.media import SECONDS
+from avdfd.media import windows as cut_windows
+from avdfd.overlay import Story
+from avdfd.scoring import Run, score_windows
+
+_BATCH = 8  # windows that are in memory at once
+_STRIP = 24  # at least so many windows, where there are as many, give frames for the film strip
+_POOLED = 8  # mel frames that are one column of a picture
+
+
+class Spooled(NamedTuple):
+    """A window that waits on disk, so that a long video needs no memory for all of its windows."""
+
+    start: float
+    end: float
+    face: Square | None
+    path: Path
+
+
+class Inspection(NamedTuple):
+    """What the model says about the N windows of a file."""
+
+    windows: list[Spooled]
+    branches: tuple[str, ...]
+    """Names of the scores, the main one last."""
+    columns: dict[str, np.ndarray]
+    """(N,) for each branch and `w_audio`; explained, also `audio_effect` (N, A), `mel` (N, 128, 96) in columns of 32 ms
+    and `discrepancy` (N, 8, R, C)."""
+    strip: list[tuple[float, np.ndarray]]
+    """Time and picture of some frames."""
+
+    @property
+    def starts(self) -> np.ndarray:
+        return np.array([window.start for window in self.windows])
+
+
+def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
+    """Cuts a file into windows that it leaves in a folder of their own. Runs in a worker. Raises MediaError."""
+    cv2.setNumThreads(1)  # --workers says how many cores decoding takes
+    torch.set_num_threads(1)
+    if is_sound(file.name):
+        media = media.model_copy(update={"keep": ["mel"], "repeat_short": True})
+    place = Path(tempfile.mkdtemp(dir=folder))
+    spooled = []
+    usable = (window for window in cut_windows(file, media) if "parts" in window)
+    for number, window in enumerate(usable):
+        path = place / str(number)
+        path.write_bytes(pickle.dumps(window["parts"]))
+        spooled.append(Spooled(window["start"], window["end"], window["face"], path))
+    return spooled
+
+
+def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
+    """Scores the windows of a file, a few at a time, and removes them from the disk."""
+    parts: list[dict[str, np.ndarray]] = []
+    strip: list[tuple[float, np.ndarray]] = []
+    every = max(1, len(windows) // _STRIP)
+    for first in range(0, len(windows), _BATCH):
+        chosen = windows[first : first + _BATCH]
+        elements = [unpack(pickle.loads(window.path.read_bytes())) for window in chosen]
+        scores = score_windows(run, elements, explain=explain)
+        part = scores.branch | {"w_audio": scores.w_audio}
+        if explain:
+            mel = np.stack([element.mel for element in elements])
+            part |= {"discrepancy": scores.discrepancy, "audio_effect": scores.audio_effect}
+            part["mel"] = mel.reshape(len(mel), len(mel[0]), -1, _POOLED).mean(axis=3)
+            for number, (window, element) in enumerate(zip(chosen, elements, strict=True), first):
+                strip += thumbnails(window, element) if number % every == 0 and element.frames is not None else []
+        parts.append({name: values for name, values in part.items() if values is not None})
+    shutil.rmtree(windows[0].path.parent)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Inspection(windows, run.branches, columns, strip)
+
+
+def thumbnails(window: Spooled, element: Element) -> Iterator[tuple[float, np.ndarray]]:
+    """A few frames of a window."""
+    for k in range(4, len(element.frames), 10):
+        yield window.start + k / FPS, element.frames[k].copy()
+
+
+def picture(title: str, seen: Inspection, threshold: float) -> Figure:
+    """Film strip, sound, scores and what explains them over time."""
+    starts, columns = seen.starts, seen.columns
+    middles, grid = starts + SECONDS / 2, columns.get("discrepancy")
+    evidence = timeline.Seen(
+        strip=[(time, frame, None if grid is None else at(starts, grid, time)) for time, frame in seen.strip],
+        scores={branch: timeline.Track(middles, columns[branch]) for branch in seen.branches},
+        w_audio=timeline.Track(middles, columns["w_audio"]) if "w_audio" in columns else None,
+        discrepancy=None if grid is None else timeline.over_time(starts, grid.mean(axis=(2, 3))),
+        sound=_spectrogram(starts, columns["mel"]),
+        audio_effect=timeline.over_time(starts, columns["audio_effect"]) if "audio_effect" in columns else None,
+    )
+    span = (float(starts.min()), float(starts.max()) + SECONDS)
+    return timeline.timeline(title, evidence, span=span, threshold=threshold)
+
+
+def story(title: str, seen: Inspection, threshold: float) -> Story:
+    """What a film tells of a file."""
+    return Story(
+        title=title,
+        starts=[window.start for window in seen.windows],
+        scores={branch: seen.columns[branch] for branch in seen.branches},
+        threshold=threshold,
+        w_audio=seen.columns.get("w_audio"),
+        discrepancy=seen.columns.get("discrepancy"),
+        faces=[window.face for window in seen.windows],
+        end=seen.windows[-1].end,
+    )
+
+
+def _spectrogram(starts: np.ndarray, mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mel of windows (N, 128, 96) -> that of all the time (128, T) with its T + 1 edges; NaN where no window is."""
+    length = HOP / SAMPLE_RATE * _POOLED
+    firsts = np.round((starts - starts.min()) / length).astype(int)
+    whole = np.full((mel.shape[1], firsts.max() + MEL_FRAMES // _POOLED), np.nan, np.float32)
+    for first, window in zip(firsts, mel, strict=True):
+        whole[:, first : first + window.shape[1]] = window
+    return whole, starts.min() + np.arange(whole.shape[1] + 1) * length

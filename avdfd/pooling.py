@@ -1,0 +1,157 @@
+"""From the scores of elements, windows of 3.072 s, to those of clips.
+
+    M elements   N clips   S runs of one system
+
+Windows are pooled as probabilities, not as logits: by their mean, their largest, or the mean of the k largest. The most
+suspicious windows say more about a clip of which a second is fake, but a long clip has more of them to be wrong in.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avdfd.elements import ElementMeta, coded
+from avdfd.metrics import Floats
+from avdfd.scoring import Scores
+
+DOMAIN = "probability"
+Texts = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """N clips, or windows by themselves, as columns."""
+
+    source: Texts
+    """(N,) as all columns that follow."""
+    tier: Texts
+    label: NDArray[np.int64]
+    identity: Texts
+    """Of several in a clip, the first."""
+    method: Texts
+    race: Texts
+    gender: Texts
+    windows: NDArray[np.int64]
+    scores: dict[str, Floats]
+    """Branch, or other system -> P(fake), (S, N)."""
+    weight_audio: Floats | None = None
+    """(N,) mean over windows and runs."""
+    discrepancy: Floats | None = None
+    """(N,) likewise."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def where(self, mask: NDArray[np.bool_]) -> "Clips":
+        """Those of the clips for which (N,) is true."""
+        columns: dict[str, Any] = {
+            name: column[mask] for name, column in vars(self).items() if isinstance(column, np.ndarray)
+        }
+        return replace(self, scores={name: s[:, mask] for name, s in self.scores.items()}, **columns)
+
+
+def parse_rule(text: str) -> str:
+    """A pooling rule, if it is one: "mean", "max", or "top" and a number. Raises ValueError."""
+    if text not in ("mean", "max") and not re.fullmatch(r"top[1-9]\d*", text):
+        raise ValueError(f"'{text}' is not mean, max or top and a number, as in top3")
+    return text
+
+
+def stack(runs: Sequence[Scores]) -> Scores:
+    """The scores of S runs on the same elements as one: branches (S, M), what explains them as means."""
+    assert all(run.keys == runs[0].keys for run in runs), "the same elements"
+
+    def mean(columns: list[np.ndarray | None]) -> np.ndarray | None:
+        there = [column for column in columns if column is not None]
+        return np.mean(there, axis=0) if there else None
+
+    branches = {name: np.stack([run.branch[name] for run in runs]) for name in runs[0].branch}
+    return Scores(runs[0].keys, branches, mean([run.w_audio for run in runs]), mean([run.discrepancy for run in runs]))
+
+
+def pool(metas: Sequence[ElementMeta], scores: Scores, rule: str = "mean") -> Clips:
+    """Elements to clips, in the order in which the clips come first; what explains a score is always averaged.
+
+    A clip with fewer windows than a rule wants gives all of them. Branches are (M,) or (S, M).
+    """
+    sources = coded(metas, "source")
+    _, first, inverse = np.unique(sources.codes, return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return _columns(metas, np.sort(first), place[inverse], scores, rule)
+
+
+def as_they_are(metas: Sequence[ElementMeta], scores: Scores) -> Clips:
+    """Every window by itself."""
+    rows = np.arange(len(metas))
+    return _columns(metas, rows, rows, scores, "mean")
+
+
+def rows(clips: Clips) -> Iterator[list[Any]]:
+    """For scores.csv: the names of the columns, then a row per clip with all digits of its scores, so that equal scores
+    stay equal and different ones different. Of several runs, each has a column."""
+    branches = {
+        name if len(scores) == 1 else f"{name}[{run}]": column.tolist()
+        for name, scores in clips.scores.items()
+        for run, column in enumerate(scores)
+    }
+    nothing = [None] * len(clips)
+    columns = {
+        "clip": clips.source,
+        "tier": clips.tier,
+        "label": clips.label,
+        "identity": clips.identity,
+        "method": clips.method,
+        "race": clips.race,
+        "gender": clips.gender,
+        "windows": clips.windows,
+        **branches,
+        "weight_audio": nothing if clips.weight_audio is None else clips.weight_audio.tolist(),
+        "discrepancy": nothing if clips.discrepancy is None else clips.discrepancy.tolist(),
+    }
+    yield list(columns)
+    yield from (list(row) for row in zip(*columns.values(), strict=True))
+
+
+def _columns(metas: Sequence[ElementMeta], first: np.ndarray, member: np.ndarray, scores: Scores, rule: str) -> Clips:
+    """Clips whose first windows are at `first`; window i belongs to clip `member[i]`."""
+    count = np.bincount(member)
+
+    def mean(values: np.ndarray) -> Floats:
+        return np.bincount(member, values) / count
+
+    def pooled(values: np.ndarray) -> Floats:
+        if rule == "mean":
+            return mean(values)
+        order = np.lexsort((-values, member))
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+        most = 1 if rule == "max" else int(rule.removeprefix("top"))
+        chosen = order[rank < most]
+        return np.bincount(member[chosen], values[chosen]) / np.minimum(count, most)
+
+    def field(name: str) -> np.ndarray:
+        codes, values = coded(metas, name)
+        column = np.empty(len(values), object)
+        column[:] = [value[0] for value in values] if name == "identities" else values
+        return column[codes[first]]
+
+    w_audio, discrepancy = scores.w_audio, scores.discrepancy
+    return Clips(
+        source=field("source"),
+        tier=field("tier"),
+        label=field("label").astype(np.int64),
+        identity=field("identities"),
+        method=field("method"),
+        race=field("race"),
+        gender=field("gender"),
+        windows=count,
+        scores={
+            name: np.stack([pooled(run) for run in np.atleast_2d(values)]) for name, values in scores.branch.items()
+        },
+        weight_audio=None if w_audio is None else mean(w_audio),
+        discrepancy=None if discrepancy is None else mean(discrepancy.mean(axis=1)),
+    )

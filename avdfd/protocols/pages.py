@@ -1,0 +1,172 @@
+"""page_disjoint: folds of collections from many pages, so that what is tested was published where nothing else was.
+
+Fakes of one page share a codec, a level, a system and its speakers, and the same corpora and systems come again on
+other pages. So the training clips of a fold have no page, no method, no person and no utterance in common with those
+it is selected and tested on; what has, is left out and listed.
+"""
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
+from typing import NamedTuple
+
+from avdfd.datasets.tiers import RVRA
+from avdfd.errors import UserError
+from avdfd.protocols import check_filled, once
+from avdfd.protocols.lists import Row, SplitList
+from avdfd.protocols.strata import Facts
+
+Pages = frozenset[str]
+
+_LARGEST = 1.5
+"""Fakes that the pages of one fold may have, as a multiple of an equal share; a page that has more is alone."""
+
+
+class Trait(NamedTuple):
+    """Something that clips of two pages may have in common."""
+
+    kind: str
+    value: str
+
+
+def page_folds(clips: Iterable[Facts], count: int, validation: float) -> list[SplitList]:
+    """`count` folds of pages: each page that has real clips and fakes is tested once, others are for training only.
+
+    Pages that share most are tested together, as each would take the other's clips out of training. Validation gets
+    pages with about a share `validation` of the fakes that are left, those that cost training least. A training fake
+    needs a real clip of its person beside it. Nothing is drawn: the same clips give the same folds.
+
+    Raises UserError for clips without pages, or fewer pages than it takes.
+    """
+    clips = once(clips)
+    family_of = families({clip.method for clip in clips if clip.tier != RVRA.name})
+    traits = {clip.source: frozenset(_traits(clip, family_of)) for clip in clips}
+    by_page: dict[str, list[Facts]] = defaultdict(list)
+    for clip in clips:
+        by_page[clip.page].append(clip)
+    whole = [page for page, members in sorted(by_page.items()) if _has_both(members)]
+    if len(whole) < count + 1:
+        raise UserError(
+            f"{len(whole)} pages have real clips and fakes; {count} folds take {count + 1} or more. Elements have the "
+            "pages that the table of their clips names"
+        )
+    groups = _groups({page: by_page[page] for page in whole}, traits, count)
+    return [_fold(clips, tested, whole, traits, validation) for tested in groups]
+
+
+def families(methods: Iterable[str]) -> dict[str, str]:
+    """Method -> its family: names are of one family if one has all the words of the other (DiffWave, DiffWave-128),
+    or through a third."""
+    names = sorted(methods)
+    words = {name: set(re.findall(r"[a-z0-9+]+", name.lower())) for name in names}
+    family = {name: name for name in names}
+    for one, other in itertools.combinations(names, 2):
+        if words[one] <= words[other] or words[other] <= words[one]:
+            joined, left = family[one], family[other]
+            family = {name: joined if group == left else group for name, group in family.items()}
+    return family
+
+
+def _traits(clip: Facts, family_of: dict[str, str]) -> Iterable[Trait]:
+    yield from (Trait("person", identity) for identity in clip.identities)
+    yield Trait("utterance", clip.base)
+    yield Trait("file", clip.sha256)
+    if clip.tier != RVRA.name:
+        yield Trait("method", family_of[clip.method])
+
+
+def _has_both(clips: Sequence[Facts]) -> bool:
+    return len({clip.tier == RVRA.name for clip in clips}) == 2
+
+
+def _fakes(clips: Iterable[Facts]) -> int:
+    return sum(clip.tier != RVRA.name for clip in clips)
+
+
+def _groups(by_page: dict[str, list[Facts]], traits: dict[str, frozenset[Trait]], count: int) -> list[Pages]:
+    """The pages in `count` groups: time and again the two that would cost each other most clips are made one."""
+    of_page = {page: frozenset[Trait]().union(*(traits[c.source] for c in by_page[page])) for page in by_page}
+
+    def lost(one: Pages, other: Pages) -> int:
+        seen = frozenset[Trait]().union(*(of_page[page] for page in other))
+        return sum(bool(traits[clip.source] & seen) for page in one for clip in by_page[page])
+
+    def size(group: Pages) -> int:
+        return sum(_fakes(by_page[page]) for page in group)
+
+    groups = [frozenset([page]) for page in by_page]
+    most = _LARGEST * size(frozenset(by_page)) / count
+    while len(groups) > count:
+        pairs = [*itertools.combinations(groups, 2)]
+        fitting = [pair for pair in pairs if size(pair[0] | pair[1]) <= most]
+        if fitting:
+            one, other = max(fitting, key=lambda pair: (lost(*pair) + lost(*pair[::-1]), -size(pair[0] | pair[1])))
+        else:
+            one, other = min(pairs, key=lambda pair: size(pair[0] | pair[1]))
+        groups = [group for group in groups if group not in (one, other)] + [one | other]
+    return sorted(groups, key=sorted)
+
+
+def _fold(
+    clips: Sequence[Facts], tested: Pages, whole: Sequence[str], traits: dict[str, frozenset[Trait]], validation: float
+) -> SplitList:
+    """One fold: its clips, and what was left out of it."""
+    fold = SplitList([])
+    test = [clip for clip in clips if clip.page in tested]
+    rest = _apart(fold, [clip for clip in clips if clip.page not in tested], test, traits, "tested")
+    selecting = _selecting(rest, whole, traits, validation)
+    select = [clip for clip in rest if clip.page in selecting]
+    train = _apart(fold, [clip for clip in rest if clip.page not in selecting], select, traits, "selecting")
+    voices = {clip.identities[0] for clip in train if clip.tier == RVRA.name}
+    for clip in train:
+        if clip.identities[0] not in voices:
+            _leave_out(fold, clip, "a fake without a real clip of its person in training")
+    paired = [clip for clip in train if clip.identities[0] in voices]
+    for split, members in (("train", paired), ("validation", select), ("test", test)):
+        fold.rows += [Row(split, clip.identities[0], clip.source) for clip in members]
+    check_filled(fold, clips, lambda clip, split: True)
+    return fold
+
+
+def _selecting(
+    clips: Sequence[Facts], whole: Sequence[str], traits: dict[str, frozenset[Trait]], share: float
+) -> set[str]:
+    """Pages for validation, the cheapest first: a page costs its own clips, and the fakes of others that it takes out
+    of training, for each of its fakes."""
+    chosen: set[str] = set()
+    wanted = share * _fakes(clips)
+    while True:
+        have = [clip for clip in clips if clip.page in chosen]
+        if _has_both(have) and _fakes(have) >= wanted:
+            return chosen
+        costs = {}
+        for page in (page for page in whole if page not in chosen):
+            gained = [clip for clip in clips if clip.page == page]
+            if _has_both(gained):
+                seen = frozenset[Trait]().union(*(traits[clip.source] for clip in gained))
+                taken = [c for c in clips if c.page not in chosen | {page} and traits[c.source] & seen]
+                costs[page] = (_fakes(taken) + len(gained)) / _fakes(gained)
+        if not costs:
+            return chosen
+        chosen.add(min(costs, key=lambda page: (costs[page], page)))
+
+
+def _apart(
+    fold: SplitList, clips: Sequence[Facts], held: Sequence[Facts], traits: dict[str, frozenset[Trait]], name: str
+) -> list[Facts]:
+    """The clips that have nothing in common with the held-out ones; the others are left out."""
+    seen: Set[Trait] = frozenset[Trait]().union(*(traits[clip.source] for clip in held))
+    kept = []
+    for clip in clips:
+        common = sorted(traits[clip.source] & seen)
+        if common:
+            _leave_out(fold, clip, f"a {common[0].kind} of a {name} page")
+        else:
+            kept.append(clip)
+    return kept
+
+
+def _leave_out(fold: SplitList, clip: Facts, reason: str) -> None:
+    fold.left_out[reason] += 1
+    fold.listed.append((clip.source, reason))

@@ -1,0 +1,63 @@
+"""Numbers of report.json as text, and which of them there are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from avdfd.evaluation import TUNED
+
+NAMES = {
+    "ap": "AP",
+    "eer": "EER",
+    "balanced_accuracy": "Balanced accuracy at 0.5",
+    TUNED: "Balanced accuracy, validation threshold",
+    "tpr_at_1_fpr": "TPR at 1 % FPR",
+    "tpr_at_0_1_fpr": "TPR at 0.1 % FPR",
+    "min_dcf": "minDCF",
+}
+
+
+def sections(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Overall, then each tier, by name."""
+    yield "overall", result["overall"]
+    yield from result["tiers"].items()
+
+
+def others(result: Mapping[str, Any]) -> list[str]:
+    """The metrics beside AUC that were measured."""
+    return [name for name in NAMES if name in result["overall"][result["main"]]]
+
+
+def number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def temperatures(fitted: Mapping[str, Any]) -> str:
+    return " / ".join("–" if t is None else f"{t:.2f}" for t in fitted["temperature"])
+
+
+def difference(pair: Mapping[str, Any]) -> str:
+    interval = pair["interval"]
+    text = f"{pair['difference']:+.3f}"
+    return f"{text} [{interval[0]:+.3f}, {interval[1]:+.3f}] p {p(pair['p'])}" if interval else text
+
+
+def with_interval(metrics: Mapping[str, Any], name: str) -> str:
+    interval = metrics[f"{name}_interval"]
+    return number(metrics[name]) + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def html_interval(metrics: Mapping[str, Any], name: str) -> str:
+    if name not in metrics:  # a system whose validation is not known
+        return "–"
+    interval = metrics.get(f"{name}_interval")
+    below = f"<span class=interval>{interval[0]:.3f} – {interval[1]:.3f}</span>" if interval else ""
+    return number(metrics[name]) + below
+
+
+def align(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

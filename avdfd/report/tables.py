@@ -1,0 +1,140 @@
+"""The tables of the page, from report.json."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from avdfd.report.numbers import NAMES, html_interval, number, others, p, sections, temperatures
+
+
+def auc(result: Mapping[str, Any]) -> str:
+    """AUC of every branch and system by tier, and with every window by itself."""
+    branches = result["branches"]
+    head = "".join(f"<th class=num>{escape(branch)}</th>" for branch in branches)
+    body = ""
+    by_window = [("window by window", result["windows"])] if result["windows"] else []
+    for name, section in [*sections(result), *by_window]:
+        cells = "".join(_auc_cell(section[branch]) for branch in branches)
+        counts = f"<td class=num>{section['fake_clips']}</td><td class=num>{section['identities']}</td>"
+        new = "<span class=interval>not trained on</span>" if name in result["protocol"]["new_tiers"] else ""
+        body += f"<tr><th scope=row>{escape(name)}{new}</th>{cells}{counts}</tr>"
+    return _box(
+        f"<thead><tr><th>AUC</th>{head}<th class=num>fakes</th><th class=num>identities</th></tr></thead>", body
+    )
+
+
+def _auc_cell(metrics: Mapping[str, Any]) -> str:
+    """Tinted by how far it is from chance, in either direction."""
+    strength = min(1.0, abs(metrics["auc"] - 0.5) * 2)
+    color = "0,114,178" if metrics["auc"] >= 0.5 else "213,94,0"
+    return f"<td class=num style='background:rgba({color},{0.35 * strength:.2f})'>{html_interval(metrics, 'auc')}</td>"
+
+
+def paired(result: Mapping[str, Any]) -> str:
+    """The main branch against every other, by tier; nothing if there is no other."""
+    if not result["paired"]:
+        return ""
+    rows = [name for name, _ in sections(result)]
+    head = "".join(f"<th class=num>{escape(row)}</th>" for row in rows)
+    body = ""
+    for other, of in result["paired"].items():
+        cells = "".join(_difference_cell(of[row]) for row in rows)
+        body += f"<tr><th scope=row>{escape(other)}</th>{cells}</tr>"
+    note = (
+        f"AUC of the {result['main']} score less that of every other on the same clips: the 95 % interval and the "
+        "two-sided p are from the paired bootstrap over identities, p(D) from DeLong's test with clips of one identity "
+        "together. Tinted where the interval leaves 0 out. p is not corrected for how many comparisons are made."
+    )
+    table = _box(f"<thead><tr><th>less</th>{head}</tr></thead>", body)
+    return f"<h2>Is it better than the others?</h2>{table}<p class=note>{escape(note)}</p>"
+
+
+def _difference_cell(pair: Mapping[str, Any]) -> str:
+    interval = pair["interval"]
+    if interval is None:
+        return f"<td class=num>{pair['difference']:+.3f}</td>"
+    color = "0,114,178" if pair["difference"] > 0 else "213,94,0"
+    tint = f" style='background:rgba({color},.18)'" if interval[0] > 0 or interval[1] < 0 else ""
+    delong = "" if pair["delong_p"] is None else f", p(D) {p(pair['delong_p'])}"
+    return (
+        f"<td class=num{tint}>{pair['difference']:+.3f}<span class=interval>{interval[0]:+.3f} to {interval[1]:+.3f}"
+        f"</span><span class=interval>p {p(pair['p'])}{delong}</span></td>"
+    )
+
+
+def metrics(result: Mapping[str, Any]) -> str:
+    """Every other metric of every branch by tier."""
+    names = others(result)
+    head = "".join(f"<th class='num metric'>{NAMES[name]}</th>" for name in names)
+    body = ""
+    for row, section in sections(result):
+        for i, branch in enumerate(result["branches"]):
+            span = f"rowspan={len(result['branches'])}"
+            label = f"<th scope=row {span}>{escape(row)}</th><td class=num {span}>{number(section['prevalence'])}</td>"
+            cells = "".join(f"<td class=num>{html_interval(section[branch], name)}</td>" for name in names)
+            body += f"<tr>{label if i == 0 else ''}<td>{escape(branch)}</td>{cells}</tr>"
+    return _box(f"<thead><tr><th></th><th class=num>AP at chance</th><th></th>{head}</tr></thead>", body)
+
+
+def calibration(result: Mapping[str, Any]) -> str:
+    """What can be trusted of the probabilities, before and after the temperature."""
+    body = ""
+    for branch in result["branches"]:
+        metrics, curve = result["overall"][branch], result["calibration"][branch]["before"]
+        fitted = result["fitted"].get(branch)
+        cells = f"<td class=num>{temperatures(fitted) if fitted else '–'}</td>"
+        for name in ("ece", "brier", "log_loss"):
+            for key in (name, f"{name}_calibrated"):
+                cells += f"<td class=num>{html_interval(metrics, key)}</td>"
+            if name == "ece":
+                cells += f"<td class=num>{number(curve['ece_by_chance'])}</td>"
+        body += f"<tr><th scope=row>{escape(branch)}</th>{cells}</tr>"
+    names = ("temperature", "ECE", "at T", "by chance", "Brier", "at T", "log loss", "at T")
+    head = "".join(f"<th class=num>{name}</th>" for name in names)
+    return _box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+
+
+def groups(result: Mapping[str, Any]) -> str:
+    """AUC by method and by group of people, the worst of them marked."""
+    main = result["main"]
+    body = ""
+    for title, members, worst in [
+        ("method", result["methods"], None),
+        *((title, group["members"], group["worst"]) for title, group in result["groups"].items()),
+    ]:
+        body += f"<tr><th colspan=5 scope=rowgroup class=group>{escape(title)}</th></tr>"
+        for name, part in members.items():
+            if part.get("too_small"):
+                cells = "<td class=num colspan=2>too few to be judged</td>"
+            else:
+                bad = " bad" if name == worst else ""
+                cells = f"<td class='num{bad}'>{html_interval(part[main], 'auc')}</td>"
+                cells += f"<td class=num>{html_interval(part[main], 'balanced_accuracy')}</td>"
+            counts = (
+                f"<td class=num>{part['fake_clips']} of {part['clips']}</td><td class=num>{part['identities']}</td>"
+            )
+            body += f"<tr><th scope=row>{escape(name)}{' (worst)' if name == worst else ''}</th>{cells}{counts}</tr>"
+    names = (f"AUC, {main}", "balanced accuracy at 0.5", "fakes", "identities")
+    head = "".join(f"<th class=num>{escape(name)}</th>" for name in names)
+    return _box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+
+
+def facts(result: Mapping[str, Any]) -> str:
+    """What it takes to run this again."""
+    told = {key: result[key] for key in ("kind", "split", "elements", "git", "device")}
+    pooling, lists = result["pooling"], result["protocol"]["lists"]
+    told["windows"] = f"pooled by {pooling['windows']} of their P(fake) (domain: {pooling['domain']})"
+    told["lists"] = f"{lists} ({result['protocol']['lists_protocol'] or 'of no named protocol'})"
+    for name, system in {"runs": result, **{f"against {k}": v for k, v in result["against"].items()}}.items():
+        runs = (f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}" for r in system["runs"])
+        told[name] = f"{system['kind']}, {system['protocol']['name']}: {'; '.join(runs)}"
+    told["bootstrap"] = f"{result['bootstrap']} replicates over identities, seed {result['seed']}"
+    rows = ""
+    for name, value in told.items():
+        rows += f"<tr><th scope=row>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+    return f"<div class=facts>{_box('', rows)}</div>"
+
+
+def _box(head: str, body: str) -> str:
+    """A table that scrolls in its own box where it is too wide."""
+    return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"

@@ -1,0 +1,112 @@
+"""A trained model as one safetensors file, to be kept and given away: whole by itself, and read without running code.
+
+What it takes to use the weights is JSON text in the file's header, so a copy of the file alone is enough. Beside it
+stand its sha256 and the same facts as readable JSON.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import safetensors.torch
+from pydantic import Field, model_validator
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from avdfd import config
+from avdfd.config import AudioModelConfig, AvffConfig, MrdfConfig, PretrainConfig, TrainConfig, VfdConfig
+from avdfd.config.base import Positive, Section
+from avdfd.errors import UserError
+from avdfd.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
+
+_KEY = "avdfd"
+"""Of the facts in the header. Only one, as safetensors writes several in no fixed order."""
+
+
+class Facts(Section):
+    """What it takes to use weights, and where they are from."""
+
+    config: Annotated[PretrainConfig | TrainConfig | AvffConfig | MrdfConfig | VfdConfig, Field(discriminator="kind")]
+    """Of the run."""
+    audio_model: AudioModelConfig | None = None
+    """Sizes of the audio branch, of both stages of the method."""
+    stage: str | None = None
+    """Which stage of a baseline it is."""
+    epoch: Positive | None = None
+    """After which it was the best; None for what was not trained here."""
+    metric: str | None = None
+    """By which it is the best, on validation."""
+    value: float | None = None
+    """Of the metric."""
+    git: str
+    """Revision of the code."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Facts":
+        method = isinstance(self.config, PretrainConfig | TrainConfig)
+        if (self.audio_model if method else self.stage) is None:
+            raise ValueError(f"key '{'audio_model' if method else 'stage'}' is missing")
+        return self
+
+
+class Weights(NamedTuple):
+    """A state dict, and what it is of."""
+
+    facts: Facts
+    model: dict[str, Tensor]
+
+
+def save(path: Path, model: Mapping[str, Tensor], facts: Facts) -> None:
+    """Writes weights atomically, then their sha256 and `<stem>.json` beside them.
+
+    A full disk raises OSError and leaves the former weights in place.
+    """
+    known = facts.model_dump()
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.items()}
+    data = safetensors.torch.save(tensors, metadata={_KEY: json.dumps(known)})
+    readable = path.with_suffix(".json")
+    with atomic_file(path) as file:
+        file.write(data)
+        file.flush()
+        # What stands beside it is of the former weights. A file without is a whole one, a file with another's is not.
+        for beside in (sha256_path(path), readable):
+            beside.unlink(missing_ok=True)
+    digest = write_sha256(path)
+    write_atomic(readable, (json.dumps({**known, "sha256": digest}, indent=2) + "\n").encode())
+
+
+def load(path: Path, *kinds: str) -> Weights:
+    """Reads what `save` wrote for a config of one of these kinds; checks the sha256 if it stands beside the file.
+
+    Raises UserError for a missing, damaged or foreign file and another kind of run.
+    """
+    if not path.is_file():
+        if path.exists():
+            raise UserError(f"{path}: not a file; weights of a run are wanted")
+        raise UserError(f"{path}: no such weights; run the earlier stage first or correct the path")
+    expected = read_sha256(path)
+    if expected is not None and expected != sha256_of(path):
+        raise UserError(f"{path}: damaged, its sha256 is not that of {sha256_path(path).name}; get both files again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = _parse(path, (file.metadata() or {}).get(_KEY), kinds)
+            return Weights(facts, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged or not a safetensors file ({error})") from None
+
+
+def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> Facts:
+    if text is None:
+        raise UserError(f"{path}: weights without the facts of a run; name a run folder or its {path.name}")
+    try:
+        known: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: the facts in its header are not JSON ({error}); get the file again") from None
+    settings = known.get("config") if isinstance(known, dict) else None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: the facts in its header have no config; get the file again")
+    found = settings.get("kind")
+    if found not in kinds:
+        raise UserError(f"{path}: a model of '{found}', here one of '{' or '.join(kinds)}' is wanted")
+    return config.parse(known, Facts, source=str(path))

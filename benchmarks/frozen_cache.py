@@ -1,0 +1,103 @@
+"""Training steps of stage 2 with a frozen backbone: everything computed in every step, or read from the cache.
+
+    python benchmarks/frozen_cache.py --store data/demo/elements [--clips 16] [--batch 4] [--device cuda]
+    python benchmarks/frozen_cache.py --store data/demo/elements --visual.dim=192 --visual.heads=3     other sizes
+
+The published sizes (ViT-B, 1568 tokens; predictor of 2 layers, width 512); the weights are random and take as long.
+An epoch of whole training steps, data included, of the same clips in random order: from the elements, from the cache in
+memory, from the cache on the disk, where the kernel has been told to forget it, and on a GPU from its memory. What the
+benchmark has written is deleted in the end.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from avdfd import engine, frozen
+from avdfd.config import TrainConfig, load
+from avdfd.datasets.feed import Feed
+from avdfd.datasets.loaders import ElementSet, Inputs
+from avdfd.datasets.resident import Place
+from avdfd.datasets.samplers import Shared, Shuffled
+from avdfd.distributed import pick_device
+from avdfd.elements import ElementStore
+from avdfd.encoded import EncodedFeed
+from avdfd.models.detector import Detector
+from avdfd.optim import adamw
+from train import AudioModelConfig, seen, stage2_loss
+
+SIZES = ["--visual.init=random", "--visual.weights=null", "--backbone_lr_scale=0"]
+
+
+def main() -> None:
+    cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cli.add_argument("--store", default="data/demo/elements")
+    cli.add_argument("--clips", type=int, default=16)
+    cli.add_argument("--batch", type=int, default=4)
+    cli.add_argument("--workers", type=int, default=0)
+    cli.add_argument("--device", default="auto")
+    args, overrides = cli.parse_known_args()
+    cfg = load("config/train.json", TrainConfig, overrides=[*SIZES, *overrides])
+    device = pick_device(args.device)
+    store = ElementStore(args.store)
+    metas = store.metas[:: max(1, len(store) // args.clips)][: args.clips]
+    order = Shared(Shuffled(len(metas), args.batch, 0))
+    model = Detector(AudioModelConfig(), cfg.visual, cfg.predictor).to(device)
+    model.visual_encoder.backbone.requires_grad_(False)
+    inputs = Inputs(cfg.visual.image_size)
+
+    encoder = frozen.Encoder(model, inputs, cfg.optim.precision, device)
+    columns = frozen.open_columns(store, encoder)
+    try:
+        frozen.fill(columns, metas.rows, store, encoder, workers=args.workers)
+        places: list[Place] = ["gpu", "memory", "disk"] if device.type == "cuda" else ["memory", "disk"]
+        feeds: dict[str, Any] = {
+            "computed in every step": Feed(ElementSet(store, metas, inputs), order, device, workers=args.workers),
+            **{f"cache, {place}": EncodedFeed(columns, metas, order, device, place=place) for place in places},
+        }
+        cores = len(os.sched_getaffinity(0))
+        print(f"{len(metas)} clips, batch {args.batch}, {device}, {cores} cores, {args.workers} loader processes; load "
+              f"{os.getloadavg()[0]:.1f}; {columns.row_bytes / 1e6:.3f} MB a clip; "
+              f"filled at {columns.about()['computed']['clips_per_second']:.2f} clips/s\n")  # fmt: skip
+        base = 0.0
+        for name, feed in feeds.items():
+            if isinstance(feed, EncodedFeed) and feed.place == "disk":
+                columns.drop(metas.rows)
+            rate = len(metas) / seconds(cfg, model, feed, device)
+            base = base or rate
+            alone = f"{feed.rate():12.1f}" if isinstance(feed, EncodedFeed) else f"{'-':>12s}"
+            print(f"{name:24s}{rate:10.3f} clips/s{rate / base:8.2f} x   reading alone {alone} clips/s", flush=True)
+    finally:
+        columns.close()
+        shutil.rmtree(columns.root)
+
+
+def seconds(cfg: TrainConfig, model: Detector, feed: Iterable[Any], device: torch.device) -> float:
+    """Of an epoch of training steps: on a CPU its own time, on a GPU that of the second epoch."""
+    now = time.perf_counter if device.type == "cuda" else time.process_time
+    optimizer = adamw([([p for p in model.parameters() if p.requires_grad], 1.0)], cfg.optim)
+    for _ in range(2 if device.type == "cuda" else 1):
+        model.train()
+        started = now()
+        for _, batch in feed:
+            with engine.autocast(device, cfg.optim.precision):
+                out = model(*seen(batch))
+            loss = stage2_loss(cfg, out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        loss.item()
+    return now() - started
+
+
+if __name__ == "__main__":
+    main()

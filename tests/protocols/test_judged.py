@@ -1,0 +1,106 @@
+"""The protocol of an evaluation, from what was trained on and what is judged."""
+
+import json
+
+import pytest
+
+from avdfd.config import TrainConfig, parse
+from avdfd.datasets.splits import assign, read_splits, take
+from avdfd.protocols import judged
+from tests.elements import meta
+
+PEOPLE = {"train": ["id1", "id2"], "validation": ["id3"], "test": ["id4"]}
+METHODS = (("RVRA", ""), ("RVFA", "tts"), ("FVFA", "wav2lip"), ("FVFA", "faceswap-wav2lip"), ("RVFA-VC", "world"))
+
+
+@pytest.fixture
+def metas():
+    people = [person for group in PEOPLE.values() for person in group]
+    return [meta(p, tier, n, method=method) for p in people for n, (tier, method) in enumerate(METHODS)]
+
+
+def config(splits, fake_tiers):
+    data = {"splits": str(splits), "fake_tiers": fake_tiers}
+    return parse({"name": "x", "audio": "a", "data": data}, TrainConfig, "test")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split, people in PEOPLE.items():
+        (tmp_path / f"{split}.txt").write_text("\n".join(people))
+    return tmp_path
+
+
+def clip_list(folder, name, metas, protocol, leave_out):
+    """A clip list in which some clips are not trained on."""
+    split_of = {person: split for split, people in PEOPLE.items() for person in people}
+    rows = [(split_of[m.identities[0]], m.identities[0], m.source) for m in metas]
+    rows = [row for row, m in zip(rows, metas, strict=True) if not (row[0] == "train" and leave_out(m))]
+    path = folder / f"{name}.csv"
+    path.write_text("\n".join(",".join(row) for row in [("split", "identity", "source"), *rows]) + "\n")
+    (folder / "split.json").write_text(json.dumps({"protocol": protocol, "lists": {}}))
+    return path
+
+
+def described(cfg, metas, *more, own=True, sees_fakes=True, tiers=None):
+    tested = take(metas, assign(metas, read_splits(cfg.data.splits))["test"])
+    tested = [m for m in tested if tiers is None or m.tier in tiers]
+    return judged.describe([cfg, *more], sees_fakes=sees_fakes, own=metas if own else None, judged=tested)
+
+
+def test_within(folder, metas):
+    result = described(config(folder, ["RVFA", "FVFA", "RVFA-VC"]), metas)
+    assert result["name"] == "within"
+    assert result["trained_tiers"] == result["judged_tiers"] == ["FVFA", "RVFA", "RVFA-VC"]
+    assert result["new_tiers"] == result["new_kinds"] == []
+    assert result["people"] == {"train": 2, "validation": 1}
+    assert (result["lists"], result["lists_protocol"]) == (str(folder), None)
+
+
+def test_cross_manipulation(folder, metas):
+    result = described(config(folder, ["RVFA", "FVFA"]), metas)
+    assert (result["name"], result["new_tiers"], result["new_kinds"]) == (
+        "cross-manipulation", ["RVFA-VC"], ["RVFA-VC world"]
+    )  # fmt: skip
+    alone = described(config(folder, ["RVFA"]), metas, tiers=("RVRA", "RVFA-VC"))
+    assert (alone["name"], alone["judged_tiers"]) == ("cross-manipulation", ["RVFA-VC"])
+    same = described(config(folder, ["RVFA"]), metas, tiers=("RVRA", "RVFA"))
+    assert same["name"] == "within"
+
+
+def test_what_stage_1_was_trained_on_is_not_new(folder, metas):
+    stage2, stage1 = config(folder, ["RVFA", "FVFA"]), config(folder, ["RVFA", "RVFA-VC"])
+    result = described(stage2, metas, stage1)
+    assert (result["name"], result["trained_tiers"]) == ("within", ["FVFA", "RVFA", "RVFA-VC"])
+    elsewhere = stage1.model_copy(update={"data": stage1.data.model_copy(update={"elements": "voxceleb"})})
+    assert described(stage2, metas, elsewhere)["name"] == "within"
+
+
+def test_what_the_lists_leave_out_was_not_trained_on(tmp_path, metas):
+    path = clip_list(tmp_path, "without_FVFA-WL", metas, "leave_one_method_out", lambda m: m.method == "wav2lip")
+    result = described(config(path, ["RVFA", "FVFA", "RVFA-VC"]), metas)
+    assert (result["name"], result["left_out"]) == ("leave one method out", "FVFA-WL")
+    assert (result["new_tiers"], result["new_kinds"]) == ([], ["FVFA wav2lip"])
+    assert result["lists_protocol"] == "leave_one_method_out"
+
+
+def test_real_only(tmp_path, folder, metas):
+    path = clip_list(tmp_path, "real_only", metas, "real_only", lambda m: m.label == 1)
+    for result in (
+        described(config(path, ["RVFA"]), metas),
+        described(config(folder, ["RVFA"]), metas, sees_fakes=False),
+    ):
+        assert (result["name"], result["trained_tiers"]) == ("real-only", [])
+        assert result["new_tiers"] == ["FVFA", "RVFA", "RVFA-VC"]
+
+
+def test_cross_dataset(folder, metas):
+    result = described(config(folder, ["RVFA"]), metas, own=False)
+    assert (result["name"], result["trained_tiers"]) == ("cross-dataset", ["RVFA"])
+    assert result["new_tiers"] == ["FVFA", "RVFA-VC"]
+    # A method of another data set may be the same one by another name; a tier cannot.
+    assert result["new_kinds"] == ["FVFA faceswap-wav2lip", "FVFA wav2lip", "RVFA-VC world"]
+
+
+def test_reals_alone_are_judged_by_no_protocol_of_fakes(folder, metas):
+    assert described(config(folder, ["RVFA"]), metas, tiers=("RVRA",))["judged_tiers"] == []

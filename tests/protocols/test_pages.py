@@ -1,0 +1,124 @@
+"""page_disjoint: nothing that a fold tests was trained on, and what that costs is listed."""
+
+import csv
+import itertools
+
+import pytest
+
+from avdfd.datasets.splits import assign, read_splits
+from avdfd.datasets.tiers import RVRA
+from avdfd.errors import UserError
+from avdfd.protocols.lists import save
+from avdfd.protocols.pages import families, page_folds
+from tests.elements import meta
+
+
+def page(name, methods, people, *, real=True):
+    """A page: of everybody a real clip, and a fake of it by each method."""
+    clips = []
+    for person in people:
+        original = f"{name}/{person}.wav"
+        facts = {"page": name, "identities": (person,), "base": original}
+        if real:
+            clips.append(meta(person, "RVRA", **facts, source=original, sha256=original))
+        for method in methods:
+            source = f"{name}/{person}_{method}.wav"
+            clips.append(meta(person, "RVFA-SVC", **facts, source=source, sha256=source, method=method))
+    return clips
+
+
+def collection():
+    """Six pages: VCTK's people on three of them, HiFi-GAN on two under two names, and one page of real clips only."""
+    return [
+        *page("a", ["HiFi-GAN", "WaveNet"], ["LJ", "p1"]),
+        *page("b", ["HiFi-GAN-V1"], ["anna", "bert"]),
+        *page("c", ["AutoVC"], ["p1", "p2"]),
+        *page("d", ["VITS"], ["p2", "p3"]),
+        *page("e", ["FreeVC"], ["eva", "emil"]),
+        *page("f", ["Vocos"], ["fay", "finn"]),
+        *page("real", [], ["r1", "r2", "LJ"]),
+    ]
+
+
+def split(fold, clips):
+    by_source = {clip.source: clip for clip in clips}
+    return {
+        name: [by_source[row.source] for row in fold.rows if row.split == name]
+        for name in ("train", "validation", "test")
+    }
+
+
+def test_splits_have_nothing_in_common():
+    clips = collection()
+    family = families({clip.method for clip in clips if clip.method})
+    for fold in page_folds(clips, 3, 0.2):
+        parts = split(fold, clips)
+        for one, other in itertools.combinations(parts.values(), 2):
+            for facts in (
+                lambda clip: {clip.page},
+                lambda clip: set(clip.identities),
+                lambda clip: {family[clip.method]} if clip.method else set(),
+                lambda clip: {clip.base},
+                lambda clip: {clip.sha256},
+            ):
+                assert not set().union(*map(facts, one)) & set().union(*map(facts, other))
+
+
+def test_every_page_with_both_classes_is_tested_once_and_whole():
+    clips = collection()
+    tested = [clip.source for fold in page_folds(clips, 3, 0.2) for clip in split(fold, clips)["test"]]
+    assert sorted(tested) == sorted(clip.source for clip in clips if clip.page != "real")
+
+
+def test_pages_that_share_people_or_methods_are_tested_together():
+    clips = collection()
+    tested = [{clip.page for clip in split(fold, clips)["test"]} for fold in page_folds(clips, 3, 0.2)]
+    assert {"a", "c"} in tested, "p1 takes three clips of each out of training, more than others have in common"
+
+
+def test_what_is_dropped_is_listed_with_its_reason(tmp_path):
+    clips = collection()
+    folds = page_folds(clips, 3, 0.2)
+    for fold in folds:
+        used = {row.source for row in fold.rows}
+        assert used | {source for source, _ in fold.listed} == {clip.source for clip in clips}
+        assert not used & {source for source, _ in fold.listed}
+        assert sum(fold.left_out.values()) == len(fold.listed)
+    lines = save(tmp_path, "page_disjoint", 0, {f"fold_{n}": fold for n, fold in enumerate(folds, 1)}, clips)
+    with (tmp_path / "left_out.csv").open(newline="") as file:
+        rows = [(row["list"], row["source"], row["reason"]) for row in csv.DictReader(file)]
+    assert rows == [(f"fold_{n}", *pair) for n, fold in enumerate(folds, 1) for pair in fold.listed]
+    assert any("of a tested page" in line for line in lines)
+    members = assign(clips, read_splits(tmp_path / "fold_1.csv"))  # the loaders take it
+    assert [len(found) for found in members.values()] == [len(found) for found in split(folds[0], clips).values()]
+
+
+def test_a_fake_is_trained_on_only_beside_a_real_clip_of_its_person():
+    clips = [*collection(), *page("g", ["StarGAN"], ["nobody"], real=False)]
+    folds = page_folds(clips, 3, 0.2)
+    reason = "a fake without a real clip of its person in training"
+    assert all(("g/nobody_StarGAN.wav", reason) in fold.listed for fold in folds)
+    for fold in folds:
+        train = split(fold, clips)["train"]
+        voices = {clip.identities[0] for clip in train if clip.tier == RVRA.name}
+        assert {clip.identities[0] for clip in train} <= voices
+
+
+def test_same_clips_in_any_order_give_the_same_folds():
+    clips = collection()
+    assert page_folds(clips, 3, 0.2) == page_folds(clips[::-1], 3, 0.2)
+
+
+def test_families_of_methods():
+    family = families(["HiFi-GAN", "HiFi-GAN-V1", "Tacotron2+WaveGlow", "WaveNet-MoL", "WaveNet", "WaveNet-Gaussian"])
+    assert family["HiFi-GAN"] == family["HiFi-GAN-V1"]
+    assert family["WaveNet-MoL"] == family["WaveNet-Gaussian"]
+    assert len(set(family.values())) == 3
+    assert families(["PPG-VC(BNE)", "BNE-PPG-VC"])["PPG-VC(BNE)"] == "BNE-PPG-VC"
+
+
+def test_too_few_pages():
+    with pytest.raises(UserError, match="6 pages have real clips and fakes; 6 folds take 7 or more"):
+        page_folds(collection(), 6, 0.2)
+    with pytest.raises(UserError, match="1 pages have real clips and fakes"):  # all of them of page "unknown"
+        page_folds([meta(f"id{i}", tier) for i in range(9) for tier in ("RVRA", "RVFA")], 5, 0.15)

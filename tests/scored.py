@@ -1,0 +1,58 @@
+"""Made-up scored clips, and the report.json of them."""
+
+from typing import Any
+
+import numpy as np
+
+from avdfd.evaluation import fit, judge
+from avdfd.pooling import Clips
+
+BRANCHES = ("audio", "visual", "fused")
+TIERS = {"RVRA": (0, 0), "RVFA": (0, 1), "FVRA": (1, 0), "RVFA-SVC": (0, 1)}
+"""Tier -> whether its video and its audio are fake."""
+
+
+def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> Clips:
+    """Two clips per identity and tier; each branch sees what it can, with noise."""
+    rng = np.random.default_rng(seed)
+    tier = np.repeat(np.array(list(TIERS), object), 2 * identities)
+    video, audio = np.array([TIERS[name] for name in tier]).T
+    person = np.tile(np.repeat(np.arange(identities), 2), len(TIERS))
+    seen = {"audio": 2 * audio, "visual": 2 * video, "fused": audio + video}
+    count = len(tier)
+    scores = {name: 1 / (1 + np.exp(-rng.normal(seen.get(name, seen["fused"]), 1, (runs, count)))) for name in branches}
+    weight = rng.random(count) if "fused" in branches else None
+    return Clips(
+        source=np.array([f"{t}/id{p}/{n % 2}.mp4" for n, (t, p) in enumerate(zip(tier, person, strict=True))], object),
+        tier=tier,
+        label=((video + audio) > 0).astype(np.int64),
+        identity=np.array([f"id{p}" for p in person], object),
+        method=np.array(["" if t == "RVRA" else f"{t.lower()}-maker" for t in tier], object),
+        race=np.array([("African", "Asian")[p % 2] for p in person], object),
+        gender=np.array([("men", "women")[p // 2 % 2] for p in person], object),
+        windows=np.full(count, 2),
+        scores=scores,
+        weight_audio=weight,
+        discrepancy=weight,
+    )
+
+
+def made_up_result(clips: Clips | None = None, fitted: Any = None, **changes: Any) -> dict[str, Any]:
+    """What evaluate.py writes; `fitted` True: as fitted on other clips."""
+    clips = clips or made_up_clips()
+    names = list(clips.scores)
+    own = tuple(name for name in names if name in BRANCHES)
+    seeds = len(clips.scores[own[-1]])
+    runs = [{"folder": f"runs/x{seed}", "seed": seed, "checkpoint_sha256": "00" * 32} for seed in range(seeds)]
+    trained = [tier for tier in TIERS if tier != "RVRA"]
+    if fitted is True:
+        fitted = fit(made_up_clips(tuple(names), 8, seed=9, runs=seeds), dict.fromkeys(names, trained))
+    protocol: dict[str, Any] = {"name": "cross-manipulation", "lists": "data/splits/x", "lists_protocol": None}
+    protocol |= {"left_out": None, "trained_tiers": ["RVFA"], "judged_tiers": trained}
+    protocol |= {"new_tiers": ["FVRA"], "new_kinds": ["FVRA <wav2lip>"], "people": {"train": 4, "validation": 2}}
+    about: dict[str, Any] = {"run": "runs/x", "kind": "train", "runs": runs, "protocol": protocol, "split": "test"}
+    about |= {"elements": "data/x", "pooling": {"windows": "mean", "domain": "probability"}, "git": "abc"}
+    about |= {"against": {name: {"kind": "mrdf", "runs": runs[:1], "protocol": protocol} for name in names[len(own) :]}}
+    about |= {"device": "cpu", "bootstrap": 50, "seed": 0, "config": {"name": "<script>alert(1)</script>"}}
+    judged = judge(clips, own[-1], own, fitted or {}, windows=clips, replicates=50, seed=0)
+    return about | {"fitted": fitted or {}} | judged | changes

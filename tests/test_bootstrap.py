@@ -1,0 +1,139 @@
+"""Intervals against a loop that copies clips, and how often they hold the truth."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from avdfd import bootstrap, metrics
+from tests.test_metrics import made_up
+
+
+def measured(labels, scores, groups, **changes):
+    """Every metric of one run, or of several."""
+    runs = np.atleast_2d(scores)
+
+    def statistic(weights, run):
+        return metrics.of_curve(metrics.roc(labels, runs[run], weights), {"balanced_accuracy": 0.5})
+
+    return bootstrap.measure(statistic, labels, groups, runs=len(runs), **changes)
+
+
+def areas(labels, scores):
+    runs = np.atleast_2d(scores)
+    return lambda weights, run: {"auc": metrics.area(metrics.roc(labels, runs[run], weights))}
+
+
+def test_groups_are_drawn_like_in_a_loop_that_copies_clips(monkeypatch):
+    labels, scores = made_up(3, 80, 8)
+    groups = np.array([f"id{i % 9}" for i in range(80)])
+    monkeypatch.setattr(bootstrap, "_CHUNK", 80 * 7)  # several chunks
+    result = measured(labels, scores, groups, replicates=200, seed=5)
+
+    rng = np.random.default_rng(5)
+    names = np.unique(groups)
+    loop = []
+    for counts in rng.multinomial(9, np.full(9, 1 / 9), size=200):
+        chosen = np.concatenate(
+            [np.flatnonzero(groups == n) for n, c in zip(names, counts, strict=True) for _ in range(c)]
+        )
+        loop.append(
+            (
+                roc_auc_score(labels[chosen], scores[chosen]),
+                balanced_accuracy_score(labels[chosen], scores[chosen] >= 0.5),
+            )
+        )
+    low, high = np.quantile(loop, [0.025, 0.975], axis=0).T.tolist()
+    assert result["auc_interval"] == pytest.approx(low)
+    assert result["balanced_accuracy_interval"] == pytest.approx(high)
+    assert result["auc"] == metrics.auc(labels, scores)
+    assert result["bootstrap_dropped"] == 0
+    assert "auc_deviation" not in result
+
+
+def test_replicates_with_one_class_are_counted():
+    labels, scores = np.array([0, 1, 0, 1]), [0.1, 0.9, 0.6, 0.4]
+    result = measured(labels, scores, ["a", "b", "a", "b"], replicates=400)
+    assert 150 < result["bootstrap_dropped"] < 250  # both draws are the same person half of the time
+    assert result["auc_interval"] == [0.75, 0.75]
+
+
+def test_no_interval_where_there_is_none():
+    labels, scores = made_up(0)
+    assert measured(labels, scores, ["one"] * 200)["auc_interval"] is None
+    assert measured(labels, scores, np.arange(200).astype(str), replicates=0)["eer_interval"] is None
+
+
+def test_clips_of_one_person_do_not_count_as_independent():
+    labels, scores = made_up(0, 40)
+    groups = np.array([f"id{i}" for i in range(40)])
+    apart = measured(labels, scores, groups)["auc_interval"]
+    ten = (np.tile(x, 10) for x in (labels, scores, groups))
+    assert measured(*ten)["auc_interval"] == pytest.approx(apart)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    """The fakes of some people are easier than those of others, so that clips of a person are far from independent."""
+    rng = np.random.default_rng(0)
+    labels, groups = np.tile([0, 0, 0, 1, 1, 1], 40), np.repeat(np.arange(40), 6)
+    truth = norm.cdf(2 / np.sqrt(1.5**2 + 2 * 0.5))  # a fake less a real of another person: N(2, 1.5^2 + 2 * 0.5)
+    covered = as_independent = 0
+    for trial in range(200):
+        easier = np.repeat(rng.normal(0, 1.5, 40), 6)
+        scores = labels * (2 + easier) + rng.normal(0, np.sqrt(0.5), len(labels))
+        for clusters in (groups, np.arange(len(labels))):
+            result = bootstrap.measure(areas(labels, scores), labels, clusters, replicates=200, seed=trial)
+            low, high = result["auc_interval"]
+            if clusters is groups:
+                covered += low <= truth <= high
+            else:
+                as_independent += low <= truth <= high
+    assert 0.90 <= covered / 200 <= 0.98
+    assert as_independent / 200 < 0.85
+
+
+def test_runs_are_pooled_as_means():
+    labels, one = made_up(0, 120)
+    two, three = made_up(1, 120)[1], np.roll(one, 1)
+    groups = np.arange(120) % 30
+    result = measured(labels, [one, two, three], groups, replicates=50)
+    each = [metrics.auc(labels, scores) for scores in (one, two, three)]
+    assert result["auc"] == pytest.approx(np.mean(each))
+    assert result["auc_deviation"] == pytest.approx(np.std(each, ddof=1))
+
+
+def test_equal_runs_add_nothing_to_the_interval():
+    labels, scores = made_up(0, 120)
+    groups = np.arange(120) % 30
+    alone, thrice = (measured(labels, s, groups, seed=3) for s in (scores, [scores] * 3))
+    assert thrice["auc_interval"] == pytest.approx(alone["auc_interval"])
+    assert thrice["auc_deviation"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("runs", [2, 3, 8])
+def test_run_weights_have_the_variance_of_a_mean_of_runs(runs):
+    weights = bootstrap.run_weightings(runs, 40_000, (0, 0))
+    assert weights.sum(axis=1) == pytest.approx(1)
+    values = np.random.default_rng(1).normal(size=runs)
+    assert (weights @ values).var() == pytest.approx(values.var(ddof=1) / runs, rel=0.04)
+
+
+def test_interval_of_several_runs_covers_the_system_and_not_only_its_run():
+    """Runs differ in how well they have learned, by as much as people do."""
+    rng = np.random.default_rng(0)
+    covered = only_people = 0
+    labels, groups = np.tile([0, 0, 1, 1], 40), np.repeat(np.arange(40), 4)
+    trials = 150
+    learned = np.random.default_rng(1).normal(1.5, 0.3, 4000)
+    truth = norm.cdf(learned / np.sqrt(2)).mean()
+    for trial in range(trials):
+        better = rng.normal(1.5, 0.3, (6, 1))
+        scores = labels * better + rng.normal(0, 1, (1, len(labels)))  # the same noise: what is difficult is so for all
+        several = bootstrap.measure(areas(labels, scores), labels, groups, runs=6, replicates=200, seed=trial)
+        low, high = several["auc_interval"]
+        covered += low <= truth <= high
+        single = bootstrap.measure(areas(labels, scores[:1]), labels, groups, replicates=200, seed=trial)
+        low, high = single["auc_interval"]
+        only_people += low <= truth <= high
+    assert 0.88 <= covered / trials <= 0.99
+    assert only_people < covered - 10

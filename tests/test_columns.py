@@ -1,0 +1,169 @@
+"""Columns on disk: what is there after a crash, who makes what, and files that are not what they should be."""
+
+import errno
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avdfd import columns
+from avdfd.columns import BLOCK, Columns, Form
+from avdfd.errors import UserError
+
+FORMS = {"wide": Form("float16", (2, 3)), "narrow": Form("float32", ())}
+ROWS = 2 * BLOCK + 5
+
+
+def opened(root: Path, rows: int = ROWS, forms: dict[str, Form] = FORMS) -> Columns:
+    return Columns(root, forms, rows, {"of": "numbers"})
+
+
+@pytest.fixture
+def kept(tmp_path):
+    made = opened(tmp_path / "kept")
+    yield made
+    made.close()
+
+
+def values(rows: np.ndarray) -> dict[str, np.ndarray]:
+    wide = rows[:, None, None] + np.arange(6).reshape(2, 3)
+    return {"wide": wide.astype(np.float16), "narrow": rows.astype(np.float32) / 2}
+
+
+def test_rows_come_back_and_the_others_are_missing(kept, tmp_path):
+    rows = np.array([4, 0, ROWS - 1])
+    kept.write(rows, values(rows))
+    kept.close()
+    again = opened(tmp_path / "kept")
+    assert np.flatnonzero(again.done()).tolist() == [0, 4, ROWS - 1]
+    assert again.missing(np.array([5, 4, 0, 3, 5])).tolist() == [3, 5]
+    assert again.missing(np.array([], np.int64)).tolist() == []
+    for name, column in values(rows).items():
+        assert np.array_equal(again.column(name)[rows], column)
+        assert np.array_equal(np.load(tmp_path / "kept" / f"{name}.npy")[rows], column)  # any reader of NumPy's files
+    assert again.row_bytes == 6 * 2 + 4
+    again.close()
+
+
+def test_a_file_is_sparse_until_its_rows_are_there(tmp_path):
+    kept = opened(tmp_path / "kept", rows=10**6)
+    path = tmp_path / "kept" / "wide.npy"
+    assert path.stat().st_size > 12 * 10**6
+    assert path.stat().st_blocks * 512 < 10**5
+    kept.close()
+
+
+def test_notes_are_added_to_what_it_is_about(kept):
+    kept.note(rate=3.5)
+    kept.note(device="cpu")
+    assert kept.about() == {"of": "numbers", "rate": 3.5, "device": "cpu"}
+
+
+@pytest.mark.parametrize("failing", ["pwrite", "fsync"])
+def test_a_full_disk_is_named_and_leaves_no_row_behind(kept, monkeypatch, failing):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    rows = np.arange(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(columns.os, failing, full)
+        with pytest.raises(OSError, match="No space left") as error:
+            kept.write(rows, values(rows))
+    assert error.value.filename == str(kept.root / "wide.npy")
+    assert not kept.done().any()
+    kept.write(rows, values(rows))
+    assert kept.missing(rows).tolist() == []
+
+
+def test_data_are_on_the_disk_before_their_rows_count(kept, monkeypatch):
+    order = []
+    fsync, pwrite = os.fsync, os.pwrite
+    names = {number: name for name, number in kept._files.items()}
+    monkeypatch.setattr(columns.os, "fsync", lambda file: (order.append(("fsync", names[file])), fsync(file)))
+    monkeypatch.setattr(
+        columns.os, "pwrite", lambda file, *rest: (order.append(("write", names[file])), pwrite(file, *rest))[1]
+    )
+    rows = np.array([1])
+    kept.write(rows, values(rows))
+    assert order == [("write", "wide"), ("write", "narrow"), ("fsync", "wide"), ("fsync", "narrow"), ("write", "done")]
+
+
+def test_more_than_fits_is_refused_with_both_sizes(kept, monkeypatch):
+    monkeypatch.setattr(columns.shutil, "disk_usage", lambda _: Usage(free=10**9))
+    kept.check_space(10**9 // kept.row_bytes)
+    with pytest.raises(UserError, match=r"kept: 1000000000 rows of 0.00 MB take 16.0 GB, and 1.0 GB are free; free"):
+        kept.check_space(10**9)
+
+
+class Usage:
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("wide", lambda path: os.truncate(path, path.stat().st_size - 1), r"wide.npy: is \d+ bytes, and was made with"),
+        ("done", lambda path: os.truncate(path, 130), r"done.npy: is 130 bytes"),
+        ("wide", lambda path: os.truncate(path, 3), r"wide.npy: damaged; delete .*kept, and it is made anew"),
+        ("narrow", lambda path: path.unlink(), r"narrow.npy: missing; delete"),
+        ("narrow", lambda path: path.write_bytes(b"something else altogether"), r"narrow.npy: damaged"),
+        ("wide", lambda path: np.save(path, np.zeros((ROWS, 2, 3))), r"wide.npy: holds float64 .*, something else"),
+        ("wide", lambda path: np.save(path, np.zeros((9, 2, 3), np.float16)), r"wide.npy: holds float16 \(9, 2, 3\)"),
+    ],
+)
+def test_damaged_and_foreign_files(kept, tmp_path, name, damage, message):
+    kept.close()
+    damage(tmp_path / "kept" / f"{name}.npy")
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"of": "numbe', r"about.json: damaged; delete"),
+        ('{"of": "words"}', r"kept: is of something else than its name"),
+    ],
+)
+def test_a_damaged_or_foreign_folder(kept, tmp_path, text, message):
+    kept.close()
+    (tmp_path / "kept" / columns.ABOUT).write_text(text)
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path / "kept")
+
+
+def test_a_folder_that_was_not_finished_is_made_anew(kept, tmp_path):
+    kept.close()
+    (tmp_path / "kept" / columns.ABOUT).unlink()
+    (tmp_path / "kept" / "wide.npy").write_bytes(b"")
+    opened(tmp_path / "kept").close()
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written to"):
+        opened(tmp_path / "file" / "kept")
+
+
+def claim_and_die(root: Path, answers: "multiprocessing.Queue[bool]") -> None:
+    other = opened(root)
+    answers.put(other.claim(0))
+    answers.put(other.claim(1))
+    answers.close()
+    answers.join_thread()
+    os._exit(9)  # as a kill would
+
+
+def test_a_claim_keeps_other_processes_away_and_goes_with_its_process(kept):
+    assert kept.claim(0)
+    fork = multiprocessing.get_context("fork")
+    answers = fork.Queue()
+    child = fork.Process(target=claim_and_die, args=(kept.root, answers))
+    child.start()
+    assert [answers.get(timeout=60), answers.get(timeout=60)] == [False, True]
+    assert kept.claim(1, wait=True)
+    child.join()
+    kept.release(0)

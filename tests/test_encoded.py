@@ -1,0 +1,212 @@
+"""Training on what frozen parts have computed: the numbers of a run without, homes, resuming, signals, requests."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from avdfd import encoded, frozen, scoring
+from avdfd.config import SearchConfig, TrainConfig, load
+from avdfd.datasets.samplers import Sequential, Shared
+from avdfd.elements import ElementStore
+from avdfd.errors import EndedBySignal, UserError
+from avdfd.models.detector import Detector
+from avdfd.search.points import expand
+from avdfd.steps import Training
+from tests.runs import VISUAL, make_run, make_store
+from tests.test_distributed import config, finish, start
+from tests.test_frozen import CPU, encoder
+
+SPEED = ("clips_per_second", "data_wait", "memory_gb")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = make_store(tmp_path_factory.mktemp("store"))
+    make_run(root, "pretrain")
+    return root
+
+
+@pytest.fixture
+def stage2(made, tmp_path):
+    """Arguments for a run with a frozen backbone."""
+    values = {
+        "kind": "train",
+        "name": "plain",
+        "runs": str(tmp_path / "runs"),
+        "device": "cpu",
+        "audio": str(made / "pretrain"),
+        "data": {
+            "elements": str(made / "elements"),
+            "splits": str(made / "splits"),
+            "fake_tiers": ["RVFA", "FVRA"],
+            "workers": 0,
+        },
+        "visual": VISUAL,
+        "predictor": {"depth": 1, "heads": 2},
+        "optim": {"lr": 1e-3, "epochs": 2, "warmup_epochs": 1, "batch_size": 4},
+        "backbone_lr_scale": 0,
+    }
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(values))
+    return ["--config", str(path)]
+
+
+@pytest.fixture
+def empty(made, monkeypatch, tmp_path):
+    """Nothing has been computed yet."""
+    monkeypatch.setattr(frozen, "FOLDER", str(tmp_path / "frozen"))
+    return tmp_path / "frozen"
+
+
+def epochs(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
+
+
+def same(one: Path, other: Path) -> bool:
+    states = [scoring.load_run(run, "cpu").model.state_dict() for run in (one, other)]
+    return epochs(one) == epochs(other) and all(torch.equal(states[0][key], value) for key, value in states[1].items())
+
+
+@pytest.mark.parametrize(("tokens", "tolerance"), [("float16", 1e-3), ("float32", 1e-6)])
+def test_a_run_has_the_numbers_of_one_without(stage2, empty, tmp_path, monkeypatch, capsys, tokens, tolerance):
+    monkeypatch.setattr(frozen, "TOKENS", tokens)
+    train.main(stage2)
+    train.main([*stage2, "--cache=true", "--name=cached"])
+    plain, cached = (epochs(tmp_path / "runs" / name) for name in ("plain", "cached"))
+    for one, other in zip(plain, cached, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], abs=tolerance)
+        assert other["val_auc"] == pytest.approx(one["val_auc"], abs=0.05)
+    said = capsys.readouterr().out
+    assert "clips without augmentation, 0.00 MB each and 0.00 GB in all; 24 are missing; " in said
+    assert "cache: read from memory at" in said
+
+
+def test_other_runs_and_points_of_a_search_compute_nothing(stage2, empty, monkeypatch, tmp_path):
+    calls = []
+    encode = Detector.encode
+    monkeypatch.setattr(Detector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video))
+    train.main([*stage2, "--cache=true"])
+    assert sum(calls) == 1 + 24
+    train.main([*stage2, "--cache=true", "--name=other", "--optim.lr=1e-2", "--loss.margin=0.1"])
+    assert sum(calls) == 2 + 24  # the shapes
+    assert "0 are missing" in (tmp_path / "runs" / "other" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("cut_after", [2, 5])
+def test_an_interrupted_run_goes_on_bit_by_bit(stage2, empty, tmp_path, monkeypatch, cut_after):
+    arguments = [*stage2, "--cache=true"]
+    train.main(arguments)
+    step, taken = Training.step, []
+
+    def signalled(self, *rest):
+        taken.append(0)
+        if len(taken) == cut_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, *rest)
+
+    monkeypatch.setattr(Training, "step", signalled)
+    with pytest.raises(EndedBySignal):
+        train.main([*arguments, "--name=cut"])
+    train.main([*arguments, "--name=cut", "--resume"])
+    assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "plain")
+
+
+def test_a_signal_while_it_is_filled(stage2, empty, tmp_path, monkeypatch):
+    write, calls = frozen.Columns.write, []
+
+    def signalled(self, *rest):
+        calls.append(0)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        write(self, *rest)
+
+    monkeypatch.setattr(frozen, "BLOCK", 4)
+    monkeypatch.setattr(frozen.Columns, "write", signalled)
+    with pytest.raises(EndedBySignal, match="what is computed is kept; run it again with --resume"):
+        train.main([*stage2, "--cache=true"])
+    before = len(calls)
+    train.main([*stage2, "--cache=true", "--resume"])
+    assert 0 < before < len(calls)
+
+
+def test_augmentation_is_refused_by_name_where_it_would_be_lost(stage2, tmp_path, capsys):
+    flips = ["--augment.flip=0.5", "--augment.mel_noise=0.1", "--cache=true"]
+    with pytest.raises(UserError, match=r"without augmentation: set augment.mel_noise, augment.flip to 0, or cache to"):
+        train.main([*stage2, *flips])
+    train.main([*stage2, *flips, "--backbone_lr_scale=0.1"])
+    assert "cache: not used, as the backbone is trained" in capsys.readouterr().out
+    assert "cache: not used" in (tmp_path / "runs" / "plain" / "log.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def kept(made, tmp_path_factory):
+    store, some = ElementStore(made / "elements"), encoder()
+    columns = frozen.open_columns(store, some)
+    frozen.fill(columns, store.metas.rows, store, some)
+    return store, columns
+
+
+@pytest.mark.parametrize("place", ["gpu", "memory", "disk"])
+def test_every_home_gives_the_same_batches(kept, place):
+    store, columns = kept
+    metas = store.metas.take([7, 3, 50, 20, 4])
+    order = Shared(Sequential(len(metas), 2))
+    feed = encoded.EncodedFeed(columns, metas, order, CPU, place=place)
+    batches = [*feed]
+    assert len(feed) == len(batches) == 3
+    assert torch.cat([batch.label for _, batch in batches]).tolist() == [meta.label for meta in metas]
+    for name in encoded.Encoded._fields:
+        whole = torch.cat([getattr(batch.encoded, name) for _, batch in batches])
+        assert whole.dtype == torch.float32
+        assert torch.equal(whole, columns.column(name)[[7, 3, 50, 20, 4]].float())
+    assert [share.draws for share, _ in batches] == [*order]
+
+
+def test_rates(kept):
+    store, columns = kept
+    feed = encoded.EncodedFeed(columns, store.metas, Shared(Sequential(56, 4)), CPU)
+    assert feed.rate() > 0
+    few = encoded.EncodedFeed(columns, store.metas[:2], Shared(Sequential(2, 4)), CPU)
+    assert few.rate() > 0
+
+
+@pytest.mark.parametrize(
+    ("read", "computed", "says"),
+    [
+        (50.0, 20.0, "read from files at 50.0 clips/s, computed at 20.0 on the cpu: reading pays"),
+        (5.0, 20.0, "read from files at 5.0 clips/s, computed at 20.0 on the cpu: computing is faster: set cache to"),
+        (5.0, None, "read from files at 5.0 clips/s"),
+    ],
+)
+def test_says_whether_it_pays(kept, monkeypatch, read, computed, says):
+    _, columns = kept
+    facts = {} if computed is None else {"computed": {"clips_per_second": computed, "device": "cpu", "clips": 9}}
+    monkeypatch.setattr(columns, "about", lambda: facts)
+    assert encoded._verdict(columns, "disk", read).startswith(says)
+
+
+def test_the_shipped_search_is_cached():
+    runs = expand(load("config/search/frozen.json", SearchConfig), "config/search/frozen.json")
+    configs = [run.config for run in runs]
+    assert all(isinstance(cfg, TrainConfig) and cfg.cache and cfg.backbone_lr_scale == 0 for cfg in configs)
+
+
+def test_two_processes_share_the_work_and_give_the_losses_of_one(made, tmp_path):
+    losses = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        shutil.copytree(made, folder, ignore=shutil.ignore_patterns("frozen"))
+        path = config(folder, folder, "train", backbone_lr_scale=0, cache=True)
+        finish(start(processes, folder, "train", path, exact=True))
+        losses[processes] = [float(line) for line in (folder / "losses.txt").read_text().splitlines()]
+        (about,) = (json.loads(path.read_text()) for path in folder.glob("elements/frozen/*/about.json"))
+        assert 0 < about["computed"]["clips"] <= 24
+    assert len(losses[1]) >= 20
+    assert losses[2] == pytest.approx(losses[1], abs=1e-5)

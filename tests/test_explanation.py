@@ -1,0 +1,45 @@
+"""What is said to have moved a model has to be what moves it."""
+
+import numpy as np
+import pytest
+import torch
+
+from avdfd.config import AudioModelConfig
+from avdfd.explanation import at, audio_effect
+from avdfd.models.audio_encoder import AudioNet
+from tests.runs import AUDIO
+
+
+def test_audio_effect_is_what_a_patch_changes():
+    torch.manual_seed(0)
+    model = AudioNet(AudioModelConfig(**AUDIO)).eval()
+    mel = torch.randn(3, 128, 768)
+    with torch.no_grad():
+        effect = audio_effect(model.encoder, model.head, mel)
+        for patch in range(12):
+            other = mel.clone()
+            other[..., 64 * patch : 64 * (patch + 1)] = 0
+            expected = model(mel).logit - model(other).logit
+            assert effect[:, patch] == pytest.approx(expected, abs=1e-6)
+
+
+def test_audio_effect_finds_the_patch_that_decides():
+    """A head that only looks at one token, of an encoder that mixes nothing."""
+
+    def encoder(mel):
+        tokens = mel.unflatten(-1, (12, 64)).mean(dim=(1, 3))
+        return tokens, tokens
+
+    encoder.patch_frames = 64
+    effect = audio_effect(encoder, lambda feat: 3 * feat[:, 7:8], torch.ones(1, 128, 768))
+    assert effect[0].tolist() == pytest.approx([3.0 if patch == 7 else 0.0 for patch in range(12)])
+
+
+def test_a_moment_is_the_mean_of_the_windows_that_show_it():
+    values = np.arange(8.0).reshape(2, 4)
+    starts = [0.0, 1.536]
+    assert at(starts, values, 0.1) == 0
+    assert at(starts, values, 1.6) == pytest.approx((2 + 4) / 2)
+    assert at(starts, values, 4.6) == 7
+    assert at(starts, values, 4.7) is None
+    assert at(starts, values, -0.1) is None

@@ -1,0 +1,222 @@
+"""What frozen parts compute, kept on disk: what it depends on, interruptions, several processes, what is refused."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avdfd import columns, frozen
+from avdfd.columns import Columns
+from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
+from avdfd.datasets.loaders import ElementSet, Inputs
+from avdfd.datasets.samplers import Draw
+from avdfd.elements import ElementStore, ElementWriter, index
+from avdfd.elements.form import encode_sound
+from avdfd.errors import UserError
+from avdfd.features import WINDOW
+from avdfd.models.detector import Detector
+from tests.runs import AUDIO, VISUAL, make_store
+
+BLOCK = 4
+CPU = torch.device("cpu")
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_blocks():
+    """In a small store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "BLOCK", BLOCK)
+        patch.setattr(frozen, "BLOCK", BLOCK)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("store")) / "elements"
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    """A store without anything kept in it."""
+    shutil.copytree(made, tmp_path / "elements")
+    return tmp_path / "elements"
+
+
+def encoder(*, seed: int = 0, size: int = 32, **visual) -> frozen.Encoder:
+    torch.manual_seed(seed)
+    shape = VisualModelConfig.model_validate({**VISUAL, "image_size": size, **visual})
+    detector = Detector(AudioModelConfig.model_validate(AUDIO), shape, PredictorConfig(heads=2))
+    return frozen.Encoder(detector, Inputs(size), "fp32", CPU)
+
+
+def filled(root: Path, rows: np.ndarray | None = None, **more) -> Columns:
+    store = ElementStore(root)
+    kept = frozen.open_columns(store, encoder())
+    frozen.fill(kept, np.arange(len(store)) if rows is None else rows, store, encoder(), **more)
+    return kept
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.npy")}
+
+
+def folders(root: Path) -> set[str]:
+    return {path.name for path in (root / frozen.FOLDER).iterdir() if not path.name.startswith(".")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(many_blocks, made, tmp_path_factory):
+    root = tmp_path_factory.mktemp("undisturbed") / "elements"
+    shutil.copytree(made, root)
+    kept = filled(root)
+    kept.close()
+    return content(kept.root)
+
+
+def test_what_is_kept_is_what_the_encoders_see(root):
+    store, whole = ElementStore(root), encoder()
+    rows = np.array([50, 3, 4])
+    kept = filled(root, rows)
+    assert np.flatnonzero(kept.done()).tolist() == [3, 4, 50]
+    batch = ElementSet(store, store.metas, Inputs(32)).batch([Draw(row, None) for row in rows.tolist()])
+    for name, seen in whole(batch.mel, batch.video)._asdict().items():
+        assert kept.forms[name].dtype == ("float16" if name == "tokens" else "float32")
+        ours = kept.column(name)[torch.from_numpy(rows)]
+        torch.testing.assert_close(ours, seen, rtol=1e-3 if name == "tokens" else 1e-5, atol=1e-5)
+    about = kept.about()
+    assert about["of"]["inputs"]["image_size"] == 32
+    assert about["computed"]["clips"] == 3
+    assert about["computed"]["clips_per_second"] > 0
+    kept.close()
+
+
+def test_nothing_is_computed_twice(root, monkeypatch):
+    filled(root, np.arange(10)).close()
+    calls = []
+    encode = Detector.encode
+    monkeypatch.setattr(Detector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video))
+    filled(root, np.arange(4, 14)).close()
+    assert sum(calls) == 1 + 4  # one to learn the shapes
+    counted: list[int] = []
+    filled(root, np.arange(14), advance=counted.append).close()
+    assert counted == []
+
+
+def test_loader_processes_give_the_same(root, undisturbed):
+    kept = filled(root, workers=2)
+    kept.close()
+    assert content(kept.root) == undisturbed
+
+
+def test_another_order_of_the_work_gives_the_same(root, undisturbed):
+    for start in (BLOCK, 0):
+        kept = filled(root, np.arange(start, len(ElementStore(root))))
+        kept.close()
+    assert content(kept.root) == undisturbed
+
+
+def test_what_it_depends_on_has_a_folder_of_its_own(root, monkeypatch):
+    def open_with(**changes):
+        frozen.open_columns(ElementStore(root), encoder(**changes)).close()
+        return len(folders(root))
+
+    assert open_with() == 1
+    assert open_with() == 1
+    assert open_with(seed=1) == 2  # weights
+    assert open_with(size=48) == 3  # image size
+    assert open_with(heads=4) == 4  # weights of the same shapes, another computation
+    with monkeypatch.context() as patch:
+        patch.setattr(frozen, "FRAME_CHOICE", [*range(16)])
+        assert open_with() == 5
+    grow(root)
+    assert open_with() == 6
+    texts = [path.read_text() for path in (root / frozen.FOLDER).glob("*/about.json")]
+    assert len({json.dumps(json.loads(text)["of"]) for text in texts}) == 6
+
+
+def grow(root: Path) -> None:
+    settings = json.loads((root / "store.json").read_text())["settings"]
+    source = "RealVideo-RealAudio/Asian/men/id9/00000.mp4"
+    clip = {"tier": "RVRA", "identities": ["id9"], "source": source, "base": source, "method": ""}
+    clip |= {"race": "Asian", "gender": "men", "sha256": source}
+    with ElementWriter(root, settings) as writer:
+        writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_sound(np.zeros(WINDOW))}])
+
+
+def test_a_store_that_was_read_from_its_journals_is_the_same_store(root):
+    digest = ElementStore(root).metas.digest()
+    assert index.merge(root)
+    assert ElementStore(root).metas.digest() == digest
+
+
+def test_numbers_beyond_half_precision_are_an_error_that_names_the_element(root):
+    store, big = ElementStore(root), encoder()
+    big.model.visual_encoder.backbone.norm.weight.data.fill_(1e5)
+    kept = frozen.open_columns(store, big)
+    with pytest.raises(UserError, match=r"element .*/00000_mp4/000000: its tokens are not finite as float16; train it"):
+        frozen.fill(kept, np.array([0, 40]), store, big)
+    assert not kept.done().any()
+    kept.close()
+
+
+def test_too_small_a_disk_is_refused_before_anything_is_computed(root, monkeypatch):
+    class Usage:
+        free = 1000
+
+    monkeypatch.setattr(columns.shutil, "disk_usage", lambda _: Usage)
+    counted: list[int] = []
+    with pytest.raises(UserError, match=r"rows of 0.00 MB take .* GB are free; free some space, or set cache to false"):
+        filled(root, advance=counted.append)
+    assert counted == []
+
+
+# ---- several processes, and their ends
+
+
+def fill_elsewhere(root: Path, kill_after: int) -> None:
+    """Kills itself after so many blocks; with -1, never."""
+    torch.set_num_threads(1)  # threads do not outlive a fork
+    blocks = []
+
+    def advance(count: int) -> None:
+        blocks.append(count)
+        if len(blocks) == kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    store = ElementStore(root)
+    kept = frozen.open_columns(store, encoder())
+    frozen.fill(kept, np.arange(len(store)), store, encoder(), advance=advance)
+    (root / f"{os.getpid()}.count").write_text(str(sum(blocks)))
+
+
+def test_killed_while_filling_it_goes_on_to_the_same_values(root, undisturbed):
+    child = FORK.Process(target=fill_elsewhere, args=(root, 3))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    (folder,) = folders(root)
+    assert content(root / frozen.FOLDER / folder) != undisturbed
+    counted: list[int] = []
+    kept = filled(root, advance=counted.append)
+    kept.close()
+    assert 0 < sum(counted) < len(ElementStore(root))
+    assert content(kept.root) == undisturbed
+
+
+def test_two_processes_fill_it_together(root, undisturbed):
+    children = [FORK.Process(target=fill_elsewhere, args=(root, -1)) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert sum(int(path.read_text()) for path in root.glob("*.count")) == len(ElementStore(root))
+    (folder,) = folders(root)
+    assert content(root / frozen.FOLDER / folder) == undisturbed

@@ -1,0 +1,72 @@
+"""A training step never waits for the GPU: whether a loss was finite is looked up later."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+import pretrain
+import train
+from avdfd import engine
+from avdfd.config import AudioModelConfig, PredictorConfig, PretrainConfig, TrainConfig, VisualModelConfig, parse
+from avdfd.datasets.transforms import normalise
+from avdfd.models.audio_encoder import AudioNet
+from avdfd.models.detector import Detector
+from avdfd.optim import adamw
+from avdfd.steps import Training
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+GPU = torch.device("cuda")
+AUDIO = AudioModelConfig(dim=32, depth=1, heads=2, mlp_dim=32, projection_dim=8)
+VISUAL = VisualModelConfig(init="random", image_size=32, dim=32, depth=1, heads=2)
+COMMON = {"name": "test", "data": {"splits": "none", "fake_tiers": ["RVFA"]}}
+
+
+@pytest.fixture
+def no_waiting():
+    """A step on a GPU must have run before, for what is done once."""
+    yield lambda: torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def take(training, model, loss):
+    loss.backward()
+    norm = clip_grad_norm_(model.parameters(), 1.0)
+    training.step({"loss": loss.detach()}, norm, [], None)
+
+
+def of(cfg, model):
+    """A `Training` that never saves and reads no losses before 16 steps."""
+    world = SimpleNamespace(size=1, first=False, device=GPU)
+    stop = SimpleNamespace(asked=False)
+    return Training(cfg, world, None, model, adamw([(model.parameters(), 1.0)], cfg.optim), stop)
+
+
+def test_stage_1(no_waiting):
+    cfg = parse({**COMMON, "model": AUDIO.model_dump()}, PretrainConfig, "test")
+    model = AudioNet(AUDIO).to(GPU)
+    training = of(cfg, model)
+    mel, label = torch.randn(4, 128, 768, device=GPU), torch.tensor([0.0, 1.0, 1.0, 1.0], device=GPU)
+    classes = torch.arange(4, device=GPU)
+    for step in range(3):
+        if step == 2:
+            no_waiting()
+        with engine.autocast(GPU, "bf16"):
+            out = model(mel)
+        take(training, model, pretrain.stage1_loss(cfg, out.z, out.logit, label, classes, model.prototype))
+
+
+def test_stage_2(no_waiting):
+    cfg = parse({**COMMON, "audio": "none", "visual": VISUAL.model_dump()}, TrainConfig, "test")
+    model = Detector(AUDIO, VISUAL, PredictorConfig(depth=1, heads=2)).to(GPU)
+    training = of(cfg, model)
+    mel, video = torch.randn(2, 128, 768, device=GPU), torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8, device=GPU)
+    label = torch.tensor([0.0, 1.0], device=GPU)
+    for step in range(3):
+        if step == 2:
+            no_waiting()
+        with engine.autocast(GPU, "bf16"):
+            out = model(mel, normalise(video))
+        take(training, model, train.stage2_loss(cfg, out.logit_final, out.logit_a2v, out.mismatch_mse, label))

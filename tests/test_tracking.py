@@ -1,0 +1,174 @@
+"""What a run leaves to look at: examples as the model is given them, and Weights & Biases where it is asked for."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+import pretrain
+from avdfd import engine, examples
+from avdfd.config import PretrainConfig, parse
+from avdfd.distributed import World
+from avdfd.errors import UserError
+from avdfd.examples import Example
+from avdfd.steps import Progress
+from avdfd.tracking import RunFolder
+from tests.elements import meta
+from tests.runs import AUDIO, make_store
+
+
+def config(folder, **changes):
+    data = {"splits": "x", "fake_tiers": ["RVFA"]}
+    return parse({"name": "run", "runs": str(folder), "data": data, **changes}, PretrainConfig, "test")
+
+
+# ---- examples
+
+
+def test_a_picture_of_sound_and_frames():
+    sound = np.zeros((4, 8), np.float32)
+    sound[0] = 1.0  # the lowest frequency is drawn at the bottom
+    red = np.zeros((16, 10, 10, 3), np.uint8)
+    red[..., 0] = 255
+    both, alone = (
+        examples.draw([Example("RVFA, fake", sound, red)]),
+        examples.draw([Example("RVRA, real", sound, None)]),
+    )
+    assert both.shape == (146, 512 + 6 + 6 * 128, 3)
+    assert alone.shape == (146, 512, 3)
+    assert both[80, 600].tolist() == [255, 0, 0]
+    assert both[140, 100].tolist() != both[30, 100].tolist()
+    assert both[60, 100].tolist() == both[30, 100].tolist()
+    assert both[:18, :120].min() < 100, "a caption"
+    assert examples.draw([Example("", np.zeros((4, 8), np.float32), None)] * 3).shape[0] == 3 * 146
+
+
+def test_examples_are_kept_once(tmp_path):
+    metas = [meta("a", "RVRA"), meta("b", "RVFA")]
+    for value in (10, 200):
+        run = RunFolder(config(tmp_path), resume=True)
+        run.show(torch.rand(2, 128, 768), torch.full((2, 3, 16, 32, 32), value, dtype=torch.uint8), metas)
+        run.show(torch.rand(2, 128, 768), torch.full((2, 3, 16, 32, 32), 90, dtype=torch.uint8), metas)
+        run.close()
+    shown = cv2.imread(str(tmp_path / "run" / "examples.png"))
+    assert shown[80, 600].tolist() == [10, 10, 10], "of the first batch of the first start"
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"images": 0}).Reload()
+    (image,) = events.Images("examples")
+    assert (image.width, image.height) == (shown.shape[1], shown.shape[0])
+
+
+def test_only_the_first_process_keeps_them(tmp_path):
+    run = RunFolder(config(tmp_path), resume=True, first=False)
+    run.show(torch.rand(2, 128, 768), None, [])
+    run.close()
+    assert not (tmp_path / "run").exists()
+
+
+# ---- Weights & Biases
+
+
+class Wandb(SimpleNamespace):
+    """Stands for the package: notes what it is told."""
+
+    def __init__(self):
+        super().__init__(begun=[], logged=[], finished=0)
+
+    def init(self, **settings):
+        self.begun.append(settings)
+        return SimpleNamespace(log=lambda values, **how: self.logged.append((values, how)), finish=self._finish)
+
+    def _finish(self):
+        self.finished += 1
+
+    def Image(self, pixels):  # noqa: N802
+        return pixels.shape
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", fake := Wandb())
+    return fake
+
+
+@pytest.fixture
+def stage1(tmp_path):
+    store = make_store(tmp_path / "store")
+    data = {"elements": str(store / "elements"), "splits": str(store / "splits"), "fake_tiers": ["RVFA"], "workers": 0}
+    optim = {"lr": 1e-3, "epochs": 2, "warmup_epochs": 1, "batch_size": 4}
+    values = {"kind": "pretrain", "name": "run", "runs": str(tmp_path), "device": "cpu", "data": data, "model": AUDIO}
+    (tmp_path / "stage1.json").write_text(json.dumps({**values, "optim": optim}))
+    return ["--config", str(tmp_path / "stage1.json"), "--resume"]
+
+
+def test_weights_and_biases_is_told_of_a_run_and_of_its_resumption(wandb, stage1, tmp_path):
+    pretrain.main([*stage1, "--tracking.wandb=voices"])
+    run = tmp_path / "run"
+    (begun,) = wandb.begun
+    assert (begun["project"], begun["name"], begun["dir"], begun["resume"]) == ("voices", "run", str(run), "allow")
+    assert begun["id"] == (run / "wandb.id").read_text().strip()
+    assert begun["config"]["optim"]["lr"] == 1e-3
+    assert begun["config"]["git"]
+    (shown, how), *numbers = wandb.logged
+    assert shown["examples"][2] == 3
+    assert how == {"commit": False}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [({"epoch": how["step"], **values}) for values, how in numbers] == lines
+    assert wandb.finished == 1
+
+    pretrain.main([*stage1, "--tracking.wandb=others"])  # another project is no other run
+    assert wandb.begun[1]["id"] == begun["id"]
+    pretrain.main(stage1)
+    assert len(wandb.begun) == 2
+
+
+def test_another_process_tells_nobody(wandb, tmp_path):
+    run = RunFolder(config(tmp_path, tracking={"wandb": "voices"}), resume=False, first=False)
+    run.write_config(config(tmp_path, tracking={"wandb": "voices"}))
+    run.epoch(1, {"loss": 1.0})
+    run.close()
+    assert wandb.begun == []
+
+
+def test_without_the_package_it_is_a_wrong_request(stage1, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"tracking.wandb: the package is not installed; .*pip install wandb"):
+        pretrain.main([*stage1, "--tracking.wandb=voices"])
+    assert not (tmp_path / "run").exists()
+
+
+# ---- the bar of an epoch
+
+
+def test_the_bar_counts_steps_and_shows_the_loss_that_was_read_last(monkeypatch):
+    seen, progress = [], Progress(step=3)
+
+    class Bar:
+        def __init__(self, **settings):
+            seen.append(settings)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            seen.append("closed")
+
+        def set_postfix(self, refresh, **values):
+            seen.append((values, refresh))
+
+        def update(self, steps):
+            seen.append(steps)
+
+    monkeypatch.setattr(engine, "tqdm", Bar)
+    for part in engine.steps(range(4), 2, progress, World(torch.device("cpu"))):
+        if part % 2:  # two parts make a step
+            progress.step += 1
+            progress.step_losses = [{"loss": 0.5}]
+    settings, *rest = seen
+    assert (settings["initial"], settings["total"], settings["disable"]) == (3, 5, False)
+    shown = ({"loss": "0.500"}, False)
+    assert rest == [0, shown, 1, shown, 0, shown, 1, "closed"]
