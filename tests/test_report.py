@@ -188,10 +188,12 @@ def made_up_audit(aucs, by_chance=0.6):
 
 def test_warns_of_shortcuts_and_few_identities():
     found = {"RVFA": {"loudness": 0.93, "duration": 0.55}, "FVRA": {"loudness": 0.62, "duration": 0.71}}
+    found["FVRA"]["bit_rate"] = 0.55
     result = made_up_result(audit=made_up_audit(found, by_chance=0.7))
     assert page.shortcuts(result) == [("RVFA", "loudness", 0.93), ("FVRA", "duration", 0.71)]
     text = text_of(result)
     assert "loudness on RVFA (0.930), duration on FVRA (0.710)." in text
+    assert "it may be chance: loudness on FVRA (0.620)." in text
     assert "Only 6 identities" in text
     many = text_of(made_up_result(made_up_clips(identities=25)))
     assert "Shortcut" not in many
