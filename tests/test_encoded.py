@@ -15,14 +15,13 @@ from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
 from avdfd.errors import EndedBySignal, UserError
+from avdfd.meter import SPEED
 from avdfd.models.detector import Detector
 from avdfd.search.points import expand
 from avdfd.steps import Training
 from tests.runs import VISUAL, make_run, make_store
 from tests.test_distributed import config, finish, start
 from tests.test_frozen import CPU, encoder
-
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 
 @pytest.fixture(scope="module")
