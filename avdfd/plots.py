@@ -5,7 +5,7 @@ The report's figures are narrow, so that their letters stay readable on a phone.
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +41,12 @@ GRID = "#dddddd"
 MUTED = "#555555"
 
 
+def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
+    """Colour and dashes of branches, tiers and other systems by name."""
+    others = itertools.cycle(_OTHERS)
+    return {name: STYLE[name] if name in STYLE else next(others) for name in names}
+
+
 def svg(figure: Figure) -> str:
     """A figure as SVG text, the same for the same figure: letters as outlines, no date, no random ids."""
     buffer = io.StringIO()
@@ -60,9 +66,9 @@ def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """One ROC curve per branch, other system or tier from its `fpr`, `tpr` and `auc`."""
     figure, (axes,) = figure_of(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
-    others = dict(zip((name for name in curves if name not in STYLE), itertools.cycle(_OTHERS), strict=False))
+    styles = looks(curves)
     for name, curve in curves.items():
-        color, dashes = (STYLE | others)[name]
+        color, dashes = styles[name]
         label = f"{name}  {curve['auc']:.3f}"
         axes.plot(curve["fpr"], curve["tpr"], color=color, linestyle=dashes, linewidth=1.8, label=label)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")

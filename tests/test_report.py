@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from avdfd import plots, report
+from avdfd.audit import page
 from avdfd.evaluation import TUNED
 from avdfd.report.numbers import NAMES
 from tests.scored import BRANCHES, made_up_clips, made_up_result
@@ -175,12 +176,24 @@ def test_several_runs_are_said():
     assert calibration_of(result, "fused")[1].count("/") == 2
 
 
+def made_up_audit(aucs, by_chance=0.6):
+    """What the audit of files gives, with these AUCs by tier and cue."""
+
+    def one(auc):
+        return {"auc": auc, "by_chance": by_chance, "shortcut": auc > by_chance}
+
+    probes = {tier: {cue: one(auc) for cue, auc in cues.items()} for tier, cues in aucs.items()}
+    return {"probes": {"files": probes}, "leaks": [], "clips": {}}
+
+
 def test_warns_of_shortcuts_and_few_identities():
-    probes = {"RVFA": {"loudness": 0.93, "duration": 0.55}, "FVRA": {"loudness": 0.6, "duration": 0.61}}
-    result = made_up_result(probes=probes)
-    assert report.shortcuts(result) == [("RVFA", "loudness", 0.93), ("FVRA", "duration", 0.61)]
+    found = {"RVFA": {"loudness": 0.93, "duration": 0.55}, "FVRA": {"loudness": 0.62, "duration": 0.71}}
+    found["FVRA"]["bit_rate"] = 0.55
+    result = made_up_result(audit=made_up_audit(found, by_chance=0.7))
+    assert page.shortcuts(result) == [("RVFA", "loudness", 0.93), ("FVRA", "duration", 0.71)]
     text = text_of(result)
-    assert "loudness on RVFA (0.930), duration on FVRA (0.610)." in text
+    assert "loudness on RVFA (0.930), duration on FVRA (0.710)." in text
+    assert "it may be chance: loudness on FVRA (0.620)." in text
     assert "Only 6 identities" in text
     many = text_of(made_up_result(made_up_clips(identities=25)))
     assert "Shortcut" not in many
@@ -188,7 +201,7 @@ def test_warns_of_shortcuts_and_few_identities():
 
 
 def test_text_table_is_aligned():
-    result = made_up_result(probes={"RVFA": {"loudness": 0.93}})
+    result = made_up_result(audit=made_up_audit({"RVFA": {"loudness": 0.93}}))
     auc, rest, pairs, known, probes = report.as_text(result).split("\n\n")
     lines = auc.splitlines()
     assert lines[0].split() == ["AUC", "clips", "identities", *BRANCHES]
@@ -200,7 +213,8 @@ def test_text_table_is_aligned():
     assert pairs.startswith("AUC of fused")
     assert known.splitlines()[0] == "Only 6 identities: take the intervals as too narrow, and p as too small."
     assert known.splitlines()[1].startswith("Protocol: ")
-    assert probes.splitlines()[1].split() == ["RVFA", "0.930"]
+    beside = f"{result['tiers']['RVFA']['fused']['auc']:.3f}"
+    assert probes.splitlines()[1].split() == ["RVFA", "0.930", beside]
 
 
 def test_stage_1_has_one_branch_and_no_weights():
