@@ -8,7 +8,10 @@ The clip is the unit of every metric: the probabilities of its windows are avera
 Every tier that the split holds is judged against RVRA, also those that the system was not trained on. Intervals come
 from resampling identities; a clip with several identities goes with its first. Runs of one system with different seeds
 are joined by commas and pooled. `--against` puts other systems, on the very same elements, beside it, with paired
-tests. Thresholds and temperatures are those of the validation report of the same weights, if there is one. Writes
+tests. Thresholds and temperatures are those of the validation report of the same weights, if there is one.
+
+`--robustness` scores perturbed clips too, `--audit` looks for shortcuts and for leaks between splits, `--probes` for
+shortcuts in the source files; with `--strict`, a shortcut or a leak is exit code 3. Writes
 `<run>/eval/<split>/{report.json, report.html, scores.csv}`.
 """
 
@@ -22,22 +25,26 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import provenance, report
+from avdfd import provenance, report, robustness
+from avdfd.audit import audits, page
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.splits import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.datasets.stores import Store, open_store
 from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.elements import ElementMeta
-from avdfd.errors import MediaError, UserError, run_script
+from avdfd.errors import UserError, run_script
 from avdfd.evaluation import fit, judge
 from avdfd.files import ensure_writable, write_atomic, write_csv
 from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
-from avdfd.probes import run_probes
+from avdfd.robustness import suite
 from avdfd.scoring import Run, Scores, load_system, score, trained_under
 from avdfd.tracking import git_revision
 
+FOUND = 3
+"""Exit code of `--strict` for shortcuts and leaks."""
 
-def main(argv: list[str]) -> None:
+
+def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Scores a split and writes a report.", allow_abbrev=False)
     cli.add_argument("--run", required=True, metavar="RUN[,RUN...]", help="run folder, or one for each seed")
     cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other systems, for the same table")
@@ -47,6 +54,12 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
     cli.add_argument("--name", type=_folder, help="folder of the report in RUN/eval (default: the split)")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
+    cli.add_argument("--audit", action="store_true", help="look for shortcuts and leaks in the elements")
+    cli.add_argument("--strict", action="store_true", help="audit, and exit 3 for a shortcut or leak")
+    cli.add_argument(
+        "--robustness", nargs="*", metavar="NAME", help="score perturbed clips (all kinds, or those named)"
+    )
+    cli.add_argument("--clips", type=_count, default=0, help="clips of each tier for --robustness; 0 takes all")
     cli.add_argument("--batch-size", type=_positive, default=16)
     cli.add_argument("--workers", type=_count, help="loader processes (default: as the run was trained)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -55,6 +68,7 @@ def main(argv: list[str]) -> None:
     args = cli.parse_args(argv)
 
     # ---- what to judge, and on what
+    perturbations = () if args.robustness is None else robustness.choose(args.robustness)
     systems = load_systems(args)
     ours, *others = systems.values()
     run, seeds = ours[0], f"-{len(ours)}-seeds" if len(ours) > 1 else ""
@@ -71,7 +85,6 @@ def main(argv: list[str]) -> None:
     fitted = {} if before else provenance.fitted_on_validation(validation, about)
 
     # ---- scores
-    probes = {"probes": probe(store.metas, Path(args.probes))} if args.probes else {}
     scores = score_all(systems, store, metas, args)
     clips = pool(metas, scores, args.windows)
 
@@ -79,13 +92,20 @@ def main(argv: list[str]) -> None:
     result = about | {"fitted": fitted} | judge(
         clips, run.branches[-1], run.branches, fitted,
         windows=as_they_are(metas, scores), replicates=args.bootstrap, seed=args.seed,
-    ) | probes  # fmt: skip
+    )  # fmt: skip
     if args.split == "validation":
         trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
         result["fitted"] = fit(clips, trained)
+
+    # ---- can it be believed
+    if args.audit or args.strict or args.probes:
+        result["audit"] = audit(run, store, metas, args)
+    if perturbations:
+        result["robustness"] = perturb(perturbations, systems, store, metas, folder, args)
     write(folder, result, clips)
     print(report.as_text(result))
     print(f"\n{folder / 'report.html'}")
+    return FOUND if args.strict and (page.shortcuts(result) or page.leaks(result)) else 0
 
 
 def load_systems(args: argparse.Namespace) -> dict[str, list[Run]]:
@@ -136,29 +156,47 @@ def score_all(
 ) -> Scores:
     """The branches of our system, and the main one of every other under its name."""
     ours, *others = systems
-    workers = systems[ours][0].config.data.workers if args.workers is None else args.workers
-
-    def scored(one: Run) -> Scores:
-        bar = partial(tqdm, desc=f"score {args.split}, {one.folder.name}", unit="batch")
-        elements = ElementSet(store, metas, one.inputs)
-        return score(one, elements, batch_size=args.batch_size, workers=workers, progress=bar)
-
-    stacked = {name: stack([scored(one) for one in runs]) for name, runs in systems.items()}
+    stacked = {name: stack([score_one(one, store, metas, args) for one in runs]) for name, runs in systems.items()}
     for name in others:
         stacked[ours].branch[name] = stacked[name].branch[systems[name][0].branches[-1]]
     return stacked[ours]
 
 
-def probe(metas: Sequence[ElementMeta], root: Path) -> dict[str, dict[str, float]]:
-    """Shortcut probes over the videos that the store was made from. Raises UserError if they are not under `root`."""
-    rows = {meta.source: (root / meta.source, meta.tier, meta.identities[0]) for meta in metas}
-    missing = next((path for path, _, _ in rows.values() if not path.is_file()), None)
-    if missing:
-        raise UserError(f"{missing}: no such file; --probes takes the folder that the elements were made from")
-    try:
-        return run_probes(tqdm(rows.values(), desc="probe", unit="clip"))
-    except (MediaError, ValueError) as error:
-        raise UserError(f"{root}: cannot be probed ({error}); leave --probes out") from None
+def score_one(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> Scores:
+    """What one run says about elements of a store."""
+    workers = run.config.data.workers if args.workers is None else args.workers
+    bar = partial(tqdm, desc=f"score {args.split}, {run.folder.name}", unit="batch", leave=None)
+    elements = ElementSet(store, metas, run.inputs)
+    return score(run, elements, batch_size=args.batch_size, workers=workers, progress=bar)
+
+
+def audit(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> dict[str, Any]:
+    """Shortcuts in the elements and in their source files, and leaks between the splits that the run knows."""
+    found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}}
+    bar = partial(tqdm, desc="audit", unit="clip")
+    if args.audit or args.strict:
+        parts = audits.parts_of(run.config, store, metas, args.split, foreign=args.elements is not None)
+        found |= audits.of_elements(parts, run.config.data.workers if args.workers is None else args.workers, bar)
+    if args.probes:
+        found["probes"]["files"] = audits.of_files(store.metas, Path(args.probes), bar)
+    return found
+
+
+def perturb(
+    names: Sequence[str],
+    systems: Mapping[str, list[Run]],
+    store: Store,
+    metas: Sequence[ElementMeta],
+    folder: Path,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """What becomes of the scores when clips are perturbed. What was scored is kept in the folder."""
+    some = suite.sample(metas, args.clips, args.seed)
+    scored = suite.score_suite(
+        names, systems, store, some, folder / "robustness",
+        lambda run, perturbed: score_one(run, perturbed, some, args), partial(tqdm, desc="perturb", unit="case"),
+    )  # fmt: skip
+    return suite.judge(scored, some, args.windows, replicates=args.bootstrap, seed=args.seed)
 
 
 def write(folder: Path, result: dict[str, Any], clips: Clips) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from avdfd import distributed, engine, folds, metrics, pages
+from avdfd.audit.files import measure
 from avdfd.config import PretrainConfig, load
 from avdfd.datasets.feed import feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
@@ -34,7 +35,6 @@ from avdfd.losses import ordinal_ring, supcon
 from avdfd.meter import Meter
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.optim import adamw, set_epoch_lr
-from avdfd.probes import measure
 from avdfd.scoring import load_run, score
 from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder

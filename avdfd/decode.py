@@ -164,7 +164,9 @@ class _PyavFrame(Frame):
         return self._picture.array(self._frame, "gray")
 
 
-class _ArrayFrame(Frame):
+class ArrayFrame(Frame):
+    """A picture (H, W, 3) uint8 that is there already."""
+
     def __init__(self, picture: np.ndarray, time: float, duration: float) -> None:
         super().__init__(time, duration)
         self._picture = picture
@@ -197,7 +199,7 @@ def _decord_frames(path: str | Path) -> Iterator[Frame]:
         first = next(_pyav_frames(path), None)
         offset = 0.0 if first is None else first.time - float(stamps[0, 0])
         for start, end in stamps:
-            yield _ArrayFrame(reader.next().asnumpy(), float(start) + offset, float(end - start))
+            yield ArrayFrame(reader.next().asnumpy(), float(start) + offset, float(end - start))
     except decord.DECORDError as error:
         raise MediaError(f"cannot be decoded by decord: {str(error).splitlines()[0]}") from None
 

@@ -7,7 +7,7 @@ number of files and not with its square.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,6 @@ import pyarrow.csv
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from avdfd.datasets.parquet import Row
 from avdfd.errors import UserError
 
 SOUND_BITS = 36
@@ -26,6 +25,17 @@ _NEIGHBOURS = 64
 MATCHES = ("bytes", "picture+sound", "picture", "sound")
 
 
+class Hashed(Protocol):
+    """What copies are found by; None where it is not known."""
+
+    @property
+    def sha256(self) -> str | None: ...
+    @property
+    def picture_hash(self) -> bytes | None: ...
+    @property
+    def sound_hash(self) -> bytes | None: ...
+
+
 class Group(NamedTuple):
     """Files that are copies of each other by `match`, one of MATCHES: positions in the rows, in order."""
 
@@ -33,7 +43,7 @@ class Group(NamedTuple):
     members: tuple[int, ...]
 
 
-def find_duplicates(rows: Sequence[Row]) -> list[Group]:
+def find_duplicates(rows: Sequence[Hashed]) -> list[Group]:
     """Groups of files with the same bytes; with the same picture and sound; with the same picture; or the same sound.
 
     A near copy of a near copy is in the group. A group that is already there with a stronger match is not repeated.

@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from avdfd import metrics
+from avdfd.audit.probes import probe_auc
 from avdfd.elements import ElementMeta
-from avdfd.probes import probe_auc
 
 ALL = "all"
 """The probe that sees all cues at once."""
@@ -84,7 +84,7 @@ def judge(clips: Sequence[Judged], *, replicates: int = 1000, seed: int = 0) -> 
 
 
 def probe(
-    cues: Mapping[str, Mapping[str, float]],
+    cues: Mapping[str, Mapping[str, Any]],
     folds: Sequence[tuple[Sequence[ElementMeta], Sequence[ElementMeta]]],
     *,
     replicates: int = 1000,
@@ -92,12 +92,12 @@ def probe(
 ) -> dict[str, dict[str, Any]]:
     """What shortcuts alone would tell under the same protocol: `judge` for a classifier of each cue, and of all.
 
-    `cues` has the cues of each source (`avdfd.probes.measure`), `folds` the training and the tested elements of each
-    fold. The classifiers are those of `avdfd.probes`, fitted on the training clips of a fold. `within` tells of each
-    page what the cue would tell to somebody fitted on other utterances of that very page: a cue that only this page
-    has is found there, though no training fold could teach it.
+    `cues` has the cues of each source (`avdfd.audit.files`), of which the numbers are used, `folds` the training and
+    the tested elements of each fold. The classifiers are those of `avdfd.audit.probes`, fitted on the training clips of
+    a fold. `within` tells of each page what the cue would tell to somebody fitted on other utterances of that very
+    page: a cue that only this page has is found there, though no training fold could teach it.
     """
-    names = sorted(next(iter(cues.values())))
+    names = sorted(name for name, value in next(iter(cues.values())).items() if isinstance(value, float))
     tested = {meta.source: meta for _, test in folds for meta in test}
     result = {}
     for name in [*names, ALL]:

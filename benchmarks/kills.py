@@ -34,9 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from avdfd import weights
 from avdfd.config import RUNS
 from avdfd.files import sha256_of
+from avdfd.meter import SPEED
 
-SPEED = ("clips_per_second", "data_wait", "memory_gb", "mfu")
-"""What no two runs have in common."""
 _MARK = "KILLED_BY"
 
 

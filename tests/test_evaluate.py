@@ -11,6 +11,7 @@ import torch
 
 import evaluate
 from avdfd import calibration, metrics, report, scoring, weights
+from avdfd.audit import audits, files
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError, WorkError
@@ -222,6 +223,56 @@ def test_stage_1_is_judged_by_its_audio_branch(data, tmp_path):
     assert rows_of(run)[0]["weight_audio"] == ""
 
 
+# ---- perturbations and audits
+
+
+def test_perturbed_clips_are_in_the_report(run, capsys):
+    wanted = ["--robustness", "sound_late", "brightness", "--clips", "2"]
+    assert evaluate.main(["--run", str(run), "--bootstrap", "10", *wanted]) == 0
+    section = report_of(run)["robustness"]
+    assert list(section["perturbations"]) == ["brightness", "sound_late"]
+    assert (section["clips"], section["windows"]) == (2 * len(TIERS), 4 * len(TIERS))
+    folder = run / "eval" / "test" / "robustness" / "train"
+    kept = {path.name: json.loads(path.read_text())["scores"] for path in folder.iterdir()}
+    assert len(kept) == 11
+    assert kept["brightness-5.json"]["audio"] == kept["clean.json"]["audio"]  # which does not see it
+    assert kept["brightness-5.json"]["visual"] != kept["clean.json"]["visual"]
+    assert kept["sound_late-5.json"]["audio"] != kept["clean.json"]["audio"]
+    html = (run / "eval" / "test" / "report.html").read_text()
+    assert "Does it hold?" in html
+    assert "Late sound, 400 ms" in html
+    assert "AUC at severity 5" in capsys.readouterr().out
+
+
+def audited(run, *arguments):
+    code = evaluate.main(["--run", str(run), "--bootstrap", "0", *arguments])
+    return code, report_of(run)["audit"], (run / "eval" / "test" / "report.html").read_text()
+
+
+def test_clean_elements_pass_the_audit(run):
+    code, audit, html = audited(run, "--strict")
+    assert code == 0
+    assert audit["leaks"] == []
+    assert audit["clips"] == {"test": 3 * len(TIERS), "train": 2 * len(TIERS), "validation": 2 * len(TIERS)}
+    assert set(audit["probes"]["elements"]) == set(TIERS) - {"RVRA"}
+    assert "None found." in html
+    assert "Shortcuts in the data" not in html
+
+
+def test_what_the_audit_finds_stands_at_the_head_of_the_report(run, monkeypatch):
+    probe = {"auc": 0.75, "by_chance": 0.7, "shortcut": True}
+    found = {"probes": {"elements": {"RVFA": {"loudness": probe}}}, "clips": {"test": 3, "train": 2}}
+    leak = {"kind": "sound", "what": "2 copies", "splits": ["test", "train"], "clips": ["a.mp4", "<b>.mp4"]}
+    monkeypatch.setattr(audits, "of_elements", lambda *_, **__: {**found, "leaks": [leak]})
+    code, _, html = audited(run, "--strict")
+    assert code == evaluate.FOUND == 3
+    assert "loudness on RVFA (0.750)" in html
+    assert "Leaks between splits: sound in test and train." in html
+    assert html.index("class=warning") < html.index("<table>")
+    assert "&lt;b&gt;.mp4" in html
+    assert audited(run, "--audit")[0] == 0  # a warning is no failure unless it is asked to be one
+
+
 def test_probes_look_at_the_sources_of_all_splits(run, tmp_path, monkeypatch):
     root = tmp_path / "videos"
     for source in {m.source for m in ElementStore(make_store(tmp_path / "own") / "elements").metas}:
@@ -229,16 +280,22 @@ def test_probes_look_at_the_sources_of_all_splits(run, tmp_path, monkeypatch):
         (root / source).touch()
     seen = []
 
-    def run_probes(rows):
-        seen.extend(rows)
-        return {"RVFA": {"duration": 0.5, "loudness": 0.75}}
+    def measure(path):
+        seen.append(path)
+        return {"loudness": 4.0 if "FakeAudio" in str(path) and "VoiceClone" not in str(path) else 1.0}
 
-    monkeypatch.setattr(evaluate, "run_probes", run_probes)
-    evaluate.main(["--run", str(run), "--bootstrap", "0", "--probes", str(root)])
-    assert report_of(run)["probes"]["RVFA"]["loudness"] == 0.75
-    assert "loudness on RVFA" in (run / "eval" / "test" / "report.html").read_text()
+    monkeypatch.setattr(files, "measure", measure)
+    _, audit, html = audited(run, "--probes", str(root))
+    assert audit["probes"]["files"]["RVFA"]["loudness"]["shortcut"]
+    assert audit["probes"]["files"]["RVFA-VC"]["loudness"]["auc"] == 0.5
+    assert "loudness on RVFA (1.000)" in html
     assert len(seen) == 7 * len(TIERS)  # one per clip
-    assert {identity for _, _, identity in seen} == {f"id{i}" for i in range(1, 8)}
+
+
+def test_audit_of_another_store_compares_it_with_the_run_own(run, tmp_path):
+    other = make_store(tmp_path / "other")
+    _, audit, _ = audited(run, "--audit", "--elements", str(other / "elements"))
+    assert audit["clips"] == {"test": 3 * len(TIERS), "train": 2 * len(TIERS), "validation": 2 * len(TIERS)}
 
 
 # ---- what it refuses
@@ -268,6 +325,10 @@ def test_refuses_elements_that_are_not_there(run, tmp_path):
 
 def test_refuses_probes_without_the_videos(run, tmp_path):
     assert "--probes" in refused(run, "--probes", str(tmp_path))
+
+
+def test_refuses_perturbations_that_there_are_not(run):
+    assert "did you mean 'reverberation'?" in refused(run, "--robustness", "reverb")
 
 
 def test_refuses_a_file_in_the_way(run):

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -97,9 +98,14 @@ def epochs(run):
     return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 
 
+def log(run):
+    return (run / "log.txt").read_text()
+
+
 def test_both_stages(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     one = tmp_path / "runs" / "one"
+    assert re.search(r"training elements: 0\.\d\d GB in memory; validation elements: 0\.\d\d GB in memory\n", log(one))
     states = {"best.safetensors", "last-00002-0000000.pt", "last-00003-0000000.pt"}
     others = {".lock", "config.json", "metrics.jsonl", "examples.png", "tensorboard", "log.txt", "best.json"}
     assert {p.name for p in one.iterdir()} == {*others, *states, *(f"{name}.sha256" for name in states)}
@@ -110,6 +116,7 @@ def test_both_stages(stage1, stage2, tmp_path):
 
     train.main(stage2())
     two = tmp_path / "runs" / "two"
+    assert "training elements: on the disk, read by no loader processes; validation" in log(two)
     assert len(epochs(two)) == 2
     audio, detector = scoring.load_run(one, "cpu"), scoring.load_run(two, "cpu")
     assert audio.branches == ("audio",)
@@ -204,10 +211,13 @@ def same(one, other):
     return epochs(one) == epochs(other) and all(torch.equal(state(one)[k], v) for k, v in state(other).items())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "home"), [(0, "memory"), (2, "disk")])
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, stage1, stage2, tmp_path, monkeypatch):
-    """What is on disk after every save is all there is when a run is killed: it is cut off there, again and again."""
+def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, home, stage1, stage2, tmp_path, monkeypatch):
+    """What is on disk after every save is all there is when a run is killed: it is cut off there, again and again.
+
+    Wherever its elements are: those of the undisturbed run are in memory in stage 1, and on the disk in stage 2.
+    """
     pretrain.main(stage1())
     script, config, whole = (pretrain, stage1, "one") if stage == "pretrain" else (train, stage2, "two")
     if stage == "train":
@@ -219,7 +229,8 @@ def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, stage1, st
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save_last", cut)
-    arguments = [*config(name="cut"), "--resume", "--save_minutes=1e-9", f"--data.workers={workers}"]
+    place = [f"--data.workers={workers}", f"--data.home={home}"]
+    arguments = [*config(name="cut"), "--resume", "--save_minutes=1e-9", *place]
     cuts = 0
     while cuts < 40:
         try:

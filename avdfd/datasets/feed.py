@@ -87,7 +87,7 @@ def feeds(cfg: DataConfig, device: torch.device, *sets: tuple[ElementSet, Shared
     Raises UserError if they do not fit there.
     """
     reads = [reads_on(elements, device) for elements, _ in sets]
-    # As JPEGs pictures take an eighth, and models of them take longer than loader processes do.
+    # Pictures take eight times their JPEGs, which more loader processes read faster: they are kept on request only.
     pictures = any(one.frames is not None for one in reads)
     place: Place = "disk"
     if cfg.home != "disk" and not (cfg.home == "auto" and pictures):

@@ -1,13 +1,14 @@
-"""Elements wherever they are: a store of this repository, or the folder format that VFD's data are published in."""
+"""Elements wherever they are: a store of this repository, as it is or perturbed, or the folder format of VFD's data."""
 
 from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
+from avdfd.robustness.store import PerturbedStore
 
-Store = ElementStore | VfdFolder
+Store = ElementStore | PerturbedStore | VfdFolder
 
 
-def open_store(path: str, *kinds: str) -> Store:
+def open_store(path: str, *kinds: str) -> ElementStore | VfdFolder:
     """The elements of a folder, for systems of these kinds.
 
     Raises UserError if there are none, or if one of the systems needs what a VFD folder does not have.

@@ -113,8 +113,13 @@ def encode_wav(samples: np.ndarray, rate: int) -> bytes:
     sound = io.BytesIO()
     with wave.open(sound, "wb") as file:
         file.setparams((1, 2, rate, len(samples), "NONE", ""))
-        file.writeframes(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+        file.writeframes(quantise(samples).tobytes())
     return sound.getvalue()
+
+
+def quantise(waveform: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1], clipped there, as the 16 bits that they are stored in."""
+    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")
 
 
 def mel_of(waveform: np.ndarray) -> np.ndarray:

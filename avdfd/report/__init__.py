@@ -14,10 +14,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from avdfd import plots
+from avdfd.audit import page as audit
 from avdfd.report import sentences, tables
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
 from avdfd.report.style import STYLE
-from avdfd.report.tables import SHORTCUT
+from avdfd.robustness import page as robustness
 
 _CAPTIONS = {
     "roc_branches": ("ROC by branch and system", "All tiers together against RVRA."),
@@ -57,10 +58,9 @@ def as_text(result: Mapping[str, Any]) -> str:
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
     tables.append("\n".join(line for line in known if line))
-    if "probes" in result:
-        cues = list(next(iter(result["probes"].values())))
-        lines = [[tier, *(number(aucs[cue]) for cue in cues)] for tier, aucs in result["probes"].items()]
-        tables.append(align([["shortcut probes, AUC", *cues], *lines]))
+    if "robustness" in result:
+        tables.append(align(robustness.as_text(result["robustness"], branches)))
+    tables += [align(rows) for rows in audit.as_text(result)]
     return "\n\n".join(tables)
 
 
@@ -87,7 +87,8 @@ def build(result: Mapping[str, Any]) -> str:
         "<h2>For whom, and on what?</h2>",
         tables.groups(result),
         f"<p class=note>{sentences.about_groups(result)}</p>",
-        tables.probes(result),
+        robustness.as_html(result["robustness"], result["branches"]) if "robustness" in result else "",
+        audit.as_html(result),
         "<h2>What was run</h2>",
         tables.facts(result),
         f"<pre>{escape(json.dumps(result['config'], indent=2))}</pre>",
@@ -115,12 +116,6 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
     return figures
 
 
-def shortcuts(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """(tier, cue, AUC) of every probe that found something, the strongest first."""
-    found = [(tier, cue, auc) for tier, aucs in result.get("probes", {}).items() for cue, auc in aucs.items()]
-    return sorted((f for f in found if f[2] > SHORTCUT), key=lambda f: -f[2])
-
-
 def _summary(result: Mapping[str, Any]) -> str:
     overall, main = result["overall"], result["main"]
     low_high = overall[main]["auc_interval"]
@@ -133,12 +128,7 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 
 def _warnings(result: Mapping[str, Any]) -> str:
-    lines = []
-    found = shortcuts(result)
-    if found:
-        named = ", ".join(f"{escape(cue)} on {escape(tier)} ({number(auc)})" for tier, cue, auc in found[:5])
-        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        lines.append(f"Shortcuts in the data: without looking at the fake, AUC is above {SHORTCUT} from {named}{more}.")
+    lines = [escape(line) for line in audit.warnings(result)]
     lines += filter(None, [sentences.few_people(result)])
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 

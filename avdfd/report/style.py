@@ -24,6 +24,9 @@ tbody th { font-weight: 600; white-space: nowrap; position: sticky; left: 0; bac
 .group { color: var(--muted); padding-top: 14px; }
 .bad { background: #fbdde0; font-weight: 600; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 28px 40px; }
+.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 16px 20px; }
+details { margin: 14px 0 0; }
+summary { cursor: pointer; }
 figure { margin: 0; max-width: 470px; break-inside: avoid; }
 figure img { width: 100%; height: auto; display: block; }
 pre { font-size: .8rem; line-height: 1.4; padding: 12px; overflow-x: auto; }

@@ -6,9 +6,6 @@ from typing import Any
 
 from avdfd.report.numbers import NAMES, html_interval, number, others, p, sections, temperatures
 
-SHORTCUT = 0.6
-"""A probe above this has found something, and the page says so at its head."""
-
 
 def auc(result: Mapping[str, Any]) -> str:
     """AUC of every branch and system by tier, and with every window by itself."""
@@ -120,28 +117,6 @@ def groups(result: Mapping[str, Any]) -> str:
     names = (f"AUC, {main}", "balanced accuracy at 0.5", "fakes", "identities")
     head = "".join(f"<th class=num>{escape(name)}</th>" for name in names)
     return _box(f"<thead><tr><th></th>{head}</tr></thead>", body)
-
-
-def probes(result: Mapping[str, Any]) -> str:
-    """What the shortcut probes found; nothing if none were run."""
-    if "probes" not in result:
-        return ""
-    cues = list(next(iter(result["probes"].values())))
-    head = "".join(f"<th class=num>{escape(cue.replace('_', ' '))}</th>" for cue in cues)
-    body = ""
-    for tier, aucs in result["probes"].items():
-        cells = ""
-        for cue in cues:
-            found = aucs[cue] > SHORTCUT
-            cells += f"<td class='num{' bad' if found else ''}'>{number(aucs[cue])}{' !' if found else ''}</td>"
-        body += f"<tr><th scope=row>{escape(tier)}</th>{cells}</tr>"
-    note = (
-        "AUC of a small classifier that is given nothing but this one property of the file, on identities it was not "
-        f"fitted on, over all splits. About 0.5 is right; above {SHORTCUT} a detector may have learned the property "
-        "instead of the fake."
-    )
-    table = _box(f"<thead><tr><th>AUC</th>{head}</tr></thead>", body)
-    return f"<h2>Shortcut probes</h2>{table}<p class=note>{note}</p>"
 
 
 def facts(result: Mapping[str, Any]) -> str:

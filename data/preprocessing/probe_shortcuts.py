@@ -11,17 +11,18 @@ import argparse
 import contextlib
 import os
 import sys
-from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.audit.files import CUES, measure
+from avdfd.audit.probes import IDENTITY, Clip, Probe, compare
 from avdfd.datasets.layouts import LAYOUTS, list_entries
-from avdfd.datasets.tiers import RVRA, TIERS
+from avdfd.datasets.tiers import RVRA
 from avdfd.errors import UserError, run_script
-from avdfd.probes import CUES, Measured, compare, measure
 from avdfd.workers import Failure, run_killable
 
 TIME_LIMIT = 300.0  # seconds for a file
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     clips = [entry.clip for entry in list_entries(args.root, args.layout) if not entry.problem]
     by_path = {clip.path: clip for clip in clips}
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Any]] = {}
     bad = []
     workers = min(args.workers or len(os.sched_getaffinity(0)), len(clips))
     results = run_killable(measure, by_path, workers=workers, time_limit=TIME_LIMIT)
@@ -53,30 +54,38 @@ def main(argv: list[str]) -> int:
             bar.update()
     for line in sorted(bad):
         print(f"left out: {line}")
-    measured: Measured = defaultdict(list)
-    for clip in clips:  # in the order of the list, not of the workers, so that the folds are always the same
-        if clip.source in found:
-            measured[clip.tier].append((found[clip.source], clip.identities[0] if clip.identities else clip.base))
-    if RVRA.name not in measured or len(measured) < 2:
+    readable = [  # in the order of the list, not of the workers, so that the folds are always the same
+        Clip(clip.tier, clip.identities or (clip.base,), clip.base, found[clip.source])
+        for clip in clips
+        if clip.source in found
+    ]
+    tiers = dict.fromkeys(clip.tier for clip in readable)
+    if RVRA.name not in tiers or len(tiers) < 2:
         raise UserError(
-            f"{args.root}: probes need readable real clips and fakes; there are {', '.join(measured) or 'none'}"
+            f"{args.root}: probes need readable real clips and fakes; there are {', '.join(tiers) or 'none'}"
         )
     try:
-        table = compare(measured)
+        table = compare(readable)
     except ValueError as error:
         raise UserError(f"{args.root}: cannot be probed ({error})") from None
     return report(table, args.max)
 
 
-def report(table: dict[str, dict[str, float]], most: float | None) -> int:
+def report(table: dict[str, dict[str, Probe]], most: float | None) -> int:
     """Prints the table; 1 if a cue is above `most`."""
-    width = max(len(tier) for tier in table)
-    print(f"{'AUC':<{width}}  {'  '.join(CUES)}")
-    for tier in sorted(table, key=list(TIERS).index):
-        print(f"{tier:<{width}}  {'  '.join(f'{table[tier][cue]:<{len(cue)}.3f}' for cue in CUES).rstrip()}")
+    width, names = max(len(tier) for tier in table), (*CUES, IDENTITY)
+    print(f"{'AUC':<{width}}  {'  '.join(names)}")
+    for tier, cues in table.items():
+        cells = (f"{cues[cue].auc if cue in cues else float('nan'):<{len(cue)}.3f}" for cue in names)
+        print(f"{tier:<{width}}  {'  '.join(cells).rstrip()}")
     if most is None:
         return 0
-    found = [f"{cue} of {tier} ({aucs[cue]:.3f})" for tier, aucs in table.items() for cue in CUES if aucs[cue] > most]
+    found = [
+        f"{cue} of {tier} ({one.auc:.3f})"
+        for tier, cues in table.items()
+        for cue, one in cues.items()
+        if one.auc > most
+    ]
     if found:
         print(f"error: shortcuts above {most:g}: {', '.join(found)}", file=sys.stderr)
     return int(bool(found))

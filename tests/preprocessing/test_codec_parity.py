@@ -15,10 +15,10 @@ import av
 import numpy as np
 import pytest
 
+from avdfd.audit.files import measure
 from avdfd.config import ChainConfig
 from avdfd.datasets.layouts import find_layout, list_entries
 from avdfd.errors import MediaError, UserError
-from avdfd.probes import measure
 from avdfd.sound.remux import replace_sound
 from avdfd.workers import Failure
 from data.preprocessing import codec_parity

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avdfd.audit.files import measure as cues_of
+from avdfd.audit.probes import Clip, compare
 from avdfd.config import ChainConfig
 from avdfd.errors import UserError
-from avdfd.probes import Measured, compare
-from avdfd.probes import measure as cues_of
 from avdfd.sound.chain import common_ground, limit_band
 from avdfd.sound.parity import Task, make, measure
 from avdfd.sound.remux import replace_sound
@@ -64,11 +64,10 @@ def write(picture: Path, root: Path, cue: str) -> list[tuple[str, Path, Path]]:
 
 
 def auc(people: list[tuple[str, Path, Path]], cue: str) -> float:
-    measured: Measured = {"RVRA": [], "RVFA": []}
+    clips = []
     for person, real, fake in people:
-        measured["RVRA"].append((cues_of(real), person))
-        measured["RVFA"].append((cues_of(fake), person))
-    return compare(measured)["RVFA"][cue]
+        clips += [Clip("RVRA", (person,), person, cues_of(real)), Clip("RVFA", (person,), person, cues_of(fake))]
+    return compare(clips)["RVFA"][cue].auc
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_planted_cue_is_found_and_gone_after_parity(picture, tmp_path, cue):
         edges, band = common_ground([measure(path, CHAIN) for path in paths], CHAIN)
         outs = [tmp_path / "parity" / path.relative_to(tmp_path / "planted") for path in paths]
         for path, out in zip(paths, outs, strict=True):
-            make(Task(path, out, person, edges, band), CHAIN)
+            make(Task(path, out, path.name, person, edges, band), CHAIN)
         after.append((person, *outs))
     assert auc(after, cue) <= 0.6
 
@@ -102,7 +101,7 @@ def test_script_prints_the_table_and_names_what_is_too_good(picture, tmp_path, s
     assert probe_shortcuts.main(["--root", str(tmp_path)]) == 0
     left_out, header, row = capsys.readouterr().out.splitlines()
     assert left_out == "left out: RealVideo-RealAudio/African/men/id00000/00002.mp4: broken"
-    assert header.split() == ["AUC", *probe_shortcuts.CUES]
+    assert header.split() == ["AUC", *probe_shortcuts.CUES, "identity"]
     assert row.split()[0] == "RVFA"
     loudness = float(row.split()[2])
     assert loudness > 0.9

@@ -1,0 +1,114 @@
+"""Cues and fingerprints of the clips of a store, from the elements alone: no source file is needed.
+
+A clip is looked at in its first window, and for the silence at its end in its last one.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from avdfd.audit.probes import Clip
+from avdfd.datasets.stores import Store
+from avdfd.decode import ArrayFrame
+from avdfd.elements import ElementMeta, ElementStore, coded
+from avdfd.errors import UserError
+from avdfd.features import FPS, FRAMES, SAMPLE_RATE
+from avdfd.fingerprints import picture_hash, sound_hash
+from avdfd.sound.acoustics import edge_silence, spectral_edge
+
+_EVERY = 6  # frames: one for each quarter of a second, which is what fingerprints are made of
+_RINGS = 16
+_LEVELS = 8
+
+
+class Look(NamedTuple):
+    """What one look at a clip tells."""
+
+    source: str
+    clip: Clip
+    sha256: str | None
+    """Of the source file."""
+    picture_hash: bytes | None
+    sound_hash: bytes | None
+
+
+def look_at(
+    store: Store,
+    metas: Sequence[ElementMeta],
+    workers: int,
+    progress: Callable[[Iterable[Look]], Iterable[Look]] = iter,
+) -> list[Look]:
+    """A look at every clip, in the order in which they come first, by loader processes.
+
+    Raises UserError for a store without sound or frames.
+    """
+    if not isinstance(store, ElementStore):
+        raise UserError(f"{store.root}: --audit needs sound and video, which this store does not have")
+    looks = _Looks(store, _ends(metas))
+    return list(progress(DataLoader(looks, batch_size=None, num_workers=workers, collate_fn=_as_it_is)))
+
+
+def picture_statistics(frame: np.ndarray) -> np.ndarray:
+    """What one picture (H, W, 3) uint8 is like, without what is on it: (30,) colours, spectrum, brightness.
+
+    Means and deviations of the colours, power in 16 rings of the spectrum from coarse to fine, parts of the pixels in
+    8 levels of grey.
+    """
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    window = np.outer(*(np.hanning(side) for side in grey.shape))
+    power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
+    radius = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in grey.shape), indexing="ij"))
+    ring = np.minimum((2 * radius * _RINGS).astype(int), _RINGS - 1)
+    rings = np.log(np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel()) + 1)
+    levels = np.histogram(grey, _LEVELS, (0, 256))[0] / grey.size
+    return np.concatenate([frame.mean(axis=(0, 1)), frame.std(axis=(0, 1)), rings, levels])
+
+
+class _Looks(Dataset[Look]):
+    """The looks at clips, by their first and last windows."""
+
+    def __init__(self, store: ElementStore, ends: Sequence[tuple[ElementMeta, ElementMeta]]) -> None:
+        self.store, self.ends = store, ends
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, number: int) -> Look:
+        first, last = self.ends[number]
+        start = self.store.read(first.key, waveform=True, mel=False, frames=range(0, FRAMES, _EVERY))
+        end = start if last is first else self.store.read(last.key, waveform=True, mel=False)
+        cues = {
+            "covered": last.end - first.start,
+            "loudness": float(20 * np.log10(np.sqrt(np.square(start.waveform).mean()) + 1e-9)),
+            "edge_silence": edge_silence(start.waveform, SAMPLE_RATE)[0] + edge_silence(end.waveform, SAMPLE_RATE)[1],
+            "spectral_edge": spectral_edge(start.waveform, SAMPLE_RATE),
+            "first_frame": picture_statistics(start.frames[0]),
+        }
+        pictures = (ArrayFrame(frame, place * _EVERY / FPS, 0) for place, frame in enumerate(start.frames))
+        return Look(
+            first.source,
+            Clip(first.tier, first.identities, first.base, cues),
+            None if first.sha256.startswith("path:") else first.sha256,
+            picture_hash(pictures),
+            sound_hash(start.waveform),
+        )
+
+
+def _ends(metas: Sequence[ElementMeta]) -> list[tuple[ElementMeta, ElementMeta]]:
+    """First and last window of every clip."""
+    found: dict[int, tuple[ElementMeta, ElementMeta]] = {}
+    for code, meta in zip(coded(metas, "source").codes.tolist(), metas, strict=True):
+        first, last = found.get(code, (meta, meta))
+        found[code] = (min(first, meta, key=_start), max(last, meta, key=_start))
+    return list(found.values())
+
+
+def _start(meta: ElementMeta) -> float:
+    return meta.start
+
+
+def _as_it_is(look: Any) -> Any:
+    return look

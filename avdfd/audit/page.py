@@ -1,0 +1,135 @@
+"""The audits' part of the report, from report.json's `audit`:
+
+{"probes": {"elements": {tier: {cue: {"auc", "by_chance", "shortcut"}}}, "files": ...},
+ "leaks": [{"kind", "what", "splits", "clips"}, ...], "clips": {split: n}}
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from avdfd.audit.probes import SHORTCUT
+
+_NOTE = (
+    "AUC of a small classifier that is given nothing but this one property of a clip, on identities it was not fitted "
+    "on, over all splits. About 0.5 is right. Marked: above {shortcut} and more than chance explains, given how many "
+    "probes there are; there a detector may have learned the property instead of the fake. The first frame of a tier "
+    "whose video is fake may be the fake itself."
+)
+_NAMED = 5
+
+
+def shortcuts(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """(tier, cue, AUC) of every probe that found something, the strongest first."""
+    return _high(result, sure=True)
+
+
+def leaks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is in two splits."""
+    return result.get("audit", {}).get("leaks", [])
+
+
+def warnings(result: Mapping[str, Any]) -> list[str]:
+    """What has to stand at the head of the report: shortcuts, probes that may be ones, and leaks between splits."""
+    lines = []
+    if sure := shortcuts(result):
+        lines.append(f"Shortcuts in the data: one property alone has an AUC above {SHORTCUT}: {_named(sure)}.")
+    if doubtful := _high(result, sure=False):
+        lines.append(f"Above {SHORTCUT}, too, but of so few clips that it may be chance: {_named(doubtful)}.")
+    if found := leaks(result):
+        kinds = [f"{leak['kind']} in {' and '.join(leak['splits'])}" for leak in found]
+        lines.append(f"Leaks between splits: {_first(kinds)}. What was learned of them is no evidence.")
+    return lines
+
+
+def _high(result: Mapping[str, Any], *, sure: bool) -> list[tuple[str, str, float]]:
+    found = [
+        (tier, cue, one["auc"])
+        for tiers in result.get("audit", {}).get("probes", {}).values()
+        for tier, cues in tiers.items()
+        for cue, one in cues.items()
+        if one["auc"] > SHORTCUT and one["shortcut"] == sure
+    ]
+    return sorted(found, key=lambda line: -line[2])
+
+
+def _named(probes: Sequence[tuple[str, str, float]]) -> str:
+    return _first([f"{cue} on {tier} ({auc:.3f})" for tier, cue, auc in probes])
+
+
+def as_text(result: Mapping[str, Any]) -> list[list[list[str]]]:
+    """Tables as rows: the probes beside the detector, and the leaks; none if no audit was made."""
+    if "audit" not in result:
+        return []
+    main, tables = result["main"], []
+    for where, tiers in result["audit"]["probes"].items():
+        cues = _cues(tiers)
+        rows = [[tier, *(f"{of[cue]['auc']:.3f}" if cue in of else "" for cue in cues)] for tier, of in tiers.items()]
+        beside = [_detector(result, tier) for tier in tiers]
+        head = [f"shortcut probes, {where}, AUC", *cues, f"the detector ({main})"]
+        tables.append([head, *([*row, auc] for row, auc in zip(rows, beside, strict=True))])
+    leaks = [[leak["kind"], leak["what"], ", ".join(leak["splits"])] for leak in result["audit"]["leaks"]]
+    if leaks:
+        tables.append([["leak", "what", "splits"], *leaks])
+    return tables
+
+
+def as_html(result: Mapping[str, Any]) -> str:
+    """Headings and tables; nothing if no audit was made."""
+    if "audit" not in result:
+        return ""
+    audit = result["audit"]
+    tables = "".join(_probes(result, where, tiers) for where, tiers in audit["probes"].items())
+    note = f"<p class=note>{_NOTE.format(shortcut=SHORTCUT)}</p>" if tables else ""
+    return (f"<h2>Shortcut probes</h2>{tables}{note}" if tables else "") + _leaks(audit)
+
+
+def _probes(result: Mapping[str, Any], where: str, tiers: Mapping[str, Any]) -> str:
+    cues = _cues(tiers)
+    head = "".join(f"<th class=num>{escape(cue.replace('_', ' '))}</th>" for cue in cues)
+    body = ""
+    for tier, of in tiers.items():
+        cells = "".join(_cell(of.get(cue)) for cue in cues)
+        body += f"<tr><th scope=row>{escape(tier)}</th>{cells}<td class=num>{_detector(result, tier)}</td></tr>"
+    head = f"<thead><tr><th>AUC, {escape(where)}</th>{head}<th class=num>the detector</th></tr></thead>"
+    return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
+
+
+def _cell(one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return "<td></td>"
+    return f"<td class='num bad'>{one['auc']:.3f} !</td>" if one["shortcut"] else f"<td class=num>{one['auc']:.3f}</td>"
+
+
+def _leaks(audit: Mapping[str, Any]) -> str:
+    if "clips" not in audit:
+        return ""
+    counts = ", ".join(f"{count} of {escape(split)}" for split, count in audit["clips"].items())
+    looked = (
+        f"<p class=note>Identities, source clips, bytes, and fingerprints of picture and sound: {counts} clips.</p>"
+    )
+    if not audit["leaks"]:
+        return f"<h2>Leaks between splits</h2><p>None found.</p>{looked}"
+    body = "".join(
+        f"<tr><th scope=row>{escape(leak['kind'])}</th><td>{escape(leak['what'])}</td>"
+        f"<td>{escape(', '.join(leak['splits']))}</td><td>{escape(', '.join(leak['clips']))}</td></tr>"
+        for leak in audit["leaks"]
+    )
+    head = "<thead><tr><th>the same</th><th></th><th>splits</th><th>e.g.</th></tr></thead>"
+    table = f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
+    return f"<h2>Leaks between splits</h2>{table}{looked}"
+
+
+def _detector(result: Mapping[str, Any], tier: str) -> str:
+    """AUC of the detector's main branch on a tier, if it was judged on that."""
+    section = result["tiers"].get(tier)
+    return f"{section[result['main']]['auc']:.3f}" if section else ""
+
+
+def _cues(tiers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(cue for of in tiers.values() for cue in of))
+
+
+def _first(named: list[str]) -> str:
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return ", ".join(named[:_NAMED]) + more

@@ -1,0 +1,92 @@
+"""The robustness part of the report, from report.json's `robustness` (`avdfd.robustness.suite.judge`)."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from avdfd import plots
+
+_NOTE = (
+    "Above: AUC of fakes against reals after both were perturbed, by severity from left to right; the level is under "
+    "the axis. Below: AUC of perturbed reals against the same reals as they are. There 0.5 means that the perturbation "
+    "does not matter, and more that it is taken for a fake. Bands are 95 % intervals over identities. {clips} clips, "
+    "{windows} windows."
+)
+
+
+def as_text(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[str]]:
+    """Rows of a table: AUC of each branch or system as it is, and at each perturbation's highest severity."""
+    rows = [["AUC at severity 5", "level", *branches, *(f"reals, {branch}" for branch in branches)]]
+    rows.append(["as they are", "", *(_number(section["clean"][b]["auc"]) for b in branches), *("" for _ in branches)])
+    for name, how in section["perturbations"].items():
+        last, level = how["severities"][-1], f"{how['levels'][-1]:g} {how['unit']}"
+        values = [_number(last[branch][which]) for which in ("auc", "reals") for branch in branches]
+        rows.append([name, level, *values])
+    return rows
+
+
+def as_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
+    """Heading, a small figure for each perturbation, and all numbers as a table."""
+    looks = plots.looks(branches)
+    legend = " ".join(
+        f"<span style='color:{looks[branch][0]}'>&#9632;</span> {escape(branch)}&ensp;" for branch in branches
+    )
+    figures = "".join(
+        f"<figure><img alt='{escape(how['title'])}' src='data:image/svg+xml;base64,"
+        f"{b64encode(plots.svg(draw(section, name, branches)).encode()).decode()}'></figure>"
+        for name, how in section["perturbations"].items()
+    )
+    note = _NOTE.format(clips=section["clips"], windows=section["windows"])
+    return (
+        f"<h2>Does it hold?</h2><p class=note>{legend}</p><div class='figures small'>{figures}</div>"
+        f"<p class=note>{note}</p>"
+        f"<details><summary>All levels as a table</summary>{_table(section, branches)}</details>"
+    )
+
+
+def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> Figure:
+    """A perturbation: AUC over its severities, and below it that of perturbed reals against the same as they are."""
+    how = section["perturbations"][name]
+    steps = [section["clean"], *how["severities"]]
+    figure, rows = plots.figure_of(2.9, 3.1, rows=2, sharex=True, height_ratios=[1.5, 1])
+    figure.suptitle(how["title"], fontsize=11, x=0.02, ha="left")
+    for axes, which, label in zip(rows, ("auc", "reals"), ("AUC", "reals\nagainst clean"), strict=True):
+        axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
+        for branch, (color, dashes) in plots.looks(branches).items():
+            axes.plot([step[branch][which] for step in steps], color=color, linestyle=dashes, linewidth=1.6)
+            intervals = [step[branch][f"{which}_interval"] for step in steps]
+            if None not in intervals:
+                low, high = np.transpose(intervals)
+                axes.fill_between(range(len(steps)), low, high, color=color, alpha=0.1, linewidth=0)
+        axes.set_ylabel(label, fontsize=9)
+        axes.set(xlim=(-0.15, len(steps) - 0.85), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+        axes.tick_params(labelsize=8)
+    rows[-1].set(xticks=range(len(steps)), xlabel=how["unit"])
+    rows[-1].set_xticklabels(["–", *(f"{level:g}" for level in how["levels"])])
+    return figure
+
+
+def _table(section: Mapping[str, Any], branches: Sequence[str]) -> str:
+    head = "".join(f"<th class=num>{escape(branch)}</th>" for branch in branches)
+    reals = "".join(f"<th class=num>reals, {escape(branch)}</th>" for branch in branches)
+    body = ""
+    for how in section["perturbations"].values():
+        for level, step in zip(how["levels"], how["severities"], strict=True):
+            cells = "".join(_cell(step[branch], which) for which in ("auc", "reals") for branch in branches)
+            body += f"<tr><th scope=row>{escape(how['title'])}, {level:g} {escape(how['unit'])}</th>{cells}</tr>"
+    head = f"<thead><tr><th></th>{head}{reals}</tr></thead>"
+    return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
+
+
+def _cell(figures: Mapping[str, Any], which: str) -> str:
+    interval = figures[f"{which}_interval"]
+    below = f"<span class=interval>{interval[0]:.3f} – {interval[1]:.3f}</span>" if interval else ""
+    return f"<td class=num>{_number(figures[which])}{below}</td>"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"

@@ -1,0 +1,77 @@
+"""A store whose elements are perturbed as they are read."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from avdfd.elements import Element, ElementStore
+from avdfd.elements.form import mel_of, pcm, quantise
+from avdfd.errors import UserError
+from avdfd.features import FRAMES
+from avdfd.robustness import PERTURBATIONS
+
+
+class PerturbedStore:
+    """The elements of a store under one perturbation at one severity, 1 to 5.
+
+    An element is the same whenever it is read, as the draws are from its key; those of a picture also depend on which
+    frames are read. The sound is of 16 bits, as all stored sound is, and the mel is of that. It can be used in worker
+    processes.
+    """
+
+    def __init__(self, store: ElementStore, name: str, severity: int) -> None:
+        self.store, self.name = store, name
+        self.level = PERTURBATIONS[name].levels[severity - 1]
+        self.root, self.metas, self.version = store.root, store.metas, store.version
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def has_waveforms(self) -> bool:
+        """Whether all elements have one."""
+        return self.store.has_waveforms
+
+    def read(
+        self,
+        key: str,
+        *,
+        waveform: bool = False,
+        mel: bool = True,
+        mel_err: bool = False,
+        frames: Sequence[int] | None = None,
+    ) -> Element:
+        """As `ElementStore.read`. Raises UserError for a mel_err of a sound that is perturbed, which is not known."""
+        how = PERTURBATIONS[self.name]
+        if mel_err and how.sound:
+            raise UserError(
+                f"{self.root}: {self.name} changes the sound, of which mel_err is not known; "
+                "name perturbations of the picture alone"
+            )
+        heard = how.sound is not None and (waveform or mel)
+        timed = how.shown is not None and frames is not None
+        element = self.store.read(key, waveform=waveform or heard or timed, mel=mel and not heard, mel_err=mel_err)
+        sound, parts = element.waveform, dict[str, Any]()
+        if frames is not None:
+            parts["frames"] = self._frames(key, sound, frames)
+        if how.sound is not None and heard:
+            sound = pcm(quantise(how.sound(sound, self.level, self._draws(key))).view(np.uint8))
+            parts["mel"] = mel_of(sound) if mel else None
+        return replace(element, waveform=sound if waveform else None, **parts)
+
+    def _frames(self, key: str, waveform: Any, wanted: Sequence[int]) -> np.ndarray:
+        how, numbers = PERTURBATIONS[self.name], list(wanted)
+        if how.shown is not None:
+            numbers = how.shown(waveform, self.level, self._draws(key))[numbers].tolist()
+        read = range(FRAMES) if how.all_frames else numbers
+        frames = self.store.read(key, mel=False, frames=read).frames
+        if how.picture is not None:
+            frames = how.picture(frames, self.level, self._draws(key))
+        return frames[numbers] if how.all_frames else frames
+
+    def _draws(self, key: str) -> np.random.Generator:
+        digest = hashlib.sha256(f"{self.name}\n{key}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "little"))

@@ -1,0 +1,195 @@
+"""Scores and figures of perturbed clips.
+
+    M elements   N clips   S runs of one system
+
+What was scored is kept, a file for each run, perturbation and severity, so that an interrupted suite goes on.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit
+
+from avdfd import bootstrap, metrics
+from avdfd.datasets.splits import take
+from avdfd.datasets.stores import Store
+from avdfd.datasets.tiers import TIERS
+from avdfd.elements import ElementMeta, ElementStore, coded
+from avdfd.errors import UserError
+from avdfd.evaluation import tier_parts
+from avdfd.files import sha256_of, write_atomic
+from avdfd.pooling import Clips, pool
+from avdfd.robustness import PERTURBATIONS, SEVERITIES
+from avdfd.robustness.store import PerturbedStore
+from avdfd.scoring import Run, Scores
+from avdfd.tracking import BEST
+
+FORM = 1
+"""Of what is kept; to be raised when a perturbation does something else at the same level."""
+
+Score = Callable[[Run, Store], Scores]
+Columns = dict[str, np.ndarray]
+"""Branch of our system, or another system -> P(fake), (S, M)."""
+
+
+class Case(NamedTuple):
+    """A perturbation and its severity; without one, the clips as they are."""
+
+    name: str | None = None
+    severity: int = 0
+
+    @property
+    def level(self) -> float | None:
+        return PERTURBATIONS[self.name].levels[self.severity - 1] if self.name else None
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.severity}.json" if self.name else "clean.json"
+
+
+def sample(metas: Sequence[ElementMeta], clips: int, seed: int) -> Sequence[ElementMeta]:
+    """The elements of `clips` clips of each tier, drawn by chance; of all clips if that is 0."""
+    if not clips:
+        return metas
+    sources, tiers = coded(metas, "source"), coded(metas, "tier")
+    rng, chosen = np.random.default_rng(seed), []
+    for name in TIERS:
+        here = np.isin(tiers.codes, [code for code, value in enumerate(tiers.values) if value == name])
+        names = sorted({sources.values[code] for code in np.unique(sources.codes[here])})
+        chosen += [names[place] for place in rng.permutation(len(names))[:clips]]
+    wanted = np.array([value in set(chosen) for value in sources.values], bool)
+    return take(metas, np.flatnonzero(wanted[sources.codes]))
+
+
+def score_suite(
+    names: Sequence[str],
+    systems: Mapping[str, Sequence[Run]],
+    store: Store,
+    metas: Sequence[ElementMeta],
+    folder: Path,
+    score: Score,
+    progress: Callable[[list[Case]], Iterable[Case]] = iter,
+) -> dict[Case, Columns]:
+    """What all systems say about elements as they are and under every severity of the named perturbations.
+
+    Every branch of the first system, and the main branch of the others. `score` scores the elements `metas` of a store
+    with one run; it is not asked for what is kept in `folder` from the same weights, elements and level. `progress` may
+    wrap the cases in a progress bar. Raises UserError for a store that cannot be perturbed.
+    """
+    if not isinstance(store, ElementStore):
+        raise UserError(f"{store.root}: --robustness needs sound and video, which a VFD folder does not have")
+    elements = [
+        str(store.root),
+        store.version,
+        hashlib.sha256("\n".join(meta.key for meta in metas).encode()).hexdigest(),
+    ]
+    stamps = {
+        run.folder: {"form": FORM, "checkpoint_sha256": sha256_of(run.folder / BEST), "elements": elements}
+        for runs in systems.values()
+        for run in runs
+    }
+
+    def columns_of(case: Case) -> Columns:
+        perturbed = PerturbedStore(store, case.name, case.severity) if case.name else store
+        columns: Columns = {}
+        for name, runs in systems.items():
+            paths = [folder / run.folder.name / case.file for run in runs]
+            kept = [
+                _kept(path, stamps[run.folder] | {"level": case.level}, partial(score, run, perturbed))
+                for path, run in zip(paths, runs, strict=True)
+            ]
+            wanted = {name: runs[0].branches[-1]} if columns else {branch: branch for branch in runs[0].branches}
+            columns |= {column: np.array([scores[branch] for scores in kept]) for column, branch in wanted.items()}
+        return columns
+
+    cases = [Case(), *(Case(name, severity) for name in names for severity in SEVERITIES)]
+    return {case: columns_of(case) for case in progress(cases)}
+
+
+def judge(
+    scored: Mapping[Case, Columns], metas: Sequence[ElementMeta], rule: str, *, replicates: int, seed: int
+) -> dict[str, Any]:
+    """The `robustness` of report.json: for each perturbation and severity, and each branch or system,
+
+    `auc`    fakes against reals, both perturbed, overall with its interval and by `tiers`
+    `reals`  perturbed reals against the same reals as they are: 0.5 where it does not matter, above where the
+             perturbation is taken for a fake
+
+    The clip is the unit, its windows pooled by `rule`; of several runs, figures are means. Intervals are over people.
+    """
+    keys = [meta.key for meta in metas]
+
+    def pooled(columns: Columns) -> Clips:
+        return pool(metas, Scores(keys, {branch: _steady(values) for branch, values in columns.items()}), rule)
+
+    clean = pooled(scored[Case()])
+
+    def figures(columns: Columns) -> dict[str, Any]:
+        clips = pooled(columns)
+        return {branch: _branch(clips, clean, branch, replicates, seed) for branch in columns}
+
+    return {
+        "clips": len(clean),
+        "windows": len(metas),
+        "clean": figures(scored[Case()]),
+        "perturbations": {
+            name: {
+                "title": how.title,
+                "unit": how.unit,
+                "levels": list(how.levels),
+                "severities": [figures(scored[Case(name, severity)]) for severity in SEVERITIES],
+            }
+            for name, how in PERTURBATIONS.items()
+            if Case(name, 1) in scored
+        },
+    }
+
+
+def _steady(scores: np.ndarray) -> np.ndarray:
+    """Scores without what the place in a batch adds to a logit, by which clips that are the same to a model, as those
+    without sound are, would be told apart."""
+    return expit(np.round(logit(scores), 4))
+
+
+def _branch(clips: Clips, clean: Clips, branch: str, replicates: int, seed: int) -> dict[str, Any]:
+    reals, as_they_are = clips.where(clips.label == 0), clean.where(clean.label == 0)
+    both = np.concatenate([reals.scores[branch], as_they_are.scores[branch]], axis=1)
+    changed = np.repeat([1, 0], len(reals))
+    people = np.tile(reals.identity, 2)
+    overall = _auc(clips.label, clips.scores[branch], clips.identity, replicates, seed)
+    taken_for_fakes = _auc(changed, both, people, replicates, seed)
+    return {
+        "auc": overall["auc"],
+        "auc_interval": overall["auc_interval"],
+        "reals": taken_for_fakes["auc"],
+        "reals_interval": taken_for_fakes["auc_interval"],
+        "tiers": {
+            name: float(np.mean([metrics.auc(part.label, run) for run in part.scores[branch]]))
+            for name, part in tier_parts(clips)
+        },
+    }
+
+
+def _auc(labels: np.ndarray, scores: np.ndarray, people: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:
+    """AUC of the scores (S, N) of runs, with its interval."""
+
+    def area(weights: np.ndarray | None, run: int) -> dict[str, Any]:
+        return {"auc": metrics.area(metrics.roc(labels, scores[run], weights))}
+
+    return bootstrap.measure(area, labels, people, runs=len(scores), replicates=replicates, seed=seed)
+
+
+def _kept(path: Path, stamp: Mapping[str, Any], score: Callable[[], Scores]) -> dict[str, list[float]]:
+    """Scores by branch, from a file if that has them for the same stamp; else they are made, and kept there."""
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["of"] == stamp:
+            return kept["scores"]
+    scores = {branch: values.tolist() for branch, values in score().branch.items()}
+    write_atomic(path, json.dumps({"of": stamp, "scores": scores}).encode())
+    return scores

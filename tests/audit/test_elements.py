@@ -1,0 +1,144 @@
+"""Audits straight from elements: what is measured, and leaks that are planted in a store."""
+
+import numpy as np
+import pytest
+
+from avdfd.audit import audits
+from avdfd.audit.elements import look_at, picture_statistics
+from avdfd.audit.leaks import find_leaks
+from avdfd.datasets.tiers import tier
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.errors import UserError
+from avdfd.features import FRAMES, SAMPLE_RATE, WINDOW
+
+PEOPLE = 10
+
+
+def pictures(rng: np.random.Generator) -> bytes:
+    """77 frames of big random patches that fade from one picture to another."""
+    one, other = (np.kron(rng.integers(0, 256, (7, 7, 3)), np.ones((32, 32, 1))) for _ in range(2))
+    blends = [encode_frame((one * (1 - part) + other * part).astype(np.uint8), 80) for part in np.linspace(0, 1, 8)]
+    return b"".join(blends[number * 8 // FRAMES] for number in range(FRAMES))
+
+
+def speech(rng: np.random.Generator, lead: float = 0.0) -> np.ndarray:
+    """Noise whose colour and loudness change ten times a second."""
+    steps = np.repeat(rng.uniform(0.05, 0.5, WINDOW // 1600 + 1), 1600)[:WINDOW]
+    colour = np.repeat(rng.uniform(-0.9, 0.9, WINDOW // 1600 + 1), 1600)[:WINDOW]
+    sound = rng.standard_normal(WINDOW)
+    sound[1:] += colour[1:] * sound[:-1]
+    sound *= 0.2 * steps
+    sound[: round(lead * SAMPLE_RATE)] = 0
+    return np.clip(sound, -1, 1)
+
+
+def write_store(root, clips) -> ElementStore:
+    """`clips`: (identity, tier, clip name, waveforms, frames)."""
+    with ElementWriter(root, {"made": "up"}) as writer:
+        for identity, name, number, sounds, mjpeg in clips:
+            source = f"{tier(name).folder}/Asian/men/{identity}/{number}.mp4"
+            base = f"{tier('RVRA').folder}/Asian/men/{identity}/{number}.mp4"
+            clip = {"tier": name, "identities": [identity], "source": source, "base": base, "method": ""}
+            clip |= {"race": "Asian", "gender": "men", "sha256": source}
+            windows = [
+                {"start": 1.024 * place, "end": 1.024 * place + 3.072, "parts": {**encode_sound(sound), "mjpeg": mjpeg}}
+                for place, sound in enumerate(sounds)
+            ]
+            writer.add(clip, windows)
+    return ElementStore(root)
+
+
+def corpus(root, lead=0.0, copy=False) -> ElementStore:
+    """A real and a fake clip of everybody. `lead`: silence before the sound of the fakes; `copy`: the last person's
+    real clip is one of the first one's, stored again."""
+    rng = np.random.default_rng(0)
+    clips, first = [], None
+    for person in range(PEOPLE):
+        for name in ("RVRA", "RVFA"):
+            sounds = [speech(rng, lead if name == "RVFA" else 0.0) for _ in range(1 + person % 2)]
+            content = sounds, pictures(rng)
+            first = first or content
+            if copy and person == PEOPLE - 1 and name == "RVRA":
+                content = [sound * 0.7 for sound in first[0]], first[1]
+            clips.append((f"id{person}", name, "00001", *content))
+    return write_store(root, clips)
+
+
+def split(store, test=("id8", "id9")):
+    metas = list(store.metas)
+    return {
+        "train": (store, [meta for meta in metas if meta.identities[0] not in test]),
+        "test": (store, [meta for meta in metas if meta.identities[0] in test]),
+    }
+
+
+def test_looks_are_at_the_ends_of_a_clip(tmp_path):
+    rng = np.random.default_rng(0)
+    silent_end = speech(rng)
+    silent_end[-8_000:] = 0
+    store = write_store(tmp_path, [("id1", "RVRA", "1", [speech(rng, 0.25), silent_end], pictures(rng))])
+    (look,) = look_at(store, store.metas, workers=0)
+    assert look.clip.cues["edge_silence"] == pytest.approx(0.75, abs=0.02)
+    assert look.clip.cues["covered"] == pytest.approx(4.096)
+    assert look.clip.cues["spectral_edge"] == 8_000
+    assert (look.clip.tier, look.clip.identities) == ("RVRA", ("id1",))
+    assert len(look.picture_hash) == 32
+    assert len(look.sound_hash) == 64
+
+
+def test_loader_processes_give_the_same_in_the_same_order(tmp_path):
+    store = corpus(tmp_path)
+    alone, shared = look_at(store, store.metas, workers=0), look_at(store, store.metas, workers=2)
+    assert [look.sound_hash for look in alone] == [look.sound_hash for look in shared]
+
+
+def test_picture_statistics_see_noise_and_not_content():
+    rng = np.random.default_rng(0)
+    one, other = (np.kron(rng.integers(0, 256, (7, 7, 3)), np.ones((32, 32, 1))).astype(np.uint8) for _ in range(2))
+    noisy = np.clip(one + rng.normal(0, 10, one.shape), 0, 255).astype(np.uint8)
+    spectra = [picture_statistics(picture)[6:22] for picture in (one, other, noisy)]
+    assert picture_statistics(one).shape == (30,)
+    assert spectra[2][-1] > spectra[0][-1] + 1
+    assert abs(spectra[1][-1] - spectra[0][-1]) < 1
+
+
+def test_clean_corpus_has_neither_shortcut_nor_leak(tmp_path):
+    found = audits.of_elements(split(corpus(tmp_path)), workers=0)
+    assert not any(one["shortcut"] for one in found["probes"]["elements"]["RVFA"].values())
+    assert list(found["probes"]["elements"]["RVFA"]) == [
+        "covered", "loudness", "edge_silence", "spectral_edge", "first_frame", "identity",
+    ]  # fmt: skip
+    assert found["leaks"] == []
+    assert found["clips"] == {"train": 16, "test": 4}
+
+
+def test_planted_silence_is_caught(tmp_path):
+    found = audits.of_elements(split(corpus(tmp_path, lead=0.3)), workers=0)
+    caught = {cue for cue, one in found["probes"]["elements"]["RVFA"].items() if one["shortcut"]}
+    assert "edge_silence" in caught
+    assert caught <= {"edge_silence", "loudness"}  # of what is silent in part
+
+
+def test_planted_copy_under_another_name_is_caught(tmp_path):
+    (leak,) = audits.of_elements(split(corpus(tmp_path, copy=True)), workers=0)["leaks"]
+    assert leak["kind"] == "picture+sound"
+    assert leak["splits"] == ["test", "train"]
+    assert [path.split("/")[3] for path in leak["clips"]] == ["id0", "id9"]
+
+
+def test_planted_identity_and_source_clip_are_caught(tmp_path):
+    store = corpus(tmp_path)
+    looks = {name: look_at(*part, workers=0) for name, part in split(store).items()}
+    moved = looks["test"][0]
+    looks["train"].append(moved._replace(source="other.mp4", sha256="0" * 64, sound_hash=None, picture_hash=None))
+    leaks = find_leaks(looks)
+    assert {(leak.kind, leak.what) for leak in leaks} == {("identity", "id8"), ("source clip", moved.clip.base)}
+    assert all(set(leak.clips) >= {"other.mp4", moved.source} for leak in leaks)
+
+
+def test_store_without_sound_is_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    store = write_store(tmp_path / "whole", [("id1", "RVRA", "1", [speech(rng)], pictures(rng))])
+    with pytest.raises(UserError, match="--audit needs sound and video"):
+        look_at(object.__new__(type("Other", (), {"root": "x"})), store.metas, workers=0)

@@ -1,0 +1,72 @@
+"""What is measured of a media file is what was written."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from avdfd.audit.files import CUES, measure
+from avdfd.audit.probes import Clip, compare
+from avdfd.errors import MediaError
+
+RATE = 16_000
+
+
+def write_clip(path: Path, sound: np.ndarray, **tags: str) -> Path:
+    with av.open(str(path), "w") as container:
+        container.metadata.update(tags)
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def noise(seconds: float, level: float, rng: np.random.Generator, edge: float = 0.0) -> np.ndarray:
+    sound = level * rng.standard_normal(round(seconds * RATE))
+    if edge:
+        sound[: round(edge * RATE)] *= 1e-3
+    return sound
+
+
+def test_measure(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", noise(3.0, 0.1, np.random.default_rng(0), edge=0.5), artist="somebody")
+    cues = measure(path)
+    assert tuple(cues) == CUES
+    assert cues["duration"] == pytest.approx(3.0, abs=0.07)
+    assert cues["loudness"] == pytest.approx(20 * np.log10(0.1 * np.sqrt(2.5 / 3)), abs=0.7)
+    assert cues["edge_silence"] == pytest.approx(0.5, abs=0.05)
+    assert cues["file_size"] == path.stat().st_size
+    assert cues["bit_rate"] == pytest.approx(8 * cues["file_size"] / cues["duration"])
+    assert cues["sample_rate"] == RATE
+    assert cues["spectral_edge"] == RATE / 2
+    assert {"artist", "artist=somebody", "audio.name=aac", "audio.profile=LC"} <= cues["tags"]
+
+
+def test_unreadable_media(tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("not a film")
+    with pytest.raises(MediaError, match="cannot be read"):
+        measure(text)
+
+
+def test_probes_name_the_guilty_cue(tmp_path):
+    """Fakes that are only louder, or only written by another program."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for person in range(10):
+        for tier, gain, tags in (("RVRA", 1.0, {}), ("RVFA", 4.0, {}), ("FVRA", 1.0, {"comment": "made by x"})):
+            sound = noise(1.0, gain * rng.uniform(0.02, 0.04), rng)
+            path = write_clip(tmp_path / f"{person}{tier}.mp4", sound, **tags)
+            clips.append(Clip(tier, (f"id{person}",), str(person), measure(path)))
+    table = compare(clips)
+    assert set(table) == {"RVFA", "FVRA"}
+    assert all(tuple(cues) == (*CUES, "identity") for cues in table.values())
+    assert table["RVFA"]["loudness"].auc > 0.9
+    assert table["FVRA"]["loudness"].auc < 0.8
+    assert table["RVFA"]["sample_rate"].auc == 0.5
+    assert table["RVFA"]["tags"].auc == 0.5
+    assert table["FVRA"]["tags"].shortcut

@@ -1,0 +1,111 @@
+"""The shortcut probes: a planted cue is caught, no cue gives chance, and a clean corpus is not flagged."""
+
+import numpy as np
+import pytest
+
+from avdfd.audit.probes import SHORTCUT, Clip, compare, probe_auc
+
+
+@pytest.fixture
+def draws() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and identities of 30 people with two real and two fake clips each, and a cue without information."""
+    labels = np.tile([0, 0, 1, 1], 30)
+    groups = np.repeat(np.arange(30), 4)
+    return labels, groups, np.random.default_rng(0).normal(5, 1, len(labels))
+
+
+def corpus(seed=0, people=30, tiers=("RVRA", "RVFA", "FVRA"), **planted) -> list[Clip]:
+    """Two recordings of each person, one clip of each in every tier; cues are noise but for what is planted in RVFA."""
+    rng = np.random.default_rng(seed)
+    clips = []
+    for person in range(people):
+        for number in range(2):
+            for tier in tiers:
+                cues = {
+                    "duration": rng.normal(5, 1),
+                    "bit_rate": rng.normal(1e5, 1e4),
+                    "edge_silence": rng.exponential(0.1),
+                    "tags": frozenset(["format=mp4", f"height={rng.choice([224, 256])}"]),
+                    "first_frame": rng.normal(0, 1, 30),
+                }
+                if tier == "RVFA":
+                    cues |= {name: change(cues[name]) for name, change in planted.items()}
+                clips.append(Clip(tier, (f"id{person}",), f"{person}/{number}", cues))
+    return clips
+
+
+def shortcuts(clips: list[Clip]) -> set[tuple[str, str]]:
+    return {(tier, cue) for tier, cues in compare(clips).items() for cue, one in cues.items() if one.shortcut}
+
+
+def test_planted_cue_is_caught(draws):
+    labels, groups, cue = draws
+    assert probe_auc(cue + 4 * labels, labels, groups) > 0.9
+    assert probe_auc(cue - 4 * labels, labels, groups) > 0.9
+
+
+def test_unusual_spread_is_caught(draws):
+    labels, groups, cue = draws
+    assert probe_auc(5 + (cue - 5) * np.where(labels == 1, 20.0, 1.0), labels, groups) > 0.9
+
+
+def test_no_cue_is_chance(draws):
+    labels, groups, _ = draws
+    rng = np.random.default_rng(1)
+    aucs = [probe_auc(rng.standard_normal(len(labels)), labels, groups) for _ in range(20)]
+    assert abs(np.mean(aucs) - 0.5) < 0.05
+
+
+def test_constant_cue_is_chance(draws):
+    labels, groups, _ = draws
+    assert probe_auc(np.full(len(labels), 16_000.0), labels, groups) == 0.5
+
+
+def test_cue_that_names_the_identity_is_no_shortcut(draws):
+    """Values shared by a person's real and fake clips say nothing about another person."""
+    labels, groups, _ = draws
+    assert probe_auc(np.random.default_rng(2).normal(0, 1, 30)[groups], labels, groups) == pytest.approx(0.5)
+
+
+def test_units_of_a_cue_do_not_matter(draws):
+    labels, groups, cue = draws
+    assert probe_auc(1e6 * cue, labels, groups) == pytest.approx(probe_auc(cue, labels, groups))
+
+
+@pytest.mark.parametrize(("labels", "groups"), [([1, 1, 1, 1], [0, 0, 1, 1]), ([0, 1, 0, 1], [0, 0, 0, 0])])
+def test_one_class_or_one_group_is_an_error(labels, groups):
+    with pytest.raises(ValueError, match="both classes"):
+        probe_auc([1, 2, 3, 4], labels, groups)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clean_corpus_is_not_flagged(seed):
+    assert shortcuts(corpus(seed)) == set()
+
+
+def test_a_small_clean_corpus_is_not_flagged_though_some_of_its_probes_are_high():
+    tables = [compare(corpus(seed, people=9)) for seed in range(3)]
+    assert max(one.auc for table in tables for cues in table.values() for one in cues.values()) > SHORTCUT
+    assert not any(one.shortcut for table in tables for cues in table.values() for one in cues.values())
+
+
+@pytest.mark.parametrize(
+    ("cue", "change"),
+    [
+        ("edge_silence", lambda seconds: seconds + 0.3),
+        ("bit_rate", lambda rate: 0.6 * rate),
+        ("duration", lambda seconds: seconds + 4),
+        ("tags", lambda tags: tags | {"encoder=Lavf61"}),
+        ("first_frame", lambda statistics: statistics + 2 * (np.arange(30) == 12)),
+    ],
+)
+def test_each_planted_shortcut_is_caught_and_nothing_else(cue, change):
+    assert shortcuts(corpus(**{cue: change})) == {("RVFA", cue)}
+
+
+def test_people_who_are_only_fake_are_caught():
+    clips = [c for c in corpus(people=20) if (c.tier == "RVRA") == (int(c.identities[0][2:]) < 10) or c.tier == "FVRA"]
+    table = compare(clips)
+    assert table["RVFA"]["identity"].auc > 0.9
+    assert table["RVFA"]["identity"].shortcut
+    assert compare(corpus())["RVFA"]["identity"].auc <= 0.5

@@ -1,0 +1,87 @@
+"""A perturbed store is read like any other, and always the same."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from avdfd.elements import ElementStore
+from avdfd.elements.form import mel_of
+from avdfd.errors import UserError
+from avdfd.features import FRAMES
+from avdfd.robustness import PERTURBATIONS, SEVERITIES, choose
+from avdfd.robustness.store import PerturbedStore
+from tests.runs import make_store
+
+WANTED = [3, 20, 60]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return ElementStore(make_store(tmp_path_factory.mktemp("store")) / "elements")
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS)
+def test_element_keeps_its_form(store, name):
+    key = store.metas[1].key
+    perturbed = PerturbedStore(store, name, 5)
+    element = perturbed.read(key, waveform=True, mel=True, frames=WANTED)
+    assert element.meta == store.metas[1]
+    assert element.waveform.shape == (49_152,)
+    assert element.frames.shape == (3, 224, 224, 3)
+    assert (element.waveform.dtype, element.frames.dtype) == (np.float32, np.uint8)
+    np.testing.assert_array_equal(element.mel, mel_of(element.waveform))  # the mel is of what is heard
+    again = pickle.loads(pickle.dumps(perturbed)).read(key, waveform=True, mel=False, frames=WANTED)
+    np.testing.assert_array_equal(again.waveform, element.waveform)
+    np.testing.assert_array_equal(again.frames, element.frames)
+    assert again.mel is None
+    assert perturbed.read(key).waveform is None
+
+
+def test_what_is_not_perturbed_is_as_it_was(store):
+    key = store.metas[0].key
+    clean = store.read(key, waveform=True, frames=WANTED)
+    seen = PerturbedStore(store, "blur", 3).read(key, waveform=True, frames=WANTED)
+    heard = PerturbedStore(store, "noise", 3).read(key, waveform=True, frames=WANTED)
+    np.testing.assert_array_equal(seen.waveform, clean.waveform)
+    np.testing.assert_array_equal(seen.mel, clean.mel)
+    np.testing.assert_array_equal(heard.frames, clean.frames)
+    assert np.abs(heard.waveform - clean.waveform).max() > 0.01
+    assert np.abs(heard.mel - clean.mel).max() > 0.1
+
+
+def test_elements_have_draws_of_their_own(store):
+    noisy = PerturbedStore(store, "noise", 5)
+    one, other = (
+        noisy.read(meta.key, waveform=True).waveform - store.read(meta.key, waveform=True).waveform
+        for meta in store.metas[:2]
+    )
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_dropped_frames_are_read_as_their_forerunners(store, severity):
+    key = store.metas[0].key
+    clean = store.read(key, mel=False, frames=range(FRAMES)).frames
+    shown = PerturbedStore(store, "frame_drop", severity).read(key, mel=False, frames=range(FRAMES)).frames
+    same = (shown == clean).all(axis=(1, 2, 3))
+    assert same[0]
+    for number in np.flatnonzero(~same):
+        np.testing.assert_array_equal(shown[number], shown[number - 1])
+
+
+def test_mel_err_of_a_perturbed_sound_is_refused(store):
+    with pytest.raises(UserError, match="noise changes the sound, of which mel_err is not known"):
+        PerturbedStore(store, "noise", 1).read(store.metas[0].key, mel_err=True)
+
+
+def test_names():
+    assert choose([]) == tuple(PERTURBATIONS)
+    assert choose(["sound_late", "noise", "noise"]) == ("noise", "sound_late")
+    with pytest.raises(UserError, match="no perturbation is called 'reverb'; did you mean 'reverberation'"):
+        choose(["noise", "reverb"])
+    with pytest.raises(UserError, match="there are noise, reverberation"):
+        choose(["zzz"])
+    for how in PERTURBATIONS.values():
+        assert len(how.levels) == len(SEVERITIES)
+        assert list(how.levels) in (sorted(how.levels), sorted(how.levels, reverse=True))

@@ -1,0 +1,152 @@
+"""Which clips are perturbed, what is kept of an interrupted suite, and the figures."""
+
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from avdfd import metrics
+from avdfd.elements import ElementStore
+from avdfd.errors import UserError
+from avdfd.robustness import page, suite
+from avdfd.robustness.store import PerturbedStore
+from avdfd.scoring import Scores
+from avdfd.tracking import BEST
+from tests.runs import TIERS, make_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return ElementStore(make_store(tmp_path_factory.mktemp("store")) / "elements")
+
+
+def fake_run(folder, branches=("audio", "visual", "fused"), weights=b"weights"):
+    folder.mkdir(exist_ok=True)
+    (folder / BEST).write_bytes(weights)
+    return SimpleNamespace(folder=folder, branches=branches)
+
+
+class Scorer:
+    """Scores that tell fakes from reals, but not from late sound; remembers what it was asked."""
+
+    def __init__(self, metas, fail_at=None):
+        self.metas, self.asked, self.fail_at = metas, [], fail_at
+
+    def __call__(self, run, store):
+        name, level = (store.name, store.level) if isinstance(store, PerturbedStore) else (None, None)
+        if (name, level) == self.fail_at:
+            raise KeyboardInterrupt
+        self.asked.append((run.folder.name, name, level))
+        rng = np.random.default_rng(0)
+        labels = np.array([meta.label for meta in self.metas])
+        late = level / 400 if name == "sound_late" else 0.0
+        scores = 0.2 + 0.4 * np.maximum(labels, late) + 0.2 * rng.random(len(labels))
+        return Scores([meta.key for meta in self.metas], dict.fromkeys(run.branches, scores))
+
+
+def test_sample_takes_so_many_clips_of_each_tier_with_all_their_windows(store):
+    some = suite.sample(store.metas, 3, seed=0)
+    sources = {meta.source: meta.tier for meta in some}
+    assert Counter(sources.values()) == dict.fromkeys(TIERS, 3)
+    assert len(some) == 2 * len(sources)
+    assert [meta.key for meta in suite.sample(store.metas, 3, seed=0)] == [meta.key for meta in some]
+    assert [meta.key for meta in suite.sample(store.metas, 3, seed=1)] != [meta.key for meta in some]
+    assert len(suite.sample(store.metas, 0, seed=0)) == len(store.metas)
+    assert len(suite.sample(store.metas, 100, seed=0)) == len(store.metas)
+
+
+def test_suite(store, tmp_path):
+    systems = {"ours": [fake_run(tmp_path / "ours")], "other": [fake_run(tmp_path / "other", ("fused",))]}
+    metas = store.metas
+    scored = suite.score_suite(["noise", "sound_late"], systems, store, metas, tmp_path / "kept", Scorer(metas))
+    assert len(scored) == 11
+    result = suite.judge(scored, metas, "mean", replicates=50, seed=0)
+    assert list(result["perturbations"]) == ["noise", "sound_late"]
+    late = result["perturbations"]["sound_late"]
+    assert late["levels"] == [40, 80, 160, 240, 400]
+    assert [list(step) for step in late["severities"]] == [["audio", "visual", "fused", "other"]] * 5
+    steps = [step["fused"] for step in late["severities"]]
+    assert [step["reals"] for step in steps] == sorted(step["reals"] for step in steps)
+    assert steps[-1]["reals"] == 1.0  # late reals are taken for fakes,
+    assert steps[-1]["auc"] == pytest.approx(0.5, abs=0.2)  # and fakes are not told from them any more
+    assert result["clean"]["fused"]["auc"] == 1.0
+    assert result["clean"]["fused"]["reals"] == 0.5
+    low, high = steps[1]["auc_interval"]
+    assert low <= steps[1]["auc"] <= high
+    assert set(steps[0]["tiers"]) == set(TIERS) - {"RVRA"}
+    assert (result["clips"], result["windows"]) == (28, 56)
+
+
+def test_figures_are_those_of_the_clips(store, tmp_path):
+    metas = store.metas
+    systems = {"ours": [fake_run(tmp_path / "ours")]}
+    scored = suite.score_suite(["noise"], systems, store, metas, tmp_path, Scorer(metas))
+    scores = Scorer(metas)(systems["ours"][0], store).branch["fused"]
+    means = {}
+    for meta, value in zip(metas, scores, strict=True):
+        means.setdefault((meta.source, meta.label), []).append(value)
+    labels, values = [label for _, label in means], [float(np.mean(v)) for v in means.values()]
+    assert len(set(values)) == len(values)
+    result = suite.judge(scored, metas, "mean", replicates=0, seed=0)
+    assert result["clean"]["fused"]["auc"] == metrics.auc(labels, values)
+    assert result["clean"]["fused"]["auc_interval"] is None
+
+
+def test_rounding_of_a_model_that_sees_nothing_tells_nothing(store):
+    metas = store.metas
+    labels = np.array([meta.label for meta in metas])
+    scored = {suite.Case("noise", severity): {"audio": np.array([0.3 + 1e-8 * labels])} for severity in range(1, 6)}
+    scored[suite.Case()] = {"audio": np.array([0.1 + 0.8 * labels])}
+    result = suite.judge(scored, metas, "mean", replicates=0, seed=0)
+    assert result["perturbations"]["noise"]["severities"][4]["audio"]["auc"] == 0.5
+    assert result["clean"]["audio"]["auc"] == 1.0
+
+
+def test_interrupted_suite_goes_on_with_what_is_kept(store, tmp_path):
+    systems, folder, metas = {"ours": [fake_run(tmp_path / "ours")]}, tmp_path / "kept", store.metas
+    broken = Scorer(metas, fail_at=("noise", 10))
+    with pytest.raises(KeyboardInterrupt):
+        suite.score_suite(["noise"], systems, store, metas, folder, broken)
+    assert len(broken.asked) == 3
+    second = Scorer(metas)
+    scored = suite.score_suite(["noise"], systems, store, metas, folder, second)
+    assert [level for _, _, level in second.asked] == [10, 5, 0]
+    np.testing.assert_array_equal(
+        scored[suite.Case("noise", 1)]["fused"], [Scorer(metas)(systems["ours"][0], store).branch["fused"]]
+    )
+    # Other weights, or other elements, and everything is scored again.
+    fake_run(tmp_path / "ours", weights=b"others")
+    for changed in (metas, metas[:30]):
+        again = Scorer(changed)
+        suite.score_suite(["noise"], systems, store, changed, folder, again)
+        assert len(again.asked) == 6
+
+
+def test_seeds_of_a_system_are_scored_each_and_averaged(store, tmp_path):
+    systems = {"s0": [fake_run(tmp_path / name) for name in ("s0", "s1")]}
+    scorer = Scorer(store.metas)
+    scored = suite.score_suite(["noise"], systems, store, store.metas, tmp_path / "kept", scorer)
+    assert scored[suite.Case()]["fused"].shape == (2, len(store.metas))
+    assert {name for name, _, _ in scorer.asked} == {"s0", "s1"}
+    assert suite.judge(scored, store.metas, "max", replicates=20, seed=0)["clean"]["fused"]["auc"] == 1.0
+
+
+def test_a_folder_of_vfd_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--robustness needs sound and video"):
+        suite.score_suite(["noise"], {}, SimpleNamespace(root="x"), [], tmp_path, Scorer([]))
+
+
+def test_page(store, tmp_path):
+    systems, branches = {"ours": [fake_run(tmp_path / "ours")]}, ["audio", "visual", "fused"]
+    scored = suite.score_suite(["sound_late"], systems, store, store.metas, tmp_path / "kept", Scorer(store.metas))
+    section = json.loads(json.dumps(suite.judge(scored, store.metas, "mean", replicates=20, seed=0)))
+    rows = page.as_text(section, branches)
+    assert len({len(row) for row in rows}) == 1
+    assert rows[2][:2] == ["sound_late", "400 ms"]
+    assert rows[2][-1] == "1.000"
+    html = page.as_html(section, branches)
+    assert html.count("<figure>") == 1
+    assert "Late sound, 240 ms" in html
+    assert html.count("<tr>") == 6
