@@ -110,7 +110,7 @@ def main(argv: list[str]) -> int:
     write(folder, result, clips)
     print(report.as_text(result))
     print(f"\n{folder / 'report.html'}")
-    return FOUND if args.strict and page.warnings(result) else 0
+    return FOUND if args.strict and (page.shortcuts(result) or page.leaks(result)) else 0
 
 
 def load_systems(args: argparse.Namespace) -> dict[str, list[Run]]:

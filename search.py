@@ -10,33 +10,27 @@ goes on, and what failed is tried again, when the search is started again. Selec
 """
 
 import argparse
-import contextlib
-import os
 import shlex
 import signal
 import sys
-import time
-from collections import deque
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import torch
 from matplotlib.figure import Figure
 
 from avdfd import plots
 from avdfd.config import SearchConfig, load
 from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, write_atomic
+from avdfd.files import ensure_writable, write_atomic
 from avdfd.parts import parse_part
 from avdfd.search import results
-from avdfd.search.child import Child, Signals, cause, end_all
+from avdfd.search.child import Signals
 from avdfd.search.points import Run, as_override, check_unchanged, expand
-from avdfd.search.results import LOCK, LOG, Row, best_of, result_of
+from avdfd.search.queue import script_of, slots, train_all
+from avdfd.search.results import Row, best_of, result_of
 
-SCRIPTS = {"pretrain": "pretrain.py", "train": "train.py"}
-"""Kind of config -> what trains it; of all others baseline.py."""
 BASE = "base.json"
-GRACE = 60.0  # seconds in which a script can save where it is
 SHOWN = 10  # settings that are printed
 
 
@@ -70,8 +64,11 @@ def main(argv: list[str]) -> int:
         # Runs that start later are made from what was checked now, whatever becomes of the file.
         write_atomic(root / BASE, Path(cfg.config).read_bytes())
         on_cpu = args.gpus == "none" or all(run.config.device == "cpu" for run in mine)
+        free = slots("none" if on_cpu else args.gpus, args.jobs)
+        done = sum(result_of(run).state == "done" for run in mine)
+        print(f"{root}: {len(mine)} runs, {done} done before, {len(free)} at a time", flush=True)
         with Signals() as signals:
-            train_all(mine, root, slots("none" if on_cpu else args.gpus, args.jobs), signals)
+            train_all(mine, {mine[0].config.kind: root / BASE}, free, signals, partial(print, flush=True))
         signum = signals.received
     rows = report(cfg, runs, root)
     print_best(cfg, rows)
@@ -79,93 +76,6 @@ def main(argv: list[str]) -> int:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130 if signum == signal.SIGINT else 75
     return int(any(result_of(run).state != "done" for run in mine))
-
-
-# ---- training
-
-
-def slots(gpus: str, jobs: int) -> list[dict[str, str]]:
-    """What the environment of each run that can go at the same time has: its GPU, or its part of the cores."""
-    count = 0 if gpus == "none" else torch.cuda.device_count()
-    if gpus == "all":
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
-        names = visible.split(",") if count else []
-    else:
-        names = [] if gpus == "none" else gpus.split(",")
-        if len(names) > count:
-            raise UserError(f"--gpus {gpus}: this machine has {count} usable GPUs; name fewer, or none")
-    if names:
-        return [{"CUDA_VISIBLE_DEVICES": name.strip()} for _ in range(jobs) for name in names]
-    environment = {"CUDA_VISIBLE_DEVICES": ""}
-    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
-        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-    return [environment] * jobs
-
-
-class Busy(NamedTuple):
-    """A slot and what goes on in it."""
-
-    run: Run
-    child: Child
-    slot: dict[str, str]
-
-
-def train_all(runs: list[Run], root: Path, free: list[dict[str, str]], signals: Signals) -> None:
-    """Trains what is not done, as many runs at a time as there are slots. Ends all of them on a signal."""
-    waiting = deque(run for run in runs if result_of(run).state != "done")
-    print(f"{root}: {len(runs)} runs, {len(runs) - len(waiting)} done before, {len(free)} at a time", flush=True)
-    busy: list[Busy] = []
-    elsewhere: set[Path] = set()
-    try:
-        while (waiting or busy) and signals.received is None:
-            while waiting and free:
-                run = waiting.popleft()
-                child = start(run, root / BASE, free[0])
-                if child is not None:
-                    busy.append(Busy(run, child, free.pop(0)))
-                elif run.folder not in elsewhere:  # perhaps somebody only looked whether it runs: once more, at the end
-                    elsewhere.add(run.folder)
-                    waiting.append(run)
-                else:
-                    print(f"{run.config.name}: another search is at it", flush=True)
-            for one in list(busy):
-                code = one.child.poll()
-                if code is not None:
-                    busy.remove(one)
-                    free.append(one.slot)
-                    finish(one.run, code)
-            time.sleep(0.2)
-    finally:
-        end_all([one.child for one in busy], GRACE)
-
-
-def start(run: Run, base: Path, slot: dict[str, str]) -> Child | None:
-    """Starts the training script; None if another search has the run."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    script = Path(__file__).resolve().parent / script_of(run)
-    command = [sys.executable, str(script), "--config", str(base), "--resume", *run.overrides]
-    # A bar in a file is a line for each of its states: few of them.
-    environment = {"TQDM_MININTERVAL": "30", **os.environ, **slot}
-    with contextlib.ExitStack() as stack:
-        try:
-            lock = stack.enter_context(held(run.folder / LOCK, run.folder))
-        except UserError:
-            return None
-        results.forget(run)
-        print(f"{run.config.name}: begins, {run.folder / LOG}", flush=True)
-        return Child(command, log=run.folder / LOG, environment=environment, lock=lock)
-
-
-def finish(run: Run, code: int) -> None:
-    """Notes how a run has ended, and says so."""
-    results.record(run, code, "" if code == 0 else cause(code, run.folder / LOG))
-    result = result_of(run)
-    if result.state == "done":
-        metric = run.config.select.metric
-        how = f"{metric} {result.value:.4f} in epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s"
-    else:
-        how = f"{result.state}: {result.reason}" if result.reason else result.state
-    print(f"{run.config.name}: {how}", flush=True)
 
 
 # ---- report
@@ -219,10 +129,6 @@ def print_best(cfg: SearchConfig, rows: list[Row]) -> None:
     print(f"  train:     CONFIG={shlex.quote(cfg.config)} bash {shell} {arguments}")
     for result in best.done:
         print(f"  evaluate:  bash evaluate.sh --run {shlex.quote(str(result.run.folder))} --split test")
-
-
-def script_of(run: Run) -> str:
-    return SCRIPTS.get(run.config.kind, "baseline.py")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
-from avdfd import plots
+from avdfd import timeline
 from avdfd.config import MediaConfig
 from avdfd.datasets.clips import is_sound
 from avdfd.elements import Element, unpack
@@ -98,20 +99,20 @@ def thumbnails(window: Spooled, element: Element) -> Iterator[tuple[float, np.nd
         yield window.start + k / FPS, element.frames[k].copy()
 
 
-def picture(title: str, seen: Inspection, threshold: float) -> plots.Figure:
+def picture(title: str, seen: Inspection, threshold: float) -> Figure:
     """Film strip, sound, scores and what explains them over time."""
     starts, columns = seen.starts, seen.columns
     middles, grid = starts + SECONDS / 2, columns.get("discrepancy")
-    evidence = plots.Seen(
+    evidence = timeline.Seen(
         strip=[(time, frame, None if grid is None else at(starts, grid, time)) for time, frame in seen.strip],
-        scores={branch: plots.Track(middles, columns[branch]) for branch in seen.branches},
-        w_audio=plots.Track(middles, columns["w_audio"]) if "w_audio" in columns else None,
-        discrepancy=None if grid is None else plots.over_time(starts, grid.mean(axis=(2, 3))),
+        scores={branch: timeline.Track(middles, columns[branch]) for branch in seen.branches},
+        w_audio=timeline.Track(middles, columns["w_audio"]) if "w_audio" in columns else None,
+        discrepancy=None if grid is None else timeline.over_time(starts, grid.mean(axis=(2, 3))),
         sound=_spectrogram(starts, columns["mel"]),
-        audio_effect=plots.over_time(starts, columns["audio_effect"]) if "audio_effect" in columns else None,
+        audio_effect=timeline.over_time(starts, columns["audio_effect"]) if "audio_effect" in columns else None,
     )
     span = (float(starts.min()), float(starts.max()) + SECONDS)
-    return plots.timeline(title, evidence, span=span, threshold=threshold)
+    return timeline.timeline(title, evidence, span=span, threshold=threshold)
 
 
 def story(title: str, seen: Inspection, threshold: float) -> Story:

@@ -12,7 +12,7 @@ from avdfd.distributed import World
 
 T = TypeVar("T")
 
-SPEED = ("clips_per_second", "tflops", "mfu", "data_wait", "memory_gb")
+SPEED = ("seconds", "clips_per_second", "tflops", "mfu", "data_wait", "memory_gb")
 """What `Meter.values` may have: nothing of it is the same twice."""
 
 
@@ -43,16 +43,16 @@ class Meter:
     def values(self) -> dict[str, float]:
         """What the epoch has been like.
 
-        clips_per_second of all processes; tflops, 1e12 operations a second of each of them; mfu, what part that is of
-        what its GPU can do in this precision, if there is a data sheet for it (Chowdhery et al., "PaLM", 2022,
-        appendix B); data_wait, 0 to 1; memory_gb of this GPU, or of this process where there is none.
+        seconds of training; clips_per_second of all processes; tflops, 1e12 operations a second of each of them; mfu,
+        what part that is of what its GPU can do in this precision, if there is a data sheet for it (Chowdhery et al.,
+        "PaLM", 2022, appendix B); data_wait, 0 to 1; memory_gb of this GPU, or of this process where there is none.
         """
         device = self._world.device
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.monotonic() - self._started
         rate = self._flops / seconds / self._world.size
-        values = {"clips_per_second": self._clips / seconds, "tflops": rate / 1e12}
+        values = {"seconds": seconds, "clips_per_second": self._clips / seconds, "tflops": rate / 1e12}
         if device.type == "cuda":
             peak = flops.peak(torch.cuda.get_device_name(device), self._precision)
             values |= {"mfu": rate / peak} if peak else {}

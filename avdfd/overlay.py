@@ -21,7 +21,7 @@ SUFFIX = ".mp4"
 _CLOCK = 90_000  # ticks per second of the picture, fine enough for every frame rate
 _BITS_PER_SECOND = 64_000
 _BAND = 96  # pixels below the picture, for the scores
-_LONGEST = 1280  # side of the picture; larger ones are scaled down
+_LONGEST, _NARROWEST = 1280, 480  # sides of the picture in pixels; others are scaled, as words have to fit below
 _BLUE, _ORANGE, _RED, _WHITE, _GREY = (178, 114, 0), (0, 94, 213), (32, 0, 176), (255, 255, 255), (120, 120, 120)
 _COLORS = {"audio": _BLUE, "visual": _ORANGE}
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -69,7 +69,7 @@ def _pictures(path: Path, decoder: str, story: Story) -> bytes:
         video.codec_context.time_base = Fraction(1, _CLOCK)
         for frame in read_video(path, decoder):
             picture = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
-            scale = min(1, _LONGEST / max(picture.shape[:2]))
+            scale = max(min(1, _LONGEST / max(picture.shape[:2])), _NARROWEST / picture.shape[1])
             picture = _even(picture, scale)
             if band is None:
                 band = _scores_band(story, picture.shape[1])
@@ -150,14 +150,13 @@ def _with_cursor(band: np.ndarray, story: Story, time: float) -> np.ndarray:
     if weight is not None:
         words.append((f"weights {weight:.2f}/{1 - weight:.2f}", _GREY))
     left = 6
-    size = 0.38 if band.shape[1] < 480 else 0.5
     for word, color in words:
-        cv2.putText(band, word, (left, 16), _FONT, size, color, 1, cv2.LINE_AA)
-        left += cv2.getTextSize(word, _FONT, size, 1)[0][0] + 12
+        cv2.putText(band, word, (left, 16), _FONT, 0.5, color, 1, cv2.LINE_AA)
+        left += cv2.getTextSize(word, _FONT, 0.5, 1)[0][0] + 12
     return band
 
 
 def _even(picture: np.ndarray, scale: float) -> np.ndarray:
     """A picture scaled to sides that H.264 can halve."""
     height, width = (max(2, round(side * scale) // 2 * 2) for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

@@ -8,12 +8,21 @@ import pytest
 
 from avdfd import config
 from avdfd.baselines import SYSTEMS
-from avdfd.config import CloneConfig, ParityConfig, PreprocessConfig, PretrainConfig, SearchConfig, TrainConfig, loading
+from avdfd.config import (
+    AblationConfig,
+    CloneConfig,
+    ParityConfig,
+    PreprocessConfig,
+    PretrainConfig,
+    SearchConfig,
+    TrainConfig,
+    loading,
+)
 from avdfd.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 PREPARE = {"preprocess": PreprocessConfig, "parity": ParityConfig, "clone": CloneConfig}
-KINDS = {**PREPARE, "search": SearchConfig, **config.RUNS}
+KINDS = {**PREPARE, "search": SearchConfig, "ablation": AblationConfig, **config.RUNS}
 SHIPPED = sorted((ROOT / "config").rglob("*.json"))
 TRAIN = {"kind": "train", "name": "x", "audio": "runs/a", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}
 
@@ -71,6 +80,9 @@ def test_every_key_is_read():
         ({"visual": {"init": "random", "weights": "w.pt"}}, "weights is unused when init is 'random'"),
         ({"visual": {"init": "random", "image_size": 100}}, "image_size 100 must be a multiple of the patch size 16"),
         ({"visual": {"init": "random", "sha256": "00"}}, "sha256 is unused without weights"),
+        ({"direction": "both"}, "key 'direction' is \"both\": input should be 'a2v', 'v2a' or 'symmetric'"),
+        ({"fusion": "mean"}, "key 'fusion' is \"mean\": input should be 'learned', 'fixed' or 'visual'"),
+        ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
     ],
 )
 def test_wrong_values_are_named(write, change, message):

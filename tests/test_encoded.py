@@ -15,14 +15,13 @@ from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
 from avdfd.errors import EndedBySignal, UserError
+from avdfd.meter import SPEED
 from avdfd.models.detector import Detector
 from avdfd.search.points import expand
 from avdfd.steps import Training
 from tests.runs import VISUAL, make_run, make_store
 from tests.test_distributed import config, finish, start
 from tests.test_frozen import CPU, encoder
-
-SPEED = ("clips_per_second", "data_wait", "memory_gb")
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +73,14 @@ def same(one: Path, other: Path) -> bool:
     return epochs(one) == epochs(other) and all(torch.equal(states[0][key], value) for key, value in states[1].items())
 
 
-@pytest.mark.parametrize(("tokens", "tolerance"), [("float16", 1e-3), ("float32", 1e-6)])
-def test_a_run_has_the_numbers_of_one_without(stage2, empty, tmp_path, monkeypatch, capsys, tokens, tolerance):
+@pytest.mark.parametrize(
+    ("tokens", "tolerance", "options"),
+    [("float16", 1e-3, []), ("float32", 1e-6, []), ("float32", 1e-6, ["--direction=symmetric", "--fusion=fixed"])],
+)
+def test_a_run_has_the_numbers_of_one_without(stage2, empty, tmp_path, monkeypatch, capsys, tokens, tolerance, options):
     monkeypatch.setattr(frozen, "TOKENS", tokens)
-    train.main(stage2)
-    train.main([*stage2, "--cache=true", "--name=cached"])
+    train.main([*stage2, *options])
+    train.main([*stage2, *options, "--cache=true", "--name=cached"])
     plain, cached = (epochs(tmp_path / "runs" / name) for name in ("plain", "cached"))
     for one, other in zip(plain, cached, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], abs=tolerance)

@@ -30,6 +30,7 @@ def test_rates_of_an_epoch(clock):
         meter.count(8, flops=5e12)
     values = meter.values()
     assert set(values) <= set(SPEED)
+    assert values["seconds"] == 12
     assert values["clips_per_second"] == 24 / 12
     assert values["tflops"] == 5.0, "of each of two processes"
     assert values["data_wait"] == 3 / 12

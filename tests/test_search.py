@@ -12,6 +12,7 @@ import search
 from avdfd import plots
 from avdfd.errors import UserError
 from avdfd.files import held
+from avdfd.search import queue
 from avdfd.search.results import LOCK
 from tests.runs import AUDIO, make_store
 
@@ -42,7 +43,7 @@ lines = [{"epoch": n, "val_auc": auc / n + int(keys["seed"]) / 100, "seconds": 1
 def sweep(tmp_path, monkeypatch):
     """A search over a stand-in for pretrain.py: its arguments for main, and its folder."""
     (tmp_path / "stub.py").write_text(STUB)
-    monkeypatch.setitem(search.SCRIPTS, "pretrain", str(tmp_path / "stub.py"))
+    monkeypatch.setitem(queue.SCRIPTS, "pretrain", str(tmp_path / "stub.py"))
     base = tmp_path / "base.json"
     base.write_text(json.dumps({"kind": "pretrain", "name": "x", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}))
     config = tmp_path / "s.json"
@@ -114,15 +115,15 @@ def test_slots(sweep, monkeypatch):
     arguments, folder = sweep
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(9)})
-    monkeypatch.setattr(search.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(queue.torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert search.slots("none", 2) == [{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4"}] * 2
-    assert search.slots("all", 1) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in search.slots("1", 2)] == ["1", "1"]
+    assert queue.slots("none", 2) == [{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4"}] * 2
+    assert queue.slots("all", 1) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in queue.slots("1", 2)] == ["1", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-ab")
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in search.slots("all", 1)] == ["3", "GPU-ab"]
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in queue.slots("all", 1)] == ["3", "GPU-ab"]
     with pytest.raises(UserError, match="this machine has 2 usable GPUs"):
-        search.slots("0,1,2", 1)
+        queue.slots("0,1,2", 1)
     assert search.main([*arguments[:2], "--gpus", "3"]) == 0
     assert (folder / "calls").read_text().splitlines()[0] == "lr0.5-seed0 3 None"
 

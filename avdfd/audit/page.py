@@ -4,7 +4,7 @@
  "leaks": [{"kind", "what", "splits", "clips"}, ...], "clips": {split: n}}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -21,28 +21,40 @@ _NAMED = 5
 
 def shortcuts(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
     """(tier, cue, AUC) of every probe that found something, the strongest first."""
+    return _high(result, sure=True)
+
+
+def leaks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is in two splits."""
+    return result.get("audit", {}).get("leaks", [])
+
+
+def warnings(result: Mapping[str, Any]) -> list[str]:
+    """What has to stand at the head of the report: shortcuts, probes that may be ones, and leaks between splits."""
+    lines = []
+    if sure := shortcuts(result):
+        lines.append(f"Shortcuts in the data: one property alone has an AUC above {SHORTCUT}: {_named(sure)}.")
+    if doubtful := _high(result, sure=False):
+        lines.append(f"Above {SHORTCUT}, too, but of so few clips that it may be chance: {_named(doubtful)}.")
+    if found := leaks(result):
+        kinds = [f"{leak['kind']} in {' and '.join(leak['splits'])}" for leak in found]
+        lines.append(f"Leaks between splits: {_first(kinds)}. What was learned of them is no evidence.")
+    return lines
+
+
+def _high(result: Mapping[str, Any], *, sure: bool) -> list[tuple[str, str, float]]:
     found = [
         (tier, cue, one["auc"])
         for tiers in result.get("audit", {}).get("probes", {}).values()
         for tier, cues in tiers.items()
         for cue, one in cues.items()
-        if one["shortcut"]
+        if one["auc"] > SHORTCUT and one["shortcut"] == sure
     ]
     return sorted(found, key=lambda line: -line[2])
 
 
-def warnings(result: Mapping[str, Any]) -> list[str]:
-    """What has to stand at the head of the report: shortcuts, and leaks between splits."""
-    lines = []
-    named = [f"{cue} on {tier} ({auc:.3f})" for tier, cue, auc in shortcuts(result)]
-    if named:
-        lines.append(
-            f"Shortcuts in the data: without looking at the fake, AUC is above {SHORTCUT} from {_first(named)}."
-        )
-    leaks = [f"{leak['kind']} in {' and '.join(leak['splits'])}" for leak in result.get("audit", {}).get("leaks", [])]
-    if leaks:
-        lines.append(f"Leaks between splits: {_first(leaks)}. What was learned of them is no evidence.")
-    return lines
+def _named(probes: Sequence[tuple[str, str, float]]) -> str:
+    return _first([f"{cue} on {tier} ({auc:.3f})" for tier, cue, auc in probes])
 
 
 def as_text(result: Mapping[str, Any]) -> list[list[list[str]]]:

@@ -4,10 +4,11 @@ base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
 audio       the sound all clips get;    cloning         `data/preprocessing/clone_voices.py`
-search      `search.py`
+search      `search.py`;                ablation        `ablate.py`
 loading     JSON, overrides, and errors that name the key
 """
 
+from avdfd.config.ablation import AblationConfig
 from avdfd.config.audio import ChainConfig, CodecConfig
 from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, SpeedConfig, TrackingConfig
 from avdfd.config.baselines import (
@@ -37,6 +38,8 @@ from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stages import (
     AudioModelConfig,
+    Direction,
+    Fusion,
     OptimConfig,
     PredictorConfig,
     PretrainConfig,
@@ -47,6 +50,7 @@ from avdfd.config.stages import (
 __all__ = [
     "BASELINES",
     "RUNS",
+    "AblationConfig",
     "AudioModelConfig",
     "AugmentConfig",
     "AvffConfig",
@@ -56,9 +60,11 @@ __all__ = [
     "CodecConfig",
     "CommandConfig",
     "DataConfig",
+    "Direction",
     "DrawConfig",
     "EcapaConfig",
     "FaceConfig",
+    "Fusion",
     "Ge2eConfig",
     "MediaConfig",
     "MrdfConfig",

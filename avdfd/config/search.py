@@ -9,7 +9,7 @@ from avdfd.config.base import Count, Section
 
 Choices = Annotated[list[JsonValue], Field(min_length=1)]
 
-_SET_BY_THE_SEARCH = {"kind", "name", "runs", "seed"}
+SET_BY_THE_SEARCH = {"kind", "name", "runs", "seed"}
 _WHAT_IS_MEASURED = {"data.splits", "data.fake_tiers", "select.metric"}
 
 
@@ -61,12 +61,12 @@ class SearchConfig(Section):
     @field_validator("grid", "overrides", mode="before")
     @classmethod
     def _dotted_keys(cls, values: Any) -> Any:
-        return _dotted(values)
+        return dotted(values)
 
     @field_validator("random", mode="before")
     @classmethod
     def _lists_are_choices(cls, values: Any) -> Any:
-        values = _dotted(values, leaf=DrawConfig.model_fields.keys())
+        values = dotted(values, leaf=DrawConfig.model_fields.keys())
         if not isinstance(values, dict):
             return values
         return {key: {"choices": value} if isinstance(value, list) else value for key, value in values.items()}
@@ -78,7 +78,7 @@ class SearchConfig(Section):
         if bool(self.random) != bool(self.trials):
             raise ValueError("random needs trials, and trials needs random")
         varied = {*self.grid, *self.random}
-        for key in sorted({*varied, *self.overrides} & _SET_BY_THE_SEARCH):
+        for key in sorted({*varied, *self.overrides} & SET_BY_THE_SEARCH):
             raise ValueError(f"{key} is set by the search: leave it out" + (", and use seeds" if key == "seed" else ""))
         for key in sorted(varied & _WHAT_IS_MEASURED):
             raise ValueError(f"{key} decides what is measured, so its values cannot be compared: use one search each")
@@ -89,7 +89,7 @@ class SearchConfig(Section):
         return self
 
 
-def _dotted(values: Any, leaf: Collection[str] = (), prefix: str = "") -> Any:
+def dotted(values: Any, leaf: Collection[str] = (), prefix: str = "") -> Any:
     """{"optim": {"lr": x}} -> {"optim.lr": x}, the last one counts; a section with keys of `leaf` is a value.
 
     A file writes dotted keys, an override on the command line nests them.
@@ -99,7 +99,7 @@ def _dotted(values: Any, leaf: Collection[str] = (), prefix: str = "") -> Any:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and not {*leaf} & {*value}:
-            flat |= _dotted(value, leaf, f"{prefix}{key}.")
+            flat |= dotted(value, leaf, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -6,6 +6,9 @@ from pydantic import model_validator
 
 from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, RunConfig, Section
 
+Direction = Literal["a2v", "v2a", "symmetric"]
+Fusion = Literal["learned", "fixed", "visual"]
+
 
 class AudioModelConfig(Section):
     """Stage-1 audio encoder and its heads; the defaults are the published sizes."""
@@ -126,6 +129,11 @@ class TrainConfig(RunConfig):
     """Stage-1 run folder (its `best.safetensors` is used) or file of such weights."""
     visual: VisualModelConfig = VisualModelConfig()
     predictor: PredictorConfig = PredictorConfig()
+    direction: Direction = "a2v"
+    """What is predicted from what: vision from audio, as published; audio from vision; or both, with both evidences."""
+    fusion: Fusion = "learned"
+    """How the probabilities of the branches are weighed: by the confidence network, as published; by one half each; or
+    the visual-consistency branch alone."""
     loss: Stage2LossConfig = Stage2LossConfig()
     optim: OptimConfig = OptimConfig()
     micro_batch: Count = 0
@@ -136,6 +144,12 @@ class TrainConfig(RunConfig):
     """With a frozen backbone, compute what frozen parts make of a clip once and keep it in the element store, 2.4 MB a
     clip at the published sizes, for all epochs and runs. There is no augmentation then. A backbone that is trained
     is not cached, so that a search may have both."""
+
+    @model_validator(mode="after")
+    def _published_where_faithful(self) -> "TrainConfig":
+        if self.faithful and (self.direction, self.fusion) != ("a2v", "learned"):
+            raise ValueError("the released code predicts a2v and learns its fusion: leave direction and fusion out")
+        return self
 
     @model_validator(mode="after")
     def _cached_without_augmentation(self) -> "TrainConfig":

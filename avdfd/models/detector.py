@@ -8,19 +8,27 @@ video ─► visual encoder ─────────► tokens, anchor ──
 
 `encode` runs the encoders, `decide` all that comes after them: what a frozen backbone has encoded can be kept
 (avdfd/frozen.py).
+
+`direction` turns the prediction round, to show that it matters: "v2a" predicts audio tokens from [audio anchor; visual
+tokens], where the anchor is the clip feature, "symmetric" has both predictors and the evidence of both.
 """
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor, nn
 
-from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
+from avdfd.config import AudioModelConfig, Direction, Fusion, PredictorConfig, VisualModelConfig
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
-from avdfd.models.fusion import ConfidenceFusion
+from avdfd.models.fusion import ConfidenceFusion, FixedFusion
 from avdfd.models.layers import head
-from avdfd.models.predictor import VisualPredictor
+from avdfd.models.predictor import AudioPredictor, VisualPredictor
 from avdfd.models.visual_encoder import VisualBranch
+
+_FIXED = {"fixed": (0.5, 0.5), "visual": (0.0, 1.0)}
+"""Weights of the audio and the visual branch where they are not learned."""
 
 
 class Encoded(NamedTuple):
@@ -46,13 +54,13 @@ class DetectorOutput(NamedTuple):
     logit_audio: Tensor
     """(B,) audio branch."""
     logit_a2v: Tensor
-    """(B,) visual-consistency branch."""
+    """(B,) visual-consistency branch, whichever its direction."""
     mismatch_mse: Tensor
-    """(B,) mean squared difference of predicted and actual visual tokens."""
+    """(B,) mean squared difference of predicted and actual tokens; of both directions the mean."""
     w_audio: Tensor
     """(B,) weight of the audio branch; the visual branch has the rest."""
     discrepancy: Tensor
-    """(B, N) squared difference per token, in time, row, column order."""
+    """(B, N) squared difference per visual token, in time, row, column order; of v2a alone, that of its moment."""
 
 
 class Detector(nn.Module):
@@ -64,16 +72,22 @@ class Detector(nn.Module):
         visual: VisualModelConfig,
         predictor: PredictorConfig,
         *,
+        direction: Direction = "a2v",
+        fusion: Fusion = "learned",
         faithful: bool = False,
     ) -> None:
         super().__init__()
         dim = audio.dim
+        evidence = (4 if direction == "symmetric" else 2) * dim
         self.audio_encoder = AudioEncoder(audio)
         self.audio_head = head(dim, dim, 1)
         self.visual_encoder = VisualBranch(visual, dim)
-        self.predictor = VisualPredictor(dim, predictor)
-        self.a2v_head = head(2 * dim, dim, 1)
-        self.fusion = ConfidenceFusion(dim, faithful=faithful)
+        self.predictor = None if direction == "v2a" else VisualPredictor(dim, predictor)
+        self.audio_predictor = None if direction == "a2v" else AudioPredictor(dim, predictor)
+        self.a2v_head = head(evidence, dim, 1)
+        self.fusion = (
+            ConfidenceFusion(dim, evidence, faithful=faithful) if fusion == "learned" else FixedFusion(_FIXED[fusion])
+        )
         self.audio_encoder.requires_grad_(False)
         self.audio_head.requires_grad_(False)
 
@@ -108,12 +122,20 @@ class Detector(nn.Module):
     def decide(self, encoded: Encoded) -> DetectorOutput:
         """Prediction, discrepancy and fusion."""
         visual_tokens, anchor = (self.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
-        predicted = self.predictor(encoded.audio_tokens, anchor, visual_tokens.shape[1])
+        audio_tokens, audio_anchor = encoded.audio_tokens, encoded.audio
+        # Of each direction: differences (B, N or A, D), and the anchor (B, D) that the prediction starts from.
+        compared: list[tuple[Tensor, Tensor]] = []
+        if self.predictor is not None:
+            predicted = self.predictor(audio_tokens, anchor, visual_tokens.shape[1])
+            compared.append((predicted - visual_tokens, anchor))
+        if self.audio_predictor is not None:
+            predicted = self.audio_predictor(visual_tokens, audio_anchor, audio_tokens.shape[1])
+            compared.append((predicted - audio_tokens, audio_anchor))
 
-        difference = predicted - visual_tokens
-        evidence = torch.cat([difference.abs().amax(dim=1), anchor], dim=-1)
+        evidence = torch.cat([x for difference, a in compared for x in (difference.abs().amax(dim=1), a)], dim=-1)
         logit_a2v = self.a2v_head(evidence).squeeze(-1)
-        discrepancy = difference.float().square().mean(dim=-1)
+        discrepancies = [difference.float().square().mean(dim=-1) for difference, _ in compared]
+        mismatch = torch.stack([d.mean(dim=1) for d in discrepancies]).mean(dim=0)
 
         logits = torch.stack([encoded.logit_audio, logit_a2v], dim=-1)
         logit_final, weights = self.fusion(encoded.audio, evidence, logits)
@@ -121,7 +143,12 @@ class Detector(nn.Module):
             logit_final=logit_final,
             logit_audio=encoded.logit_audio,
             logit_a2v=logit_a2v,
-            mismatch_mse=discrepancy.mean(dim=1),
+            mismatch_mse=mismatch,
             w_audio=weights[:, 0],
-            discrepancy=discrepancy,
+            discrepancy=self._over_the_face(discrepancies[0]) if self.predictor is None else discrepancies[0],
         )
+
+    def _over_the_face(self, discrepancy: Tensor) -> Tensor:
+        """Of audio tokens (B, A) -> of visual tokens (B, N): sound has a moment, and no place."""
+        steps, rows, columns = self.visual_encoder.backbone.grid
+        return repeat(F.adaptive_avg_pool1d(discrepancy, steps), "b t -> b (t p)", p=rows * columns)

@@ -1,4 +1,6 @@
-"""Fusion of the two branches by per-sample confidence."""
+"""Fusion of the two branches: by per-sample confidence, or by weights that are the same for all samples."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +30,28 @@ def fuse_probabilities_released(logits: Tensor, log_weights: Tensor) -> Tensor:
 class ConfidenceFusion(nn.Module):
     """Confidence network on both branches' features and logits -> weights of the two probabilities."""
 
-    def __init__(self, dim: int, *, faithful: bool = False) -> None:
+    def __init__(self, dim: int, evidence: int, *, faithful: bool = False) -> None:
         super().__init__()
-        self.confidence = head(3 * dim + 2, dim, 2)
+        self.confidence = head(dim + evidence + 2, dim, 2)
         self.fuse = fuse_probabilities_released if faithful else fuse_probabilities
 
     def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """audio (B, D), evidence (B, 2D), logits (B, 2) -> fused logit (B,) and weights (B, 2)."""
+        """audio (B, D), evidence (B, E), logits (B, 2) -> fused logit (B,) and weights (B, 2)."""
         log_weights = F.log_softmax(self.confidence(torch.cat([audio, evidence, logits], dim=-1)).float(), dim=-1)
         return self.fuse(logits, log_weights), log_weights.exp()
+
+
+class FixedFusion(nn.Module):
+    """The same weights of the two probabilities for every sample; there is nothing to learn in it."""
+
+    log_weights: Tensor
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        """`weights` of the audio and the visual branch, which add up to 1; a branch of weight 0 is left out."""
+        super().__init__()
+        self.register_buffer("log_weights", torch.tensor(weights).log(), persistent=False)
+
+    def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """As `ConfidenceFusion`, of which it looks at the logits (B, 2) alone."""
+        log_weights = self.log_weights.expand(len(logits), 2)
+        return fuse_probabilities(logits, log_weights), log_weights.exp()

@@ -1,4 +1,4 @@
-"""Audio determines the mouth: predicts the visual tokens of a clip from its audio.
+"""Audio determines the mouth: predicts the visual tokens of a clip from its audio; and the reverse, to compare with.
 
 B batch   N visual tokens   A audio tokens   D width
 """
@@ -29,3 +29,22 @@ class VisualPredictor(nn.Module):
         audio = rearrange(F.interpolate(audio, size=length, mode="linear"), "b d n -> b n d")
         hidden = self.encoder(torch.cat([anchor[:, None], audio], dim=1))
         return self.head(hidden[:, 1:])
+
+
+class AudioPredictor(nn.Module):
+    """The mirror image: encoder layers over [audio anchor; visual tokens], of the same sizes and cost.
+
+    The anchor tells whose voice it is. All visual tokens are attended to, and each audio token gets the mean of those
+    of its moment: interpolation, as it takes two of them, would miss the mouth.
+    """
+
+    def __init__(self, dim: int, config: PredictorConfig) -> None:
+        super().__init__()
+        self.encoder = TransformerEncoder(dim, config.depth, config.heads, 2 * dim, config.dropout)
+        self.head = nn.Linear(dim, dim)
+
+    def forward(self, visual_tokens: Tensor, anchor: Tensor, length: int) -> Tensor:
+        """visual_tokens (B, N, D), anchor (B, D) -> `length` predicted audio tokens (B, length, D)."""
+        hidden = self.encoder(torch.cat([anchor[:, None], visual_tokens], dim=1))[:, 1:]
+        moments = F.adaptive_avg_pool1d(rearrange(hidden, "b n d -> b d n"), length)
+        return self.head(rearrange(moments, "b d a -> b a d"))

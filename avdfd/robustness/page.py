@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from avdfd import plots
@@ -48,16 +49,25 @@ def as_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
 
 
 def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> Figure:
-    """A perturbation: AUC over its severities, and below it what it does to the reals."""
+    """A perturbation: AUC over its severities, and below it that of perturbed reals against the same as they are."""
     how = section["perturbations"][name]
     steps = [section["clean"], *how["severities"]]
-    curves = {
-        which: {
-            branch: [(step[branch][which], step[branch][f"{which}_interval"]) for step in steps] for branch in branches
-        }
-        for which in ("auc", "reals")
-    }
-    return plots.severities(how["title"], how["unit"], how["levels"], curves["auc"], curves["reals"])
+    figure, rows = plots.figure_of(2.9, 3.1, rows=2, sharex=True, height_ratios=[1.5, 1])
+    figure.suptitle(how["title"], fontsize=11, x=0.02, ha="left")
+    for axes, which, label in zip(rows, ("auc", "reals"), ("AUC", "reals\nagainst clean"), strict=True):
+        axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
+        for branch, (color, dashes) in plots.looks(branches).items():
+            axes.plot([step[branch][which] for step in steps], color=color, linestyle=dashes, linewidth=1.6)
+            intervals = [step[branch][f"{which}_interval"] for step in steps]
+            if None not in intervals:
+                low, high = np.transpose(intervals)
+                axes.fill_between(range(len(steps)), low, high, color=color, alpha=0.1, linewidth=0)
+        axes.set_ylabel(label, fontsize=9)
+        axes.set(xlim=(-0.15, len(steps) - 0.85), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+        axes.tick_params(labelsize=8)
+    rows[-1].set(xticks=range(len(steps)), xlabel=how["unit"])
+    rows[-1].set_xticklabels(["–", *(f"{level:g}" for level in how["levels"])])
+    return figure
 
 
 def _table(section: Mapping[str, Any], branches: Sequence[str]) -> str:

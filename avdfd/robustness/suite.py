@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
 from avdfd import bootstrap, metrics
 from avdfd.datasets.splits import take
@@ -122,10 +123,14 @@ def judge(
     The clip is the unit, its windows pooled by `rule`; of several runs, figures are means. Intervals are over people.
     """
     keys = [meta.key for meta in metas]
-    clean = pool(metas, Scores(keys, scored[Case()]), rule)
+
+    def pooled(columns: Columns) -> Clips:
+        return pool(metas, Scores(keys, {branch: _steady(values) for branch, values in columns.items()}), rule)
+
+    clean = pooled(scored[Case()])
 
     def figures(columns: Columns) -> dict[str, Any]:
-        clips = pool(metas, Scores(keys, columns), rule)
+        clips = pooled(columns)
         return {branch: _branch(clips, clean, branch, replicates, seed) for branch in columns}
 
     return {
@@ -143,6 +148,12 @@ def judge(
             if Case(name, 1) in scored
         },
     }
+
+
+def _steady(scores: np.ndarray) -> np.ndarray:
+    """Scores without what the place in a batch adds to a logit, by which clips that are the same to a model, as those
+    without sound are, would be told apart."""
+    return expit(np.round(logit(scores), 4))
 
 
 def _branch(clips: Clips, clean: Clips, branch: str, replicates: int, seed: int) -> dict[str, Any]:

@@ -53,11 +53,16 @@ def expand(cfg: SearchConfig, source: str) -> list[Run]:
     settings = _drawn(cfg, base, source) if cfg.random else _grid(cfg)
     points: dict[str, Point] = {}
     for one in settings:
-        point = Point(_name(one), one)
+        point = Point(name_of(one), one)
         if point.name in points and cfg.grid:
             raise UserError(f"{source}: grid has {point.name} twice; leave one of the equal values out")
         points[point.name] = point
-    return [_run(cfg, point, seed, source) for point in points.values() for seed in cfg.seeds]
+    root, model = Path(cfg.runs) / cfg.name, RUNS[base.kind]
+    return [
+        run_of(cfg.config, model, root, point, {**cfg.overrides, **point.settings}, seed, f"{source}: {point.name}")
+        for point in points.values()
+        for seed in cfg.seeds
+    ]
 
 
 def check_unchanged(runs: list[Run]) -> None:
@@ -70,8 +75,7 @@ def check_unchanged(runs: list[Run]) -> None:
         changed = different_keys(before, run.config.model_dump())
         if changed:
             raise UserError(
-                f"{run.folder}: made with another {changed[0]}; restore it, remove the folder, "
-                "or change the search's 'name'"
+                f"{run.folder}: made with another {changed[0]}; restore it, remove the folder, or change 'name'"
             )
 
 
@@ -81,12 +85,16 @@ def as_override(key: str, value: Any) -> str:
     return f"--{key}={value if plain else json.dumps(value)}"
 
 
-def _run(cfg: SearchConfig, point: Point, seed: int, source: str) -> Run:
-    changes = {**cfg.overrides, **point.settings, "seed": seed}
-    changes |= {"runs": str(Path(cfg.runs) / cfg.name), "name": f"{point.name}-seed{seed}"}
+def run_of(
+    base: str, model: type[RunConfig], root: Path, point: Point, changes: Settings, seed: int, source: str
+) -> Run:
+    """A run below `root`: the config `base` of this model with all `changes`.
+
+    Raises UserError that names `source` for one that it does not take.
+    """
+    changes = {**changes, "seed": seed, "runs": str(root), "name": f"{point.name}-seed{seed}"}
     overrides = [as_override(key, value) for key, value in changes.items()]
-    config = load(cfg.config, *RUNS.values(), overrides=overrides, source=f"{source}: {point.name}")
-    return Run(point, seed, config, overrides)
+    return Run(point, seed, load(base, model, overrides=overrides, source=source), overrides)
 
 
 def _grid(cfg: SearchConfig) -> Iterator[Settings]:
@@ -130,7 +138,7 @@ def _default(base: RunConfig, key: str) -> Any:
     return value
 
 
-def _name(settings: Settings) -> str:
+def name_of(settings: Settings) -> str:
     """A folder's name that says the setting: `lr3e-05-depth2`. Equal settings have equal names in every search, so that
     a search that grows finds its former runs."""
     short = {key: key.rpartition(".")[2] for key in settings}

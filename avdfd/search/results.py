@@ -35,7 +35,7 @@ class Result(NamedTuple):
     best_epoch: int | None = None
     epochs: int = 0
     seconds: float = 0.0
-    """Of all its epochs."""
+    """Of training, in all its epochs."""
 
 
 class Row(NamedTuple):
@@ -154,6 +154,11 @@ def as_table(rows: Sequence[Row], metric: str) -> str:
                 _states(row),
             ]
         )
+    return markdown(cells)
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """An aligned Markdown table, its head first."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

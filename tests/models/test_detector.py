@@ -76,3 +76,92 @@ def test_evidence_reacts_to_time_order(detector, clips):
     mel, video = clips
     detector.eval()
     assert not torch.allclose(detector(mel, video).mismatch_mse, detector(mel, video.flip(2)).mismatch_mse)
+
+
+# ---- options of the ablations
+
+
+def build(**options):
+    torch.manual_seed(0)
+    return Detector(AUDIO, VISUAL, PredictorConfig(depth=1, heads=2), **options).eval()
+
+
+def perturbed(clips):
+    """What is encoded of the clips, and the same with other visual tokens under the same anchor."""
+    encoded = build().encode(*clips)
+    return encoded, encoded._replace(tokens=encoded.tokens + torch.randn_like(encoded.tokens))
+
+
+def test_the_published_model_is_the_default(detector):
+    assert build(direction="a2v", fusion="learned").state_dict().keys() == detector.state_dict().keys()
+    assert "audio_predictor" not in " ".join(detector.state_dict())
+
+
+@pytest.mark.parametrize("direction", ["v2a", "symmetric"])
+@pytest.mark.parametrize("fusion", ["learned", "fixed", "visual"])
+def test_other_directions(direction, fusion, clips):
+    detector = build(direction=direction, fusion=fusion).train()
+    out = detector(*clips)
+    assert all(x.shape == (5,) for x in out[:5])
+    assert out.discrepancy.shape == (5, 8 * 2 * 2)
+    (out.logit_final + out.mismatch_mse).sum().backward()
+    frozen = {n for n, p in detector.named_parameters() if p.grad is None}
+    assert frozen == {n for n, _ in detector.named_parameters() if n.startswith(("audio_encoder.", "audio_head."))}
+
+
+def test_v2a_predicts_from_the_pictures_and_a2v_from_the_sound(clips):
+    before, after = perturbed(clips)
+    audio = after._replace(audio_tokens=before.audio_tokens + torch.randn_like(before.audio_tokens))
+
+    def predictions(detector, name, seen):
+        caught = []
+        handle = getattr(detector, name).register_forward_hook(lambda *call: caught.append(call[-1]))
+        out = detector(seen)
+        handle.remove()
+        return caught[0], out
+
+    a2v, v2a = build(), build(direction="v2a")
+    (first, _), (second, _) = (predictions(a2v, "predictor", seen) for seen in (before, after))
+    assert first.shape == (5, 32, 32)
+    torch.testing.assert_close(first, second)
+    (first, out), (second, _), (third, _) = (
+        predictions(v2a, "audio_predictor", seen) for seen in (before, after, audio)
+    )
+    assert first.shape == (5, 12, 32)
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(second, third)
+
+    difference = (first - before.audio_tokens).square().mean(-1)
+    torch.testing.assert_close(out.mismatch_mse, difference.mean(1))
+    over_the_face = out.discrepancy.unflatten(1, (8, 4))
+    assert (over_the_face == over_the_face[..., :1]).all(), "sound has no place"
+    torch.testing.assert_close(over_the_face[:, 0, 0], difference[:, :2].mean(1))
+    torch.testing.assert_close(over_the_face[:, 7, 0], difference[:, 10:].mean(1))
+
+
+def test_symmetric_has_the_mismatch_of_both(clips):
+    both, one, other = build(direction="symmetric"), build(), build(direction="v2a")
+    for alone in (one, other):
+        alone.load_state_dict({k: both.state_dict().get(k) if "predictor" in k or "visual" in k or "audio_e" in k else v
+                               for k, v in alone.state_dict().items()})  # fmt: skip
+    outs = [detector(*clips) for detector in (both, one, other)]
+    torch.testing.assert_close(outs[0].mismatch_mse, (outs[1].mismatch_mse + outs[2].mismatch_mse) / 2)
+    torch.testing.assert_close(outs[0].discrepancy, outs[1].discrepancy)
+    assert both.a2v_head[0].in_features == 4 * 32
+
+
+@pytest.mark.parametrize("direction", ["a2v", "v2a", "symmetric"])
+def test_what_is_encoded_is_enough(direction, clips):
+    """So that the cache of a frozen backbone serves every direction."""
+    detector = build(direction=direction)
+    for a, b in zip(detector(*clips), detector(detector.encode(*clips)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_without_the_audio_branch_its_logit_has_no_part(clips):
+    detector = build(fusion="visual")
+    out = detector(*clips)
+    torch.testing.assert_close(out.logit_final, out.logit_a2v)
+    assert (out.w_audio == 0).all()
+    out = build(fusion="fixed")(*clips)
+    torch.testing.assert_close(out.logit_final.sigmoid(), (out.logit_a2v.sigmoid() + out.logit_audio.sigmoid()) / 2)

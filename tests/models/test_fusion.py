@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.models.fusion import ConfidenceFusion, fuse_probabilities, fuse_probabilities_released
+from avdfd.models.fusion import ConfidenceFusion, FixedFusion, fuse_probabilities, fuse_probabilities_released
 
 
 def log_weights(*w):
@@ -52,7 +52,7 @@ def test_released_form_loses_the_gradient_there():
 
 def test_confidence_network_weighs_per_sample():
     torch.manual_seed(0)
-    fusion = ConfidenceFusion(8)
+    fusion = ConfidenceFusion(8, 16)
     audio, evidence, logits = torch.randn(5, 8), torch.randn(5, 16), torch.randn(5, 2)
     fused, weights = fusion.eval()(audio, evidence, logits)
     assert weights.shape == (5, 2)
@@ -60,3 +60,20 @@ def test_confidence_network_weighs_per_sample():
     assert weights[:, 0].std() > 1e-3
     low, high = logits.min(-1).values, logits.max(-1).values
     assert ((fused >= low) & (fused <= high)).all()
+
+
+def test_fixed_weights():
+    logits = (4 * torch.randn(6, 2)).requires_grad_()
+    nothing = torch.full((6, 4), torch.nan)  # neither features nor evidence have a say
+    fused, weights = FixedFusion((0.5, 0.5))(nothing, nothing, logits)
+    torch.testing.assert_close(fused.sigmoid(), logits.sigmoid().mean(dim=1))
+    assert (weights == 0.5).all()
+
+    visual = FixedFusion((0.0, 1.0))
+    fused, weights = visual(nothing, nothing, logits)
+    torch.testing.assert_close(fused, logits[:, 1])
+    assert weights.tolist() == [[0, 1]] * 6
+    fused.sum().backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.0, 1.0]]).expand(6, 2))
+    assert not visual.state_dict()
+    assert not list(visual.parameters())

@@ -81,7 +81,7 @@ def test_planted_cue_is_found_and_gone_after_parity(picture, tmp_path, cue):
         edges, band = common_ground([measure(path, CHAIN) for path in paths], CHAIN)
         outs = [tmp_path / "parity" / path.relative_to(tmp_path / "planted") for path in paths]
         for path, out in zip(paths, outs, strict=True):
-            make(Task(path, out, out.name, person, edges, band), CHAIN)
+            make(Task(path, out, path.name, person, edges, band), CHAIN)
         after.append((person, *outs))
     assert auc(after, cue) <= 0.6
 

@@ -88,9 +88,20 @@ def test_figures_are_those_of_the_clips(store, tmp_path):
     for meta, value in zip(metas, scores, strict=True):
         means.setdefault((meta.source, meta.label), []).append(value)
     labels, values = [label for _, label in means], [float(np.mean(v)) for v in means.values()]
+    assert len(set(values)) == len(values)
     result = suite.judge(scored, metas, "mean", replicates=0, seed=0)
     assert result["clean"]["fused"]["auc"] == metrics.auc(labels, values)
     assert result["clean"]["fused"]["auc_interval"] is None
+
+
+def test_rounding_of_a_model_that_sees_nothing_tells_nothing(store):
+    metas = store.metas
+    labels = np.array([meta.label for meta in metas])
+    scored = {suite.Case("noise", severity): {"audio": np.array([0.3 + 1e-8 * labels])} for severity in range(1, 6)}
+    scored[suite.Case()] = {"audio": np.array([0.1 + 0.8 * labels])}
+    result = suite.judge(scored, metas, "mean", replicates=0, seed=0)
+    assert result["perturbations"]["noise"]["severities"][4]["audio"]["auc"] == 0.5
+    assert result["clean"]["audio"]["auc"] == 1.0
 
 
 def test_interrupted_suite_goes_on_with_what_is_kept(store, tmp_path):

@@ -94,7 +94,7 @@ def until(condition, number: str) -> None:
     deadline = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < deadline
-        assert states(number) & {"PENDING", "RUNNING", "CONFIGURING"}, job(number)
+        assert states(number) & {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING"}, job(number)
         time.sleep(0.05)
 
 

@@ -1,0 +1,133 @@
+"""Takes the method apart: trains it with one thing changed at a time, and puts what that costs into one table.
+
+    bash ablate.sh                                          the published sizes, on every GPU of the machine
+    CONFIG=config/demo/ablation.json bash ablate.sh         small, on what demo.sh has made
+    python ablate.py --only "V2A instead" symmetric         these rows, and the first one, which they are compared with
+    sbatch --array=0-15 ablate.sh                           training by 16 tasks; then, to judge: sbatch ablate.sh
+
+A row is a name and what it changes in the configs of both stages. All rows have the same seeds and clips; each run is
+the training script itself, selected on its own validation. Then evaluate.py judges each row on test, its seeds pooled,
+against the first row. What is done is not done again, and what was stopped goes on.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from avdfd.config import AblationConfig, load
+from avdfd.errors import UserError, run_script
+from avdfd.files import ensure_writable, held, write_atomic
+from avdfd.parts import parse_part
+from avdfd.search.ablation import SPLIT, Chain, Row, as_csv, as_table, expand, report_of, runs_of
+from avdfd.search.child import Child, Signals, cause, end_all
+from avdfd.search.points import check_unchanged
+from avdfd.search.queue import GRACE, ROOT, Slot, environment, slots, train_all
+from avdfd.search.results import LOCK, result_of
+
+LOG = "evaluate.log"
+say = partial(print, flush=True)
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Trains and judges the rows of an ablation.", allow_abbrev=False)
+    cli.add_argument("--config", default="config/ablation.json")
+    cli.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows, beside the first one")
+    cli.add_argument("--gpus", default="all", help="numbers of GPUs, such as 0,2, all or none (default: all)")
+    cli.add_argument("--jobs", type=int, default=1, help="runs at a time, on each GPU or on the CPU")
+    cli.add_argument("--shard", default="0/1", help="i/n: train as one of n tasks, and judge nothing")
+    cli.add_argument("--bootstrap", type=int, default=1000, help="replicates; 0 leaves the intervals out")
+    cli.add_argument("--list", action="store_true", help="show the runs, and do nothing")
+    cli.add_argument("--report", action="store_true", help="write the table of what is there, and do nothing else")
+    args, overrides = cli.parse_known_args(argv)
+    if args.jobs < 1 or args.bootstrap < 0:
+        raise UserError("--jobs is at least 1, --bootstrap at least 0")
+    cfg = load(args.config, AblationConfig, overrides=overrides)
+    part = parse_part(args.shard)
+    root = Path(cfg.runs) / cfg.name
+    rows = expand(cfg, args.config, args.only)
+    runs = runs_of(rows)
+    check_unchanged(runs)
+    if args.list:
+        for row in rows:
+            print(f"{row.name}: {', '.join(f'{run.folder} {result_of(run).state}' for run in row.runs)}")
+        tasks = sum(len(row.chains) for row in rows)
+        print(f"{len(runs)} runs; one task for each row and seed: sbatch --array=0-{tasks - 1} ablate.sh")
+        return 0
+    ensure_writable(root)
+    if args.report:
+        return table(rows, root)
+
+    # Runs that start later are made from what was checked now, whatever becomes of the files.
+    bases = {"pretrain": root / "pretrain.json", "train": root / "train.json"}
+    for kind, path in bases.items():
+        write_atomic(path, Path(getattr(cfg, kind)).read_bytes())
+    on_cpu = args.gpus == "none" or all(run.config.device == "cpu" for run in runs)
+    free = slots("none" if on_cpu else args.gpus, args.jobs)
+    mine = [chain for row in rows for chain in row.chains][part.number :: part.of]
+    with Signals() as signals:
+        train(mine, bases, free, signals)
+        if part.of == 1:
+            judge(rows, args.bootstrap, free[0], signals)
+    code = table(rows, root) if part.of == 1 else int(any(result_of(c.last).state != "done" for c in mine))
+    if signals.received is not None:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130 if signals.received == signal.SIGINT else 75
+    return code
+
+
+def train(chains: Sequence[Chain], bases: Mapping[str, Path], free: Sequence[Slot], signals: Signals) -> None:
+    """Stage 1 of all, then stage 2 of those that have their stage 1. One that another task trains is waited for."""
+    left = list({chain.first.folder: chain.first for chain in chains}.values())
+    while left and signals.received is None:
+        train_all(left, bases, free, signals, say)
+        left = [run for run in left if result_of(run).state == "running"]
+        while signals.received is None and any(result_of(run).state == "running" for run in left):
+            time.sleep(1)
+    ready = [chain.second for chain in chains if chain.second and result_of(chain.first).state == "done"]
+    train_all(ready, bases, free, signals, say)
+
+
+def judge(rows: Sequence[Row], replicates: int, slot: Slot, signals: Signals) -> None:
+    """Has evaluate.py judge each row on test, with all its seeds, against the first one."""
+    full = rows[0]
+    for row in rows:
+        if signals.received is not None or not (row.complete and full.complete) or report_of(row, full):
+            continue
+        log = row.runs[0].folder / LOG
+        command = [sys.executable, str(ROOT / "evaluate.py"), "--run", row.system, "--split", SPLIT]
+        command += ["--bootstrap", str(replicates)]
+        command += [] if row is full else ["--against", full.system]
+        say(f"{row.name}: is judged on {SPLIT}, {log}")
+        with held(row.runs[0].folder / LOCK, row.runs[0].folder) as lock:
+            child = Child(command, log=log, environment=environment(slot), lock=lock)
+            try:
+                while (code := child.poll()) is None and signals.received is None:
+                    time.sleep(0.2)
+            finally:
+                end_all([child], GRACE)
+        if code:
+            say(f"{row.name}: failed: {cause(code, log)}")
+
+
+def table(rows: Sequence[Row], root: Path) -> int:
+    """Writes results.md and .csv of what is there; 1 if a row is missing."""
+    text = as_table(rows)
+    page = (
+        f"# {root.name}\n\nAUC on test, the mean over seeds with its 95 % interval over identities and seeds, and the "
+        f"deviation (n - 1) over seeds. 'less {rows[0].name}' is the difference on the same clips, with the interval "
+        "and the two-sided p of the paired bootstrap, not corrected for how many rows there are. What each run was "
+        "selected by is validation alone.\n\n"
+        f"{text}\n"
+    )
+    write_atomic(root / "results.md", page.encode())
+    write_atomic(root / "results.csv", as_csv(rows).encode())
+    print(f"\n{text}\n\n{root}/results.md, .csv")
+    return int(any(report_of(row, rows[0]) is None for row in rows))
+
+
+if __name__ == "__main__":
+    run_script(main)

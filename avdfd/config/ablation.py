@@ -1,0 +1,66 @@
+"""`ablate.py`: the method and what is changed in it, as the rows of one table."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from avdfd.config.base import Count, Section
+from avdfd.config.search import SET_BY_THE_SEARCH, dotted
+
+_THE_SAME_CLIPS = {"data.elements", "data.splits"}
+
+
+class ChangesConfig(Section):
+    """What is changed in the configs of both stages; keys are theirs, dotted or nested."""
+
+    pretrain: dict[str, JsonValue] = Field(default_factory=dict)
+    """In stage 1. Rows that change the same share their stage 1."""
+    train: dict[str, JsonValue] | None = Field(default_factory=dict)
+    """In stage 2; null for a row without it, which is the audio branch by itself."""
+
+    @field_validator("pretrain", "train", mode="before")
+    @classmethod
+    def _dotted_keys(cls, values: Any) -> Any:
+        return dotted(values)
+
+    @model_validator(mode="after")
+    def _left_to_the_ablation(self) -> "ChangesConfig":
+        for key in sorted(self.changed_keys() & {*SET_BY_THE_SEARCH, "audio"}):
+            raise ValueError(
+                f"{key} is set by the ablation: leave it out" + (", and use seeds" if key == "seed" else "")
+            )
+        return self
+
+    def changed_keys(self) -> set[str]:
+        """All keys that are changed, of either stage."""
+        return {*self.pretrain, *(self.train or {})}
+
+
+class AblationConfig(Section):
+    """`ablate.py`: both stages of the method for each row and seed, judged on test."""
+
+    kind: Literal["ablation"] = "ablation"
+    name: str
+    """Folder of the ablation: `<runs>/<name>`, with a run folder for each row, stage and seed."""
+    runs: str = "runs"
+    pretrain: str
+    """Config of stage 1."""
+    train: str
+    """Config of stage 2; its `audio` is set by the ablation."""
+    rows: Annotated[dict[str, ChangesConfig], Field(min_length=1)]
+    """Name -> what is changed. The first row is what the others are compared with: the method in full."""
+    seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0])
+    """Seeds that every row is trained with, in both stages."""
+    overrides: ChangesConfig = ChangesConfig()
+    """What is changed in all rows."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "AblationConfig":
+        for name, row in self.rows.items():
+            for key in sorted(row.changed_keys() & _THE_SAME_CLIPS):
+                raise ValueError(f"{name}: {key} is the same for all rows, so that they are judged on the same clips")
+        if self.overrides.train is None:
+            raise ValueError("overrides.train is null: write {} to change nothing")
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError("seeds has one of them twice")
+        return self

@@ -1,0 +1,149 @@
+"""What detect.py saw in one file, over time: frames, sound, scores, and what explains them."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from avdfd.features import SAMPLE_RATE, WINDOW
+from avdfd.plots import MUTED, STYLE, figure_of
+
+_STRIP = 10  # frames in a film strip
+_FEW = 40  # windows that can be told apart in a plot
+
+
+class Track(NamedTuple):
+    """A quantity over time."""
+
+    times: np.ndarray
+    """(T,) seconds."""
+    values: np.ndarray
+    """(T,)"""
+
+
+class Seen(NamedTuple):
+    """What detect.py saw in one file, all on one time axis; what there is nothing of is None or empty."""
+
+    strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]]
+    """Time in s, frame (H, W, 3) uint8 and the discrepancy on it (R, C) of some moments."""
+    scores: Mapping[str, Track]
+    """P(fake) of each branch at the middles of its windows, the main one last."""
+    w_audio: Track | None = None
+    """Weight of the audio branch, likewise."""
+    discrepancy: Track | None = None
+    sound: tuple[np.ndarray, np.ndarray] | None = None
+    """Spectrogram (bins, T) with its T + 1 edges in s."""
+    audio_effect: Track | None = None
+    """What the sound of a moment adds to the audio branch's logit."""
+
+
+def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: float) -> Figure:
+    """A file over the time `span` in seconds: film strip with the discrepancy on the face, sound, scores, evidence."""
+    frame = 8.7 / _STRIP  # inches, so that square frames stay square
+    panels: list[tuple[float, Callable[[Axes], None]]] = []
+    if seen.strip:
+        panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=False)))
+        if seen.strip[0][2] is not None:
+            panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=True)))
+    if seen.discrepancy is not None:
+        panels.append(
+            (1.1, partial(_filled, track=seen.discrepancy, name="audio-visual\ndiscrepancy", branch="visual"))
+        )
+    if seen.sound is not None:
+        panels.append((1.1, partial(_spectrogram, sound=seen.sound)))
+    if seen.audio_effect is not None:
+        panels.append(
+            (0.8, partial(_filled, track=seen.audio_effect, name="sound's part\nof the logit", branch="audio"))
+        )
+    panels.append((2.1, partial(_score_lines, scores=seen.scores, threshold=threshold)))
+    if seen.w_audio is not None:
+        panels.append((0.8, partial(_weight, track=seen.w_audio)))
+    heights = [height for height, _ in panels]
+    figure, rows = figure_of(11, sum(heights) + 1.2, rows=len(heights), sharex=True, height_ratios=heights)
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
+    for axes, (_, draw) in zip(rows, panels, strict=True):
+        draw(axes)
+    rows[-1].set(xlim=span, xlabel="time (s)")
+    return figure
+
+
+def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
+    """Values (N, S) of S even steps in N windows, which may overlap -> their means along the time."""
+    length = WINDOW / SAMPLE_RATE / values.shape[1]
+    times = (starts[:, None] + (np.arange(values.shape[1]) + 0.5) * length).ravel()
+    _, step = np.unique(np.floor(times / length), return_inverse=True)
+    count = np.bincount(step)
+    return Track(np.bincount(step, times) / count, np.bincount(step, values.ravel()) / count)
+
+
+def _film_strip(
+    axes: Axes,
+    strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]],
+    span: tuple[float, float],
+    *,
+    heat: bool,
+) -> None:
+    """Frames side by side, each the one nearest to the middle of the time it covers; grey under the `heat`."""
+    edges = np.linspace(*span, _STRIP + 1)
+    times = np.array([time for time, *_ in strip])
+    maps = np.array([grid for *_, grid in strip]) if heat else np.zeros(1)
+    low, high = np.quantile(maps, [0.5, 1])
+    for left, right in itertools.pairwise(edges):
+        _, frame, grid = strip[int(np.abs(times - (left + right) / 2).argmin())]
+        place: dict[str, Any] = {"extent": (left, right, 0, 1), "aspect": "auto"}
+        if heat and grid is not None:
+            axes.imshow(frame.mean(axis=2), cmap="gray", interpolation="antialiased", **place)
+            axes.imshow(grid, cmap="inferno", vmin=low, vmax=high, alpha=0.6, interpolation="bicubic", **place)
+        else:
+            axes.imshow(frame, interpolation="antialiased", **place)
+        axes.axvline(right, color="white", linewidth=2)
+    axes.set_ylim(0, 1)
+    axes.axis("off")
+
+
+def _filled(axes: Axes, track: Track, name: str, branch: str) -> None:
+    """A quantity whose distance from 0 counts."""
+    color = STYLE[branch][0]
+    axes.fill_between(*track, color=color, alpha=0.2, linewidth=0)
+    axes.plot(*track, color=color, linewidth=1.4)
+    low, high = float(min(0, track.values.min())), float(max(track.values.max(), 1e-6))
+    axes.set(ylim=(1.15 * low, 1.15 * high))
+    axes.set_ylabel(name, fontsize=9)
+
+
+def _spectrogram(axes: Axes, sound: tuple[np.ndarray, np.ndarray]) -> None:
+    values, edges = sound
+    axes.pcolormesh(edges, np.arange(len(values) + 1), values, cmap="magma", rasterized=True)
+    axes.set(yticks=[])
+    axes.set_ylabel("mel", fontsize=9)
+    axes.grid(False)
+
+
+def _weight(axes: Axes, track: Track) -> None:
+    axes.plot(
+        *track, color=STYLE["audio"][0], linewidth=1.4, marker="o" if len(track.times) <= _FEW else "", markersize=3
+    )
+    axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
+    axes.set(ylim=(-0.05, 1.05))
+    axes.set_ylabel("weight of\naudio", fontsize=9)
+
+
+def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> None:
+    axes.axhspan(threshold, 1.03, color="#b00020", alpha=0.06, linewidth=0)
+    axes.axhline(threshold, color="#b00020", linewidth=1, linestyle=":")
+    main, (times, values) = list(scores.items())[-1]
+    few = len(times) <= _FEW
+    for name, track in reversed(list(scores.items())):
+        color, dashes = STYLE[name]
+        style: dict[str, Any] = {"color": color, "linestyle": dashes, "linewidth": 1.8 if few else 1.2}
+        axes.plot(*track, marker="o" if few else "", markersize=4, label=name, zorder=3 if name == main else 2, **style)
+    if few:
+        # Pale bars show how long the windows are that the main branch's scores were computed on.
+        half = WINDOW / SAMPLE_RATE / 2
+        axes.hlines(values, times - half, times + half, color=STYLE[main][0], linewidth=6, alpha=0.12)
+    axes.set(ylim=(-0.03, 1.03), ylabel="P(fake)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
