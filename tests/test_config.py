@@ -8,11 +8,25 @@ import pytest
 
 from avdfd import config
 from avdfd.baselines import SYSTEMS
-from avdfd.config import CloneConfig, ParityConfig, PreprocessConfig, PretrainConfig, SearchConfig, TrainConfig, loading
+from avdfd.config import (
+    CloneConfig,
+    ParityConfig,
+    PreprocessConfig,
+    PretrainConfig,
+    ResynthesisConfig,
+    SearchConfig,
+    TrainConfig,
+    loading,
+)
 from avdfd.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-PREPARE = {"preprocess": PreprocessConfig, "parity": ParityConfig, "clone": CloneConfig}
+PREPARE = {
+    "preprocess": PreprocessConfig,
+    "parity": ParityConfig,
+    "clone": CloneConfig,
+    "resynthesis": ResynthesisConfig,
+}
 KINDS = {**PREPARE, "search": SearchConfig, **config.RUNS}
 SHIPPED = sorted((ROOT / "config").rglob("*.json"))
 TRAIN = {"kind": "train", "name": "x", "audio": "runs/a", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}

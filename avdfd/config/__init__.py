@@ -4,7 +4,7 @@ base        what several configs share; stages     `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
 audio       the sound all clips get;    cloning         `data/preprocessing/clone_voices.py`
-search      `search.py`
+search      `search.py`;                vocoding        `data/preprocessing/resynthesise.py`
 loading     JSON, overrides, and errors that name the key
 """
 
@@ -43,6 +43,7 @@ from avdfd.config.stages import (
     TrainConfig,
     VisualModelConfig,
 )
+from avdfd.config.vocoding import ResynthesisConfig
 
 __all__ = [
     "BASELINES",
@@ -70,6 +71,7 @@ __all__ = [
     "PretrainConfig",
     "RecipeConfig",
     "ReconstructionConfig",
+    "ResynthesisConfig",
     "RunConfig",
     "ScoresConfig",
     "SearchConfig",
