@@ -112,7 +112,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
             run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, batch.mel)
-            with engine.autocast(device, cfg.optim.precision):
+            with distributed.dividing(world, share.total), engine.autocast(device, cfg.optim.precision):
                 out = net(batch.mel)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
             loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)

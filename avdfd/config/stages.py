@@ -15,8 +15,6 @@ class AudioModelConfig(Section):
     patches: Literal["pixels", "statistics"] = "pixels"
     """What a token is made of: all points of its patch, or the patch's second-order statistics
     (`avdfd.models.statistics`), which do not know what is said."""
-    pooling: Literal["mean", "mean_std"] = "mean"
-    """How tokens become the clip's feature: their mean, or a projection of their mean and deviation."""
     dim: Positive = 512
     depth: Count = 4
     """Transformer layers; statistics do with none."""

@@ -3,7 +3,7 @@
     B batch   N tokens (12 patches of 64 mel frames)   D width   P projection
 
 The published AVDFD design: 12 patches, 4 post-norm layers, mean pool. Another one, for voices that were not trained on:
-statistics of each patch in place of its points, no layers, and the deviation of the tokens beside their mean.
+statistics of each patch in place of its points, and their deviation from patch to patch beside their mean.
 """
 
 from typing import NamedTuple
@@ -34,36 +34,35 @@ class AudioEncoder(nn.Module):
         self.statistics = config.patches == "statistics"
         self.patch_proj = nn.Linear(STATISTICS * GROUPS if self.statistics else points, config.dim)
         if self.statistics:
-            # They are of different sizes. Without a place of its own, a token is what it is wherever it is.
+            # They differ in scale. A token is the same wherever it is, and so there are no positions.
             self.patch_norm = nn.BatchNorm1d(STATISTICS * GROUPS, affine=False)
-            self.patch_drop = nn.Dropout(config.dropout)
-        self.pool_proj = nn.Linear(2 * config.dim, config.dim) if config.pooling == "mean_std" else None
-        self.pos_emb = None if self.statistics else nn.Parameter(torch.empty(1, tokens, config.dim))
+            self.patch_drop = nn.Dropout1d(config.dropout)
+            self.spread_proj = nn.Linear(STATISTICS * GROUPS, config.dim)
+        else:
+            self.pos_emb = nn.Parameter(torch.empty(1, tokens, config.dim))
         self.encoder = TransformerEncoder(config.dim, config.depth, config.heads, config.mlp_dim, config.dropout)
         nn.init.trunc_normal_(self.patch_proj.weight, std=0.02)
         nn.init.zeros_(self.patch_proj.bias)
-        if self.pos_emb is not None:
+        if not self.statistics:
             nn.init.normal_(self.pos_emb, std=0.02)
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """z-scored mel (B, 128, 768) -> clip feature (B, D) and tokens (B, N, D)."""
         if self.statistics:
-            return self.pool(self.of_statistics(local_statistics(mel, self.patch_frames)))
+            return self.of_statistics(local_statistics(mel, self.patch_frames))
         patches = rearrange(mel, "b f (n t) -> b n (f t)", t=self.patch_frames)
-        return self.pool(self.encoder(self.patch_proj(patches) + self.pos_emb))
+        tokens = self.encoder(self.patch_proj(patches) + self.pos_emb)
+        return tokens.mean(dim=1), tokens
 
-    def of_statistics(self, statistics: Tensor) -> Tensor:
-        """What `local_statistics` gives (B, N, K * G) -> tokens (B, N, D)."""
-        normed = self.patch_norm(statistics.transpose(1, 2)).transpose(1, 2)
-        return self.encoder(F.gelu(self.patch_proj(self.patch_drop(normed))))
+    def of_statistics(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """What `local_statistics` gives, (B, N, K * G) -> clip feature and tokens.
 
-    def pool(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, D) -> clip feature (B, D), and the tokens."""
-        mean = tokens.mean(dim=1)
-        if self.pool_proj is None:
-            return mean, tokens
-        deviation = (tokens.var(dim=1, unbiased=False) + _FLOOR).sqrt()
-        return self.pool_proj(torch.cat([mean, deviation], dim=1)), tokens
+        The feature is the mean of the tokens, and what is made of the deviation of each statistic over the patches.
+        """
+        normed = self.patch_drop(self.patch_norm(rearrange(statistics, "b n k -> b k n")))
+        tokens = self.encoder(self.patch_proj(rearrange(normed, "b k n -> b n k")))
+        spread = (normed.var(dim=2, unbiased=False) + _FLOOR).sqrt()
+        return tokens.mean(dim=1) + self.spread_proj(spread), tokens
 
 
 class AudioOutput(NamedTuple):
