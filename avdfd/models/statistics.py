@@ -9,7 +9,7 @@ by whom and how loud is in the local mean itself, and that is taken away.
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor
 
 GROUPS = 16
@@ -36,27 +36,28 @@ def local_statistics(mel: Tensor, patch_frames: int) -> Tensor:
     """
     mel = mel.float()
     weight = torch.sigmoid(4 * mel.mean(1, keepdim=True)) + 1e-3
-    weight = weight / rearrange(weight, "b 1 (n t) -> b 1 n t", t=patch_frames).mean(-1).repeat_interleave(
-        patch_frames, -1
-    )
+    of_patch = rearrange(weight, "b 1 (n t) -> b 1 n t", t=patch_frames)
+    weight = rearrange(of_patch / of_patch.mean(-1, keepdim=True), "b 1 n t -> b 1 (n t)")
 
     def pooled(values: Tensor) -> Tensor:
         """(B, F, T) -> (B, G, N)."""
-        return F.avg_pool2d((values * weight)[:, None], (mel.shape[1] // GROUPS, patch_frames))[:, 0]
+        return reduce(values, "b (g f) (n t) -> b g n", "mean", g=GROUPS, t=patch_frames)
 
     rest = mel - F.avg_pool2d(mel[:, None], (_SPAN, 1), 1, (_SPAN // 2, 0), count_include_pad=False)[:, 0]
     square = rest.square()
-    variance = pooled(square) + _FLOOR
-    found = [variance.log(), ((pooled(square.square()) - variance.square()).clamp_min(0) + _FLOOR).log() / 2]
-    found += [pooled(square * rest) / variance**1.5, (pooled(square.square()) / variance.square() + _FLOOR).log()]
+    weighted, weighted_square = rest * weight, square * weight
+    variance, fourth = pooled(weighted_square) + _FLOOR, pooled(weighted_square * square)
+    found = [variance.log(), ((fourth - variance.square()).clamp_min(0) + _FLOOR).log() / 2]
+    found += [pooled(weighted_square * rest) / variance**1.5, (fourth / variance.square() + _FLOOR).log()]
     for bins, frames in _LAGS + _ACROSS:
-        found.append(pooled(rest * _moved(rest, bins, frames)) / variance)
+        found.append(pooled(weighted * _moved(rest, bins, frames)) / variance)
     for span in _TIME_SPANS:
         rest = mel - F.avg_pool1d(mel, span, 1, span // 2, count_include_pad=False)
         square = rest.square()
-        variance = pooled(square) + _FLOOR
-        found += [variance.log(), (pooled(square.square()) / variance.square() + _FLOOR).log()]
-        found.append(pooled(square * rest) / variance**1.5)
+        weighted = square * weight
+        variance = pooled(weighted) + _FLOOR
+        found += [variance.log(), (pooled(weighted * square) / variance.square() + _FLOOR).log()]
+        found.append(pooled(weighted * rest) / variance**1.5)
     return rearrange(torch.stack(found), "k b g n -> b n (k g)")
 
 
