@@ -4,8 +4,8 @@
     python pretrain.py --config config/demo/pretrain.json --optim.lr=1e-4
     bash pretrain.sh --folds data/splits/page_disjoint --probes data/speech-parity       one run per fold, then judged
 
-Batches pair a fake with a real clip of the same identity. Loss: supervised contrastive over the four classes,
-real/fake BCE, and an ordinal ring around a learned prototype of real speech.
+Batches pair a fake with a real clip of the same identity, or page. Loss: supervised contrastive over the four classes,
+real/fake BCE, an ordinal ring around a learned prototype of real speech, and the ranking of each pair.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
 from avdfd.flops import training_flops
 from avdfd.interruption import Stop
-from avdfd.losses import ordinal_ring, supcon
+from avdfd.losses import ordinal_ring, ranking, supcon
 from avdfd.meter import Meter
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.optim import adamw, set_epoch_lr
@@ -82,6 +82,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         source=cfg.data.splits,
         first_real=cfg.faithful,
         balance=cfg.data.balance_tiers,
+        by=cfg.pair_by,
     )
     order = Shared(pairs, rank=world.rank, size=world.size)
     val_order = Shared(Sequential(len(val_set), 4 * cfg.optim.batch_size), rank=world.rank, size=world.size)
@@ -111,7 +112,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
             run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, batch.mel)
-            with engine.autocast(device, cfg.optim.precision):
+            with distributed.dividing(world, share.total), engine.autocast(device, cfg.optim.precision):
                 out = net(batch.mel)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
             loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)
@@ -132,11 +133,12 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 def stage1_loss(
     cfg: PretrainConfig, z: Tensor, logit: Tensor, label: Tensor, audio_class: Tensor, prototype: Tensor
 ) -> Tensor:
-    """Weighted sum of the three losses of a whole batch, in float32: z (B, P), logit, label and class (B,)."""
+    """Weighted sum of the losses of a whole batch, in float32: z (B, P), logit, label and class (B,)."""
     return (
         cfg.loss.supcon * supcon(z, audio_class, cfg.loss.temperature)
         + cfg.loss.auxiliary * F.binary_cross_entropy_with_logits(logit.float(), label)
         + cfg.loss.ordinal * ordinal_ring(z, audio_class, prototype, cfg.loss.margin)
+        + cfg.loss.ranking * ranking(logit)
     )
 
 

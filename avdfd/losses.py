@@ -4,6 +4,7 @@ B batch   P embedding   labels and mismatches are one number per sample
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,6 +38,15 @@ def ordinal_ring(z: Tensor, labels: Tensor, prototype: Tensor, margin: float = 0
     pair = (counts[:-1] > 0) & (counts[1:] > 0)
     hinge = torch.relu(margin - (mean[1:] - mean[:-1]))
     return (hinge * pair).sum() / pair.sum().clamp_min(1)
+
+
+def ranking(logit: Tensor) -> Tensor:
+    """Logistic loss of each fake's logit above its partner's: logit (2 N,), of N reals, then of their N fakes.
+
+    References: Burges et al., "Learning to rank using gradient descent" (RankNet), ICML 2005.
+    """
+    real, fake = logit.float().chunk(2)
+    return F.softplus(real - fake).mean()
 
 
 def align_repel(mismatch: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:

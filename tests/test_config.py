@@ -14,6 +14,7 @@ from avdfd.config import (
     ParityConfig,
     PreprocessConfig,
     PretrainConfig,
+    ResynthesisConfig,
     SearchConfig,
     TrainConfig,
     loading,
@@ -21,7 +22,12 @@ from avdfd.config import (
 from avdfd.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-PREPARE = {"preprocess": PreprocessConfig, "parity": ParityConfig, "clone": CloneConfig}
+PREPARE = {
+    "preprocess": PreprocessConfig,
+    "parity": ParityConfig,
+    "clone": CloneConfig,
+    "resynthesis": ResynthesisConfig,
+}
 KINDS = {**PREPARE, "search": SearchConfig, "ablation": AblationConfig, **config.RUNS}
 SHIPPED = sorted((ROOT / "config").rglob("*.json"))
 TRAIN = {"kind": "train", "name": "x", "audio": "runs/a", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}

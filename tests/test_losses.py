@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.losses import align_repel, ordinal_ring, supcon
+from avdfd.losses import align_repel, ordinal_ring, ranking, supcon
 from tests import reference
 
 
@@ -73,3 +73,10 @@ def test_align_repel_moves_real_down_and_fake_up():
     mismatch = torch.tensor([0.3, 0.3, 0.9], requires_grad=True)
     align_repel(mismatch, torch.tensor([0.0, 1.0, 1.0]), margin=0.5).backward()
     torch.testing.assert_close(mismatch.grad, torch.tensor([1.0, -1.0, 0.0]) / 3)
+
+
+def test_ranking_compares_each_fake_with_its_own_partner():
+    logit = torch.tensor([0.0, 5.0, 1.0, 7.0])  # two reals, then their fakes
+    expected = np.log1p(np.exp([-1.0, -2.0])).mean()
+    assert ranking(logit).item() == pytest.approx(expected, rel=1e-6)
+    assert ranking(logit + 3).item() == pytest.approx(expected, rel=1e-6)

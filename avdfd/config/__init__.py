@@ -5,6 +5,7 @@ preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of i
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
 audio       the sound all clips get;    cloning         `data/preprocessing/clone_voices.py`
 search      `search.py`;                ablation        `ablate.py`
+vocoding    `data/preprocessing/resynthesise.py`
 loading     JSON, overrides, and errors that name the key
 """
 
@@ -46,6 +47,7 @@ from avdfd.config.stages import (
     TrainConfig,
     VisualModelConfig,
 )
+from avdfd.config.vocoding import ResynthesisConfig
 
 __all__ = [
     "BASELINES",
@@ -76,6 +78,7 @@ __all__ = [
     "PretrainConfig",
     "RecipeConfig",
     "ReconstructionConfig",
+    "ResynthesisConfig",
     "RunConfig",
     "ScoresConfig",
     "SearchConfig",

@@ -15,8 +15,12 @@ class AudioModelConfig(Section):
 
     input: Literal["mel", "mel_err"] = "mel"
     """What it hears: the log mel, or the reconstruction error of one that elements have with media.mel_err."""
+    patches: Literal["pixels", "statistics"] = "pixels"
+    """What a token is made of: all points of its patch, or the patch's second-order statistics
+    (`avdfd.models.statistics`), which do not know what is said."""
     dim: Positive = 512
-    depth: Positive = 4
+    depth: Count = 4
+    """Transformer layers; statistics do with none."""
     heads: Positive = 4
     mlp_dim: Positive = 1024
     dropout: Fraction = 0.1
@@ -98,6 +102,9 @@ class Stage1LossConfig(Section):
     supcon: NonNegative = 1.0
     auxiliary: NonNegative = 1.0
     ordinal: NonNegative = 1.0
+    ranking: NonNegative = 0.0
+    """Of the logit of each fake above that of its real partner. What the two share, such as their page when pair_by is
+    page, takes no part in it. 0 is the published loss."""
 
 
 class Stage2LossConfig(Section):
@@ -117,6 +124,8 @@ class PretrainConfig(RunConfig):
 
     kind: Literal["pretrain"] = "pretrain"
     model: AudioModelConfig = AudioModelConfig()
+    pair_by: Literal["identity", "page"] = "identity"
+    """Whose real elements a fake is paired with: its person's, or those of the page that published it."""
     loss: Stage1LossConfig = Stage1LossConfig()
     optim: OptimConfig = OptimConfig()
 

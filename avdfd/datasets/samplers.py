@@ -5,7 +5,7 @@ function of (seed, epoch) alone, whatever the number of loader processes.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -138,9 +138,9 @@ def _balanced(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Paired(Epochs):
-    """Pairs every fake with a real element of the same identity: batches of `pairs` reals, then their fakes.
+    """Pairs every fake with a real element of the same identity, or page: batches of `pairs` reals, then their fakes.
 
-    Every fake comes once per epoch; its partner is drawn anew from all real elements of the identity. With
+    Every fake comes once per epoch; its partner is drawn anew from all real elements of that. With
     `first_real` it is always the first one, as in the released code. With `balance` there are as many fakes, but as
     many of each tier. An incomplete last batch is dropped, as a contrastive loss depends on the batch size.
     """
@@ -154,10 +154,13 @@ class Paired(Epochs):
         source: str,
         first_real: bool = False,
         balance: bool = False,
+        by: Literal["identity", "page"] = "identity",
     ) -> None:
-        label, people = coded(metas, "label"), coded(metas, "identities")
+        label, people = coded(metas, "label"), coded(metas, "identities" if by == "identity" else "page")
         first: dict[str, int] = {}
-        person = np.array([first.setdefault(group[0], len(first)) for group in people.values], np.int64)[people.codes]
+        person = np.array(
+            [first.setdefault(group[0] if by == "identity" else group, len(first)) for group in people.values], np.int64
+        )[people.codes]
         fake = np.array(label.values, np.int64)[label.codes] == 1
         self.fakes = np.flatnonzero(fake)
         reals = np.flatnonzero(~fake)
@@ -169,6 +172,11 @@ class Paired(Epochs):
         alone = self.fakes[self._start == self._end]
         if len(alone):
             meta = metas[int(alone[0])]
+            if by == "page":
+                raise UserError(
+                    f"{source}: no RVRA element of page '{meta.page}', the partner that fake clip {meta.source} needs; "
+                    "pair_by identity takes one of its person"
+                )
             raise UserError(
                 f"{source}: no RVRA element of identity '{meta.identities[0]}', the partner that fake clip "
                 f"{meta.source} needs; add the real clip or take the identity off the list"

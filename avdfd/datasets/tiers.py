@@ -42,6 +42,9 @@ TIERS: dict[str, Tier] = {t.name: t for t in (RVRA, RVFA, FVRA, FVFA, RVFA_VC, R
 # Stage 1 orders the audio classes by how far a voice is from the real one (0 is real).
 AUDIO_CLASS: dict[str, int] = {"RVRA": 0, "RVFA-SVC": 1, "RVFA-VC": 2, "RVFA": 3}
 
+OWN_METHOD = "own-"
+"""Methods of `avdfd.vocoding` begin with it: fakes made of real clips for training, which nothing is tested on."""
+
 
 def tier(name: str) -> Tier:
     """The tier called `name`. Raises UserError with the known names if there is none."""

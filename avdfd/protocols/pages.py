@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
-from avdfd.datasets.tiers import RVRA
+from avdfd.datasets.tiers import OWN_METHOD, RVRA
 from avdfd.errors import UserError
 from avdfd.protocols import check_filled, once
 from avdfd.protocols.lists import Row, SplitList
@@ -30,16 +30,23 @@ class Trait(NamedTuple):
     value: str
 
 
-def page_folds(clips: Iterable[Facts], count: int, validation: float) -> list[SplitList]:
+def page_folds(clips: Iterable[Facts], count: int, validation: float, *, only_own: bool = False) -> list[SplitList]:
     """`count` folds of pages: each page that has real clips and fakes is tested once, others are for training only.
 
     Pages that share most are tested together, as each would take the other's clips out of training. Validation gets
     pages with about a share `validation` of the fakes that are left, those that cost training least. A training fake
     needs a real clip of its person beside it. Nothing is drawn: the same clips give the same folds.
 
-    Raises UserError for clips without pages, or fewer pages than it takes.
+    Fakes made here (`avdfd.vocoding`) change nothing of that: they are never selected on or tested, and are trained on
+    where their original is. With `only_own` they are the only fakes in training.
+
+    Raises UserError for clips without pages, fewer pages than it takes, or `only_own` without such fakes.
     """
-    clips = once(clips)
+    everything = once(clips)
+    clips = [clip for clip in everything if not clip.method.startswith(OWN_METHOD)]
+    own = [clip for clip in everything if clip.method.startswith(OWN_METHOD)]
+    if only_own and not own:
+        raise UserError("no clip is a fake made by resynthesise.py, and no others were to be trained on")
     family_of = families({clip.method for clip in clips if clip.tier != RVRA.name})
     traits = {clip.source: frozenset(_traits(clip, family_of)) for clip in clips}
     by_page: dict[str, list[Facts]] = defaultdict(list)
@@ -52,7 +59,8 @@ def page_folds(clips: Iterable[Facts], count: int, validation: float) -> list[Sp
             "pages that the table of their clips names"
         )
     groups = _groups({page: by_page[page] for page in whole}, traits, count)
-    return [_fold(clips, tested, whole, traits, validation) for tested in groups]
+    folds = [_fold(clips, tested, whole, traits, validation) for tested in groups]
+    return [_with_own(fold, clips, own, only_own) for fold in folds]
 
 
 def families(methods: Iterable[str]) -> dict[str, str]:
@@ -126,6 +134,22 @@ def _fold(
     for split, members in (("train", paired), ("validation", select), ("test", test)):
         fold.rows += [Row(split, clip.identities[0], clip.source) for clip in members]
     check_filled(fold, clips, lambda clip, split: True)
+    return fold
+
+
+def _with_own(fold: SplitList, clips: Sequence[Facts], own: Sequence[Facts], only: bool) -> SplitList:
+    """A fold with the fakes made here of what it trains on; with `only`, without the other fakes that it trains on."""
+    if only:
+        fakes = {clip.source: clip for clip in clips if clip.tier != RVRA.name}
+        for row in [row for row in fold.rows if row.split == "train" and row.source in fakes]:
+            fold.rows.remove(row)
+            _leave_out(fold, fakes[row.source], "a fake that was not made here")
+    trained = {row.source for row in fold.rows if row.split == "train"}
+    for clip in own:
+        if clip.base in trained:
+            fold.rows.append(Row("train", clip.identities[0], clip.source))
+        else:
+            _leave_out(fold, clip, "made of a clip that is not trained on")
     return fold
 
 

@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--out", type=Path, required=True, help="folder for the lists")
     cli.add_argument("--train", type=Path, help="identities that are trained on, one per line")
     cli.add_argument("--held", type=Path, help="identities that select and test, one per line")
+    cli.add_argument("--only-own", action="store_true", help="page_disjoint: train on no fakes but resynthesise.py's")
     cli.add_argument("--seed", type=int, default=0)
     args = cli.parse_args(argv)
     if args.seed < 0:
@@ -64,11 +65,13 @@ def main(argv: list[str]) -> None:
         raise UserError("name the clips by one of --elements STORE and --manifest FILE.parquet")
     if (args.train or args.held) and not args.protocol.startswith("avdfd"):
         raise UserError(f"--train and --held are for avdfd_7_3 and avdfd_70; {args.protocol} draws its people")
+    if args.only_own and args.protocol != "page_disjoint":
+        raise UserError(f"--only-own is for page_disjoint, not for {args.protocol}")
 
     given = given_people(args.train, args.held)
     clips, others = load(args.elements, args.manifest)
     groups = copies(args.duplicates, clips, others) if args.duplicates else []
-    lists = make(args.protocol, clips, args.seed, given, groups)
+    lists = make(args.protocol, clips, args.seed, given, groups, only_own=args.only_own)
     ensure_writable(args.out)
     inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
     for line in save(args.out, args.protocol, args.seed, lists, clips, inputs):
@@ -112,13 +115,16 @@ def make(
     seed: int,
     given: Mapping[str, str],
     duplicates: Sequence[Sequence[str]] = (),
+    *,
+    only_own: bool = False,
 ) -> dict[str, SplitList]:
     """The lists of a protocol by name."""
     if protocol == "mrdf_5fold":
         folds = protocols.balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
     if protocol == "page_disjoint":
-        return {f"fold_{number}": fold for number, fold in enumerate(page_folds(clips, 5, 0.15), start=1)}
+        folds = page_folds(clips, 5, 0.15, only_own=only_own)
+        return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
     draw = partial(fractions, clips, SHARES[protocol], seed, duplicates=duplicates)
     if protocol == "leave_one_method_out":
         there = {protocols.method_of(clip) for clip in clips}

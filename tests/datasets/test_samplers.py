@@ -104,3 +104,18 @@ def test_balanced_pairs():
         for real, fake in zip(batch[:4], batch[4:], strict=True):
             assert metas[real.position].tier == "RVRA"
             assert metas[real.position].identities == metas[fake.position].identities
+
+
+def test_pairs_of_a_page():
+    metas = [
+        meta("a", "RVRA", page="p"),
+        meta("b", "RVFA", page="p"),
+        meta("b", "RVRA", page="q"),
+        meta("a", "RVFA", page="q"),
+    ]
+    for batch in Paired(metas, pairs=2, seed=0, source="s", by="page"):
+        real, fake = batch[:2], batch[2:]
+        assert [metas[d.position].page for d in real] == [metas[d.position].page for d in fake]
+        assert all(metas[d.position].label == 0 for d in real)
+    with pytest.raises(UserError, match="no RVRA element of page 'r'"):
+        Paired([*metas, meta("c", "RVFA", page="r")], pairs=2, seed=0, source="s", by="page")

@@ -1,5 +1,6 @@
 """Stage 1's model."""
 
+import pytest
 import torch
 
 from avdfd.config import AudioModelConfig
@@ -33,3 +34,23 @@ def test_score_does_not_depend_on_the_batch():
     net = AudioNet(AudioModelConfig(dim=32, depth=2, heads=2, mlp_dim=32)).eval()
     mel = torch.randn(4, 128, 768)
     torch.testing.assert_close(net(mel).logit[2:3], net(mel[2:3]).logit, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_statistics_in_place_of_points(depth):
+    torch.manual_seed(0)
+    config = AudioModelConfig(patches="statistics", dim=16, depth=depth, heads=2, mlp_dim=16, projection_dim=8)
+    net = AudioNet(config)
+    mel = torch.randn(4, 128, 768)
+    net(mel).logit.sum().backward()
+    unused = {"prototype", *(name for name, _ in net.named_parameters() if name.startswith("projection"))}
+    assert {name for name, p in net.named_parameters() if p.grad is None} == unused
+    out = net.eval()(mel)
+    assert (out.feat.shape, out.z.shape, out.tokens.shape) == ((4, 16), (4, 8), (4, 12, 16))
+    torch.testing.assert_close(out.logit[2:3], net(mel[2:3]).logit, rtol=1e-4, atol=1e-5)
+
+
+def test_published_keys_are_those_of_points():
+    published = set(AudioNet(AudioModelConfig()).encoder.state_dict())
+    assert {"patch_proj.weight", "patch_proj.bias", "pos_emb"} <= published
+    assert not any(key.startswith(("patch_norm", "spread_proj")) for key in published)

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from avdfd.datasets.splits import assign, read_splits
-from avdfd.datasets.tiers import RVRA
+from avdfd.datasets.tiers import OWN_METHOD, RVRA
 from avdfd.errors import UserError
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import families, page_folds
@@ -122,3 +122,47 @@ def test_too_few_pages():
         page_folds(collection(), 6, 0.2)
     with pytest.raises(UserError, match="1 pages have real clips and fakes"):  # all of them of page "unknown"
         page_folds([meta(f"id{i}", tier) for i in range(9) for tier in ("RVRA", "RVFA")], 5, 0.15)
+
+
+def with_own(clips):
+    """A fake made here of every real clip."""
+    reals = [clip for clip in clips if clip.tier == RVRA.name]
+    return [
+        *clips,
+        *(
+            meta(
+                clip.identities[0],
+                "RVFA-SVC",
+                page=clip.page,
+                identities=clip.identities,
+                base=clip.source,
+                source=f"own/{clip.source}",
+                sha256=f"own/{clip.source}",
+                method=OWN_METHOD + "world",
+            )
+            for clip in reals
+        ),
+    ]
+
+
+def test_own_fakes_are_trained_on_with_their_original_and_change_nothing_else():
+    clips = collection()
+    everything = with_own(clips)
+    for before, after in zip(page_folds(clips, 3, 0.2), page_folds(everything, 3, 0.2), strict=True):
+        assert [row for row in after.rows if not row.source.startswith("own/")] == before.rows
+        parts = split(after, everything)
+        reals = {clip.source for clip in parts["train"] if clip.tier == RVRA.name}
+        own = {clip.source for clip in parts["train"] if clip.method and clip.method.startswith(OWN_METHOD)}
+        assert own == {f"own/{source}" for source in reals}
+        assert {row.source for row in after.rows if row.split != "train"} & own == set()
+
+
+def test_only_own_fakes_are_trained_on():
+    clips = with_own(collection())
+    for fold in page_folds(clips, 3, 0.2, only_own=True):
+        train = [clip for clip in split(fold, clips)["train"] if clip.tier != RVRA.name]
+        assert train
+        assert all(clip.method.startswith(OWN_METHOD) for clip in train)
+        assert {row.source for row in fold.rows} | {source for source, _ in fold.listed} == {c.source for c in clips}
+    with pytest.raises(UserError, match=r"no clip is a fake made by resynthesise\.py"):
+        page_folds(collection(), 3, 0.2, only_own=True)

@@ -1,0 +1,50 @@
+"""A root of real clips beside which the fakes made of them lie: `own/<way>/<source>.wav`."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from avdfd.datasets.clips import Clip
+from avdfd.datasets.tiers import OWN_METHOD
+from avdfd.decode import read_audio
+from avdfd.elements.form import encode_wav
+from avdfd.errors import MediaError
+from avdfd.files import write_atomic
+from avdfd.sound.chain import on_one_line
+from avdfd.vocoding import RATE, SHORTEST, WAYS, remake
+
+FOLDER = "own"
+
+
+class Task(NamedTuple):
+    """A fake to be made: of which file, where to, how, and the name that all draws are made from."""
+
+    path: Path
+    out: Path
+    way: str
+    source: str
+
+
+def make(task: Task) -> None:
+    """Runs in a worker: writes a fake. Raises MediaError, also for a sound that is too short to be analysed."""
+    torch.set_num_threads(1)  # there is one worker per core already
+    sounds = read_audio(task.path, video=False)
+    samples = on_one_line(sounds, sounds[-1].end)
+    if len(samples) < SHORTEST:
+        raise MediaError(f"{len(samples) / RATE:.2f} s of sound are too short: {SHORTEST / RATE:.2f} s are needed")
+    made = remake(samples, task.way, task.source)
+    write_atomic(task.out, encode_wav(made / max(1.0, float(np.abs(made).max())), RATE))
+
+
+def name_of(source: str, way: str) -> str:
+    """Where a fake lies, relative to the root."""
+    return f"{FOLDER}/{way}/{source}.wav"
+
+
+def row_of(clip: Clip, way: str, split: str) -> tuple[str, ...]:
+    """The row of a fake in clips.csv: its person, recording and page are those of the real clip."""
+    people = ";".join(clip.identities)
+    known = (OWN_METHOD + way, clip.race, clip.gender, clip.page, split)
+    return (name_of(clip.source, way), WAYS[way].tier.name, people, clip.source, *known)

@@ -1,0 +1,111 @@
+"""Real speech -> the same clips and fakes made of them by signal processing, for stage 1 to be trained on.
+
+    python data/preprocessing/resynthesise.py --input=speech --output=speech-own        config/speech/resynthesise.json
+
+The new root has all clips of the old one, as links where the disk allows it, the fakes under own/, and clips.csv. It
+goes through codec_parity.sh and preprocess.sh as any other. A second run makes what is missing. Fakes that cannot be
+made are listed in problems.csv, with the reason. Exit code 1 if they are too many.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
+
+from avdfd.config import ResynthesisConfig, load
+from avdfd.datasets.adapters import OWN_TABLE
+from avdfd.datasets.clips import Entry
+from avdfd.datasets.layouts import list_entries
+from avdfd.datasets.tables import OWN_COLUMNS
+from avdfd.datasets.tiers import RVRA
+from avdfd.errors import UserError, run_script
+from avdfd.files import ensure_writable, held, write_csv
+from avdfd.vocoding.clips import Task, make, name_of, row_of
+from avdfd.workers import Failure, run_killable
+
+
+def main(argv: list[str]) -> int:
+    cli = argparse.ArgumentParser(description="Makes fakes of real speech.", allow_abbrev=False)
+    cli.add_argument("--config", default="config/speech/resynthesise.json")
+    args, overrides = cli.parse_known_args(argv)
+    cfg = load(args.config, ResynthesisConfig, overrides=overrides)
+    source_root, root = Path(cfg.input), Path(cfg.output)
+    here, there = root.resolve(), source_root.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise UserError(f"output: {root} lies within the input {source_root} or the other way round; choose another")
+    entries = [entry for entry in list_entries(source_root, sound=True) if not entry.problem]
+    ensure_writable(root)
+    with held(root / ".lock", root):
+        for entry in entries:
+            link(entry.clip.path, root / entry.clip.source)
+        problems = make_all(root, entries, cfg)
+        write_lists(root, entries, problems, cfg)
+    count = len(real(entries)) * len(cfg.ways)
+    print(f"{root}: {len(entries)} clips, {count - len(problems)} fakes made of {len(real(entries))} real ones")
+    if len(problems) <= cfg.max_problems * count:
+        return 0
+    print(
+        f"error: {len(problems)} of {count} fakes could not be made, more than max_problems = {cfg.max_problems:g}; "
+        f"see {root / 'problems.csv'}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def real(entries: list[Entry]) -> list[Entry]:
+    """The clips that fakes are made of."""
+    return [entry for entry in entries if entry.clip.tier == RVRA.name]
+
+
+def link(path: Path, out: Path) -> None:
+    """The same file under another name; a copy where that is on another disk."""
+    if out.exists():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, out)
+    except OSError:
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.copyfile(path, partial)
+        partial.replace(out)
+
+
+def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[str, str]:
+    """Makes the fakes that are missing, in processes of their own; returns why some could not be."""
+    tasks = [
+        Task(entry.clip.path, root / name_of(entry.clip.source, way), way, entry.clip.source)
+        for entry in real(entries)
+        for way in cfg.ways
+    ]
+    todo = [task for task in tasks if not task.out.exists()]
+    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(todo))
+    results = run_killable(make, todo, workers=workers, time_limit=cfg.time_limit)
+    problems = {}
+    with contextlib.closing(results), tqdm(total=len(todo), desc="resynthesise", unit="file") as bar:
+        for task, result in results:
+            if isinstance(result, Failure):
+                problems[name_of(task.source, task.way)] = result.reason
+            bar.update()
+    return problems
+
+
+def write_lists(root: Path, entries: list[Entry], problems: dict[str, str], cfg: ResynthesisConfig) -> None:
+    """clips.csv of all clips and fakes that are there, and problems.csv."""
+    rows: list[tuple[str, ...]] = []
+    for clip, split in ((entry.clip, entry.split) for entry in entries):
+        known = (clip.method, clip.race, clip.gender, clip.page, split)
+        rows.append((clip.source, clip.tier, ";".join(clip.identities), clip.base, *known))
+    rows += [row_of(entry.clip, way, entry.split) for entry in real(entries) for way in cfg.ways]
+    columns = tuple(name for name in OWN_COLUMNS if name != "label")
+    write_csv(root / OWN_TABLE, [columns, *sorted(row for row in rows if row[0] not in problems)])
+    write_csv(root / "problems.csv", [("source", "reason"), *sorted(problems.items())])
+
+
+if __name__ == "__main__":
+    run_script(main)

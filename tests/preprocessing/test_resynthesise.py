@@ -1,0 +1,66 @@
+"""resynthesise.py: a root of real speech and its own fakes, listed as others are."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from avdfd.datasets.layouts import list_entries
+from avdfd.elements.form import encode_wav
+from avdfd.errors import UserError
+from data.preprocessing import resynthesise
+from tests.vocoding.test_vocoding import voice
+
+TABLE = """file,tier,identity,base,method,page
+real/a.wav,RVRA,anna,real/a.wav,real,p
+real/b.wav,RVRA,bert,real/b.wav,real,q
+fake/a.wav,RVFA-VC,anna,real/a.wav,FreeVC,p
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("real/a", "real/b", "fake/a"):
+        path = tmp_path / "speech" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_wav(voice(0.3) if name != "real/b" else np.full(500, 0.1, np.float32), 16_000))
+    (tmp_path / "speech" / "clips.csv").write_text(TABLE)
+    return tmp_path / "speech"
+
+
+def run(root, *more):
+    out = root.parent / "own"
+    ways = '--ways=["mel-phase", "shifted"]'
+    return resynthesise.main([f"--input={root}", f"--output={out}", ways, "--workers=1", *more]), out
+
+
+def test_fakes_lie_beside_all_clips_and_what_failed_is_listed(root):
+    code, out = run(root)
+    assert code == 1, "real/b.wav is too short for both ways"
+    listed = {entry.clip.source: entry.clip for entry in list_entries(out, sound=True)}
+    assert set(listed) == {
+        "real/a.wav",
+        "real/b.wav",
+        "fake/a.wav",
+        "own/mel-phase/real/a.wav.wav",
+        "own/shifted/real/a.wav.wav",
+    }
+    own = listed["own/shifted/real/a.wav.wav"]
+    assert (own.tier, own.method, own.base, own.page) == ("RVFA-VC", "own-shifted", "real/a.wav", "p")
+    assert own.identities == ("anna",)
+    assert listed["fake/a.wav"].method == "FreeVC"
+    assert (out / "real/a.wav").read_bytes() == (root / "real/a.wav").read_bytes()
+    with (out / "problems.csv").open(newline="") as file:
+        problems = {row["source"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(problems) == {"own/mel-phase/real/b.wav.wav", "own/shifted/real/b.wav.wav"}
+    assert "0.03 s of sound are too short" in problems["own/shifted/real/b.wav.wav"]
+    made = (out / "own/shifted/real/a.wav.wav").stat().st_mtime_ns
+    assert run(root, "--max_problems=0.5")[0] == 0
+    assert (out / "own/shifted/real/a.wav.wav").stat().st_mtime_ns == made
+
+
+def test_wrong_requests(root):
+    with pytest.raises(UserError, match="no way 'hifigan'"):
+        run(root, '--ways=["hifigan"]')
+    with pytest.raises(UserError, match="lies within the input"):
+        resynthesise.main([f"--input={root}", f"--output={root / 'own'}"])

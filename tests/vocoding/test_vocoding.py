@@ -1,0 +1,78 @@
+"""Fakes of our own: other than the sound and close to it, the same every time, with their place in the order."""
+
+import numpy as np
+import pytest
+import torch
+
+from avdfd.config.vocoding import WAYS as NAMES
+from avdfd.datasets.tiers import AUDIO_CLASS
+from avdfd.vocoding import RATE, SHORTEST, WAYS, remake
+from avdfd.vocoding.bands import mel_bands
+from avdfd.vocoding.spectral import analyse, synthesise
+
+
+def voice(seconds=0.6):
+    """Harmonics of a moving 120 Hz, louder and softer, with a little noise: (S,) float32."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    phase = 2 * np.pi * np.cumsum(120 + 10 * np.sin(2 * np.pi * 3 * time)) / RATE
+    tone = sum(np.sin(k * phase) / k for k in range(1, 20)) * (1.2 + np.sin(2 * np.pi * 4 * time))
+    return (0.05 * tone + 0.002 * np.random.default_rng(0).standard_normal(len(time))).astype(np.float32)
+
+
+def spectrum(samples):
+    """Energies of 20 mel bands over time, in dB: what is said, whatever the phase."""
+    return 10 * (mel_bands(20, 257) @ analyse(samples, 512).abs().square() + 1e-7).log10()
+
+
+def test_config_names_all_ways():
+    assert set(NAMES) == set(WAYS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_is_close_other_and_the_same_every_time(way):
+    sound = voice()
+    copy = remake(sound, way, "a.wav")
+    assert copy.shape == sound.shape
+    assert copy.dtype == np.float32
+    assert np.isfinite(copy).all()
+    np.testing.assert_allclose(np.square(copy).mean(), np.square(sound).mean(), rtol=1e-3)
+    assert np.abs(copy - sound).max() > 0.05 * np.abs(sound).max()
+    agreement = np.corrcoef(spectrum(copy).ravel(), spectrum(sound).ravel())[0, 1]
+    assert agreement > 0.6
+    np.testing.assert_array_equal(copy, remake(sound, way, "a.wav"))
+    assert not np.array_equal(copy, remake(sound, way, "b.wav"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("samples", [np.zeros(SHORTEST, np.float32), voice()[:SHORTEST]], ids=["silence", "shortest"])
+def test_sounds_with_little_in_them(way, samples):
+    made = remake(samples, way, "a.wav")
+    assert made.shape == samples.shape
+    assert np.isfinite(made).all()
+
+
+def test_order():
+    place = {way: AUDIO_CLASS[made.tier.name] for way, made in WAYS.items()}
+    assert place["world"] < place["world-shifted"] < place["linear-prediction"]
+    assert set(place.values()) == {1, 2, 3}
+
+
+def test_a_raised_voice_is_higher_or_lower():
+    def pitch(samples):  # of the largest peak of the autocorrelation between 80 and 200 Hz
+        whole = np.correlate(samples, samples, "full")[len(samples) - 1 :]
+        return RATE / (80 + np.argmax(whole[80:200]))
+
+    for name in ("a", "b", "c"):
+        assert 0.02 < abs(np.log(pitch(remake(voice(), "shifted", name)) / pitch(voice()))) < 0.2
+
+
+def test_spectrum_and_back():
+    sound = voice()
+    np.testing.assert_allclose(synthesise(analyse(sound, 512), len(sound)), sound, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "bins"), [(40, 257), (80, 257), (128, 257), (128, 129), (80, 513)])
+def test_bands_are_means_that_cover_all_bins(count, bins):
+    bands = mel_bands(count, bins)
+    torch.testing.assert_close(bands.sum(1), torch.ones(count))
+    assert (bands.sum(0) > 0).all()
