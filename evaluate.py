@@ -26,7 +26,7 @@ from typing import Any
 from tqdm import tqdm
 
 from avdfd import provenance, report, robustness
-from avdfd.audit import audits, page
+from avdfd.audit import audits
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.splits import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.datasets.stores import Store, open_store
@@ -37,6 +37,7 @@ from avdfd.evaluation import fit, judge
 from avdfd.failures import gallery
 from avdfd.files import ensure_writable, write_atomic, write_csv
 from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
+from avdfd.report.audit import leaks, shortcuts
 from avdfd.robustness import suite
 from avdfd.scoring import Run, Scores, load_system, score, trained_under
 from avdfd.tracking import git_revision
@@ -110,7 +111,7 @@ def main(argv: list[str]) -> int:
     write(folder, result, clips)
     print(report.as_text(result))
     print(f"\n{folder / 'report.html'}")
-    return FOUND if args.strict and (page.shortcuts(result) or page.leaks(result)) else 0
+    return FOUND if args.strict and (shortcuts(result) or leaks(result)) else 0
 
 
 def load_systems(args: argparse.Namespace) -> dict[str, list[Run]]:

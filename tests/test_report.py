@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from avdfd import plots, report
-from avdfd.audit import page
 from avdfd.evaluation import TUNED
+from avdfd.report import audit as page
 from avdfd.report.numbers import NAMES
 from tests.scored import BRANCHES, made_up_clips, made_up_result
 

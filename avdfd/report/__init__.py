@@ -15,10 +15,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from avdfd import plots
-from avdfd.audit import page as audit
-from avdfd.report import frame, gallery, points, sentences, tables
+from avdfd.report import audit, frame, gallery, points, robustness, sentences, tables
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
-from avdfd.robustness import page as robustness
 
 _CAPTIONS = {
     "roc_branches": ("ROC by branch and system", "All tiers together against RVRA."),

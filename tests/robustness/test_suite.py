@@ -10,7 +10,8 @@ import pytest
 from avdfd import metrics
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
-from avdfd.robustness import page, suite
+from avdfd.report import robustness as page
+from avdfd.robustness import suite
 from avdfd.robustness.store import PerturbedStore
 from avdfd.scoring import Scores
 from avdfd.tracking import BEST
@@ -150,3 +151,13 @@ def test_page(store, tmp_path):
     assert html.count("<figure>") == 1
     assert "Late sound, 240 ms" in html
     assert html.count("<tr>") == 6
+    points = page._points(section, branches)
+    assert len(points) == 1 + 6 * 3  # clips as they are, and five levels, of three branches
+    assert points[-1][:5] == [
+        "sound_late",
+        400,
+        "ms",
+        "fused",
+        section["perturbations"]["sound_late"]["severities"][-1]["fused"]["auc"],
+    ]
+    assert "download='robustness.csv'" in html

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from avdfd.audit.probes import SHORTCUT
+from avdfd.report import frame
 
 _NOTE = (
     "AUC of a small classifier that is given nothing but this one property of a clip, on identities it was not fitted "
@@ -92,7 +93,7 @@ def _probes(result: Mapping[str, Any], where: str, tiers: Mapping[str, Any]) -> 
         cells = "".join(_cell(of.get(cue)) for cue in cues)
         body += f"<tr><th scope=row>{escape(tier)}</th>{cells}<td class=num>{_detector(result, tier)}</td></tr>"
     head = f"<thead><tr><th>AUC, {escape(where)}</th>{head}<th class=num>the detector</th></tr></thead>"
-    return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
+    return frame.box(head, body)
 
 
 def _cell(one: Mapping[str, Any] | None) -> str:
@@ -116,7 +117,7 @@ def _leaks(audit: Mapping[str, Any]) -> str:
         for leak in audit["leaks"]
     )
     head = "<thead><tr><th>the same</th><th></th><th>splits</th><th>e.g.</th></tr></thead>"
-    table = f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
+    table = frame.box(head, body)
     return f"<h2>Leaks between splits</h2>{table}{looked}"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from avdfd import plots
+from avdfd.report import frame
 
 _NOTE = (
     "Above: AUC of fakes against reals after both were perturbed, by severity from left to right; the level is under "
@@ -45,6 +46,7 @@ def as_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
         f"<h2>Does it hold?</h2><p class=note>{legend}</p><div class='figures small'>{figures}</div>"
         f"<p class=note>{note}</p>"
         f"<details><summary>All levels as a table</summary>{_table(section, branches)}</details>"
+        f"<p class=note>{frame.download('robustness', _points(section, branches))}</p>"
     )
 
 
@@ -79,7 +81,19 @@ def _table(section: Mapping[str, Any], branches: Sequence[str]) -> str:
             cells = "".join(_cell(step[branch], which) for which in ("auc", "reals") for branch in branches)
             body += f"<tr><th scope=row>{escape(how['title'])}, {level:g} {escape(how['unit'])}</th>{cells}</tr>"
     head = f"<thead><tr><th></th>{head}{reals}</tr></thead>"
-    return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
+    return frame.box(head, body)
+
+
+def _points(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[Any]]:
+    """What the figures show, a row for each level and branch; the level of clips as they are is empty."""
+    rows: list[list[Any]] = [["perturbation", "level", "unit", "branch", "auc", "low", "high", "reals", "low", "high"]]
+    for name, how in section["perturbations"].items():
+        for level, step in zip(["", *how["levels"]], [section["clean"], *how["severities"]], strict=True):
+            for branch in branches:
+                values = step[branch]
+                numbers = [[values[w], *(values[f"{w}_interval"] or ("", ""))] for w in ("auc", "reals")]
+                rows.append([name, level, how["unit"], branch, *numbers[0], *numbers[1]])
+    return rows
 
 
 def _cell(figures: Mapping[str, Any], which: str) -> str:
