@@ -11,7 +11,6 @@ against the first row. What is done is not done again, and what was stopped goes
 """
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from avdfd.config import AblationConfig, load
 from avdfd.errors import UserError, run_script
 from avdfd.files import ensure_writable, held, write_atomic
 from avdfd.parts import parse_part
-from avdfd.search.ablation import SPLIT, Chain, Row, as_csv, as_table, expand, report_of, runs_of
+from avdfd.search.ablation import SPLIT, Chain, Row, as_csv, as_table, expand, report_of, reports_of, runs_of
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import check_unchanged
 from avdfd.search.queue import GRACE, ROOT, Slot, environment, slots, train_all
@@ -65,17 +64,16 @@ def main(argv: list[str]) -> int:
     bases = {"pretrain": root / "pretrain.json", "train": root / "train.json"}
     for kind, path in bases.items():
         write_atomic(path, Path(getattr(cfg, kind)).read_bytes())
-    on_cpu = args.gpus == "none" or all(run.config.device == "cpu" for run in runs)
-    free = slots("none" if on_cpu else args.gpus, args.jobs)
+    free = slots(args.gpus, args.jobs, runs)
     mine = [chain for row in rows for chain in row.chains][part.number :: part.of]
     with Signals() as signals:
         train(mine, bases, free, signals)
         if part.of == 1:
             judge(rows, args.bootstrap, free[0], signals)
     code = table(rows, root) if part.of == 1 else int(any(result_of(c.last).state != "done" for c in mine))
-    if signals.received is not None:
+    if signals.exit_code is not None:
         print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130 if signals.received == signal.SIGINT else 75
+        return signals.exit_code
     return code
 
 
@@ -115,7 +113,8 @@ def judge(rows: Sequence[Row], replicates: int, slot: Slot, signals: Signals) ->
 
 def table(rows: Sequence[Row], root: Path) -> int:
     """Writes results.md and .csv of what is there; 1 if a row is missing."""
-    text = as_table(rows)
+    reports = reports_of(rows)
+    text = as_table(rows, reports)
     page = (
         f"# {root.name}\n\nAUC on test, the mean over seeds with its 95 % interval over identities and seeds, and the "
         f"deviation (n - 1) over seeds. 'less {rows[0].name}' is the difference on the same clips, with the interval "
@@ -124,9 +123,9 @@ def table(rows: Sequence[Row], root: Path) -> int:
         f"{text}\n"
     )
     write_atomic(root / "results.md", page.encode())
-    write_atomic(root / "results.csv", as_csv(rows).encode())
+    write_atomic(root / "results.csv", as_csv(rows, reports).encode())
     print(f"\n{text}\n\n{root}/results.md, .csv")
-    return int(any(report_of(row, rows[0]) is None for row in rows))
+    return int(len(reports) < len(rows))
 
 
 if __name__ == "__main__":

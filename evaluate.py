@@ -74,8 +74,8 @@ def main(argv: list[str]) -> int:
     perturbations = () if args.robustness is None else robustness.choose(args.robustness)
     systems = load_systems(args)
     ours, *others = systems.values()
-    run, seeds = ours[0], f"-{len(ours)}-seeds" if len(ours) > 1 else ""
-    folder = run.folder / "eval" / f"{args.name or args.split}{seeds}"
+    run = ours[0]
+    folder = provenance.folder_of(run.folder, len(ours), args.name or args.split)
     ensure_writable(folder)
     store = open_store(args.elements or run.config.data.elements, *(one[0].config.kind for one in systems.values()))
     metas = chosen(store, run, args)
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
             check_unseen(config, metas, args.split)
     about = describe(systems, store, metas, args)
     before = args.split in ("train", "validation")
-    validation = run.folder / "eval" / f"validation{seeds}" / "report.json"
+    validation = provenance.folder_of(run.folder, len(ours), "validation") / "report.json"
     fitted = {} if before else provenance.fitted_on_validation(validation, about)
 
     # ---- scores

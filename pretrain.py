@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, engine, folds, metrics, pages
-from avdfd.audit.files import measure
+from avdfd import distributed, engine, folds, metrics
 from avdfd.config import PretrainConfig, load
 from avdfd.datasets.feed import feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
@@ -35,7 +34,6 @@ from avdfd.losses import ordinal_ring, ranking, supcon
 from avdfd.meter import Meter
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.optim import adamw, set_epoch_lr
-from avdfd.scoring import load_run, score
 from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder
 
@@ -158,18 +156,10 @@ def validate(
 
 
 def judge_folds(cfg: PretrainConfig, folder: Path, root: Path | None) -> None:
-    """Scores the tested pages of every fold with its run, and writes `<name>-pages.json`."""
-    store, clips, splits = ElementStore(cfg.data.elements), [], []
-    for fold in folds.fold_configs(cfg, folder):
-        run = load_run(Path(fold.runs) / fold.name, cfg.device)
-        train, test = (split_metas(fold, store, split) for split in ("train", "test"))
-        scores = score(run, ElementSet(store, test, run.inputs), workers=cfg.data.workers)
-        clips += pages.clips_of(test, scores.branch["audio"])
-        splits.append((train, test))
-    judged, probes = pages.judge(clips), None
-    if root:
-        sources = {meta.source for metas in splits for part in metas for meta in part}
-        probes = pages.probe({source: measure(root / source) for source in sorted(sources)}, splits)
+    """Judges the run of every fold on the pages that it has not seen, and writes `<name>-pages.json`."""
+    from avdfd import pages  # training does not need it, and its imports take time
+
+    judged, probes = pages.judge_folds(cfg, folder, root)
     path = Path(cfg.runs) / f"{cfg.name}-pages.json"
     write_atomic(path, (json.dumps({**judged, "probes": probes}, indent=2) + "\n").encode())
     print(f"{pages.as_text(judged, probes)}\n\n{path}")

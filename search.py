@@ -11,7 +11,6 @@ goes on, and what failed is tried again, when the search is started again. Selec
 
 import argparse
 import shlex
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -58,23 +57,22 @@ def main(argv: list[str]) -> int:
         print(f"{len(runs)} runs; one task each: sbatch --array=0-{len(runs) - 1} search.sh")
         return 0
     mine = [] if args.report else runs[part.number :: part.of]
-    signum = None
+    ended = None
     if mine:
         ensure_writable(root)
         # Runs that start later are made from what was checked now, whatever becomes of the file.
         write_atomic(root / BASE, Path(cfg.config).read_bytes())
-        on_cpu = args.gpus == "none" or all(run.config.device == "cpu" for run in mine)
-        free = slots("none" if on_cpu else args.gpus, args.jobs)
+        free = slots(args.gpus, args.jobs, mine)
         done = sum(result_of(run).state == "done" for run in mine)
         print(f"{root}: {len(mine)} runs, {done} done before, {len(free)} at a time", flush=True)
         with Signals() as signals:
             train_all(mine, {mine[0].config.kind: root / BASE}, free, signals, partial(print, flush=True))
-        signum = signals.received
+        ended = signals.exit_code
     rows = report(cfg, runs, root)
     print_best(cfg, rows)
-    if signum is not None:
+    if ended is not None:
         print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130 if signum == signal.SIGINT else 75
+        return ended
     return int(any(result_of(run).state != "done" for run in mine))
 
 

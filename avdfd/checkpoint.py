@@ -33,8 +33,9 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    write_atomic(path, buffer.getvalue())
-    write_sha256(path)
+    data = buffer.getvalue()
+    write_atomic(path, data)
+    write_sha256(path, data)
 
 
 def save_last(folder: Path, checkpoint: dict[str, Any], *, epoch: int, step: int) -> None:

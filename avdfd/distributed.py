@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avdfd import batch_norm
+from avdfd import batch_norm, fields
 from avdfd.errors import UserError
 from avdfd.workers import die_with_parent
 
@@ -126,8 +126,7 @@ def gather(world: World, total: int, *parts: Tensor) -> tuple[Tensor, ...]:
 
 def gather_fields(world: World, total: int, share: T) -> T:
     """`gather` for each tensor of a NamedTuple; what is None stays None."""
-    made: Any = (None if part is None else gather(world, total, part)[0] for part in share)
-    return type(share)(*made)
+    return fields.change(share, lambda part: gather(world, total, part)[0])
 
 
 class _Gather(torch.autograd.Function):

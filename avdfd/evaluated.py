@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from avdfd.errors import UserError
 from avdfd.evaluation import judge
 from avdfd.files import sha256_of
-from avdfd.pooling import Clips, Texts
+from avdfd.pooling import Clips, from_rows
+from avdfd.provenance import folder_of
 from avdfd.tracking import BEST
 
 _SAME = ("tier", "label", "identity", "windows")
@@ -38,8 +37,7 @@ def read(names: str, split: str, folder: str | None = None) -> Evaluated:
     Raises UserError, with the command that is missing, if there is none, or if the run was trained on since.
     """
     runs = [Path(name) for name in names.split(",")]
-    seeds = f"-{len(runs)}-seeds" if len(runs) > 1 else ""
-    place = runs[0] / "eval" / f"{folder or split}{seeds}"
+    place = folder_of(runs[0], len(runs), folder or split)
     command = f"bash evaluate.sh --run {names} --split {split}" + (f" --name {folder}" if folder else "")
     for run in runs:
         if not run.is_dir():
@@ -49,9 +47,7 @@ def read(names: str, split: str, folder: str | None = None) -> Evaluated:
         with (place / "scores.csv").open(encoding="utf-8", newline="") as file:
             rows = sorted(csv.DictReader(file), key=lambda row: row["clip"])
         main, weights = report["main"], [run["checkpoint_sha256"] for run in report["runs"]]
-        count = len(weights)
-        columns = [main] if count == 1 else [f"{main}[{run}]" for run in range(count)]
-        scores = np.array([[float(row[column]) for row in rows] for column in columns])
+        clips = from_rows(rows, main, len(weights), name=runs[0].name)
     except FileNotFoundError:
         raise UserError(f"{names}: not evaluated on {folder or split}; run {command}") from None
     except (KeyError, ValueError):
@@ -60,21 +56,6 @@ def read(names: str, split: str, folder: str | None = None) -> Evaluated:
         raise UserError(f"{place}: is of the split '{report['split']}'; give --split {report['split']}")
     if weights != [sha256_of(run / BEST) if (run / BEST).is_file() else old for run, old in zip(runs, weights)]:  # noqa: B905
         raise UserError(f"{names}: other weights than those that were evaluated; run {command} again")
-
-    def column(name: str) -> Texts:
-        return np.array([row[name] for row in rows], object)
-
-    clips = Clips(
-        source=column("clip"),
-        tier=column("tier"),
-        label=column("label").astype(np.int64),
-        identity=column("identity"),
-        method=column("method"),
-        race=column("race"),
-        gender=column("gender"),
-        windows=column("windows").astype(np.int64),
-        scores={runs[0].name: scores},
-    )
     return Evaluated(runs[0].name, place, report, clips)
 
 

@@ -24,9 +24,14 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
 
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Writes rows as CSV, the first of them the names of the columns, as `atomic_file` does."""
+    write_atomic(path, csv_text(rows).encode())
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV, a line each."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomic(path, text.getvalue().encode())
+    return text.getvalue()
 
 
 @contextmanager
@@ -74,9 +79,9 @@ def sha256_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def write_sha256(path: Path) -> str:
-    """Writes a file's sha256 beside it, as sha256sum does, and returns it."""
-    digest = sha256_of(path)
+def write_sha256(path: Path, data: bytes) -> str:
+    """Writes the sha256 of a file's content beside it, as sha256sum does, and returns it."""
+    digest = hashlib.sha256(data).hexdigest()
     write_atomic(sha256_path(path), f"{digest}  {path.name}\n".encode())
     return digest
 
@@ -108,6 +113,12 @@ def refuse_changes(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]
         raise UserError(f"{root}: made with other settings ({'; '.join(changed)}): {remedy}")
 
 
+def overlap(one: Path, other: Path) -> bool:
+    """Whether two folders are the same, or one lies in the other."""
+    here, there = one.resolve(), other.resolve()
+    return here == there or here in there.parents or there in here.parents
+
+
 def ensure_writable(folder: Path) -> None:
     """Makes a folder, and fails before the work, not after it, where nothing can be written. Raises UserError."""
     try:
@@ -128,7 +139,7 @@ def held(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
+            raise _taken(output) from None
         yield file.fileno()
 
 
@@ -144,7 +155,11 @@ def hold(lock: Path, output: Path) -> IO[str]:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             file.close()
-            raise UserError(f"{output}: another run is writing to it; wait for its end or stop it") from None
+            raise _taken(output) from None
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
     return file
+
+
+def _taken(output: Path) -> UserError:
+    return UserError(f"{output}: another run is writing to it; wait for its end or stop it")

@@ -15,6 +15,7 @@ from avdfd.errors import MediaError
 from avdfd.explanation import at
 from avdfd.faces import Square
 from avdfd.features import FPS, SAMPLE_RATE
+from avdfd.sound.chain import on_one_line
 from avdfd.sound.mux import mux, read_packets
 
 SUFFIX = ".mp4"
@@ -51,9 +52,10 @@ def overlay(path: Path, decoder: str, story: Story) -> bytes:
 
     Raises MediaError for a file that cannot be decoded.
     """
+    sounds = read_audio(path)
+    samples, start = on_one_line(sounds, sounds[-1].end), Fraction(sounds[0].start).limit_denominator(_CLOCK)
     with av.open(io.BytesIO(_pictures(path, decoder, story))) as drawn:
         video = drawn.streams.video[0]
-        samples, start = _sound(path)
         return mux(video, read_packets(video), samples, rate=SAMPLE_RATE, bit_rate=_BITS_PER_SECOND, start=start)
 
 
@@ -85,31 +87,15 @@ def _pictures(path: Path, decoder: str, story: Story) -> bytes:
     return buffer.getvalue()
 
 
-def _sound(path: Path) -> tuple[np.ndarray, Fraction]:
-    """The sound as the model hears it (S,), with silence where there is none, and when it begins."""
-    pieces = read_audio(path)
-    first = pieces[0].start
-    samples = np.zeros(round((pieces[-1].end - first) * SAMPLE_RATE) + 1, np.float32)
-    for piece in pieces:
-        at_sample = round((piece.start - first) * SAMPLE_RATE)
-        room = samples[at_sample : at_sample + len(piece.samples)]
-        room[:] = piece.samples[: len(room)]
-    return samples, Fraction(first).limit_denominator(_CLOCK)
-
-
 def _draw_face(picture: np.ndarray, story: Story, time: float, scale: float) -> None:
     """Heats the places of the face where sound and picture disagree; the hottest place of the file is red."""
-    shown = [face for start, face in zip(story.starts, story.faces, strict=True) if start <= time]
-    if not shown:
+    if story.discrepancy is None or (heat := at(story.starts, story.discrepancy, time)) is None:
         return
-    height, width = picture.shape[:2]
-    left, top, across, down = 0, 0, width, height
-    if (face := shown[-1]) is not None:
+    left, top, across, down = 0, 0, picture.shape[1], picture.shape[0]
+    face = [face for start, face in zip(story.starts, story.faces, strict=True) if start <= time][-1]
+    if face is not None:
         left, top = round(face.left * scale), round(face.top * scale)
         across = down = round(face.side * scale)
-    heat = None if story.discrepancy is None else at(story.starts, story.discrepancy, time)
-    if heat is None or story.discrepancy is None:
-        return
     part = picture[top : top + down, left : left + across]
     low, high = np.quantile(story.discrepancy, [0.5, 0.998])
     heat = np.clip((heat - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)

@@ -7,6 +7,7 @@ their page only, and pages are what intervals resample.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from avdfd import metrics
+from avdfd import bootstrap, metrics
+from avdfd.audit.files import measure
 from avdfd.audit.probes import probe_auc
-from avdfd.elements import ElementMeta
+from avdfd.config import PretrainConfig
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementMeta, ElementStore
+from avdfd.folds import fold_configs
+from avdfd.scoring import load_run, score
 
 ALL = "all"
 """The probe that sees all cues at once."""
@@ -32,6 +38,26 @@ class Judged:
     method: str
     label: int
     score: float
+
+
+def judge_folds(
+    cfg: PretrainConfig, folder: Path, root: Path | None = None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """`judge` for the run of each fold on the pages that are new to it; and `probe`, if the root of the files is given.
+
+    Raises UserError for a run that is not there.
+    """
+    store, clips, splits = ElementStore(cfg.data.elements), [], []
+    for fold in fold_configs(cfg, folder):
+        run = load_run(Path(fold.runs) / fold.name, cfg.device)
+        train, test = (split_metas(fold, store, split) for split in ("train", "test"))
+        scores = score(run, ElementSet(store, test, run.inputs), workers=cfg.data.workers)
+        clips += clips_of(test, scores.branch["audio"])
+        splits.append((train, test))
+    if root is None:
+        return judge(clips), None
+    sources = {meta.source for metas in splits for part in metas for meta in part}
+    return judge(clips), probe({source: measure(root / source) for source in sorted(sources)}, splits)
 
 
 def clips_of(metas: Sequence[ElementMeta], scores: Sequence[float] | np.ndarray) -> list[Judged]:
@@ -154,7 +180,7 @@ def _mean(values: Sequence[float | None], replicates: int, seed: int) -> dict[st
     if not len(known):
         return {"value": None, "interval": None, "pages": 0}
     draws = np.random.default_rng(seed).integers(len(known), size=(replicates, len(known)))
-    interval = np.quantile(known[draws].mean(axis=1), [0.025, 0.975]).tolist() if replicates else None
+    interval = bootstrap.interval(known[draws].mean(axis=1))
     return {"value": float(known.mean()), "interval": interval, "pages": len(known)}
 
 

@@ -6,8 +6,9 @@ Windows are pooled as probabilities, not as logits: by their mean, their largest
 suspicious windows say more about a clip of which a second is fake, but a long clip has more of them to be wrong in.
 """
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from avdfd.scoring import Scores
 
 DOMAIN = "probability"
 Texts = NDArray[np.object_]
+_FACTS = ("tier", "label", "identity", "method", "race", "gender", "windows")
 
 
 @dataclass(frozen=True)
@@ -94,27 +96,35 @@ def as_they_are(metas: Sequence[ElementMeta], scores: Scores) -> Clips:
 def rows(clips: Clips) -> Iterator[list[Any]]:
     """For scores.csv: the names of the columns, then a row per clip with all digits of its scores, so that equal scores
     stay equal and different ones different. Of several runs, each has a column."""
-    branches = {
-        name if len(scores) == 1 else f"{name}[{run}]": column.tolist()
-        for name, scores in clips.scores.items()
-        for run, column in enumerate(scores)
-    }
+    scores = [
+        zip(_columns_of(name, len(values)), values.tolist(), strict=True) for name, values in clips.scores.items()
+    ]
     nothing = [None] * len(clips)
     columns = {
         "clip": clips.source,
-        "tier": clips.tier,
-        "label": clips.label,
-        "identity": clips.identity,
-        "method": clips.method,
-        "race": clips.race,
-        "gender": clips.gender,
-        "windows": clips.windows,
-        **branches,
+        **{name: getattr(clips, name) for name in _FACTS},
+        **dict(itertools.chain.from_iterable(scores)),
         "weight_audio": nothing if clips.weight_audio is None else clips.weight_audio.tolist(),
         "discrepancy": nothing if clips.discrepancy is None else clips.discrepancy.tolist(),
     }
     yield list(columns)
     yield from (list(row) for row in zip(*columns.values(), strict=True))
+
+
+def from_rows(rows: Sequence[Mapping[str, str]], branch: str, runs: int, *, name: str) -> Clips:
+    """The clips of a scores.csv, whose lines have their columns by name, with the scores of one branch under a name.
+
+    Raises KeyError and ValueError for what `rows` has not made.
+    """
+    facts: dict[str, Any] = {column: np.array([row[column] for row in rows], object) for column in ("clip", *_FACTS)}
+    facts |= {column: facts[column].astype(np.int64) for column in ("label", "windows")}
+    scores = np.array([[float(row[column]) for row in rows] for column in _columns_of(branch, runs)])
+    return Clips(source=facts.pop("clip"), **facts, scores={name: scores})
+
+
+def _columns_of(branch: str, runs: int) -> list[str]:
+    """The columns of scores.csv that a branch has."""
+    return [branch] if runs == 1 else [f"{branch}[{run}]" for run in range(runs)]
 
 
 def _columns(metas: Sequence[ElementMeta], first: np.ndarray, member: np.ndarray, scores: Scores, rule: str) -> Clips:

@@ -12,6 +12,11 @@ from avdfd.scoring import Run, trained_under
 from avdfd.tracking import BEST
 
 
+def folder_of(first: Path, runs: int, name: str) -> Path:
+    """Where an evaluation of so many runs of a system is, of which this is the first; `name` is a split, or --name."""
+    return first / "eval" / (f"{name}-{runs}-seeds" if runs > 1 else name)
+
+
 def describe(
     runs: Sequence[Run], elements: str, store: Sequence[ElementMeta], metas: Sequence[ElementMeta]
 ) -> dict[str, Any]:

@@ -237,8 +237,9 @@ def convert(source: Path, target: Path, system: str, **sizes: int) -> str:
     ensure_writable(target.parent)
     # Released files have tensors under two names, which safetensors does not know.
     own = {key: value.detach().clone().contiguous() for key, value in weights.items()}
-    write_atomic(target, safetensors.torch.save(own, metadata={"system": system}))
-    return write_sha256(target)
+    data = safetensors.torch.save(own, metadata={"system": system})
+    write_atomic(target, data)
+    return write_sha256(target, data)
 
 
 def main(argv: list[str]) -> None:

@@ -123,7 +123,7 @@ def trained_under(run: Run) -> list[RunConfig]:
     path = stage1 / BEST if stage1.is_dir() else stage1
     if not path.is_file():
         return [run.config]
-    return [run.config, weights.load(path, "pretrain").facts.config]
+    return [run.config, weights.facts_of(path, "pretrain").config]
 
 
 def by_ear(run: Run) -> Run | None:

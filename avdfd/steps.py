@@ -33,6 +33,11 @@ from avdfd.tracking import BEST, RunFolder, git_revision, summary
 from avdfd.weights import Facts
 
 BAD_BATCH = "bad_batch.pt"
+FREE = {
+    *("runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"),
+    *("speed", "tracking"),
+}
+"""Keys that may change when a run goes on: where, how fast and in how many processes it works, and who is told."""
 _READ_EVERY = 16  # steps: a GPU is not to be waited for after each of them
 _STOP, _SAVE = 2, 1
 _SAVED = ("config", "splits", "model", "optimizer", "rng", "progress")
@@ -238,12 +243,9 @@ def splits_digest(path: str) -> str:
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ, with both values. Where, how fast and in how many processes a run works may
-    change, and who else is told of it."""
-    free = {"runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"}
-    free |= {"speed", "tracking"}
+    """Dotted keys whose values differ, with both values, but for those that are FREE."""
     changed = []
-    for key in sorted((old.keys() | new.keys()) - free):
+    for key in sorted((old.keys() | new.keys()) - FREE):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             changed += different_keys(before, after, f"{prefix}{key}.")

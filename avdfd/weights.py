@@ -5,7 +5,8 @@ stand its sha256 and the same facts as readable JSON.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -72,7 +73,7 @@ def save(path: Path, model: Mapping[str, Tensor], facts: Facts) -> None:
         # What stands beside it is of the former weights. A file without is a whole one, a file with another's is not.
         for beside in (sha256_path(path), readable):
             beside.unlink(missing_ok=True)
-    digest = write_sha256(path)
+    digest = write_sha256(path, data)
     write_atomic(readable, (json.dumps({**known, "sha256": digest}, indent=2) + "\n").encode())
 
 
@@ -81,6 +82,19 @@ def load(path: Path, *kinds: str) -> Weights:
 
     Raises UserError for a missing, damaged or foreign file and another kind of run.
     """
+    with _opened(path, kinds) as (facts, file):
+        return Weights(facts, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+
+
+def facts_of(path: Path, *kinds: str) -> Facts:
+    """As `load`, without the weights."""
+    with _opened(path, kinds) as (facts, _):
+        return facts
+
+
+@contextmanager
+def _opened(path: Path, kinds: tuple[str, ...]) -> Iterator[tuple[Facts, Any]]:
+    """The facts of a file and the file itself."""
     if not path.is_file():
         if path.exists():
             raise UserError(f"{path}: not a file; weights of a run are wanted")
@@ -90,8 +104,7 @@ def load(path: Path, *kinds: str) -> Weights:
         raise UserError(f"{path}: damaged, its sha256 is not that of {sha256_path(path).name}; get both files again")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = _parse(path, (file.metadata() or {}).get(_KEY), kinds)
-            return Weights(facts, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+            yield _parse(path, (file.metadata() or {}).get(_KEY), kinds), file
     except SafetensorError as error:
         raise UserError(f"{path}: damaged or not a safetensors file ({error})") from None
 

@@ -1,8 +1,8 @@
 """Kills a script at random moments, lets it finish, and compares what it made with that of an uninterrupted run.
 
-    python benchmarks/kills.py --work /tmp/kills -- \\
+    python benchmarks/kills.py --work "$(mktemp -d)" -- \\
         python data/preprocessing/clone_voices.py --input=data/demo/videos '--output={output}'
-    python benchmarks/kills.py --work /tmp/kills --kills 30 --training -- \\
+    python benchmarks/kills.py --work "$(mktemp -d)" --kills 30 --training -- \\
         python train.py --config config/demo/train.json --resume --save_minutes=1e-9 '--runs={output}'
 
 {output} is filled in. A kill is SIGKILL to all processes, those in sessions of their own included, as torchrun's are;

@@ -29,59 +29,21 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
-from torch.utils.data import DataLoader, Dataset
 
-import pretrain
-import train
-from avdfd import engine
-from avdfd.config import AugmentConfig, PretrainConfig, SpeedConfig, TrainConfig, parse
-from avdfd.datasets.feed import Feed, reads_on
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, to_device
-from avdfd.datasets.samplers import Shared, Shuffled
-from avdfd.datasets.tiers import tier
-from avdfd.datasets.transforms import normalise
-from avdfd.elements import ElementStore, ElementWriter
-from avdfd.elements.form import encode_frame, encode_sound
-from avdfd.features import FACE_SIZE, FRAMES, WINDOW
 from avdfd.flops import peak, training_flops
-from avdfd.models.audio_encoder import AudioNet
-from avdfd.models.detector import Detector
-from avdfd.models.visual_encoder import VisualBranch
-from avdfd.optim import adamw
-from benchmarks.baselines import explicit_attention, measure
+from benchmarks.baselines import measure
+from benchmarks.training_data import Source, made_up, write_data
+from benchmarks.training_ways import PUBLISHED, SMALL, Sizes, Way, check, stage1, stage2, take
 
-Sizes = dict[str, dict[str, Any]]
-PUBLISHED: Sizes = {"audio": {}, "visual": {}, "predictor": {}}
-SMALL: Sizes = {
-    "audio": {"dim": 128, "mlp_dim": 256},
-    "visual": {"dim": 192, "depth": 4, "heads": 3},
-    "predictor": {"depth": 2, "heads": 1},
-}
-AUGMENT = AugmentConfig(flip=0.5, grayscale=0.5)
-COMMON = {"name": "speed", "data": {"splits": "", "fake_tiers": ["RVFA"]}}
 MEMORY = (24, 40, 80, 141)
-
-
-class Way(NamedTuple):
-    """A way of training. `clips` makes of a batch what the model takes, `loss` of its output what is minimised."""
-
-    name: str
-    model: nn.Module
-    clips: Callable[[Any], tuple[Tensor, ...]]
-    loss: Callable[[Any, Any], Tensor]
-    sees: bool
-    released: bool = False
 
 
 def main() -> None:
@@ -156,7 +118,7 @@ def report(
     group: list[Way], batch: int, folder: Path, workers: int, device: torch.device, repeats: int, rate: float
 ) -> None:
     """A line for each way; the first is the released one."""
-    sources = [Source(way, folder, batch, workers, device) for way in group]
+    sources = [Source(folder, batch, workers, device, sees=way.sees, released=way.released) for way in group]
     taken = [take(way, device) for way in group]
     ready = [next(iter(source)) for source in sources]
     work = [training_flops(way.model, *way.clips(x)) for way, x in zip(group, ready, strict=True)]
@@ -224,202 +186,6 @@ def profile(sizes: Sizes, batch: int, device: torch.device) -> None:
             torch.cuda.synchronize(device)
     by = f"self_{device.type}_time_total"
     print(found.key_averages().table(sort_by=by, row_limit=20, max_name_column_width=60))
-
-
-# ---- ways of training
-
-
-class ReleasedBranch(VisualBranch):
-    """One pass for the tokens, another for the global vector, attention in three steps in both."""
-
-    def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        with explicit_attention():
-            return self.proj(self.backbone(video)[0]), self.proj(self.backbone(video)[1])
-
-
-def stage2(sizes: Sizes, *, frozen: bool, compiled: bool = False) -> list[Way]:
-    """The released way, ours, and ours with what may be traded."""
-    settings = {**COMMON, "audio": "", "visual": sizes["visual"], "predictor": sizes["predictor"]}
-    cfg = parse(settings, TrainConfig, "benchmark")
-    audio = parse({**COMMON, "model": sizes["audio"]}, PretrainConfig, "benchmark").model
-
-    def build(*, released: bool = False, speed: SpeedConfig | None = None) -> nn.Module:
-        torch.manual_seed(0)
-        model = Detector(audio, cfg.visual, cfg.predictor, faithful=released)
-        if released:
-            torch.manual_seed(0)
-            branch = ReleasedBranch(cfg.visual, audio.dim)
-            branch.load_state_dict(model.visual_encoder.state_dict())
-            model.visual_encoder = branch
-        if frozen:
-            model.visual_encoder.backbone.requires_grad_(False)
-        engine.speed_up(model, speed or SpeedConfig(), torch.device("cpu"), cfg.optim.precision)
-        return model
-
-    def loss(out: Any, batch: Any) -> Tensor:
-        return train.stage2_loss(cfg, out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
-
-    def ours(name: str, **speed: bool) -> Way:
-        model = build(speed=SpeedConfig(**speed))
-        return Way(name, model, lambda batch: (batch.mel, normalise(batch.video)), loss, sees=True)
-
-    title = "stage 2, frozen" if frozen else "stage 2, full"
-    released = Way(
-        f"{title}: released", build(released=True), lambda b: (b.mel, b.video), loss, sees=True, released=True
-    )
-    ways = [released, ours(f"{title}: ours")]
-    if not frozen:
-        ways.append(ours(f"{title}: checkpointing", checkpointing=True))
-    if compiled:
-        ways.append(ours(f"{title}: compiled", compile=True))
-    return ways
-
-
-def stage1(sizes: Sizes) -> list[Way]:
-    cfg = parse({**COMMON, "model": sizes["audio"]}, PretrainConfig, "benchmark")
-
-    def build() -> AudioNet:
-        torch.manual_seed(0)
-        return AudioNet(cfg.model)
-
-    def way(name: str, released: bool) -> Way:
-        model = build()
-
-        def loss(out: Any, batch: Any) -> Tensor:
-            return pretrain.stage1_loss(cfg, out.z, out.logit, batch.label, batch.audio_class, model.prototype)
-
-        return Way(name, model, lambda batch: (batch.mel,), loss, sees=False, released=released)
-
-    return [way("stage 1: released", True), way("stage 1: ours", False)]
-
-
-def take(way: Way, device: torch.device) -> Callable[[Any], None]:
-    """A step of a way, to be called with a batch on the device."""
-    model, half = way.model.to(device).train(), way.released and device.type == "cuda"
-    cfg = parse({**COMMON}, PretrainConfig, "benchmark").optim
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer: torch.optim.Optimizer = adamw([(trained, 1.0)], cfg)
-    if way.released:
-        optimizer = torch.optim.AdamW(trained, lr=cfg.lr, weight_decay=cfg.weight_decay)
-    scaler = torch.amp.GradScaler(device.type, enabled=half)
-
-    def step(batch: Any) -> None:
-        autocast = torch.autocast("cuda", torch.float16) if half else engine.autocast(device, "bf16")
-        with autocast if half or not way.released else torch.autocast(device.type, enabled=False):
-            out = model(*way.clips(batch))
-        loss = way.loss(out, batch)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        clip_grad_norm_(trained, cfg.clip_norm)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        if way.released:
-            loss.item()
-
-    return step
-
-
-def check(released: Way, ours: Way) -> None:
-    """Both compute the same loss of the same batch."""
-    batch = made_up(2, torch.device("cpu"))
-    losses = []
-    for way in (released, ours):
-        assert batch.video is not None, "it has been made up"
-        floats = batch._replace(video=normalise(batch.video)) if way.released else batch
-        with torch.no_grad():
-            losses.append(way.loss(way.model.eval()(*way.clips(floats)), batch).item())
-    assert abs(losses[0] / losses[1] - 1) < 1e-4, f"{released.name}: {losses[0]}, {ours.name}: {losses[1]}"
-
-
-# ---- data
-
-
-def made_up(clips: int, device: torch.device) -> Batch:
-    draw = torch.Generator().manual_seed(0)
-    batch = Batch(
-        mel=torch.randn(clips, 128, 768, generator=draw),
-        video=torch.randint(0, 256, (clips, 3, 16, FACE_SIZE, FACE_SIZE), generator=draw, dtype=torch.uint8),
-        label=torch.arange(clips) % 2.0,
-        audio_class=torch.arange(clips) % 2 * 3,
-    )
-    return to_device(batch, device)
-
-
-class Source:
-    """Batches of a way without end, on the device; `bytes_read` of a clip, as the system counts them."""
-
-    def __init__(self, way: Way, folder: Path, batch: int, workers: int, device: torch.device) -> None:
-        before = _bytes_read()
-        if way.released:
-            arrays = Arrays(folder / "arrays", sees=way.sees)
-            arrays[0]
-            epoch: Iterable[Any] = DataLoader(
-                arrays, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
-            )
-            read = itertools.chain.from_iterable(itertools.repeat(epoch))
-            batches = (Batch._make(x.to(device) for x in batch) for batch in read)
-        else:
-            store = ElementStore(folder / "elements")
-            elements = ElementSet(store, store.metas, Inputs(FACE_SIZE if way.sees else None, AUGMENT))
-            before = _bytes_read()  # without the index
-            elements.raw([0], reads_on(elements, device))
-            epoch = Feed(elements, Shared(Shuffled(len(store), batch, 0)), device, workers=workers)
-            batches = (batch for _, batch in itertools.chain.from_iterable(itertools.repeat(epoch)))
-        self.bytes_read = _bytes_read() - before
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        return next(self._batches)
-
-
-class Arrays(Dataset[Batch]):
-    """NUMBER.mel.npy (128, 768) z-scored and NUMBER.video.npy (3, 16, 224, 224) normalised, both float32."""
-
-    def __init__(self, folder: Path, *, sees: bool) -> None:
-        self.folder, self.sees = folder, sees
-        self.count = len(list(folder.glob("*.mel.npy")))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> Batch:
-        mel = torch.from_numpy(np.load(self.folder / f"{number}.mel.npy"))
-        video = torch.from_numpy(np.load(self.folder / f"{number}.video.npy")) if self.sees else torch.zeros(())
-        return Batch(mel, video, torch.tensor(number % 2.0), torch.tensor(number % 2 * 3))
-
-
-def write_data(folder: Path, clips: int, *, seen: bool) -> Path:
-    """As many clips in both forms, with noise to be heard and, if they are seen, noisy blocks to be looked at."""
-    rng = np.random.default_rng(0)
-    side = FACE_SIZE // 8
-    coarse = (np.kron(rng.integers(0, 256, (side, side, 3)), np.ones((8, 8, 1))) for _ in range(4))
-    pictures = [np.clip(x + rng.normal(0, 1, x.shape), 0, 255).astype(np.uint8) for x in coarse]
-    jpegs = [encode_frame(picture, 95) for picture in pictures]
-    arrays = folder / "arrays"
-    arrays.mkdir(parents=True)
-    with ElementWriter(folder / "elements", {"made": "up"}) as writer:
-        for number in range(clips):
-            name = ("RVRA", "RVFA")[number % 2]
-            source = f"{tier(name).folder}/Asian/men/id{number:05d}/00000.mp4"
-            clip = {"tier": name, "identities": [f"id{number:05d}"], "source": source, "base": source, "method": ""}
-            clip |= {"race": "Asian", "gender": "men", "sha256": source}
-            parts = encode_sound(rng.uniform(-0.5, 0.5, WINDOW))
-            np.save(arrays / f"{number}.mel.npy", rng.standard_normal((128, 768), np.float32))
-            if seen:
-                parts["mjpeg"] = b"".join(jpegs[i] for i in rng.integers(0, len(jpegs), FRAMES))
-                video = rng.standard_normal((3, 16, FACE_SIZE, FACE_SIZE), np.float32)
-                np.save(arrays / f"{number}.video.npy", video)
-            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": parts}])
-    return folder
-
-
-def _bytes_read() -> int:
-    """What this process has asked the system to read so far."""
-    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 if __name__ == "__main__":

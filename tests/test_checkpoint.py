@@ -84,7 +84,7 @@ def test_with_a_sha256_that_fits_it_is_refused_and_nothing_in_it_runs(run, name,
     monkeypatch.chdir(tmp_path)
     newest = checkpoint.last_files(run)[0]
     newest.write_bytes(DAMAGED[name])
-    write_sha256(newest)
+    write_sha256(newest, newest.read_bytes())
     reason = "would run code to load; refused" if "bomb" in name else "not a checkpoint"
     assert reason in (message := refused(run))
     assert message.startswith(f"{newest}: ")

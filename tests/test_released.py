@@ -38,9 +38,9 @@ def test_stage2_equals_the_released_network():
     mel, clip = reference.tensor("avdfd.mel.0", 4, 128, 768), reference.tensor("avdfd.clip.0", 4, 16, 3, 224, 224)
     with torch.no_grad():
         out = module(mel=mel, clip=clip)
-        tokens, anchor = module.detector.visual_encoder(clip.transpose(1, 2))
-        _, audio_tokens = module.detector.audio_encoder(mel)
-        predicted = module.detector.predictor(audio_tokens, anchor, tokens.shape[1])
+        encoded = module.detector.encode(mel, clip.transpose(1, 2))
+        tokens, anchor = (module.detector.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
+        predicted = module.detector.predictor(encoded.audio_tokens, anchor, tokens.shape[1])
     assert not module.training
     close(out.logit_audio, expected["det_logit_audio"])
     close(out.logit_final, expected["det_logit_final"])

@@ -31,7 +31,7 @@ def refused(path, *kinds):
 def header(path, **metadata):
     """The same tensors under another header."""
     save_file(load_file(path), path, metadata=metadata or None)
-    write_sha256(path)
+    write_sha256(path, path.read_bytes())
 
 
 def known(path):
@@ -143,7 +143,7 @@ def test_other_files_are_refused_and_nothing_in_them_runs(path, name, signed, mo
     monkeypatch.chdir(tmp_path)
     path.write_bytes(FOREIGN[name])
     if signed:
-        write_sha256(path)
+        write_sha256(path, path.read_bytes())
     reason = "not a safetensors file" if signed else "its sha256 is not that of best.safetensors.sha256"
     assert f"{path}: damaged" in (message := refused(path))
     assert reason in message

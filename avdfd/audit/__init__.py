@@ -2,5 +2,5 @@
 
 probes    small classifiers that are given one property of a clip, a cue, and nothing else
 files     cues of media files          elements  cues and fingerprints of clips in a store
-leaks     what is in two splits        audits    all of it, for report.json     page  its part of the report
+leaks     what is in two splits        audits    all of it, for report.json
 """

@@ -17,7 +17,7 @@ from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.errors import UserError
 from avdfd.features import FPS, FRAMES, SAMPLE_RATE
 from avdfd.fingerprints import picture_hash, sound_hash
-from avdfd.sound.acoustics import edge_silence, spectral_edge
+from avdfd.sound.acoustics import edge_silence, loudness, spectral_edge
 
 _EVERY = 6  # frames: one for each quarter of a second, which is what fingerprints are made of
 _RINGS = 16
@@ -82,7 +82,7 @@ class _Looks(Dataset[Look]):
         end = start if last is first else self.store.read(last.key, waveform=True, mel=False)
         cues = {
             "covered": last.end - first.start,
-            "loudness": float(20 * np.log10(np.sqrt(np.square(start.waveform).mean()) + 1e-9)),
+            "loudness": loudness(start.waveform),
             "edge_silence": edge_silence(start.waveform, SAMPLE_RATE)[0] + edge_silence(end.waveform, SAMPLE_RATE)[1],
             "spectral_edge": spectral_edge(start.waveform, SAMPLE_RATE),
             "first_frame": picture_statistics(start.frames[0]),

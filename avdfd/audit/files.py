@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from avdfd.errors import MediaError
-from avdfd.sound.acoustics import edge_silence, spectral_edge
+from avdfd.sound.acoustics import edge_silence, loudness, spectral_edge
 
 CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge", "tags")
 
@@ -37,7 +37,7 @@ def measure(path: Path | str) -> dict[str, Any]:
     size = float(path.stat().st_size)
     return {
         "duration": duration,
-        "loudness": float(20 * np.log10(np.sqrt(np.mean(sound**2)) + 1e-9)),
+        "loudness": loudness(sound),
         "edge_silence": sum(edge_silence(sound, rate)),
         "file_size": size,
         "bit_rate": 8 * size / duration,

@@ -20,7 +20,7 @@ from avdfd.config import CloneConfig
 from avdfd.datasets.fakeavceleb import TABLE
 from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.errors import UserError
-from avdfd.files import ensure_writable, held, refuse_changes, write_atomic, write_csv
+from avdfd.files import ensure_writable, held, overlap, refuse_changes, write_atomic, write_csv
 from avdfd.parts import Part
 
 STATE = ".clones"
@@ -100,8 +100,7 @@ class Output:
             (self.root / path).unlink(missing_ok=True)
 
     def _claim(self) -> None:
-        here, there = self.root.resolve(), Path(self.cfg.input).resolve()
-        if here == there or here in there.parents or there in here.parents:
+        if overlap(self.root, Path(self.cfg.input)):
             raise UserError(f"{self.root}: output and input {self.cfg.input} lie within each other; choose another")
         ensure_writable(self.root)
         if not self._state.is_dir() and any(self.root.iterdir()):

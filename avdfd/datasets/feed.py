@@ -8,6 +8,7 @@ memory              on the device, of rows that are there: no loader process has
 
 from collections.abc import Iterator
 from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from avdfd import fields
 from avdfd.config import DataConfig
 from avdfd.datasets.loaders import ElementSet, Reads, to_device
 from avdfd.datasets.resident import Place, Resident, choose, size_of
@@ -107,8 +109,7 @@ def reads_on(elements: ElementSet, device: torch.device) -> Reads:
 
 def _first(elements: ElementSet, reads: Reads) -> Any:
     """The raw example of an element, without batch dimension."""
-    raw = elements.raw([0], reads)
-    return type(raw)(*(None if x is None else x[0] for x in raw))
+    return fields.change(elements.raw([0], reads), itemgetter(0))
 
 
 class _Read(Dataset[Any]):

@@ -1,12 +1,14 @@
 """Elements of a split as what a model takes: read from the disk, then prepared for a draw."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from avdfd import fields
 from avdfd.config import AugmentConfig, RunConfig
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
@@ -125,10 +127,9 @@ def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
         return form.prepare(raw, seeds)
     clips = []
     for i in range(len(raw[0])):
-        one = type(raw)(*(None if x is None else x[i : i + 1] for x in raw))
+        one = fields.change(raw, itemgetter(slice(i, i + 1)))
         clips.append(form.prepare(one, None if seeds is None else seeds[i : i + 1]))
-    columns = zip(*clips, strict=True)
-    return type(clips[0])(*(None if column[0] is None else torch.cat(column) for column in columns))
+    return _joined(clips, torch.cat)
 
 
 def label_of(element: Element) -> Tensor:
@@ -138,15 +139,17 @@ def label_of(element: Element) -> Tensor:
 
 def stack(examples: Sequence[B]) -> B:
     """NamedTuples of tensors as one, stacked along a new first dimension; what is None stays None."""
-    columns = zip(*examples, strict=True)
-    made: Any = (None if column[0] is None else torch.stack(column) for column in columns)
-    return type(examples[0])(*made)
+    return _joined(examples, torch.stack)
+
+
+def _joined(parts: Sequence[B], how: Callable[[tuple[Tensor, ...]], Tensor]) -> B:
+    made: Any = (None if column[0] is None else how(column) for column in zip(*parts, strict=True))
+    return type(parts[0])(*made)
 
 
 def to_device(batch: B, device: torch.device) -> B:
     """A NamedTuple of tensors on a device."""
-    moved: Any = (None if x is None else x.to(device, non_blocking=True) for x in batch)
-    return type(batch)(*moved)
+    return fields.change(batch, lambda x: x.to(device, non_blocking=True))
 
 
 class ElementSet:

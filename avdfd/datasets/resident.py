@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from avdfd import fields
 from avdfd.config.base import Home
 from avdfd.errors import UserError
 
@@ -29,8 +30,7 @@ class Resident(Generic[C]):
     def empty(cls, row: C, count: int, place: Place, device: torch.device) -> "Resident[C]":
         """Room for as many rows like this one, without values: `put` gives them."""
         home = device if place == "gpu" else torch.device("cpu")
-        made: Any = (None if x is None else torch.empty((count, *x.shape), dtype=x.dtype, device=home) for x in row)
-        return cls(type(row)(*made), device)
+        return cls(fields.change(row, lambda x: torch.empty((count, *x.shape), dtype=x.dtype, device=home)), device)
 
     def take(self, positions: Sequence[int] | Tensor) -> C:
         """The rows at these positions, in that order, on the device. A GPU is not waited for."""
@@ -44,8 +44,7 @@ class Resident(Generic[C]):
             pinned = torch.empty((len(here), *column.shape[1:]), dtype=column.dtype, pin_memory=True)
             return torch.index_select(column, 0, here, out=pinned).to(self.device, non_blocking=True)
 
-        made: Any = (None if column is None else rows(column) for column in self.columns)
-        return type(self.columns)(*made)
+        return fields.change(self.columns, rows)
 
     def put(self, positions: Sequence[int] | Tensor, rows: C) -> None:
         """Stores rows, wherever they are."""

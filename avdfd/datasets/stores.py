@@ -1,11 +1,36 @@
-"""Elements wherever they are: a store of this repository, as it is or perturbed, or the folder format of VFD's data."""
+"""Elements wherever they are: a store of this repository, or the folder format of VFD's data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
-from avdfd.elements import ElementStore
+from avdfd.elements import Element, ElementMeta, ElementStore
 from avdfd.errors import UserError
-from avdfd.robustness.store import PerturbedStore
 
-Store = ElementStore | PerturbedStore | VfdFolder
+
+class Store(Protocol):
+    """What has elements: `ElementStore`, as it is or perturbed (`avdfd.robustness.store`), and `VfdFolder`."""
+
+    root: Path
+
+    @property
+    def metas(self) -> Sequence[ElementMeta]: ...
+    @property
+    def has_waveforms(self) -> bool: ...
+    @property
+    def has_frames(self) -> bool: ...
+
+    def read(
+        self,
+        key: str,
+        *,
+        waveform: bool = False,
+        mel: bool = True,
+        mel_err: bool = False,
+        frames: Sequence[int] | None = None,
+    ) -> Element:
+        """The parts of an element that are asked for. Raises KeyError, and UserError for what is not there."""
 
 
 def open_store(path: str, *kinds: str) -> ElementStore | VfdFolder:

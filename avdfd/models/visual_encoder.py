@@ -1,13 +1,13 @@
 """Stage 2's view of the face: a ViT over tubelets, projected to the width of the audio tokens."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from avdfd.config import VisualModelConfig
 from OpenAVFF.visual_encoder import VisualEncoder
 
 
 class VisualBranch(nn.Module):
-    """Backbone and projection. The backbone runs once and gives both the tokens and the global vector."""
+    """Backbone and projection, called one by one: what a frozen backbone gives can be kept (avdfd/frozen.py)."""
 
     def __init__(self, config: VisualModelConfig, dim: int) -> None:
         super().__init__()
@@ -19,8 +19,3 @@ class VisualBranch(nn.Module):
             qkv_bias=config.init != "openavff",
         )
         self.proj = nn.Linear(config.dim, dim)
-
-    def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """video (B, 3, 16, H, W) -> visual tokens (B, N, D) and the global vector (B, D)."""
-        tokens, pooled = self.backbone(video)
-        return self.proj(tokens), self.proj(pooled)

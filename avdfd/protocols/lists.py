@@ -1,8 +1,6 @@
 """Clip lists as files: CSVs of split, identity and source, and beside them what they are."""
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
-from avdfd.files import sha256_of, write_atomic, write_csv
+from avdfd.files import csv_text, sha256_of, write_atomic, write_csv
 from avdfd.protocols.strata import Facts
 
 
@@ -53,11 +51,7 @@ def save(
     tier_of = {clip.source: clip.tier for clip in clips}
     facts, lines = {}, []
     for name, one in lists.items():
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CLIP_COLUMNS)
-        writer.writerows(one.rows)
-        data = text.getvalue().encode()
+        data = csv_text([CLIP_COLUMNS, *one.rows]).encode()
         write_atomic(folder / f"{name}.csv", data)
         facts[f"{name}.csv"] = {"sha256": hashlib.sha256(data).hexdigest(), **_counts(one, tier_of)}
         people = facts[f"{name}.csv"]["identities"]

@@ -4,7 +4,8 @@ Both are made from the content of report.json, which has the points of the figur
 
 numbers    numbers as text     sentences  what they mean     tables  HTML     style  CSS
 frame      the page itself     points     figures as rows    script  sorts tables
-gallery    the worst errors    compared   the page of many systems, and its table in other formats
+gallery    the worst errors    audit      shortcuts, leaks   robustness  perturbed clips
+compared   the page of many systems, and its table in other formats
 """
 
 import json

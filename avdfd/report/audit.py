@@ -10,6 +10,7 @@ from typing import Any
 
 from avdfd.audit.probes import SHORTCUT
 from avdfd.report import frame
+from avdfd.report.numbers import number
 
 _NOTE = (
     "AUC of a small classifier that is given nothing but this one property of a clip, on identities it was not fitted "
@@ -65,7 +66,7 @@ def as_text(result: Mapping[str, Any]) -> list[list[list[str]]]:
     main, tables = result["main"], []
     for where, tiers in result["audit"]["probes"].items():
         cues = _cues(tiers)
-        rows = [[tier, *(f"{of[cue]['auc']:.3f}" if cue in of else "" for cue in cues)] for tier, of in tiers.items()]
+        rows = [[tier, *(number(of[cue]["auc"]) if cue in of else "" for cue in cues)] for tier, of in tiers.items()]
         beside = [_detector(result, tier) for tier in tiers]
         head = [f"shortcut probes, {where}, AUC", *cues, f"the detector ({main})"]
         tables.append([head, *([*row, auc] for row, auc in zip(rows, beside, strict=True))])
@@ -99,7 +100,8 @@ def _probes(result: Mapping[str, Any], where: str, tiers: Mapping[str, Any]) -> 
 def _cell(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return "<td></td>"
-    return f"<td class='num bad'>{one['auc']:.3f} !</td>" if one["shortcut"] else f"<td class=num>{one['auc']:.3f}</td>"
+    auc = number(one["auc"])
+    return f"<td class='num bad'>{auc} !</td>" if one["shortcut"] else f"<td class=num>{auc}</td>"
 
 
 def _leaks(audit: Mapping[str, Any]) -> str:
@@ -124,7 +126,7 @@ def _leaks(audit: Mapping[str, Any]) -> str:
 def _detector(result: Mapping[str, Any], tier: str) -> str:
     """AUC of the detector's main branch on a tier, if it was judged on that."""
     section = result["tiers"].get(tier)
-    return f"{section[result['main']]['auc']:.3f}" if section else ""
+    return number(section[result["main"]]["auc"]) if section else ""
 
 
 def _cues(tiers: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -5,8 +5,9 @@ from html import escape
 from typing import Any
 
 from avdfd import plots
+from avdfd.files import csv_text
 from avdfd.report import frame, points, sentences, tables
-from avdfd.report.frame import Rows, as_csv, box
+from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
 
 _SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -94,7 +95,7 @@ def as_latex(result: Mapping[str, Any]) -> str:
 
 def as_table(result: Mapping[str, Any]) -> str:
     """CSV with a row for every system and tier, with all digits."""
-    return as_csv(_rows(result))
+    return csv_text(_rows(result))
 
 
 def latex(text: str) -> str:
@@ -157,10 +158,6 @@ def _rows(result: Mapping[str, Any]) -> Rows:
 def _facts(result: Mapping[str, Any]) -> str:
     told = {"split": result["split"], "elements": result["elements"], "windows": result["pooling"]["windows"]}
     for name, system in result["systems"].items():
-        runs = "; ".join(
-            f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}" for r in system["runs"]
-        )
-        told[name] = f"{system['kind']}, {system['main']} score, {system['protocol']['name']}: {runs}"
-    told["bootstrap"] = f"{result['bootstrap']} replicates over identities, seed {result['seed']}"
-    rows = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in told.items())
-    return f"<div class=facts>{box('', rows)}</div>"
+        told[name] = f"{system['kind']}, {system['main']} score, {system['protocol']['name']}: {tables.runs(system)}"
+    told["bootstrap"] = tables.bootstrap(result)
+    return frame.facts(told)

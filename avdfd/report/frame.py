@@ -1,13 +1,12 @@
 """The frame of a page: one file that asks no network for anything, its figures with their data, its tables sortable."""
 
-import csv
-import io
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from typing import Any
 
+from avdfd.files import csv_text
 from avdfd.report.script import SCRIPT
 from avdfd.report.style import STYLE
 
@@ -30,17 +29,21 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def figure(name: str, title: str, caption: str, svg: str, rows: Rows) -> str:
-    """As an image of its own: ids inside one SVG cannot meet those of another."""
-    source = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+    """A picture with its heading, what it shows, and its data."""
     return (
-        f"<figure><h3>{escape(title)}</h3><img alt='{escape(title)}' src='{source}'>"
+        f"<figure><h3>{escape(title)}</h3>{image(title, svg)}"
         f"<figcaption>{caption} {download(name, rows)}</figcaption></figure>"
     )
 
 
+def image(title: str, svg: str) -> str:
+    """A picture by itself: ids inside one SVG cannot meet those of another."""
+    return f"<img alt='{escape(title)}' src='data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}'>"
+
+
 def download(name: str, rows: Rows) -> str:
     """A link that holds the rows as a CSV file."""
-    data = b64encode(as_csv(rows).encode()).decode()
+    data = b64encode(csv_text(rows).encode()).decode()
     return f"<a download='{escape(name)}.csv' href='data:text/csv;charset=utf-8;base64,{data}'>Data (CSV)</a>"
 
 
@@ -49,7 +52,7 @@ def box(head: str, body: str) -> str:
     return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
 
 
-def as_csv(rows: Rows) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+def facts(told: Mapping[str, str]) -> str:
+    """A table of what was run."""
+    rows = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in told.items())
+    return f"<div class=facts>{box('', rows)}</div>"

@@ -1,6 +1,5 @@
 """The robustness part of the report, from report.json's `robustness` (`avdfd.robustness.suite.judge`)."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from avdfd import plots
 from avdfd.report import frame
+from avdfd.report.numbers import html_interval, number
 
 _NOTE = (
     "Above: AUC of fakes against reals after both were perturbed, by severity from left to right; the level is under "
@@ -22,10 +22,10 @@ _NOTE = (
 def as_text(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[str]]:
     """Rows of a table: AUC of each branch or system as it is, and at each perturbation's highest severity."""
     rows = [["AUC at severity 5", "level", *branches, *(f"reals, {branch}" for branch in branches)]]
-    rows.append(["as they are", "", *(_number(section["clean"][b]["auc"]) for b in branches), *("" for _ in branches)])
+    rows.append(["as they are", "", *(number(section["clean"][b]["auc"]) for b in branches), *("" for _ in branches)])
     for name, how in section["perturbations"].items():
         last, level = how["severities"][-1], f"{how['levels'][-1]:g} {how['unit']}"
-        values = [_number(last[branch][which]) for which in ("auc", "reals") for branch in branches]
+        values = [number(last[branch][which]) for which in ("auc", "reals") for branch in branches]
         rows.append([name, level, *values])
     return rows
 
@@ -37,8 +37,7 @@ def as_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
         f"<span style='color:{looks[branch][0]}'>&#9632;</span> {escape(branch)}&ensp;" for branch in branches
     )
     figures = "".join(
-        f"<figure><img alt='{escape(how['title'])}' src='data:image/svg+xml;base64,"
-        f"{b64encode(plots.svg(draw(section, name, branches)).encode()).decode()}'></figure>"
+        f"<figure>{frame.image(how['title'], plots.svg(draw(section, name, branches)))}</figure>"
         for name, how in section["perturbations"].items()
     )
     note = _NOTE.format(clips=section["clips"], windows=section["windows"])
@@ -78,7 +77,11 @@ def _table(section: Mapping[str, Any], branches: Sequence[str]) -> str:
     body = ""
     for how in section["perturbations"].values():
         for level, step in zip(how["levels"], how["severities"], strict=True):
-            cells = "".join(_cell(step[branch], which) for which in ("auc", "reals") for branch in branches)
+            cells = "".join(
+                f"<td class=num>{html_interval(step[branch], which)}</td>"
+                for which in ("auc", "reals")
+                for branch in branches
+            )
             body += f"<tr><th scope=row>{escape(how['title'])}, {level:g} {escape(how['unit'])}</th>{cells}</tr>"
     head = f"<thead><tr><th></th>{head}{reals}</tr></thead>"
     return frame.box(head, body)
@@ -94,13 +97,3 @@ def _points(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[An
                 numbers = [[values[w], *(values[f"{w}_interval"] or ("", ""))] for w in ("auc", "reals")]
                 rows.append([name, level, how["unit"], branch, *numbers[0], *numbers[1]])
     return rows
-
-
-def _cell(figures: Mapping[str, Any], which: str) -> str:
-    interval = figures[f"{which}_interval"]
-    below = f"<span class=interval>{interval[0]:.3f} – {interval[1]:.3f}</span>" if interval else ""
-    return f"<td class=num>{_number(figures[which])}{below}</td>"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from avdfd.report import frame
 from avdfd.report.frame import box
 from avdfd.report.numbers import NAMES, html_interval, number, others, p, sections, temperatures
 
@@ -124,10 +125,16 @@ def facts(result: Mapping[str, Any]) -> str:
     told["windows"] = f"pooled by {pooling['windows']} of their P(fake) (domain: {pooling['domain']})"
     told["lists"] = f"{lists} ({result['protocol']['lists_protocol'] or 'of no named protocol'})"
     for name, system in {"runs": result, **{f"against {k}": v for k, v in result["against"].items()}}.items():
-        runs = (f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}" for r in system["runs"])
-        told[name] = f"{system['kind']}, {system['protocol']['name']}: {'; '.join(runs)}"
-    told["bootstrap"] = f"{result['bootstrap']} replicates over identities, seed {result['seed']}"
-    rows = ""
-    for name, value in told.items():
-        rows += f"<tr><th scope=row>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
-    return f"<div class=facts>{box('', rows)}</div>"
+        told[name] = f"{system['kind']}, {system['protocol']['name']}: {runs(system)}"
+    told["bootstrap"] = bootstrap(result)
+    return frame.facts(told)
+
+
+def runs(system: Mapping[str, Any]) -> str:
+    """The runs of a system, in words."""
+    return "; ".join(f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}" for r in system["runs"])
+
+
+def bootstrap(result: Mapping[str, Any]) -> str:
+    """How intervals were made, in words."""
+    return f"{result['bootstrap']} replicates over identities, seed {result['seed']}"

@@ -3,7 +3,6 @@
 sound  picture  timing   the perturbations, as pure functions on the arrays of an element
 store                    a store whose elements are perturbed as they are read, for any run
 suite                    scores and figures over perturbations and severities
-page                     their part of the report
 """
 
 import difflib

@@ -4,10 +4,8 @@ The length stays, and with it the time line beside the picture. The same generat
 so that a curve over levels shows the level and not luck.
 """
 
-import io
-from fractions import Fraction
+from typing import Literal
 
-import av
 import numpy as np
 import soxr
 import torch
@@ -15,7 +13,9 @@ from numpy.random import Generator
 from scipy.signal import oaconvolve
 from torchaudio.functional import phase_vocoder
 
+from avdfd.config.audio import CodecConfig
 from avdfd.features import SAMPLE_RATE
+from avdfd.sound.codecs import through
 
 MUTED_PIECE = 0.16
 """Seconds of a muted stretch."""
@@ -61,7 +61,7 @@ def resampling(waveform: np.ndarray, rate: float, rng: Generator) -> np.ndarray:
 
 def mp3(waveform: np.ndarray, kbps: float, rng: Generator) -> np.ndarray:
     """MP3 of so many kbit/s, and decoded."""
-    return _through(waveform, "libmp3lame", kbps)
+    return _through(waveform, "mp3", kbps)
 
 
 def aac(waveform: np.ndarray, kbps: float, rng: Generator) -> np.ndarray:
@@ -71,7 +71,7 @@ def aac(waveform: np.ndarray, kbps: float, rng: Generator) -> np.ndarray:
 
 def opus(waveform: np.ndarray, kbps: float, rng: Generator) -> np.ndarray:
     """Opus of so many kbit/s, and decoded."""
-    return _through(waveform, "libopus", kbps)
+    return _through(waveform, "opus", kbps)
 
 
 def pitch(waveform: np.ndarray, semitones: float, rng: Generator) -> np.ndarray:
@@ -130,20 +130,8 @@ def _turned(waveform: np.ndarray, samples: int) -> np.ndarray:
     return seamless(waveform[cut:], waveform[:cut])
 
 
-def _through(waveform: np.ndarray, codec: str, kbps: float) -> np.ndarray:
-    """Encoded and decoded; Matroska says which samples only prime the decoder, so that nothing moves."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
-        stream.bit_rate = round(1000 * kbps)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), "fltp", "mono")
-        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    file.seek(0)
-    with av.open(file) as container:
-        decoded = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
-        rate = container.streams.audio[0].rate
-    return _of_length(soxr.resample(np.concatenate(decoded), rate, SAMPLE_RATE, "VHQ"), len(waveform))
+def _through(waveform: np.ndarray, codec: Literal["mp3", "aac", "opus"], kbps: float) -> np.ndarray:
+    return through(CodecConfig(name=codec, bit_rate=round(1000 * kbps)), waveform, SAMPLE_RATE)
 
 
 def _of_length(waveform: np.ndarray, count: int) -> np.ndarray:

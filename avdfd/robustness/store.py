@@ -1,12 +1,12 @@
 """A store whose elements are perturbed as they are read."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from avdfd.draws import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of, pcm, quantise
 from avdfd.errors import UserError
@@ -77,5 +77,4 @@ class PerturbedStore:
         return frames[numbers] if how.all_frames else frames
 
     def _draws(self, key: str) -> np.random.Generator:
-        digest = hashlib.sha256(f"{self.name}\n{key}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        return generator_of(f"{self.name}\n{key}")

@@ -1,22 +1,23 @@
 """What an ablation stands for, rows of runs of both stages, and what the reports on their test clips say."""
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from avdfd.config import AblationConfig, PretrainConfig, RunConfig, TrainConfig
 from avdfd.errors import UserError
-from avdfd.files import sha256_of
+from avdfd.files import csv_text, sha256_of
+from avdfd.provenance import folder_of
 from avdfd.report.numbers import difference, sections, with_interval
 from avdfd.search.points import Point, Run, Settings, name_of, run_of
 from avdfd.search.results import markdown, result_of
 from avdfd.tracking import BEST
 
 SPLIT = "test"
+Reports = Mapping[str, dict[str, Any]]
+"""Name of a row -> its report.json."""
 
 
 class Chain(NamedTuple):
@@ -60,8 +61,7 @@ class Row(NamedTuple):
     @property
     def report(self) -> Path:
         """Where evaluate.py puts what it says of them."""
-        seeds = f"-{len(self.runs)}-seeds" if len(self.runs) > 1 else ""
-        return self.runs[0].folder / "eval" / f"{SPLIT}{seeds}" / "report.json"
+        return folder_of(self.runs[0].folder, len(self.runs), SPLIT) / "report.json"
 
 
 def expand(cfg: AblationConfig, source: str, only: Sequence[str] = ()) -> list[Row]:
@@ -131,10 +131,14 @@ def report_of(row: Row, full: Row) -> dict[str, Any] | None:
     return report if [[run["checkpoint_sha256"] for run in runs] for runs in judged] == there else None
 
 
-def as_table(rows: Sequence[Row]) -> str:
+def reports_of(rows: Sequence[Row]) -> Reports:
+    """What `report_of` has of each row; rows without are left out."""
+    return {row.name: report for row in rows if (report := report_of(row, rows[0])) is not None}
+
+
+def as_table(rows: Sequence[Row], reports: Reports) -> str:
     """AUC of each row on all test clips and by tier, and its difference from the first row, as aligned Markdown."""
     full = rows[0]
-    reports = {row.name: report for row in rows if (report := report_of(row, full)) is not None}
     tiers = list(dict.fromkeys(tier for report in reports.values() for tier in report["tiers"]))
     cells = [["AUC", "seeds", "overall", "deviation", f"less {full.name}", *tiers]]
     for row in rows:
@@ -157,17 +161,12 @@ def _cells(row: Row, full: Row, report: dict[str, Any] | None, tiers: Sequence[s
     ]
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[Row], reports: Reports) -> str:
     """A line for each row and tier that is judged, with the folders of its runs as evaluate.py takes them."""
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
     numbers = ["auc", "low", "high", "deviation", "difference", "difference_low", "difference_high", "p"]
-    table.writerow(["row", "runs", "tier", *numbers])
-    for row in rows:
-        report = report_of(row, rows[0])
-        for line in _lines(report, rows[0]) if report else []:
-            table.writerow([row.name, row.system, *line])
-    return file.getvalue()
+    judged = [row for row in rows if row.name in reports]
+    lines = [[row.name, row.system, *line] for row in judged for line in _lines(reports[row.name], rows[0])]
+    return csv_text([["row", "runs", "tier", *numbers], *lines])
 
 
 def _lines(report: dict[str, Any], full: Row) -> Iterator[list[Any]]:

@@ -87,6 +87,11 @@ class Signals:
         for signum, handler in self._former.items():
             signal.signal(signum, handler)
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the script that a signal has ended; None if there was none."""
+        return None if self.received is None else 130 if self.received == signal.SIGINT else 75
+
     def _note(self, signum: int, _: FrameType | None) -> None:
         if self.received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt

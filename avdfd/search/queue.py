@@ -30,11 +30,14 @@ def script_of(run: Run) -> str:
     return SCRIPTS.get(run.config.kind, "baseline.py")
 
 
-def slots(gpus: str, jobs: int) -> list[Slot]:
+def slots(gpus: str, jobs: int, runs: Sequence[Run] = ()) -> list[Slot]:
     """One for each run that can go at the same time: its GPU, or its part of the cores.
 
-    `gpus` are numbers, "all" or "none". Raises UserError if the machine has fewer.
+    `gpus` are numbers, "all" or "none", as it is if all `runs` are to be on the CPU. Raises UserError if the machine
+    has fewer.
     """
+    if runs and all(run.config.device == "cpu" for run in runs):
+        gpus = "none"
     count = 0 if gpus == "none" else torch.cuda.device_count()
     if gpus == "all":
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))

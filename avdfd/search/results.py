@@ -1,7 +1,5 @@
 """What the run folders of a search say: the state and the best validation value of each, means over seeds, tables."""
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from avdfd.errors import UserError
-from avdfd.files import held, write_atomic
+from avdfd.files import csv_text, held, write_atomic
 from avdfd.search.points import Point, Run
 
 State = Literal["done", "failed", "running", "unfinished", "not started"]
@@ -125,15 +123,15 @@ def best_of(rows: Sequence[Row]) -> Row | None:
 def as_csv(rows: Sequence[Row], metric: str) -> str:
     """A line for each run, in the order of the table."""
     keys = list(rows[0].point.settings)
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(["run", *keys, "seed", "state", f"val_{metric}", "best_epoch", "epochs", "seconds", "reason"])
+    lines: list[list[Any]] = [
+        ["run", *keys, "seed", "state", f"val_{metric}", "best_epoch", "epochs", "seconds", "reason"]
+    ]
     for row in rows:
         for run, state, reason, value, best_epoch, epochs, seconds in row.results:
             settings = [text(row.point.settings[key]) for key in keys]
             numbers = [value, best_epoch, epochs, round(seconds, 3)]
-            table.writerow([run.config.name, *settings, run.seed, state, *numbers, reason])
-    return file.getvalue()
+            lines.append([run.config.name, *settings, run.seed, state, *numbers, reason])
+    return csv_text(lines)
 
 
 def as_table(rows: Sequence[Row], metric: str) -> str:

@@ -1,4 +1,4 @@
-"""What of a sound has nothing to do with what is said, and gives fakes away: edge silence and spectral edge.
+"""What of a sound has nothing to do with what is said, and gives fakes away: loudness, edge silence, spectral edge.
 
 Sounds are (S,), mono.
 """
@@ -16,6 +16,11 @@ SPECTRAL_BAND = 250.0
 _EMPTY_DB = 40.0
 # Hz below which hum may be louder than the sound.
 _HUM = 100.0
+
+
+def loudness(samples: np.ndarray) -> float:
+    """Root mean square of a sound, dB of full scale; -180 for silence."""
+    return float(20 * np.log10(np.sqrt(np.mean(samples**2)) + 1e-9))
 
 
 def loud_pieces(samples: np.ndarray, rate: int, silent_db: float = SILENT_DB) -> np.ndarray:

@@ -6,7 +6,6 @@ float32, mono.
 """
 
 import functools
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from scipy.signal import firwin, kaiserord, oaconvolve
 
 from avdfd.config.audio import ChainConfig
 from avdfd.decode import Sound
+from avdfd.draws import generator_of
 from avdfd.errors import MediaError
 from avdfd.features import SAMPLE_RATE
 from avdfd.sound.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
@@ -110,7 +110,7 @@ def same_sound(samples: np.ndarray, edges: Edges, band: float, recording: str, c
     go beyond full scale is clipped. Raises MediaError if nothing is left between the edges.
     """
     samples = limit_band(samples, band, chain.rate) if band < chain.band else samples
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(recording.encode()).digest()[:8], "little"))
+    rng = generator_of(recording)
     loudness = chain.loudness + rng.uniform(-1, 1) * chain.loudness_spread
     samples = set_loudness(silence_edges(samples, edges, chain.rate), loudness)
     return np.clip(samples + noise(len(samples), rng, chain), -1, 1).astype(np.float32)

@@ -3,7 +3,6 @@
 Sounds are (S,) float32, mono.
 """
 
-import hashlib
 import io
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,6 +12,7 @@ import numpy as np
 import soxr
 
 from avdfd.config.audio import CodecConfig
+from avdfd.draws import number_of
 
 # Codec -> container that says how much the encoder put before the first sample, encoder.
 _FORMS = {
@@ -27,8 +27,7 @@ def through_one_of(codecs: Sequence[CodecConfig], samples: np.ndarray, rate: int
     """A sound through the codec that its name draws; as it is, if there are none."""
     if not codecs:
         return samples
-    number = int.from_bytes(hashlib.sha256(f"codec of {name}".encode()).digest()[:8], "little")
-    return through(codecs[number % len(codecs)], samples, rate)
+    return through(codecs[number_of(f"codec of {name}") % len(codecs)], samples, rate)
 
 
 def through(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray:

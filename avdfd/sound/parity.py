@@ -18,7 +18,7 @@ from avdfd.datasets.clips import is_sound
 from avdfd.decode import read_audio
 from avdfd.elements.form import encode_wav
 from avdfd.errors import UserError
-from avdfd.files import ensure_writable, held, write_atomic
+from avdfd.files import ensure_writable, held, overlap, write_atomic
 from avdfd.sound.chain import Edges, Version, lay_out, measure_version, same_sound
 from avdfd.sound.codecs import through_one_of
 from avdfd.sound.remux import picture_end, replace_sound
@@ -88,8 +88,7 @@ class ParityRoot:
     """
 
     def __init__(self, root: Path, source_root: Path, chain: ChainConfig) -> None:
-        here, there = root.resolve(), source_root.resolve()
-        if here == there or here in there.parents or there in here.parents:
+        if overlap(root, source_root):
             raise UserError(
                 f"{root}: lies within the input {source_root} or the other way round; choose another output"
             )

@@ -7,7 +7,6 @@ something that vocoders lose: phase, fine structure, resolution, aperiodicity.
 Samples are (S,) float32 at 16 kHz.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from avdfd.datasets.tiers import RVFA, RVFA_SVC, RVFA_VC, Tier
+from avdfd.draws import generator_of
 from avdfd.vocoding import source_filter, spectral
 from avdfd.vocoding.spectral import RATE
 
@@ -53,7 +53,7 @@ def remake(samples: np.ndarray, way: str, name: str) -> np.ndarray:
 
     One copy in four is a mosaic of copy and original; a copy in another voice is not, as the two do not fit.
     """
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{way} of {name}".encode()).digest()[:8], "little"))
+    rng = generator_of(f"{way} of {name}")
     samples = np.ascontiguousarray(samples, np.float32)
     made = WAYS[way].make(samples, rng)
     if WAYS[way].tier is RVFA_SVC and rng.random() < _SPLICED:

@@ -25,7 +25,7 @@ from avdfd.datasets.layouts import list_entries
 from avdfd.datasets.tables import OWN_COLUMNS
 from avdfd.datasets.tiers import RVRA
 from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, write_csv
+from avdfd.files import ensure_writable, held, overlap, write_csv
 from avdfd.vocoding.clips import Task, make, name_of, row_of
 from avdfd.workers import Failure, run_killable
 
@@ -36,8 +36,7 @@ def main(argv: list[str]) -> int:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, ResynthesisConfig, overrides=overrides)
     source_root, root = Path(cfg.input), Path(cfg.output)
-    here, there = root.resolve(), source_root.resolve()
-    if here == there or here in there.parents or there in here.parents:
+    if overlap(root, source_root):
         raise UserError(f"output: {root} lies within the input {source_root} or the other way round; choose another")
     entries = [entry for entry in list_entries(source_root, sound=True) if not entry.problem]
     ensure_writable(root)

@@ -1,0 +1,113 @@
+"""Made-up clips for `training_speed.py`, as the released code reads them and as ours does."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from avdfd.config import AugmentConfig
+from avdfd.datasets.feed import Feed, reads_on
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, to_device
+from avdfd.datasets.samplers import Shared, Shuffled
+from avdfd.datasets.tiers import tier
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.features import FACE_SIZE, FRAMES, WINDOW
+
+AUGMENT = AugmentConfig(flip=0.5, grayscale=0.5)
+
+
+def made_up(clips: int, device: torch.device) -> Batch:
+    draw = torch.Generator().manual_seed(0)
+    batch = Batch(
+        mel=torch.randn(clips, 128, 768, generator=draw),
+        video=torch.randint(0, 256, (clips, 3, 16, FACE_SIZE, FACE_SIZE), generator=draw, dtype=torch.uint8),
+        label=torch.arange(clips) % 2.0,
+        audio_class=torch.arange(clips) % 2 * 3,
+    )
+    return to_device(batch, device)
+
+
+class Source:
+    """Batches without end, as the released code has them or as ours does, on the device.
+
+    `bytes_read` of a clip, as the system counts them.
+    """
+
+    def __init__(
+        self, folder: Path, batch: int, workers: int, device: torch.device, *, sees: bool, released: bool
+    ) -> None:
+        before = _bytes_read()
+        if released:
+            arrays = Arrays(folder / "arrays", sees=sees)
+            arrays[0]
+            epoch: Iterable[Any] = DataLoader(
+                arrays, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+            )
+            read = itertools.chain.from_iterable(itertools.repeat(epoch))
+            batches = (Batch._make(x.to(device) for x in batch) for batch in read)
+        else:
+            store = ElementStore(folder / "elements")
+            elements = ElementSet(store, store.metas, Inputs(FACE_SIZE if sees else None, AUGMENT))
+            before = _bytes_read()  # without the index
+            elements.raw([0], reads_on(elements, device))
+            epoch = Feed(elements, Shared(Shuffled(len(store), batch, 0)), device, workers=workers)
+            batches = (batch for _, batch in itertools.chain.from_iterable(itertools.repeat(epoch)))
+        self.bytes_read = _bytes_read() - before
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+
+class Arrays(Dataset[Batch]):
+    """NUMBER.mel.npy (128, 768) z-scored and NUMBER.video.npy (3, 16, 224, 224) normalised, both float32."""
+
+    def __init__(self, folder: Path, *, sees: bool) -> None:
+        self.folder, self.sees = folder, sees
+        self.count = len(list(folder.glob("*.mel.npy")))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Batch:
+        mel = torch.from_numpy(np.load(self.folder / f"{number}.mel.npy"))
+        video = torch.from_numpy(np.load(self.folder / f"{number}.video.npy")) if self.sees else torch.zeros(())
+        return Batch(mel, video, torch.tensor(number % 2.0), torch.tensor(number % 2 * 3))
+
+
+def write_data(folder: Path, clips: int, *, seen: bool) -> Path:
+    """As many clips in both forms, with noise to be heard and, if they are seen, noisy blocks to be looked at."""
+    rng = np.random.default_rng(0)
+    side = FACE_SIZE // 8
+    coarse = (np.kron(rng.integers(0, 256, (side, side, 3)), np.ones((8, 8, 1))) for _ in range(4))
+    pictures = [np.clip(x + rng.normal(0, 1, x.shape), 0, 255).astype(np.uint8) for x in coarse]
+    jpegs = [encode_frame(picture, 95) for picture in pictures]
+    arrays = folder / "arrays"
+    arrays.mkdir(parents=True)
+    with ElementWriter(folder / "elements", {"made": "up"}) as writer:
+        for number in range(clips):
+            name = ("RVRA", "RVFA")[number % 2]
+            source = f"{tier(name).folder}/Asian/men/id{number:05d}/00000.mp4"
+            clip = {"tier": name, "identities": [f"id{number:05d}"], "source": source, "base": source, "method": ""}
+            clip |= {"race": "Asian", "gender": "men", "sha256": source}
+            parts = encode_sound(rng.uniform(-0.5, 0.5, WINDOW))
+            np.save(arrays / f"{number}.mel.npy", rng.standard_normal((128, 768), np.float32))
+            if seen:
+                parts["mjpeg"] = b"".join(jpegs[i] for i in rng.integers(0, len(jpegs), FRAMES))
+                video = rng.standard_normal((3, 16, FACE_SIZE, FACE_SIZE), np.float32)
+                np.save(arrays / f"{number}.video.npy", video)
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": parts}])
+    return folder
+
+
+def _bytes_read() -> int:
+    """What this process has asked the system to read so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
