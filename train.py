@@ -27,7 +27,7 @@ from avdfd.encoded import EncodedBatch, EncodedFeed
 from avdfd.errors import run_script
 from avdfd.flops import training_flops
 from avdfd.interruption import Stop
-from avdfd.losses import align_repel
+from avdfd.losses import align_repel, in_step
 from avdfd.meter import Meter
 from avdfd.models.detector import Detector, Encoded
 from avdfd.optim import adamw, set_epoch_lr
@@ -64,7 +64,9 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     train_metas = split_metas(cfg, store, "train")
     val_metas = split_metas(cfg, store, "validation")
     inputs = Inputs(cfg.visual.image_size, audio=audio_model.input)
-    train_set = ElementSet(store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful))
+    train_set = ElementSet(
+        store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful, synchrony=cfg.synchrony)
+    )
     val_set = ElementSet(store, val_metas, inputs)
     tiers = coded(train_metas, "tier") if cfg.data.balance_tiers else None
     shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
@@ -103,6 +105,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
                 with engine.autocast(device, cfg.optim.precision):
                     out = net(*clips)
                 parts = (out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
+                parts += () if out.agreement is None else (out.agreement,)
                 loss = share.weight * stage2_loss(cfg, *gather(world, share.total, *parts))
                 loss.backward()
             whole = whole + loss.detach()
@@ -154,12 +157,16 @@ def open_feeds(
     return feeds(cfg.data, world.device, *sets)
 
 
-def stage2_loss(cfg: TrainConfig, final: Tensor, a2v: Tensor, mismatch: Tensor, label: Tensor) -> Tensor:
-    """Weighted sum of the losses of a batch, in float32; logits, mismatch and label are (B,)."""
+def stage2_loss(
+    cfg: TrainConfig, final: Tensor, a2v: Tensor, mismatch: Tensor, label: Tensor, agreement: Tensor | None = None
+) -> Tensor:
+    """Weighted sum of the losses of a batch, in float32; logits, mismatch and label are (B,), agreement (B, T, T)."""
     loss = F.binary_cross_entropy_with_logits(final.float(), label)
     loss = loss + cfg.loss.align * align_repel(mismatch, label, cfg.loss.margin)
     if cfg.loss.consistency:
         loss = loss + cfg.loss.consistency * F.binary_cross_entropy_with_logits(a2v.float(), label)
+    if cfg.synchrony is not None and agreement is not None:
+        loss = loss + cfg.synchrony.weight * in_step(agreement, label)
     return loss
 
 

@@ -80,7 +80,15 @@ def steps(batches: Iterable[T], left: int, progress: Progress, world: World) -> 
 
 def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
     """Stage 2's model with random weights, on top of a stage-1 encoder of the given sizes."""
-    return Detector(audio, cfg.visual, cfg.predictor, direction=cfg.direction, fusion=cfg.fusion, faithful=cfg.faithful)
+    return Detector(
+        audio,
+        cfg.visual,
+        cfg.predictor,
+        direction=cfg.direction,
+        fusion=cfg.fusion,
+        synchrony=cfg.synchrony is not None,
+        faithful=cfg.faithful,
+    )
 
 
 def load_audio_net(path: str | Path) -> tuple[AudioNet, AudioModelConfig]:

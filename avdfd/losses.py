@@ -49,6 +49,18 @@ def ranking(logit: Tensor) -> Tensor:
     return F.softplus(real - fake).mean()
 
 
+def in_step(agreement: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """In real clips (label 0) each predicted moment agrees with the one that is seen then more than with the others of
+    its clip, and the reverse; agreement (B, T, T) are cosines, row for predicted. Mean over the batch; fakes have 0.
+
+    References: van den Oord et al., "Representation learning with contrastive predictive coding", 2018 (InfoNCE).
+    """
+    similarity, moment = agreement.float() / temperature, torch.arange(agreement.shape[1], device=agreement.device)
+    targets = moment.expand(len(similarity), -1)
+    per_clip = sum(F.cross_entropy(x, targets, reduction="none").mean(1) for x in (similarity, similarity.mT)) / 2
+    return torch.where(labels > 0.5, 0.0, per_clip).mean()
+
+
 def align_repel(mismatch: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
     """Mismatch (B,) goes to zero for real (0) and beyond `margin` for fake (1) samples; mean over the batch."""
     fake = labels > 0.5

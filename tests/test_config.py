@@ -89,6 +89,13 @@ def test_every_key_is_read():
         ({"direction": "both"}, "key 'direction' is \"both\": input should be 'a2v', 'v2a' or 'symmetric'"),
         ({"fusion": "mean"}, "key 'fusion' is \"mean\": input should be 'learned', 'fixed' or 'visual'"),
         ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
+        ({"faithful": True, "synchrony": {}}, "the released code does not learn synchrony"),
+        ({"synchrony": {}, "direction": "v2a"}, "compares predicted and seen mouths, of which direction v2a has none"),
+        (
+            {"synchrony": {}, "cache": True, "backbone_lr_scale": 0.0},
+            "set synchrony.out_of_step, synchrony.turned to 0",
+        ),
+        ({"synchrony": {"weight": 0}}, "key 'synchrony.weight' is 0: input should be greater than 0"),
     ],
 )
 def test_wrong_values_are_named(write, change, message):

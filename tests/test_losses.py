@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.losses import align_repel, ordinal_ring, ranking, supcon
+from avdfd.losses import align_repel, in_step, ordinal_ring, ranking, supcon
 from tests import reference
 
 
@@ -80,3 +80,13 @@ def test_ranking_compares_each_fake_with_its_own_partner():
     expected = np.log1p(np.exp([-1.0, -2.0])).mean()
     assert ranking(logit).item() == pytest.approx(expected, rel=1e-6)
     assert ranking(logit + 3).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_in_step_asks_for_the_own_moment_among_all_of_the_clip():
+    agreement = torch.tensor([[[0.9, 0.1], [0.3, 0.5]], [[0.0, 1.0], [1.0, 0.0]]])
+    rows = -torch.log_softmax(agreement[0] / 0.1, dim=1).diagonal().mean()
+    columns = -torch.log_softmax(agreement[0] / 0.1, dim=0).diagonal().mean()
+    labels = torch.tensor([0.0, 1.0])  # the second clip is fake, and its moments may be anywhere
+    torch.testing.assert_close(in_step(agreement, labels), (rows + columns) / 2 / 2)
+    assert in_step(agreement, torch.ones(2)).item() == 0
+    assert in_step(agreement.flip(0), labels) > in_step(agreement, labels) + 2

@@ -127,6 +127,22 @@ def test_both_stages(stage1, stage2, tmp_path):
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
 
 
+def test_synchrony_is_learned_from_clips_out_of_step(stage1, stage2, tmp_path, monkeypatch):
+    labels = []
+    loss = train.stage2_loss
+    monkeypatch.setattr(train, "stage2_loss", lambda *args: (labels.append(args[4]), loss(*args))[1])
+    pretrain.main(stage1())
+    reals = {}
+    for name, synchrony in (("in", None), ("out", {"out_of_step": 1.0})):
+        labels.clear()
+        train.main([*stage2(name=name, synchrony=synchrony), "--optim.epochs=1"])
+        reals[name] = int((torch.cat(labels) == 0).sum())
+    assert reals["in"] > 0
+    assert reals["out"] == 0
+    detector = scoring.load_run(tmp_path / "runs" / "out", "cpu").model
+    assert detector.synchrony.logit.bias.item() != -1.0
+
+
 def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, capsys):
     """Speech of eight pages, each with its people and its way of faking: a hum, that all fakes have."""
     rng = np.random.default_rng(0)

@@ -44,6 +44,7 @@ from avdfd.config.stages import (
     OptimConfig,
     PredictorConfig,
     PretrainConfig,
+    SynchronyConfig,
     TrainConfig,
     VisualModelConfig,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "SeedVcConfig",
     "SelectConfig",
     "SpeedConfig",
+    "SynchronyConfig",
     "TrackingConfig",
     "TrainConfig",
     "VfdConfig",

@@ -119,6 +119,17 @@ class Stage2LossConfig(Section):
     already; 0 is the published loss."""
 
 
+class SynchronyConfig(Section):
+    """Learning whether sound and picture are in step, from real clips that are put out of step."""
+
+    weight: PositiveFloat = 2.0
+    """Of the loss by which predicted moments find those that are seen (`avdfd.losses.in_step`)."""
+    out_of_step: Fraction = 0.4
+    """Part of the real training clips whose sound is turned round against their pictures, by 0.4 s and more: fakes."""
+    turned: Fraction = 0.7
+    """Part of all training clips that begin elsewhere, sound and pictures alike; what comes before goes to the end."""
+
+
 class PretrainConfig(RunConfig):
     """`pretrain.py`: stage 1, the audio branch."""
 
@@ -143,6 +154,8 @@ class TrainConfig(RunConfig):
     fusion: Fusion = "learned"
     """How the probabilities of the branches are weighed: by the confidence network, as published; by one half each; or
     the visual-consistency branch alone."""
+    synchrony: SynchronyConfig | None = None
+    """Evidence of being out of step, beside the published one, and training for it; null is published."""
     loss: Stage2LossConfig = Stage2LossConfig()
     optim: OptimConfig = OptimConfig()
     micro_batch: Count = 0
@@ -158,11 +171,19 @@ class TrainConfig(RunConfig):
     def _published_where_faithful(self) -> "TrainConfig":
         if self.faithful and (self.direction, self.fusion) != ("a2v", "learned"):
             raise ValueError("the released code predicts a2v and learns its fusion: leave direction and fusion out")
+        if self.synchrony is not None and self.faithful:
+            raise ValueError("the released code does not learn synchrony: leave it out")
+        if self.synchrony is not None and self.direction == "v2a":
+            raise ValueError(
+                "synchrony compares predicted and seen mouths, of which direction v2a has none: leave it out"
+            )
         return self
 
     @model_validator(mode="after")
     def _cached_without_augmentation(self) -> "TrainConfig":
         augmented = [f"augment.{key}" for key, value in self.augment if value]
+        if self.synchrony is not None:
+            augmented += [f"synchrony.{key}" for key in ("out_of_step", "turned") if getattr(self.synchrony, key)]
         if self.cache and self.backbone_lr_scale == 0 and augmented:
             raise ValueError(
                 "cache keeps what a frozen backbone sees, the same in every epoch, without augmentation: "

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from avdfd import fields
-from avdfd.config import AugmentConfig, RunConfig
+from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
 from avdfd.datasets.stores import Store
 from avdfd.datasets.tiers import AUDIO_CLASS
-from avdfd.datasets.transforms import FRAME_CHOICE, Seeds, generators, mel_input, mel_of, video_input
+from avdfd.datasets.transforms import FRAME_CHOICE, Seeds, generators, mel_input, mel_of, out_of_step, video_input
 from avdfd.elements import Element, ElementMeta
 
 B = TypeVar("B", bound=tuple)
@@ -88,6 +88,8 @@ class Inputs(NamedTuple):
     """Augment every frame by itself, as released (faithful mode)."""
     audio: Literal["mel", "mel_err"] = "mel"
     """What is heard."""
+    synchrony: SynchronyConfig | None = None
+    """Puts sound and pictures out of step where clips are augmented."""
 
     @property
     def reads(self) -> Reads:
@@ -104,11 +106,15 @@ class Inputs(NamedTuple):
         )
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
-        rngs = None if seeds is None or self.augment == AugmentConfig() else generators(seeds)
+        changed = self.augment != AugmentConfig() or self.synchrony is not None
+        rngs = generators(seeds) if seeds is not None and changed else None
         video = None
         if raw.frames is not None and self.image_size is not None:
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
-        return Batch(mel_input(mel_of(raw.sound), self.augment, rngs), video, raw.label, raw.audio_class)
+        mel, label = mel_input(mel_of(raw.sound), self.augment, rngs), raw.label
+        if self.synchrony is not None and rngs is not None and video is not None:
+            mel, video, label = out_of_step(mel, video, label, self.synchrony, rngs)
+        return Batch(mel, video, label, raw.audio_class)
 
 
 def sound_of(element: Element) -> Tensor:

@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor
 
-from avdfd.config import AugmentConfig
+from avdfd.config import AugmentConfig, SynchronyConfig
 from avdfd.features import FRAMES, MEL_BINS, log_mel, zscore
 
 CLIP_FRAMES = 16
 # The middle of each sixteenth of the window.
 FRAME_CHOICE = [int((i + 0.5) * FRAMES / CLIP_FRAMES) for i in range(CLIP_FRAMES)]
+
+_APART = 2  # frames of a clip, 384 ms: out of step, whatever is said
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -99,6 +101,32 @@ def video_input(
         if augment.shift:
             video = _shift(video, augment.shift * size // 224, rngs)
     return video.permute(0, 4, 1, 2, 3).contiguous()
+
+
+def out_of_step(
+    sound: Tensor, video: Tensor, label: Tensor, synchrony: SynchronyConfig, rngs: Rngs
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sound (B, ..., S), video (B, 3, T, H, W) and label (B,) with clips turned round, some real ones out of step.
+
+    Turning puts the end before the beginning. Clips in step have such a place too, so that it tells nothing.
+    """
+    frames = video.shape[2]
+    step = sound.shape[-1] // frames
+    sounds, videos, labels = [], [], []
+    for one, pictures, truth, rng in zip(sound, video, label, rngs, strict=True):
+        both = int(rng.integers(frames)) if rng.random() < synchrony.turned else 0
+        apart = int(rng.integers(_APART, frames - _APART + 1)) if rng.random() < synchrony.out_of_step else 0
+        real = (truth == 0).to(torch.int64)  # on the device: a GPU would be waited for
+        sounds.append(_turned(one, (both + apart * real) * step))
+        videos.append(pictures.roll(both, 1))
+        labels.append(torch.maximum(truth, torch.full_like(truth, float(apart > 0))))
+    return torch.stack(sounds), torch.stack(videos), torch.stack(labels)
+
+
+def _turned(sound: Tensor, shift: Tensor) -> Tensor:
+    """(..., S) rolled to the right by a number that is on the device."""
+    places = (torch.arange(sound.shape[-1], device=sound.device) - shift) % sound.shape[-1]
+    return sound.index_select(-1, places)
 
 
 def resize(pictures: Tensor, size: int, mode: str = "bilinear") -> Tensor:

@@ -9,6 +9,9 @@ video ─► visual encoder ─────────► tokens, anchor ──
 `encode` runs the encoders, `decide` all that comes after them: what a frozen backbone has encoded can be kept
 (avdfd/frozen.py).
 
+`synchrony` adds evidence of its own to the visual-consistency branch: whether predicted and seen mouth are in step
+(avdfd/models/synchrony.py). The branch takes a clip for a fake if its mouth is not the predicted one, or out of step.
+
 `direction` turns the prediction round, to show that it matters: "v2a" predicts audio tokens from [audio anchor; visual
 tokens], where the anchor is the clip feature, "symmetric" has both predictors and the evidence of both.
 """
@@ -25,6 +28,7 @@ from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.fusion import ConfidenceFusion, FixedFusion
 from avdfd.models.layers import head
 from avdfd.models.predictor import AudioPredictor, VisualPredictor
+from avdfd.models.synchrony import Synchrony, either
 from avdfd.models.visual_encoder import VisualBranch
 
 _FIXED = {"fixed": (0.5, 0.5), "visual": (0.0, 1.0)}
@@ -61,6 +65,8 @@ class DetectorOutput(NamedTuple):
     """(B,) weight of the audio branch; the visual branch has the rest."""
     discrepancy: Tensor
     """(B, N) squared difference per visual token, in time, row, column order; of v2a alone, that of its moment."""
+    agreement: Tensor | None = None
+    """(B, T, T) of each predicted moment with each that is seen, with `synchrony`."""
 
 
 class Detector(nn.Module):
@@ -74,6 +80,7 @@ class Detector(nn.Module):
         *,
         direction: Direction = "a2v",
         fusion: Fusion = "learned",
+        synchrony: bool = False,
         faithful: bool = False,
     ) -> None:
         super().__init__()
@@ -85,6 +92,7 @@ class Detector(nn.Module):
         self.predictor = None if direction == "v2a" else VisualPredictor(dim, predictor)
         self.audio_predictor = None if direction == "a2v" else AudioPredictor(dim, predictor)
         self.a2v_head = head(evidence, dim, 1)
+        self.synchrony = Synchrony(self.visual_encoder.backbone.grid[0]) if synchrony else None
         self.fusion = (
             ConfidenceFusion(dim, evidence, faithful=faithful) if fusion == "learned" else FixedFusion(_FIXED[fusion])
         )
@@ -125,15 +133,20 @@ class Detector(nn.Module):
         audio_tokens, audio_anchor = encoded.audio_tokens, encoded.audio
         # Of each direction: differences (B, N or A, D), and the anchor (B, D) that the prediction starts from.
         compared: list[tuple[Tensor, Tensor]] = []
+        agreement = out_of_step = None
         if self.predictor is not None:
             predicted = self.predictor(audio_tokens, anchor, visual_tokens.shape[1])
             compared.append((predicted - visual_tokens, anchor))
+            if self.synchrony is not None:
+                agreement, out_of_step = self.synchrony(predicted, visual_tokens)
         if self.audio_predictor is not None:
             predicted = self.audio_predictor(visual_tokens, audio_anchor, audio_tokens.shape[1])
             compared.append((predicted - audio_tokens, audio_anchor))
 
         evidence = torch.cat([x for difference, a in compared for x in (difference.abs().amax(dim=1), a)], dim=-1)
         logit_a2v = self.a2v_head(evidence).squeeze(-1)
+        if out_of_step is not None:
+            logit_a2v = either(logit_a2v, out_of_step)
         discrepancies = [difference.float().square().mean(dim=-1) for difference, _ in compared]
         mismatch = torch.stack([d.mean(dim=1) for d in discrepancies]).mean(dim=0)
 
@@ -146,6 +159,7 @@ class Detector(nn.Module):
             mismatch_mse=mismatch,
             w_audio=weights[:, 0],
             discrepancy=self._over_the_face(discrepancies[0]) if self.predictor is None else discrepancies[0],
+            agreement=agreement,
         )
 
     def _over_the_face(self, discrepancy: Tensor) -> Tensor:

@@ -5,8 +5,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.config import AugmentConfig
-from avdfd.datasets.transforms import FRAME_CHOICE, generators, mel_input, mel_of, normalise, resize, video_input
+from avdfd.config import AugmentConfig, SynchronyConfig
+from avdfd.datasets.transforms import (
+    FRAME_CHOICE,
+    generators,
+    mel_input,
+    mel_of,
+    normalise,
+    out_of_step,
+    resize,
+    video_input,
+)
 from avdfd.features import log_mel, zscore
 
 OFF = AugmentConfig()
@@ -182,3 +191,39 @@ def test_normalise():
     out = normalise(video)
     assert out[0, 0].unique().item() == pytest.approx((1 - 0.485) / 0.229)
     assert out[0, 2].unique().item() == pytest.approx(-0.406 / 0.225)
+
+
+def turned(label, *, sound_points=768, **parts):
+    """Of clips whose sound and pictures say their own moment: by how many pictures each was turned, and the labels."""
+    clips = len(label)
+    sound = torch.arange(sound_points).expand(clips, 2, -1)
+    video = torch.arange(16, dtype=torch.uint8)[None, None, :, None, None].expand(clips, 3, 16, 2, 2)
+    rngs = generators([(seed, 1) for seed in range(clips)])
+    sound, video, label = out_of_step(sound, video, label, SynchronyConfig(**parts), rngs)
+    assert (sound.diff(dim=2) == 1).sum() >= clips * 2 * (sound_points - 2)  # only turned, nothing lost
+    heard = -sound[:, 0, 0] % sound_points * 16 / sound_points
+    shown = -video[:, 0, 0, 0, 0].int() % 16
+    return heard, shown, label
+
+
+@pytest.mark.parametrize("sound_points", [768, 49_152])
+def test_sound_and_pictures_turn_together(sound_points):
+    heard, shown, label = turned(torch.zeros(40), sound_points=sound_points, out_of_step=0.0, turned=1.0)
+    assert (heard == shown).all()
+    assert len(set(shown.tolist())) > 8
+    assert (label == 0).all()
+
+
+def test_real_clips_out_of_step_are_fakes():
+    heard, shown, label = turned(torch.zeros(200), out_of_step=0.5, turned=0.5)
+    apart = (heard - shown) % 16
+    assert set(label[apart == 0].tolist()) == {0.0}
+    assert set(label[apart != 0].tolist()) == {1.0}
+    assert 70 < (apart != 0).sum() < 130
+    assert set(apart.tolist()) == {0.0, *map(float, range(2, 15))}  # by 384 ms at least, either way
+
+
+def test_fakes_stay_in_step_with_themselves():
+    heard, shown, label = turned(torch.ones(60), out_of_step=1.0, turned=0.5)
+    assert (heard == shown).all()
+    assert (label == 1).all()
