@@ -12,7 +12,7 @@ from avdfd import report
 from avdfd.elements.form import encode_frame
 from avdfd.evaluated import Evaluated, compare
 from avdfd.report import compared
-from tests.scored import BRANCHES, made_up_clips, made_up_result
+from tests.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (bash setup.sh --dev)")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -41,7 +41,8 @@ def pages(tmp_path_factory):
     bad = {"picture": picture, "key": "0" * 40, "start": 1.0} | {"tier": "RVFA", "label": 1, "score": 0.1, "wrong": 1}
     bad |= {"clip": "RealVideo-FakeAudio-VoiceClone/African/women/id00001/00000_of_a_long_name.mp4"}
     failures = {"videos": "/data/videos", "worst": [bad] * 4}
-    (folder / "report.html").write_text(report.build(made_up_result(clips, fitted=True, failures=failures)))
+    whole = made_up_result(clips, fitted=True, failures=failures, voices=made_up_voices(clips))
+    (folder / "report.html").write_text(report.build(whole))
     systems = []
     for seed, name in enumerate(("ours", "baseline-mrdf", "another-system-of-a-long-name")):
         scored = made_up_clips((name,), seed=seed)

@@ -41,6 +41,6 @@ def _card(one: Mapping[str, Any], run: str, videos: str | None) -> str:
     command = f".venv/bin/python detect.py --run {shlex.quote(run)} {shlex.quote(str(path))} --plot {shlex.quote(plot)}"
     return (
         f"<figure>{picture}<figcaption><strong>{escape(one['tier'])}, {kind}: P(fake) {one['score']:.3f}</strong>, "
-        f"{one['wrong']:.0%} of the {others}.<br>{link}<br>{escape(one['key'])}, from {one['start']:.1f} s"
+        f"{one['wrong']:.0%} of the {others}.<br>{link}, window from {one['start']:.1f} s"
         f"<code>{escape(command)}</code></figcaption></figure>"
     )

@@ -91,7 +91,8 @@ def about_metrics(result: Mapping[str, Any]) -> str:
     """Beside the table of all metrics."""
     reals = result["overall"]["clips"] - result["overall"]["fake_clips"]
     text = (
-        "AP depends on how many fakes there are, so its value at chance is beside it. "
+        "AP depends on how many fakes there are, so its value at chance is beside it; that of EER and balanced "
+        "accuracy is 0.5. "
         f"TPR at 1 % FPR allows {reals // 100} of the {reals} real clips to be called fake, at 0.1 % {reals // 1000}. "
         f"minDCF is that of ASVspoof 5: fakes have a prior of {DCF_PRIOR}, one that passes costs {DCF_MISS:.0f}, a "
         f"real called fake {DCF_ALARM:.0f}; 0 is perfect, 1 no better than not to look."
