@@ -13,7 +13,7 @@ from avdfd.embedding import Placing, distances, judge, placing, plane
 from avdfd.errors import UserError
 from avdfd.report import voices
 from avdfd.tracking import BEST
-from tests.runs import make_run
+from tests.runs import make_both_stages, make_run
 from tests.scored import made_up_clips
 
 DRAWN = {"replicates": 50, "seed": 0}
@@ -24,17 +24,6 @@ def set_config(run, **changes):
     facts, model = weights.load(run / BEST, "pretrain", "train")
     cfg = facts.config.model_copy(update=changes)
     weights.save(run / BEST, model, facts.model_copy(update={"config": cfg}))
-
-
-def both_stages(root):
-    """A run of stage 2, and of the stage 1 whose encoder it has."""
-    stage1, run = make_run(root, "pretrain"), make_run(root, "train")
-    _, ours = weights.load(stage1 / BEST, "pretrain")
-    facts, model = weights.load(run / BEST, "train")
-    model = {key: ours.get(key.removeprefix("audio_"), value) for key, value in model.items()}
-    weights.save(run / BEST, model, facts)
-    set_config(run, audio=str(stage1))
-    return stage1, run
 
 
 def batch_of(run):
@@ -60,7 +49,7 @@ def placed(tiers, values, people=None, embedding=None):
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_run_says_where_its_stage_1_has_a_voice(tmp_path, stage):
-    run = scoring.load_run(both_stages(tmp_path)[stage - 1], "cpu")
+    run = scoring.load_run(make_both_stages(tmp_path)[stage - 1], "cpu")
     found = placing([run])
     assert found.about == {"stage1": [str(tmp_path / "pretrain")], "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"]}
     net = scoring.load_run(tmp_path / "pretrain", "cpu").model
@@ -75,7 +64,7 @@ def test_a_run_says_where_its_stage_1_has_a_voice(tmp_path, stage):
 
 
 def test_a_stage_1_that_was_moved_is_missed_and_nothing_else(tmp_path):
-    stage1, path = both_stages(tmp_path)
+    stage1, path = make_both_stages(tmp_path)
     stage1.rename(tmp_path / "elsewhere")
     run = scoring.load_run(path, "cpu")
     found = placing([run])
@@ -85,14 +74,14 @@ def test_a_stage_1_that_was_moved_is_missed_and_nothing_else(tmp_path):
 
 
 def test_a_stage_1_that_was_trained_again_is_not_taken(tmp_path):
-    stage1, path = both_stages(tmp_path)
+    stage1, path = make_both_stages(tmp_path)
     facts, model = weights.load(stage1 / BEST, "pretrain")
     weights.save(stage1 / BEST, {k: v + 0.1 if "patch_proj" in k else v for k, v in model.items()}, facts)
     assert "has another encoder than" in placing([scoring.load_run(path, "cpu")]).about["missing"]
 
 
 def test_one_seed_without_stage_1_is_enough_to_miss_it(tmp_path):
-    runs = [scoring.load_run(both_stages(tmp_path / name)[1], "cpu") for name in "ab"]
+    runs = [scoring.load_run(make_both_stages(tmp_path / name)[1], "cpu") for name in "ab"]
     assert "missing" not in placing(runs).about
     (tmp_path / "b" / "pretrain").rename(tmp_path / "elsewhere")
     assert "b/pretrain: stage 1 of" in placing(runs).about["missing"]
@@ -119,7 +108,7 @@ def test_what_was_not_trained_is_not_shown(tmp_path):
 
 
 def test_a_damaged_stage_1_is_refused_as_before(tmp_path):
-    stage1, path = both_stages(tmp_path)
+    stage1, path = make_both_stages(tmp_path)
     run = scoring.load_run(path, "cpu")
     (stage1 / BEST).write_bytes(b"")
     with pytest.raises(UserError, match="damaged"):

@@ -54,6 +54,7 @@ def as_text(result: Mapping[str, Any]) -> str:
         sentences.few_people(result),
         sentences.protocol(result),
         sentences.calibrated(result),
+        sentences.weights(result),
         voices.as_text(result),
         *(sentences.worst(result, name) for name in result["groups"]),
     ]

@@ -84,7 +84,7 @@ def as_latex(result: Mapping[str, Any]) -> str:
         for row in rows:
             cells = [latex(cell) for cell in row]
             for column, name in enumerate(head[1:], 1):
-                if best.get(name) == row[0]:
+                if row[0] in best.get(name, ()):
                     cells[column] = rf"\textbf{{{cells[column]}}}"
             lines.append(" & ".join(cells))
         body = "\n".join(line if line == r"\midrule" else rf"{line} \\" for line in lines)
@@ -110,15 +110,18 @@ def _tables(result: Mapping[str, Any], bold: str = "{}") -> list[Rows]:
     auc = [["AUC", *parts]]
     for name in result["branches"]:
         cells = [(part, with_interval(of[name], "auc")) for part, of in parts.items()]
-        auc.append([name, *(bold.format(text) if best[part] == name else text for part, text in cells)])
+        auc.append([name, *(bold.format(text) if name in best[part] else text for part, text in cells)])
     less = [[f"{result['main']} less", *parts]]
     less += [[other, *(difference(of[part]) for part in parts)] for other, of in result["paired"].items()]
     return [auc, less] if result["paired"] else [auc]
 
 
-def _best(result: Mapping[str, Any]) -> dict[str, str]:
-    """The system with the highest AUC of each part, the first of equal ones."""
-    return {part: max(result["branches"], key=lambda name: of[name]["auc"]) for part, of in sections(result)}
+def _best(result: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The systems with the highest AUC of each part."""
+    highest = {part: max(of[name]["auc"] for name in result["branches"]) for part, of in sections(result)}
+    return {
+        part: {name for name in result["branches"] if of[name]["auc"] == highest[part]} for part, of in sections(result)
+    }
 
 
 def _auc(result: Mapping[str, Any]) -> str:
@@ -130,7 +133,7 @@ def _auc(result: Mapping[str, Any]) -> str:
         seeds = f"<span class=interval>{len(system['runs'])} seeds</span>" if len(system["runs"]) > 1 else ""
         cells = ""
         for part, of in parts.items():
-            look = "num best" if best[part] == name else "num"
+            look = "num best" if name in best[part] else "num"
             new = "<span class=interval>new</span>" if part in system["protocol"]["new_tiers"] else ""
             cells += f"<td class='{look}'>{html_interval(of[name], 'auc')}{new}</td>"
         body += f"<tr><th scope=row>{escape(name)}{seeds}</th>{cells}</tr>"

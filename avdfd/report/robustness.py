@@ -84,7 +84,7 @@ def _table(section: Mapping[str, Any], branches: Sequence[str]) -> str:
                 for branch in branches
             )
             body += f"<tr><th scope=row>{escape(how['title'])}, {level:g} {escape(how['unit'])}</th>{cells}</tr>"
-    head = f"<thead><tr><th></th>{head}{reals}</tr></thead>"
+    head = f"<thead><tr><th>AUC</th>{head}{reals}</tr></thead>"
     return frame.box(head, body)
 
 

@@ -56,6 +56,12 @@ def calibrated(result: Mapping[str, Any]) -> str:
     return f"{before}; the temperature of these clips is {temperatures(fitted)}."
 
 
+def weights(result: Mapping[str, Any]) -> str:
+    """What the fusion listens to; empty for a system that has none."""
+    medians = ", ".join(f"{tier} {number(of['median'])}" for tier, of in result["weight_audio"].items())
+    return f"Weight of the audio branch in the fused score, median: {medians}." if medians else ""
+
+
 def worst(result: Mapping[str, Any], name: str) -> str:
     """The worst of some groups of people, or why none is named; empty if there is but one group."""
     members, worst = result["groups"][name]["members"], result["groups"][name]["worst"]

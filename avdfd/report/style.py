@@ -52,7 +52,8 @@ pre, .box { border: 1px solid var(--line); border-radius: 6px; }
 }
 @media print {
   main { max-width: none; padding: 0; }
-  body { font-size: 11px; }
+  :root { font-size: 11px; }
+  body { font-size: 1rem; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .box, pre { overflow: visible; border: 0; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }

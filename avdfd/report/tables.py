@@ -90,7 +90,7 @@ def calibration(result: Mapping[str, Any]) -> str:
         body += f"<tr><th scope=row>{escape(branch)}</th>{cells}</tr>"
     names = ("temperature", "ECE", "at T", "by chance", "Brier", "at T", "log loss", "at T")
     head = "".join(f"<th class=num>{name}</th>" for name in names)
-    return box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+    return box(f"<thead><tr><th>score</th>{head}</tr></thead>", body)
 
 
 def groups(result: Mapping[str, Any]) -> str:
@@ -104,7 +104,7 @@ def groups(result: Mapping[str, Any]) -> str:
         body += f"</tbody><tbody><tr><th colspan=5 scope=rowgroup class=group>{escape(title)}</th></tr>"
         for name, part in members.items():
             if part.get("too_small"):
-                cells = "<td class=num colspan=2>too few to be judged</td>"
+                cells = "<td class=num>too few to be judged</td><td class=num>–</td>"
             else:
                 bad = " bad" if name == worst else ""
                 cells = f"<td class='num{bad}'>{html_interval(part[main], 'auc')}</td>"
@@ -114,7 +114,7 @@ def groups(result: Mapping[str, Any]) -> str:
             body += f"<tr><th scope=row>{escape(name)}{' (worst)' if name == worst else ''}</th>{cells}{counts}</tr>"
     names = (f"AUC, {main}", "balanced accuracy at 0.5", "fakes", "identities")
     head = "".join(f"<th class=num>{escape(name)}</th>" for name in names)
-    return box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+    return box(f"<thead><tr><th>part</th>{head}</tr></thead>", body)
 
 
 def facts(result: Mapping[str, Any]) -> str:
