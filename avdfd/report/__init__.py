@@ -40,11 +40,12 @@ def as_text(result: Mapping[str, Any]) -> str:
     branches, main = result["branches"], result["main"]
     shown = [name for name in others(result) if name != "tpr_at_0_1_fpr"]
     auc = [["AUC", "clips", "identities", *branches]]
-    rest = [[main, *(NAMES[name] for name in shown)]]
+    rest = [[main, "AP at chance", *(NAMES[name] for name in shown)]]
     for name, section in sections(result):
         auc.append([name, str(section["clips"]), str(section["identities"])])
         auc[-1] += [with_interval(section[branch], "auc") for branch in branches]
-        rest.append([name, *(with_interval(section[main], metric) for metric in shown)])
+        measured = (with_interval(section[main], metric) for metric in shown)
+        rest.append([name, number(section["prevalence"]), *measured])
     tables = [align(auc), align(rest)]
     if result["paired"]:
         rows = [name for name, _ in sections(result)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from avdfd import plots
 from avdfd.files import csv_text
-from avdfd.report import frame, points, sentences, tables
+from avdfd.report import audit, frame, points, sentences, tables
 from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
 
@@ -25,7 +25,8 @@ def build(result: Mapping[str, Any]) -> str:
     roc = result["curves"]["roc_branches"]
     title = f"{len(result['systems'])} systems on {result['split']}"
     overall = result["overall"]
-    few = sentences.few_people(result)
+    found = (line for one in result["audits"].values() for line in audit.warnings({"audit": one}))
+    warnings = [*map(escape, dict.fromkeys(found)), *filter(None, [sentences.few_people(result)])]
     curve = frame.figure(
         "roc", "ROC", "All tiers together against RVRA.", plots.svg(plots.roc_curves(roc)), points.roc(roc)
     )
@@ -39,7 +40,7 @@ def build(result: Mapping[str, Any]) -> str:
             f"<h1>{escape(title)}</h1>",
             f"<p class=lead>{overall['clips']} clips of {overall['identities']} identities, {overall['fake_clips']} of "
             "them fake, the same for every system.</p>",
-            f"<p class=warning>{few}</p>" if few else "",
+            *(f"<p class=warning>{line}</p>" for line in warnings),
             "<h2>Which can tell fakes from reals?</h2>",
             _auc(result),
             f"<p class=note>{note}{_NEW}. {frame.download('compare', _rows(result))}</p>",
