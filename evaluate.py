@@ -25,7 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import provenance, report, robustness
+from avdfd import embedding, provenance, report, robustness
 from avdfd.audit import audits
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.splits import SPLITS, check_classes, check_unseen, of_tiers
@@ -88,7 +88,8 @@ def main(argv: list[str]) -> int:
     fitted = {} if before else provenance.fitted_on_validation(validation, about)
 
     # ---- scores
-    scores = score_all(systems, store, metas, args)
+    placed = embedding.placing(ours)
+    scores = score_all(systems | {run.folder.name: placed.runs}, store, metas, args)
     clips = pool(metas, scores, args.windows)
 
     # ---- judgement
@@ -101,6 +102,7 @@ def main(argv: list[str]) -> int:
         trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
         result["fitted"] = fit(clips, trained)
 
+    result["voices"] = embedding.judge(clips, placed, replicates=args.bootstrap, seed=args.seed)
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], args.videos or args.probes)
 
     # ---- can it be believed

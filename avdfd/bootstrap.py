@@ -59,7 +59,7 @@ def run_weightings(runs: int, replicates: int, seed: Sequence[int]) -> Floats:
 
 def draw(
     statistic: Statistic,
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     groups: ArrayLike,
     *,
     runs: int = 1,
@@ -67,13 +67,16 @@ def draw(
     seed: int = 0,
     system: int = 0,
 ) -> Drawn:
-    """Replicates of a statistic's mean over runs. `system` tells apart systems whose runs are drawn by themselves."""
-    y = np.asarray(labels)
+    """Replicates of a statistic's mean over runs. `system` tells apart systems whose runs are drawn by themselves.
+
+    Without labels, every replicate counts.
+    """
+    y = None if labels is None else np.asarray(labels)
     of_runs = run_weightings(runs, replicates, (seed, system))
     samples: dict[str, list[Floats]] = {}
     done = dropped = 0
     for weights in weightings(groups, replicates, seed):
-        usable = (weights @ y > 0) & (weights @ (1 - y) > 0)
+        usable = np.ones(len(weights), bool) if y is None else (weights @ y > 0) & (weights @ (1 - y) > 0)
         share = of_runs[done : done + len(weights)][usable]
         done, dropped = done + len(weights), dropped + int((~usable).sum())
         values = [statistic(weights[usable], run) for run in range(runs)]
@@ -83,7 +86,13 @@ def draw(
 
 
 def measure(
-    statistic: Statistic, labels: ArrayLike, groups: ArrayLike, *, runs: int = 1, replicates: int = 1000, seed: int = 0
+    statistic: Statistic,
+    labels: ArrayLike | None,
+    groups: ArrayLike,
+    *,
+    runs: int = 1,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """A statistic with its 95 % intervals: `{name: value, name_interval: [low, high], ..., bootstrap_dropped: n}`.
 

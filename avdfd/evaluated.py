@@ -84,6 +84,7 @@ def compare(systems: Sequence[Evaluated], reference: str, *, replicates: int, se
         "seed": seed,
         "systems": {name: _about(report) for name, report in reports.items()},
         "fitted": fitted,
+        "audits": {name: of["audit"] for name, of in reports.items() if "audit" in of},
         **judge(clips, reference, [reference], fitted, replicates=replicates, seed=seed),
     }
 

@@ -28,7 +28,7 @@ STYLE: dict[str, tuple[str, Any]] = {
     "RVFA-SVC": ("#8c6d00", (0, (5, 1))),
     "FAKE": ("#777777", (0, (1, 1))),
 }
-# Other systems, in their order.
+# Other systems beside branches, in their order.
 _OTHERS: list[tuple[str, Any]] = [
     ("#cc79a7", ":"),
     ("#009e73", (0, (5, 1))),
@@ -42,8 +42,10 @@ MUTED = "#555555"
 
 
 def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
-    """Colour and dashes of branches, tiers and other systems by name."""
-    others = itertools.cycle(_OTHERS)
+    """Colour and dashes of branches, tiers and other systems by name. Systems alone have those of branches, too."""
+    names = list(names)
+    branches = [STYLE[name] for name in ("fused", "visual", "audio")]
+    others = itertools.cycle(_OTHERS if set(names) & STYLE.keys() else [*branches, *_OTHERS])
     return {name: STYLE[name] if name in STYLE else next(others) for name in names}
 
 
@@ -70,7 +72,8 @@ def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     for name, curve in curves.items():
         color, dashes = styles[name]
         label = f"{name}  {curve['auc']:.3f}"
-        axes.plot(curve["fpr"], curve["tpr"], color=color, linestyle=dashes, linewidth=1.8, label=label)
+        order = 2 + (dashes != "-")  # dashes show a curve that lies under them
+        axes.plot(curve["fpr"], curve["tpr"], color=color, ls=dashes, linewidth=1.8, label=label, zorder=order)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="reals called fake", ylabel="fakes called fake")
     axes.legend(title="AUC", loc="lower right", frameon=False, fontsize=9, title_fontsize=9)
@@ -114,19 +117,44 @@ def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def weights(by_tier: Mapping[str, Sequence[float]]) -> Figure:
-    """Weight of the audio branch for each tier: every clip as a dot, the median as a bar."""
+def dots(
+    by_tier: Mapping[str, Sequence[float]],
+    bars: Mapping[str, float],
+    label: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    middle: float | None = None,
+) -> Figure:
+    """A number of each tier's clips: every clip as a dot, what is typical of them as a bar."""
     figure, (axes,) = figure_of(4.2, 0.45 * len(by_tier) + 0.9)
     for row, (name, values) in enumerate(by_tier.items()):
         # Dots are spread vertically in a fixed pattern, so that the picture is the same every time.
         offset = 0.22 * (np.arange(len(values)) * 0.618 % 1 - 0.5) * 2
         axes.plot(values, row + offset, "o", color=STYLE[name][0], markersize=3.5, alpha=0.7, markeredgewidth=0)
-        axes.plot([np.median(values)] * 2, [row - 0.36, row + 0.36], color="#1a1a1a", linewidth=2)
-    axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=":")
-    axes.set(xlim=(0, 1), ylim=(len(by_tier) - 0.5, -0.5), yticks=range(len(by_tier)))
+        axes.plot([bars[name]] * 2, [row - 0.36, row + 0.36], color="#1a1a1a", linewidth=2)
+    if middle is not None:
+        axes.axvline(middle, color=MUTED, linewidth=1, linestyle=":")
+    axes.set(xlim=limits, ylim=(len(by_tier) - 0.5, -0.5), yticks=range(len(by_tier)))
     axes.set_yticklabels(list(by_tier))
-    axes.set_xlabel("weight of the audio branch")
+    axes.set_xlabel(label)
     axes.grid(False, axis="y")
+    return figure
+
+
+def plane(
+    by_tier: Mapping[str, Sequence[Sequence[float]]], explained: Sequence[float], prototype: Sequence[float] | None
+) -> Figure:
+    """Points of each tier's clips on two components, of which each explains a part of the variance."""
+    figure, (axes,) = figure_of(4.2, 4.7)
+    for marker, (name, points) in zip(itertools.cycle("o^sDvPX"), by_tier.items(), strict=False):
+        look: dict[str, Any] = {"color": STYLE[name][0], "markersize": 4.5, "alpha": 0.7, "markeredgewidth": 0}
+        axes.plot(*zip(*points, strict=True), marker, label=name, **look)
+    if prototype is not None:
+        star: dict[str, Any] = {"color": "#ffd700", "markersize": 15, "markeredgecolor": "#1a1a1a"}
+        axes.plot(*prototype, "*", label="prototype", **star)
+    axes.set(xlabel=f"component 1 ({explained[0]:.0%} of the variance)", ylabel=f"component 2 ({explained[1]:.0%})")
+    axes.set_aspect("equal", adjustable="datalim")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.2, columnspacing=1)
     return figure
 
 

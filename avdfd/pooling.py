@@ -44,6 +44,10 @@ class Clips:
     """(N,) mean over windows and runs."""
     discrepancy: Floats | None = None
     """(N,) likewise."""
+    distance: Floats | None = None
+    """(N,) likewise."""
+    embedding: Floats | None = None
+    """(N, P) mean over windows, of the first run: what two runs learn are two spaces."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -72,7 +76,14 @@ def stack(runs: Sequence[Scores]) -> Scores:
         return np.mean(there, axis=0) if there else None
 
     branches = {name: np.stack([run.branch[name] for run in runs]) for name in runs[0].branch}
-    return Scores(runs[0].keys, branches, mean([run.w_audio for run in runs]), mean([run.discrepancy for run in runs]))
+    return Scores(
+        runs[0].keys,
+        branches,
+        w_audio=mean([run.w_audio for run in runs]),
+        discrepancy=mean([run.discrepancy for run in runs]),
+        distance=mean([run.distance for run in runs]),
+        embedding=runs[0].embedding,
+    )
 
 
 def pool(metas: Sequence[ElementMeta], scores: Scores, rule: str = "mean") -> Clips:
@@ -99,13 +110,14 @@ def rows(clips: Clips) -> Iterator[list[Any]]:
     scores = [
         zip(_columns_of(name, len(values)), values.tolist(), strict=True) for name, values in clips.scores.items()
     ]
+    explained = {"weight_audio": clips.weight_audio, "discrepancy": clips.discrepancy}
+    explained["prototype_distance"] = clips.distance
     nothing = [None] * len(clips)
     columns = {
         "clip": clips.source,
         **{name: getattr(clips, name) for name in _FACTS},
         **dict(itertools.chain.from_iterable(scores)),
-        "weight_audio": nothing if clips.weight_audio is None else clips.weight_audio.tolist(),
-        "discrepancy": nothing if clips.discrepancy is None else clips.discrepancy.tolist(),
+        **{name: nothing if values is None else values.tolist() for name, values in explained.items()},
     }
     yield list(columns)
     yield from (list(row) for row in zip(*columns.values(), strict=True))
@@ -149,7 +161,7 @@ def _columns(metas: Sequence[ElementMeta], first: np.ndarray, member: np.ndarray
         column[:] = [value[0] for value in values] if name == "identities" else values
         return column[codes[first]]
 
-    w_audio, discrepancy = scores.w_audio, scores.discrepancy
+    w_audio, discrepancy, distance, embedding = scores.w_audio, scores.discrepancy, scores.distance, scores.embedding
     return Clips(
         source=field("source"),
         tier=field("tier"),
@@ -164,4 +176,6 @@ def _columns(metas: Sequence[ElementMeta], first: np.ndarray, member: np.ndarray
         },
         weight_audio=None if w_audio is None else mean(w_audio),
         discrepancy=None if discrepancy is None else mean(discrepancy.mean(axis=1)),
+        distance=None if distance is None else mean(distance),
+        embedding=None if embedding is None else np.stack([mean(column) for column in embedding.T], axis=1),
     )

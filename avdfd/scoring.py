@@ -172,6 +172,10 @@ class Scores:
     """(N, 8) audio-visual discrepancy per tubelet time step; explained (N, 8, 14, 14), on the grid of the face."""
     audio_effect: np.ndarray | None = None
     """Explained, (N, A): what each patch of sound adds to the audio branch's logit."""
+    embedding: np.ndarray | None = None
+    """(N, P) of the voice, of a run as `avdfd.embedding.placing` gives it."""
+    distance: np.ndarray | None = None
+    """(N,) from there to the prototype of real speech, likewise."""
 
 
 def score(
@@ -229,5 +233,7 @@ def _join(run: Run, keys: list[str], parts: list[dict[str, np.ndarray]]) -> Scor
             raise WorkError(
                 f"{run.folder}: its {branch} score of {key} is not a number; the training that made it has diverged"
             )
-    more = {name: columns.pop(name, None) for name in ("w_audio", "discrepancy", "audio_effect")}
+    more = {
+        name: columns.pop(name, None) for name in ("w_audio", "discrepancy", "audio_effect", "embedding", "distance")
+    }
     return Scores(keys, columns, **more)

@@ -65,3 +65,14 @@ def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
     facts = Facts(config=config, audio_model=stage1.model, git="unknown")
     weights.save(root / kind / BEST, model.state_dict(), facts)
     return root / kind
+
+
+def make_both_stages(root: Path, data: Path | None = None) -> tuple[Path, Path]:
+    """Runs of stage 1 and of a stage 2 that has its encoder, as `make_run`."""
+    stage1, run = make_run(root, "pretrain", data), make_run(root, "train", data)
+    _, ours = weights.load(stage1 / BEST, "pretrain")
+    facts, model = weights.load(run / BEST, "train")
+    model = {key: ours.get(key.removeprefix("audio_"), value) for key, value in model.items()}
+    cfg = facts.config.model_copy(update={"audio": str(stage1)})
+    weights.save(run / BEST, model, facts.model_copy(update={"config": cfg}))
+    return stage1, run

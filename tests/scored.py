@@ -1,9 +1,12 @@
 """Made-up scored clips, and the report.json of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from avdfd.embedding import Placing
+from avdfd.embedding import judge as judge_voices
 from avdfd.evaluation import fit, judge
 from avdfd.pooling import Clips
 
@@ -56,3 +59,13 @@ def made_up_result(clips: Clips | None = None, fitted: Any = None, **changes: An
     about |= {"device": "cpu", "bootstrap": 50, "seed": 0, "config": {"name": "<script>alert(1)</script>"}}
     judged = judge(clips, own[-1], own, fitted or {}, windows=clips, replicates=50, seed=0)
     return about | {"fitted": fitted or {}} | judged | changes
+
+
+def made_up_voices(clips: Clips) -> dict[str, Any] | None:
+    """What report.json says of where stage 1 places these clips: fake sound is further away than real one."""
+    rng = np.random.default_rng(0)
+    embedding = rng.normal(0, 0.1, (len(clips), 8))
+    embedding[:, 0] += [TIERS[name][1] for name in clips.tier]
+    about = {"stage1": ["runs/x-audio"], "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"]}
+    placed = replace(clips, embedding=embedding, distance=np.linalg.norm(embedding, axis=1))
+    return judge_voices(placed, Placing([], about, np.zeros(8)), replicates=50, seed=0)

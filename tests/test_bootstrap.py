@@ -51,6 +51,16 @@ def test_groups_are_drawn_like_in_a_loop_that_copies_clips(monkeypatch):
     assert "auc_deviation" not in result
 
 
+def test_without_labels_every_replicate_counts():
+    values, people = np.array([1.0, 2.0, 4.0, 9.0]), ["a", "a", "b", "b"]
+
+    def statistic(weights, _):
+        return {"mean": values.mean() if weights is None else weights @ values / weights.sum(axis=1)}
+
+    result = bootstrap.measure(statistic, None, people, replicates=200)
+    assert result == {"mean": 4.0, "mean_interval": [1.5, 6.5], "bootstrap_dropped": 0}  # one of them twice
+
+
 def test_replicates_with_one_class_are_counted():
     labels, scores = np.array([0, 1, 0, 1]), [0.1, 0.9, 0.6, 0.4]
     result = measured(labels, scores, ["a", "b", "a", "b"], replicates=400)

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import evaluate
 from avdfd import report
 from avdfd.elements.form import encode_frame
 from avdfd.evaluated import Evaluated, compare
 from avdfd.report import compared
-from tests.scored import BRANCHES, made_up_clips, made_up_result
+from tests.runs import make_both_stages, make_store
+from tests.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (bash setup.sh --dev)")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -34,14 +36,15 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """A report and a comparison as files."""
+    """A report and a comparison of made-up scores as files, and what evaluate.py writes of a small run."""
     folder = tmp_path_factory.mktemp("pages")
     clips = made_up_clips((*BRANCHES, "another-system-of-a-long-name"))
     picture = b64encode(encode_frame(np.full((112, 336, 3), 99, np.uint8), 80)).decode()
     bad = {"picture": picture, "key": "0" * 40, "start": 1.0} | {"tier": "RVFA", "label": 1, "score": 0.1, "wrong": 1}
     bad |= {"clip": "RealVideo-FakeAudio-VoiceClone/African/women/id00001/00000_of_a_long_name.mp4"}
     failures = {"videos": "/data/videos", "worst": [bad] * 4}
-    (folder / "report.html").write_text(report.build(made_up_result(clips, fitted=True, failures=failures)))
+    whole = made_up_result(clips, fitted=True, failures=failures, voices=made_up_voices(clips))
+    (folder / "report.html").write_text(report.build(whole))
     systems = []
     for seed, name in enumerate(("ours", "baseline-mrdf", "another-system-of-a-long-name")):
         scored = made_up_clips((name,), seed=seed)
@@ -49,10 +52,14 @@ def pages(tmp_path_factory):
         systems.append(Evaluated(name, Path(name), result, scored))
     result = compare(systems, "ours", replicates=50, seed=0)
     (folder / "compare.html").write_text(compared.build(result))
+    data = make_store(folder / "data")
+    _, run = make_both_stages(folder / "runs", data)
+    evaluate.main(["--run", str(run), "--audit", "--robustness", "sound_late", "noise", "--bootstrap", "20"])
+    (run / "eval" / "test" / "report.html").rename(folder / "evaluated.html")
     return folder
 
 
-@pytest.fixture(params=["report", "compare"])
+@pytest.fixture(params=["report", "compare", "evaluated"])
 def opened(browser, pages, request):
     """A page as it opens from disk; what it asked for, and what its console said."""
     page = browser.new_page()
@@ -112,3 +119,17 @@ def test_tables_sort_by_keyboard(opened):
     names = page.locator("table").first.locator("tbody th").all_text_contents()
     assert names == sorted(names, key=str.lower)
     assert page.locator("[aria-sort]").count() == 1
+
+
+def test_every_column_of_every_table_sorts(opened):
+    page, _, said = opened
+    for table in page.locator("table:has(thead)").all():
+        rows = sorted(table.locator("tbody tr").all_text_contents())
+        buttons = table.locator("thead th button")
+        assert buttons.count() == table.locator("thead th").count()
+        for button in buttons.all():
+            button.evaluate("button => button.click()")
+        assert sorted(table.locator("tbody tr").all_text_contents()) == rows
+    people = page.locator("tbody:has(.group)").last.locator("td:last-child").all_text_contents()
+    assert people == sorted(people, key=int, reverse=True)
+    assert said == []

@@ -56,6 +56,25 @@ def aucs_of(run, seeds=1):
     return found
 
 
+def test_what_an_audit_has_found_stands_at_the_head(systems, tmp_path):
+    probe = {"auc": 0.75, "by_chance": 0.7, "shortcut": True}
+    found = {"probes": {"elements": {"RVFA": {"loudness": probe}}}, "clips": {}, "leaks": []}
+    audited = evaluated(tmp_path, "audited", seed=2, audit=found)
+    compare.main([str(systems[0]), str(audited), "--out", str(tmp_path), "--bootstrap", "0"])
+    html = (tmp_path / "compare.html").read_text()
+    assert html.index("loudness on RVFA (0.750)") < html.index("<table>")
+
+
+def test_equal_systems_are_all_the_best(systems, tmp_path):
+    twin = evaluated(tmp_path, "twin")
+    compare.main([str(systems[0]), str(twin), str(systems[1]), "--out", str(tmp_path), "--bootstrap", "0"])
+    ours, same, other = (line for line in (tmp_path / "compare.md").read_text().splitlines()[2:5])
+    assert ours.replace("ours", "twin") == same
+    assert ours.count("**") + other.count("**") == 2 * len(TIERS)
+    tex = (tmp_path / "compare.tex").read_text().split(r"\\")
+    assert tex[1].count("textbf") == tex[2].count("textbf") > 0
+
+
 def test_table_has_the_values_of_the_scores(systems, made):
     ours, theirs = map(aucs_of, systems)
     with (made / "compare.csv").open() as file:

@@ -221,6 +221,17 @@ def test_stage_1_is_judged_by_its_audio_branch(data, tmp_path):
     assert result["branches"] == ["audio"]
     assert 0 <= result["tiers"]["RVFA-VC"]["audio"]["auc"] <= 1
     assert rows_of(run)[0]["weight_audio"] == ""
+    distances = [float(row["prototype_distance"]) for row in rows_of(run) if row["tier"] == "FVRA"]
+    assert result["voices"]["tiers"]["FVRA"]["distance"] == pytest.approx(np.mean(distances))
+    assert len(result["voices"]["map"]["tiers"]["RVRA"]) == len(SPLITS["test"])
+
+
+def test_a_stage_1_that_is_not_there_is_said(evaluated):
+    assert report_of(evaluated)["voices"] == {
+        "missing": f"stage1: stage 1 of {evaluated} is not there; projection and prototype are in that run"
+    }
+    assert f"stage 1 of {evaluated} is not there" in (evaluated / "eval" / "test" / "report.html").read_text()
+    assert {row["prototype_distance"] for row in rows_of(evaluated)} == {""}
 
 
 # ---- perturbations and audits

@@ -77,3 +77,5 @@ def test_page_has_links_and_commands(store, judged):
     assert html.count("data:image/jpeg;base64,") == len(result["failures"]["worst"])
     unknown = page.as_html(result | {"failures": result["failures"] | {"videos": None}})
     assert "href='file" not in unknown
+    assert "With --videos ROOT" in unknown
+    assert "With --videos ROOT" not in html

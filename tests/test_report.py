@@ -10,8 +10,9 @@ import pytest
 from avdfd import plots, report
 from avdfd.evaluation import TUNED
 from avdfd.report import audit as page
+from avdfd.report import voices
 from avdfd.report.numbers import NAMES
-from tests.scored import BRANCHES, made_up_clips, made_up_result
+from tests.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
 
 
 class Page(HTMLParser):
@@ -230,6 +231,34 @@ def test_stage_1_has_one_branch_and_no_weights():
     assert page_of(result).rows[0] == ["AUC", "audio", "fakes", "identities"]
     assert "Is it better" not in text_of(result)
     assert "visual" not in report.as_text(result)
+
+
+def test_order_of_voices_is_shown():
+    section = made_up_voices(made_up_clips())
+    result = made_up_result(voices=section)
+    svc, far = section["tiers"]["RVFA-SVC"], section["steps"][1]
+    assert (far["near"], far["far"]) == ("RVFA-SVC", "RVFA")
+    row = next(row for row in page_of(result).rows if row[0].startswith("RVFA-SVC") and "not trained on" in row[0])
+    low, high = svc["distance_interval"]
+    assert row[1] == f"{svc['distance']:.3f}{low:.3f} – {high:.3f}"
+    assert row[2].startswith(f"{svc['beyond']['difference']:+.3f}")
+    assert row[2] == row[3]  # the first step is from RVRA
+    assert row[4:] == ["12", "6"]
+    line = next(line for line in report.as_text(result).splitlines() if line.startswith("Order of voices"))
+    assert f"RVFA-SVC {svc['distance']:.3f}" in line
+    assert line.removeprefix("Order of voices by distance to the prototype: ")[1:] in text_of(result)
+    html = voices.as_html(result)
+    assert html.count("data:image/svg+xml") == html.count("download=") == 2
+    star = voices.draw(section)["embedding"].axes[0].lines[-1]
+    assert [star.get_label(), *np.ravel(star.get_data())] == ["prototype", *section["map"]["prototype"]]
+
+
+def test_order_of_voices_where_there_is_none():
+    assert "voices" not in report.as_text(made_up_result(voices=None))
+    assert "voices" not in text_of(made_up_result(voices=None))
+    result = made_up_result(voices={"missing": "runs/<x>: stage 1 of runs/y is not there"})
+    assert "not known. runs/<x>: stage 1 of runs/y is not there." in report.as_text(result)
+    assert "Not known. runs/<x>: stage 1 of runs/y is not there." in text_of(result)
 
 
 def test_no_interval_is_shown_where_there_is_none():

@@ -5,7 +5,7 @@ Both are made from the content of report.json, which has the points of the figur
 numbers    numbers as text     sentences  what they mean     tables  HTML     style  CSS
 frame      the page itself     points     figures as rows    script  sorts tables
 gallery    the worst errors    audit      shortcuts, leaks   robustness  perturbed clips
-compared   the page of many systems, and its table in other formats
+voices     distances to the prototype    compared   the page of many systems, and its table in other formats
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from avdfd import plots
-from avdfd.report import audit, frame, gallery, points, robustness, sentences, tables
+from avdfd.report import audit, frame, gallery, points, robustness, sentences, tables, voices
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
 
 _CAPTIONS = {
@@ -40,11 +40,12 @@ def as_text(result: Mapping[str, Any]) -> str:
     branches, main = result["branches"], result["main"]
     shown = [name for name in others(result) if name != "tpr_at_0_1_fpr"]
     auc = [["AUC", "clips", "identities", *branches]]
-    rest = [[main, *(NAMES[name] for name in shown)]]
+    rest = [[main, "AP at chance", *(NAMES[name] for name in shown)]]
     for name, section in sections(result):
         auc.append([name, str(section["clips"]), str(section["identities"])])
         auc[-1] += [with_interval(section[branch], "auc") for branch in branches]
-        rest.append([name, *(with_interval(section[main], metric) for metric in shown)])
+        measured = (with_interval(section[main], metric) for metric in shown)
+        rest.append([name, number(section["prevalence"]), *measured])
     tables = [align(auc), align(rest)]
     if result["paired"]:
         rows = [name for name, _ in sections(result)]
@@ -54,6 +55,8 @@ def as_text(result: Mapping[str, Any]) -> str:
         sentences.few_people(result),
         sentences.protocol(result),
         sentences.calibrated(result),
+        sentences.weights(result),
+        voices.as_text(result),
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
     tables.append("\n".join(line for line in known if line))
@@ -86,6 +89,7 @@ def build(result: Mapping[str, Any]) -> str:
         "<h2>For whom, and on what?</h2>",
         tables.groups(result),
         f"<p class=note>{sentences.about_groups(result)}</p>",
+        voices.as_html(result),
         gallery.as_html(result),
         robustness.as_html(result["robustness"], result["branches"]) if "robustness" in result else "",
         audit.as_html(result),
@@ -106,7 +110,14 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
         "distributions": plots.distributions(curves["distributions"]),
     }
     if result["weight_audio"]:
-        figures["weights"] = plots.weights({tier: of["values"] for tier, of in result["weight_audio"].items()})
+        weights = result["weight_audio"]
+        figures["weights"] = plots.dots(
+            {tier: of["values"] for tier, of in weights.items()},
+            {tier: of["median"] for tier, of in weights.items()},
+            "weight of the audio branch",
+            limits=(-0.02, 1.02),  # a dot at an end is seen whole
+            middle=0.5,
+        )
     return figures
 
 

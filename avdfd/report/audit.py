@@ -118,7 +118,7 @@ def _leaks(audit: Mapping[str, Any]) -> str:
         f"<td>{escape(', '.join(leak['splits']))}</td><td>{escape(', '.join(leak['clips']))}</td></tr>"
         for leak in audit["leaks"]
     )
-    head = "<thead><tr><th>the same</th><th></th><th>splits</th><th>e.g.</th></tr></thead>"
+    head = "<thead><tr><th>the same</th><th>which</th><th>splits</th><th>e.g.</th></tr></thead>"
     table = frame.box(head, body)
     return f"<h2>Leaks between splits</h2>{table}{looked}"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from avdfd import plots
 from avdfd.files import csv_text
-from avdfd.report import frame, points, sentences, tables
+from avdfd.report import audit, frame, points, sentences, tables
 from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
 
@@ -25,7 +25,8 @@ def build(result: Mapping[str, Any]) -> str:
     roc = result["curves"]["roc_branches"]
     title = f"{len(result['systems'])} systems on {result['split']}"
     overall = result["overall"]
-    few = sentences.few_people(result)
+    found = (line for one in result["audits"].values() for line in audit.warnings({"audit": one}))
+    warnings = [*map(escape, dict.fromkeys(found)), *filter(None, [sentences.few_people(result)])]
     curve = frame.figure(
         "roc", "ROC", "All tiers together against RVRA.", plots.svg(plots.roc_curves(roc)), points.roc(roc)
     )
@@ -39,7 +40,7 @@ def build(result: Mapping[str, Any]) -> str:
             f"<h1>{escape(title)}</h1>",
             f"<p class=lead>{overall['clips']} clips of {overall['identities']} identities, {overall['fake_clips']} of "
             "them fake, the same for every system.</p>",
-            f"<p class=warning>{few}</p>" if few else "",
+            *(f"<p class=warning>{line}</p>" for line in warnings),
             "<h2>Which can tell fakes from reals?</h2>",
             _auc(result),
             f"<p class=note>{note}{_NEW}. {frame.download('compare', _rows(result))}</p>",
@@ -84,7 +85,7 @@ def as_latex(result: Mapping[str, Any]) -> str:
         for row in rows:
             cells = [latex(cell) for cell in row]
             for column, name in enumerate(head[1:], 1):
-                if best.get(name) == row[0]:
+                if row[0] in best.get(name, ()):
                     cells[column] = rf"\textbf{{{cells[column]}}}"
             lines.append(" & ".join(cells))
         body = "\n".join(line if line == r"\midrule" else rf"{line} \\" for line in lines)
@@ -110,15 +111,18 @@ def _tables(result: Mapping[str, Any], bold: str = "{}") -> list[Rows]:
     auc = [["AUC", *parts]]
     for name in result["branches"]:
         cells = [(part, with_interval(of[name], "auc")) for part, of in parts.items()]
-        auc.append([name, *(bold.format(text) if best[part] == name else text for part, text in cells)])
+        auc.append([name, *(bold.format(text) if name in best[part] else text for part, text in cells)])
     less = [[f"{result['main']} less", *parts]]
     less += [[other, *(difference(of[part]) for part in parts)] for other, of in result["paired"].items()]
     return [auc, less] if result["paired"] else [auc]
 
 
-def _best(result: Mapping[str, Any]) -> dict[str, str]:
-    """The system with the highest AUC of each part, the first of equal ones."""
-    return {part: max(result["branches"], key=lambda name: of[name]["auc"]) for part, of in sections(result)}
+def _best(result: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The systems with the highest AUC of each part."""
+    highest = {part: max(of[name]["auc"] for name in result["branches"]) for part, of in sections(result)}
+    return {
+        part: {name for name in result["branches"] if of[name]["auc"] == highest[part]} for part, of in sections(result)
+    }
 
 
 def _auc(result: Mapping[str, Any]) -> str:
@@ -130,7 +134,7 @@ def _auc(result: Mapping[str, Any]) -> str:
         seeds = f"<span class=interval>{len(system['runs'])} seeds</span>" if len(system["runs"]) > 1 else ""
         cells = ""
         for part, of in parts.items():
-            look = "num best" if best[part] == name else "num"
+            look = "num best" if name in best[part] else "num"
             new = "<span class=interval>new</span>" if part in system["protocol"]["new_tiers"] else ""
             cells += f"<td class='{look}'>{html_interval(of[name], 'auc')}{new}</td>"
         body += f"<tr><th scope=row>{escape(name)}{seeds}</th>{cells}</tr>"

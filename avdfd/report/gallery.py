@@ -24,10 +24,11 @@ def as_html(result: Mapping[str, Any]) -> str:
     if not failures["worst"]:
         return "<h2>What does it get wrong?</h2><p>No fake scores below a real clip.</p>"
     cards = "".join(_card(one, result["runs"][0]["folder"], failures["videos"]) for one in failures["worst"])
+    more = "" if failures["videos"] else " With --videos ROOT, paths are whole and are links."
     rows = [_COLUMNS, *([one[name] for name in _COLUMNS] for one in failures["worst"])]
     return (
         f"<h2>What does it get wrong?</h2><div class='figures gallery'>{cards}</div>"
-        f"<p class=note>{_NOTE} {download('failures', rows)}</p>"
+        f"<p class=note>{_NOTE}{more} {download('failures', rows)}</p>"
     )
 
 
@@ -41,6 +42,6 @@ def _card(one: Mapping[str, Any], run: str, videos: str | None) -> str:
     command = f".venv/bin/python detect.py --run {shlex.quote(run)} {shlex.quote(str(path))} --plot {shlex.quote(plot)}"
     return (
         f"<figure>{picture}<figcaption><strong>{escape(one['tier'])}, {kind}: P(fake) {one['score']:.3f}</strong>, "
-        f"{one['wrong']:.0%} of the {others}.<br>{link}<br>{escape(one['key'])}, from {one['start']:.1f} s"
+        f"{one['wrong']:.0%} of the {others}.<br>{link}, window from {one['start']:.1f} s"
         f"<code>{escape(command)}</code></figcaption></figure>"
     )

@@ -58,7 +58,8 @@ def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> Figu
     for axes, which, label in zip(rows, ("auc", "reals"), ("AUC", "reals\nagainst clean"), strict=True):
         axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
         for branch, (color, dashes) in plots.looks(branches).items():
-            axes.plot([step[branch][which] for step in steps], color=color, linestyle=dashes, linewidth=1.6)
+            order = 2 + (dashes != "-")  # dashes show a curve that lies under them
+            axes.plot([step[branch][which] for step in steps], color=color, ls=dashes, linewidth=1.6, zorder=order)
             intervals = [step[branch][f"{which}_interval"] for step in steps]
             if None not in intervals:
                 low, high = np.transpose(intervals)
@@ -83,7 +84,7 @@ def _table(section: Mapping[str, Any], branches: Sequence[str]) -> str:
                 for branch in branches
             )
             body += f"<tr><th scope=row>{escape(how['title'])}, {level:g} {escape(how['unit'])}</th>{cells}</tr>"
-    head = f"<thead><tr><th></th>{head}{reals}</tr></thead>"
+    head = f"<thead><tr><th>AUC</th>{head}{reals}</tr></thead>"
     return frame.box(head, body)
 
 

@@ -56,6 +56,12 @@ def calibrated(result: Mapping[str, Any]) -> str:
     return f"{before}; the temperature of these clips is {temperatures(fitted)}."
 
 
+def weights(result: Mapping[str, Any]) -> str:
+    """What the fusion listens to; empty for a system that has none."""
+    medians = ", ".join(f"{tier} {number(of['median'])}" for tier, of in result["weight_audio"].items())
+    return f"Weight of the audio branch in the fused score, median: {medians}." if medians else ""
+
+
 def worst(result: Mapping[str, Any], name: str) -> str:
     """The worst of some groups of people, or why none is named; empty if there is but one group."""
     members, worst = result["groups"][name]["members"], result["groups"][name]["worst"]
@@ -91,7 +97,8 @@ def about_metrics(result: Mapping[str, Any]) -> str:
     """Beside the table of all metrics."""
     reals = result["overall"]["clips"] - result["overall"]["fake_clips"]
     text = (
-        "AP depends on how many fakes there are, so its value at chance is beside it. "
+        "AP depends on how many fakes there are, so its value at chance is beside it; that of EER and balanced "
+        "accuracy is 0.5. "
         f"TPR at 1 % FPR allows {reals // 100} of the {reals} real clips to be called fake, at 0.1 % {reals // 1000}. "
         f"minDCF is that of ASVspoof 5: fakes have a prior of {DCF_PRIOR}, one that passes costs {DCF_MISS:.0f}, a "
         f"real called fake {DCF_ALARM:.0f}; 0 is perfect, 1 no better than not to look."

@@ -13,12 +13,14 @@ h3 { font-size: 1rem; margin: 0 0 6px; }
 .note, figcaption { color: var(--muted); font-size: .875rem; max-width: 75ch; margin: 8px 0 0; }
 .warning { border-left: 4px solid #b00020; background: #fdf0f1; padding: 8px 12px; margin: 8px 0; max-width: 75ch; }
 .box { overflow-x: auto; max-width: 100%; }
+.box + .box, .note + .figures { margin-top: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 12px; text-align: left; border-top: 1px solid var(--line); vertical-align: top; }
 thead th { border-top: 0; font-weight: 600; color: var(--muted); background: #fafafa; vertical-align: bottom; }
 tbody:first-child tr:first-child > * { border-top: 0; }
 tbody th { font-weight: 600; white-space: nowrap; position: sticky; left: 0; background: #fff; }
 .num { text-align: right; }
+.name { white-space: nowrap; }
 thead button { all: unset; cursor: pointer; text-align: inherit; }
 thead button:hover { text-decoration: underline; }
 thead button:focus-visible, .box:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
@@ -45,19 +47,20 @@ pre, .box { border: 1px solid var(--line); border-radius: 6px; }
 @media (max-width: 600px) {
   table { font-size: .84rem; }
   th, td { padding: 6px 7px; }
-  tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 7em; }
+  tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 8em; }
   .interval { font-size: .7rem; letter-spacing: -.01em; }
 }
 @media print {
   main { max-width: none; padding: 0; }
-  body { font-size: 11px; }
+  :root { font-size: 11px; }
+  body { font-size: 1rem; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .box, pre { overflow: visible; border: 0; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   table { font-size: 9px; }
   th, td { padding: 2px 4px; }
   tbody th { min-width: 6em; }
-  tbody th, .interval { white-space: normal; overflow-wrap: anywhere; }
+  tbody th, .interval, .name { white-space: normal; overflow-wrap: anywhere; }
   .interval { font-size: 7.5px; }
   .metric { min-width: 0; }
   tr { break-inside: avoid; }

@@ -45,7 +45,7 @@ def paired(result: Mapping[str, Any]) -> str:
         "two-sided p are from the paired bootstrap over identities, p(D) from DeLong's test with clips of one identity "
         "together. Tinted where the interval leaves 0 out. p is not corrected for how many comparisons are made."
     )
-    table = box(f"<thead><tr><th>less</th>{head}</tr></thead>", body)
+    table = box(f"<thead><tr><th>{escape(result['main'])} less</th>{head}</tr></thead>", body)
     return f"<h2>Is it better than the others?</h2>{table}<p class=note>{escape(note)}</p>"
 
 
@@ -69,7 +69,7 @@ def metrics(result: Mapping[str, Any]) -> str:
     body = ""
     for row, section in sections(result):
         for branch in result["branches"]:
-            label = f"<th scope=row>{escape(row)}</th><td>{escape(branch)}</td>"
+            label = f"<th scope=row>{escape(row)}</th><td class=name>{escape(branch)}</td>"
             cells = "".join(f"<td class=num>{html_interval(section[branch], name)}</td>" for name in names)
             body += f"<tr>{label}<td class=num>{number(section['prevalence'])}</td>{cells}</tr>"
     return box(f"<thead><tr><th>tier</th><th>score</th><th class=num>AP at chance</th>{head}</tr></thead>", body)
@@ -90,7 +90,7 @@ def calibration(result: Mapping[str, Any]) -> str:
         body += f"<tr><th scope=row>{escape(branch)}</th>{cells}</tr>"
     names = ("temperature", "ECE", "at T", "by chance", "Brier", "at T", "log loss", "at T")
     head = "".join(f"<th class=num>{name}</th>" for name in names)
-    return box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+    return box(f"<thead><tr><th>score</th>{head}</tr></thead>", body)
 
 
 def groups(result: Mapping[str, Any]) -> str:
@@ -104,18 +104,17 @@ def groups(result: Mapping[str, Any]) -> str:
         body += f"</tbody><tbody><tr><th colspan=5 scope=rowgroup class=group>{escape(title)}</th></tr>"
         for name, part in members.items():
             if part.get("too_small"):
-                cells = "<td class=num colspan=2>too few to be judged</td>"
+                cells = "<td class=num>too few to be judged</td><td class=num>–</td>"
             else:
                 bad = " bad" if name == worst else ""
                 cells = f"<td class='num{bad}'>{html_interval(part[main], 'auc')}</td>"
                 cells += f"<td class=num>{html_interval(part[main], 'balanced_accuracy')}</td>"
-            counts = (
-                f"<td class=num>{part['fake_clips']} of {part['clips']}</td><td class=num>{part['identities']}</td>"
-            )
+            counts = f"<td class='num name'>{part['fake_clips']} of {part['clips']}</td>"
+            counts += f"<td class=num>{part['identities']}</td>"
             body += f"<tr><th scope=row>{escape(name)}{' (worst)' if name == worst else ''}</th>{cells}{counts}</tr>"
     names = (f"AUC, {main}", "balanced accuracy at 0.5", "fakes", "identities")
     head = "".join(f"<th class=num>{escape(name)}</th>" for name in names)
-    return box(f"<thead><tr><th></th>{head}</tr></thead>", body)
+    return box(f"<thead><tr><th>part</th>{head}</tr></thead>", body)
 
 
 def facts(result: Mapping[str, Any]) -> str:

@@ -1,28 +1,14 @@
 """What is measured of a media file is what was written."""
 
-from fractions import Fraction
-from pathlib import Path
-
-import av
 import numpy as np
 import pytest
 
 from avdfd.audit.files import CUES, measure
 from avdfd.audit.probes import Clip, compare
 from avdfd.errors import MediaError
+from tests.audit.corpus import write_clip
 
 RATE = 16_000
-
-
-def write_clip(path: Path, sound: np.ndarray, **tags: str) -> Path:
-    with av.open(str(path), "w") as container:
-        container.metadata.update(tags)
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
-        frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 def noise(seconds: float, level: float, rng: np.random.Generator, edge: float = 0.0) -> np.ndarray:

@@ -1,0 +1,188 @@
+"""How a system hears voices: where stage 1's embedding has them, and how far from its prototype of real speech.
+
+    N clips   P width of the embedding
+
+Stage 1 learns to put the classes RVRA, RVFA-SVC, RVFA-VC and RVFA further and further from the prototype
+(`avdfd.losses.ordinal_ring`). Stage 2 takes over its encoder alone; projection and prototype are in stage 1's run.
+
+Every tier is measured by itself. The order is that of the four classes; of the tiers whose video is fake, FVRA has real
+sound and belongs where RVRA is, FVFA where its fake sound is.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from avdfd import bootstrap
+from avdfd.config import PretrainConfig, TrainConfig
+from avdfd.datasets.tiers import AUDIO_CLASS, RVRA, TIERS
+from avdfd.engine import load_audio_net
+from avdfd.errors import UserError
+from avdfd.metrics import Floats
+from avdfd.models.audio_encoder import AudioNet
+from avdfd.pooling import Clips
+from avdfd.scoring import Run, trained_under
+
+ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))
+"""Tiers by how far they should be from the prototype, the nearest first."""
+
+_DOTS = 200  # clips of a tier in a figure
+
+
+class Placing(NamedTuple):
+    """A system with what its stage 1 makes of voices."""
+
+    runs: list[Run]
+    """Which say `embedding` and `distance` of an element, too; as they were given where that is not to be had."""
+    about: dict[str, Any] | None
+    """For report.json: `stage1`, the `margin` that training asked for, None without the ordinal loss, and the tiers it
+    was trained on; or why it is `missing`. None for a system without an audio branch of ours."""
+    prototype: np.ndarray | None = None
+    """(P,) of the first run."""
+
+
+class _Tier(NamedTuple):
+    """Clips of one tier."""
+
+    distance: Floats
+    """(N,)"""
+    identity: np.ndarray
+    """(N,)"""
+
+
+def placing(runs: list[Run]) -> Placing:
+    """The runs of a system with their stage 1, which is there as long as its run is where the config has it."""
+    if runs[0].ear is None:
+        return Placing(runs, None)
+    try:
+        found = [_stage1_of(run) for run in runs]
+    except UserError as error:
+        return Placing(runs, {"missing": str(error)})
+    config = found[0][1]
+    about = {
+        "stage1": [str(run.config.audio if isinstance(run.config, TrainConfig) else run.folder) for run in runs],
+        "margin": config.loss.margin if config.loss.ordinal else None,
+        "trained_tiers": [name for name in ORDER if name in {RVRA.name, *config.data.fake_tiers}],
+    }
+    nets = [net for net, _ in found]
+    placed = [replace(run, columns=partial(_place, run.columns, net)) for run, net in zip(runs, nets, strict=True)]
+    return Placing(placed, about, nets[0].prototype.detach().float().cpu().numpy())
+
+
+def _stage1_of(run: Run) -> tuple[AudioNet, PretrainConfig]:
+    """Raises UserError that says why there is none."""
+    config = trained_under(run)[-1]
+    if isinstance(run.config, TrainConfig):
+        path = run.config.audio
+        if not isinstance(config, PretrainConfig):
+            raise UserError(f"{path}: stage 1 of {run.folder} is not there; projection and prototype are in that run")
+        net = load_audio_net(path)[0].to(run.device).eval()
+        assert run.ear is not None, "a detector has one"
+        ours, theirs = run.ear[0].state_dict(), net.encoder.state_dict()
+        if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
+            raise UserError(f"{path}: has another encoder than {run.folder}; it was trained again since")
+    else:
+        assert isinstance(run.model, AudioNet), "stage 1"
+        assert isinstance(config, PretrainConfig), "stage 1"
+        net = run.model
+    if not config.loss.ordinal and not config.loss.supcon:
+        raise UserError("stage 1 was trained without contrastive and ordinal loss, and so its embedding was not")
+    return net, config
+
+
+def _place(columns: Callable[[Any], dict[str, Tensor]], net: AudioNet, batch: Any) -> dict[str, Tensor]:
+    z = net(batch.mel).z.float()
+    return columns(batch) | {"embedding": z, "distance": torch.linalg.vector_norm(z - net.prototype.float(), dim=1)}
+
+
+def judge(clips: Clips, placed: Placing, *, replicates: int, seed: int) -> dict[str, Any] | None:
+    """The `voices` of report.json: what `Placing.about` has, a map, and, with a prototype, the distances to it."""
+    about = placed.about
+    if about is None or "missing" in about:
+        return about
+    assert clips.embedding is not None, "placed runs have it"
+    if about["margin"] is None:
+        return about | {"map": plane(clips.tier, clips.embedding, None)}
+    return about | {
+        "map": plane(clips.tier, clips.embedding, placed.prototype),
+        **distances(clips, replicates=replicates, seed=seed),
+    }
+
+
+def distances(clips: Clips, *, replicates: int, seed: int) -> dict[str, Any]:
+    """Distances to the prototype; a clip's is the mean over its windows and runs.
+
+    `tiers`    mean of each tier, and by how much it is `beyond` that of RVRA, with intervals over identities
+    `steps`    of neighbours in ORDER, those that are there, by how much the second is further away
+    `ordered`  whether all steps go outwards; None where there is none
+    """
+    assert clips.distance is not None, "placed runs have it"
+    there = [name for name in dict.fromkeys([*ORDER, *TIERS]) if (clips.tier == name).any()]
+    of = {name: _Tier(clips.distance[clips.tier == name], clips.identity[clips.tier == name]) for name in there}
+    drawn = {"replicates": replicates, "seed": seed}
+    tiers = {
+        name: {
+            "clips": len(one.distance),
+            "identities": len(set(one.identity)),
+            **_typical(one, **drawn),
+            "beyond": _apart(of[RVRA.name], one, **drawn) if name != RVRA.name else None,
+            "values": np.quantile(one.distance, np.linspace(0, 1, min(len(one.distance), _DOTS))).round(6).tolist(),
+        }
+        for name, one in of.items()
+    }
+    classes = [name for name in ORDER if name in of]
+    steps = [{"near": a, "far": b, **_apart(of[a], of[b], **drawn)} for a, b in pairwise(classes)]
+    return {"tiers": tiers, "steps": steps, "ordered": all(s["difference"] > 0 for s in steps) if steps else None}
+
+
+def _typical(tier: _Tier, **drawn: int) -> dict[str, Any]:
+    """The mean distance, with its interval."""
+    found = bootstrap.measure(lambda w, _: {"distance": _mean(tier.distance, w)}, None, tier.identity, **drawn)
+    return {name: found[name] for name in ("distance", "distance_interval")}
+
+
+def _apart(near: _Tier, far: _Tier, **drawn: int) -> dict[str, Any]:
+    """By how much the second is further away, with its interval."""
+    outer = np.repeat([0, 1], [len(near.distance), len(far.distance)])
+
+    def difference(weights: Floats | None, _: int) -> dict[str, Any]:
+        of_near, of_far = (None, None) if weights is None else (weights[:, outer == 0], weights[:, outer == 1])
+        return {"difference": _mean(far.distance, of_far) - _mean(near.distance, of_near)}
+
+    found = bootstrap.measure(difference, outer, np.concatenate([near.identity, far.identity]), **drawn)
+    return {"difference": found["difference"], "interval": found["difference_interval"]}
+
+
+def _mean(values: Floats, weights: Floats | None) -> Any:
+    """Of values (N,), or in each replicate, (R,), by weights (R, N)."""
+    return values.mean() if weights is None else weights @ values / weights.sum(axis=1)
+
+
+def plane(tier: np.ndarray, embedding: Floats, prototype: np.ndarray | None) -> dict[str, Any] | None:
+    """Embeddings (N, P), and the prototype (P,), on the plane on which they differ most: two principal components.
+
+    `explained` is each component's part of the variance, `tiers` has points of clips, of many as many as a figure can
+    show. None where there is no such plane. It is that of the first run, as runs have nothing but distances in common.
+    """
+    spread = np.ptp(embedding, axis=0)
+    if min(embedding.shape) < 2 or not spread.any():
+        return None
+    pca = PCA(2, svd_solver="covariance_eigh").fit(embedding)
+    points = pca.transform(embedding).round(6)
+    tiers = {}
+    for name in TIERS:
+        mine = points[tier == name]
+        if len(mine):
+            tiers[name] = mine[np.unique(np.linspace(0, len(mine) - 1, min(len(mine), _DOTS)).astype(int))].tolist()
+    return {
+        "explained": pca.explained_variance_ratio_.tolist(),
+        "prototype": None if prototype is None else pca.transform(prototype[None])[0].round(6).tolist(),
+        "tiers": tiers,
+    }

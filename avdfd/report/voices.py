@@ -1,0 +1,137 @@
+"""How the system hears voices, from report.json's `voices` (`avdfd.embedding.judge`)."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from avdfd import plots
+from avdfd.embedding import ORDER
+from avdfd.report import frame
+from avdfd.report.frame import Rows
+from avdfd.report.numbers import html_interval, number
+
+_HEADING = "<h2>Are voices ordered by how far from real they are?</h2>"
+_NOTE = (
+    "Mean distance of stage 1's embedding of a clip to the prototype of real speech, with 95 % intervals over "
+    "identities. Training asked for {margin:g} more from each class to the next: RVRA, RVFA-SVC, RVFA-VC, RVFA. FVRA "
+    "has real sound and belongs where RVRA is, FVFA where its fake sound is. Tinted where the interval leaves 0 out."
+)
+_CAPTIONS = {
+    "distances": ("Distance to the prototype by tier", "A dot is a clip, a bar the mean."),
+    "embedding": (
+        "Where voices are",
+        "Embeddings of clips on the two directions in which they differ most (principal components); in the others "
+        "they may be further apart. Training draws real speech to the prototype.",
+    ),
+}
+
+
+def as_text(result: Mapping[str, Any]) -> str:
+    """Whether the ordinal order holds, as a line; empty for a system that has none."""
+    section = result.get("voices")
+    return f"Order of voices by distance to the prototype: {_verdict(section)}" if section else ""
+
+
+def as_html(result: Mapping[str, Any]) -> str:
+    """Heading, verdict, table and figures; nothing for a system that has none."""
+    section = result.get("voices")
+    if not section:
+        return ""
+    verdict = _verdict(section)
+    rows = {"distances": _distance_rows, "embedding": _map_rows}
+    figures = "".join(
+        frame.figure(name, *_CAPTIONS[name], plots.svg(figure), rows[name](section))
+        for name, figure in draw(section).items()
+    )
+    return f"{_HEADING}<p>{escape(verdict[0].upper() + verdict[1:])}</p>{_table(section)}" + (
+        f"<div class=figures>{figures}</div>" if figures else ""
+    )
+
+
+def draw(section: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures that there are data for."""
+    figures = {}
+    if tiers := section.get("tiers"):
+        values = {name: of["values"] for name, of in tiers.items()}
+        figures["distances"] = plots.dots(values, {n: of["distance"] for n, of in tiers.items()}, "distance")
+    if plane := section.get("map"):
+        figures["embedding"] = plots.plane(plane["tiers"], plane["explained"], plane["prototype"])
+    return figures
+
+
+def _verdict(section: Mapping[str, Any]) -> str:
+    """In words: yes or no, the means, and which steps are against the order or may be there by chance."""
+    if "missing" in section:
+        return f"not known. {section['missing']}."
+    if "tiers" not in section:
+        return "there is none, as stage 1 was trained without the ordinal loss."
+    tiers, steps = section["tiers"], section["steps"]
+    if not steps:
+        return "not known, as of its classes only RVRA is here."
+    chain = f"{steps[0]['near']} {number(tiers[steps[0]['near']]['distance'])}"
+    for step in steps:
+        chain += f" {'<' if step['difference'] > 0 else '≥'} {step['far']} {number(tiers[step['far']]['distance'])}"
+    notes = [chain]
+    if against := [_step(step) for step in steps if step["difference"] <= 0]:
+        notes.append(f"against it: {', '.join(against)}")
+    if doubtful := [_step(step) for step in steps if step["difference"] > 0 and _by_chance(step)]:
+        notes.append(f"not sure: {', '.join(doubtful)}")
+    return f"{'yes' if section['ordered'] else 'no'}. {'; '.join(notes)}."
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    interval = f" [{step['interval'][0]:+.3f}, {step['interval'][1]:+.3f}]" if step["interval"] else ""
+    chance = " (may be chance)" if _by_chance(step) else ""
+    return f"{step['near']} to {step['far']} {step['difference']:+.3f}{interval}{chance}"
+
+
+def _by_chance(step: Mapping[str, Any]) -> bool:
+    """Whether its interval has 0 in it."""
+    return step["interval"] is not None and not _sure(step)
+
+
+def _sure(step: Mapping[str, Any]) -> bool:
+    """Whether its interval leaves 0 out; without one, nothing is known."""
+    interval = step["interval"]
+    return interval is not None and (interval[0] > 0 or interval[1] < 0)
+
+
+def _table(section: Mapping[str, Any]) -> str:
+    if "tiers" not in section:
+        return ""
+    step_to = {step["far"]: step for step in section["steps"]}
+    body = ""
+    for name, of in section["tiers"].items():
+        new = name in ORDER and name not in section["trained_tiers"]
+        label = f"{escape(name)}<span class=interval>not trained on</span>" if new else escape(name)
+        cells = f"<td class=num>{html_interval(of, 'distance')}</td>{_cell(of['beyond'])}{_cell(step_to.get(name))}"
+        counts = f"<td class=num>{of['clips']}</td><td class=num>{of['identities']}</td>"
+        body += f"<tr><th scope=row>{label}</th>{cells}{counts}</tr>"
+    names = ("distance", "beyond RVRA", "beyond the class before", "clips", "identities")
+    head = "".join(f"<th class=num>{name}</th>" for name in names)
+    note = _NOTE.format(margin=section["margin"])
+    return frame.box(f"<thead><tr><th>tier</th>{head}</tr></thead>", body) + f"<p class=note>{note}</p>"
+
+
+def _cell(apart: Mapping[str, Any] | None) -> str:
+    """A difference with its interval, tinted where that leaves 0 out."""
+    if apart is None:
+        return "<td></td>"
+    interval = apart["interval"]
+    below = f"<span class=interval>{interval[0]:+.3f} to {interval[1]:+.3f}</span>" if interval else ""
+    color = "0,114,178" if apart["difference"] > 0 else "213,94,0"
+    tint = f" style='background:rgba({color},.18)'" if _sure(apart) else ""
+    return f"<td class=num{tint}>{apart['difference']:+.3f}{below}</td>"
+
+
+def _distance_rows(section: Mapping[str, Any]) -> Rows:
+    return [["tier", "distance"], *([name, x] for name, of in section["tiers"].items() for x in of["values"])]
+
+
+def _map_rows(section: Mapping[str, Any]) -> Rows:
+    plane = section["map"]
+    prototype = [["prototype", *plane["prototype"]]] if plane["prototype"] else []
+    points = [[name, *point] for name, of in plane["tiers"].items() for point in of]
+    return [["tier", "component_1", "component_2"], *points, *prototype]
