@@ -68,14 +68,3 @@ def test_the_initial_projection_whitens_pictures():
 
     assert strength(usual, 0.5, 2) / strength(usual, 8, 16) > 5
     assert 0.7 < strength(whitening, 0.5, 2) / strength(whitening, 8, 16) < 1.4
-
-
-def test_the_branch_projects_tokens_and_anchor_alike():
-    torch.manual_seed(0)
-    branch = VisualBranch(VisualModelConfig(image_size=32, dim=24, depth=1, heads=2), dim=8)
-    video = torch.randn(2, 3, 16, 32, 32)
-    tokens, anchor = branch(video)
-    raw, pooled = branch.backbone(video)
-    torch.testing.assert_close(tokens, branch.proj(raw))
-    torch.testing.assert_close(anchor, branch.proj(pooled))
-    assert (tokens.shape, anchor.shape) == ((2, 32, 8), (2, 8))
