@@ -70,7 +70,8 @@ class AugmentConfig(Section):
 class SelectConfig(Section):
     """Which epoch becomes `best`, on validation only."""
 
-    metric: Literal["auc", "ap"] = "auc"
+    metric: Literal["auc", "ap", "page_auc"] = "auc"
+    """page_auc, of stage 1: the mean over pages of the AUC within each, as pages that are tested are judged."""
     patience: Positive = 20
     """Stop after this many epochs without a new best."""
 
@@ -114,6 +115,12 @@ class RunConfig(Section):
     max_bad_steps: Count = 10
     """Steps in a row that may be skipped because their loss or gradient is not finite."""
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _measured(self) -> "RunConfig":
+        if self.select.metric == "page_auc" and self.kind != "pretrain":
+            raise ValueError("select.metric page_auc is measured in stage 1 only: choose auc or ap")
+        return self
 
 
 S = TypeVar("S", bound=Section)
