@@ -43,7 +43,7 @@ class AudioModelConfig(Section):
             )
         if self.spectra and self.patches != "statistics":
             raise ValueError("spectra are heard by their statistics: set patches to 'statistics'")
-        if any(self.patch_frames % (size // 256) for size in self.spectra):
+        if any(size > 256 and self.patch_frames % (size // 256) for size in self.spectra):
             raise ValueError(f"patch_frames {self.patch_frames} must be a multiple of the largest of spectra / 256")
         return self
 

@@ -7,7 +7,7 @@ from avdfd.features import log_mel, log_spectrum, zscore
 from avdfd.models.front import Front
 from avdfd.models.statistics import GROUPS, STATISTICS, local_statistics
 
-SPECTRA = AudioModelConfig(input="waveform", patches="statistics", spectra=[256, 2048])
+SPECTRA = AudioModelConfig(input="waveform", patches="statistics", spectra=[128, 2048])
 
 
 def test_points_are_cut_into_patches():
@@ -24,7 +24,7 @@ def test_statistics_of_the_mel_and_of_linear_spectra():
     mel, fine, long = front(sound).values.split(STATISTICS * GROUPS, dim=2)
     assert front.numbers == 3 * STATISTICS * GROUPS
     assert torch.equal(mel, Front.of(AudioModelConfig(patches="statistics"))(zscore(log_mel(sound))).values)
-    assert torch.equal(fine, local_statistics(zscore(log_spectrum(sound, 256)), 12))
+    assert torch.equal(fine, local_statistics(zscore(log_spectrum(sound, 128)), 12))
     assert torch.equal(long, local_statistics(zscore(log_spectrum(sound, 2048)), 12))
 
 
