@@ -89,6 +89,7 @@ def test_every_key_is_read():
         ({"direction": "both"}, "key 'direction' is \"both\": input should be 'a2v', 'v2a' or 'symmetric'"),
         ({"fusion": "mean"}, "key 'fusion' is \"mean\": input should be 'learned', 'fixed' or 'visual'"),
         ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
+        ({"select": {"first_epoch": 51}}, "select.first_epoch 51 is more than the 50 that it may be here"),
         ({"select": {"metric": "page_auc"}}, "select.metric page_auc is measured in stage 1 only"),
     ],
 )

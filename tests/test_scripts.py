@@ -152,6 +152,13 @@ def test_pages_select_where_they_have_both_classes(stage1, store, tmp_path):
         pretrain.pages_of(config.load(stage1()[1], PretrainConfig), metas)
 
 
+def test_the_last_epoch_may_be_the_one_that_counts(stage1, tmp_path):
+    pretrain.main(stage1(select={"first_epoch": 3}))
+    run = tmp_path / "runs" / "one"
+    facts = json.loads((run / "best.json").read_text())
+    assert (facts["epoch"], facts["value"]) == (3, epochs(run)[2]["val_auc"])
+
+
 def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, capsys):
     """Speech of eight pages, each with its people and its way of faking: a hum, that all fakes have."""
     rng = np.random.default_rng(0)

@@ -72,6 +72,9 @@ class SelectConfig(Section):
 
     metric: Literal["auc", "ap", "page_auc"] = "auc"
     """page_auc, of stage 1: the mean over pages of the AUC within each, as pages that are tested are judged."""
+    first_epoch: Positive = 1
+    """No epoch before this one is chosen, as the best of many on few validation clips is best by luck; as many as
+    there are choose the last."""
     patience: Positive = 20
     """Stop after this many epochs without a new best."""
 
@@ -120,6 +123,15 @@ class RunConfig(Section):
     def _measured(self) -> "RunConfig":
         if self.select.metric == "page_auc" and self.kind != "pretrain":
             raise ValueError("select.metric page_auc is measured in stage 1 only: choose auc or ap")
+        return self
+
+    @model_validator(mode="after")
+    def _some_are_chosen_from(self) -> "RunConfig":
+        epochs = self.optim.epochs if hasattr(self, "optim") else 1  # baselines train in several stages
+        if self.select.first_epoch > epochs:
+            raise ValueError(
+                f"select.first_epoch {self.select.first_epoch} is more than the {epochs} that it may be here"
+            )
         return self
 
 
