@@ -10,7 +10,7 @@ real/fake BCE, an ordinal ring around a learned prototype of real speech, and th
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from avdfd import distributed, engine, folds, metrics
-from avdfd.config import PretrainConfig, load
+from avdfd.config import AugmentConfig, PretrainConfig, load
 from avdfd.datasets.feed import feeds
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
+from avdfd.datasets.heard import Heard, HeardBatch, heard
+from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.datasets.tiers import AUDIO_CLASS
 from avdfd.distributed import World, gather
-from avdfd.elements import ElementStore
+from avdfd.elements import ElementMeta, ElementStore
 from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
 from avdfd.flops import training_flops
@@ -71,8 +72,10 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     store = ElementStore(cfg.data.elements)
     train_metas = split_metas(cfg, store, "train")
     val_metas = split_metas(cfg, store, "validation")
-    train_set = ElementSet(store, train_metas, Inputs(image_size=None, augment=cfg.augment, audio=cfg.model.input))
-    val_set = ElementSet(store, val_metas, Inputs(image_size=None, audio=cfg.model.input))
+    inputs = Inputs(image_size=None, audio=cfg.model.input)
+    train_set = ElementSet(store, train_metas, kept_of(cfg, model, inputs._replace(augment=cfg.augment)))
+    val_set = ElementSet(store, val_metas, kept_of(cfg, model, inputs))
+    pages = pages_of(cfg, val_metas) if cfg.select.metric == "page_auc" else None
     pairs = Paired(
         train_metas,
         cfg.optim.batch_size,
@@ -108,10 +111,12 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
         model.train()
         for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
-            run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
-            flops = flops or training_flops(model, batch.mel)
+            if isinstance(batch, Batch):
+                run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
+            sound = heard(batch)
+            flops = flops or training_flops(model, sound)
             with distributed.dividing(world, share.total), engine.autocast(device, cfg.optim.precision):
-                out = net(batch.mel)
+                out = net(sound)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
             loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)
             loss.backward()
@@ -120,12 +125,29 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             meter.count(share.total, flops)
 
         values = {"lr": lr, **meter.values()}
-        values |= validate(model, cfg, val_data, world)
+        values |= validate(model, cfg, val_data, pages, world)
         values = training.end_epoch(values, cfg.select.metric, train_set)
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
     engine.tell(run, f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
+
+
+def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:
+    """The pages of validation elements. Raises UserError if none of them can be judged."""
+    real, fake = ({meta.page for meta in metas if meta.label == label} for label in (0, 1))
+    if not real & fake:
+        raise UserError(
+            f"{cfg.data.splits}: no page has real and fake validation elements, which select.metric page_auc compares; "
+            "choose auc or ap"
+        )
+    return [meta.page for meta in metas]
+
+
+def kept_of(cfg: PretrainConfig, model: AudioNet, inputs: Inputs) -> InputForm:
+    """How elements become batches: by the statistics of their sound, where these are the same in every epoch."""
+    same = cfg.model.patches == "statistics" and cfg.augment == AugmentConfig()
+    return Heard(inputs, model.encoder.front) if same else inputs
 
 
 def stage1_loss(
@@ -142,17 +164,22 @@ def stage1_loss(
 
 @torch.inference_mode()
 def validate(
-    model: AudioNet, cfg: PretrainConfig, batches: Iterable[tuple[Share, Batch]], world: World
+    model: AudioNet,
+    cfg: PretrainConfig,
+    batches: Iterable[tuple[Share, Batch | HeardBatch]],
+    pages: Sequence[str] | None,
+    world: World,
 ) -> dict[str, float]:
-    """AUC and AP of the auxiliary head over the validation elements, each counted once."""
+    """AUC and AP of the auxiliary head over the validation elements, each counted once; and AUC within pages."""
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
         with engine.autocast(world.device, cfg.optim.precision):
-            logit = model(batch.mel).logit.float()
+            logit = model(heard(batch)).logit.float()
         columns.append(gather(world, share.total, batch.label, logit))
     label, logit = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
-    return {"val_auc": metrics.auc(label, logit), "val_ap": metrics.average_precision(label, logit)}
+    values = {"val_auc": metrics.auc(label, logit), "val_ap": metrics.average_precision(label, logit)}
+    return values if pages is None else {**values, "val_page_auc": metrics.auc_within(label, logit, pages)}
 
 
 def judge_folds(cfg: PretrainConfig, folder: Path, root: Path | None) -> None:

@@ -1,6 +1,6 @@
 """What moved a model: which sound raised the audio branch's logit, and what its windows say of one moment.
 
-N windows   A audio patches   S steps in a window
+N windows   A audio patches   K numbers of a patch   S steps in a window
 """
 
 from collections.abc import Callable, Iterable
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from avdfd.features import SAMPLE_RATE, WINDOW
 from avdfd.models.audio_encoder import AudioEncoder
+from avdfd.models.front import Patches
 
 _SECONDS = WINDOW / SAMPLE_RATE
 
 
-def audio_effect(encoder: AudioEncoder, head: Callable[[Tensor], Tensor], mel: Tensor) -> Tensor:
-    """z-scored mel (B, 128, 768) -> (B, A): the logit minus what it is with the clip's mean in place of a patch.
+def audio_effect(encoder: AudioEncoder, head: Callable[[Tensor], Tensor], sound: Tensor) -> Tensor:
+    """What the encoder takes of B clips -> (B, A): the logit minus what it is with the clip's mean patch in place of a
+    patch.
 
     References: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014 (occlusion).
     """
-    width = encoder.patch_frames
-    patches = mel.shape[-1] // width
-    patch = torch.arange(mel.shape[-1], device=mel.device) // width
-    covered = patch == torch.arange(patches, device=mel.device)[:, None, None]
-    without = torch.where(covered, 0, mel[:, None])  # (B, A, 128, 768): zero is the mean of a z-score
-    every = torch.cat([mel[:, None], without], dim=1)
-    logits = head(encoder(every.flatten(0, 1))[0]).view(len(mel), 1 + patches)
+    values = encoder.front(sound).values
+    covered = torch.eye(values.shape[1], dtype=torch.bool, device=values.device)[:, :, None]
+    without = torch.where(covered, values.mean(dim=1, keepdim=True)[:, None], values[:, None])  # (B, A, A, K)
+    every = torch.cat([values[:, None], without], dim=1)
+    logits = head(encoder(Patches(every.flatten(0, 1)))[0]).view(every.shape[:2])
     return logits[:, :1] - logits[:, 1:]
 
 

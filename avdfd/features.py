@@ -47,8 +47,24 @@ def log_mel(waveform: Tensor) -> Tensor:
     return (mel + _FLOOR).log().reshape(*waveform.shape[:-1], MEL_BINS, -1)
 
 
+def log_spectrum(waveform: Tensor, n_fft: int) -> Tensor:
+    """Log power of a waveform (..., S) in n_fft / 2 linear bins and 4 S / n_fft frames, not normalised: as many points
+    for every n_fft, a power of two.
+
+    The window is Hann's, a quarter of which frames are apart; S must be above n_fft / 2.
+    """
+    flat = waveform.reshape(-1, waveform.shape[-1])
+    window = torch.hann_window(n_fft, dtype=flat.dtype, device=flat.device)
+    spectrum = torch.stft(
+        flat, n_fft, hop_length=n_fft // 4, window=window, center=True, pad_mode="reflect", return_complex=True
+    )
+    # torch has frames first in memory; what follows goes along time.
+    power = spectrum[:, : n_fft // 2, : 4 * waveform.shape[-1] // n_fft].abs().square().contiguous()
+    return (power + _FLOOR).log().reshape(*waveform.shape[:-1], *power.shape[1:])
+
+
 def zscore(mel: Tensor) -> Tensor:
-    """Mel (..., 128, T) to zero mean and unit deviation (unbiased, + 1e-6) per clip.
+    """Mel (..., 128, T), or another spectrogram, to zero mean and unit deviation (unbiased, + 1e-6) per clip.
 
     The sums are in float64 and go row by row, so that the result does not depend on the batch that a clip is in, nor
     on how many threads share them.

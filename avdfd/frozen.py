@@ -27,7 +27,7 @@ from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE, normalise
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
-from avdfd.features import MEL_BINS, MEL_FRAMES
+from avdfd.features import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector, Encoded
 
 FOLDER = "frozen"
@@ -47,7 +47,7 @@ class Encoder(NamedTuple):
 
     @torch.inference_mode()
     def __call__(self, mel: Tensor, video: Tensor) -> Encoded:
-        """mel (B, 128, 768), video (B, 3, 16, S, S) uint8 -> what is kept of them, as it is kept."""
+        """mel (B, 128, 768), or waveform (B, 49152), and video (B, 3, 16, S, S) uint8 -> what is kept of them."""
         self.model.eval()
         with engine.autocast(self.device, self.precision):
             encoded = self.model.encode(mel, normalise(video))
@@ -56,6 +56,7 @@ class Encoder(NamedTuple):
     def identity(self, store: ElementStore) -> dict[str, Any]:
         """All that the values depend on."""
         model = self.model
+        spectra = model.audio_encoder.front.spectra
         parts: dict[str, nn.Module] = {
             "visual_encoder.backbone": model.visual_encoder.backbone,
             "audio_encoder": model.audio_encoder,
@@ -68,6 +69,7 @@ class Encoder(NamedTuple):
                 "image_size": self.inputs.image_size,
                 "frames": FRAME_CHOICE,
                 "audio": self.inputs.audio,
+                **({"spectra": spectra} if spectra else {}),
             },
             "weights": {name: weights_digest(part) for name, part in parts.items()},
             # Weights of the same shapes compute something else with other heads.
@@ -78,9 +80,9 @@ class Encoder(NamedTuple):
     def forms(self) -> dict[str, Form]:
         """What is kept of a clip: an empty one is encoded."""
         assert self.inputs.image_size is not None, "a detector's inputs have video"
-        mel = torch.zeros(1, MEL_BINS, MEL_FRAMES, device=self.device)
+        sound = (1, WINDOW) if self.inputs.audio == "waveform" else (1, MEL_BINS, MEL_FRAMES)
         shape = (1, 3, CLIP_FRAMES, self.inputs.image_size, self.inputs.image_size)
-        empty = self(mel, torch.zeros(shape, dtype=torch.uint8, device=self.device))
+        empty = self(torch.zeros(sound, device=self.device), torch.zeros(shape, dtype=torch.uint8, device=self.device))
         return {k: Form(str(x.dtype).removeprefix("torch."), tuple(x.shape[1:])) for k, x in empty._asdict().items()}
 
 

@@ -57,6 +57,17 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(area(roc(labels, scores)))
 
 
+def auc_within(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
+    """Mean over groups (N,) of the AUC of their clips: scores of different groups are not compared.
+
+    Groups of one class say nothing; NaN if there are no others.
+    """
+    y, s, of = np.asarray(labels), np.asarray(scores), np.asarray(groups)
+    members = (of == group for group in np.unique(of))
+    found = [auc(y[own], s[own]) for own in members if 0 < y[own].sum() < own.sum()]
+    return float(np.mean(found)) if found else float("nan")
+
+
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Precision averaged over the steps of recall, without interpolation. At chance it is the part of fakes."""
     return float(_average_precision(roc(labels, scores)))

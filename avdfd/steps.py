@@ -59,9 +59,11 @@ class Progress:
     """Steps that were not taken, as their loss or gradient was not finite."""
     skipped_in_row: int = 0
 
-    def update(self, value: float) -> bool:
-        """Counts an epoch with this validation value; True if it is the new best."""
+    def update(self, value: float, *, first: int = 1) -> bool:
+        """Counts an epoch with this validation value; True if it is the new best. None before the `first` can be."""
         self.epoch, self.step, self.step_losses = self.epoch + 1, 0, []
+        if self.epoch < first:
+            return False
         improved = value > self.best
         self.best = max(value, self.best)
         self.stale = 0 if improved else self.stale + 1
@@ -181,7 +183,7 @@ class Training:
         if self.progress.skipped:
             values["skipped_steps"] = float(self.progress.skipped)
         value = values[f"val_{metric}"]
-        is_best = self.progress.update(-value if metric == "loss" else value)
+        is_best = self.progress.update(-value if metric == "loss" else value, first=self.cfg.select.first_epoch)
         if "val_loss" in values:
             self.progress.losses.append(values["val_loss"])
         self.run.epoch(self.progress.epoch, values)

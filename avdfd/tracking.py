@@ -19,6 +19,7 @@ from avdfd.config import RunConfig
 from avdfd.elements import ElementMeta
 from avdfd.errors import UserError
 from avdfd.examples import Example, draw
+from avdfd.features import log_mel
 from avdfd.files import ensure_writable, hold, write_atomic
 
 BEST = "best.safetensors"
@@ -73,12 +74,14 @@ class RunFolder:
     def show(self, sound: Tensor, pictures: Tensor | None, metas: Iterable[ElementMeta]) -> None:
         """Keeps examples of a batch as the model is given it, the first time that it is called in a run.
 
-        sound (B, bins, frames), pictures (B, 3, T, S, S) uint8, and the elements that they are of.
+        sound (B, bins, frames), or (B, 49152), of which the mel is drawn; pictures (B, 3, T, S, S) uint8; and the
+        elements that they are of.
         """
         if not self.first or not self._to_show:
             return
         self._to_show = False
-        sounds = sound[:_SHOWN].float().cpu().numpy()
+        shown = sound[:_SHOWN].float().cpu()
+        sounds = (log_mel(shown) if shown.ndim == 2 else shown).numpy()
         films = [None] * len(sounds) if pictures is None else [*pictures[:_SHOWN].permute(0, 2, 3, 4, 1).cpu().numpy()]
         captions = [f"{meta.tier}, {'fake' if meta.label else 'real'}" for meta in metas]
         image = draw([Example(*row) for row in zip(captions, sounds, films, strict=False)])

@@ -1,6 +1,7 @@
 """Small stores and runs on disk for the tests of scripts: random weights, made-up sound and pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5",
 TIERS = ("RVRA", "RVFA", "FVRA", "RVFA-VC")
 
 AUDIO = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "projection_dim": 8}
+SPECTRA = {**AUDIO, "input": "waveform", "patches": "statistics", "spectra": [256, 1024], "depth": 0}
+"""An audio branch that hears the waveform."""
 VISUAL = {"init": "random", "image_size": 32, "dim": 16, "depth": 1, "heads": 2}
 
 
@@ -45,7 +48,7 @@ def make_store(root: Path) -> Path:
     return root
 
 
-def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
+def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, Any] = AUDIO) -> Path:
     """A run folder with the weights of an untrained model. `data`: where `make_store` has been."""
     data = data or root
     elements = {
@@ -55,7 +58,7 @@ def make_run(root: Path, kind: str, data: Path | None = None) -> Path:
         "workers": 0,
     }
     common = {"name": kind, "runs": str(root), "data": elements}
-    stage1 = parse({**common, "model": AUDIO}, PretrainConfig, "test")
+    stage1 = parse({**common, "model": audio}, PretrainConfig, "test")
     config: PretrainConfig | TrainConfig = stage1
     if kind == "train":
         sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}

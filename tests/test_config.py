@@ -96,6 +96,8 @@ def test_every_key_is_read():
             "set synchrony.out_of_step, synchrony.turned to 0",
         ),
         ({"synchrony": {"weight": 0}}, "key 'synchrony.weight' is 0: input should be greater than 0"),
+        ({"select": {"first_epoch": 51}}, "select.first_epoch 51 is more than the 50 that it may be here"),
+        ({"select": {"metric": "page_auc"}}, "select.metric page_auc is measured in stage 1 only"),
     ],
 )
 def test_wrong_values_are_named(write, change, message):
@@ -105,6 +107,24 @@ def test_wrong_values_are_named(write, change, message):
     assert message in str(error.value)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"spectra": [256]}, "input 'waveform' and spectra go together"),
+        ({"input": "waveform"}, "input 'waveform' and spectra go together"),
+        ({"input": "waveform", "spectra": [256]}, "set patches to 'statistics'"),
+        ({"input": "waveform", "patches": "statistics", "spectra": [300]}, "key 'model.spectra.0' is 300"),
+        (
+            {"input": "waveform", "patches": "statistics", "spectra": [2048], "patch_frames": 4},
+            "patch_frames 4 must be a multiple",
+        ),
+    ],
+)
+def test_spectra_that_cannot_be(model, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        config.parse({"name": "x", "data": TRAIN["data"], "model": model}, PretrainConfig, "c.json")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from avdfd.errors import MediaError, UserError
 from avdfd.media import SECONDS, extract
 from avdfd.workers import Failure
 from tests.recordings import record
-from tests.runs import make_run
+from tests.runs import AUDIO, SPECTRA, make_run
 from tests.videos import make_video
 
 FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
@@ -120,10 +120,10 @@ def test_stage_1_gives_the_audio_verdict(tmp_path, videos, capsys):
 
 
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("kind", ["train", "pretrain"])
-def test_sound_files_get_the_audio_verdict_alone(kind, tmp_path, videos, capsys):
+@pytest.mark.parametrize(("kind", "audio"), [("train", AUDIO), ("pretrain", AUDIO), ("train", SPECTRA)])
+def test_sound_files_get_the_audio_verdict_alone(kind, audio, tmp_path, videos, capsys):
     """The sound of a video in a file of its own scores as the audio branch does there; a short one is repeated."""
-    run = make_run(tmp_path, kind)
+    run = make_run(tmp_path, kind, audio=audio)
     sound = read_sound(videos / "good.mp4")
     (tmp_path / "good.wav").write_bytes(encode_wav(sound, 16_000))
     (tmp_path / "short.WAV").write_bytes(encode_wav(sound[:20_000], 16_000))

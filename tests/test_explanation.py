@@ -7,6 +7,7 @@ import torch
 from avdfd.config import AudioModelConfig
 from avdfd.explanation import at, audio_effect
 from avdfd.models.audio_encoder import AudioNet
+from avdfd.models.front import Front
 from tests.runs import AUDIO
 
 
@@ -18,21 +19,26 @@ def test_audio_effect_is_what_a_patch_changes():
         effect = audio_effect(model.encoder, model.head, mel)
         for patch in range(12):
             other = mel.clone()
-            other[..., 64 * patch : 64 * (patch + 1)] = 0
+            other[..., 64 * patch : 64 * (patch + 1)] = mel.unflatten(-1, (12, 64)).mean(dim=2)
             expected = model(mel).logit - model(other).logit
             assert effect[:, patch] == pytest.approx(expected, abs=1e-6)
 
 
-def test_audio_effect_finds_the_patch_that_decides():
-    """A head that only looks at one token, of an encoder that mixes nothing."""
+class Listener:
+    """An encoder that mixes nothing: a token is the mean of its patch."""
 
-    def encoder(mel):
-        tokens = mel.unflatten(-1, (12, 64)).mean(dim=(1, 3))
+    front = Front.of(AudioModelConfig())
+
+    def __call__(self, patches):
+        tokens = patches.values.mean(dim=2)
         return tokens, tokens
 
-    encoder.patch_frames = 64
-    effect = audio_effect(encoder, lambda feat: 3 * feat[:, 7:8], torch.ones(1, 128, 768))
-    assert effect[0].tolist() == pytest.approx([3.0 if patch == 7 else 0.0 for patch in range(12)])
+
+def test_audio_effect_finds_the_patch_that_decides():
+    mel = torch.zeros(1, 128, 768)
+    mel[..., 7 * 64 : 8 * 64] = 1  # the mean over patches is 1 / 12
+    effect = audio_effect(Listener(), lambda feat: 3 * feat[:, 7:8], mel)
+    assert effect[0].tolist() == pytest.approx([3.0 * 11 / 12 if patch == 7 else 0.0 for patch in range(12)])
 
 
 def test_a_moment_is_the_mean_of_the_windows_that_show_it():

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 import torchaudio
 
-from avdfd.features import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel, mel_filters, zscore
+from avdfd.features import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel, log_spectrum, mel_filters, zscore
 from tests import reference
 
 SPEECH = Path(__file__).parents[2] / "shared" / "speech"
@@ -46,6 +47,18 @@ def test_leading_dimensions_and_length():
     assert mel.shape == (2, 3, 128, 100)
     assert torch.allclose(mel[1, 2], log_mel(batch[1, 2]), atol=1e-5)
     assert log_mel(noise(WINDOW)).shape == (MEL_BINS, MEL_FRAMES)
+
+
+@pytest.mark.parametrize("n_fft", [128, 256, 2048])
+def test_linear_spectra_have_as_many_points_whatever_their_size(n_fft):
+    time = torch.arange(49_152) / SAMPLE_RATE
+    spectrum = log_spectrum(torch.sin(2 * torch.pi * 2000 * time).expand(2, -1), n_fft)
+    assert spectrum.shape == (2, n_fft // 2, 4 * 49_152 // n_fft)
+    middle = spectrum[0, :, spectrum.shape[2] // 2]
+    assert middle.argmax() == n_fft / 8
+    # The sum of Hann's window is half its length, and a sine has half of its amplitude at either frequency.
+    assert middle.max().item() == pytest.approx(2 * math.log(n_fft / 4), abs=1e-3)
+    assert middle.min() < middle.max() - 10
 
 
 def test_silence_is_the_floor():

@@ -21,7 +21,7 @@ from avdfd.elements.form import encode_sound
 from avdfd.errors import UserError
 from avdfd.features import WINDOW
 from avdfd.models.detector import Detector
-from tests.runs import AUDIO, VISUAL, make_store
+from tests.runs import AUDIO, SPECTRA, VISUAL, make_store
 
 BLOCK = 4
 CPU = torch.device("cpu")
@@ -49,11 +49,12 @@ def root(made, tmp_path):
     return tmp_path / "elements"
 
 
-def encoder(*, seed: int = 0, size: int = 32, **visual) -> frozen.Encoder:
+def encoder(*, seed: int = 0, size: int = 32, audio=AUDIO, **visual) -> frozen.Encoder:
     torch.manual_seed(seed)
     shape = VisualModelConfig.model_validate({**VISUAL, "image_size": size, **visual})
-    detector = Detector(AudioModelConfig.model_validate(AUDIO), shape, PredictorConfig(heads=2))
-    return frozen.Encoder(detector, Inputs(size), "fp32", CPU)
+    heard = AudioModelConfig.model_validate(audio)
+    detector = Detector(heard, shape, PredictorConfig(heads=2))
+    return frozen.Encoder(detector, Inputs(size, audio=heard.input), "fp32", CPU)
 
 
 def filled(root: Path, rows: np.ndarray | None = None, **more) -> Columns:
@@ -95,6 +96,22 @@ def test_what_is_kept_is_what_the_encoders_see(root):
     assert about["computed"]["clips"] == 3
     assert about["computed"]["clips_per_second"] > 0
     kept.close()
+
+
+def test_of_a_waveform(root):
+    """It is heard as it is stored, and other spectra of as many numbers are something else."""
+    store, whole = ElementStore(root), encoder(audio=SPECTRA)
+    rows = np.array([3, 4])
+    kept = frozen.open_columns(store, whole)
+    frozen.fill(kept, rows, store, whole)
+    logit = kept.column("logit_audio")[torch.from_numpy(rows)]
+    sounds = [torch.from_numpy(store.read(store.metas[row].key, waveform=True).waveform) for row in rows.tolist()]
+    with torch.inference_mode():
+        feature, _ = whole.model.audio_encoder(torch.stack(sounds))
+        torch.testing.assert_close(logit, whole.model.audio_head(feature).squeeze(-1))
+    kept.close()
+    frozen.open_columns(store, encoder(audio={**SPECTRA, "spectra": [256, 512]})).close()
+    assert len(folders(root)) == 2
 
 
 def test_nothing_is_computed_twice(root, monkeypatch):

@@ -127,3 +127,10 @@ def test_weights_are_repetitions(levels):
         assert metrics._eer(curve)[row] == pytest.approx(metrics.eer(y, s), abs=1e-12)
         assert metrics._tpr_at_fpr(curve, 0.1)[row] == pytest.approx(metrics.tpr_at_fpr(y, s, 0.1), abs=1e-12)
         assert metrics._balanced_accuracy(curve, 0.5)[row] == pytest.approx(balanced_accuracy_score(y, s >= 0.5))
+
+
+def test_auc_within_groups_compares_no_others():
+    labels, scores = [0, 1, 1, 0, 1, 1, 0], [0.1, 0.2, 0.05, 5, 6, 9, 7]
+    groups = ["a", "a", "a", "b", "b", "c", "d"]  # c and d are of one class
+    assert metrics.auc_within(labels, scores, groups) == pytest.approx((0.5 + 1.0) / 2)
+    assert np.isnan(metrics.auc_within([0, 1], [0.1, 0.2], ["a", "b"]))

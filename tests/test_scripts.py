@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 
 import pretrain
 import train
-from avdfd import checkpoint, errors, metrics, scoring, weights
+from avdfd import checkpoint, config, errors, metrics, scoring, weights
+from avdfd.config import PretrainConfig
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
@@ -28,7 +30,7 @@ from avdfd.protocols.lists import save
 from avdfd.protocols.pages import page_folds
 from avdfd.steps import Training
 from tests.damage import Bomb
-from tests.runs import AUDIO, VISUAL, make_store
+from tests.runs import AUDIO, SPECTRA, VISUAL, make_store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -141,6 +143,36 @@ def test_synchrony_is_learned_from_clips_out_of_step(stage1, stage2, tmp_path, m
     assert reals["out"] == 0
     detector = scoring.load_run(tmp_path / "runs" / "out", "cpu").model
     assert detector.synchrony.logit.bias.item() != -1.0
+
+
+def test_an_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
+    """Wherever what does not learn is kept, the numbers are the same; stage 2 takes it as it takes any other."""
+    robust = {"model": SPECTRA, "augment": {}, "loss": {"ranking": 1.0}}
+    pretrain.main(stage1(**robust))
+    pretrain.main([*stage1(**robust, name="disk"), "--data.home=disk"])
+    one, disk = (tmp_path / "runs" / name for name in ("one", "disk"))
+    assert epochs(one) == epochs(disk)
+    assert "training elements: 0.00 GB in memory" in log(one)
+    train.main(stage2())
+    detector, audio = scoring.load_run(tmp_path / "runs" / "two", "cpu"), scoring.load_run(one, "cpu")
+    assert detector.inputs.audio == audio.inputs.audio == "waveform"
+    assert torch.equal(detector.model.audio_encoder.patch_proj.weight, audio.model.encoder.patch_proj.weight)
+
+
+def test_pages_select_where_they_have_both_classes(stage1, store, tmp_path):
+    pretrain.main(stage1(select={"metric": "page_auc"}))
+    for epoch in epochs(tmp_path / "runs" / "one"):  # all clips are of one page, which nobody has named
+        assert epoch["val_page_auc"] == pytest.approx(epoch["val_auc"])
+    metas = [replace(meta, page=meta.tier) for meta in ElementStore(store / "elements").metas]
+    with pytest.raises(UserError, match="no page has real and fake validation elements"):
+        pretrain.pages_of(config.load(stage1()[1], PretrainConfig), metas)
+
+
+def test_the_last_epoch_may_be_the_one_that_counts(stage1, tmp_path):
+    pretrain.main(stage1(select={"first_epoch": 3}))
+    run = tmp_path / "runs" / "one"
+    facts = json.loads((run / "best.json").read_text())
+    assert (facts["epoch"], facts["value"]) == (3, epochs(run)[2]["val_auc"])
 
 
 def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, capsys):

@@ -21,6 +21,12 @@ def test_progress_counts_from_the_best():
     assert (progress.epoch, progress.best, progress.stale) == (5, 0.8, 0)
 
 
+def test_early_epochs_are_not_chosen_nor_counted_as_stale():
+    progress = Progress()
+    assert [progress.update(v, first=3) for v in (0.9, 0.8, 0.5, 0.4, 0.6)] == [False, False, True, False, True]
+    assert (progress.epoch, progress.best, progress.stale) == (5, 0.6, 0)
+
+
 def test_differences_of_configs_are_named_where_they_matter():
     old = {
         "seed": 0,

@@ -70,7 +70,11 @@ class AugmentConfig(Section):
 class SelectConfig(Section):
     """Which epoch becomes `best`, on validation only."""
 
-    metric: Literal["auc", "ap"] = "auc"
+    metric: Literal["auc", "ap", "page_auc"] = "auc"
+    """page_auc, of stage 1: the mean over pages of the AUC within each, as pages that are tested are judged."""
+    first_epoch: Positive = 1
+    """No epoch before this one is chosen, as the best of many on few validation clips is best by luck; as many as
+    there are choose the last."""
     patience: Positive = 20
     """Stop after this many epochs without a new best."""
 
@@ -114,6 +118,21 @@ class RunConfig(Section):
     max_bad_steps: Count = 10
     """Steps in a row that may be skipped because their loss or gradient is not finite."""
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _measured(self) -> "RunConfig":
+        if self.select.metric == "page_auc" and self.kind != "pretrain":
+            raise ValueError("select.metric page_auc is measured in stage 1 only: choose auc or ap")
+        return self
+
+    @model_validator(mode="after")
+    def _some_are_chosen_from(self) -> "RunConfig":
+        epochs = self.optim.epochs if hasattr(self, "optim") else 1  # baselines train in several stages
+        if self.select.first_epoch > epochs:
+            raise ValueError(
+                f"select.first_epoch {self.select.first_epoch} is more than the {epochs} that it may be here"
+            )
+        return self
 
 
 S = TypeVar("S", bound=Section)

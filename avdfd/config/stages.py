@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, RunConfig, Section
 
@@ -13,11 +13,14 @@ Fusion = Literal["learned", "fixed", "visual"]
 class AudioModelConfig(Section):
     """Stage-1 audio encoder and its heads; the defaults are the published sizes."""
 
-    input: Literal["mel", "mel_err"] = "mel"
-    """What it hears: the log mel, or the reconstruction error of one that elements have with media.mel_err."""
+    input: Literal["mel", "mel_err", "waveform"] = "mel"
+    """What it hears: the log mel; the reconstruction error of one that elements have with media.mel_err; or the
+    waveform, of which it makes a mel and `spectra` itself."""
     patches: Literal["pixels", "statistics"] = "pixels"
     """What a token is made of: all points of its patch, or the patch's second-order statistics
     (`avdfd.models.statistics`), which do not know what is said."""
+    spectra: list[Literal[128, 256, 512, 1024, 2048]] = Field(default_factory=list)
+    """FFT sizes of the linear spectra that a waveform is heard in beside its mel, by their statistics."""
     dim: Positive = 512
     depth: Count = 4
     """Transformer layers; statistics do with none."""
@@ -34,6 +37,14 @@ class AudioModelConfig(Section):
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
         if 768 % self.patch_frames:
             raise ValueError(f"patch_frames {self.patch_frames} must divide the 768 mel frames of a window")
+        if (self.input == "waveform") != bool(self.spectra):
+            raise ValueError(
+                "input 'waveform' and spectra go together: a mel alone is read, not made, with input 'mel'"
+            )
+        if self.spectra and self.patches != "statistics":
+            raise ValueError("spectra are heard by their statistics: set patches to 'statistics'")
+        if any(size > 256 and self.patch_frames % (size // 256) for size in self.spectra):
+            raise ValueError(f"patch_frames {self.patch_frames} must be a multiple of the largest of spectra / 256")
         return self
 
 

@@ -14,7 +14,16 @@ from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
 from avdfd.datasets.stores import Store
 from avdfd.datasets.tiers import AUDIO_CLASS
-from avdfd.datasets.transforms import FRAME_CHOICE, Seeds, generators, mel_input, mel_of, out_of_step, video_input
+from avdfd.datasets.transforms import (
+    FRAME_CHOICE,
+    Seeds,
+    floats,
+    generators,
+    mel_input,
+    mel_of,
+    out_of_step,
+    video_input,
+)
 from avdfd.elements import Element, ElementMeta
 
 B = TypeVar("B", bound=tuple)
@@ -69,7 +78,7 @@ class Batch(NamedTuple):
     """Tensors of B elements, as the two stages take them."""
 
     mel: Tensor
-    """(B, 128, 768) z-scored mel, or mel_err for a model of that."""
+    """(B, 128, 768) z-scored mel, or mel_err for a model of that; (B, 49152) waveform for one of that."""
     video: Tensor | None
     """(B, 3, 16, S, S) uint8, or None when the model takes no video."""
     label: Tensor
@@ -86,7 +95,7 @@ class Inputs(NamedTuple):
     augment: AugmentConfig = AugmentConfig()
     per_frame: bool = False
     """Augment every frame by itself, as released (faithful mode)."""
-    audio: Literal["mel", "mel_err"] = "mel"
+    audio: Literal["mel", "mel_err", "waveform"] = "mel"
     """What is heard."""
     synchrony: SynchronyConfig | None = None
     """Puts sound and pictures out of step where clips are augmented."""
@@ -94,12 +103,13 @@ class Inputs(NamedTuple):
     @property
     def reads(self) -> Reads:
         frames = None if self.image_size is None else FRAME_CHOICE
-        return Reads(mel=self.audio == "mel", mel_err=self.audio == "mel_err", frames=frames)
+        return Reads(**{part: part == self.audio for part in ("waveform", "mel", "mel_err")}, frames=frames)
 
     def raw(self, element: Element) -> Raw:
         meta = element.meta
+        of = {"waveform": pcm_of, "mel": sound_of, "mel_err": lambda element: torch.from_numpy(element.mel_err)}
         return Raw(
-            sound=sound_of(element) if self.audio == "mel" else torch.from_numpy(element.mel_err),
+            sound=of[self.audio](element),
             frames=None if self.image_size is None else torch.from_numpy(element.frames),
             label=label_of(element),
             audio_class=torch.tensor(AUDIO_CLASS.get(meta.tier, -1) if meta else -1),
@@ -111,10 +121,11 @@ class Inputs(NamedTuple):
         video = None
         if raw.frames is not None and self.image_size is not None:
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
-        mel, label = mel_input(mel_of(raw.sound), self.augment, rngs), raw.label
+        heard = self.audio == "waveform"
+        sound, label = floats(raw.sound) if heard else mel_input(mel_of(raw.sound), self.augment, rngs), raw.label
         if self.synchrony is not None and rngs is not None and video is not None:
-            mel, video, label = out_of_step(mel, video, label, self.synchrony, rngs)
-        return Batch(mel, video, label, raw.audio_class)
+            sound, video, label = out_of_step(sound, video, label, self.synchrony, rngs)
+        return Batch(sound, video, label, raw.audio_class)
 
 
 def sound_of(element: Element) -> Tensor:

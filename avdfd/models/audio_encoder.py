@@ -1,9 +1,13 @@
-"""Stage 1: the audio encoder over mel patches, and the heads it is trained with.
+"""Stage 1: the audio encoder over patches of sound, and the heads it is trained with.
 
-    B batch   N tokens (12 patches of 64 mel frames)   D width   P projection
+    B batch   N tokens (12 patches of 64 mel frames)   K numbers of a patch   D width   P projection
 
 The published AVDFD design: 12 patches, 4 post-norm layers, mean pool. Another one, for voices that were not trained on:
-statistics of each patch in place of its points, and their deviation from patch to patch beside their mean.
+statistics of each patch in place of its points, and their deviation from patch to patch beside their mean; of the mel,
+or of the mel and several linear spectra of the waveform.
+
+What cuts a sound into patches (avdfd/models/front.py) learns nothing: what it has made of a clip can be kept
+(avdfd/datasets/heard.py).
 """
 
 from typing import NamedTuple
@@ -14,52 +18,47 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avdfd.config import AudioModelConfig
-from avdfd.features import MEL_BINS, MEL_FRAMES
+from avdfd.models.front import Front, Patches
 from avdfd.models.layers import TransformerEncoder, head
-from avdfd.models.statistics import GROUPS, STATISTICS, local_statistics
 
 _FLOOR = 1e-4
 
 
 class AudioEncoder(nn.Module):
-    """Mel patches -> tokens. Each patch is `patch_frames` mel frames with all bins; its points, or its statistics, are
+    """Sound -> tokens. Each patch is `patch_frames` mel frames long with all bins; its points, or its statistics, are
     projected."""
 
     def __init__(self, config: AudioModelConfig) -> None:
         super().__init__()
-        self.patch_frames = config.patch_frames
         self.dim = config.dim
-        tokens = MEL_FRAMES // config.patch_frames
-        points = MEL_BINS * config.patch_frames
-        self.statistics = config.patches == "statistics"
-        self.patch_proj = nn.Linear(STATISTICS * GROUPS if self.statistics else points, config.dim)
-        if self.statistics:
+        self.front = Front.of(config)
+        numbers = self.front.numbers
+        self.patch_proj = nn.Linear(numbers, config.dim)
+        if self.front.statistics:
             # They differ in scale. A token is the same wherever it is, and so there are no positions.
-            self.patch_norm = nn.BatchNorm1d(STATISTICS * GROUPS, affine=False)
+            self.patch_norm = nn.BatchNorm1d(numbers, affine=False)
             self.patch_drop = nn.Dropout1d(config.dropout)
-            self.spread_proj = nn.Linear(STATISTICS * GROUPS, config.dim)
+            self.spread_proj = nn.Linear(numbers, config.dim)
         else:
-            self.pos_emb = nn.Parameter(torch.empty(1, tokens, config.dim))
+            self.pos_emb = nn.Parameter(torch.empty(1, self.front.patches, config.dim))
         self.encoder = TransformerEncoder(config.dim, config.depth, config.heads, config.mlp_dim, config.dropout)
         nn.init.trunc_normal_(self.patch_proj.weight, std=0.02)
         nn.init.zeros_(self.patch_proj.bias)
-        if not self.statistics:
+        if not self.front.statistics:
             nn.init.normal_(self.pos_emb, std=0.02)
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """z-scored mel (B, 128, 768) -> clip feature (B, D) and tokens (B, N, D)."""
-        if self.statistics:
-            return self.of_statistics(local_statistics(mel, self.patch_frames))
-        patches = rearrange(mel, "b f (n t) -> b n (f t)", t=self.patch_frames)
-        tokens = self.encoder(self.patch_proj(patches) + self.pos_emb)
-        return tokens.mean(dim=1), tokens
+    def forward(self, sound: Tensor | Patches) -> tuple[Tensor, Tensor]:
+        """z-scored mel (B, 128, 768), or waveform (B, 49152) where there are spectra; or their patches -> clip feature
+        (B, D) and tokens (B, N, D).
 
-    def of_statistics(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
-        """What `local_statistics` gives, (B, N, K * G) -> clip feature and tokens.
-
-        The feature is the mean of the tokens, and what is made of the deviation of each statistic over the patches.
+        Of statistics the feature is the mean of the tokens, and what is made of the deviation of each of them over the
+        patches.
         """
-        normed = self.patch_drop(self.patch_norm(rearrange(statistics, "b n k -> b k n")))
+        patches = sound if isinstance(sound, Patches) else self.front(sound)
+        if not self.front.statistics:
+            tokens = self.encoder(self.patch_proj(patches.values) + self.pos_emb)
+            return tokens.mean(dim=1), tokens
+        normed = self.patch_drop(self.patch_norm(rearrange(patches.values, "b n k -> b k n")))
         tokens = self.encoder(self.patch_proj(rearrange(normed, "b k n -> b n k")))
         spread = (normed.var(dim=2, unbiased=False) + _FLOOR).sqrt()
         return tokens.mean(dim=1) + self.spread_proj(spread), tokens
@@ -91,8 +90,8 @@ class AudioNet(nn.Module):
         self.prototype = nn.Parameter(torch.empty(config.projection_dim))
         nn.init.normal_(self.prototype, std=0.02)
 
-    def forward(self, mel: Tensor) -> AudioOutput:
-        """z-scored mel (B, 128, 768)."""
-        feat, tokens = self.encoder(mel)
+    def forward(self, sound: Tensor | Patches) -> AudioOutput:
+        """z-scored mel (B, 128, 768), or waveform (B, 49152), as the config says; or their patches."""
+        feat, tokens = self.encoder(sound)
         z = F.normalize(self.projection(feat), dim=1)
         return AudioOutput(feat=feat, z=z, logit=self.head(feat).squeeze(-1), tokens=tokens)

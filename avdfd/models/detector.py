@@ -113,14 +113,15 @@ class Detector(nn.Module):
         return self
 
     def forward(self, clips: Tensor | Encoded, video: Tensor | None = None) -> DetectorOutput:
-        """z-scored mel (B, 128, 768) and normalised video (B, 3, 16, H, W) of the same span; or what was encoded."""
+        """z-scored mel (B, 128, 768), or waveform (B, 49152) for such an audio branch, and normalised video
+        (B, 3, 16, H, W) of the same span; or what was encoded."""
         if isinstance(clips, Encoded):
             return self.decide(clips)
         assert video is not None, "a mel comes with its video"
         return self.decide(self.encode(clips, video))
 
     def encode(self, mel: Tensor, video: Tensor) -> Encoded:
-        """z-scored mel (B, 128, 768) and normalised video (B, 3, 16, H, W) -> what the encoders see in them."""
+        """Mel or waveform, and normalised video (B, 3, 16, H, W) -> what the encoders see in them."""
         with torch.no_grad():
             audio, audio_tokens = self.audio_encoder(mel)
             logit_audio = self.audio_head(audio).squeeze(-1)

@@ -26,24 +26,26 @@ STATISTICS = 4 + len(_LAGS) + len(_ACROSS) + 3 * len(_TIME_SPANS)
 _FLOOR = 1e-4
 
 
-def local_statistics(mel: Tensor, patch_frames: int) -> Tensor:
-    """z-scored mel (B, F, T) -> (B, N, K * G): of each patch and band, log variance and its log deviation, skewness
-    and log kurtosis of the differences to the mean of 9 bins; their correlations with neighbours in time, frequency and
-    both; log variance, log kurtosis and skewness of the differences to the mean of 5 and 17 frames.
+def local_statistics(spectrogram: Tensor, patches: int) -> Tensor:
+    """z-scored log spectrogram (B, F, T) -> (B, N, K * G) of N even patches in time.
 
-    F must be a multiple of `GROUPS`, and T of `patch_frames`. Frames count by how loud they are: what is said between
-    words is noise.
+    Of each patch and band: log variance and its log deviation, skewness and log kurtosis of the differences to the mean
+    of 9 bins; their correlations with neighbours in time, frequency and both; log variance, log kurtosis and skewness
+    of the differences to the mean of 5 and 17 frames.
+
+    F must be a multiple of `GROUPS`, and T of N. Frames count by how loud they are: what is said between words is
+    noise.
     """
-    mel = mel.float()
-    weight = torch.sigmoid(4 * mel.mean(1, keepdim=True)) + 1e-3
-    of_patch = rearrange(weight, "b 1 (n t) -> b 1 n t", t=patch_frames)
+    values = spectrogram.float()
+    weight = torch.sigmoid(4 * values.mean(1, keepdim=True)) + 1e-3
+    of_patch = rearrange(weight, "b 1 (n t) -> b 1 n t", n=patches)
     weight = rearrange(of_patch / of_patch.mean(-1, keepdim=True), "b 1 n t -> b 1 (n t)")
 
     def pooled(values: Tensor) -> Tensor:
         """(B, F, T) -> (B, G, N)."""
-        return reduce(values, "b (g f) (n t) -> b g n", "mean", g=GROUPS, t=patch_frames)
+        return reduce(values, "b (g f) (n t) -> b g n", "mean", g=GROUPS, n=patches)
 
-    rest = mel - F.avg_pool2d(mel[:, None], (_SPAN, 1), 1, (_SPAN // 2, 0), count_include_pad=False)[:, 0]
+    rest = values - _local_mean(values, _SPAN, dim=1)
     square = rest.square()
     weighted, weighted_square = rest * weight, square * weight
     variance, fourth = pooled(weighted_square) + _FLOOR, pooled(weighted_square * square)
@@ -52,13 +54,28 @@ def local_statistics(mel: Tensor, patch_frames: int) -> Tensor:
     for bins, frames in _LAGS + _ACROSS:
         found.append(pooled(weighted * _moved(rest, bins, frames)) / variance)
     for span in _TIME_SPANS:
-        rest = mel - F.avg_pool1d(mel, span, 1, span // 2, count_include_pad=False)
+        rest = values - _local_mean(values, span, dim=2)
         square = rest.square()
         weighted = square * weight
         variance = pooled(weighted) + _FLOOR
         found += [variance.log(), (pooled(weighted * square) / variance.square() + _FLOOR).log()]
         found.append(pooled(weighted * rest) / variance**1.5)
     return rearrange(torch.stack(found), "k b g n -> b n (k g)")
+
+
+def _local_mean(values: Tensor, span: int, dim: int) -> Tensor:
+    """Mean of the `span` (odd) neighbours of each point of values (B, F, T), fewer at the ends.
+
+    A sum of slices is several times as fast as torch's pooling on a CPU.
+    """
+    reach, count = span // 2, values.shape[dim]
+    padded = F.pad(values, (reach, reach) if dim == 2 else (0, 0, reach, reach))
+    total = padded.narrow(dim, 0, count).clone()
+    for first in range(1, span):
+        total += padded.narrow(dim, first, count)
+    place = torch.arange(count, device=values.device)
+    inside = (place + reach).clamp_max(count - 1) - (place - reach).clamp_min(0) + 1
+    return total / (inside if dim == 2 else inside[:, None])
 
 
 def _moved(values: Tensor, bins: int, frames: int) -> Tensor:

@@ -80,7 +80,8 @@ def result_of(run: Run) -> Result:
     numbers: dict[str, Any] = {}
     epochs = _epochs(run.folder / "metrics.jsonl")
     metric = f"val_{run.config.select.metric}"
-    judged = {epoch: line[metric] for epoch, line in epochs.items() if math.isfinite(line[metric])}
+    first = run.config.select.first_epoch
+    judged = {epoch: line[metric] for epoch, line in epochs.items() if epoch >= first and math.isfinite(line[metric])}
     if judged:
         best = max(judged, key=lambda epoch: judged[epoch])  # of equals the first, as the scripts select
         numbers = {"value": judged[best], "best_epoch": best}

@@ -76,6 +76,13 @@ def test_the_waveform_in_place_of_the_mel(cfg, store):
     torch.testing.assert_close(elements.inputs.prepare(wave, None).mel, elements.inputs.prepare(mel, None).mel)
 
 
+def test_a_model_of_the_waveform(cfg, store):
+    elements = ElementSet(store, split_metas(cfg, store, "test"), Inputs(image_size=None, audio="waveform"))
+    batch = elements.batch([Draw(2, None)])
+    stored = store.read(elements.metas[2].key, waveform=True).waveform
+    assert torch.equal(batch.mel, torch.from_numpy(stored)[None])
+
+
 def test_an_element_set_without_video(cfg, store):
     elements = ElementSet(store, split_metas(cfg, store, "test"), Inputs(image_size=None))
     assert elements.batch([Draw(0, None)]).video is None

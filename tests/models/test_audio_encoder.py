@@ -50,6 +50,17 @@ def test_statistics_in_place_of_points(depth):
     torch.testing.assert_close(out.logit[2:3], net(mel[2:3]).logit, rtol=1e-4, atol=1e-5)
 
 
+def test_what_the_front_made_of_a_waveform_before():
+    torch.manual_seed(0)
+    config = AudioModelConfig(input="waveform", patches="statistics", spectra=[512], dim=16, depth=0, heads=2)
+    net = AudioNet(config).eval()
+    sound = torch.randn(3, 49_152) / 10
+    whole, kept = net(sound), net(net.encoder.front(sound))
+    for ours, theirs in zip(whole, kept, strict=True):
+        assert torch.equal(ours, theirs)
+    assert whole.tokens.shape == (3, 12, 16)
+
+
 def test_published_keys_are_those_of_points():
     published = set(AudioNet(AudioModelConfig()).encoder.state_dict())
     assert {"patch_proj.weight", "patch_proj.bias", "pos_emb"} <= published
