@@ -24,7 +24,7 @@ from avdfd.datasets.transforms import normalise
 from avdfd.distributed import World, gather
 from avdfd.elements import ElementStore, coded
 from avdfd.encoded import EncodedBatch, EncodedFeed
-from avdfd.errors import run_script
+from avdfd.errors import UserError, run_script
 from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.losses import align_repel, in_step
@@ -127,6 +127,8 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     """The detector with stage 1's audio branch and the visual weights that the config asks for."""
     stage1, audio_model = engine.load_audio_net(cfg.audio)
+    if audio_model.input == "waveform" and cfg.augment.of_mels:
+        raise UserError(f"{cfg.audio} hears the waveform and no mel: set {', '.join(cfg.augment.of_mels)} to 0")
     model = engine.build_detector(cfg, audio_model)
     model.load_audio(stage1, with_head=not cfg.faithful)
     if cfg.visual.init == "random":

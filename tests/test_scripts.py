@@ -153,6 +153,8 @@ def test_an_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
     one, disk = (tmp_path / "runs" / name for name in ("one", "disk"))
     assert epochs(one) == epochs(disk)
     assert "training elements: 0.00 GB in memory" in log(one)
+    with pytest.raises(UserError, match=r"hears the waveform and no mel: set augment.mel_noise to 0"):
+        train.main([*stage2(name="noisy"), "--augment.mel_noise=0.1"])
     train.main(stage2())
     detector, audio = scoring.load_run(tmp_path / "runs" / "two", "cpu"), scoring.load_run(one, "cpu")
     assert detector.inputs.audio == audio.inputs.audio == "waveform"

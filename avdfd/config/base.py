@@ -66,6 +66,11 @@ class AugmentConfig(Section):
     shift: Count = 0
     """Largest random translation of the frames in pixels of 224, one draw for all frames of a clip."""
 
+    @property
+    def of_mels(self) -> list[str]:
+        """The keys that are set and change a mel, which an audio branch of the waveform makes itself."""
+        return [f"augment.{key}" for key in ("time_mask", "mel_mask", "mel_noise", "mel_tilt") if getattr(self, key)]
+
 
 class SelectConfig(Section):
     """Which epoch becomes `best`, on validation only."""

@@ -151,6 +151,12 @@ class PretrainConfig(RunConfig):
     loss: Stage1LossConfig = Stage1LossConfig()
     optim: OptimConfig = OptimConfig()
 
+    @model_validator(mode="after")
+    def _augments_what_is_heard(self) -> "PretrainConfig":
+        if self.model.input == "waveform" and self.augment.of_mels:
+            raise ValueError(f"a waveform is not augmented as a mel: set {', '.join(self.augment.of_mels)} to 0")
+        return self
+
 
 class TrainConfig(RunConfig):
     """`train.py`: stage 2, audio-to-visual prediction and fusion."""
