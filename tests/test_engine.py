@@ -18,7 +18,7 @@ VISUAL = VisualModelConfig(init="random", image_size=32, dim=24, depth=2, heads=
 @pytest.fixture
 def detector():
     torch.manual_seed(0)
-    return Detector(AUDIO, VISUAL, PredictorConfig(depth=2, heads=2, dropout=0.3))
+    return Detector(AUDIO, VISUAL, PredictorConfig(depth=2, heads=2, dropout=0.3), synchrony=True)
 
 
 @pytest.fixture
