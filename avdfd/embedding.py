@@ -25,6 +25,7 @@ from avdfd.config import PretrainConfig, TrainConfig
 from avdfd.datasets.tiers import AUDIO_CLASS, RVRA, TIERS
 from avdfd.engine import load_audio_net
 from avdfd.errors import UserError
+from avdfd.evaluation import DOTS, dots
 from avdfd.metrics import Floats
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.pooling import Clips
@@ -32,8 +33,6 @@ from avdfd.scoring import Run, trained_under
 
 ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))
 """Tiers by how far they should be from the prototype, the nearest first."""
-
-_DOTS = 200  # clips of a tier in a figure
 
 
 class Placing(NamedTuple):
@@ -98,8 +97,12 @@ def _stage1_of(run: Run) -> tuple[AudioNet, PretrainConfig]:
 
 
 def _place(columns: Callable[[Any], dict[str, Tensor]], net: AudioNet, batch: Any) -> dict[str, Tensor]:
-    z = net(batch.mel).z.float()
-    return columns(batch) | {"embedding": z, "distance": torch.linalg.vector_norm(z - net.prototype.float(), dim=1)}
+    patches = net.encoder.front(batch.mel)  # which is the run's own, too, and takes longer than what learns
+    z = net(patches).z.float()
+    return columns(batch._replace(mel=patches)) | {
+        "embedding": z,
+        "distance": torch.linalg.vector_norm(z - net.prototype.float(), dim=1),
+    }
 
 
 def judge(clips: Clips, placed: Placing, *, replicates: int, seed: int) -> dict[str, Any] | None:
@@ -133,7 +136,7 @@ def distances(clips: Clips, *, replicates: int, seed: int) -> dict[str, Any]:
             "identities": len(set(one.identity)),
             **_typical(one, **drawn),
             "beyond": _apart(of[RVRA.name], one, **drawn) if name != RVRA.name else None,
-            "values": np.quantile(one.distance, np.linspace(0, 1, min(len(one.distance), _DOTS))).round(6).tolist(),
+            "values": dots(one.distance),
         }
         for name, one in of.items()
     }
@@ -180,7 +183,7 @@ def plane(tier: np.ndarray, embedding: Floats, prototype: np.ndarray | None) -> 
     for name in TIERS:
         mine = points[tier == name]
         if len(mine):
-            tiers[name] = mine[np.unique(np.linspace(0, len(mine) - 1, min(len(mine), _DOTS)).astype(int))].tolist()
+            tiers[name] = mine[np.unique(np.linspace(0, len(mine) - 1, min(len(mine), DOTS)).astype(int))].tolist()
     return {
         "explained": pca.explained_variance_ratio_.tolist(),
         "prototype": None if prototype is None else pca.transform(prototype[None])[0].round(6).tolist(),

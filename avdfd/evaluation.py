@@ -23,7 +23,7 @@ MIN_CLIPS = 10
 GROUPS = {"race": ("race",), "gender": ("gender",), "race and gender": ("race", "gender")}
 
 _HISTOGRAM_BINS = 25
-_DOTS = 200
+DOTS = 200
 _POINTS = 400  # of a ROC curve; more cannot be told apart in a figure
 
 Fitted = Mapping[str, Mapping[str, Any]]
@@ -211,7 +211,11 @@ def _histogram(scores: Floats) -> list[float]:
 
 
 def _weights(values: Floats) -> dict[str, Any]:
-    """Quartiles, and the values in rising order; of many, as many even quantiles as a figure can show."""
+    """Quartiles, and `dots`."""
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-    shown = np.quantile(values, np.linspace(0, 1, min(len(values), _DOTS))).round(6).tolist()
-    return {"low": low, "median": median, "high": high, "values": shown}
+    return {"low": low, "median": median, "high": high, "values": dots(values)}
+
+
+def dots(values: Floats) -> list[float]:
+    """Values in rising order; of many, as many even quantiles as a figure can show."""
+    return np.quantile(values, np.linspace(0, 1, min(len(values), DOTS))).round(6).tolist()

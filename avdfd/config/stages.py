@@ -188,9 +188,13 @@ class TrainConfig(RunConfig):
     def _published_where_faithful(self) -> "TrainConfig":
         if self.faithful and (self.direction, self.fusion) != ("a2v", "learned"):
             raise ValueError("the released code predicts a2v and learns its fusion: leave direction and fusion out")
-        if self.synchrony is not None and self.faithful:
+        if self.faithful and self.synchrony is not None:
             raise ValueError("the released code does not learn synchrony: leave it out")
-        if self.synchrony is not None and self.direction == "v2a":
+        return self
+
+    @model_validator(mode="after")
+    def _in_step_with_what_is_predicted(self) -> "TrainConfig":
+        if self.direction == "v2a" and self.synchrony is not None:
             raise ValueError(
                 "synchrony compares predicted and seen mouths, of which direction v2a has none: leave it out"
             )

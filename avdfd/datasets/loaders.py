@@ -121,8 +121,8 @@ class Inputs(NamedTuple):
         video = None
         if raw.frames is not None and self.image_size is not None:
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
-        heard = self.audio == "waveform"
-        sound, label = floats(raw.sound) if heard else mel_input(mel_of(raw.sound), self.augment, rngs), raw.label
+        waveform, label = self.audio == "waveform", raw.label
+        sound = floats(raw.sound) if waveform else mel_input(mel_of(raw.sound), self.augment, rngs)
         if self.synchrony is not None and rngs is not None and video is not None:
             sound, video, label = out_of_step(sound, video, label, self.synchrony, rngs)
         return Batch(sound, video, label, raw.audio_class)

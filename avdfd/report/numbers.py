@@ -61,3 +61,9 @@ def html_interval(metrics: Mapping[str, Any], name: str) -> str:
 def align(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def sure(apart: Mapping[str, Any]) -> bool:
+    """Whether the `interval` of a difference leaves 0 out; without one, nothing is known."""
+    interval = apart["interval"]
+    return interval is not None and (interval[0] > 0 or interval[1] < 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 from avdfd.report import frame
 from avdfd.report.frame import box
-from avdfd.report.numbers import NAMES, html_interval, number, others, p, sections, temperatures
+from avdfd.report.numbers import NAMES, html_interval, number, others, p, sections, sure, temperatures
 
 
 def auc(result: Mapping[str, Any]) -> str:
@@ -38,7 +38,7 @@ def paired(result: Mapping[str, Any]) -> str:
     head = "".join(f"<th class=num>{escape(row)}</th>" for row in rows)
     body = ""
     for other, of in result["paired"].items():
-        cells = "".join(_difference_cell(of[row]) for row in rows)
+        cells = "".join(difference_cell(of[row], _tests(of[row])) for row in rows)
         body += f"<tr><th scope=row>{escape(other)}</th>{cells}</tr>"
     note = (
         f"AUC of the {result['main']} score less that of every other on the same clips: the 95 % interval and the "
@@ -49,17 +49,22 @@ def paired(result: Mapping[str, Any]) -> str:
     return f"<h2>Is it better than the others?</h2>{table}<p class=note>{escape(note)}</p>"
 
 
-def _difference_cell(pair: Mapping[str, Any]) -> str:
-    interval = pair["interval"]
+def difference_cell(apart: Mapping[str, Any], more: str = "") -> str:
+    """A `difference` with its `interval`, tinted where that leaves 0 out, and more below it."""
+    interval = apart["interval"]
     if interval is None:
-        return f"<td class=num>{pair['difference']:+.3f}</td>"
-    color = "0,114,178" if pair["difference"] > 0 else "213,94,0"
-    tint = f" style='background:rgba({color},.18)'" if interval[0] > 0 or interval[1] < 0 else ""
+        return f"<td class=num>{apart['difference']:+.3f}</td>"
+    color = "0,114,178" if apart["difference"] > 0 else "213,94,0"
+    tint = f" style='background:rgba({color},.18)'" if sure(apart) else ""
+    below = f"<span class=interval>{interval[0]:+.3f} to {interval[1]:+.3f}</span>"
+    return f"<td class=num{tint}>{apart['difference']:+.3f}{below}{more}</td>"
+
+
+def _tests(pair: Mapping[str, Any]) -> str:
+    if pair["interval"] is None:
+        return ""
     delong = "" if pair["delong_p"] is None else f", p(D) {p(pair['delong_p'])}"
-    return (
-        f"<td class=num{tint}>{pair['difference']:+.3f}<span class=interval>{interval[0]:+.3f} to {interval[1]:+.3f}"
-        f"</span><span class=interval>p {p(pair['p'])}{delong}</span></td>"
-    )
+    return f"<span class=interval>p {p(pair['p'])}{delong}</span>"
 
 
 def metrics(result: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from avdfd import plots
 from avdfd.embedding import ORDER
 from avdfd.report import frame
 from avdfd.report.frame import Rows
-from avdfd.report.numbers import html_interval, number
+from avdfd.report.numbers import html_interval, number, sure
+from avdfd.report.tables import difference_cell
 
 _HEADING = "<h2>Are voices ordered by how far from real they are?</h2>"
 _NOTE = (
@@ -89,13 +90,7 @@ def _step(step: Mapping[str, Any]) -> str:
 
 def _by_chance(step: Mapping[str, Any]) -> bool:
     """Whether its interval has 0 in it."""
-    return step["interval"] is not None and not _sure(step)
-
-
-def _sure(step: Mapping[str, Any]) -> bool:
-    """Whether its interval leaves 0 out; without one, nothing is known."""
-    interval = step["interval"]
-    return interval is not None and (interval[0] > 0 or interval[1] < 0)
+    return step["interval"] is not None and not sure(step)
 
 
 def _table(section: Mapping[str, Any]) -> str:
@@ -116,14 +111,7 @@ def _table(section: Mapping[str, Any]) -> str:
 
 
 def _cell(apart: Mapping[str, Any] | None) -> str:
-    """A difference with its interval, tinted where that leaves 0 out."""
-    if apart is None:
-        return "<td></td>"
-    interval = apart["interval"]
-    below = f"<span class=interval>{interval[0]:+.3f} to {interval[1]:+.3f}</span>" if interval else ""
-    color = "0,114,178" if apart["difference"] > 0 else "213,94,0"
-    tint = f" style='background:rgba({color},.18)'" if _sure(apart) else ""
-    return f"<td class=num{tint}>{apart['difference']:+.3f}{below}</td>"
+    return "<td></td>" if apart is None else difference_cell(apart)
 
 
 def _distance_rows(section: Mapping[str, Any]) -> Rows:
