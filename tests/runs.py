@@ -1,17 +1,19 @@
 """Small stores and runs on disk for the tests of scripts: random weights, made-up sound and pictures."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from avdfd import engine, weights
+from avdfd import engine, scoring, weights
 from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.datasets.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FACE_SIZE, FRAMES, WINDOW
+from avdfd.meter import SPEED
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.tracking import BEST
 from avdfd.weights import Facts
@@ -79,3 +81,17 @@ def make_both_stages(root: Path, data: Path | None = None) -> tuple[Path, Path]:
     cfg = facts.config.model_copy(update={"audio": str(stage1)})
     weights.save(run / BEST, model, facts.model_copy(update={"config": cfg}))
     return stage1, run
+
+
+def epochs(run):
+    """Recorded numbers of a run without the times."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
+
+
+def log(run):
+    return (run / "log.txt").read_text()
+
+
+def state(run):
+    return scoring.load_run(run, "cpu").model.state_dict()
