@@ -37,11 +37,20 @@ if [[ -z "$python" ]]; then
 fi
 
 if ! { [[ -x .venv/bin/python ]] && usable .venv/bin/python; }; then
+  # pip out of disk half-way buries the reason: packages need 7 GB here, and what pip downloads 3 GB in its TMPDIR.
+  temporary=${TMPDIR:-/tmp} need=7
+  free() { df -Pk "$1" | awk -v column="$2" 'NR == 2 {print column == "free" ? int($4 / 1000000) : $6}'; }
+  if [[ "$(free . mount)" == "$(free "$temporary" mount)" ]]; then need=10; fi
+  if (($(free . free) < need)) || (($(free "$temporary" free) < 3)); then
+    echo "setup.sh: $need GB needed in $PWD, $(free . free) free; 3 GB in $temporary, $(free "$temporary" free) free:" \
+      "make room, or set TMPDIR to a larger disk" >&2
+    exit 2
+  fi
   rm -rf .venv
   "$python" -m venv .venv
 fi
 rm -f .venv/.stamp
-echo "setup.sh: installing into .venv (about 5 GB, a few minutes the first time)" >&2
+echo "setup.sh: installing into .venv (about 6 GB, a few minutes the first time)" >&2
 arguments=()
 for file in "${files[@]}"; do arguments+=(-r "$file"); done
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "${arguments[@]}"

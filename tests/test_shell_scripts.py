@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -85,3 +86,22 @@ def test_a_batch_job_that_is_asked_to_end_saves_and_is_queued_again(number, repo
     out, _ = job.communicate(timeout=20)
     assert out.splitlines() == ["saved", "scontrol requeue 7"]
     assert job.returncode == 75
+
+
+def test_setup_says_before_it_starts_that_the_disk_is_too_small(tmp_path):
+    for file in ("setup.sh", "requirements.txt", "requirements-dev.txt", "requirements-weights.txt"):
+        shutil.copy(ROOT / file, tmp_path)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "df").write_text('#!/bin/sh\nprintf "Blocks Used Available Mounted\\n/dev/x 1 1 5000000 9%% /\\n"\n')
+    (tools / "df").chmod(0o755)
+    environment = {"PATH": f"{tools}:{Path(sys.executable).parent}:/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "setup.sh"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"setup.sh: 10 GB needed in {tmp_path}, 5 free; 3 GB in {tmp_path}, 5 free:"
+        " make room, or set TMPDIR to a larger disk\n"
+    )
+    assert not (tmp_path / ".venv").exists()
