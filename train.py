@@ -3,8 +3,8 @@
     bash train.sh                                     the published sizes
     python train.py --config config/demo/train.json --optim.lr=1e-4
 
-The audio encoder and its head come from stage 1 and stay frozen. Loss: BCE of the fused probability and
-align/repel on the mismatch of predicted and actual visual tokens.
+The audio encoder and its head come from stage 1 and stay frozen. Loss: BCE of the fused probability, align/repel on
+the mismatch of predicted and actual visual tokens, and for the weights of the fusion, which part of a clip is fake.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from avdfd.datasets.feed import Feed, feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
-from avdfd.distributed import World, gather
+from avdfd.distributed import World, gather, gather_fields
 from avdfd.elements import ElementStore, coded
 from avdfd.encoded import EncodedBatch, EncodedFeed
 from avdfd.errors import UserError, run_script
 from avdfd.flops import training_flops
 from avdfd.interruption import Stop
-from avdfd.losses import align_repel, in_step
+from avdfd.losses import align_repel, confidence, in_step
 from avdfd.meter import Meter
-from avdfd.models.detector import Detector, Encoded
+from avdfd.models.detector import Detector, DetectorOutput, Encoded
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.released import load_visual_encoder
 from avdfd.steps import Training
@@ -104,9 +104,8 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             with distributed.accumulating(net, share.last):
                 with engine.autocast(device, cfg.optim.precision):
                     out = net(*clips)
-                parts = (out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
-                parts += () if out.agreement is None else (out.agreement,)
-                loss = share.weight * stage2_loss(cfg, *gather(world, share.total, *parts))
+                labels = gather(world, share.total, batch.label, batch.parts)
+                loss = share.weight * stage2_loss(cfg, gather_fields(world, share.total, out), *labels)
                 loss.backward()
             whole = whole + loss.detach()
             meter.count(share.total, flops)
@@ -159,16 +158,16 @@ def open_feeds(
     return feeds(cfg.data, world.device, *sets)
 
 
-def stage2_loss(
-    cfg: TrainConfig, final: Tensor, a2v: Tensor, mismatch: Tensor, label: Tensor, agreement: Tensor | None = None
-) -> Tensor:
-    """Weighted sum of the losses of a batch, in float32; logits, mismatch and label are (B,), agreement (B, T, T)."""
-    loss = F.binary_cross_entropy_with_logits(final.float(), label)
-    loss = loss + cfg.loss.align * align_repel(mismatch, label, cfg.loss.margin)
+def stage2_loss(cfg: TrainConfig, out: DetectorOutput, label: Tensor, parts: Tensor) -> Tensor:
+    """Weighted sum of the losses of a batch, in float32: label (B,), and parts (B, 2) of sound and pictures."""
+    loss = F.binary_cross_entropy_with_logits(out.logit_final.float(), label)
+    loss = loss + cfg.loss.align * align_repel(out.mismatch_mse, label, cfg.loss.margin)
     if cfg.loss.consistency:
-        loss = loss + cfg.loss.consistency * F.binary_cross_entropy_with_logits(a2v.float(), label)
-    if cfg.synchrony is not None and agreement is not None:
-        loss = loss + cfg.synchrony.weight * in_step(agreement, label)
+        loss = loss + cfg.loss.consistency * F.binary_cross_entropy_with_logits(out.logit_a2v.float(), label)
+    if cfg.loss.confidence and cfg.fusion == "learned":
+        loss = loss + cfg.loss.confidence * confidence(out.log_weights, parts)
+    if cfg.synchrony is not None and out.agreement is not None:
+        loss = loss + cfg.synchrony.weight * in_step(out.agreement, label)
     return loss
 
 

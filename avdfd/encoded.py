@@ -22,6 +22,7 @@ from tqdm import tqdm
 from avdfd import engine, frozen
 from avdfd.columns import BLOCK, Columns
 from avdfd.config import TrainConfig
+from avdfd.datasets import tiers
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.resident import Place, Resident, choose
 from avdfd.datasets.samplers import Share, Shared
@@ -44,6 +45,8 @@ class EncodedBatch(NamedTuple):
     """In float32, on the device."""
     label: Tensor
     """(B,) float, 1 = fake."""
+    parts: Tensor
+    """(B, 2) float, likewise of the sound and of the pictures; both, where it is not known which of them."""
 
 
 class EncodedFeed:
@@ -54,8 +57,10 @@ class EncodedFeed:
     ) -> None:
         self.columns, self.order, self.device, self.place = columns, order, device, place
         self.rows = torch.from_numpy(metas.rows)
-        label = metas.coded("label")
-        self._label = torch.tensor(label.values, dtype=torch.float32)[torch.from_numpy(label.codes).long()].to(device)
+        tier = metas.coded("tier")
+        known, codes = [tiers.tier(name) for name in tier.values], torch.from_numpy(tier.codes).long()
+        self._label = torch.tensor([float(t.label) for t in known])[codes].to(device)
+        self._parts = torch.tensor([t.parts for t in known], dtype=torch.float32)[codes].to(device)
         files = Resident(Encoded(*(columns.column(name) for name in Encoded._fields)), device)
         self._kept, self._index = files, self.rows
         if place == "gpu":
@@ -81,7 +86,8 @@ class EncodedFeed:
         """The batch of the elements at these positions."""
         index = torch.tensor(positions)
         encoded = self._kept.take(self._index[index])
-        return EncodedBatch(encoded._replace(tokens=encoded.tokens.float()), self._label[index.to(self.device)])
+        index = index.to(self.device)
+        return EncodedBatch(encoded._replace(tokens=encoded.tokens.float()), self._label[index], self._parts[index])
 
     def rate(self) -> float:
         """Clips a second that come out of their home, for some rows in random order."""

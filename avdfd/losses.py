@@ -61,6 +61,19 @@ def in_step(agreement: Tensor, labels: Tensor, temperature: float = 0.1) -> Tens
     return torch.where(labels > 0.5, 0.0, per_clip).mean()
 
 
+def confidence(log_weights: Tensor, parts: Tensor) -> Tensor:
+    """Cross-entropy of a fusion's weights with where there is something to find: the branches whose part of the clip is
+    fake share the weight equally; of a real clip, all do.
+
+    log_weights (B, K) of the branches; parts (B, K), 1 where what a branch is about is fake; mean over the batch.
+
+    References: Corbiere et al., "Addressing failure prediction by learning model confidence", NeurIPS 2019 (a
+    confidence network has a target of its own and leaves the features that it looks at as they are).
+    """
+    sharing = torch.where(parts.amax(dim=1, keepdim=True) > 0.5, parts, 1.0)
+    return F.cross_entropy(log_weights, sharing / sharing.sum(dim=1, keepdim=True))
+
+
 def align_repel(mismatch: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
     """Mismatch (B,) goes to zero for real (0) and beyond `margin` for fake (1) samples; mean over the batch."""
     fake = labels > 0.5

@@ -91,7 +91,7 @@ def seconds(cfg: TrainConfig, model: Detector, feed: Iterable[Any], device: torc
         for _, batch in feed:
             with engine.autocast(device, cfg.optim.precision):
                 out = model(*seen(batch))
-            loss = stage2_loss(cfg, out.logit_final, out.logit_a2v, out.mismatch_mse, batch.label)
+            loss = stage2_loss(cfg, out, batch.label, batch.parts)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

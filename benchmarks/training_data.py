@@ -27,6 +27,7 @@ def made_up(clips: int, device: torch.device) -> Batch:
         mel=torch.randn(clips, 128, 768, generator=draw),
         video=torch.randint(0, 256, (clips, 3, 16, FACE_SIZE, FACE_SIZE), generator=draw, dtype=torch.uint8),
         label=torch.arange(clips) % 2.0,
+        parts=torch.arange(clips)[:, None] % 2.0 * torch.tensor([1.0, 0.0]),
         audio_class=torch.arange(clips) % 2 * 3,
     )
     return to_device(batch, device)
@@ -80,7 +81,8 @@ class Arrays(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         mel = torch.from_numpy(np.load(self.folder / f"{number}.mel.npy"))
         video = torch.from_numpy(np.load(self.folder / f"{number}.video.npy")) if self.sees else torch.zeros(())
-        return Batch(mel, video, torch.tensor(number % 2.0), torch.tensor(number % 2 * 3))
+        label = torch.tensor(number % 2.0)
+        return Batch(mel, video, label, torch.stack([label, torch.zeros(())]), torch.tensor(number % 2 * 3))
 
 
 def write_data(folder: Path, clips: int, *, seen: bool) -> Path:

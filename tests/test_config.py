@@ -90,6 +90,7 @@ def test_every_key_is_read():
         ({"fusion": "mean"}, "key 'fusion' is \"mean\": input should be 'learned', 'fixed' or 'visual'"),
         ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
         ({"faithful": True, "synchrony": {}}, "the released code does not learn synchrony"),
+        ({"faithful": True}, "loss.confidence: the released code does not supervise its fusion: set it to 0"),
         ({"synchrony": {}, "direction": "v2a"}, "compares predicted and seen mouths, of which direction v2a has none"),
         (
             {"synchrony": {}, "cache": True, "backbone_lr_scale": 0.0},

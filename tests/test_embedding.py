@@ -28,7 +28,13 @@ def set_config(run, **changes):
 
 def batch_of(run):
     video = torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8) if run.inputs.image_size else None
-    return Batch(mel=torch.randn(2, 128, 768), video=video, label=torch.zeros(2), audio_class=torch.zeros(2))
+    return Batch(
+        mel=torch.randn(2, 128, 768),
+        video=video,
+        label=torch.zeros(2),
+        parts=torch.zeros(2, 2),
+        audio_class=torch.zeros(2),
+    )
 
 
 def placed(tiers, values, people=None, embedding=None):

@@ -357,7 +357,7 @@ def test_unwritable_output_is_found_before_the_work(run, monkeypatch):
 
 
 def test_refuses_runs_of_several_systems_as_one(data, tmp_path):
-    runs = [make_seed(tmp_path, data, 0), make_seed(tmp_path, data, 1, faithful=True)]
+    runs = [make_seed(tmp_path, data, 0), make_seed(tmp_path, data, 1, backbone_lr_scale=0.5)]
     assert "not the system of" in refused(runs[0], "--run", f"{runs[0]},{runs[1]}")
     assert "have the seeds 0, 0; each has to have its own" in refused(runs[0], "--run", f"{runs[0]},{runs[0]}")
 

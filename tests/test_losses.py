@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.losses import align_repel, in_step, ordinal_ring, ranking, supcon
+from avdfd.losses import align_repel, confidence, in_step, ordinal_ring, ranking, supcon
 from tests import reference
 
 
@@ -90,3 +90,20 @@ def test_in_step_asks_for_the_own_moment_among_all_of_the_clip():
     torch.testing.assert_close(in_step(agreement, labels), (rows + columns) / 2 / 2)
     assert in_step(agreement, torch.ones(2)).item() == 0
     assert in_step(agreement.flip(0), labels) > in_step(agreement, labels) + 2
+
+
+def test_confidence_equals_the_loop():
+    torch.manual_seed(0)
+    log_weights = F.log_softmax(torch.randn(5, 2), dim=1)
+    parts = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    targets = {(0, 0): (0.5, 0.5), (1, 0): (1, 0), (0, 1): (0, 1), (1, 1): (0.5, 0.5)}
+    losses = []
+    for w, fake in zip(log_weights.tolist(), parts.int().tolist(), strict=True):
+        losses.append(-sum(t * v for t, v in zip(targets[tuple(fake)], w, strict=True)))
+    assert confidence(log_weights, parts).item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_confidence_pulls_the_weights_to_the_part_that_is_fake():
+    confidences = torch.zeros(3, 2, requires_grad=True)
+    confidence(F.log_softmax(confidences, dim=1), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).backward()
+    torch.testing.assert_close(confidences.grad, torch.tensor([[0.0, 0.0], [-0.5, 0.5], [0.5, -0.5]]) / 3)

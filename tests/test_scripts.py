@@ -16,12 +16,13 @@ import torch
 import pretrain
 import train
 from avdfd import config, errors, metrics, scoring
-from avdfd.config import PretrainConfig
+from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
 from avdfd.errors import UserError, WorkError
 from avdfd.features import WINDOW
+from avdfd.models.detector import DetectorOutput
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import page_folds
 from tests.runs import SPECTRA, epochs, log, state
@@ -54,10 +55,26 @@ def test_both_stages(stage1, stage2, tmp_path):
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
 
 
+def test_only_a_learned_fusion_is_told_where_to_look():
+    values = {"name": "x", "audio": "none", "data": {"splits": "none", "fake_tiers": ["RVFA", "FVRA"]}}
+    one = torch.ones(2)
+    log_weights, label = torch.tensor([[0.25, 0.75], [0.2, 0.8]]).log(), torch.tensor([0.0, 1.0])
+    out = DetectorOutput(one, one, one, 0 * one, log_weights, torch.zeros(2, 8))
+    parts = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+
+    def loss(**changes):
+        return train.stage2_loss(parse({**values, **changes}, TrainConfig, "test"), out, label, parts).item()
+
+    plain = loss(loss={"confidence": 0})
+    assert loss(fusion="visual") == loss(fusion="fixed") == plain
+    told = -((np.log(0.25) + np.log(0.75)) / 2 + np.log(0.8)) / 2
+    assert loss(loss={"confidence": 2.0}) == pytest.approx(plain + 2 * told, rel=1e-5)
+
+
 def test_synchrony_is_learned_from_clips_out_of_step(stage1, stage2, tmp_path, monkeypatch):
     labels = []
     loss = train.stage2_loss
-    monkeypatch.setattr(train, "stage2_loss", lambda *args: (labels.append(args[4]), loss(*args))[1])
+    monkeypatch.setattr(train, "stage2_loss", lambda *args: (labels.append(args[2]), loss(*args))[1])
     pretrain.main(stage1())
     reals = {}
     for name, synchrony in (("in", None), ("out", {"out_of_step": 1.0})):
@@ -204,7 +221,7 @@ def test_early_stopping(stage1, tmp_path):
 
 def test_faithful_mode_leaves_the_audio_head_random(stage1, stage2, tmp_path):
     pretrain.main(stage1())
-    train.main(stage2(faithful=True))
+    train.main(stage2(faithful=True, loss={"confidence": 0}))
     audio, detector = (scoring.load_run(tmp_path / "runs" / n, "cpu").model for n in ("one", "two"))
     assert torch.equal(detector.audio_encoder.pos_emb, audio.encoder.pos_emb)
     assert not torch.equal(detector.audio_head[0].weight, audio.head[0].weight)

@@ -63,10 +63,10 @@ def test_stage_2(no_waiting):
     model = Detector(AUDIO, VISUAL, PredictorConfig(depth=1, heads=2)).to(GPU)
     training = of(cfg, model)
     mel, video = torch.randn(2, 128, 768, device=GPU), torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8, device=GPU)
-    label = torch.tensor([0.0, 1.0], device=GPU)
+    label, parts = torch.tensor([0.0, 1.0], device=GPU), torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=GPU)
     for step in range(3):
         if step == 2:
             no_waiting()
         with engine.autocast(GPU, "bf16"):
             out = model(mel, normalise(video))
-        take(training, model, train.stage2_loss(cfg, out.logit_final, out.logit_a2v, out.mismatch_mse, label))
+        take(training, model, train.stage2_loss(cfg, out, label, parts))

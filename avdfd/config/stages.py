@@ -128,6 +128,10 @@ class Stage2LossConfig(Section):
     consistency: NonNegative = 0.0
     """Weight of a BCE on the visual-consistency branch alone, so that it learns where the audio branch is right
     already; 0 is the published loss."""
+    confidence: NonNegative = 1.0
+    """Weight of a cross-entropy of the weights of a learned fusion, which are to go to the branch whose part of a
+    training clip is fake, sound or pictures (`avdfd.losses.confidence`). 0 is the published loss: the branch that fits
+    training best may then get all weight for all clips."""
 
 
 class SynchronyConfig(Section):
@@ -190,6 +194,10 @@ class TrainConfig(RunConfig):
             raise ValueError("the released code predicts a2v and learns its fusion: leave direction and fusion out")
         if self.faithful and self.synchrony is not None:
             raise ValueError("the released code does not learn synchrony: leave it out")
+        if self.faithful and self.loss.confidence:
+            raise ValueError(
+                "loss.confidence: the released code does not supervise its fusion: set it to 0, or faithful to false"
+            )
         return self
 
     @model_validator(mode="after")

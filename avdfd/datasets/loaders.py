@@ -13,7 +13,7 @@ from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
 from avdfd.datasets.stores import Store
-from avdfd.datasets.tiers import AUDIO_CLASS
+from avdfd.datasets.tiers import AUDIO_CLASS, tier
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
     Seeds,
@@ -71,6 +71,7 @@ class Raw(NamedTuple):
     frames: Tensor | None
     """(B, 16, 224, 224, 3) uint8, or None when the model takes no video."""
     label: Tensor
+    parts: Tensor
     audio_class: Tensor
 
 
@@ -83,6 +84,8 @@ class Batch(NamedTuple):
     """(B, 3, 16, S, S) uint8, or None when the model takes no video."""
     label: Tensor
     """(B,) float, 1 = fake."""
+    parts: Tensor
+    """(B, 2) float, likewise of the sound and of the pictures; both, where it is not known which of them."""
     audio_class: Tensor
     """(B,) 0 real, then growing distance of the voice from real; -1 for tiers without such a class."""
 
@@ -112,6 +115,7 @@ class Inputs(NamedTuple):
             sound=of[self.audio](element),
             frames=None if self.image_size is None else torch.from_numpy(element.frames),
             label=label_of(element),
+            parts=torch.tensor(tier(meta.tier).parts if meta else (torch.nan, torch.nan), dtype=torch.float32),
             audio_class=torch.tensor(AUDIO_CLASS.get(meta.tier, -1) if meta else -1),
         )
 
@@ -121,11 +125,13 @@ class Inputs(NamedTuple):
         video = None
         if raw.frames is not None and self.image_size is not None:
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
-        waveform, label = self.audio == "waveform", raw.label
+        waveform, label, parts = self.audio == "waveform", raw.label, raw.parts
         sound = floats(raw.sound) if waveform else mel_input(mel_of(raw.sound), self.augment, rngs)
         if self.synchrony is not None and rngs is not None and video is not None:
             sound, video, label = out_of_step(sound, video, label, self.synchrony, rngs)
-        return Batch(sound, video, label, raw.audio_class)
+            # Neither the sound nor the pictures are fake: that they are apart is seen in the pictures, if anywhere.
+            parts = torch.stack([parts[:, 0], torch.maximum(parts[:, 1], label - raw.label)], dim=1)
+        return Batch(sound, video, label, parts, raw.audio_class)
 
 
 def sound_of(element: Element) -> Tensor:

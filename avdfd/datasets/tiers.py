@@ -26,6 +26,11 @@ class Tier:
         """Label of the clip as a whole: 1 if any part of it is fake."""
         return int(self.video != 0 or self.audio != 0)
 
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Labels of the sound and of the pictures; what is not known of a fake may be fake."""
+        return int(self.audio != 0), int(self.video != 0)
+
 
 RVRA = Tier("RVRA", "RealVideo-RealAudio", video=0, audio=0)
 RVFA = Tier("RVFA", "RealVideo-FakeAudio", video=0, audio=1)

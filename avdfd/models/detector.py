@@ -61,12 +61,17 @@ class DetectorOutput(NamedTuple):
     """(B,) visual-consistency branch, whichever its direction."""
     mismatch_mse: Tensor
     """(B,) mean squared difference of predicted and actual tokens; of both directions the mean."""
-    w_audio: Tensor
-    """(B,) weight of the audio branch; the visual branch has the rest."""
+    log_weights: Tensor
+    """(B, 2) logarithms of the weights of the audio and the visual branch in the fusion."""
     discrepancy: Tensor
     """(B, N) squared difference per visual token, in time, row, column order; of v2a alone, that of its moment."""
     agreement: Tensor | None = None
     """(B, T, T) of each predicted moment with each that is seen, with `synchrony`."""
+
+    @property
+    def w_audio(self) -> Tensor:
+        """(B,) weight of the audio branch; the visual branch has the rest."""
+        return self.log_weights[:, 0].exp()
 
 
 class Detector(nn.Module):
@@ -152,13 +157,13 @@ class Detector(nn.Module):
         mismatch = torch.stack([d.mean(dim=1) for d in discrepancies]).mean(dim=0)
 
         logits = torch.stack([encoded.logit_audio, logit_a2v], dim=-1)
-        logit_final, weights = self.fusion(encoded.audio, evidence, logits)
+        logit_final, log_weights = self.fusion(encoded.audio, evidence, logits)
         return DetectorOutput(
             logit_final=logit_final,
             logit_audio=encoded.logit_audio,
             logit_a2v=logit_a2v,
             mismatch_mse=mismatch,
-            w_audio=weights[:, 0],
+            log_weights=log_weights,
             discrepancy=self._over_the_face(discrepancies[0]) if self.predictor is None else discrepancies[0],
             agreement=agreement,
         )

@@ -28,17 +28,23 @@ def fuse_probabilities_released(logits: Tensor, log_weights: Tensor) -> Tensor:
 
 
 class ConfidenceFusion(nn.Module):
-    """Confidence network on both branches' features and logits -> weights of the two probabilities."""
+    """Confidence network on both branches' features and logits -> weights of the two probabilities.
+
+    It looks at them and does not form them: no gradient flows from the weights into what they are told by, but as
+    released.
+    """
 
     def __init__(self, dim: int, evidence: int, *, faithful: bool = False) -> None:
         super().__init__()
+        self.faithful = faithful
         self.confidence = head(dim + evidence + 2, dim, 2)
         self.fuse = fuse_probabilities_released if faithful else fuse_probabilities
 
     def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """audio (B, D), evidence (B, E), logits (B, 2) -> fused logit (B,) and weights (B, 2)."""
-        log_weights = F.log_softmax(self.confidence(torch.cat([audio, evidence, logits], dim=-1)).float(), dim=-1)
-        return self.fuse(logits, log_weights), log_weights.exp()
+        """audio (B, D), evidence (B, E), logits (B, 2) -> fused logit (B,) and log weights (B, 2)."""
+        seen = torch.cat([audio, evidence, logits], dim=-1)
+        log_weights = F.log_softmax(self.confidence(seen if self.faithful else seen.detach()).float(), dim=-1)
+        return self.fuse(logits, log_weights), log_weights
 
 
 class FixedFusion(nn.Module):
@@ -54,4 +60,4 @@ class FixedFusion(nn.Module):
     def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """As `ConfidenceFusion`, of which it looks at the logits (B, 2) alone."""
         log_weights = self.log_weights.expand(len(logits), 2)
-        return fuse_probabilities(logits, log_weights), log_weights.exp()
+        return fuse_probabilities(logits, log_weights), log_weights

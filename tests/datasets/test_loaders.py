@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from avdfd.config import AugmentConfig, PretrainConfig, parse
+from avdfd.config import AugmentConfig, PretrainConfig, SynchronyConfig, parse
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import FRAME_CHOICE
@@ -48,8 +48,19 @@ def test_a_batch(cfg, store):
     assert batch.video.shape == (len(metas), 3, 16, 48, 48)
     assert batch.video.dtype == torch.uint8
     assert batch.label.tolist() == [float(m.label) for m in metas]
+    parts = dict(zip([m.tier for m in metas], batch.parts.tolist(), strict=True))
+    assert parts == {"RVRA": [0, 0], "RVFA-VC": [1, 0], "FVRA": [0, 1]}
     classes = dict(zip([m.tier for m in metas], batch.audio_class.tolist(), strict=True))
     assert classes == {"RVRA": 0, "RVFA-VC": 2, "FVRA": -1}
+
+
+def test_a_clip_out_of_step_is_a_fake_of_its_pictures(cfg, store):
+    inputs = Inputs(image_size=32, synchrony=SynchronyConfig(out_of_step=1.0))
+    metas = split_metas(cfg, store, "train")
+    batch = ElementSet(store, metas, inputs).batch([Draw(i, (0, i)) for i in range(len(metas))])
+    assert (batch.label == 1).all()
+    parts = dict(zip([m.tier for m in metas], batch.parts.tolist(), strict=True))
+    assert parts == {"RVRA": [0, 1], "RVFA-VC": [1, 0], "FVRA": [0, 1]}
 
 
 def test_what_is_read_does_not_depend_on_the_draw(cfg, store):

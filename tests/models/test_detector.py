@@ -25,7 +25,7 @@ def clips():
 
 def test_shapes(detector, clips):
     out = detector(*clips)
-    assert all(x.shape == (5,) for x in out[:5])
+    assert all(x.shape == (5,) for x in (*out[:4], out.w_audio))
     assert out.discrepancy.shape == (5, 8 * 2 * 2)
     torch.testing.assert_close(out.mismatch_mse, out.discrepancy.mean(1))
     assert ((out.w_audio > 0) & (out.w_audio < 1)).all()
@@ -102,7 +102,7 @@ def test_the_published_model_is_the_default(detector):
 def test_other_directions(direction, fusion, clips):
     detector = build(direction=direction, fusion=fusion).train()
     out = detector(*clips)
-    assert all(x.shape == (5,) for x in out[:5])
+    assert all(x.shape == (5,) for x in (*out[:4], out.w_audio))
     assert out.discrepancy.shape == (5, 8 * 2 * 2)
     (out.logit_final + out.mismatch_mse).sum().backward()
     frozen = {n for n, p in detector.named_parameters() if p.grad is None}

@@ -54,7 +54,8 @@ def test_confidence_network_weighs_per_sample():
     torch.manual_seed(0)
     fusion = ConfidenceFusion(8, 16)
     audio, evidence, logits = torch.randn(5, 8), torch.randn(5, 16), torch.randn(5, 2)
-    fused, weights = fusion.eval()(audio, evidence, logits)
+    fused, log_weights = fusion.eval()(audio, evidence, logits)
+    weights = log_weights.exp()
     assert weights.shape == (5, 2)
     torch.testing.assert_close(weights.sum(-1), torch.ones(5))
     assert weights[:, 0].std() > 1e-3
@@ -62,17 +63,33 @@ def test_confidence_network_weighs_per_sample():
     assert ((fused >= low) & (fused <= high)).all()
 
 
+@pytest.mark.parametrize("faithful", [False, True])
+def test_weights_do_not_form_what_they_are_told_by(faithful):
+    torch.manual_seed(0)
+    fusion = ConfidenceFusion(8, 16, faithful=faithful).eval()
+    audio, evidence, logits = inputs = [torch.randn(5, n, requires_grad=True) for n in (8, 16, 2)]
+    _, log_weights = fusion(*inputs)
+    log_weights[:, 0].sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in fusion.parameters())
+    assert [x.grad is not None for x in inputs] == [faithful] * 3
+
+    fused, _ = fusion(audio, evidence, logits)
+    fused.sum().backward()
+    assert (logits.grad != 0).all()
+    assert (evidence.grad is not None) == faithful
+
+
 def test_fixed_weights():
     logits = (4 * torch.randn(6, 2)).requires_grad_()
     nothing = torch.full((6, 4), torch.nan)  # neither features nor evidence have a say
-    fused, weights = FixedFusion((0.5, 0.5))(nothing, nothing, logits)
+    fused, log_weights = FixedFusion((0.5, 0.5))(nothing, nothing, logits)
     torch.testing.assert_close(fused.sigmoid(), logits.sigmoid().mean(dim=1))
-    assert (weights == 0.5).all()
+    torch.testing.assert_close(log_weights.exp(), torch.full((6, 2), 0.5))
 
     visual = FixedFusion((0.0, 1.0))
-    fused, weights = visual(nothing, nothing, logits)
+    fused, log_weights = visual(nothing, nothing, logits)
     torch.testing.assert_close(fused, logits[:, 1])
-    assert weights.tolist() == [[0, 1]] * 6
+    assert log_weights.exp().tolist() == [[0, 1]] * 6
     fused.sum().backward()
     torch.testing.assert_close(logits.grad, torch.tensor([[0.0, 1.0]]).expand(6, 2))
     assert not visual.state_dict()
