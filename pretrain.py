@@ -5,7 +5,8 @@
     bash pretrain.sh --folds data/splits/page_disjoint --probes data/speech-parity       one run per fold, then judged
 
 Batches pair a fake with a real clip of the same identity, or page. Loss: supervised contrastive over the four classes,
-real/fake BCE, an ordinal ring around a learned prototype of real speech, and the ranking of each pair.
+real/fake BCE, an ordinal ring around a learned prototype of real speech, and the ranking of each pair. A score that is
+fitted (`model.score`) is found before the first epoch.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from avdfd.distributed import World, gather
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.errors import UserError, run_script
 from avdfd.files import write_atomic
+from avdfd.fitted import fit_score
 from avdfd.flops import training_flops
 from avdfd.interruption import Stop
 from avdfd.losses import ordinal_ring, ranking, supcon
@@ -94,6 +96,9 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=cfg.model.model_dump())
     training.restore()
     progress = training.progress
+    if model.encoder.score is not None and not progress.epoch and not progress.step:
+        sounds = ElementSet(store, train_metas, Heard(inputs, model.encoder.front))
+        fit_score(model.encoder.score, sounds, by=cfg.pair_by, c=cfg.fit_c)
     engine.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")

@@ -116,6 +116,7 @@ def test_wrong_values_are_named(write, change, message):
         ({"spectra": [256]}, "input 'waveform' and spectra go together"),
         ({"input": "waveform"}, "input 'waveform' and spectra go together"),
         ({"input": "waveform", "spectra": [256]}, "set patches to 'statistics'"),
+        ({"score": "fitted"}, "score 'fitted' is a function of statistics: set patches to 'statistics'"),
         ({"input": "waveform", "patches": "statistics", "spectra": [300]}, "key 'model.spectra.0' is 300"),
         (
             {"input": "waveform", "patches": "statistics", "spectra": [2048], "patch_frames": 4},

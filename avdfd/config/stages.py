@@ -30,6 +30,9 @@ class AudioModelConfig(Section):
     patch_frames: Positive = 64
     """Mel frames per patch (4 ms each); must divide 768."""
     projection_dim: Positive = 256
+    score: Literal["trained", "fitted"] = "trained"
+    """How a voice is judged: by a head that is trained with the rest, as published; or by a linear function of the
+    statistics of a sound, which is fitted before training (`avdfd.fitted`), and which the head only scales."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "AudioModelConfig":
@@ -43,6 +46,8 @@ class AudioModelConfig(Section):
             )
         if self.spectra and self.patches != "statistics":
             raise ValueError("spectra are heard by their statistics: set patches to 'statistics'")
+        if self.score == "fitted" and self.patches != "statistics":
+            raise ValueError("score 'fitted' is a function of statistics: set patches to 'statistics'")
         if any(size > 256 and self.patch_frames % (size // 256) for size in self.spectra):
             raise ValueError(f"patch_frames {self.patch_frames} must be a multiple of the largest of spectra / 256")
         return self
@@ -154,6 +159,8 @@ class PretrainConfig(RunConfig):
     """Whose real elements a fake is paired with: its person's, or those of the page that published it."""
     loss: Stage1LossConfig = Stage1LossConfig()
     optim: OptimConfig = OptimConfig()
+    fit_c: PositiveFloat = 0.003
+    """Inverse penalty of a fitted score (`model.score`): C of scikit-learn's logistic regression."""
 
     @model_validator(mode="after")
     def _augments_what_is_heard(self) -> "PretrainConfig":

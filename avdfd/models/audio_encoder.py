@@ -32,6 +32,7 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.dim = config.dim
         self.front = Front.of(config)
+        self.score: FittedScore | None = None
         numbers = self.front.numbers
         self.patch_proj = nn.Linear(numbers, config.dim)
         if self.front.statistics:
@@ -39,6 +40,8 @@ class AudioEncoder(nn.Module):
             self.patch_norm = nn.BatchNorm1d(numbers, affine=False)
             self.patch_drop = nn.Dropout1d(config.dropout)
             self.spread_proj = nn.Linear(numbers, config.dim)
+            if config.score == "fitted":
+                self.score = FittedScore(2 * numbers)
         else:
             self.pos_emb = nn.Parameter(torch.empty(1, self.front.patches, config.dim))
         self.encoder = TransformerEncoder(config.dim, config.depth, config.heads, config.mlp_dim, config.dropout)
@@ -52,7 +55,7 @@ class AudioEncoder(nn.Module):
         (B, D) and tokens (B, N, D).
 
         Of statistics the feature is the mean of the tokens, and what is made of the deviation of each of them over the
-        patches.
+        patches. A fitted score takes the place of its first number.
         """
         patches = sound if isinstance(sound, Patches) else self.front(sound)
         if not self.front.statistics:
@@ -61,7 +64,50 @@ class AudioEncoder(nn.Module):
         normed = self.patch_drop(self.patch_norm(rearrange(patches.values, "b n k -> b k n")))
         tokens = self.encoder(self.patch_proj(rearrange(normed, "b k n -> b n k")))
         spread = (normed.var(dim=2, unbiased=False) + _FLOOR).sqrt()
-        return tokens.mean(dim=1) + self.spread_proj(spread), tokens
+        feature = tokens.mean(dim=1) + self.spread_proj(spread)
+        if self.score is not None:
+            feature = torch.cat([self.score(pooled(patches))[:, None].to(feature.dtype), feature[:, 1:]], dim=1)
+        return feature, tokens
+
+
+def pooled(patches: Patches) -> Tensor:
+    """Mean and deviation of each statistic over the patches of a sound: (B, 2 K), float32."""
+    values = patches.values.float()
+    return torch.cat([values.mean(dim=1), (values.var(dim=1, unbiased=False) + _FLOOR).sqrt()], dim=1)
+
+
+class FittedScore(nn.Module):
+    """A linear function of the pooled statistics of a sound, which `avdfd.fitted` finds; it has no gradient."""
+
+    centre: Tensor
+    direction: Tensor
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(numbers))
+        self.register_buffer("direction", torch.zeros(numbers))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(B, M) -> (B,)."""
+        return ((values - self.centre) * self.direction).sum(dim=1)  # a matrix product would be rounded under autocast
+
+
+class ScaledScore(nn.Module):
+    """The head of a fitted score: feature (B, D) -> logit (B, 1) of its first number, by a scale and an offset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Linear(1, 1)
+        nn.init.ones_(self.scale.weight)
+        nn.init.zeros_(self.scale.bias)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.scale(feature[:, :1])
+
+
+def audio_head(config: AudioModelConfig) -> nn.Module:
+    """Feature (B, D) -> logit (B, 1)."""
+    return ScaledScore() if config.score == "fitted" else head(config.dim, config.dim, 1)
 
 
 class AudioOutput(NamedTuple):
@@ -86,7 +132,7 @@ class AudioNet(nn.Module):
         self.projection = nn.Sequential(
             nn.Linear(config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, config.projection_dim)
         )
-        self.head = head(config.dim, config.dim, 1)
+        self.head = audio_head(config)
         self.prototype = nn.Parameter(torch.empty(config.projection_dim))
         nn.init.normal_(self.prototype, std=0.02)
 

@@ -24,7 +24,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from avdfd.config import AudioModelConfig, Direction, Fusion, PredictorConfig, VisualModelConfig
-from avdfd.models.audio_encoder import AudioEncoder, AudioNet
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.fusion import ConfidenceFusion, FixedFusion
 from avdfd.models.layers import head
 from avdfd.models.predictor import AudioPredictor, VisualPredictor
@@ -92,7 +92,7 @@ class Detector(nn.Module):
         dim = audio.dim
         evidence = (4 if direction == "symmetric" else 2) * dim
         self.audio_encoder = AudioEncoder(audio)
-        self.audio_head = head(dim, dim, 1)
+        self.audio_head = audio_head(audio)
         self.visual_encoder = VisualBranch(visual, dim)
         self.predictor = None if direction == "v2a" else VisualPredictor(dim, predictor)
         self.audio_predictor = None if direction == "a2v" else AudioPredictor(dim, predictor)
