@@ -86,6 +86,7 @@ def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
         cfg.predictor,
         direction=cfg.direction,
         fusion=cfg.fusion,
+        supervised=cfg.loss.confidence > 0,
         synchrony=cfg.synchrony is not None,
         faithful=cfg.faithful,
     )

@@ -27,6 +27,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "as published": ("config/pretrain.json", ()),
     "statistics of the mel": (ROBUST, ("--model.input=mel", "--model.spectra=[]")),
     "mel and 256": (ROBUST, ("--model.input=waveform", "--model.spectra=[256]")),
+    "mel, 256 and 512": (ROBUST, ()),
     "mel and 256 to 2048": (ROBUST, ("--model.input=waveform", "--model.spectra=[256,512,1024,2048]")),
 }
 BATCH = 32

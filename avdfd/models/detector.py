@@ -85,6 +85,7 @@ class Detector(nn.Module):
         *,
         direction: Direction = "a2v",
         fusion: Fusion = "learned",
+        supervised: bool = True,
         synchrony: bool = False,
         faithful: bool = False,
     ) -> None:
@@ -99,7 +100,9 @@ class Detector(nn.Module):
         self.a2v_head = head(evidence, dim, 1)
         self.synchrony = Synchrony(self.visual_encoder.backbone.grid[0]) if synchrony else None
         self.fusion = (
-            ConfidenceFusion(dim, evidence, faithful=faithful) if fusion == "learned" else FixedFusion(_FIXED[fusion])
+            ConfidenceFusion(dim, evidence, supervised=supervised, faithful=faithful)
+            if fusion == "learned"
+            else FixedFusion(_FIXED[fusion])
         )
         self.audio_encoder.requires_grad_(False)
         self.audio_head.requires_grad_(False)

@@ -30,20 +30,19 @@ def fuse_probabilities_released(logits: Tensor, log_weights: Tensor) -> Tensor:
 class ConfidenceFusion(nn.Module):
     """Confidence network on both branches' features and logits -> weights of the two probabilities.
 
-    It looks at them and does not form them: no gradient flows from the weights into what they are told by, but as
-    released.
+    `supervised` weights look at them and do not form them: no gradient flows into what they are told by.
     """
 
-    def __init__(self, dim: int, evidence: int, *, faithful: bool = False) -> None:
+    def __init__(self, dim: int, evidence: int, *, supervised: bool = True, faithful: bool = False) -> None:
         super().__init__()
-        self.faithful = faithful
+        self.supervised = supervised
         self.confidence = head(dim + evidence + 2, dim, 2)
         self.fuse = fuse_probabilities_released if faithful else fuse_probabilities
 
     def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """audio (B, D), evidence (B, E), logits (B, 2) -> fused logit (B,) and log weights (B, 2)."""
         seen = torch.cat([audio, evidence, logits], dim=-1)
-        log_weights = F.log_softmax(self.confidence(seen if self.faithful else seen.detach()).float(), dim=-1)
+        log_weights = F.log_softmax(self.confidence(seen.detach() if self.supervised else seen).float(), dim=-1)
         return self.fuse(logits, log_weights), log_weights
 
 

@@ -63,20 +63,20 @@ def test_confidence_network_weighs_per_sample():
     assert ((fused >= low) & (fused <= high)).all()
 
 
-@pytest.mark.parametrize("faithful", [False, True])
-def test_weights_do_not_form_what_they_are_told_by(faithful):
+@pytest.mark.parametrize("supervised", [False, True])
+def test_supervised_weights_do_not_form_what_they_are_told_by(supervised):
     torch.manual_seed(0)
-    fusion = ConfidenceFusion(8, 16, faithful=faithful).eval()
+    fusion = ConfidenceFusion(8, 16, supervised=supervised).eval()
     audio, evidence, logits = inputs = [torch.randn(5, n, requires_grad=True) for n in (8, 16, 2)]
     _, log_weights = fusion(*inputs)
     log_weights[:, 0].sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in fusion.parameters())
-    assert [x.grad is not None for x in inputs] == [faithful] * 3
+    assert [x.grad is not None for x in inputs] == [not supervised] * 3
 
     fused, _ = fusion(audio, evidence, logits)
     fused.sum().backward()
     assert (logits.grad != 0).all()
-    assert (evidence.grad is not None) == faithful
+    assert (evidence.grad is None) == supervised
 
 
 def test_fixed_weights():
