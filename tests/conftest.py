@@ -1,9 +1,8 @@
-import json
 import signal
 
 import pytest
 
-from tests.runs import AUDIO, VISUAL, make_store
+from tests.runs import AUDIO, VISUAL, make_store, write_config
 
 # What is started in the background ignores Ctrl-C, and so do the scripts that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -24,23 +23,11 @@ def stage1(store, tmp_path):
 
     def stage1(**changes):
         values = {
-            "kind": "pretrain",
-            "name": "one",
-            "runs": str(tmp_path / "runs"),
-            "device": "cpu",
-            "data": {
-                "elements": str(store / "elements"),
-                "splits": str(store / "splits"),
-                "fake_tiers": ["RVFA", "RVFA-VC"],
-                "workers": 0,
-            },
             "augment": {"mel_noise": 0.1, "time_mask": 32},
             "model": AUDIO,
             "optim": {"lr": 1e-3, "epochs": 3, "warmup_epochs": 1, "batch_size": 4},
         }
-        path = tmp_path / "pretrain.json"
-        path.write_text(json.dumps({**values, **changes}))
-        return ["--config", str(path)]
+        return write_config(tmp_path, store, "pretrain", "one", ["RVFA", "RVFA-VC"], values | changes)
 
     return stage1
 
@@ -49,24 +36,12 @@ def stage1(store, tmp_path):
 def stage2(store, tmp_path):
     def stage2(**changes):
         values = {
-            "kind": "train",
-            "name": "two",
-            "runs": str(tmp_path / "runs"),
-            "device": "cpu",
             "audio": str(tmp_path / "runs" / "one"),
-            "data": {
-                "elements": str(store / "elements"),
-                "splits": str(store / "splits"),
-                "fake_tiers": ["RVFA", "FVRA"],
-                "workers": 0,
-            },
             "augment": {"flip": 0.5},
             "visual": VISUAL,
             "predictor": {"depth": 1, "heads": 2},
             "optim": {"lr": 1e-3, "epochs": 2, "warmup_epochs": 1, "batch_size": 4},
         }
-        path = tmp_path / "train.json"
-        path.write_text(json.dumps({**values, **changes}))
-        return ["--config", str(path)]
+        return write_config(tmp_path, store, "train", "two", ["RVFA", "FVRA"], values | changes)
 
     return stage2

@@ -50,16 +50,20 @@ def make_store(root: Path) -> Path:
     return root
 
 
+def data_section(data: Path, *tiers: str) -> dict[str, Any]:
+    """Of a config: elements and lists where `make_store` has been, with these fakes."""
+    return {
+        "elements": str(data / "elements"),
+        "splits": str(data / "splits"),
+        "fake_tiers": list(tiers),
+        "workers": 0,
+    }
+
+
 def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, Any] = AUDIO) -> Path:
     """A run folder with the weights of an untrained model. `data`: where `make_store` has been."""
     data = data or root
-    elements = {
-        "elements": str(data / "elements"),
-        "splits": str(data / "splits"),
-        "fake_tiers": ["RVFA"],
-        "workers": 0,
-    }
-    common = {"name": kind, "runs": str(root), "data": elements}
+    common = {"name": kind, "runs": str(root), "data": data_section(data, "RVFA")}
     stage1 = parse({**common, "model": audio}, PretrainConfig, "test")
     config: PretrainConfig | TrainConfig = stage1
     if kind == "train":
@@ -70,6 +74,20 @@ def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, A
     facts = Facts(config=config, audio_model=stage1.model, git="unknown")
     weights.save(root / kind / BEST, model.state_dict(), facts)
     return root / kind
+
+
+def write_config(folder: Path, data: Path, kind: str, name: str, tiers: list[str], values: dict[str, Any]) -> list[str]:
+    """Writes the config of a run on what `make_store` has made and returns the arguments that name it."""
+    common = {
+        "kind": kind,
+        "name": name,
+        "runs": str(folder / "runs"),
+        "device": "cpu",
+        "data": data_section(data, *tiers),
+    }
+    path = folder / f"{kind}.json"
+    path.write_text(json.dumps({**common, **values}))
+    return ["--config", str(path)]
 
 
 def make_both_stages(root: Path, data: Path | None = None) -> tuple[Path, Path]:

@@ -12,7 +12,7 @@ from avdfd.errors import UserError
 from avdfd.files import held
 from avdfd.search import queue
 from avdfd.search.results import LOCK
-from tests.runs import AUDIO, VISUAL, make_store
+from tests.runs import AUDIO, VISUAL, data_section, make_store
 
 # Stands for both training scripts: notes that it was called. A learning rate of 7 is a failure.
 TRAIN = """
@@ -233,7 +233,7 @@ def test_shipped_ablations(name):
 def test_a_real_ablation(make, tmp_path, capsys):
     """Two rows of one epoch, on a store of random clips, by all three scripts."""
     store = make_store(tmp_path / "store")
-    data = {"elements": str(store / "elements"), "splits": str(store / "splits"), "fake_tiers": ["RVFA"], "workers": 0}
+    data = data_section(store, "RVFA")
     optim = {"epochs": 1, "warmup_epochs": 0, "batch_size": 4}
     common = {"data": data, "optim": optim, "device": "cpu"}
     sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}

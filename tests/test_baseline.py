@@ -20,12 +20,11 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
 from avdfd.files import sha256_of
-from avdfd.meter import SPEED
 from avdfd.scoring import load_run, score, score_windows
 from avdfd.tracking import BEST
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
-from tests.runs import SPLITS, make_run, make_store
+from tests.runs import SPLITS, epochs, make_run, write_config
 
 RECIPE = {"lr": 1e-3, "epochs": 2, "batch_size": 4}
 SYSTEMS = {
@@ -50,39 +49,14 @@ SYSTEMS = {
 LAST = {"avff": "finetune", "mrdf": "train", "vfd": "finetune"}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store"))
-
-
 @pytest.fixture
 def config(store, tmp_path):
     """Writes the config of a system, with changes, and returns the arguments that name it."""
 
     def config(kind, **changes):
-        values = {
-            "kind": kind,
-            "name": kind,
-            "runs": str(tmp_path / "runs"),
-            "device": "cpu",
-            "data": {
-                "elements": str(store / "elements"),
-                "splits": str(store / "splits"),
-                "fake_tiers": ["RVFA", "FVRA"],
-                "workers": 0,
-            },
-            **SYSTEMS[kind],
-        }
-        path = tmp_path / f"{kind}.json"
-        path.write_text(json.dumps({**values, **changes}))
-        return ["--config", str(path)]
+        return write_config(tmp_path, store, kind, kind, ["RVFA", "FVRA"], SYSTEMS[kind] | changes)
 
     return config
-
-
-def epochs(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 
 
 def message(arguments, script=baseline):

@@ -11,9 +11,8 @@ import pytest
 
 import pretrain
 from avdfd.datasets.samplers import Paired, Sequential, Shared, Shuffled
-from avdfd.meter import SPEED
 from tests.elements import meta
-from tests.runs import AUDIO, VISUAL, make_run, make_store
+from tests.runs import AUDIO, VISUAL, data_section, epochs, make_run, make_store
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,12 +49,7 @@ def config(store: Path, folder: Path, script: str, **changes) -> Path:
         "name": script,
         "runs": str(folder),
         "device": "cpu",
-        "data": {
-            "elements": str(store / "elements"),
-            "splits": str(store / "splits"),
-            "fake_tiers": ["RVFA", "RVFA-VC"] if script == "pretrain" else ["RVFA", "FVRA"],
-            "workers": 0,
-        },
+        "data": data_section(store, "RVFA", "RVFA-VC" if script == "pretrain" else "FVRA"),
         "optim": {"lr": 1e-3, "epochs": 11 if script == "pretrain" else 6, "warmup_epochs": 1, "batch_size": 3},
         "select": {"patience": 50},
     }
@@ -89,11 +83,6 @@ def start(
 def finish(process: "subprocess.Popen[str]") -> None:
     _, err = process.communicate(timeout=180)
     assert process.returncode == 0, err[-3000:]
-
-
-def epochs(run: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in SPEED} for line in lines]
 
 
 @pytest.mark.parametrize("script", ["pretrain", "train"])

@@ -14,7 +14,7 @@ from avdfd.elements import ElementStore
 from avdfd.meter import SPEED
 from avdfd.tracking import BEST
 from tests.baseline_recorder import record
-from tests.runs import make_store
+from tests.runs import data_section
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,18 +58,8 @@ ROUGH = {"avff-pretrain": 5e-4, "vfd-2023-match": 5e-5}
 and by a batch norm of distances that are nearly equal."""
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store"))
-
-
 def write_config(store: Path, folder: Path, name: str, **values) -> Path:
-    data = {
-        "elements": str(store / "elements"),
-        "splits": str(store / "splits"),
-        "fake_tiers": ["RVFA", "FVRA"],
-        "workers": 0,
-    }
+    data = data_section(store, "RVFA", "FVRA")
     common = {"kind": name.partition("-")[0], "name": name, "device": "cpu", "data": data}
     path = folder / f"{name}.json"
     path.write_text(json.dumps({**common, **values}))

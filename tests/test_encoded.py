@@ -15,11 +15,10 @@ from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
 from avdfd.errors import EndedBySignal, UserError
-from avdfd.meter import SPEED
 from avdfd.models.detector import Detector
 from avdfd.search.points import expand
 from avdfd.steps import Training
-from tests.runs import VISUAL, make_run, make_store
+from tests.runs import VISUAL, epochs, make_run, make_store, write_config
 from tests.test_distributed import config, finish, start
 from tests.test_frozen import CPU, encoder
 
@@ -35,25 +34,13 @@ def made(tmp_path_factory):
 def stage2(made, tmp_path):
     """Arguments for a run with a frozen backbone."""
     values = {
-        "kind": "train",
-        "name": "plain",
-        "runs": str(tmp_path / "runs"),
-        "device": "cpu",
         "audio": str(made / "pretrain"),
-        "data": {
-            "elements": str(made / "elements"),
-            "splits": str(made / "splits"),
-            "fake_tiers": ["RVFA", "FVRA"],
-            "workers": 0,
-        },
         "visual": VISUAL,
         "predictor": {"depth": 1, "heads": 2},
         "optim": {"lr": 1e-3, "epochs": 2, "warmup_epochs": 1, "batch_size": 4},
         "backbone_lr_scale": 0,
     }
-    path = tmp_path / "train.json"
-    path.write_text(json.dumps(values))
-    return ["--config", str(path)]
+    return write_config(tmp_path, made, "train", "plain", ["RVFA", "FVRA"], values)
 
 
 @pytest.fixture
@@ -61,11 +48,6 @@ def empty(made, monkeypatch, tmp_path):
     """Nothing has been computed yet."""
     monkeypatch.setattr(frozen, "FOLDER", str(tmp_path / "frozen"))
     return tmp_path / "frozen"
-
-
-def epochs(run: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 
 
 def same(one: Path, other: Path) -> bool:

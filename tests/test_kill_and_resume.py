@@ -18,7 +18,7 @@ from avdfd.tracking import BEST
 from benchmarks import kills
 from benchmarks.kills import meanings
 from tests.killing import Training, saved
-from tests.runs import AUDIO, VISUAL, make_run, make_store
+from tests.runs import AUDIO, VISUAL, data_section, make_run, make_store
 
 RECIPE = {"lr": 1e-3, "epochs": 2, "batch_size": 3}
 CONFIGS = {
@@ -50,7 +50,7 @@ def root(tmp_path_factory):
     make_run(root, "pretrain")
     for script, values in CONFIGS.items():
         tiers = ["RVFA", "RVFA-VC"] if script == "pretrain" else ["RVFA", "FVRA"]
-        data = {"elements": str(root / "elements"), "splits": str(root / "splits"), "fake_tiers": tiers, "workers": 0}
+        data = data_section(root, *tiers)
         more = {"audio": str(root / "pretrain")} if script == "train" else {}
         common = {"name": "run", "device": "cpu", "data": data, "save_minutes": 1e-9}
         (root / f"{script}.json").write_text(json.dumps({**common, **values, **more}))

@@ -14,7 +14,7 @@ from avdfd.errors import UserError
 from avdfd.files import held
 from avdfd.search import queue
 from avdfd.search.results import LOCK
-from tests.runs import AUDIO, make_store
+from tests.runs import AUDIO, data_section, make_store
 
 # Stands for a training script: notes that it was called, and is as good as its learning rate. A rate of 7 is a failure,
 # one of 8 takes a minute unless it is stopped, and goes on as if it were 0.8.
@@ -185,7 +185,7 @@ def test_figure():
 def test_a_real_search(tmp_path, capsys):
     """Two learning rates of stage 1, trained by pretrain.py itself, and a change of what all of them share."""
     store = make_store(tmp_path)
-    data = {"elements": str(store / "elements"), "splits": str(store / "splits"), "fake_tiers": ["RVFA"], "workers": 0}
+    data = data_section(store, "RVFA")
     optim = {"epochs": 1, "warmup_epochs": 0, "batch_size": 4}
     base = tmp_path / "base.json"
     base.write_text(json.dumps({"kind": "pretrain", "name": "x", "data": data, "model": AUDIO, "optim": optim}))

@@ -19,7 +19,7 @@ from avdfd.examples import Example
 from avdfd.steps import Progress
 from avdfd.tracking import RunFolder
 from tests.elements import meta
-from tests.runs import AUDIO, make_store
+from tests.runs import AUDIO, data_section, make_store
 
 
 def config(folder, **changes):
@@ -98,7 +98,7 @@ def wandb(monkeypatch):
 @pytest.fixture
 def stage1(tmp_path):
     store = make_store(tmp_path / "store")
-    data = {"elements": str(store / "elements"), "splits": str(store / "splits"), "fake_tiers": ["RVFA"], "workers": 0}
+    data = data_section(store, "RVFA")
     optim = {"lr": 1e-3, "epochs": 2, "warmup_epochs": 1, "batch_size": 4}
     values = {"kind": "pretrain", "name": "run", "runs": str(tmp_path), "device": "cpu", "data": data, "model": AUDIO}
     (tmp_path / "stage1.json").write_text(json.dumps({**values, "optim": optim}))

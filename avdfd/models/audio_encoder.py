@@ -63,8 +63,7 @@ class AudioEncoder(nn.Module):
             return tokens.mean(dim=1), tokens
         normed = self.patch_drop(self.patch_norm(rearrange(patches.values, "b n k -> b k n")))
         tokens = self.encoder(self.patch_proj(rearrange(normed, "b k n -> b n k")))
-        spread = (normed.var(dim=2, unbiased=False) + _FLOOR).sqrt()
-        feature = tokens.mean(dim=1) + self.spread_proj(spread)
+        feature = tokens.mean(dim=1) + self.spread_proj(_deviation(normed, dim=2))
         if self.score is not None:
             feature = torch.cat([self.score(pooled(patches))[:, None].to(feature.dtype), feature[:, 1:]], dim=1)
         return feature, tokens
@@ -73,7 +72,11 @@ class AudioEncoder(nn.Module):
 def pooled(patches: Patches) -> Tensor:
     """Mean and deviation of each statistic over the patches of a sound: (B, 2 K), float32."""
     values = patches.values.float()
-    return torch.cat([values.mean(dim=1), (values.var(dim=1, unbiased=False) + _FLOOR).sqrt()], dim=1)
+    return torch.cat([values.mean(dim=1), _deviation(values, dim=1)], dim=1)
+
+
+def _deviation(values: Tensor, dim: int) -> Tensor:
+    return (values.var(dim=dim, unbiased=False) + _FLOOR).sqrt()
 
 
 class FittedScore(nn.Module):

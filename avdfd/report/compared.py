@@ -119,10 +119,11 @@ def _tables(result: Mapping[str, Any], bold: str = "{}") -> list[Rows]:
 
 def _best(result: Mapping[str, Any]) -> dict[str, set[str]]:
     """The systems with the highest AUC of each part."""
-    highest = {part: max(of[name]["auc"] for name in result["branches"]) for part, of in sections(result)}
-    return {
-        part: {name for name in result["branches"] if of[name]["auc"] == highest[part]} for part, of in sections(result)
-    }
+    best = {}
+    for part, of in sections(result):
+        highest = max(of[name]["auc"] for name in result["branches"])
+        best[part] = {name for name in result["branches"] if of[name]["auc"] == highest}
+    return best
 
 
 def _auc(result: Mapping[str, Any]) -> str:

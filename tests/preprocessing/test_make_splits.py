@@ -17,14 +17,8 @@ from avdfd.elements import ElementStore
 from avdfd.errors import UserError
 from data.preprocessing import make_splits
 from tests.elements import meta
-from tests.runs import make_store
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store"))
 
 
 def run(store, *arguments):
