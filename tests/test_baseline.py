@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,6 +23,7 @@ from avdfd.scoring import load_run, score, score_windows
 from avdfd.tracking import BEST
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
+from tests.paths import VFD_SAMPLE
 from tests.runs import SPLITS, epochs, make_run, write_config
 
 RECIPE = {"lr": 1e-3, "epochs": 2, "batch_size": 4}
@@ -272,7 +272,7 @@ def test_others_cannot_use_a_vfd_folder(config, tmp_path):
     assert "a VFD folder has one picture and a voice feature per clip, but mrdf needs" in message(arguments, evaluate)
 
 
-SAMPLE = Path(__file__).resolve().parent.parent.parent / "shared" / "vfd_sample" / "DFDC"
+SAMPLE = VFD_SAMPLE / "DFDC"
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the authors' sample is not here")

@@ -3,15 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from avdfd import batch_norm
 from avdfd.batch_norm import Portion, WholeBatchNorm, dividing
-
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 # What is expected of a process: its rows of the outputs and input gradients, and all of the rest.
 PROCESS = """

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +19,8 @@ from avdfd.config import (
     loading,
 )
 from avdfd.errors import UserError
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PREPARE = {
     "preprocess": PreprocessConfig,
     "parity": ParityConfig,

@@ -24,8 +24,8 @@ from data.corpus.mouth import OPEN, mouth_track
 from data.corpus.mux import encode_video, write_clip
 from data.corpus.speech import RATE, Speech
 from data.preprocessing import codec_parity
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "data" / "demo_corpus.py"
 PEOPLE = 3
 FRAME = 1 / 25

@@ -12,9 +12,8 @@ import pytest
 import pretrain
 from avdfd.datasets.samplers import Paired, Sequential, Shared, Shuffled
 from tests.elements import meta
+from tests.paths import ROOT
 from tests.runs import AUDIO, VISUAL, data_section, epochs, make_run, make_store
-
-ROOT = Path(__file__).parents[1]
 
 # Runs a training script and writes down the loss of every step.
 RECORDER = """

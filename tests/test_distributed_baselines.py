@@ -14,9 +14,8 @@ from avdfd.elements import ElementStore
 from avdfd.meter import SPEED
 from avdfd.tracking import BEST
 from tests.baseline_recorder import record
+from tests.paths import ROOT
 from tests.runs import data_section
-
-ROOT = Path(__file__).parents[1]
 
 # Of 4 real elements, and 12 with fakes, the last batch is one that does not divide, or has no sample for a process.
 SHORT = {"lr": 1e-3, "epochs": 10, "batch_size": 3}

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +7,7 @@ import torchaudio
 
 from avdfd.features import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel, log_spectrum, mel_filters, zscore
 from tests import reference
-
-SPEECH = Path(__file__).parents[2] / "shared" / "speech"
+from tests.paths import SPEECH
 
 
 def noise(*shape: int) -> torch.Tensor:

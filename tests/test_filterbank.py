@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -7,8 +5,7 @@ import torch
 from avdfd.features import WINDOW
 from avdfd.filterbank import BANDS, filters, log_filterbank, stacked_filterbank
 from tests import reference
-
-SPEECH = Path(__file__).parents[2] / "shared" / "speech"
+from tests.paths import SPEECH
 
 
 def noise(*shape: int) -> torch.Tensor:

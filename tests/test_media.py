@@ -11,9 +11,9 @@ from avdfd.elements import unpack
 from avdfd.errors import MediaError
 from avdfd.features import FRAMES, SAMPLE_RATE
 from avdfd.media import SECONDS, extract, windows
+from tests.paths import CLIPS
 from tests.recordings import clicks, number_of, picture, record
 
-SHARED = Path(__file__).parents[2] / "shared" / "clips"
 CLICKS = [0.31, 0.9, 1.57, 2.2, 2.83, 3.4, 4.03, 4.7]
 
 
@@ -244,9 +244,9 @@ def test_colon_in_the_name_is_part_of_the_name(tmp_path, monkeypatch):
     assert len(extract("a:b.mp4", MediaConfig())) == 1
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared clips are not here")
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not here")
 def test_real_face_is_found_and_fills_the_crop():
-    path = SHARED / "real" / "dfdc-ayhm__orig__49cf17.mp4"
+    path = CLIPS / "real" / "dfdc-ayhm__orig__49cf17.mp4"
     element = unpack(extract(path, MediaConfig(max_windows=1))[0]["parts"])
     (face,) = faces.find(element.frames[10].mean(axis=-1).astype(np.uint8), 1.0)
     assert face.box[2] == pytest.approx(224 / 1.5, rel=0.2)

@@ -22,9 +22,8 @@ from avdfd.workers import Failure
 from data import preprocess
 from data.preprocessing import make_manifest
 from tests.elements.test_store import members
+from tests.paths import ROOT
 from tests.recordings import clicks, number_of, record
-
-ROOT = Path(__file__).parents[1]
 
 
 def video(path: Path, seconds: float = 3.6) -> Path:

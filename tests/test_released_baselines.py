@@ -4,7 +4,6 @@ import argparse
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,7 @@ from avdfd.files import sha256_of
 from avdfd.models.avhubert import AVHubert
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests import reference
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.paths import ROOT
 
 
 def close(tensor, expected):

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,9 +24,8 @@ from avdfd.features import WINDOW
 from avdfd.models.detector import DetectorOutput
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import page_folds
+from tests.paths import ROOT
 from tests.runs import SPECTRA, epochs, log, state
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_both_stages(stage1, stage2, tmp_path):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.paths import ROOT
+
 SCRIPTS = sorted(
     path.relative_to(ROOT)
     for folder in (ROOT, ROOT / "data", ROOT / "data" / "preprocessing")

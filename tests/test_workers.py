@@ -12,8 +12,7 @@ import pytest
 
 from avdfd.errors import MediaError
 from avdfd.workers import Failure, run_killable
-
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 
 def act(item: str) -> object:

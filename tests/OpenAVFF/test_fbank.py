@@ -1,15 +1,12 @@
 """AVFF's audio front end."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from OpenAVFF.fbank import fbank, stretch
 from tests import reference
-
-SPEECH = Path(__file__).parents[3] / "shared" / "speech"
+from tests.paths import SPEECH
 
 
 @pytest.mark.skipif(not SPEECH.is_dir(), reason="the shared speech is not here")

@@ -12,9 +12,9 @@ from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.datasets.vfd_inputs import _filters_2022, normalise_2022, normalise_mel_2022
 from avdfd.errors import UserError
 from avdfd.models.vfd import VoiceFace
+from tests.paths import VFD_SAMPLE
 
-SAMPLE = Path(__file__).parents[3] / "shared" / "vfd_sample"
-sample_only = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the authors' sample is not here")
+sample_only = pytest.mark.skipif(not VFD_SAMPLE.is_dir(), reason="the authors' sample is not here")
 
 
 def add(root, picture, voice, shade=100, size=224):
@@ -191,7 +191,7 @@ def test_damaged_pictures_are_named(dfdc, keep):
 @sample_only
 @pytest.mark.parametrize(("name", "labels"), [("Voxceleb2", [0] * 10), ("DFDC", [1] * 5 + [0] * 5)])
 def test_the_authors_sample_is_read_and_scored(name, labels):
-    folder = VfdFolder(SAMPLE / name)
+    folder = VfdFolder(VFD_SAMPLE / name)
     assert [meta.label for meta in folder.metas] == labels
     elements = [folder.read(meta.key, frames=[0]) for meta in folder.metas]
     mels = torch.stack([normalise_mel_2022(torch.from_numpy(element.mel)) for element in elements])[:, None]
@@ -210,7 +210,7 @@ def test_the_authors_sample_is_read_and_scored(name, labels):
 @pytest.mark.parametrize("name", ["Voxceleb2", "DFDC"])
 def test_the_authors_mels_are_decibels_of_our_filters(name):
     """Below 1 kHz the filters are more than the spectral lines that they sum, so their powers are not free."""
-    folder = VfdFolder(SAMPLE / name)
+    folder = VfdFolder(VFD_SAMPLE / name)
     filters = _filters_2022(torch.device("cpu"))[:160].double().numpy()
     for meta in folder.metas:
         mel = folder.read(meta.key).mel

@@ -1,7 +1,5 @@
 """What VFD is given: mels equal to librosa's and torchaudio's, and faces."""
 
-from pathlib import Path
-
 import librosa
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from avdfd.datasets import vfd_inputs
 from avdfd.datasets.transforms import resize
 from avdfd.datasets.vfd_inputs import cut, face_2022, face_2023, mel_2023, mel_db_2022, normalise_mel_2022
 from tests import reference
+from tests.paths import SPEECH
 
-SPEECH = Path(__file__).parents[3] / "shared" / "speech"
 PLAIN = AugmentConfig()
 
 

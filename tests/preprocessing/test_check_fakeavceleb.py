@@ -10,9 +10,9 @@ from avdfd.datasets.fakeavceleb import FILES, ROWS, TWICE, compare
 from avdfd.errors import MediaError, UserError
 from avdfd.workers import Failure
 from data.preprocessing import check_fakeavceleb
+from tests.paths import ROOT
 from tests.videos import make_video
 
-ROOT = Path(__file__).parents[2]
 HEADER = "source,target1,target2,method,category,type,race,gender,path,\n"
 REAL = "RealVideo-RealAudio/African/men/id00076/00109.mp4"
 SWAP = "FakeVideo-RealAudio/African/men/id00076/00109_id00166_wavtolip.mp4"

@@ -27,9 +27,9 @@ from avdfd.files import held
 from avdfd.workers import Failure
 from data.corpus.speech import Voice, speak
 from data.preprocessing import clone_voices, codec_parity
+from tests.paths import ROOT
 from tests.recordings import record
 
-ROOT = Path(__file__).parents[2]
 FOLDER = "RealVideo-RealAudio/African/men"
 TEXTS = ("my brother painted the old bridge", "the captain found five purple flowers", "today the baker opened a box")
 VOICES = {"id00001": Voice("m3", 45, 60, 165), "id00002": Voice("f4", 40, 60, 165), "id00003": Voice("m6", 50, 60, 165)}

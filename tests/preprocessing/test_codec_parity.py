@@ -22,10 +22,10 @@ from avdfd.errors import MediaError, UserError
 from avdfd.sound.remux import replace_sound
 from avdfd.workers import Failure
 from data.preprocessing import codec_parity
+from tests.paths import ROOT
 from tests.recordings import record
 from tests.videos import make_video
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = "data/preprocessing/codec_parity.py"
 REAL = "RealVideo-RealAudio/African/men/id00001/00001.mp4"
 FAKE = "RealVideo-FakeAudio-VoiceClone/African/men/id00001/00001_vc.mp4"

@@ -15,10 +15,10 @@ import pytest
 from avdfd.errors import UserError
 from avdfd.voxceleb import shards
 from data.preprocessing import down_vox2
+from tests.paths import ROOT
 from tests.voxceleb.hub import REPO, FakeHub, Fault, members, serve, tar
 from tests.voxceleb.test_shards import clips_of, on_disk
 
-ROOT = Path(__file__).parents[2]
 PEOPLE = ["id00012", "id00017", "id00061", "id00154"]
 RECORDS = {"manifest.jsonl", "problems.csv", "missing.txt"}
 

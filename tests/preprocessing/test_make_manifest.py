@@ -13,9 +13,8 @@ from avdfd.datasets.parquet import Row, read_manifest
 from avdfd.errors import UserError
 from avdfd.workers import Failure
 from data.preprocessing import make_manifest
+from tests.paths import ROOT
 from tests.videos import make_video
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from avdfd.elements import ElementStore
 from avdfd.errors import UserError
 from data.preprocessing import make_splits
 from tests.elements import meta
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 def run(store, *arguments):

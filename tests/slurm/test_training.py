@@ -15,9 +15,9 @@ import torch
 
 from avdfd import scoring
 from avdfd.meter import SPEED
+from tests.paths import ROOT
 from tests.runs import AUDIO, make_store
 
-ROOT = Path(__file__).parents[2]
 LIMIT = 300.0  # seconds for a job
 
 
