@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from tests.runs import AUDIO, VISUAL, make_store, write_config
+from tests.helpers.runs import AUDIO, VISUAL, make_store, write_config
 
 # What is started in the background ignores Ctrl-C, and so do the scripts that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

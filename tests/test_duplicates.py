@@ -9,7 +9,7 @@ from avdfd.datasets.parquet import Row, make_row
 from avdfd.datasets.tiers import RVRA
 from avdfd.duplicates import SOUND_BITS, _near, distance, find_duplicates
 from avdfd.fingerprints import sound_hash
-from tests.recordings import record
+from tests.helpers.recordings import record
 
 
 def speech(seed: int, seconds: float = 4.0, rate: int = 16_000) -> np.ndarray:

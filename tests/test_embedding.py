@@ -13,8 +13,8 @@ from avdfd.embedding import Placing, distances, judge, placing, plane
 from avdfd.errors import UserError
 from avdfd.report import voices
 from avdfd.tracking import BEST
-from tests.runs import make_both_stages, make_run
-from tests.scored import made_up_clips
+from tests.helpers.runs import make_both_stages, make_run
+from tests.helpers.scored import made_up_clips
 
 DRAWN = {"replicates": 50, "seed": 0}
 

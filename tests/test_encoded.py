@@ -18,8 +18,8 @@ from avdfd.errors import EndedBySignal, UserError
 from avdfd.models.detector import Detector
 from avdfd.search.points import expand
 from avdfd.steps import Training
-from tests.runs import VISUAL, epochs, make_run, make_store, write_config
-from tests.test_distributed import config, finish, start
+from tests.helpers.runs import VISUAL, epochs, make_run, make_store, write_config
+from tests.slow.test_distributed import config, finish, start
 from tests.test_frozen import CPU, encoder
 
 

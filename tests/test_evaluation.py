@@ -10,7 +10,7 @@ from sklearn.metrics import auc as area
 from avdfd import calibration, evaluation, metrics
 from avdfd.evaluation import TUNED, fit, judge
 from avdfd.pooling import Clips
-from tests.scored import BRANCHES, TIERS, made_up_clips
+from tests.helpers.scored import BRANCHES, TIERS, made_up_clips
 
 FAKES = [tier for tier in TIERS if tier != "RVRA"]
 

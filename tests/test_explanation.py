@@ -8,7 +8,7 @@ from avdfd.config import AudioModelConfig
 from avdfd.explanation import at, audio_effect
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.front import Front
-from tests.runs import AUDIO
+from tests.helpers.runs import AUDIO
 
 
 def test_audio_effect_is_what_a_patch_changes():

@@ -13,8 +13,8 @@ from avdfd.failures import gallery, thumbnail, worst
 from avdfd.pooling import as_they_are, pool
 from avdfd.report import gallery as page
 from avdfd.scoring import Scores
-from tests.runs import make_store
-from tests.scored import made_up_result
+from tests.helpers.runs import make_store
+from tests.helpers.scored import made_up_result
 
 
 @pytest.fixture(scope="module")

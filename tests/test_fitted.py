@@ -10,7 +10,7 @@ from avdfd.config import AudioModelConfig
 from avdfd.engine import load_audio_net
 from avdfd.fitted import centred_regression
 from avdfd.models.audio_encoder import AudioNet, pooled
-from tests.runs import SPECTRA, epochs, state
+from tests.helpers.runs import SPECTRA, epochs, state
 
 FITTED = {**SPECTRA, "score": "fitted"}
 

@@ -21,7 +21,7 @@ from avdfd.elements.form import encode_sound
 from avdfd.errors import UserError
 from avdfd.features import WINDOW
 from avdfd.models.detector import Detector
-from tests.runs import AUDIO, SPECTRA, VISUAL, make_store
+from tests.helpers.runs import AUDIO, SPECTRA, VISUAL, make_store
 
 BLOCK = 4
 CPU = torch.device("cpu")

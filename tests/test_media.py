@@ -11,8 +11,8 @@ from avdfd.elements import unpack
 from avdfd.errors import MediaError
 from avdfd.features import FRAMES, SAMPLE_RATE
 from avdfd.media import SECONDS, extract, windows
+from tests.helpers.recordings import clicks, number_of, picture, record
 from tests.paths import CLIPS
-from tests.recordings import clicks, number_of, picture, record
 
 CLICKS = [0.31, 0.9, 1.57, 2.2, 2.83, 3.4, 4.03, 4.7]
 

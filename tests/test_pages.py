@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from avdfd import pages
 from avdfd.pages import Judged
-from tests.elements import meta
+from tests.unit.elements import meta
 
 
 def clips(page, real, fake, method="m"):

@@ -5,8 +5,8 @@ import pytest
 
 from avdfd.pooling import Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.scoring import Scores
-from tests.elements import meta
-from tests.scored import BRANCHES, made_up_clips
+from tests.helpers.scored import BRANCHES, made_up_clips
+from tests.unit.elements import meta
 
 METAS = [
     meta("id2", "RVRA", race="African", gender="women"),

@@ -12,7 +12,7 @@ from avdfd.evaluation import TUNED
 from avdfd.report import audit as page
 from avdfd.report import voices
 from avdfd.report.numbers import NAMES
-from tests.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
+from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
 
 
 class Page(HTMLParser):

@@ -9,7 +9,7 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
 from avdfd.tracking import BEST
-from tests.runs import make_run, make_store
+from tests.helpers.runs import make_run, make_store
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from avdfd.errors import UserError
 from avdfd.examples import Example
 from avdfd.steps import Progress
 from avdfd.tracking import RunFolder
-from tests.elements import meta
-from tests.runs import AUDIO, data_section, make_store
+from tests.helpers.runs import AUDIO, data_section, make_store
+from tests.unit.elements import meta
 
 
 def config(folder, **changes):

@@ -13,8 +13,8 @@ from avdfd.errors import UserError
 from avdfd.files import sha256_of, write_sha256
 from avdfd.tracking import BEST
 from avdfd.weights import Facts
-from tests.damage import FOREIGN, flipped
-from tests.runs import AUDIO, make_run
+from tests.helpers.damage import FOREIGN, flipped
+from tests.helpers.runs import AUDIO, make_run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from avdfd.audit import audits
 from avdfd.audit.elements import look_at, picture_statistics
 from avdfd.audit.leaks import find_leaks
 from avdfd.errors import UserError
-from tests.audit.corpus import corpus, pictures, speech, write_store
+from tests.helpers.audit_corpus import corpus, pictures, speech, write_store
 
 
 def split(store, test=("id8", "id9")):

@@ -6,7 +6,7 @@ import pytest
 from avdfd.audit.files import CUES, measure
 from avdfd.audit.probes import Clip, compare
 from avdfd.errors import MediaError
-from tests.audit.corpus import write_clip
+from tests.helpers.audit_corpus import write_clip
 
 RATE = 16_000
 

@@ -11,7 +11,7 @@ from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw, Paired, Sequential, Shared, Shuffled
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
-from tests.runs import make_store
+from tests.helpers.runs import make_store
 
 CPU = torch.device("cpu")
 AUGMENT = AugmentConfig(flip=0.5, shift=20, brightness=0.2, mel_noise=0.2, mel_tilt=0.1, time_mask=50)

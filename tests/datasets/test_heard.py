@@ -10,7 +10,7 @@ from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Shared
 from avdfd.elements import ElementStore
 from avdfd.models.front import Front, Patches
-from tests.runs import make_store
+from tests.helpers.runs import make_store
 
 CPU = torch.device("cpu")
 MODELS = {

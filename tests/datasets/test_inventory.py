@@ -11,8 +11,8 @@ from avdfd.datasets.parquet import Row, clips_of, facts_of, make_row, read_manif
 from avdfd.datasets.tiers import FAKE, FVRA, RVRA
 from avdfd.errors import MediaError, UserError
 from avdfd.files import sha256_of
-from tests.recordings import clicks, record
-from tests.videos import make_video
+from tests.helpers.recordings import clicks, record
+from tests.helpers.videos import make_video
 
 
 def test_facts_of_a_good_file(tmp_path):

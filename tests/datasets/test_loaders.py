@@ -9,7 +9,7 @@ from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import ElementStore
 from avdfd.errors import UserError
-from tests.runs import make_store
+from tests.helpers.runs import make_store
 
 
 @pytest.fixture(scope="module")

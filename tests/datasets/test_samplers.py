@@ -7,7 +7,7 @@ import pytest
 from avdfd.datasets.samplers import Paired, Sequential, Shuffled
 from avdfd.elements import coded
 from avdfd.errors import UserError
-from tests.elements import meta
+from tests.unit.elements import meta
 
 METAS = [meta(i, t, window=w) for i in "abc" for t in ("RVRA", "RVFA", "RVFA-VC") for w in range(2)]
 

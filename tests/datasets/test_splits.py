@@ -4,7 +4,7 @@ import pytest
 
 from avdfd.datasets.splits import Lists, assign, check_classes, read_splits
 from avdfd.errors import UserError
-from tests.elements import meta
+from tests.unit.elements import meta
 
 
 @pytest.fixture

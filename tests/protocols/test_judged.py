@@ -7,7 +7,7 @@ import pytest
 from avdfd.config import TrainConfig, parse
 from avdfd.datasets.splits import assign, read_splits, take
 from avdfd.protocols import judged
-from tests.elements import meta
+from tests.unit.elements import meta
 
 PEOPLE = {"train": ["id1", "id2"], "validation": ["id3"], "test": ["id4"]}
 METHODS = (("RVRA", ""), ("RVFA", "tts"), ("FVFA", "wav2lip"), ("FVFA", "faceswap-wav2lip"), ("RVFA-VC", "world"))

@@ -10,7 +10,7 @@ from avdfd.datasets.tiers import OWN_METHOD, RVRA
 from avdfd.errors import UserError
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import families, page_folds
-from tests.elements import meta
+from tests.unit.elements import meta
 
 
 def page(name, methods, people, *, real=True):

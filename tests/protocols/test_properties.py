@@ -11,7 +11,7 @@ import pytest
 from avdfd.datasets.splits import SPLITS
 from avdfd.protocols.strata import Stratum, deal, strata_of
 from data.preprocessing.make_splits import SHARES, make
-from tests.elements import meta
+from tests.unit.elements import meta
 
 PROTOCOLS = [*SHARES, "mrdf_5fold"]
 KINDS = (

@@ -11,7 +11,7 @@ from avdfd.datasets.splits import Lists, assign, read_splits
 from avdfd.errors import UserError
 from avdfd.protocols import CATEGORIES, balanced_folds, fractions
 from avdfd.protocols.lists import save
-from tests.elements import meta
+from tests.unit.elements import meta
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 

@@ -11,7 +11,7 @@ from avdfd.errors import UserError
 from avdfd.features import FRAMES
 from avdfd.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.robustness.store import PerturbedStore
-from tests.runs import make_store
+from tests.helpers.runs import make_store
 
 WANTED = [3, 20, 60]
 

@@ -15,7 +15,7 @@ from avdfd.robustness import suite
 from avdfd.robustness.store import PerturbedStore
 from avdfd.scoring import Scores
 from avdfd.tracking import BEST
-from tests.runs import TIERS, make_store
+from tests.helpers.runs import TIERS, make_store
 
 
 @pytest.fixture(scope="module")

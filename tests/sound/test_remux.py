@@ -14,7 +14,7 @@ from avdfd.config import ChainConfig
 from avdfd.decode import read_audio, read_video
 from avdfd.errors import MediaError
 from avdfd.sound.remux import replace_sound
-from tests.videos import make_video
+from tests.helpers.videos import make_video
 
 RATE = 16_000
 CHAIN = ChainConfig()

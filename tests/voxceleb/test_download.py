@@ -15,7 +15,7 @@ import pytest
 from avdfd.errors import UserError
 from avdfd.voxceleb import download
 from avdfd.voxceleb.download import DownloadError, Hub, Shard, ShardStream, pause, wait_asked
-from tests.voxceleb.hub import REPO, FakeHub, Fault, serve
+from tests.helpers.hub import REPO, FakeHub, Fault, serve
 
 DATA = np.random.default_rng(0).bytes(300_000)
 SHA = hashlib.sha256(DATA).hexdigest()

@@ -14,7 +14,7 @@ from avdfd.errors import UserError
 from avdfd.voxceleb import shards
 from avdfd.voxceleb.download import DownloadError, Hub
 from avdfd.voxceleb.shards import fetch_shard, identity_of, plan, read_state, state_path, write_manifest
-from tests.voxceleb.hub import REPO, FakeHub, Fault, members, serve, tar
+from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar
 
 PEOPLE = ["id00012", "id00017", "id00061"]
 SHARD = "data/one.tar"

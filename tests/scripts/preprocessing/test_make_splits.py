@@ -1,0 +1,167 @@
+"""make_splits.py: a named protocol becomes files that the loaders take."""
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from avdfd.datasets.clips import make_entry
+from avdfd.datasets.inventory import Facts
+from avdfd.datasets.parquet import make_row, write_manifest
+from avdfd.datasets.splits import assign, read_splits
+from avdfd.datasets.tiers import tier
+from avdfd.elements import ElementStore
+from avdfd.errors import UserError
+from data.preprocessing import make_splits
+from tests.paths import ROOT
+from tests.unit.elements import meta
+
+
+def run(store, *arguments):
+    make_splits.main([*map(str, arguments), "--elements", str(store / "elements")])
+
+
+def test_lists_for_a_store(store, tmp_path, capsys):
+    run(store, "avdfd_7_3", "--out", tmp_path / "out")
+    assert "28 clips" in capsys.readouterr().out  # 7 people, 4 tiers
+    lists = read_splits(tmp_path / "out" / "avdfd_7_3.csv")
+    members = assign(ElementStore(store / "elements").metas, lists)
+    assert all(members.values())
+    again = (tmp_path / "out" / "avdfd_7_3.csv").read_bytes()
+    run(store, "avdfd_7_3", "--out", tmp_path / "again")
+    assert (tmp_path / "again" / "avdfd_7_3.csv").read_bytes() == again
+
+
+def test_the_authors_lists(store, tmp_path):
+    (tmp_path / "train.txt").write_text("id1\nid3\nid5\n")
+    (tmp_path / "held.txt").write_text("id2\nid4\nid6\nid7\n")
+    run(store, "avdfd_70", "--out", tmp_path, "--train", tmp_path / "train.txt", "--held", tmp_path / "held.txt")
+    split_of = read_splits(tmp_path / "avdfd_70.csv").split_of
+    assert {split_of[i] for i in ("id1", "id3", "id5")} == {"train"}
+    assert sorted(split_of[i] for i in ("id2", "id4", "id6", "id7")) == ["test", "test", "validation", "validation"]
+    (tmp_path / "held.txt").write_text("id1\n")
+    with pytest.raises(UserError, match="identity 'id1' is in the other list too"):
+        run(store, "avdfd_70", "--out", tmp_path, "--train", tmp_path / "train.txt", "--held", tmp_path / "held.txt")
+    with pytest.raises(UserError, match="no such list of identities"):
+        run(store, "avdfd_70", "--out", tmp_path, "--train", tmp_path / "none.txt")
+    with pytest.raises(UserError, match="mrdf_5fold draws its people"):
+        run(store, "mrdf_5fold", "--out", tmp_path, "--train", tmp_path / "train.txt")
+
+
+def test_a_list_for_each_method_that_there_is():
+    clips = [meta(f"id{i}", tier) for i in range(12) for tier in ("RVRA", "RVFA", "FVFA")]
+    assert list(make_splits.make("leave_one_method_out", clips, 0, {})) == ["without_RVFA"]
+    with pytest.raises(UserError, match="needs FakeAVCeleb's methods"):
+        make_splits.make("leave_one_method_out", [c for c in clips if c.tier != "RVFA"], 0, {})
+
+
+def test_too_few_people_for_folds(store, tmp_path):
+    with pytest.raises(UserError, match="5 folds take 15 or more"):
+        run(store, "mrdf_5fold", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """20 people with a clip of each of two tiers, and one that cannot be used; copies of the first two people."""
+    rows = []
+    for i in range(20):
+        for name in ("RVRA", "RVFA"):
+            source = f"{tier(name).folder}/a/b/id{i:02d}/clip.mp4"
+            entry = make_entry(Path("root"), source, tier(name), identities=(f"id{i:02d}",))
+            rows.append(make_row(entry, Facts(sha256=source)))
+    broken = make_entry(Path("root"), "RealVideo-RealAudio/a/b/id00/broken.mp4", tier("RVRA"), identities=("id00",))
+    rows.append(make_row(broken, Facts(sha256="x", error="no audio stream")))
+    write_manifest(tmp_path / "m.parquet", rows)
+    return tmp_path / "m.parquet"
+
+
+def write_copies(manifest, *groups):
+    path = manifest.with_name("m.parquet.duplicates.csv")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["group", "match", "path", "tier", "base", "identities"])
+        writer.writerows([n, "picture", path, "RVRA", path, "who"] for n, group in enumerate(groups) for path in group)
+    return path
+
+
+def split_manifest(manifest, *more, protocol="avdfd_7_3"):
+    arguments = [protocol, "--manifest", manifest, "--out", manifest.parent / "out", *more]
+    make_splits.main([str(argument) for argument in arguments])
+    return read_splits(manifest.parent / "out" / f"{protocol}.csv")
+
+
+def test_usable_clips_of_a_manifest(manifest):
+    clips = split_manifest(manifest).clips
+    assert len(clips) == 40
+    assert not any("broken" in source for source in clips)
+
+
+def test_near_duplicates_of_several_people_do_not_cross(manifest, capsys):
+    real = [f"RealVideo-RealAudio/a/b/id{i:02d}/clip.mp4" for i in range(20)]
+    own = [real[0], real[0].replace("RealAudio", "FakeAudio"), "RealVideo-RealAudio/a/b/id00/broken.mp4"]
+    lists = split_manifest(manifest, "--duplicates", write_copies(manifest, real[:10], own))
+    kept = lists.clips & set(real[:10])
+    assert {lists.split_of[source.split("/")[3]] for source in kept} == {"test"}
+    facts = json.loads((manifest.parent / "out" / "split.json").read_text())
+    assert facts["made_from"].keys() == {"m.parquet", "m.parquet.duplicates.csv"}
+    assert facts["lists"]["avdfd_7_3.csv"]["left_out"]["a copy of a clip of another split"] == 10 - len(kept)
+    assert f"left out: {10 - len(kept)} a copy of a clip of another split" in capsys.readouterr().out
+    with pytest.raises(
+        UserError, match=r"no real clip is left for train; .* \(\d+ a copy of a clip of another split\)"
+    ):
+        split_manifest(manifest, "--duplicates", write_copies(manifest, real))
+
+
+def test_copies_among_elements_that_are_not_there(store, tmp_path):
+    known = "RealVideo-RealAudio/Asian/men/id1/00000.mp4"
+    path = write_copies(tmp_path / "m.parquet", [known, "quarantined.mp4"])
+    run(store, "avdfd_7_3", "--out", tmp_path / "out", "--duplicates", path)
+    assert known in read_splits(tmp_path / "out" / "avdfd_7_3.csv").clips
+    path = write_copies(tmp_path / "m.parquet", ["a.mp4", "b.mp4"])
+    with pytest.raises(UserError, match="names 2 files that are not among these clips, e.g. 'a.mp4'"):
+        run(store, "avdfd_7_3", "--out", tmp_path / "out", "--duplicates", path)
+
+
+def test_wrong_sources(manifest, store, tmp_path):
+    with pytest.raises(UserError, match="name the clips by one of --elements STORE and --manifest FILE"):
+        run(store, "avdfd_7_3", "--out", tmp_path, "--manifest", manifest)
+    with pytest.raises(UserError, match="name the clips by one of"):
+        make_splits.main(["avdfd_7_3", "--out", str(tmp_path)])
+    with pytest.raises(UserError, match="no such manifest"):
+        split_manifest(tmp_path / "none.parquet")
+    broken = make_entry(Path("root"), "a.mp4", tier("RVRA"), identities=("a",))
+    write_manifest(manifest, [make_row(broken, Facts(error="no audio stream"))])
+    with pytest.raises(UserError, match=r"m\.parquet: none of its 1 files can be used"):
+        split_manifest(manifest)
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_duplicates(manifest):
+    with pytest.raises(UserError, match="none.csv: no such file; make_manifest.py --duplicates writes it"):
+        split_manifest(manifest, "--duplicates", manifest.with_name("none.csv"))
+    known = "RealVideo-RealAudio/a/b/id00/clip.mp4"
+    with pytest.raises(
+        UserError, match="names 1 files that are not among these clips, e.g. 'other.mp4'; take the file"
+    ):
+        split_manifest(manifest, "--duplicates", write_copies(manifest, [known, "other.mp4"]))
+    path = manifest.with_name("wrong.csv")
+    for content in (b"", b"one,two\n1,2\n", b"group,path\n1,\xff\n", b"group,path\n1,2,3\n"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"wrong\.csv: not what make_manifest\.py --duplicates writes \("):
+            split_manifest(manifest, "--duplicates", path)
+
+
+def test_shell_script(manifest, tmp_path):
+    command = ["bash", str(ROOT / "data/preprocessing/make_splits.sh"), "real_only", "--manifest", str(manifest)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "real_only.csv").is_file()
+    wrong = subprocess.run([*command[:3], "--out", "x"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

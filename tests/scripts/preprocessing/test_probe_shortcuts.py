@@ -1,0 +1,118 @@
+"""Every cue that is planted once is found, and is gone after codec parity; and the script that says so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avdfd.audit.files import measure as cues_of
+from avdfd.audit.probes import Clip, compare
+from avdfd.config import ChainConfig
+from avdfd.errors import UserError
+from avdfd.sound.chain import common_ground, limit_band
+from avdfd.sound.parity import Task, make, measure
+from avdfd.sound.remux import replace_sound
+from avdfd.workers import Failure
+from data.preprocessing import probe_shortcuts
+from tests.helpers.videos import make_video
+
+RATE = 16_000
+PEOPLE = 10
+CHAIN = ChainConfig()
+
+
+def speech(rng: np.random.Generator) -> np.ndarray:
+    """1 s of noise with an edge of silence, of some loudness."""
+    sound = rng.uniform(0.02, 0.06) * rng.standard_normal(RATE)
+    sound[: round(rng.uniform(0.02, 0.06) * RATE)] = 0
+    return sound.astype(np.float32)
+
+
+def plant(cue: str, sound: np.ndarray) -> tuple[np.ndarray, ChainConfig]:
+    """A fake's sound, and how it is stored."""
+    if cue == "loudness":
+        return 4 * sound, CHAIN
+    if cue == "edge_silence":
+        return np.concatenate([np.zeros(3_200, np.float32), sound[:-3_200]]), CHAIN
+    if cue == "spectral_edge":
+        return limit_band(sound, 5_000, RATE), CHAIN
+    if cue == "duration":
+        return np.concatenate([sound, sound[-4_800:]]), CHAIN
+    if cue == "sample_rate":
+        return np.repeat(sound, 2), ChainConfig(rate=32_000)
+    return sound, ChainConfig(bit_rate=16_000)  # of bit_rate and file_size
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> Path:
+    return make_video(tmp_path_factory.mktemp("picture") / "a.mp4", 1.0, size=32)
+
+
+def write(picture: Path, root: Path, cue: str) -> list[tuple[str, Path, Path]]:
+    """Identity, real clip and fake clip of everybody, in FakeAVCeleb's folders."""
+    rng = np.random.default_rng(0)
+    people = []
+    for number in range(PEOPLE):
+        folders = (root / name / "African" / "men" for name in ("RealVideo-RealAudio", "RealVideo-FakeAudio"))
+        real, fake = (folder / f"id{number:05d}" / "00001.mp4" for folder in folders)
+        sound = speech(rng)
+        planted, chain = plant(cue, sound)
+        replace_sound(picture, sound, real, CHAIN)
+        replace_sound(picture, planted, fake, chain)
+        people.append((f"id{number:05d}", real, fake))
+    return people
+
+
+def auc(people: list[tuple[str, Path, Path]], cue: str) -> float:
+    clips = []
+    for person, real, fake in people:
+        clips += [Clip("RVRA", (person,), person, cues_of(real)), Clip("RVFA", (person,), person, cues_of(fake))]
+    return compare(clips)["RVFA"][cue].auc
+
+
+@pytest.mark.parametrize(
+    "cue", ["duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge"]
+)
+def test_planted_cue_is_found_and_gone_after_parity(picture, tmp_path, cue):
+    people = write(picture, tmp_path / "planted", cue)
+    assert auc(people, cue) > 0.9
+    after = []
+    for person, *paths in people:
+        edges, band = common_ground([measure(path, CHAIN) for path in paths], CHAIN)
+        outs = [tmp_path / "parity" / path.relative_to(tmp_path / "planted") for path in paths]
+        for path, out in zip(paths, outs, strict=True):
+            make(Task(path, out, path.name, person, edges, band), CHAIN)
+        after.append((person, *outs))
+    assert auc(after, cue) <= 0.6
+
+
+@pytest.fixture
+def serial(monkeypatch):
+    def run(function, items, *, workers, time_limit):
+        for path in items:
+            yield path, Failure("broken") if path.stat().st_size == 0 else function(path)
+
+    monkeypatch.setattr(probe_shortcuts, "run_killable", run)
+
+
+def test_script_prints_the_table_and_names_what_is_too_good(picture, tmp_path, serial, capsys):
+    people = write(picture, tmp_path, "loudness")
+    people[0][1].with_name("00002.mp4").write_bytes(b"")
+    assert probe_shortcuts.main(["--root", str(tmp_path)]) == 0
+    left_out, header, row = capsys.readouterr().out.splitlines()
+    assert left_out == "left out: RealVideo-RealAudio/African/men/id00000/00002.mp4: broken"
+    assert header.split() == ["AUC", *probe_shortcuts.CUES, "identity"]
+    assert row.split()[0] == "RVFA"
+    loudness = float(row.split()[2])
+    assert loudness > 0.9
+    assert probe_shortcuts.main(["--root", str(tmp_path), "--max", "0.6"]) == 1
+    assert f"shortcuts above 0.6: loudness of RVFA ({loudness:.3f})" in capsys.readouterr().err
+
+
+def test_wrong_requests(picture, tmp_path, serial):
+    with pytest.raises(UserError, match="--max an AUC from 0.5 to 1"):
+        probe_shortcuts.main(["--root", str(tmp_path), "--max", "60"])
+    real = tmp_path / "RealVideo-RealAudio" / "African" / "men" / "id00000" / "00001.mp4"
+    replace_sound(picture, speech(np.random.default_rng(0)), real, CHAIN)
+    with pytest.raises(UserError, match="probes need readable real clips and fakes; there are RVRA"):
+        probe_shortcuts.main(["--root", str(tmp_path)])

@@ -1,0 +1,391 @@
+"""baseline.py end to end on a made-up store: every system and stage, what is left behind, resuming, wrong requests."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import baseline
+import evaluate
+from avdfd import checkpoint, scoring, weights
+from avdfd.baselines import mrdf
+from avdfd.config import MrdfConfig, load
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementStore
+from avdfd.errors import UserError
+from avdfd.files import sha256_of
+from avdfd.scoring import load_run, score, score_windows
+from avdfd.tracking import BEST
+from OpenAVFF.finetuning import finetune_weights
+from OpenAVFF.visual_encoder import VisualEncoder
+from tests.helpers.runs import SPLITS, epochs, make_run, write_config
+from tests.paths import VFD_SAMPLE
+
+RECIPE = {"lr": 1e-3, "epochs": 2, "batch_size": 4}
+SYSTEMS = {
+    "avff": {
+        "model": {
+            "audio_length": 128, "image_size": 32, "dim": 16, "depth": 1, "heads": 2,
+            "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2,
+        },
+        "pretrain": {**RECIPE, "schedule": "halving", "halve_from": 1},
+        "finetune": {**RECIPE, "new_lr_scale": 50.0, "clip_norm": 1.0},
+    },
+    "mrdf": {
+        "model": {"encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 2},
+        "train": {**RECIPE, "betas": [0.5, 0.9], "schedule": "plateau", "batch_size": 8},
+    },
+    "vfd": {
+        "model": {"image_size": 64, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "width": 0.0625},
+        "match": {**RECIPE, "optimizer": "sgd", "lr": 1e-5},
+        "finetune": {**RECIPE, "batch_size": 2, "schedule": "cosine"},
+    },
+}  # fmt: skip
+LAST = {"avff": "finetune", "mrdf": "train", "vfd": "finetune"}
+
+
+@pytest.fixture
+def config(store, tmp_path):
+    """Writes the config of a system, with changes, and returns the arguments that name it."""
+
+    def config(kind, **changes):
+        return write_config(tmp_path, store, kind, kind, ["RVFA", "FVRA"], SYSTEMS[kind] | changes)
+
+    return config
+
+
+def message(arguments, script=baseline):
+    with pytest.raises(UserError) as error:
+        script.main(arguments)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_all_stages_then_scores(kind, config, store, tmp_path):
+    baseline.main(config(kind))
+    runs = tmp_path / "runs"
+    stages = {"avff": ["avff-pretrain"], "mrdf": [], "vfd": ["vfd-match"]}[kind]
+    assert {p.name for p in runs.iterdir()} == {kind, *stages}
+    for name in (kind, *stages):
+        lines = epochs(runs / name)
+        assert [line["epoch"] for line in lines] == [1, 2]
+        assert all(np.isfinite(line["loss"]) and np.isfinite(line["val_loss"]) for line in lines)
+        assert ("val_auc" in lines[0]) == (name == kind), "only a stage that sees fakes has an AUC"
+    run = load_run(runs / kind, "cpu")
+    elements = ElementStore(store / "elements")
+    metas = split_metas(run.config, elements, "test")
+    scores = score(run, ElementSet(elements, metas, run.inputs), batch_size=5)
+    assert tuple(scores.branch) == run.branches
+    assert run.branches[-1] == "fused"
+    assert all(((p >= 0) & (p <= 1)).all() and len(p) == len(metas) for p in scores.branch.values())
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_a_score_does_not_depend_on_the_batch(kind, config, store, tmp_path):
+    baseline.main(config(kind))
+    run = load_run(tmp_path / "runs" / kind, "cpu")
+    elements = ElementStore(store / "elements")
+    metas = split_metas(run.config, elements, "test")
+    together = score(run, ElementSet(elements, metas, run.inputs), batch_size=7).branch["fused"]
+    alone = score(run, ElementSet(elements, metas, run.inputs), batch_size=1).branch["fused"]
+    turned = score(run, ElementSet(elements, metas[::-1], run.inputs), batch_size=5).branch["fused"]
+    np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(turned[::-1], together, rtol=1e-4, atol=1e-6)
+    # detect.py has windows in memory, with all their frames.
+    windows = [elements.read(meta.key, waveform=True, frames=range(77)) for meta in metas[:3]]
+    unlabelled = [replace(window, meta=None) for window in windows]
+    np.testing.assert_allclose(score_windows(run, unlabelled).branch["fused"], together[:3], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "year"), [("vfd", 2023), ("mrdf", None)])
+def test_other_variants(kind, year, config, tmp_path):
+    if kind == "vfd":
+        model = {"year": year, "image_size": 32, "dim": 16, "depth": 1, "heads": 2, "out_dim": 8}
+        baseline.main(config(kind, model=model, loss={"negatives": 3}))
+        assert load_run(tmp_path / "runs" / kind, "cpu").branches == ("fused",)
+        return
+    for variant in ("margin", "plain", "ensemble", "multilabel", "multiclass"):
+        model = {**SYSTEMS["mrdf"]["model"], "variant": variant}
+        baseline.main(config(kind, model=model, name=variant, train={**RECIPE, "epochs": 1}))
+        assert load_run(tmp_path / "runs" / variant, "cpu").branches[-1] == "fused"
+
+
+def test_avff_on_the_published_filter_bank_and_as_released(config, tmp_path):
+    model = {**SYSTEMS["avff"]["model"], "audio_input": "fbank"}
+    baseline.main(config("avff", model=model, faithful=True, loss={"adversarial": 0.0}))
+    pretrained = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
+    assert not any(key.startswith("critics") for key in pretrained)
+    assert load_run(tmp_path / "runs" / "avff", "cpu").inputs.reads.waveform
+
+
+def test_fine_tuning_starts_from_the_best_of_pre_training(config, tmp_path):
+    baseline.main([*config("avff"), "--stage", "pretrain"])
+    baseline.main([*config("avff", finetune={**RECIPE, "lr": 1e-12, "epochs": 1}), "--stage", "finetune"])
+    former = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
+    tuned = weights.load(tmp_path / "runs" / "avff" / BEST, "avff").model
+    for key, value in finetune_weights(former).items():
+        torch.testing.assert_close(tuned[key], value, rtol=0, atol=1e-6)
+
+
+def test_pre_training_starts_from_marlins_weights(config, tmp_path):
+    encoder = VisualEncoder(image_size=32, dim=16, depth=1, heads=2, qkv_bias=True)
+    path = tmp_path / "marlin.pt"
+    torch.save({f"encoder.{k}": v for k, v in encoder.state_dict().items()} | {"decoder.x": torch.zeros(1)}, path)
+    model = {**SYSTEMS["avff"]["model"], "marlin": {"file": str(path), "sha256": sha256_of(path)}}
+    slow = {**RECIPE, "lr": 1e-12, "epochs": 1}
+    baseline.main([*config("avff", model=model, pretrain=slow), "--stage", "pretrain"])
+    trained = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
+    for key, value in encoder.state_dict().items():
+        torch.testing.assert_close(trained[f"model.visual_encoder.{key}"], value, rtol=0, atol=1e-6)
+    model["marlin"]["sha256"] = "00"
+    assert "the config expects 00" in message(config("avff", model=model, name="x"))
+
+
+def test_fine_tuning_from_a_published_file(config, tmp_path):
+    baseline.main([*config("avff", faithful=True, loss={"adversarial": 0.0}), "--stage", "pretrain"])
+    trained = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
+    path = tmp_path / "published.pth"
+    torch.save({f"module.{key}": value for key, value in trained.items()}, path)
+    shutil.rmtree(tmp_path / "runs")
+    model = {**SYSTEMS["avff"]["model"], "openavff": {"file": str(path)}}
+    baseline.main(config("avff", model=model, finetune={**RECIPE, "lr": 1e-12, "epochs": 1}))
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["avff"], "there is nothing to pre-train"
+    tuned = weights.load(tmp_path / "runs" / "avff" / BEST, "avff").model
+    torch.testing.assert_close(tuned["visual_encoder.norm.weight"], trained["visual_encoder.norm.weight"])
+    torch.save({"other": torch.zeros(1)}, path)
+    assert "published.pth: pre-trained weights do not fit" in message(config("avff", model=model, name="x"))
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(kind, config, tmp_path, monkeypatch):
+    baseline.main(config(kind))
+    save_last = checkpoint.save_last
+
+    def interrupted(*arguments, **names):
+        save_last(*arguments, **names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save_last", interrupted)
+    cuts = 0
+    while cuts < 10:
+        try:
+            baseline.main([*config(kind, name="cut"), "--resume"])
+        except KeyboardInterrupt:
+            cuts += 1
+        else:
+            break
+    assert cuts == 2 * len(baseline.SYSTEMS[kind].STAGES), "after every epoch"
+    assert epochs(tmp_path / "runs" / "cut") == epochs(tmp_path / "runs" / kind)
+    one, cut = (load_run(tmp_path / "runs" / name, "cpu").model.state_dict() for name in (kind, "cut"))
+    assert all(torch.equal(one[key], cut[key]) for key in one)
+
+
+def test_loader_processes_change_nothing(config, store, tmp_path):
+    data = {"elements": str(store / "elements"), "splits": str(store / "splits"), "fake_tiers": ["RVFA", "FVRA"]}
+    for workers in (0, 2):
+        baseline.main(config("mrdf", name=f"w{workers}", data={**data, "workers": workers}))
+    assert epochs(tmp_path / "runs" / "w0") == epochs(tmp_path / "runs" / "w2")
+
+
+def test_a_matching_stage_alone_scores_without_having_seen_a_fake(config, tmp_path):
+    baseline.main([*config("vfd"), "--stage", "match"])
+    assert load_run(tmp_path / "runs" / "vfd-match", "cpu").branches == ("fused",)
+
+
+def test_frozen_networks_learn_a_scale_only(config, tmp_path):
+    baseline.main([*config("vfd"), "--stage", "match"])
+    before = load_run(tmp_path / "runs" / "vfd-match", "cpu").model.state_dict()
+    files = {}
+    for name in ("face", "voice"):
+        files[name] = {"file": str(tmp_path / f"{name}.pt")}
+        prefix = f"networks.{name}."
+        torch.save({k.removeprefix(prefix): v for k, v in before.items() if k.startswith(prefix)}, files[name]["file"])
+    model = {**SYSTEMS["vfd"]["model"], **files, "frozen": True}
+    with pytest.raises(UserError, match=r"face\.pt|vfd2022-face: not a checkpoint"):
+        baseline.main([*config("vfd", model=model, name="zero"), "--stage", "match"])  # of another size than published
+    model = {**SYSTEMS["vfd"]["model"], "frozen": True}
+    baseline.main([*config("vfd", model=model, name="zero", match={**RECIPE, "lr": 0.1}), "--stage", "match"])
+    after = load_run(tmp_path / "runs" / "zero-match", "cpu").model
+    assert after.log_slope != 0
+    assert after.spread.num_batches_tracked > 0
+    assert all(after.state_dict()[k] == 0 for k in before if k.startswith("networks.") and "num_batches" in k)
+
+
+def test_a_run_of_a_published_checkpoint(config, store, tmp_path):
+    """Trained as released, published as its authors do, and adopted: the same scores."""
+    for kind, changes in (
+        ("avff", {"loss": {"adversarial": 0.0}}),
+        ("mrdf", {"model": {**SYSTEMS["mrdf"]["model"], "encoder_layers": 0}}),
+    ):
+        baseline.main(config(kind, faithful=True, **changes))
+        trained = weights.load(tmp_path / "runs" / kind / BEST, kind).model
+        path = tmp_path / f"{kind}.ckpt"
+        torch.save({"state_dict": trained, "epoch": 1}, path)
+        baseline.main([*config(kind, faithful=True, name=f"{kind}-published", **changes), "--published", str(path)])
+        one, two = (load_run(tmp_path / "runs" / name, "cpu") for name in (kind, f"{kind}-published"))
+        elements = ElementStore(store / "elements")
+        metas = split_metas(one.config, elements, "test")
+        scores = [score(run, ElementSet(elements, metas, run.inputs)).branch["fused"] for run in (one, two)]
+        np.testing.assert_array_equal(*scores)
+        corrected = [*config(kind, name="x"), "--published", str(path)]
+        assert f"{kind}.ckpt: not a checkpoint of this model" in message(corrected), "it computes something else"
+    assert "two networks without a threshold" in message([*config("vfd"), "--published", "x.pth"])
+    assert not (tmp_path / "runs" / "x").exists()
+
+
+def vfd_folder(root):
+    rng = np.random.default_rng(0)
+    for folder in ("real", "fake", "audio_feat"):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(root / ("real" if number < 3 else "fake") / f"clip{number}.jpg"), picture)
+        mel = -80 * rng.random((512, 301), dtype=np.float32)
+        np.save(root / "audio_feat" / f"clip{number}.npy", mel - mel.max())
+    return root
+
+
+def test_vfd_scores_a_folder_of_its_own_format(config, tmp_path, capsys):
+    baseline.main(config("vfd"))
+    run, folder = str(tmp_path / "runs" / "vfd"), vfd_folder(tmp_path / "dfdc")
+    evaluate.main(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "1", "--device", "cpu"])
+    assert "FAKE" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()))
+    assert len(rows) == len({row["fused"] for row in rows}) == 6, "six clips, six scores"
+    (folder / "audio_feat" / "clip4.npy").write_bytes(b"broken")
+    damaged = message(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "0"], evaluate)
+    assert "clip4.npy: not a whole .npy of plain numbers" in damaged
+    (folder / "audio_feat" / "clip4.npy").unlink()
+    missing = message(["--run", run, "--elements", str(folder), "--split", "all"], evaluate)
+    assert "1 of 6 faces have no voice, e.g. audio_feat/clip4.npy" in missing
+
+
+def test_others_cannot_use_a_vfd_folder(config, tmp_path):
+    baseline.main(config("mrdf"))
+    folder = vfd_folder(tmp_path / "dfdc")
+    arguments = ["--run", str(tmp_path / "runs" / "mrdf"), "--elements", str(folder), "--split", "all"]
+    assert "a VFD folder has one picture and a voice feature per clip, but mrdf needs" in message(arguments, evaluate)
+
+
+SAMPLE = VFD_SAMPLE / "DFDC"
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the authors' sample is not here")
+def test_the_authors_sample_is_scored(config, tmp_path):
+    baseline.main(config("vfd"))
+    run = str(tmp_path / "runs" / "vfd")
+    evaluate.main(["--run", run, "--elements", str(SAMPLE), "--split", "all", "--workers", "0", "--device", "cpu"])
+    report = json.loads((tmp_path / "runs/vfd/eval/all/report.json").read_text())
+    assert (report["overall"]["clips"], report["overall"]["fake_clips"]) == (10, 5)
+
+
+def test_our_run_and_baselines_on_the_same_clips(config, store, tmp_path, capsys):
+    for kind in SYSTEMS:
+        baseline.main(config(kind))
+    runs = tmp_path / "runs"
+    ours = make_run(runs, "train", store)
+    others = [str(runs / kind) for kind in SYSTEMS]
+    capsys.readouterr()
+    evaluate.main(["--run", str(ours), "--against", *others, "--bootstrap", "20", "--device", "cpu"])
+    header = capsys.readouterr().out.splitlines()[0].split()
+    assert header[3:] == ["audio", "visual", "fused", "avff", "mrdf", "vfd"]
+    report = json.loads((ours / "eval/test/report.json").read_text())
+    assert report["main"] == "fused"
+    assert {name: about["kind"] for name, about in report["against"].items()} == {k: k for k in SYSTEMS}
+    assert all(section["avff"]["auc"] >= 0 for section in report["tiers"].values())
+    html = (ours / "eval/test/report.html").read_text()
+    assert all(f"against {kind}" in html for kind in SYSTEMS)
+    # A baseline by itself gets the same figures.
+    evaluate.main(["--run", str(runs / "avff"), "--bootstrap", "20", "--device", "cpu"])
+    alone = json.loads((runs / "avff/eval/test/report.json").read_text())
+    assert alone["overall"]["fused"]["auc"] == report["overall"]["avff"]["auc"]
+
+
+def test_runs_that_cannot_be_compared(config, store, tmp_path):
+    baseline.main(config("mrdf"))
+    runs = tmp_path / "runs"
+    ours = str(make_run(runs, "train", store))
+    again = message(["--run", ours, "--against", ours], evaluate)
+    assert "two columns of the table would be called 'train'" in again
+    # A baseline that was trained on those who are to be tested.
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    for ours_split, theirs in (("train", "test"), ("validation", "validation"), ("test", "train")):
+        (swapped / f"{theirs}.txt").write_text("\n".join(SPLITS[ours_split]))
+    data = {"elements": str(store / "elements"), "splits": str(swapped), "fake_tiers": ["RVFA"], "workers": 0}
+    baseline.main(config("mrdf", name="leaky", data=data))
+    assert "identity 'id5' of the test elements is in its train list" in message(
+        ["--run", ours, "--against", str(runs / "leaky")], evaluate
+    )
+
+
+def test_folds_from_lists_to_summary(store, tmp_path, config, capsys):
+    folder = tmp_path / "folds"
+    folder.mkdir()
+    metas = ElementStore(store / "elements").metas
+    for number, (tested, held) in enumerate((("id1", "id2"), ("id3", "id4")), start=1):
+        lines = ["split,identity,source"]
+        for source, identity in sorted({(meta.source, meta.identities[0]) for meta in metas}):
+            split = "test" if identity == tested else "validation" if identity == held else "train"
+            lines.append(f"{split},{identity},{source}")
+        (folder / f"fold_{number}.csv").write_text("\n".join(lines) + "\n")
+    baseline.main([*config("mrdf", train={**RECIPE, "epochs": 1}), "--folds", str(folder)])
+    assert "2 folds, fused score: mean ± deviation" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "runs" / "mrdf-folds.json").read_text())
+    folds = [
+        json.loads((tmp_path / f"runs/mrdf-fold_{n}/eval/test/report.json").read_text())["overall"]["fused"]["auc"]
+        for n in (1, 2)
+    ]
+    assert summary["metrics"]["overall"]["auc"]["folds"] == folds
+    assert summary["metrics"]["overall"]["auc"]["mean"] == pytest.approx(np.mean(folds))
+
+
+def test_wrong_requests(config, store, tmp_path):
+    assert "--stage train: avff has the stages pretrain, finetune, or all" in message(
+        [*config("avff"), "--stage", "train"]
+    )
+    assert "avff-pretrain/best.safetensors: no such weights" in message([*config("avff"), "--stage", "finetune"])
+    assert "loss.adversarial: OpenAVFF has no adversarial loss" in message(config("avff", faithful=True))
+    assert "model.encoder_layers: the released MRDF has none" in message(config("mrdf", faithful=True))
+    parts = {**RECIPE, "micro_batch": 2}
+    assert "pretrain.micro_batch: AVFF contrasts the clips of a whole batch" in message(config("avff", pretrain=parts))
+    assert "finetune.micro_batch: OpenAVFF attends across the clips of a batch" in message(
+        config("avff", finetune=parts, faithful=True, loss={"adversarial": 0.0})
+    )
+    assert "train.micro_batch: MRDF's batch norms need the whole batch: set it to 0" in message(
+        config("mrdf", train=parts)
+    )
+    assert "match.micro_batch: VFD contrasts the clips of a whole batch" in message(config("vfd", match=parts))
+    marlin = {**SYSTEMS["avff"]["model"], "marlin": {"file": str(tmp_path / "none.pt")}}
+    assert "none.pt: no such checkpoint" in message(config("avff", model=marlin))
+    one = {**SYSTEMS["vfd"]["model"], "face": {"file": "x"}}
+    assert "face and voice weights go together" in message(config("vfd", model=one))
+    assert not (tmp_path / "runs").exists(), "nothing is half-written"
+    baseline.main([*config("avff"), "--stage", "pretrain"])
+    assert "the pretrain stage of avff tells no fakes yet" in message(
+        ["--run", str(tmp_path / "runs" / "avff-pretrain")], evaluate
+    )
+    assert "holds a run already" in message([*config("avff"), "--stage", "pretrain"])
+    assert "made with another 'pretrain.lr'" in message([*config("avff"), "--resume", "--pretrain.lr=0.5"])
+    baseline.main([*config("avff"), "--stage", "pretrain", "--resume", "--finetune.lr=0.5"])  # no concern of this stage
+
+
+def test_a_tier_without_labels_of_either_modality(config, store, tmp_path):
+    metas = ElementStore(store / "elements").metas
+    unknown = replace(metas[0], tier="FAKE", label=1, label_video=None, label_audio=None)
+    cfg = load(config("mrdf")[1], MrdfConfig)
+    with pytest.raises(UserError, match="the tier FAKE does not have"):
+        mrdf.batches(cfg, "train", [*metas, unknown])
+
+
+def test_detectors_are_no_baselines(config, store, tmp_path):
+    ours = make_run(tmp_path, "train", store)
+    path = tmp_path / "ours.json"
+    path.write_text(json.dumps(weights.load(ours / BEST, "train").facts.config.model_dump()))
+    assert 'this script takes a config with kind "avff" or "mrdf" or "vfd"' in message(["--config", str(path)])
+    assert scoring.load_run(ours, "cpu").branches == scoring.DETECTOR_BRANCHES

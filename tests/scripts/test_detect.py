@@ -1,0 +1,277 @@
+"""detect.py on real small video files: what it prints, what it draws, what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import detect
+from avdfd import inspection, scoring
+from avdfd.config import MediaConfig
+from avdfd.decode import read_audio, read_sound, read_video
+from avdfd.elements import unpack
+from avdfd.elements.form import encode_wav
+from avdfd.errors import MediaError, UserError
+from avdfd.media import SECONDS, extract
+from avdfd.workers import Failure
+from tests.helpers.recordings import record
+from tests.helpers.runs import AUDIO, SPECTRA, make_run
+from tests.helpers.videos import make_video
+
+FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
+FIELDS += ["windows", "error"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs"), "train")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """A folder with a good video, a longer one below it, and files that cannot be used."""
+    root = tmp_path_factory.mktemp("videos")
+    (root / "below").mkdir()
+    good = make_video(root / "good.mp4", 4.0)
+    make_video(root / "below" / "LONG.MP4", 8.0)
+    make_video(root / "mute.mp4", 4.0, sound=None)
+    make_video(root / "short.mp4", 2.0)
+    (root / "text.mp4").write_text("not a video\n" * 100)
+    (root / "truncated.mp4").write_bytes(good.read_bytes()[:9000])
+    (root / "notes.txt").write_text("is left out")
+    return root
+
+
+def lines_of(arguments, capsys):
+    code = detect.main([*map(str, arguments), "--json"])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Cuts files without worker processes, which take seconds to start."""
+
+    def run_here(function, items, **_):
+        for item in items:
+            try:
+                yield item, function(item)
+            except MediaError as error:
+                yield item, Failure(str(error))
+
+    monkeypatch.setattr(detect, "run_killable", run_here)
+
+
+def test_a_folder_gives_a_line_per_file_whatever_is_wrong_with_some(run, videos, capsys):
+    code, lines = lines_of(["--run", run, videos, "--workers", "2"], capsys)
+    assert code == 1
+    found = {Path(line["file"]).name: line for line in lines}
+    assert sorted(found) == ["LONG.MP4", "good.mp4", "mute.mp4", "short.mp4", "text.mp4", "truncated.mp4"]
+    for line in lines:
+        assert list(line) == FIELDS
+        if Path(line["file"]).name in ("good.mp4", "LONG.MP4"):
+            assert line["error"] is None
+            assert line["weight_audio"] + line["weight_visual"] == pytest.approx(1)
+            assert line["score"] == pytest.approx(np.mean([window["score"] for window in line["windows"]]))
+            assert line["verdict"] == ("fake" if line["score"] >= 0.5 else "real")
+        else:
+            assert line["error"]
+            assert "\n" not in line["error"]
+            assert line["score"] is None
+            assert line["verdict"] is None
+            assert line["windows"] == []
+    assert "audio" in found["mute.mp4"]["error"]
+    assert "short" in found["short.mp4"]["error"]
+    assert len(found["good.mp4"]["windows"]) == 1
+    starts = [window["start"] for window in found["LONG.MP4"]["windows"]]
+    assert starts == pytest.approx(np.arange(4) * 1.536, abs=0.05)
+    assert all(w["end"] - w["start"] == pytest.approx(SECONDS, abs=1e-5) for w in found["LONG.MP4"]["windows"])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_scores_are_those_of_the_model(run, videos, capsys):
+    code, [line] = lines_of(["--run", run, videos / "below" / "LONG.MP4", "--hop", "2"], capsys)
+    assert code == 0
+    windows = list(extract(videos / "below" / "LONG.MP4", MediaConfig(hop=2.0)))
+    scores = scoring.score_windows(scoring.load_run(run, "cpu"), [unpack(w["parts"]) for w in windows])
+    assert [w["score"] for w in line["windows"]] == pytest.approx(scores.branch["fused"].tolist(), abs=1e-6)
+    assert line["audio_score"] == pytest.approx(scores.branch["audio"].mean(), abs=1e-6)
+    assert line["visual_score"] == pytest.approx(scores.branch["visual"].mean(), abs=1e-6)
+    assert scores.w_audio is not None
+    assert line["weight_audio"] == pytest.approx(scores.w_audio.mean(), abs=1e-6)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_how_many_windows_are_scored_at_once_does_not_matter(run, videos, capsys, monkeypatch):
+    _, [together] = lines_of(["--run", run, videos / "below" / "LONG.MP4"], capsys)
+    monkeypatch.setattr(inspection, "_BATCH", 3)
+    _, [apart] = lines_of(["--run", run, videos / "below" / "LONG.MP4"], capsys)
+    assert [w["score"] for w in apart["windows"]] == pytest.approx([w["score"] for w in together["windows"]], abs=1e-6)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_stage_1_gives_the_audio_verdict(tmp_path, videos, capsys):
+    code, [line] = lines_of(["--run", make_run(tmp_path, "pretrain"), videos / "good.mp4"], capsys)
+    assert code == 0
+    assert line["score"] == line["audio_score"] == line["windows"][0]["score"]
+    assert line["visual_score"] is line["weight_audio"] is line["weight_visual"] is None
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(("kind", "audio"), [("train", AUDIO), ("pretrain", AUDIO), ("train", SPECTRA)])
+def test_sound_files_get_the_audio_verdict_alone(kind, audio, tmp_path, videos, capsys):
+    """The sound of a video in a file of its own scores as the audio branch does there; a short one is repeated."""
+    run = make_run(tmp_path, kind, audio=audio)
+    sound = read_sound(videos / "good.mp4")
+    (tmp_path / "good.wav").write_bytes(encode_wav(sound, 16_000))
+    (tmp_path / "short.WAV").write_bytes(encode_wav(sound[:20_000], 16_000))
+    record(tmp_path / "good.flac", [], sound, rate=16_000, audio_codec="flac")
+    plot = tmp_path / "out.png"
+    code, lines = lines_of(["--run", run, *(tmp_path / n for n in ("good.wav", "good.flac", "short.WAV"))], capsys)
+    _, [video] = lines_of(["--run", run, videos / "good.mp4"], capsys)
+    assert code == 0
+    for line in lines:
+        assert line["basis"] == "audio alone"
+        assert line["score"] == line["audio_score"]
+        assert line["visual_score"] is line["weight_audio"] is line["weight_visual"] is None
+    assert lines[0]["score"] == pytest.approx(lines[1]["score"], abs=1e-4)
+    assert lines[0]["score"] == pytest.approx(video["audio_score"], abs=1e-3)
+    assert len(lines[2]["windows"]) == 1
+    assert video["basis"] == ("audio and video" if kind == "train" else "audio alone")
+    assert detect.main(["--run", str(run), str(tmp_path / "good.wav"), "--plot", str(plot)]) == 0
+    assert "  (audio alone)  1 window, 0.0 to 3.1 s\n" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_system_that_needs_pictures_says_so_of_sound(run, videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(detect, "by_ear", lambda run: None)
+    (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
+    code, [sound, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
+    assert code == 1
+    assert sound["error"] == "no pictures, without which train cannot judge"
+    assert video["error"] is None
+
+
+@pytest.mark.usefixtures("in_process")
+def test_text_lines_are_aligned(run, videos, capsys):
+    assert detect.main(["--run", str(run), str(videos / "good.mp4"), str(videos / "text.mp4"), "--threshold", "0"]) == 1
+    out, err = capsys.readouterr()
+    good, text = out.splitlines()
+    assert good.startswith(f"{videos / 'good.mp4'}  fake  0.")
+    assert good.endswith("  1 window, 0.0 to 3.1 s")
+    assert text.startswith(f"{videos / 'text.mp4'}  error: ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("in_process")
+def test_threshold_decides(run, videos, capsys):
+    for threshold, expected in (("0", "fake"), ("1", "real")):
+        _, [line] = lines_of(["--run", run, videos / "good.mp4", "--threshold", threshold], capsys)
+        assert line["verdict"] == expected
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("kind", ["train", "pretrain"])
+def test_plot_is_drawn(kind, tmp_path, videos, capsys):
+    run, out = make_run(tmp_path, kind), tmp_path / "out.png"
+    code, _ = lines_of(["--run", run, videos / "below" / "LONG.MP4", "--plot", out], capsys)
+    assert code == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("kind", ["train", "pretrain"])
+def test_overlay_plays(kind, tmp_path, videos, capsys):
+    """All pictures at their times, with a band below them, and the sound in step with them."""
+    source, out = videos / "below" / "LONG.MP4", tmp_path / "out.mp4"
+    code, _ = lines_of(["--run", make_run(tmp_path, kind), source, "--overlay", out], capsys)
+    assert code == 0
+    before, after = (list(read_video(file, "pyav")) for file in (source, out))
+    assert [frame.time for frame in after] == pytest.approx([frame.time for frame in before], abs=1e-3)
+    assert before[0].rgb().shape[:2] == (224, 224)
+    assert after[0].rgb().shape[:2] == (480 + 96, 480)
+    [heard], [original] = read_audio(out), read_audio(source)
+    assert heard.start == pytest.approx(original.start, abs=0.01)
+    assert heard.end == pytest.approx(original.end, abs=0.1)
+    part = slice(16_000, 48_000)
+    lags = np.correlate(heard.samples[part], original.samples[part], "full")
+    assert abs(int(lags.argmax()) - 31_999) <= 160  # 10 ms
+
+
+@pytest.mark.usefixtures("in_process")
+def test_overlay_of_sound_is_refused(run, tmp_path, videos):
+    (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
+    assert "no pictures to draw into" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
+    assert "is the file that is judged" in refused("--run", run, videos / "good.mp4", "--overlay", videos / "good.mp4")
+    assert "use one of .mp4" in refused("--run", run, videos / "good.mp4", "--overlay", tmp_path / "o.avi")
+
+
+def test_a_file_that_takes_too_long_is_stopped(run, videos, capsys):
+    code, [line] = lines_of(["--run", run, videos / "good.mp4", "--time-limit", "0.001"], capsys)
+    assert code == 1
+    assert "longer than 0.001 s" in line["error"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lines_of(["--run", run, videos / "good.mp4", videos / "text.mp4"], capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(inspection, "_STRIP", 2)
+    windows = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), str(tmp_path))
+    seen = inspection.inspect(scoring.load_run(run, "cpu"), windows, explain=True)
+    assert len(windows) == 10
+    assert len(seen.strip) == 2 * 8  # of the first and the sixth window
+    assert [time for time, _ in seen.strip[::8]] == pytest.approx([0.16, 2.66], abs=0.05)
+    assert seen.columns["discrepancy"].shape == (10, 8, 2, 2)
+    assert seen.columns["audio_effect"].shape == (10, 12)
+    assert seen.columns["mel"].shape == (10, 128, 96)
+
+
+# ---- what it refuses
+
+
+def refused(*arguments):
+    with pytest.raises(UserError) as caught:
+        detect.main([str(a) for a in arguments])
+    return str(caught.value)
+
+
+def test_refuses_before_anything_is_scored(run, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect, "run_killable", lambda *_, **__: pytest.fail("worked first"))
+    good, empty = videos / "good.mp4", tmp_path / "empty"
+    empty.mkdir()
+    assert "none.mp4: no such file" in refused("--run", run, good, videos / "none.mp4")
+    assert "empty: no media file" in refused("--run", run, good, empty)
+    assert "no such run folder" in refused("--run", tmp_path / "none", good)
+    assert "hop" in refused("--run", run, good, "--hop", "0")
+    assert "time_limit" in refused("--run", run, good, "--time-limit", "-1")
+    assert "--threshold" in refused("--run", run, good, "--threshold", "2")
+    assert "--workers" in refused("--run", run, good, "--workers", "0")
+
+
+def test_refuses_a_plot_that_cannot_be(run, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect, "run_killable", lambda *_, **__: pytest.fail("worked first"))
+    good = videos / "good.mp4"
+    assert "--plot draws one file" in refused("--run", run, videos, "--plot", tmp_path / "x.png")
+    assert ".png .svg .pdf" in refused("--run", run, good, "--plot", tmp_path / "x.gif")
+    assert "cannot be written" in refused("--run", run, good, "--plot", tmp_path / "none" / "x.png")
+    (tmp_path / "folder.png").mkdir()
+    assert "a folder" in refused("--run", run, good, "--plot", tmp_path / "folder.png")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder.png"]
+
+
+def test_script_ends_with_one_line_and_exit_code_2(run, tmp_path):
+    script = Path(detect.__file__)
+    done = subprocess.run(
+        [sys.executable, script, "--run", run, tmp_path / "none.mp4"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"error: {tmp_path / 'none.mp4'}: no such file or folder; correct the path\n"

@@ -1,0 +1,462 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+
+from avdfd.config import PreprocessConfig, ReconstructionConfig, load
+from avdfd.datasets.loaders import Inputs, stack
+from avdfd.elements import ElementStore
+from avdfd.elements.form import frame_sizes
+from avdfd.errors import MediaError, UserError
+from avdfd.files import sha256_of
+from avdfd.reconstruction import Reconstruction
+from avdfd.workers import Failure
+from data import preprocess
+from data.preprocessing import make_manifest
+from tests.helpers.recordings import clicks, number_of, record
+from tests.paths import ROOT
+from tests.unit.elements.test_store import members
+
+
+def video(path: Path, seconds: float = 3.6) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    times = [n / 25 for n in range(round(25 * seconds))]
+    return record(path, times, clicks(seconds, 16_000, [1.0]), rate=16_000)
+
+
+def root(folder: Path) -> Path:
+    """Two good clips, one without sound, one that is text."""
+    video(folder / "real" / "anna.mp4")
+    video(folder / "fake" / "anna__swap.mp4", 5)
+    record(folder / "real" / "mute.mp4", [n / 25 for n in range(90)], None)
+    (folder / "fake" / "text.mp4").write_text("no video")
+    return folder
+
+
+def config(tmp_path: Path, **values) -> Path:
+    path = tmp_path / "preprocess.json"
+    settings = {"kind": "preprocess", "input": str(tmp_path / "videos"), "output": str(tmp_path / "elements")}
+    path.write_text(json.dumps({"workers": 1, "max_quarantined": 0.5, **settings, **values}))
+    return path
+
+
+@pytest.fixture
+def serial(monkeypatch) -> list[str]:
+    """Decodes in this process, which is quicker; lists what was decoded."""
+    done: list[str] = []
+
+    def run(function, items, *, workers, time_limit, ahead):
+        for item in items:
+            done.append(item.source)
+            try:
+                yield item, function(item)
+            except MediaError as error:
+                yield item, Failure(str(error))
+
+    monkeypatch.setattr(preprocess, "run_killable", run)
+    return done
+
+
+def run(path: Path, *overrides: str) -> int:
+    return preprocess.main(["--config", str(path), *overrides])
+
+
+def quarantine(tmp_path: Path) -> dict[str, str]:
+    with (tmp_path / "elements" / "quarantine.csv").open() as file:
+        return {row["source"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_whole_script_in_processes(tmp_path):
+    root(tmp_path / "videos")
+    command = [sys.executable, "data/preprocess.py", "--config", str(config(tmp_path)), "--media.hop=1.5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "4 files, 3 elements, 2 files quarantined" in done.stdout
+    store = ElementStore(tmp_path / "elements")
+    assert [(m.source, m.tier, m.identities, m.start) for m in store.metas] == [
+        ("fake/anna__swap.mp4", "FAKE", ("anna",), 0.0),
+        ("fake/anna__swap.mp4", "FAKE", ("anna",), 1.5),
+        ("real/anna.mp4", "RVRA", ("anna",), 0.0),
+    ]
+    element = store.read(store.metas[1].key, waveform=True, frames=[0, 40, 76])
+    assert [number_of(image) for image in element.frames] == pytest.approx([37.5, 77.5, 113.5], abs=0.51)
+    assert store.metas[0].sha256 == sha256_of(tmp_path / "videos" / "fake" / "anna__swap.mp4")
+    assert quarantine(tmp_path) == {"fake/text.mp4": "not a media file", "real/mute.mp4": "no audio stream"}
+
+
+def test_second_run_does_nothing(tmp_path, serial):
+    root(tmp_path / "videos")
+    assert run(config(tmp_path)) == 0
+    assert len(serial) == 4
+    index = (tmp_path / "elements" / "journal-000.jsonl").read_bytes()
+    os.utime(tmp_path / "videos" / "real" / "anna.mp4")  # the time alone is no change
+    serial.clear()
+    assert run(config(tmp_path)) == 0
+    assert serial == []
+    assert (tmp_path / "elements" / "journal-000.jsonl").read_bytes() == index
+
+
+def test_changed_new_and_vanished_files_are_taken_up(tmp_path, serial, capsys):
+    videos = root(tmp_path / "videos")
+    run(config(tmp_path))
+    serial.clear()
+    video(videos / "real" / "anna.mp4", 6.5)
+    video(videos / "real" / "bert.mp4")
+    video(videos / "real" / "mute.mp4")
+    (videos / "fake" / "anna__swap.mp4").unlink()
+    run(config(tmp_path))
+    assert sorted(serial) == ["real/anna.mp4", "real/bert.mp4", "real/mute.mp4"]
+    assert "1 files done before, 2 changed, 1 gone" in capsys.readouterr().out
+    store = ElementStore(tmp_path / "elements")
+    sources = ["real/anna.mp4", "real/anna.mp4", "real/bert.mp4", "real/mute.mp4"]
+    assert [m.source for m in store.metas] == sources
+    assert sorted({name.split(".")[0] for name in members(store.root)}) == [m.key for m in store.metas]
+    assert quarantine(tmp_path) == {"fake/text.mp4": "not a media file"}
+
+
+def test_clip_that_is_described_otherwise_is_made_anew(tmp_path, serial):
+    videos = root(tmp_path / "videos")
+    run(config(tmp_path))
+    serial.clear()
+    (videos / "manifest.csv").write_text("file,identity,fake_method\nreal/anna.mp4,Anna K.,\n")
+    run(config(tmp_path))
+    assert serial == ["real/anna.mp4"]
+    assert ElementStore(tmp_path / "elements").metas[-1].identities == ("Anna K.",)
+
+
+def test_changed_setting_is_named_and_nothing_is_touched(tmp_path, serial):
+    root(tmp_path / "videos")
+    run(config(tmp_path))
+    serial.clear()
+    with pytest.raises(UserError, match="media.face.margin was 1.5 and is now 2.0.*another output"):
+        run(config(tmp_path), "--media.face.margin=2.0")
+    assert serial == []
+    assert run(config(tmp_path), "--media.time_limit=60.0") == 0  # does not change elements
+    assert serial == []
+
+
+def test_other_tiers_are_left_alone(tmp_path, serial):
+    root(tmp_path / "videos")
+    run(config(tmp_path), '--tiers=["RVRA"]')
+    run(config(tmp_path), '--tiers=["FAKE"]')
+    assert {m.tier for m in ElementStore(tmp_path / "elements").metas} == {"RVRA", "FAKE"}
+
+
+def test_wrong_input_does_not_empty_a_store(tmp_path, serial):
+    root(tmp_path / "videos")
+    run(config(tmp_path))
+    video(tmp_path / "others" / "real" / "zoe.mp4")
+    with pytest.raises(UserError, match="none of its videos is under"):
+        run(config(tmp_path), f"--input={tmp_path / 'others'}")
+    assert len(ElementStore(tmp_path / "elements")) == 2
+
+
+def test_too_many_failures_exit_1(tmp_path, serial, capsys):
+    root(tmp_path / "videos")
+    assert run(config(tmp_path), "--max_quarantined=0.4") == 1
+    assert "2 of 4 files could not be used, more than max_quarantined = 0.4" in capsys.readouterr().err
+    assert len(ElementStore(tmp_path / "elements")) == 2
+
+
+def test_killed_file_is_tried_again_with_more_time_only(tmp_path, monkeypatch, serial):
+    video(tmp_path / "videos" / "real" / "anna.mp4")
+    in_process = preprocess.run_killable
+
+    def late(function, items, *, workers, time_limit, ahead):
+        yield from ((item, Failure(f"took longer than {time_limit:g} s", killed=True)) for item in items)
+
+    monkeypatch.setattr(preprocess, "run_killable", late)
+    assert run(config(tmp_path), "--media.time_limit=5.0") == 1
+    assert quarantine(tmp_path) == {"real/anna.mp4": "took longer than 5 s"}
+    monkeypatch.setattr(preprocess, "run_killable", in_process)
+    assert run(config(tmp_path), "--media.time_limit=5.0") == 1
+    assert serial == []
+    assert run(config(tmp_path), "--media.time_limit=50.0") == 0
+    assert serial == ["real/anna.mp4"]
+
+
+def test_names_that_differ_in_dots_only_are_refused(tmp_path, serial):
+    video(tmp_path / "videos" / "real" / "a.b.mp4")
+    video(tmp_path / "videos" / "real" / "a_b.mp4")
+    with pytest.raises(UserError, match="differ only in dots"):
+        run(config(tmp_path))
+    assert not (tmp_path / "elements").exists()
+
+
+def test_full_disk_ends_in_one_line(tmp_path):
+    video(tmp_path / "videos" / "real" / "anna.mp4")
+    full = (
+        "import errno, os, runpy, sys\n"
+        "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "os.pwrite, sys.argv = full, sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", full, "data/preprocess.py", "--config", str(config(tmp_path))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path / 'elements' / 'shard-000-00000.tar'}: No space left")
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_is_continued_by_a_second_run(tmp_path, serial):
+    for number in range(12):
+        video(tmp_path / "videos" / "real" / f"{number:02d}.mp4")
+    command = [sys.executable, "data/preprocess.py", "--config", str(config(tmp_path))]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    index = tmp_path / "elements" / "journal-000.jsonl"
+    while process.poll() is None and not (index.exists() and index.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    done = index.read_bytes().count(b"\n")
+    assert 3 <= done < 12
+    run(config(tmp_path))
+    assert len(serial) == 12 - done
+    store = ElementStore(tmp_path / "elements")
+    assert len(store) == 12
+    assert all(np.isfinite(store.read(meta.key).mel).all() for meta in store.metas)
+
+
+def bytes_of(store: Path) -> dict[str, bytes]:
+    """All files of a store but its locks."""
+    return {path.name: path.read_bytes() for path in store.iterdir() if not path.name.startswith(".")}
+
+
+def many(folder: Path, count: int) -> Path:
+    """Clips of two people, one of them without sound."""
+    for number in range(count):
+        video(folder / "real" / f"anna__{number:02d}.mp4")
+    record(folder / "real" / "bert__00.mp4", [n / 25 for n in range(90)], None)
+    return folder
+
+
+def test_tasks_of_an_array_make_one_store(tmp_path, serial, capsys):
+    many(tmp_path / "videos", 8)
+    for number in (2, 0, 1):
+        assert run(config(tmp_path, max_quarantined=1.0), "--shard", f"{number}/3") == 0
+    assert "part 1/3: " in capsys.readouterr().out
+    store = ElementStore(tmp_path / "elements")
+    assert [m.source for m in store.metas] == [f"real/anna__{n:02d}.mp4" for n in range(8)]
+    assert quarantine(tmp_path) == {"real/bert__00.mp4": "no audio stream"}
+    # Without --shard all parts are gone through, and nothing is left to do.
+    before = bytes_of(tmp_path / "elements")
+    serial.clear()
+    assert run(config(tmp_path, max_quarantined=1.0)) == 0
+    assert serial == []
+    assert bytes_of(tmp_path / "elements") == before
+    with pytest.raises(UserError, match="made in 3 parts, not 2"):
+        run(config(tmp_path), "--shard", "0/2")
+    with pytest.raises(UserError, match="write i/n"):
+        run(config(tmp_path), "--shard", "3/3")
+
+
+def test_a_part_that_was_never_made_is_said(tmp_path, serial, capsys):
+    many(tmp_path / "videos", 4)
+    assert run(config(tmp_path, max_quarantined=1.0), "--shard", "0/2") == 0
+    assert "indexed without parts 1/2" in capsys.readouterr().out
+
+
+def test_the_store_does_not_depend_on_which_worker_was_faster(tmp_path, monkeypatch):
+    many(tmp_path / "videos", 6)
+    for name, workers in (("one", 1), ("two", 2)):
+        command = [sys.executable, "data/preprocess.py", "--config", str(config(tmp_path, max_quarantined=1.0))]
+        command += [f"--output={tmp_path / name}", f"--workers={workers}"]
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+
+
+def test_killed_at_any_moment_and_resubmitted(tmp_path):
+    """SIGKILL again and again until the work is done: the bytes are those of a run that nobody disturbed."""
+    many(tmp_path / "videos", 10)
+    command = [sys.executable, "data/preprocess.py", "--config", str(config(tmp_path, max_quarantined=1.0))]
+    command += ["--shard_clips=2", "--workers=2"]
+    subprocess.run([*command, f"--output={tmp_path / 'whole'}"], cwd=ROOT, capture_output=True, timeout=120, check=True)
+    rng = np.random.default_rng(0)
+    journal = tmp_path / "elements" / "journal-000.jsonl"
+    kills = 0
+    while kills < 50:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        size = journal.stat().st_size if journal.exists() else 0
+        while process.poll() is None and (not journal.exists() or journal.stat().st_size == size):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills >= 1  # a fast machine is done with the rest before it is noticed
+    assert process.returncode == 0
+    assert bytes_of(tmp_path / "elements") == bytes_of(tmp_path / "whole")
+    assert not [path for path in (tmp_path / "elements").iterdir() if path.is_dir()]  # what workers left was removed
+
+
+def test_sound_alone_of_videos_and_sound_files(tmp_path, serial):
+    video(tmp_path / "videos" / "real" / "anna.mp4", 6.5)
+    sound = tmp_path / "videos" / "fake" / "anna__vc.wav"
+    sound.parent.mkdir()
+    record(sound, [], clicks(3.5, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
+    assert run(config(tmp_path)) == 0  # with frames, a sound file is none of the videos
+    assert [m.source for m in ElementStore(tmp_path / "elements").metas] == ["real/anna.mp4"] * 2
+    assert run(config(tmp_path), '--media.keep=["waveform"]', f"--output={tmp_path / 'sounds'}") == 0
+    store, whole = ElementStore(tmp_path / "sounds"), ElementStore(tmp_path / "elements")
+    assert [(m.source, m.start) for m in store.metas] == [
+        ("fake/anna__vc.wav", 0.0),
+        ("real/anna.mp4", 0.0),
+        ("real/anna.mp4", 3.072),
+    ]
+    one, other = (s.read("real/anna_mp4/003072", waveform=True) for s in (store, whole))
+    assert np.array_equal(one.waveform, other.waveform)
+    assert np.array_equal(one.mel, other.mel)
+    assert len(members(store.root)) == 2 * 3  # metadata and sound
+
+
+def test_short_sound_is_repeated_where_that_is_asked_for(tmp_path, serial):
+    """Of sound files the metadata have a page, and no label of a picture."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    sound = clicks(1.2, 16_000, [0.3])
+    record(videos / "short.wav", [], sound, rate=16_000, audio_codec="pcm_s16le")
+    record(videos / "clone.wav", [], clicks(4.0, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
+    (videos / "clips.csv").write_text(
+        "file,tier,identity,base,method,page\nshort.wav,RVRA,anna,,,p1\nclone.wav,RVFA-SVC,anna,short.wav,w,p1\n"
+    )
+    assert run(config(tmp_path), '--media.keep=["waveform"]') == 0
+    assert quarantine(tmp_path) == {"short.wav": "shorter than one window: 1.20 s of audio"}
+    more = ('--media.keep=["waveform"]', "--media.repeat_short=true", f"--output={tmp_path / 'repeated'}")
+    assert run(config(tmp_path), *more) == 0
+    store = ElementStore(tmp_path / "repeated")
+    fake, real = store.metas
+    assert (real.source, real.page, real.label_video, real.label_audio) == ("short.wav", "p1", None, 0)
+    assert (fake.page, fake.label, fake.label_video, fake.label_audio) == ("p1", 1, None, 1)
+    heard = store.read(real.key, waveform=True).waveform
+    assert np.array_equal(heard[:19_200], heard[19_200:38_400])
+    assert heard[:19_200] == pytest.approx(sound, abs=1e-3)
+    with pytest.raises(UserError, match="no picture of what is heard twice"):
+        run(config(tmp_path), "--media.repeat_short=true")
+
+
+def test_mel_alone(tmp_path, serial):
+    video(tmp_path / "videos" / "real" / "anna.mp4")
+    assert run(config(tmp_path), '--media.keep=["mel"]') == 0
+    store = ElementStore(tmp_path / "elements")
+    assert store.read(store.metas[0].key).mel.shape == (128, 768)
+    with pytest.raises(UserError, match="have no wav"):
+        store.read(store.metas[0].key, waveform=True)
+
+
+def test_frames_alone_are_no_elements(tmp_path):
+    with pytest.raises(UserError, match="frames without sound are no elements"):
+        run(config(tmp_path), '--media.keep=["frames"]')
+
+
+def test_silence_at_the_edges_is_left_out_with_its_pictures(tmp_path, serial):
+    path = tmp_path / "videos" / "real" / "anna.mkv"
+    path.parent.mkdir(parents=True)
+    sound = np.zeros(16_000 * 6)
+    sound[16_000 : 16_000 * 5] = np.random.default_rng(0).normal(0, 0.1, 16_000 * 4)
+    record(path, [n / 25 for n in range(150)], sound, rate=16_000, audio_codec="pcm_s16le")
+    assert run(config(tmp_path), "--media.trim_silence=true", "--media.hop=0.5") == 0
+    store = ElementStore(tmp_path / "elements")
+    starts = [m.start for m in store.metas]
+    assert starts == pytest.approx([1.0, 1.5], abs=0.03)
+    picture = store.read(store.metas[0].key, frames=[0]).frames[0]
+    assert number_of(picture) == pytest.approx(25 * starts[0], abs=0.51)
+
+
+def test_windows_without_anything_fake_are_left_out(tmp_path, serial):
+    """A data set that says which seconds are fake, through its manifest."""
+    folder = tmp_path / "videos"
+    video(folder / "train" / "000001.mp4", 9.5)
+    video(folder / "train" / "000002.mp4", 9.5)
+    facts = {"modify_video": False, "split": "train", "original": "train/000001.mp4"}
+    rows = [
+        {"file": "train/000001.mp4", "modify_audio": False, "fake_periods": [], **facts, "original": None},
+        {"file": "train/000002.mp4", "modify_audio": True, "fake_periods": [[3.0, 3.1], [7.0, 7.5]], **facts},
+    ]
+    (folder / "metadata.json").write_text(json.dumps(rows))
+    make_manifest.main(["--root", str(folder), "--out", str(tmp_path / "m.parquet"), "--workers", "1"])
+    (folder / "metadata.json").unlink()  # the manifest is enough
+    assert run(config(tmp_path), f"--manifest={tmp_path / 'm.parquet'}") == 0
+    store = ElementStore(tmp_path / "elements")
+    assert [(m.tier, m.start) for m in store.metas] == [
+        ("RVRA", 0.0), ("RVRA", 3.072), ("RVRA", 6.144), ("RVFA", 6.144),
+    ]  # fmt: skip
+    with (tmp_path / "elements" / "left_out.csv").open() as file:
+        out = [(row["source"], float(row["start"]), row["reason"]) for row in csv.DictReader(file)]
+    assert out == [("train/000002.mp4", start, "nothing in it is fake") for start in (0.0, 3.072)]
+    with pytest.raises(UserError, match=r"has none of the files that .*m.parquet lists"):
+        run(config(tmp_path), f"--manifest={tmp_path / 'm.parquet'}", f"--input={tmp_path}")
+
+
+def test_reconstruction_error_beside_the_mel(tmp_path, serial):
+    diffusers = pytest.importorskip("diffusers")
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",), "block_out_channels": (4,)}
+    unet = diffusers.UNet2DModel(
+        sample_size=(128, 256), in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=2,
+        add_attention=False, **blocks,
+    )  # fmt: skip
+    unet.save_pretrained(tmp_path / "unet")
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    model = {"model": str(tmp_path / "unet"), "sha256": sha256_of(weights), "steps": 2, "device": "cpu"}
+    video(tmp_path / "videos" / "real" / "anna.mp4")
+    media = {"mel_err": model, "keep": ["waveform", "mel"]}
+    assert run(config(tmp_path, media=media)) == 0
+    store = ElementStore(tmp_path / "elements")
+    element = store.read(store.metas[0].key, mel_err=True)
+    expected = Reconstruction(ReconstructionConfig(**model)).error(element.mel)
+    assert np.abs(element.mel_err - expected).max() < 1e-4
+    assert element.mel_err.max() > 0
+    heard = Inputs(None, audio="mel_err")
+    assert heard.prepare(stack([heard.raw(element)]), None).mel.std().item() == pytest.approx(1, abs=1e-3)
+    serial.clear()
+    with pytest.raises(UserError, match="sha256 is .*, the config expects 0000"):
+        run(config(tmp_path, media={"mel_err": {**model, "sha256": "0" * 64}}), f"--output={tmp_path / 'other'}")
+    assert serial == []
+    assert not (tmp_path / "other").exists()
+
+
+def test_other_tools_read_the_shards(tmp_path, serial):
+    """`webdataset`, without a decoder of this project."""
+    many(tmp_path / "videos", 3)
+    assert run(config(tmp_path, max_quarantined=1.0)) == 0
+    shard = str(tmp_path / "elements" / "shard-000-00000.tar")
+    samples = list(webdataset.WebDataset(shard, shardshuffle=False).decode())
+    assert [sample["__key__"] for sample in samples] == [f"real/anna__{n:02d}_mp4/000000" for n in range(3)]
+    store = ElementStore(tmp_path / "elements")
+    for sample, m in zip(samples, store.metas, strict=True):
+        assert sample["json"]["source"] == m.source
+        assert np.array_equal(sample["mel.npy"], store.read(m.key).mel)
+        assert sample["wav"][:4] == b"RIFF"
+        assert len(frame_sizes(sample["mjpeg"])) == 77
+
+
+@pytest.mark.parametrize("name", ["preprocess.json", "demo/preprocess.json", "speech/preprocess.json"])
+def test_shipped_configs_load(name):
+    assert load(ROOT / "config" / name, PreprocessConfig).media.hop > 0
+
+
+def test_every_media_key_is_a_setting_of_the_store():
+    settings = preprocess.settings(load(ROOT / "config" / "preprocess.json", PreprocessConfig))
+    assert set(settings) == {
+        "form", "media.decoder", "media.keep",
+        "media.repeat_short", "media.trim_silence", "media.mel_err", "media.min_fake", "media.hop", "media.max_windows",
+        "media.jpeg_quality", "media.face.detect_fps",
+        "media.face.min_score", "media.face.min_found", "media.face.margin",
+    }  # fmt: skip

@@ -1,0 +1,103 @@
+"""evaluate.py --strict on corpora that are made here: what is planted is exit code 3, a clean corpus is 0."""
+
+import json
+
+import numpy as np
+import pytest
+
+import evaluate
+from avdfd import report
+from avdfd.elements import ElementStore
+from avdfd.errors import UserError
+from avdfd.features import SAMPLE_RATE
+from tests.helpers.audit_corpus import PEOPLE, corpus, write_clip
+from tests.helpers.runs import make_run
+
+LISTS = {"train": range(6), "validation": (6, 7), "test": (8, 9)}
+
+
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch):
+    monkeypatch.setattr(report, "draw", lambda _: {})
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A store without anything in it, and its lists."""
+    root = tmp_path_factory.mktemp("clean")
+    corpus(root / "elements")
+    return write_lists(root, LISTS)
+
+
+def write_lists(root, lists):
+    (root / "splits").mkdir()
+    for split, people in lists.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(f"id{person}" for person in people))
+    return root
+
+
+def write_files(root, elements, *, longer=0.0, bit_rate=64_000):
+    """The source files of a store. `longer` and `bit_rate` are of the fakes."""
+    rng = np.random.default_rng(1)
+    for source in sorted({meta.source for meta in ElementStore(elements).metas}):
+        fake = "FakeAudio" in source
+        sound = rng.uniform(0.02, 0.06) * rng.standard_normal(round((1 + fake * longer) * SAMPLE_RATE))
+        (root / source).parent.mkdir(parents=True)
+        write_clip(root / source, sound, bit_rate if fake else 64_000)
+    return root
+
+
+def strict(data, tmp_path, *arguments):
+    """Exit code, and the audit of the report, in which nothing is drawn."""
+    run = make_run(tmp_path, "pretrain", data)
+    code = evaluate.main(["--run", str(run), "--bootstrap", "0", "--strict", *arguments])
+    return code, json.loads((run / "eval" / "test" / "report.json").read_text())["audit"]
+
+
+def caught(audit, where):
+    return {cue for cue, one in audit["probes"][where]["RVFA"].items() if one["shortcut"]}
+
+
+def test_a_clean_corpus_is_not_flagged(clean, tmp_path):
+    files = write_files(tmp_path / "videos", clean / "elements")
+    code, audit = strict(clean, tmp_path, "--probes", str(files))
+    assert code == 0
+    assert (caught(audit, "elements"), caught(audit, "files"), audit["leaks"]) == (set(), set(), [])
+    assert sum(audit["clips"].values()) == 2 * PEOPLE
+
+
+def test_planted_silence_is_caught(tmp_path):
+    corpus(tmp_path / "elements", lead=0.3)
+    code, audit = strict(write_lists(tmp_path, LISTS), tmp_path)
+    assert code == evaluate.FOUND == 3
+    assert "edge_silence" in caught(audit, "elements")
+    assert audit["leaks"] == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "cues"), [({"longer": 0.5}, {"duration", "file_size"}), ({"bit_rate": 24_000}, {"bit_rate"})]
+)
+def test_planted_duration_and_bit_rate_are_caught(clean, tmp_path, planted, cues):
+    files = write_files(tmp_path / "videos", clean / "elements", **planted)
+    code, audit = strict(clean, tmp_path, "--probes", str(files))
+    assert code == evaluate.FOUND
+    assert caught(audit, "files") >= cues
+    assert caught(audit, "elements") == set()
+
+
+def test_a_person_under_two_names_is_caught(tmp_path):
+    """The test's id9 has a clip of the id0 that was trained on."""
+    corpus(tmp_path / "elements", copy=True)
+    code, audit = strict(write_lists(tmp_path, LISTS), tmp_path)
+    assert code == evaluate.FOUND
+    assert caught(audit, "elements") == set()
+    (leak,) = audit["leaks"]
+    assert (leak["kind"], leak["splits"]) == ("picture+sound", ["test", "train"])
+
+
+def test_a_person_in_two_splits_is_refused(clean, tmp_path):
+    (tmp_path / "elements").symlink_to(clean / "elements")
+    data = write_lists(tmp_path, {**LISTS, "test": (0, 9)})
+    with pytest.raises(UserError, match="id0"):
+        strict(data, tmp_path)
+    assert not (tmp_path / "pretrain" / "eval" / "test" / "report.json").exists()

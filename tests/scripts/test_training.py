@@ -1,0 +1,309 @@
+"""The training scripts, end to end on a made-up store: what they leave behind, and wrong requests."""
+
+import itertools
+import json
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import pretrain
+import train
+from avdfd import config, errors, metrics, scoring
+from avdfd.config import PretrainConfig, TrainConfig, parse
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_sound, encode_wav
+from avdfd.errors import UserError, WorkError
+from avdfd.features import WINDOW
+from avdfd.models.detector import DetectorOutput
+from avdfd.protocols.lists import save
+from avdfd.protocols.pages import page_folds
+from tests.helpers.runs import SPECTRA, epochs, log, state
+from tests.paths import ROOT
+
+
+def test_both_stages(stage1, stage2, tmp_path):
+    pretrain.main(stage1())
+    one = tmp_path / "runs" / "one"
+    assert re.search(r"training elements: 0\.\d\d GB in memory; validation elements: 0\.\d\d GB in memory\n", log(one))
+    states = {"best.safetensors", "last-00002-0000000.pt", "last-00003-0000000.pt"}
+    others = {".lock", "config.json", "metrics.jsonl", "examples.png", "tensorboard", "log.txt", "best.json"}
+    assert {p.name for p in one.iterdir()} == {*others, *states, *(f"{name}.sha256" for name in states)}
+    assert [e["epoch"] for e in epochs(one)] == [1, 2, 3]
+    assert json.loads((one / "config.json").read_text())["git"]
+    best = max(range(3), key=lambda i: epochs(one)[i]["val_auc"])
+    assert f"epoch {best + 1}: " in [x for x in (one / "log.txt").read_text().splitlines() if x.endswith("best")][-1]
+
+    train.main(stage2())
+    two = tmp_path / "runs" / "two"
+    assert "training elements: on the disk, read by no loader processes; validation" in log(two)
+    assert len(epochs(two)) == 2
+    audio, detector = scoring.load_run(one, "cpu"), scoring.load_run(two, "cpu")
+    assert audio.branches == ("audio",)
+    assert detector.branches == ("audio", "visual", "fused")
+    for name in ("encoder", "head"):
+        ours = getattr(detector.model, f"audio_{name}").state_dict()
+        for key, value in getattr(audio.model, name).state_dict().items():
+            assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
+
+
+def test_only_a_learned_fusion_is_told_where_to_look():
+    values = {"name": "x", "audio": "none", "data": {"splits": "none", "fake_tiers": ["RVFA", "FVRA"]}}
+    one = torch.ones(2)
+    log_weights, label = torch.tensor([[0.25, 0.75], [0.2, 0.8]]).log(), torch.tensor([0.0, 1.0])
+    out = DetectorOutput(one, one, one, 0 * one, log_weights, torch.zeros(2, 8))
+    parts = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+
+    def loss(**changes):
+        return train.stage2_loss(parse({**values, **changes}, TrainConfig, "test"), out, label, parts).item()
+
+    plain = loss(loss={"confidence": 0})
+    assert loss(fusion="visual") == loss(fusion="fixed") == plain
+    told = -((np.log(0.25) + np.log(0.75)) / 2 + np.log(0.8)) / 2
+    assert loss(loss={"confidence": 2.0}) == pytest.approx(plain + 2 * told, rel=1e-5)
+
+
+def test_synchrony_is_learned_from_clips_out_of_step(stage1, stage2, tmp_path, monkeypatch):
+    labels = []
+    loss = train.stage2_loss
+    monkeypatch.setattr(train, "stage2_loss", lambda *args: (labels.append(args[2]), loss(*args))[1])
+    pretrain.main(stage1())
+    reals = {}
+    for name, synchrony in (("in", None), ("out", {"out_of_step": 1.0})):
+        labels.clear()
+        train.main([*stage2(name=name, synchrony=synchrony), "--optim.epochs=1"])
+        reals[name] = int((torch.cat(labels) == 0).sum())
+    assert reals["in"] > 0
+    assert reals["out"] == 0
+    detector = scoring.load_run(tmp_path / "runs" / "out", "cpu").model
+    assert detector.synchrony.logit.bias.item() != -1.0
+
+
+def test_an_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
+    """Wherever what does not learn is kept, the numbers are the same; stage 2 takes it as it takes any other."""
+    robust = {"model": SPECTRA, "augment": {}, "loss": {"ranking": 1.0}}
+    pretrain.main(stage1(**robust))
+    pretrain.main([*stage1(**robust, name="disk"), "--data.home=disk"])
+    one, disk = (tmp_path / "runs" / name for name in ("one", "disk"))
+    assert epochs(one) == epochs(disk)
+    assert "training elements: 0.00 GB in memory" in log(one)
+    with pytest.raises(UserError, match=r"hears the waveform and no mel: set augment.mel_noise to 0"):
+        train.main([*stage2(name="noisy"), "--augment.mel_noise=0.1"])
+    train.main(stage2())
+    detector, audio = scoring.load_run(tmp_path / "runs" / "two", "cpu"), scoring.load_run(one, "cpu")
+    assert detector.inputs.audio == audio.inputs.audio == "waveform"
+    assert torch.equal(detector.model.audio_encoder.patch_proj.weight, audio.model.encoder.patch_proj.weight)
+
+
+def test_pages_select_where_they_have_both_classes(stage1, store, tmp_path):
+    pretrain.main(stage1(select={"metric": "page_auc"}))
+    for epoch in epochs(tmp_path / "runs" / "one"):  # all clips are of one page, which nobody has named
+        assert epoch["val_page_auc"] == pytest.approx(epoch["val_auc"])
+    metas = [replace(meta, page=meta.tier) for meta in ElementStore(store / "elements").metas]
+    with pytest.raises(UserError, match="no page has real and fake validation elements"):
+        pretrain.pages_of(config.load(stage1()[1], PretrainConfig), metas)
+
+
+def test_the_last_epoch_may_be_the_one_that_counts(stage1, tmp_path):
+    pretrain.main(stage1(select={"first_epoch": 3}))
+    run = tmp_path / "runs" / "one"
+    facts = json.loads((run / "best.json").read_text())
+    assert (facts["epoch"], facts["value"]) == (3, epochs(run)[2]["val_auc"])
+
+
+def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, capsys):
+    """Speech of eight pages, each with its people and its way of faking: a hum, that all fakes have."""
+    rng = np.random.default_rng(0)
+    hum = 0.3 * np.sin(2 * np.pi * 440 * np.arange(WINDOW) / 16_000)
+    with ElementWriter(tmp_path / "speech", {"made": "up"}) as writer:
+        for page, person, tier in itertools.product(range(8), range(4), ("RVRA", "RVFA-VC")):
+            base = f"p{page}/{person}_RVRA.wav"
+            facts = {"identities": [f"p{page}-{person}"], "base": base, "page": f"p{page}", "race": "", "gender": ""}
+            source = f"p{page}/{person}_{tier}.wav"
+            clip = {"tier": tier, "source": source, "sha256": source, "method": f"vc {page}", **facts}
+            sound = 0.1 * rng.standard_normal(WINDOW) + hum * (tier != "RVRA")
+            (tmp_path / source).parent.mkdir(exist_ok=True)
+            (tmp_path / source).write_bytes(encode_wav(sound, 16_000))
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_sound(sound)}])
+    store = ElementStore(tmp_path / "speech")
+    lists = {f"fold_{n}": fold for n, fold in enumerate(page_folds(store.metas, 2, 0.2), 1)}
+    save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas)
+    data = {"elements": str(store.root), "splits": "none", "fake_tiers": ["RVFA-VC"], "workers": 0}
+    command = [*stage1(name="s", data=data), "--folds", str(tmp_path / "folds"), "--probes", str(tmp_path)]
+    pretrain.main(command)
+    printed = capsys.readouterr().out
+    judged = json.loads((tmp_path / "runs" / "s-pages.json").read_text())
+    assert list(judged["pages"]) == [f"p{n}" for n in range(8)]
+    assert all(page["clips"] == 8 and page["pairs"] == 4 for page in judged["pages"].values())
+    assert judged["methods"].keys() == {f"vc {n}" for n in range(8)}
+    assert judged["probes"]["loudness"]["mean"]["auc"]["value"] == 1.0, "the hum makes fakes louder"
+    assert "mean over pages: AUC" in printed
+    assert {path.name for path in (tmp_path / "runs").glob("s-fold_*")} == {"s-fold_1", "s-fold_2"}
+    run = scoring.load_run(tmp_path / "runs" / "s-fold_1", "cpu")
+    test = split_metas(run.config, store, "test")
+    scores = scoring.score(run, ElementSet(store, test, run.inputs)).branch["audio"]
+    members = [n for n, meta in enumerate(test) if meta.page == test[0].page]
+    auc = metrics.auc([test[n].label for n in members], scores[members])
+    assert judged["pages"][test[0].page]["auc"] == pytest.approx(auc)
+
+
+def test_same_seed_same_numbers(stage1, tmp_path):
+    pretrain.main(stage1())
+    pretrain.main(stage1(name="again"))
+    pretrain.main(stage1(name="other", seed=1))
+    first, again, other = (epochs(tmp_path / "runs" / n) for n in ("one", "again", "other"))
+    assert first == again
+    assert first != other
+
+
+def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tmp_path):
+    pretrain.main(stage1())
+    whole = epochs(tmp_path / "runs" / "one")
+    pretrain.main(stage1(name="again", speed={"checkpointing": True}))
+    assert epochs(tmp_path / "runs" / "again") == whole
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tflops"] > 0 and "mfu" not in line for line in lines)
+    pretrain.main([*stage1(speed={"checkpointing": True}), "--resume"])
+
+
+def test_steps_that_are_not_finite_are_skipped_counted_and_named(stage1, tmp_path, monkeypatch):
+    loss, calls = pretrain.stage1_loss, []
+
+    def poisoned(*arguments):
+        calls.append(0)
+        return loss(*arguments) * (float("nan") if len(calls) in (2, 3) else 1.0)
+
+    monkeypatch.setattr(pretrain, "stage1_loss", poisoned)
+    pretrain.main(stage1())
+    run = tmp_path / "runs" / "one"
+    assert [e.get("skipped_steps") for e in epochs(run)] == [1.0, 2.0, 2.0]
+    assert all(math.isfinite(e["loss"]) for e in epochs(run))
+    assert all(value.isfinite().all() for value in state(run).values())
+    lines = [line for line in (run / "log.txt").read_text().splitlines() if "skipped a step" in line]
+    assert len(lines) == 2
+    assert lines[0].count("RealVideo-") == 8  # four pairs, by key
+
+
+def test_too_many_bad_steps_end_the_run_with_the_batch(stage1, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretrain, "stage1_loss", lambda *arguments: arguments[1].sum() * float("inf"))
+    with pytest.raises(WorkError, match=r"3 steps in a row without a finite loss .* max_bad_steps = 2.*bad_batch.pt"):
+        pretrain.main([*stage1(), "--max_bad_steps=2"])
+    kept = torch.load(tmp_path / "runs" / "one" / "bad_batch.pt", weights_only=True)
+    assert len(kept["keys"]) == 8
+    assert kept["batch"]["mel"].shape == (8, 128, 768)
+
+
+def test_a_batch_in_parts_is_the_same_batch(stage1, stage2, tmp_path, monkeypatch):
+    pretrain.main(stage1())
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
+    predictor = {"depth": 1, "heads": 2, "dropout": 0.0}
+    for name, most in (("whole", 0), ("parts", 3)):
+        train.main([*stage2(name=name, predictor=predictor), f"--micro_batch={most}"])
+    whole, parts = (epochs(tmp_path / "runs" / name) for name in ("whole", "parts"))
+    for one, other in zip(whole, parts, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+
+
+def test_early_stopping(stage1, tmp_path):
+    changes = {"optim": {"lr": 1e-12, "epochs": 9, "warmup_epochs": 0, "batch_size": 4}}
+    pretrain.main(stage1(**changes, select={"metric": "auc", "patience": 2}))
+    # Nothing is learned at this rate, so the first epoch stays the best.
+    assert len(epochs(tmp_path / "runs" / "one")) == 3
+
+
+def test_faithful_mode_leaves_the_audio_head_random(stage1, stage2, tmp_path):
+    pretrain.main(stage1())
+    train.main(stage2(faithful=True, loss={"confidence": 0}))
+    audio, detector = (scoring.load_run(tmp_path / "runs" / n, "cpu").model for n in ("one", "two"))
+    assert torch.equal(detector.audio_encoder.pos_emb, audio.encoder.pos_emb)
+    assert not torch.equal(detector.audio_head[0].weight, audio.head[0].weight)
+
+
+def test_a_frozen_backbone_stays_as_it_is(stage1, stage2, tmp_path):
+    pretrain.main(stage1())
+    train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-3, "epochs": 1, "warmup_epochs": 1, "batch_size": 4}))
+    train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-2, "epochs": 2, "warmup_epochs": 1}, name="longer"))
+    short, longer = (scoring.load_run(tmp_path / "runs" / n, "cpu").model.state_dict() for n in ("two", "longer"))
+    same = {k for k in short if torch.equal(short[k], longer[k])}
+    assert {k for k in short if k.startswith("visual_encoder.backbone.")} <= same
+    assert "visual_encoder.proj.weight" not in same
+
+
+def test_wrong_requests(stage1, stage2, tmp_path):
+    def message(script, arguments):
+        with pytest.raises(UserError) as error:
+            script.main(arguments)
+        return str(error.value)
+
+    assert "no such weights" in message(train, stage2())
+    pretrain.main(stage1())
+    assert "none: no such weights" in message(train, stage2(audio=str(tmp_path / "none")))
+    assert "stage 1 has no class for FVRA" in message(pretrain, [*stage1(), '--data.fake_tiers=["FVRA"]', "--name=x"])
+    assert "train.txt" in message(pretrain, [*stage1(), f"--data.splits={tmp_path}/none", "--name=x"])
+    train.main(stage2())
+    assert "a model of 'train', here one of 'pretrain'" in message(
+        train, stage2(audio=str(tmp_path / "runs" / "two"), name="x")
+    )
+    best = tmp_path / "runs" / "one" / "best.safetensors"
+    best.write_bytes(best.read_bytes()[:3000])
+    assert "damaged, its sha256 is not that of best.safetensors.sha256" in message(train, stage2(name="x"))
+    assert not (tmp_path / "runs" / "x").exists(), "nothing is half-written"
+
+
+def run_python(script, *arguments):
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_exit_codes_and_streams(tmp_path):
+    """A wrong request: one line on stderr, no traceback, exit 2."""
+    result = run_python("pretrain.py", "--config", tmp_path / "none.json")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        f"error: {tmp_path}/none.json: no such config file; the shipped ones are in config/"
+    ]
+
+
+@pytest.mark.parametrize("number", [28, 13, 30])
+def test_storage_that_refuses_is_a_wrong_request(number, capsys):
+    def main(_):
+        raise OSError(number, "reason", "runs/x/best.safetensors")
+
+    with pytest.raises(SystemExit) as end:
+        errors.run_script(main)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: runs/x/best.safetensors: reason; ")
+
+
+def test_a_wrong_request_found_by_a_loader_process_is_one_line(capsys):
+    class Broken(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, _):
+            raise UserError("x.npy: damaged; make it anew")
+
+    def main(_):
+        list(torch.utils.data.DataLoader(Broken(), num_workers=1))
+
+    with pytest.raises(SystemExit) as end:
+        errors.run_script(main)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: x.npy: damaged; make it anew\n"
+
+
+def test_an_interrupt_is_no_traceback(capsys):
+    def main(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        errors.run_script(main)
+    assert end.value.code == 130
+    assert "again" in capsys.readouterr().err

@@ -1,0 +1,148 @@
+"""Two processes train as one does: the same losses, no sample twice and none dropped."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pretrain
+from avdfd.datasets.samplers import Paired, Sequential, Shared, Shuffled
+from tests.helpers.runs import AUDIO, VISUAL, data_section, epochs, make_run, make_store
+from tests.paths import ROOT
+from tests.unit.elements import meta
+
+# Runs a training script and writes down the loss of every step.
+RECORDER = """
+import json, os, sys
+import {script}
+from avdfd.steps import Training
+step = Training.step
+def noted(self, losses, *rest):
+    if self.world.first:
+        with open({log!r}, "a") as file:
+            file.write(json.dumps(losses["loss"].item()) + chr(10))
+    step(self, losses, *rest)
+Training.step = noted
+if {exact}:  # heads of stage 2 have dropout of their own
+    import torch
+    torch.nn.Dropout.forward = lambda self, x: x
+from avdfd.errors import run_script
+run_script({script}.main)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    root = make_store(tmp_path_factory.mktemp("store"))
+    make_run(root, "pretrain")
+    return root
+
+
+def config(store: Path, folder: Path, script: str, **changes) -> Path:
+    values = {
+        "kind": script,
+        "name": script,
+        "runs": str(folder),
+        "device": "cpu",
+        "data": data_section(store, "RVFA", "RVFA-VC" if script == "pretrain" else "FVRA"),
+        "optim": {"lr": 1e-3, "epochs": 11 if script == "pretrain" else 6, "warmup_epochs": 1, "batch_size": 3},
+        "select": {"patience": 50},
+    }
+    if script == "pretrain":
+        values["model"] = {**AUDIO, "dropout": 0.0}
+    else:
+        values |= {"audio": str(store / "pretrain"), "visual": VISUAL}
+        values["predictor"] = {"depth": 1, "heads": 2, "dropout": 0.0}
+    path = folder / f"{script}.json"
+    folder.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**values, **changes}))
+    return path
+
+
+def start(
+    processes: int, folder: Path, script: str, path: Path, *more: str, exact: bool = False
+) -> "subprocess.Popen[str]":
+    recorder = folder / "recorder.py"
+    recorder.write_text(RECORDER.format(script=script, log=str(folder / "losses.txt"), exact=exact))
+    command = [sys.executable, str(recorder)]
+    if processes > 1:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command.append(str(recorder))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, "--config", str(path), *more], cwd=ROOT, env=env, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process: "subprocess.Popen[str]") -> None:
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err[-3000:]
+
+
+@pytest.mark.parametrize("script", ["pretrain", "train"])
+def test_two_processes_give_the_losses_of_one(store, tmp_path, script):
+    found = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        finish(start(processes, folder, script, config(store, folder, script), exact=True))
+        found[processes] = [float(line) for line in (folder / "losses.txt").read_text().splitlines()]
+    assert len(found[1]) == len(found[2]) >= 20
+    assert found[2] == pytest.approx(found[1], abs=1e-5)
+    one, two = (epochs(tmp_path / str(n) / script) for n in (1, 2))
+    for ours, theirs in zip(one, two, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_processes_of_a_killed_torchrun_end_with_it(store, tmp_path):
+    """Else they would go on, and write beside those of the next one. That it goes on bit by bit is shown in
+    tests/slow/test_kill_and_resume.py."""
+    path = config(store, tmp_path, "pretrain", save_minutes=1e-9)
+    process = start(2, tmp_path, "pretrain", path, "--optim.epochs=500")
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "pretrain").glob("last-00001-*.pt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()  # the end of all that has its pipes, loaders included
+    lines = (tmp_path / "pretrain" / "metrics.jsonl").read_text()
+    time.sleep(0.3)
+    assert (tmp_path / "pretrain" / "metrics.jsonl").read_text() == lines
+    pretrain.main(["--config", str(path), "--resume", "--optim.epochs=500", "--select.patience=1"])
+
+
+def orders():
+    metas = [meta(i, t, window=w) for i in "abc" for t in ("RVRA", "RVFA") for w in range(3)]
+    return [Sequential(11, 4), Shuffled(11, 4, 0), Paired(metas, 2, 0, source="s")]
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_shares_make_up_the_batches(size, part):
+    for order in orders():
+        columns = [list(Shared(order, rank=rank, size=size, part=part).shares()) for rank in range(size)]
+        batches: list[list] = [[]]
+        for shares in zip(*columns, strict=True):
+            assert len({len(share.draws) for share in shares}) == 1  # what all_gather needs
+            assert not part or len(shares[0].draws) <= part
+            rows = [draw for row in zip(*(share.draws for share in shares), strict=True) for draw in row]
+            batches[-1] += rows[: shares[0].total]
+            assert shares[0].weight == pytest.approx(shares[0].total / len(shares[0].batch))
+            if shares[0].last:
+                assert batches[-1] == shares[0].batch
+                batches.append([])
+        assert batches[:-1] == list(order)
+
+
+def test_a_share_goes_on_in_the_middle_of_an_epoch():
+    shared = Shared(Shuffled(11, 4, 0))
+    shared.start(3, 0)
+    whole = list(shared)
+    shared.start(3, 2)
+    assert list(shared) == whole[2:]
+    assert len(shared) == 1

@@ -1,0 +1,85 @@
+"""Metadata as columns."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from avdfd.elements import ElementStore, ElementTable, ElementWriter, coded
+from avdfd.elements.index import merge
+from avdfd.elements.layout import INDEX
+from avdfd.errors import UserError
+from tests.unit.elements import meta
+from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> ElementStore:
+    """Two windows of three clips, with an index."""
+    root = tmp_path_factory.mktemp("table") / "store"
+    with ElementWriter(root, SETTINGS) as writer:
+        writer.add(clip("real/b.mp4"), [WINDOWS[0], WINDOWS[1]])
+        writer.add({**clip("fake/a.mp4", "FVRA"), "identities": ["id1", 'i"2'], "base": "real/b.mp4"}, [WINDOWS[2]])
+        writer.add(clip("real/c.mp4"), [])
+    assert merge(root)
+    return ElementStore(root)
+
+
+def test_rows_are_what_was_written(store):
+    fake, real = store.metas[0], store.metas[-1]
+    assert (fake.source, fake.tier, fake.label, fake.label_video, fake.label_audio) == ("fake/a.mp4", "FVRA", 1, 1, 0)
+    assert (fake.identities, fake.base, fake.start) == (("id1", 'i"2'), "real/b.mp4", 2.0)
+    assert (real.key, real.end, real.version) == ("real/b_mp4/001000", 4.072, store.version)
+    assert [m.key for m in store.metas] == [store.metas[i].key for i in range(len(store))]
+
+
+def test_some_rows_are_a_table_too(store):
+    some = store.metas.take([2, 0])
+    assert [m.key for m in some] == [store.metas[2].key, store.metas[0].key]
+    assert isinstance(store.metas[1:], ElementTable)
+    assert len(store.metas[1:]) == 2
+    with pytest.raises(IndexError):
+        store.metas[3]
+
+
+@pytest.mark.parametrize("name", ["source", "tier", "identities", "base", "method", "gender", "sha256", "label"])
+def test_codes_of_a_table_and_of_a_list_say_the_same(store, name):
+    for metas in (store.metas, list(store.metas), store.metas.take([1])):
+        codes, values = coded(metas, name)
+        assert [values[code] for code in codes] == [getattr(m, name) for m in metas]
+
+
+def test_codes_of_made_up_elements():
+    codes, values = coded([meta("a", "RVRA"), meta("b", "RVFA"), meta("a", "RVRA", window=1)], "identities")
+    assert codes.tolist() == [0, 1, 0]
+    assert values == [("a",), ("b",)]
+
+
+def test_keys_are_found(store):
+    assert [store.metas.find(m.key) for m in store.metas] == [0, 1, 2]
+    for key in ("", "real/b_mp4/000500", "zzz"):
+        with pytest.raises(KeyError):
+            store.metas.find(key)
+
+
+def test_sent_to_another_process_by_the_name_of_the_file(store):
+    data = pickle.dumps(store.metas.take([2, 1]))
+    assert store.metas[1].sha256.encode() not in data
+    assert list(pickle.loads(data)) == [store.metas[2], store.metas[1]]
+    (store.root / INDEX).rename(store.root / "aside")
+    try:  # made of the journals, it has no file
+        built = ElementStore(store.root).metas
+        assert list(pickle.loads(pickle.dumps(built))) == list(store.metas)
+        assert np.array_equal(built.numbers("sizes"), store.metas.numbers("sizes"))
+    finally:
+        (store.root / "aside").rename(store.root / INDEX)
+
+
+def test_damaged_or_foreign_files_are_refused(store, tmp_path):
+    data = (store.root / INDEX).read_bytes()
+    (tmp_path / "cut.arrow").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="damaged; delete it"):
+        ElementTable.load(tmp_path / "cut.arrow")
+    (tmp_path / "empty.arrow").write_bytes(b"")
+    with pytest.raises(UserError, match="damaged; delete it"):
+        ElementTable.load(tmp_path / "empty.arrow")
