@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from avdfd.config import AblationConfig, load
-from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, write_atomic
-from avdfd.parts import parse_part
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, held, write_atomic
+from avdfd.core.shards import parse_part
 from avdfd.search.ablation import SPLIT, Chain, Row, as_csv, as_table, expand, report_of, reports_of, runs_of
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import check_unchanged

@@ -25,15 +25,15 @@ import evaluate
 from avdfd import distributed, engine, folds, metrics, released, weights
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import write_atomic
+from avdfd.core.signals import Stop
 from avdfd.datasets.feed import feeds
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.datasets.stores import open_store
 from avdfd.distributed import Chance, World, gather, gather_fields
-from avdfd.errors import UserError, run_script
-from avdfd.files import write_atomic
 from avdfd.flops import training_flops
-from avdfd.interruption import Stop
 from avdfd.meter import Meter
 from avdfd.optim import recipe_optimizer, set_recipe_lr
 from avdfd.steps import Training

@@ -12,10 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.datasets.splits import SPLITS
-from avdfd.errors import UserError, run_script
 from avdfd.evaluated import compare, read
-from avdfd.files import ensure_writable, write_atomic
 from avdfd.report import compared
 
 

@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from avdfd import inspection, overlay, plots
 from avdfd.config import MediaConfig, parse
-from avdfd.datasets.clips import SOUND_SUFFIXES, SUFFIXES, is_sound
-from avdfd.errors import UserError, run_script
-from avdfd.files import write_atomic
+from avdfd.core.clips import SOUND_SUFFIXES, SUFFIXES, is_sound
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import write_atomic
+from avdfd.core.workers import Failure, run_killable
 from avdfd.inspection import Inspection, inspect, spool_windows
 from avdfd.scoring import by_ear, load_run
-from avdfd.workers import Failure, run_killable
 
 
 def main(argv: list[str]) -> int:

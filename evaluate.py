@@ -27,15 +27,15 @@ from tqdm import tqdm
 
 from avdfd import embedding, provenance, report, robustness
 from avdfd.audit import audits
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, write_atomic, write_csv
+from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.splits import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.datasets.stores import Store, open_store
-from avdfd.datasets.tiers import RVRA, TIERS
 from avdfd.elements import ElementMeta
-from avdfd.errors import UserError, run_script
 from avdfd.evaluation import fit, judge
 from avdfd.failures import gallery
-from avdfd.files import ensure_writable, write_atomic, write_csv
 from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.report.audit import leaks, shortcuts
 from avdfd.robustness import suite

@@ -21,18 +21,18 @@ from torch.nn.utils import clip_grad_norm_
 
 from avdfd import distributed, engine, folds, metrics
 from avdfd.config import AugmentConfig, PretrainConfig, load
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import write_atomic
+from avdfd.core.signals import Stop
+from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.feed import feeds
 from avdfd.datasets.heard import Heard, HeardBatch, heard
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
-from avdfd.datasets.tiers import AUDIO_CLASS
 from avdfd.distributed import World, gather
 from avdfd.elements import ElementMeta, ElementStore
-from avdfd.errors import UserError, run_script
-from avdfd.files import write_atomic
 from avdfd.fitted import fit_score
 from avdfd.flops import training_flops
-from avdfd.interruption import Stop
 from avdfd.losses import ordinal_ring, ranking, supcon
 from avdfd.meter import Meter
 from avdfd.models.audio_encoder import AudioNet

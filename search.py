@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 
 from avdfd import plots
 from avdfd.config import SearchConfig, load
-from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, write_atomic
-from avdfd.parts import parse_part
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, write_atomic
+from avdfd.core.shards import parse_part
 from avdfd.search import results
 from avdfd.search.child import Signals
 from avdfd.search.points import Run, as_override, check_unchanged, expand

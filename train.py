@@ -17,6 +17,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from avdfd import distributed, encoded, engine, metrics
 from avdfd.config import AudioModelConfig, TrainConfig, load
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.signals import Stop
 from avdfd.datasets.feed import Feed, feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
@@ -24,9 +26,7 @@ from avdfd.datasets.transforms import normalise
 from avdfd.distributed import World, gather, gather_fields
 from avdfd.elements import ElementStore, coded
 from avdfd.encoded import EncodedBatch, EncodedFeed
-from avdfd.errors import UserError, run_script
 from avdfd.flops import training_flops
-from avdfd.interruption import Stop
 from avdfd.losses import align_repel, confidence, in_step
 from avdfd.meter import Meter
 from avdfd.models.detector import Detector, DetectorOutput, Encoded

@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from avdfd.errors import UserError
-from avdfd.files import read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
+from avdfd.core.errors import UserError
+from avdfd.core.files import read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
 
 LAST = "last-{epoch:05d}-{step:07d}.pt"
 """Where a run goes on: after so many epochs, and steps of the next one."""

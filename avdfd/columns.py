@@ -27,8 +27,8 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from avdfd.errors import UserError
-from avdfd.files import ensure_writable, held, write_atomic
+from avdfd.core.errors import UserError
+from avdfd.core.files import ensure_writable, held, write_atomic
 
 ABOUT = "about.json"
 DONE = "done"

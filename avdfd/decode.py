@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 from av.video.reformatter import VideoReformatter
 
-from avdfd.errors import MediaError
+from avdfd.core.errors import MediaError
 from avdfd.features import FACE_SIZE, SAMPLE_RATE
 
 # Sound whose time stamps jump by more than this is two pieces; less is rounding of the container (MKV counts in ms).

@@ -15,7 +15,7 @@ import pyarrow.csv
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 SOUND_BITS = 36
 PICTURE_BITS = 40

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from avdfd import bootstrap
 from avdfd.config import PretrainConfig, TrainConfig
-from avdfd.datasets.tiers import AUDIO_CLASS, RVRA, TIERS
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import AUDIO_CLASS, RVRA, TIERS
 from avdfd.engine import load_audio_net
-from avdfd.errors import UserError
 from avdfd.evaluation import DOTS, dots
 from avdfd.metrics import Floats
 from avdfd.models.audio_encoder import AudioNet

@@ -22,14 +22,14 @@ from tqdm import tqdm
 from avdfd import engine, frozen
 from avdfd.columns import BLOCK, Columns
 from avdfd.config import TrainConfig
-from avdfd.datasets import tiers
+from avdfd.core import tiers
+from avdfd.core.errors import EndedBySignal
+from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.resident import Place, Resident, choose
 from avdfd.datasets.samplers import Share, Shared
 from avdfd.distributed import World
 from avdfd.elements import ElementStore, ElementTable
-from avdfd.errors import EndedBySignal
-from avdfd.interruption import Stop
 from avdfd.models.detector import Detector, Encoded
 from avdfd.tracking import RunFolder
 

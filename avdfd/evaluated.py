@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
+from avdfd.core.files import sha256_of
 from avdfd.evaluation import judge
-from avdfd.files import sha256_of
 from avdfd.pooling import Clips, from_rows
 from avdfd.provenance import folder_of
 from avdfd.tracking import BEST

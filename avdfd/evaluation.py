@@ -12,7 +12,7 @@ import numpy as np
 
 from avdfd import bootstrap, calibration, metrics
 from avdfd.comparison import paired_auc
-from avdfd.datasets.tiers import RVRA, TIERS
+from avdfd.core.tiers import RVRA, TIERS
 from avdfd.metrics import Floats
 from avdfd.pooling import Clips
 

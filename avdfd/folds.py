@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from avdfd.config import RunConfig
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 R = TypeVar("R", bound=RunConfig)
 

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from avdfd import engine
 from avdfd.columns import BLOCK, Columns, Form
+from avdfd.core.errors import UserError
 from avdfd.datasets.feed import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE, normalise
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError
 from avdfd.features import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector, Encoded
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from avdfd import timeline
 from avdfd.config import MediaConfig
-from avdfd.datasets.clips import is_sound
+from avdfd.core.clips import is_sound
 from avdfd.elements import Element, unpack
 from avdfd.explanation import at
 from avdfd.faces import Square

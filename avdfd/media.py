@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from avdfd.config import MediaConfig, ReconstructionConfig
+from avdfd.core.errors import MediaError
 from avdfd.decode import Frame, Sound, read_audio, read_video
 from avdfd.elements.form import encode_array, encode_frame, encode_sound, mel_of, unpack
-from avdfd.errors import MediaError
 from avdfd.faces import FaceTracker, Square, crop, square
 from avdfd.features import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.sound.acoustics import edge_silence

@@ -10,8 +10,8 @@ import av
 import cv2
 import numpy as np
 
+from avdfd.core.errors import MediaError
 from avdfd.decode import read_audio, read_video
-from avdfd.errors import MediaError
 from avdfd.explanation import at
 from avdfd.faces import Square
 from avdfd.features import FPS, SAMPLE_RATE

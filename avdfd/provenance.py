@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avdfd.core.files import sha256_of
 from avdfd.elements import ElementMeta
-from avdfd.files import sha256_of
 from avdfd.protocols import judged
 from avdfd.scoring import Run, trained_under
 from avdfd.tracking import BEST

@@ -26,10 +26,10 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from avdfd.config.reconstruction import ReconstructionConfig
+from avdfd.core.errors import UserError
+from avdfd.core.files import sha256_of
 from avdfd.distributed import pick_device
-from avdfd.errors import UserError
 from avdfd.features import MEL_BINS, MEL_FRAMES
-from avdfd.files import sha256_of
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _DECIBEL = 10 / math.log(10)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from avdfd.checkpoint import read_weights
 from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
-from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, write_atomic, write_sha256
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, write_atomic, write_sha256
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.detector import Detector, DetectorOutput

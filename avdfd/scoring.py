@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from avdfd import config, weights
 from avdfd.baselines import SYSTEMS
 from avdfd.config import PretrainConfig, RunConfig, TrainConfig
+from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.feed import Feed
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
 from avdfd.datasets.samplers import Sequential, Shared
@@ -20,7 +21,6 @@ from avdfd.datasets.transforms import normalise
 from avdfd.distributed import pick_device
 from avdfd.elements import Element
 from avdfd.engine import autocast, build_detector
-from avdfd.errors import UserError, WorkError
 from avdfd.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.detector import Detector

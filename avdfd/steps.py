@@ -22,12 +22,12 @@ from torch.optim import Optimizer
 
 from avdfd import checkpoint, distributed, weights
 from avdfd.config import RunConfig
+from avdfd.core.errors import EndedBySignal, UserError, WorkError
+from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import SPLITS
 from avdfd.distributed import World
-from avdfd.errors import EndedBySignal, UserError, WorkError
-from avdfd.interruption import Stop
 from avdfd.released import fill
 from avdfd.tracking import BEST, RunFolder, git_revision, summary
 from avdfd.weights import Facts

@@ -16,11 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from avdfd.checkpoint import last_files
 from avdfd.config import RunConfig
+from avdfd.core.errors import UserError
+from avdfd.core.files import ensure_writable, hold, write_atomic
 from avdfd.elements import ElementMeta
-from avdfd.errors import UserError
 from avdfd.examples import Example, draw
 from avdfd.features import log_mel
-from avdfd.files import ensure_writable, hold, write_atomic
 
 BEST = "best.safetensors"
 EXAMPLES = "examples.png"

@@ -18,8 +18,8 @@ from torch import Tensor
 from avdfd import config
 from avdfd.config import AudioModelConfig, AvffConfig, MrdfConfig, PretrainConfig, TrainConfig, VfdConfig
 from avdfd.config.base import Positive, Section
-from avdfd.errors import UserError
-from avdfd.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
+from avdfd.core.errors import UserError
+from avdfd.core.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
 
 _KEY = "avdfd"
 """Of the facts in the header. Only one, as safetensors writes several in no fixed order."""

@@ -22,9 +22,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.config import FaceConfig
+from avdfd.core.errors import MediaError
 from avdfd.datasets.manifest import SUFFIXES
 from avdfd.decode import read_video
-from avdfd.errors import MediaError
 from avdfd.faces import FaceTracker
 from avdfd.features import FACE_SIZE
 

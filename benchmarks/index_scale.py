@@ -20,6 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from avdfd.core.shards import Part
 from avdfd.datasets.samplers import Paired, Shuffled
 from avdfd.datasets.splits import Lists, assign
 from avdfd.elements import ElementStore, ElementWriter, coded
@@ -28,7 +29,6 @@ from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal, encode_record
 from avdfd.elements.layout import INDEX, journal_name, shard_name
 from avdfd.features import FACE_SIZE, FRAMES, WINDOW
-from avdfd.parts import Part
 
 TIERS = ("RVRA", "RVFA", "FVRA", "FVFA", "RVFA-VC", "RVFA-SVC")
 PER_PERSON = 100

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd import weights
 from avdfd.config import RUNS
-from avdfd.files import sha256_of
+from avdfd.core.files import sha256_of
 from avdfd.meter import SPEED
 
 _MARK = "KILLED_BY"

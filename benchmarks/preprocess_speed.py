@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from avdfd.core.errors import MediaError
 from avdfd.datasets.manifest import scan
 from avdfd.decode import read_audio, read_video
-from avdfd.errors import MediaError
 from avdfd.features import FACE_SIZE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,10 +10,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from avdfd.config import AugmentConfig
+from avdfd.core.tiers import tier
 from avdfd.datasets.feed import Feed, reads_on
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, to_device
 from avdfd.datasets.samplers import Shared, Shuffled
-from avdfd.datasets.tiers import tier
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FACE_SIZE, FRAMES, WINDOW

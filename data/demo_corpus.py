@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
-from avdfd.errors import UserError
-from avdfd.files import write_atomic
+from avdfd.core.errors import UserError
+from avdfd.core.files import write_atomic
 from data.corpus.cast import Person, draw_person
 from data.corpus.clips import CATEGORIES, METHODS, make_person, person_clips
 

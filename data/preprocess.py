@@ -29,17 +29,17 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import sha256_of, stamp, write_csv
+from avdfd.core.shards import Part, parse_part
+from avdfd.core.workers import Failure, run_killable
 from avdfd.datasets.manifest import UNKNOWN, Clip, scan
 from avdfd.datasets.parquet import clips_of
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import journal_name, parts_of
-from avdfd.errors import UserError, run_script
-from avdfd.files import sha256_of, stamp, write_csv
 from avdfd.media import reconstruction, windows
-from avdfd.parts import Part, parse_part
-from avdfd.workers import Failure, run_killable
 
 AHEAD = 4  # files per worker that may wait for a slow one before them
 FORM = 2  # of the windows that the code makes: a change of them is a change of settings

@@ -10,7 +10,7 @@ import pytest
 
 from avdfd import columns
 from avdfd.columns import BLOCK, Columns, Form
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 FORMS = {"wide": Form("float16", (2, 3)), "narrow": Form("float32", ())}
 ROWS = 2 * BLOCK + 5

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avdfd.datasets.clips import make_entry
+from avdfd.core.clips import make_entry
+from avdfd.core.tiers import RVRA
 from avdfd.datasets.inventory import examine
 from avdfd.datasets.parquet import Row, make_row
-from avdfd.datasets.tiers import RVRA
 from avdfd.duplicates import SOUND_BITS, _near, distance, find_duplicates
 from avdfd.fingerprints import sound_hash
 from tests.helpers.recordings import record

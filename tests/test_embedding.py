@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from avdfd import scoring, weights
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Batch
 from avdfd.embedding import Placing, distances, judge, placing, plane
-from avdfd.errors import UserError
 from avdfd.report import voices
 from avdfd.tracking import BEST
 from tests.helpers.runs import make_both_stages, make_run

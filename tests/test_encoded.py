@@ -12,9 +12,9 @@ import torch
 import train
 from avdfd import encoded, frozen, scoring
 from avdfd.config import SearchConfig, TrainConfig, load
+from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
-from avdfd.errors import EndedBySignal, UserError
 from avdfd.models.detector import Detector
 from avdfd.search.points import expand
 from avdfd.steps import Training

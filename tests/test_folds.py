@@ -6,7 +6,7 @@ import pytest
 
 from avdfd import folds
 from avdfd.config import MrdfConfig, parse
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.folds import fold_configs, summarise
 
 

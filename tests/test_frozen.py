@@ -14,11 +14,11 @@ import torch
 from avdfd import columns, frozen
 from avdfd.columns import Columns
 from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw
 from avdfd.elements import ElementStore, ElementWriter, index
 from avdfd.elements.form import encode_sound
-from avdfd.errors import UserError
 from avdfd.features import WINDOW
 from avdfd.models.detector import Detector
 from tests.helpers.runs import AUDIO, SPECTRA, VISUAL, make_store

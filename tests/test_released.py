@@ -6,7 +6,7 @@ import torch
 
 from avdfd import released
 from avdfd.config import VisualModelConfig
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests import reference
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from avdfd import released
-from avdfd.errors import UserError
-from avdfd.files import sha256_of
+from avdfd.core.errors import UserError
+from avdfd.core.files import sha256_of
 from avdfd.models.avhubert import AVHubert
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests import reference

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from avdfd import scoring, weights
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError
 from avdfd.tracking import BEST
 from tests.helpers.runs import make_run, make_store
 

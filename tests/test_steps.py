@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from avdfd.core.errors import UserError
 from avdfd.distributed import pick_device
-from avdfd.errors import UserError
 from avdfd.steps import Progress, different_keys
 
 

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import pretrain
 from avdfd import engine, examples
 from avdfd.config import PretrainConfig, parse
+from avdfd.core.errors import UserError
 from avdfd.distributed import World
-from avdfd.errors import UserError
 from avdfd.examples import Example
 from avdfd.steps import Progress
 from avdfd.tracking import RunFolder

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from avdfd import engine, scoring, weights
 from avdfd.config import AvffConfig, PretrainConfig, parse
-from avdfd.errors import UserError
-from avdfd.files import sha256_of, write_sha256
+from avdfd.core.errors import UserError
+from avdfd.core.files import sha256_of, write_sha256
 from avdfd.tracking import BEST
 from avdfd.weights import Facts
 from tests.helpers.damage import FOREIGN, flipped

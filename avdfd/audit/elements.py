@@ -11,10 +11,10 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from avdfd.audit.probes import Clip
+from avdfd.core.errors import UserError
 from avdfd.datasets.stores import Store
 from avdfd.decode import ArrayFrame
 from avdfd.elements import ElementMeta, ElementStore, coded
-from avdfd.errors import UserError
 from avdfd.features import FPS, FRAMES, SAMPLE_RATE
 from avdfd.fingerprints import picture_hash, sound_hash
 from avdfd.sound.acoustics import edge_silence, loudness, spectral_edge

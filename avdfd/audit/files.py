@@ -6,7 +6,7 @@ from typing import Any
 import av
 import numpy as np
 
-from avdfd.errors import MediaError
+from avdfd.core.errors import MediaError
 from avdfd.sound.acoustics import edge_silence, loudness, spectral_edge
 
 CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge", "tags")

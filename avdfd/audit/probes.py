@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from avdfd import metrics
-from avdfd.datasets.tiers import RVRA, TIERS
+from avdfd.core.tiers import RVRA, TIERS
 
 SHORTCUT = 0.6
 """A probe above this has found something, if that is more than chance."""

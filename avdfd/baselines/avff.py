@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from avdfd.checkpoint import read_weights
 from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsConfig
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of, sound_of
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import (
@@ -33,7 +34,6 @@ from avdfd.datasets.transforms import (
 )
 from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
-from avdfd.errors import UserError
 from avdfd.released import load_visual_encoder, unwrap
 from OpenAVFF.adversarial import AdversarialPretraining, Wasserstein, adversarial_losses
 from OpenAVFF.fbank import fbank

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from avdfd.checkpoint import read_weights
 from avdfd.config import MrdfConfig
-from avdfd.datasets import tiers
+from avdfd.core import tiers
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
-from avdfd.errors import UserError
 from avdfd.features import FRAMES
 from avdfd.filterbank import stacked_filterbank
 from avdfd.models import mrdf

@@ -15,7 +15,7 @@ from avdfd.cloning.exchange import hand_over, take_back
 from avdfd.cloning.request import Convert, Request
 from avdfd.cloning.seed_vc import SeedVc, devices, driver
 from avdfd.config import CommandConfig, SeedVcConfig, WorldConfig
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 Config = WorldConfig | SeedVcConfig | CommandConfig
 

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.io import wavfile
 
 from avdfd.cloning.request import ConversionError, Request
+from avdfd.core.errors import MediaError
 from avdfd.decode import read_sound
-from avdfd.errors import MediaError
 from avdfd.features import SAMPLE_RATE
 
 

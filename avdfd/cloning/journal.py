@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from avdfd.files import write_atomic
+from avdfd.core.files import write_atomic
 
 Record = dict[str, Any]
 

@@ -17,11 +17,11 @@ from typing import Any
 from avdfd.cloning.clips import Made, method
 from avdfd.cloning.journal import Journal, Record, read_journal
 from avdfd.config import CloneConfig
+from avdfd.core.errors import UserError
+from avdfd.core.files import ensure_writable, held, overlap, refuse_changes, write_atomic, write_csv
+from avdfd.core.shards import Part
+from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.fakeavceleb import TABLE
-from avdfd.datasets.tiers import RVRA, TIERS
-from avdfd.errors import UserError
-from avdfd.files import ensure_writable, held, overlap, refuse_changes, write_atomic, write_csv
-from avdfd.parts import Part
 
 STATE = ".clones"
 FORM = 1  # of what the code makes: a change of it is a change of settings

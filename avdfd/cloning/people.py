@@ -16,13 +16,13 @@ import numpy as np
 
 from avdfd.cloning.journal import Record
 from avdfd.cloning.speaker import Embed
-from avdfd.datasets.clips import IDENTITY, SUFFIXES, Clip
+from avdfd.core.clips import IDENTITY, SUFFIXES, Clip
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.files import sha256_of, stamp
+from avdfd.core.tiers import RVRA
 from avdfd.datasets.layouts import list_entries
-from avdfd.datasets.tiers import RVRA
 from avdfd.decode import read_sound
 from avdfd.duplicates import SOUND_BITS, distance
-from avdfd.errors import MediaError, UserError
-from avdfd.files import sha256_of, stamp
 from avdfd.fingerprints import sound_hash
 
 SOUNDS = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}

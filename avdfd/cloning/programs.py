@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avdfd.cloning.request import ConversionError
-from avdfd.workers import cause, die_with_parent
+from avdfd.core.workers import cause, die_with_parent
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

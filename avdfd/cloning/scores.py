@@ -20,7 +20,7 @@ from avdfd.cloning.exchange import write_sound
 from avdfd.cloning.naturalness import open_naturalness
 from avdfd.cloning.speaker import Embed
 from avdfd.config import ScoresConfig
-from avdfd.errors import MediaError, UserError
+from avdfd.core.errors import MediaError, UserError
 from avdfd.features import SAMPLE_RATE
 
 _HOP, _FRAME = SAMPLE_RATE // 100, SAMPLE_RATE // 40

@@ -22,7 +22,7 @@ from avdfd.cloning import programs
 from avdfd.cloning.exchange import hand_over, take_back
 from avdfd.cloning.request import ConversionError, Request
 from avdfd.config import SeedVcConfig
-from avdfd.workers import cause
+from avdfd.core.workers import cause
 
 _DRIVER = Path(__file__).with_name("seed_vc_driver.py")
 

@@ -23,9 +23,9 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 
 from avdfd.config import EcapaConfig, Ge2eConfig
-from avdfd.errors import MediaError, UserError
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.files import sha256_of
 from avdfd.features import SAMPLE_RATE
-from avdfd.files import sha256_of
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """Sound (S,) -> vector (D,) of unit length. Raises MediaError for a sound without speech to tell a voice by."""

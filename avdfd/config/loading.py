@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from avdfd.config.base import S
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 
 def load(path: str | Path, *models: type[S], overrides: list[str] | None = None, source: str = "") -> S:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from avdfd.config.audio import ChainConfig
 from avdfd.config.base import Count, Fraction, PositiveFloat, Section, check_tiers
-from avdfd.datasets import tiers
+from avdfd.core import tiers
 
 
 class ParityConfig(Section):

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, Section, check_tiers
 from avdfd.config.reconstruction import ReconstructionConfig
-from avdfd.datasets import tiers
+from avdfd.core import tiers
 
 Kept = Literal["waveform", "mel", "frames"]
 

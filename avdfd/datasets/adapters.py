@@ -10,11 +10,11 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from avdfd.datasets.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, missing, reconcile
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, missing, reconcile
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import FAKE, FVRA, RVRA, TIERS, Tier
 from avdfd.datasets.fakeavceleb import TABLE, row_path
 from avdfd.datasets.tables import read_own, read_table
-from avdfd.datasets.tiers import FAKE, FVRA, RVRA, TIERS, Tier
-from avdfd.errors import UserError
 
 OWN_TABLE = "clips.csv"
 

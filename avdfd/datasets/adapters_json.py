@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from avdfd.datasets.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, reconcile
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, reconcile
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA
 from avdfd.datasets.tables import json_rows, read_json
-from avdfd.datasets.tiers import FAKE, FVFA, FVRA, RVFA, RVRA
-from avdfd.errors import UserError
 
 
 def av_deepfake1m(root: Path) -> Iterator[Entry]:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from avdfd.datasets.clips import Entry, make_entry, media_files, reconcile
+from avdfd.core.clips import Entry, make_entry, media_files, reconcile
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import RVFA, RVFA_SVC, RVFA_VC, RVRA
 from avdfd.datasets.tables import read_table
-from avdfd.datasets.tiers import RVFA, RVFA_SVC, RVFA_VC, RVRA
-from avdfd.errors import UserError
 
 TABLE = "manifest.csv"
 COLUMNS = ("file", "label", "method", "speaker", "pair_id", "source_repo", "notes")

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from avdfd import fields
 from avdfd.config import DataConfig
+from avdfd.core import fields
 from avdfd.datasets.loaders import ElementSet, Reads, to_device
 from avdfd.datasets.resident import Place, Resident, choose, size_of
 from avdfd.datasets.samplers import Draw, Share, Shared

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import torch
 
+from avdfd.core.errors import MediaError
+from avdfd.core.files import sha256_of
 from avdfd.decode import first_stream, open_media, read_audio, read_video
-from avdfd.errors import MediaError
 from avdfd.features import SAMPLE_RATE
-from avdfd.files import sha256_of
 from avdfd.fingerprints import picture_hash, sound_hash
 from avdfd.sound.acoustics import edge_silence
 

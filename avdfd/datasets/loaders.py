@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avdfd import fields
 from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
+from avdfd.core import fields
+from avdfd.core.tiers import AUDIO_CLASS, tier
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
 from avdfd.datasets.stores import Store
-from avdfd.datasets.tiers import AUDIO_CLASS, tier
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
     Seeds,

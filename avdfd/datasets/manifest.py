@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from avdfd.datasets.clips import SUFFIXES, UNKNOWN, Clip
+from avdfd.core.clips import SUFFIXES, UNKNOWN, Clip
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import TIERS
 from avdfd.datasets.layouts import list_entries
-from avdfd.datasets.tiers import TIERS
-from avdfd.errors import UserError
 
 __all__ = ["SUFFIXES", "UNKNOWN", "Clip", "scan"]
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avdfd.datasets.clips import Clip, Entry
+from avdfd.core.clips import Clip, Entry
+from avdfd.core.errors import UserError
+from avdfd.core.files import write_atomic
+from avdfd.core.tiers import TIERS
 from avdfd.datasets.inventory import Facts, Streams
-from avdfd.datasets.tiers import TIERS
-from avdfd.errors import UserError
-from avdfd.files import write_atomic
 
 VERSION = "2"
 _KEY = b"avdfd.manifest"

@@ -8,9 +8,9 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from avdfd import fields
 from avdfd.config.base import Home
-from avdfd.errors import UserError
+from avdfd.core import fields
+from avdfd.core.errors import UserError
 
 C = TypeVar("C", bound=tuple)
 Place = Literal["gpu", "memory", "disk"]

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
+from avdfd.core.errors import UserError
 from avdfd.elements import Coded, ElementMeta, coded
-from avdfd.errors import UserError
 
 
 class Draw(NamedTuple):

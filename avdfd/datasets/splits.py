@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avdfd.config import RunConfig
+from avdfd.core.errors import UserError
 from avdfd.elements import Coded, ElementMeta, ElementTable, coded
-from avdfd.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 CLIP_COLUMNS = ("split", "identity", "source")

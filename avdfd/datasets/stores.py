@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from avdfd.core.errors import UserError
 from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.elements import Element, ElementMeta, ElementStore
-from avdfd.errors import UserError
 
 
 class Store(Protocol):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from avdfd.datasets.tiers import FAKE, RVRA, Tier, tier
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import FAKE, RVRA, Tier, tier
 
 
 class OwnRow(NamedTuple):

@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 import torch
 
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import FAKE, RVRA, Tier
 from avdfd.datasets.manifest import UNKNOWN
-from avdfd.datasets.tiers import FAKE, RVRA, Tier
 from avdfd.datasets.transforms import resize
 from avdfd.datasets.vfd_inputs import MEL_2022
 from avdfd.elements import Element, ElementMeta
-from avdfd.errors import UserError
 from avdfd.features import FACE_SIZE
 
 _SECONDS = 3.0

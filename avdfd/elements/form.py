@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
-from avdfd.datasets import tiers
-from avdfd.datasets.clips import UNKNOWN, video_label
-from avdfd.errors import UserError
+from avdfd.core import tiers
+from avdfd.core.clips import UNKNOWN, video_label
+from avdfd.core.errors import UserError
 from avdfd.features import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
 
 MEMBERS = {

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from avdfd.datasets.clips import UNKNOWN
+from avdfd.core.clips import UNKNOWN
+from avdfd.core.errors import UserError
+from avdfd.core.files import atomic_file, held
 from avdfd.elements.form import MEMBERS
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
 from avdfd.elements.table import CODED, SCHEMA, ElementTable
-from avdfd.errors import UserError
 from avdfd.features import FRAMES
-from avdfd.files import atomic_file, held
 
 _BATCH = 20_000  # rows that are Python objects at a time
 

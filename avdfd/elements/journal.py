@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from avdfd.errors import UserError
-from avdfd.files import write_atomic
+from avdfd.core.errors import UserError
+from avdfd.core.files import write_atomic
 
 _START = b'{"clip":{"source":'
 _GONE = b'"gone":true}\n'

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avdfd.errors import UserError
-from avdfd.parts import Part
+from avdfd.core.errors import UserError
+from avdfd.core.shards import Part
 
 STORE = "store.json"
 INDEX = "index.arrow"

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import pyarrow as pa
 
-from avdfd.datasets import tiers
-from avdfd.datasets.clips import video_label
+from avdfd.core import tiers
+from avdfd.core.clips import video_label
+from avdfd.core.errors import UserError
 from avdfd.elements.form import MEMBERS, ElementMeta
-from avdfd.errors import UserError
 from avdfd.features import FRAMES
 
 CODED = ("source", "tier", "identities", "base", "method", "race", "gender", "sha256", "page")

@@ -10,14 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from avdfd.core.errors import UserError
+from avdfd.core.files import atomic_file, ensure_writable, held, refuse_changes
+from avdfd.core.shards import Part
 from avdfd.elements.form import MEMBERS, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import index_lock, pack_sizes
 from avdfd.elements.journal import Journal, encode_gone, encode_record
 from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, read_settings, shard_name
-from avdfd.errors import UserError
 from avdfd.features import FRAMES
-from avdfd.files import atomic_file, ensure_writable, held, refuse_changes
-from avdfd.parts import Part
 
 
 class ElementWriter:

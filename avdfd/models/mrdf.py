@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.models.avhubert import AVHubert
 
 Variant = Literal["ce", "margin", "plain", "ensemble", "multilabel", "multiclass"]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from OpenAVFF.stack import Stack
 
 

@@ -17,9 +17,9 @@ from operator import attrgetter
 
 import numpy as np
 
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import RVRA
 from avdfd.datasets.splits import SPLITS
-from avdfd.datasets.tiers import RVRA
-from avdfd.errors import UserError
 from avdfd.protocols.lists import Row, SplitList
 from avdfd.protocols.strata import Facts, deal, strata_of
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from avdfd.config import RunConfig
+from avdfd.core.tiers import RVRA
 from avdfd.datasets.splits import assign, of_tiers, read_facts, read_splits, take
-from avdfd.datasets.tiers import RVRA
 from avdfd.elements import ElementMeta, coded
 
 LEAVE_ONE_OUT = "leave_one_method_out"

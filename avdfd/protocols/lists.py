@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from avdfd.core.files import csv_text, sha256_of, write_atomic, write_csv
 from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
-from avdfd.files import csv_text, sha256_of, write_atomic, write_csv
 from avdfd.protocols.strata import Facts
 
 

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
-from avdfd.datasets.tiers import OWN_METHOD, RVRA
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import OWN_METHOD, RVRA
 from avdfd.protocols import check_filled, once
 from avdfd.protocols.lists import Row, SplitList
 from avdfd.protocols.strata import Facts

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from avdfd.datasets.clips import UNKNOWN
+from avdfd.core.clips import UNKNOWN
 
 Part = TypeVar("Part")
 _ROUNDING = 1e-9

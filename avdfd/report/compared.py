@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from avdfd import plots
-from avdfd.files import csv_text
+from avdfd.core.files import csv_text
 from avdfd.report import audit, frame, points, sentences, tables
 from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval

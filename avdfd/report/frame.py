@@ -6,7 +6,7 @@ from hashlib import sha256
 from html import escape
 from typing import Any
 
-from avdfd.files import csv_text
+from avdfd.core.files import csv_text
 from avdfd.report.script import SCRIPT
 from avdfd.report.style import STYLE
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.robustness import picture, sound, timing
 
 Function = Callable[[np.ndarray, float, Generator], np.ndarray]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.draws import generator_of
+from avdfd.core.errors import UserError
+from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of, pcm, quantise
-from avdfd.errors import UserError
 from avdfd.features import FRAMES
 from avdfd.robustness import PERTURBATIONS
 

@@ -16,13 +16,13 @@ import numpy as np
 from scipy.special import expit, logit
 
 from avdfd import bootstrap, metrics
+from avdfd.core.errors import UserError
+from avdfd.core.files import sha256_of, write_atomic
+from avdfd.core.tiers import TIERS
 from avdfd.datasets.splits import take
 from avdfd.datasets.stores import Store
-from avdfd.datasets.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
-from avdfd.errors import UserError
 from avdfd.evaluation import tier_parts
-from avdfd.files import sha256_of, write_atomic
 from avdfd.pooling import Clips, pool
 from avdfd.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.robustness.store import PerturbedStore

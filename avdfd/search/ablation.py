@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avdfd.config import AblationConfig, PretrainConfig, RunConfig, TrainConfig
-from avdfd.errors import UserError
-from avdfd.files import csv_text, sha256_of
+from avdfd.core.errors import UserError
+from avdfd.core.files import csv_text, sha256_of
 from avdfd.provenance import folder_of
 from avdfd.report.numbers import difference, sections, with_interval
 from avdfd.search.points import Point, Run, Settings, name_of, run_of

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avdfd.config import RUNS, DrawConfig, RunConfig, SearchConfig, load
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.steps import different_keys
 
 Settings = dict[str, Any]

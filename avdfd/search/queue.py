@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from avdfd.errors import UserError
-from avdfd.files import held
+from avdfd.core.errors import UserError
+from avdfd.core.files import held
 from avdfd.search import results
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import Run

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from avdfd.errors import UserError
-from avdfd.files import csv_text, held, write_atomic
+from avdfd.core.errors import UserError
+from avdfd.core.files import csv_text, held, write_atomic
 from avdfd.search.points import Point, Run
 
 State = Literal["done", "failed", "running", "unfinished", "not started"]

@@ -14,9 +14,9 @@ import soxr
 from scipy.signal import firwin, kaiserord, oaconvolve
 
 from avdfd.config.audio import ChainConfig
+from avdfd.core.errors import MediaError
+from avdfd.core.seeding import generator_of
 from avdfd.decode import Sound
-from avdfd.draws import generator_of
-from avdfd.errors import MediaError
 from avdfd.features import SAMPLE_RATE
 from avdfd.sound.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
 

@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 
 from avdfd.config.audio import CodecConfig
-from avdfd.draws import number_of
+from avdfd.core.seeding import number_of
 
 # Codec -> container that says how much the encoder put before the first sample, encoder.
 _FORMS = {

@@ -7,7 +7,7 @@ from typing import Any
 import av
 import numpy as np
 
-from avdfd.errors import MediaError
+from avdfd.core.errors import MediaError
 
 
 def mux(

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from avdfd.config import ChainConfig
-from avdfd.datasets.clips import is_sound
+from avdfd.core.clips import is_sound
+from avdfd.core.errors import UserError
+from avdfd.core.files import ensure_writable, held, overlap, write_atomic
 from avdfd.decode import read_audio
 from avdfd.elements.form import encode_wav
-from avdfd.errors import UserError
-from avdfd.files import ensure_writable, held, overlap, write_atomic
 from avdfd.sound.chain import Edges, Version, lay_out, measure_version, same_sound
 from avdfd.sound.codecs import through_one_of
 from avdfd.sound.remux import picture_end, replace_sound

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from avdfd.datasets.tiers import RVFA, RVFA_SVC, RVFA_VC, Tier
-from avdfd.draws import generator_of
+from avdfd.core.seeding import generator_of
+from avdfd.core.tiers import RVFA, RVFA_SVC, RVFA_VC, Tier
 from avdfd.vocoding import source_filter, spectral
 from avdfd.vocoding.spectral import RATE
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from avdfd.datasets.clips import Clip
-from avdfd.datasets.tiers import OWN_METHOD
+from avdfd.core.clips import Clip
+from avdfd.core.errors import MediaError
+from avdfd.core.files import write_atomic
+from avdfd.core.tiers import OWN_METHOD
 from avdfd.decode import read_audio
 from avdfd.elements.form import encode_wav
-from avdfd.errors import MediaError
-from avdfd.files import write_atomic
 from avdfd.sound.chain import on_one_line
 from avdfd.vocoding import RATE, SHORTEST, WAYS, remake
 

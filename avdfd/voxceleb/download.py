@@ -25,7 +25,7 @@ from itertools import count
 from typing import IO, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, ValidationError, field_serializer
 
-from avdfd.errors import UserError
-from avdfd.files import write_atomic
+from avdfd.core.errors import UserError
+from avdfd.core.files import write_atomic
 from avdfd.voxceleb.download import DownloadError, Hub, Shard, ShardStream
 
 CLIP_SUFFIXES = {".m4a", ".mp4", ".wav", ".aac", ".flac", ".mp3", ".ogg"}

@@ -32,10 +32,10 @@ from avdfd.cloning.people import Recording, digest, mean_vector, real_clips, rec
 from avdfd.cloning.scores import check_recogniser
 from avdfd.cloning.speaker import open_encoder
 from avdfd.config import CloneConfig, load
-from avdfd.datasets.clips import Clip
-from avdfd.errors import UserError, run_script
-from avdfd.parts import parse_part
-from avdfd.workers import Failure, run_killable
+from avdfd.core.clips import Clip
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.shards import parse_part
+from avdfd.core.workers import Failure, run_killable
 
 People = dict[str, list[Recording]]
 

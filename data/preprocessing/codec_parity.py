@@ -24,18 +24,18 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ParityConfig, load
+from avdfd.core.clips import Entry
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import held, write_atomic, write_csv
+from avdfd.core.shards import Part, parse_part
+from avdfd.core.workers import Failure, run_killable
 from avdfd.datasets.adapters import OWN_TABLE
-from avdfd.datasets.clips import Entry
 from avdfd.datasets.fakeavceleb import TABLE
 from avdfd.datasets.inventory import stamp
 from avdfd.datasets.layouts import find_layout, list_entries
 from avdfd.datasets.tables import OWN_COLUMNS
-from avdfd.errors import UserError, run_script
-from avdfd.files import held, write_atomic, write_csv
-from avdfd.parts import Part, parse_part
 from avdfd.sound.chain import Edges, common_ground
 from avdfd.sound.parity import ParityRoot, Record, Task, made_name, make, measure
-from avdfd.workers import Failure, run_killable
 
 Records = dict[str, Record]
 

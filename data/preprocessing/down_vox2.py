@@ -30,9 +30,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd.datasets.tiers import TIERS
-from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, write_atomic, write_csv
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, held, write_atomic, write_csv
+from avdfd.core.tiers import TIERS
 from avdfd.voxceleb.download import DownloadError, Hub, Shard
 from avdfd.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
 

@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd.datasets.clips import Entry
+from avdfd.core.clips import Entry
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, held, sha256_of, write_csv
+from avdfd.core.workers import Failure, run_killable
 from avdfd.datasets.inventory import Facts, examine, stamp
 from avdfd.datasets.layouts import LAYOUTS, list_entries
 from avdfd.datasets.parquet import Row, facts_of, make_row, read_manifest, write_manifest
 from avdfd.duplicates import MATCHES, Group, find_duplicates
-from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, sha256_of, write_csv
-from avdfd.workers import Failure, run_killable
 
 SAVE_EVERY = 60.0  # seconds: what an interruption may cost
 SHOWN = 20  # lines of a list that are printed

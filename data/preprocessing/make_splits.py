@@ -28,11 +28,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd import protocols
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable
 from avdfd.datasets.parquet import read_listed
 from avdfd.duplicates import read_groups
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable
 from avdfd.protocols import METHODS, fractions
 from avdfd.protocols.lists import SplitList, save
 from avdfd.protocols.pages import page_folds

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.audit.files import CUES, measure
 from avdfd.audit.probes import IDENTITY, Clip, Probe, compare
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.tiers import RVRA
+from avdfd.core.workers import Failure, run_killable
 from avdfd.datasets.layouts import LAYOUTS, list_entries
-from avdfd.datasets.tiers import RVRA
-from avdfd.errors import UserError, run_script
-from avdfd.workers import Failure, run_killable
 
 TIME_LIMIT = 300.0  # seconds for a file
 

@@ -19,15 +19,15 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ResynthesisConfig, load
+from avdfd.core.clips import Entry
+from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import ensure_writable, held, overlap, write_csv
+from avdfd.core.tiers import RVRA
+from avdfd.core.workers import Failure, run_killable
 from avdfd.datasets.adapters import OWN_TABLE
-from avdfd.datasets.clips import Entry
 from avdfd.datasets.layouts import list_entries
 from avdfd.datasets.tables import OWN_COLUMNS
-from avdfd.datasets.tiers import RVRA
-from avdfd.errors import UserError, run_script
-from avdfd.files import ensure_writable, held, overlap, write_csv
 from avdfd.vocoding.clips import Task, make, name_of, row_of
-from avdfd.workers import Failure, run_killable
 
 
 def main(argv: list[str]) -> int:

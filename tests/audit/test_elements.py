@@ -6,7 +6,7 @@ import pytest
 from avdfd.audit import audits
 from avdfd.audit.elements import look_at, picture_statistics
 from avdfd.audit.leaks import find_leaks
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from tests.helpers.audit_corpus import corpus, pictures, speech, write_store
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from avdfd.audit.files import CUES, measure
 from avdfd.audit.probes import Clip, compare
-from avdfd.errors import MediaError
+from avdfd.core.errors import MediaError
 from tests.helpers.audit_corpus import write_clip
 
 RATE = 16_000

@@ -5,7 +5,7 @@ import pytest
 
 from avdfd.cloning.journal import Journal
 from avdfd.cloning.people import ELSEWHERE, digest, mean_vector, real_clips, recordings_of, references
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 FOLDER = "RealVideo-RealAudio/African/men"
 RNG = np.random.default_rng(0)

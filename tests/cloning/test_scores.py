@@ -9,7 +9,7 @@ from avdfd.cloning.request import ConversionError
 from avdfd.cloning.scores import Judge, Scores, SourceFacts, envelope_correlation, word_error_rate
 from avdfd.cloning.speaker import open_encoder
 from avdfd.config import Ge2eConfig, ScoresConfig
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from data.corpus.speech import Voice, speak
 
 SPEECH = speak("my brother painted the old bridge near the river", Voice("f4", 40, 60, 165)).samples.astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 from avdfd.cloning.backends import check_backend, open_backend, processes, settings_of
 from avdfd.cloning.request import ConversionError, Request
 from avdfd.config import SeedVcConfig
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 STAND_IN = """
 import json, os, sys, time

@@ -7,7 +7,7 @@ import torch
 
 from avdfd.cloning import speaker
 from avdfd.config import EcapaConfig, Ge2eConfig
-from avdfd.errors import MediaError, UserError
+from avdfd.core.errors import MediaError, UserError
 from avdfd.features import SAMPLE_RATE
 from data.corpus.speech import Voice, speak
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from avdfd.datasets.clips import Entry
+from avdfd.core.clips import Entry
+from avdfd.core.errors import UserError
 from avdfd.datasets.layouts import LAYOUTS, find_layout, list_entries
-from avdfd.errors import UserError
 
 
 def touch(root: Path, *names: str) -> None:

@@ -5,12 +5,12 @@ import torch
 
 from avdfd.baselines import avff, mrdf, vfd
 from avdfd.config import AugmentConfig, AvffConfig, DataConfig, MrdfConfig, VfdConfig
+from avdfd.core.errors import UserError
 from avdfd.datasets import resident
 from avdfd.datasets.feed import Feed, feeds, reads_on
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw, Paired, Sequential, Shared, Shuffled
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError
 from tests.helpers.runs import make_store
 
 CPU = torch.device("cpu")

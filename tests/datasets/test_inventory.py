@@ -5,12 +5,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from avdfd.datasets.clips import Clip, make_entry
+from avdfd.core.clips import Clip, make_entry
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.files import sha256_of
+from avdfd.core.tiers import FAKE, FVRA, RVRA
 from avdfd.datasets.inventory import Facts, Streams, examine, probe
 from avdfd.datasets.parquet import Row, clips_of, facts_of, make_row, read_manifest, write_manifest
-from avdfd.datasets.tiers import FAKE, FVRA, RVRA
-from avdfd.errors import MediaError, UserError
-from avdfd.files import sha256_of
 from tests.helpers.recordings import clicks, record
 from tests.helpers.videos import make_video
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from avdfd.config import AugmentConfig, PretrainConfig, SynchronyConfig, parse
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError
 from tests.helpers.runs import make_store
 
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import TIERS
 from avdfd.datasets.manifest import scan
-from avdfd.datasets.tiers import TIERS
-from avdfd.errors import UserError
 
 HEADER = "source,target1,target2,method,category,type,race,gender,path,\n"
 

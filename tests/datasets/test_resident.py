@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from avdfd.core.errors import UserError
 from avdfd.datasets import resident
 from avdfd.datasets.resident import Resident, choose, size_of
-from avdfd.errors import UserError
 
 CPU = torch.device("cpu")
 GB = 10**9

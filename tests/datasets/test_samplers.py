@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
+from avdfd.core.errors import UserError
 from avdfd.datasets.samplers import Paired, Sequential, Shuffled
 from avdfd.elements import coded
-from avdfd.errors import UserError
 from tests.unit.elements import meta
 
 METAS = [meta(i, t, window=w) for i in "abc" for t in ("RVRA", "RVFA", "RVFA-VC") for w in range(2)]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from avdfd.core.errors import UserError
 from avdfd.datasets.splits import Lists, assign, check_classes, read_splits
-from avdfd.errors import UserError
 from tests.unit.elements import meta
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from avdfd.datasets.tiers import tier
+from avdfd.core.tiers import tier
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FRAMES, SAMPLE_RATE, WINDOW

@@ -9,7 +9,7 @@ import torch
 
 from avdfd import engine, scoring, weights
 from avdfd.config import PretrainConfig, TrainConfig, parse
-from avdfd.datasets.tiers import tier
+from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features import FACE_SIZE, FRAMES, WINDOW

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.models.avhubert import AVHubert, EncoderLayer, FusionEncoder, PositionalConv, from_fairseq
 from avdfd.released import fill
 

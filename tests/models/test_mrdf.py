@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.models.avhubert import AVHubert
 from avdfd.models.mrdf import BRANCHES, Mrdf, MrdfOutput, fake_logits, from_released
 from avdfd.models.mrdf_losses import Labels, mrdf_loss

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.models.vfd import VoiceFace
 from avdfd.models.vfd2022 import Attention, face_network, voice_network
 from avdfd.models.vfd2023 import ClipAttention, PatchTransformer

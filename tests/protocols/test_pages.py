@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import OWN_METHOD, RVRA
 from avdfd.datasets.splits import assign, read_splits
-from avdfd.datasets.tiers import OWN_METHOD, RVRA
-from avdfd.errors import UserError
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import families, page_folds
 from tests.unit.elements import meta

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from avdfd import protocols
+from avdfd.core.errors import UserError
 from avdfd.datasets.splits import Lists, assign, read_splits
-from avdfd.errors import UserError
 from avdfd.protocols import CATEGORIES, balanced_folds, fractions
 from avdfd.protocols.lists import save
 from tests.unit.elements import meta

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
+from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
 from avdfd.elements.form import mel_of
-from avdfd.errors import UserError
 from avdfd.features import FRAMES
 from avdfd.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.robustness.store import PerturbedStore

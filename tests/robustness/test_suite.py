@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from avdfd import metrics
+from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError
 from avdfd.report import robustness as page
 from avdfd.robustness import suite
 from avdfd.robustness.store import PerturbedStore

@@ -8,8 +8,8 @@ import pytest
 
 import ablate
 from avdfd.config import AblationConfig, load
-from avdfd.errors import UserError
-from avdfd.files import held
+from avdfd.core.errors import UserError
+from avdfd.core.files import held
 from avdfd.search import queue
 from avdfd.search.results import LOCK
 from tests.helpers.runs import AUDIO, VISUAL, data_section, make_store

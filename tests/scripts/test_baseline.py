@@ -15,10 +15,10 @@ import evaluate
 from avdfd import checkpoint, scoring, weights
 from avdfd.baselines import mrdf
 from avdfd.config import MrdfConfig, load
+from avdfd.core.errors import UserError
+from avdfd.core.files import sha256_of
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError
-from avdfd.files import sha256_of
 from avdfd.scoring import load_run, score, score_windows
 from avdfd.tracking import BEST
 from OpenAVFF.finetuning import finetune_weights

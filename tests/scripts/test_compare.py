@@ -9,8 +9,8 @@ import pytest
 
 import compare
 from avdfd import metrics
-from avdfd.errors import UserError
-from avdfd.files import write_csv
+from avdfd.core.errors import UserError
+from avdfd.core.files import write_csv
 from avdfd.pooling import rows
 from avdfd.report import compared
 from tests.helpers.scored import made_up_clips, made_up_result

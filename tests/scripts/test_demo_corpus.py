@@ -15,7 +15,7 @@ import pytest
 
 from avdfd.audit.files import measure
 from avdfd.audit.probes import Clip, compare
-from avdfd.datasets.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, TIERS, Tier
+from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, TIERS, Tier
 from data import demo_corpus
 from data.corpus.cast import draw_person, draw_text
 from data.corpus.clips import METHODS

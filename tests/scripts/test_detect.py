@@ -11,12 +11,12 @@ import pytest
 import detect
 from avdfd import inspection, scoring
 from avdfd.config import MediaConfig
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.workers import Failure
 from avdfd.decode import read_audio, read_sound, read_video
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
-from avdfd.errors import MediaError, UserError
 from avdfd.media import SECONDS, extract
-from avdfd.workers import Failure
 from tests.helpers.recordings import record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import make_video

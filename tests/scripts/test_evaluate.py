@@ -12,9 +12,9 @@ import torch
 import evaluate
 from avdfd import calibration, metrics, report, scoring, weights
 from avdfd.audit import audits, files
+from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
-from avdfd.errors import UserError, WorkError
 from avdfd.evaluation import TUNED
 from avdfd.tracking import BEST
 from tests.helpers.runs import SPLITS, TIERS, make_run, make_store

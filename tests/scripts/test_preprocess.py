@@ -12,13 +12,13 @@ import pytest
 import webdataset
 
 from avdfd.config import PreprocessConfig, ReconstructionConfig, load
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.files import sha256_of
+from avdfd.core.workers import Failure
 from avdfd.datasets.loaders import Inputs, stack
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
-from avdfd.errors import MediaError, UserError
-from avdfd.files import sha256_of
 from avdfd.reconstruction import Reconstruction
-from avdfd.workers import Failure
 from data import preprocess
 from data.preprocessing import make_manifest
 from tests.helpers.recordings import clicks, number_of, record

@@ -10,8 +10,8 @@ import pytest
 
 import search
 from avdfd import plots
-from avdfd.errors import UserError
-from avdfd.files import held
+from avdfd.core.errors import UserError
+from avdfd.core.files import held
 from avdfd.search import queue
 from avdfd.search.results import LOCK
 from tests.helpers.runs import AUDIO, data_section, make_store

@@ -14,12 +14,13 @@ import torch
 
 import pretrain
 import train
-from avdfd import config, errors, metrics, scoring
+from avdfd import config, metrics, scoring
 from avdfd.config import PretrainConfig, TrainConfig, parse
+from avdfd.core import errors
+from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
-from avdfd.errors import UserError, WorkError
 from avdfd.features import WINDOW
 from avdfd.models.detector import DetectorOutput
 from avdfd.protocols.lists import save

@@ -13,7 +13,7 @@ import baseline
 import pretrain
 import train
 from avdfd import checkpoint, weights
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.tracking import BEST
 from benchmarks import kills
 from benchmarks.kills import meanings

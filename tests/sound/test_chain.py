@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from avdfd.config import ChainConfig, ParityConfig, loading
+from avdfd.core.errors import MediaError, UserError
 from avdfd.decode import Sound
-from avdfd.errors import MediaError, UserError
 from avdfd.sound.acoustics import edge_silence, spectral_edge
 from avdfd.sound.chain import (
     AAC_FRAME,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from avdfd.config import ChainConfig
+from avdfd.core.errors import MediaError
 from avdfd.decode import read_audio, read_video
-from avdfd.errors import MediaError
 from avdfd.sound.remux import replace_sound
 from tests.helpers.videos import make_video
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avdfd.config.vocoding import WAYS as NAMES
-from avdfd.datasets.tiers import AUDIO_CLASS
+from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.vocoding import RATE, SHORTEST, WAYS, remake
 from avdfd.vocoding.bands import mel_bands
 from avdfd.vocoding.spectral import analyse, synthesise

@@ -12,7 +12,7 @@ from email.message import Message
 import numpy as np
 import pytest
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.voxceleb import download
 from avdfd.voxceleb.download import DownloadError, Hub, Shard, ShardStream, pause, wait_asked
 from tests.helpers.hub import REPO, FakeHub, Fault, serve

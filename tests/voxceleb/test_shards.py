@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.voxceleb import shards
 from avdfd.voxceleb.download import DownloadError, Hub
 from avdfd.voxceleb.shards import fetch_shard, identity_of, plan, read_state, state_path, write_manifest

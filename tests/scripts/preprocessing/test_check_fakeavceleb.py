@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.workers import Failure
 from avdfd.datasets import fakeavceleb
 from avdfd.datasets.fakeavceleb import FILES, ROWS, TWICE, compare
-from avdfd.errors import MediaError, UserError
-from avdfd.workers import Failure
 from data.preprocessing import check_fakeavceleb
 from tests.helpers.videos import make_video
 from tests.paths import ROOT

@@ -19,12 +19,12 @@ import torch
 from avdfd.cloning import clips as cloning_clips
 from avdfd.cloning import output, scores
 from avdfd.config import CloneConfig, load
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.files import held
+from avdfd.core.workers import Failure
 from avdfd.datasets.inventory import read_streams
 from avdfd.datasets.layouts import list_entries
 from avdfd.decode import read_sound
-from avdfd.errors import MediaError, UserError
-from avdfd.files import held
-from avdfd.workers import Failure
 from data.corpus.speech import Voice, speak
 from data.preprocessing import clone_voices, codec_parity
 from tests.helpers.recordings import record

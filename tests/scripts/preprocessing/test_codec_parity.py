@@ -17,10 +17,10 @@ import pytest
 
 from avdfd.audit.files import measure
 from avdfd.config import ChainConfig
+from avdfd.core.errors import MediaError, UserError
+from avdfd.core.workers import Failure
 from avdfd.datasets.layouts import find_layout, list_entries
-from avdfd.errors import MediaError, UserError
 from avdfd.sound.remux import replace_sound
-from avdfd.workers import Failure
 from data.preprocessing import codec_parity
 from tests.helpers.recordings import record
 from tests.helpers.videos import make_video

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.voxceleb import shards
 from data.preprocessing import down_vox2
 from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar

@@ -8,11 +8,11 @@ import pytest
 from avdfd.audit.files import measure as cues_of
 from avdfd.audit.probes import Clip, compare
 from avdfd.config import ChainConfig
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
+from avdfd.core.workers import Failure
 from avdfd.sound.chain import common_ground, limit_band
 from avdfd.sound.parity import Task, make, measure
 from avdfd.sound.remux import replace_sound
-from avdfd.workers import Failure
 from data.preprocessing import probe_shortcuts
 from tests.helpers.videos import make_video
 

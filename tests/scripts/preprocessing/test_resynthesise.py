@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
+from avdfd.core.errors import UserError
 from avdfd.datasets.layouts import list_entries
 from avdfd.elements.form import encode_wav
-from avdfd.errors import UserError
 from data.preprocessing import resynthesise
 from tests.vocoding.test_vocoding import voice
 

@@ -18,7 +18,7 @@ from avdfd.config import (
     TrainConfig,
     loading,
 )
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from tests.paths import ROOT
 
 PREPARE = {

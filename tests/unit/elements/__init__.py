@@ -1,6 +1,6 @@
 """Made-up elements for tests: metadata alone, or a small store on disk."""
 
-from avdfd.datasets.tiers import tier
+from avdfd.core.tiers import tier
 from avdfd.elements import ElementMeta
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avdfd.core.errors import UserError
+from avdfd.core.shards import Part
 from avdfd.elements import ElementStore, ElementWriter, unpack
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX, parts_of
-from avdfd.errors import UserError
-from avdfd.parts import Part
 from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
 
 SOURCES = [f"real/{n}.mp4" for n in range(6)]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from avdfd.core.errors import UserError
 from avdfd.elements.journal import Journal, encode_gone, encode_record
-from avdfd.errors import UserError
 
 
 def line(source: str, note: int = 0) -> bytes:

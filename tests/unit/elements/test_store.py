@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from avdfd.core.errors import UserError
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
 from avdfd.elements import writer as element_writer
 from avdfd.elements.form import encode_frame, encode_sound, frame_sizes
 from avdfd.elements.layout import STORE
-from avdfd.errors import UserError
 from avdfd.features import FRAMES, WINDOW, log_mel
 
 JOURNAL = "journal-000.jsonl"

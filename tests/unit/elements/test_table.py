@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
+from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore, ElementTable, ElementWriter, coded
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX
-from avdfd.errors import UserError
 from tests.unit.elements import meta
 from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from avdfd.errors import UserError
-from avdfd.files import held
+from avdfd.core.errors import UserError
+from avdfd.core.files import held
 from avdfd.search.child import Child, cause, end_all, last_words
 
 # Says when it is ready, and has a process of its own whose number it says.

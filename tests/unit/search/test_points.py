@@ -5,7 +5,7 @@ import json
 import pytest
 
 from avdfd.config import PretrainConfig, SearchConfig, load, parse
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 from avdfd.search.points import as_override, check_unchanged, expand
 
 

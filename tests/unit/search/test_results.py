@@ -7,7 +7,7 @@ import math
 import pytest
 
 from avdfd.config import SearchConfig, parse
-from avdfd.files import held
+from avdfd.core.files import held
 from avdfd.search import results
 from avdfd.search.points import expand
 from avdfd.search.results import LOCK, LOG, best_of, ranked, result_of

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from avdfd.datasets.tiers import AUDIO_CLASS, TIERS, tier
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import AUDIO_CLASS, TIERS, tier
 
 
 def test_labels():

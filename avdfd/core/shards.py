@@ -4,7 +4,7 @@ import re
 import zlib
 from typing import NamedTuple
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 
 class Part(NamedTuple):

@@ -9,7 +9,7 @@ of FakeAVCeleb (Khalid et al., NeurIPS 2021), with two added for cloned voices:
 
 from dataclasses import dataclass
 
-from avdfd.errors import UserError
+from avdfd.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from avdfd.errors import UserError
-from avdfd.files import ensure_writable, held, sha256_of, write_atomic
+from avdfd.core.errors import UserError
+from avdfd.core.files import ensure_writable, held, sha256_of, write_atomic
 
 
 def test_writes_and_replaces(tmp_path):

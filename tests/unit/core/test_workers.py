@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from avdfd.errors import MediaError
-from avdfd.workers import Failure, run_killable
+from avdfd.core.errors import MediaError
+from avdfd.core.workers import Failure, run_killable
 from tests.paths import ROOT
 
 
@@ -125,8 +125,8 @@ def test_ctrl_c_ends_everything_without_noise(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from contextlib import closing\n"
-        "from avdfd.workers import run_killable\n"
-        "from tests.test_workers import act\n"
+        "from avdfd.core.workers import run_killable\n"
+        "from tests.unit.core.test_workers import act\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
         "        with closing(run_killable(act, ['pid', 'hang', 'hang'], workers=2, time_limit=60)) as results:\n"

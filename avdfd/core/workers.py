@@ -12,7 +12,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from avdfd.errors import MediaError
+from avdfd.core.errors import MediaError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

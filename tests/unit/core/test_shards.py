@@ -2,8 +2,8 @@
 
 import pytest
 
-from avdfd.errors import UserError
-from avdfd.parts import Part, parse_part
+from avdfd.core.errors import UserError
+from avdfd.core.shards import Part, parse_part
 
 
 def test_every_clip_is_of_one_part_and_stays_there():
