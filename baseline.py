@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 import evaluate
-from avdfd import distributed, engine, folds, metrics, released, weights
+from avdfd import distributed, engine, folds, released, weights
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
@@ -35,6 +35,7 @@ from avdfd.datasets.stores import open_store
 from avdfd.distributed import Chance, World, gather, gather_fields
 from avdfd.flops import training_flops
 from avdfd.meter import Meter
+from avdfd.metrics import roc
 from avdfd.optim import recipe_optimizer, set_recipe_lr
 from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder, git_revision
@@ -226,8 +227,8 @@ def validate(
     values = {"val_loss": F.binary_cross_entropy_with_logits(logits[:, -1], label).item()}
     for branch, logit in zip(branches, logits.cpu().numpy().T, strict=True):
         name = "val" if branch == branches[-1] else f"val_{branch}"
-        values[f"{name}_auc"] = metrics.auc(label.cpu().numpy(), logit)
-        values[f"{name}_ap"] = metrics.average_precision(label.cpu().numpy(), logit)
+        values[f"{name}_auc"] = roc.auc(label.cpu().numpy(), logit)
+        values[f"{name}_ap"] = roc.average_precision(label.cpu().numpy(), logit)
     return values
 
 

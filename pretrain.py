@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, engine, folds, metrics
+from avdfd import distributed, engine, folds
 from avdfd.config import AugmentConfig, PretrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
@@ -35,6 +35,7 @@ from avdfd.fitted import fit_score
 from avdfd.flops import training_flops
 from avdfd.losses import ordinal_ring, ranking, supcon
 from avdfd.meter import Meter
+from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.steps import Training
@@ -183,8 +184,8 @@ def validate(
             logit = model(heard(batch)).logit.float()
         columns.append(gather(world, share.total, batch.label, logit))
     label, logit = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
-    values = {"val_auc": metrics.auc(label, logit), "val_ap": metrics.average_precision(label, logit)}
-    return values if pages is None else {**values, "val_page_auc": metrics.auc_within(label, logit, pages)}
+    values = {"val_auc": roc.auc(label, logit), "val_ap": roc.average_precision(label, logit)}
+    return values if pages is None else {**values, "val_page_auc": roc.auc_within(label, logit, pages)}
 
 
 def judge_folds(cfg: PretrainConfig, folder: Path, root: Path | None) -> None:

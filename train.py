@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, encoded, engine, metrics
+from avdfd import distributed, encoded, engine
 from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.signals import Stop
@@ -29,6 +29,7 @@ from avdfd.encoded import EncodedBatch, EncodedFeed
 from avdfd.flops import training_flops
 from avdfd.losses import align_repel, confidence, in_step
 from avdfd.meter import Meter
+from avdfd.metrics import roc
 from avdfd.models.detector import Detector, DetectorOutput, Encoded
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.released import load_visual_encoder
@@ -186,8 +187,8 @@ def validate(
     label, *scores = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
     values = {}
     for name, score in zip(("", "_audio", "_visual"), scores, strict=True):
-        values[f"val{name}_auc"] = metrics.auc(label, score)
-        values[f"val{name}_ap"] = metrics.average_precision(label, score)
+        values[f"val{name}_auc"] = roc.auc(label, score)
+        values[f"val{name}_ap"] = roc.average_precision(label, score)
     return values
 
 

@@ -20,13 +20,13 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from avdfd import bootstrap
 from avdfd.config import PretrainConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS, RVRA, TIERS
 from avdfd.engine import load_audio_net
 from avdfd.evaluation import DOTS, dots
-from avdfd.metrics import Floats
+from avdfd.metrics import bootstrap
+from avdfd.metrics.roc import Floats
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.pooling import Clips
 from avdfd.scoring import Run, trained_under

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from avdfd import bootstrap, calibration, metrics
-from avdfd.comparison import paired_auc
 from avdfd.core.tiers import RVRA, TIERS
-from avdfd.metrics import Floats
+from avdfd.metrics import bootstrap, calibration, roc
+from avdfd.metrics.paired import paired_auc
+from avdfd.metrics.roc import Floats
 from avdfd.pooling import Clips
 
 TUNED = "balanced_accuracy_at_validation_eer"
@@ -43,7 +43,7 @@ def fit(clips: Clips, trained_tiers: Mapping[str, Sequence[str]]) -> dict[str, d
         if len(np.unique(labels)) < 2:
             continue
         fitted[branch] = {
-            "eer_threshold": [metrics.eer_threshold(labels, one[known]) for one in scores],
+            "eer_threshold": [roc.eer_threshold(labels, one[known]) for one in scores],
             "temperature": [calibration.fit_temperature(labels, one[known]) for one in scores],
             "clips": len(labels),
             "prevalence": float(labels.mean()),
@@ -159,7 +159,7 @@ def _measure(
 
     def statistic(weights: Floats | None, run: int) -> dict[str, Any]:
         thresholds = {"balanced_accuracy": 0.5} | ({TUNED: fitted["eer_threshold"][run]} if fitted else {})
-        values = metrics.of_curve(metrics.roc(clips.label, scores[run], weights), thresholds)
+        values = roc.of_curve(roc.roc(clips.label, scores[run], weights), thresholds)
         values |= calibration.proper_scores(clips.label, scores[run], weights)
         if calibrated is not None:
             after = calibration.proper_scores(clips.label, calibrated[run], weights)
@@ -194,14 +194,14 @@ def _calibration(labels: np.ndarray, scores: Floats, fitted: Mapping[str, Any] |
 
 def _roc_points(labels: np.ndarray, scores: Floats) -> dict[str, Any]:
     """A ROC curve as points; of several runs, or of very many clips, at even steps along it, their mean."""
-    curves = [metrics.roc(labels, one) for one in scores]
+    curves = [roc.roc(labels, one) for one in scores]
     if len(curves) == 1 and len(curves[0].fpr) <= _POINTS:
         fpr, tpr = curves[0].fpr, curves[0].tpr
     else:
         steps = np.linspace(0, 2, _POINTS + 1)
         fpr = np.mean([np.interp(steps, c.fpr + c.tpr, c.fpr) for c in curves], axis=0)
         tpr = np.mean([np.interp(steps, c.fpr + c.tpr, c.tpr) for c in curves], axis=0)
-    area = float(np.mean([metrics.area(curve) for curve in curves]))
+    area = float(np.mean([roc.area(curve) for curve in curves]))
     return {"auc": area, "fpr": fpr.round(6).tolist(), "tpr": tpr.round(6).tolist()}
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.comparison import placements
 from avdfd.datasets.stores import Store
 from avdfd.elements import ElementMeta
 from avdfd.elements.form import encode_frame
 from avdfd.features import FRAMES
+from avdfd.metrics.paired import placements
 from avdfd.pooling import Clips
 
 _SHOWN = (0, FRAMES // 2, FRAMES - 1)

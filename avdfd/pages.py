@@ -15,13 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from avdfd import bootstrap, metrics
 from avdfd.audit.files import measure
 from avdfd.audit.probes import probe_auc
 from avdfd.config import PretrainConfig
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.folds import fold_configs
+from avdfd.metrics import bootstrap, roc
 from avdfd.scoring import load_run, score
 
 ALL = "all"
@@ -89,15 +89,15 @@ def judge(clips: Sequence[Judged], *, replicates: int = 1000, seed: int = 0) -> 
         pages[page] = {
             "clips": len(members),
             "fakes": sum(labels),
-            "auc": metrics.auc(labels, scores),
-            "eer": metrics.eer(labels, scores),
+            "auc": roc.auc(labels, scores),
+            "eer": roc.eer(labels, scores),
             "pairs": len(_pairs(members)),
             "pair_accuracy": float(np.mean(_pairs(members))) if _pairs(members) else None,
         }
         reals = [clip.score for clip in members if clip.label == 0]
         for method in {clip.method for clip in members if clip.label == 1}:
             fakes = [clip.score for clip in members if clip.label == 1 and clip.method == method]
-            methods[method].append((len(fakes), metrics.auc([0] * len(reals) + [1] * len(fakes), [*reals, *fakes])))
+            methods[method].append((len(fakes), roc.auc([0] * len(reals) + [1] * len(fakes), [*reals, *fakes])))
     values = {name: [page[name] for page in pages.values()] for name in ("auc", "eer", "pair_accuracy")}
     return {
         "pages": pages,

@@ -98,7 +98,7 @@ def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5)
 def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Part of fakes against mean P(fake) in bins: one curve for each name, the first with what chance alone does.
 
-    A curve has `score`, `fakes`, `low`, `high` and `ece` (`avdfd.calibration.Reliability`).
+    A curve has `score`, `fakes`, `low`, `high` and `ece` (`avdfd.metrics.calibration.Reliability`).
     """
     figure, (axes,) = figure_of(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")

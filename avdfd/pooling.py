@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avdfd.elements import ElementMeta, coded
-from avdfd.metrics import Floats
+from avdfd.metrics.roc import Floats
 from avdfd.scoring import Scores
 
 DOMAIN = "probability"

@@ -26,7 +26,7 @@ from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.decode import read_sound
 from avdfd.duplicates import SOUND_BITS, distance
 from avdfd.fingerprints import sound_hash
-from avdfd.metrics import eer
+from avdfd.metrics.roc import eer
 
 REPLICATES = 300
 LOCAL_NAME = re.compile(r"s2vc-|CMUArctic-speaker|.*\(.*-demo\)")

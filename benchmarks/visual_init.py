@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avdfd import engine, metrics
+from avdfd import engine
 from avdfd.config import AugmentConfig, TrainConfig, load
 from avdfd.datasets.feed import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
 from avdfd.elements import ElementStore
+from avdfd.metrics import roc
 from avdfd.models.visual_encoder import VisualBranch
 
 
@@ -72,7 +73,7 @@ def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
             schedule.step()
     with torch.inference_mode():
         scores = [logits(batch.video) for _, batch in tests]
-    return metrics.auc(np.array([m.label for m in test]), torch.cat(scores).numpy())
+    return roc.auc(np.array([m.label for m in test]), torch.cat(scores).numpy())
 
 
 if __name__ == "__main__":

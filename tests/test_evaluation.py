@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc as area
 
-from avdfd import calibration, evaluation, metrics
+from avdfd import evaluation
 from avdfd.evaluation import TUNED, fit, judge
+from avdfd.metrics import calibration, roc
 from avdfd.pooling import Clips
 from tests.helpers.scored import BRANCHES, TIERS, made_up_clips
 
@@ -57,8 +58,8 @@ def test_a_section_has_the_metrics_of_its_clips():
     chosen = clips.where(np.isin(clips.tier, ("RVRA", "FVRA")))
     for branch in BRANCHES:
         scores = chosen.scores[branch][0]
-        assert section[branch]["auc"] == metrics.auc(chosen.label, scores)
-        assert section[branch]["min_dcf"] == metrics.min_dcf(chosen.label, scores)
+        assert section[branch]["auc"] == roc.auc(chosen.label, scores)
+        assert section[branch]["min_dcf"] == roc.min_dcf(chosen.label, scores)
         assert section[branch]["ece"] == calibration.ece(chosen.label, scores)
         assert section[branch]["brier"] == pytest.approx(((scores - chosen.label) ** 2).mean())
         low, high = section[branch]["brier_interval"]
@@ -160,13 +161,13 @@ def test_several_runs_are_pooled():
     fitted = fit(clips, dict.fromkeys(BRANCHES, FAKES))
     assert [len(fitted["fused"][name]) for name in ("eer_threshold", "temperature")] == [3, 3]
     result = judged(clips, fitted)
-    each = [metrics.auc(clips.label, scores) for scores in clips.scores["fused"]]
+    each = [roc.auc(clips.label, scores) for scores in clips.scores["fused"]]
     assert result["overall"]["fused"]["auc"] == pytest.approx(np.mean(each))
     assert result["overall"]["fused"]["auc_deviation"] == pytest.approx(np.std(each, ddof=1))
     assert result["curves"]["roc_branches"]["fused"]["auc"] == pytest.approx(np.mean(each))
     assert sum(result["curves"]["distributions"]["RVFA"]) == pytest.approx(12)
     balanced = [
-        metrics.balanced_accuracy(clips.label, s, t)
+        roc.balanced_accuracy(clips.label, s, t)
         for s, t in zip(clips.scores["fused"], fitted["fused"]["eer_threshold"], strict=True)
     ]
     assert result["overall"]["fused"][TUNED] == pytest.approx(np.mean(balanced))

@@ -22,8 +22,8 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from avdfd import metrics
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.metrics import roc
 
 SHORTCUT = 0.6
 """A probe above this has found something, if that is more than chance."""
@@ -97,7 +97,7 @@ def probe_auc(features: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> floa
     for train, test in GroupKFold(min(_FOLDS, count)).split(x, y, g):
         if len(np.unique(y[train])) == 2 and len(np.unique(y[test])) == 2:
             scores = model.fit(x[train], y[train]).decision_function(x[test])
-            aucs.append(metrics.auc(y[test], scores))
+            aucs.append(roc.auc(y[test], scores))
     if not aucs:
         raise ValueError("no fold has both classes on both sides")
     return float(np.mean(aucs))

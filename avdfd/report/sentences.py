@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from avdfd.calibration import BINS
 from avdfd.evaluation import MIN_CLIPS, MIN_IDENTITIES, TUNED
-from avdfd.metrics import DCF_ALARM, DCF_MISS, DCF_PRIOR
+from avdfd.metrics.calibration import BINS
+from avdfd.metrics.roc import DCF_ALARM, DCF_MISS, DCF_PRIOR
 from avdfd.report.numbers import number, temperatures, with_interval
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-from avdfd import bootstrap, metrics
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_atomic
 from avdfd.core.tiers import TIERS
@@ -23,6 +22,7 @@ from avdfd.datasets.splits import take
 from avdfd.datasets.stores import Store
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.evaluation import tier_parts
+from avdfd.metrics import bootstrap, roc
 from avdfd.pooling import Clips, pool
 from avdfd.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.robustness.store import PerturbedStore
@@ -169,7 +169,7 @@ def _branch(clips: Clips, clean: Clips, branch: str, replicates: int, seed: int)
         "reals": taken_for_fakes["auc"],
         "reals_interval": taken_for_fakes["auc_interval"],
         "tiers": {
-            name: float(np.mean([metrics.auc(part.label, run) for run in part.scores[branch]]))
+            name: float(np.mean([roc.auc(part.label, run) for run in part.scores[branch]]))
             for name, part in tier_parts(clips)
         },
     }
@@ -179,7 +179,7 @@ def _auc(labels: np.ndarray, scores: np.ndarray, people: np.ndarray, replicates:
     """AUC of the scores (S, N) of runs, with its interval."""
 
     def area(weights: np.ndarray | None, run: int) -> dict[str, Any]:
-        return {"auc": metrics.area(metrics.roc(labels, scores[run], weights))}
+        return {"auc": roc.area(roc.roc(labels, scores[run], weights))}
 
     return bootstrap.measure(area, labels, people, runs=len(scores), replicates=replicates, seed=seed)
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from avdfd import metrics
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
+from avdfd.metrics import roc
 from avdfd.report import robustness as page
 from avdfd.robustness import suite
 from avdfd.robustness.store import PerturbedStore
@@ -91,7 +91,7 @@ def test_figures_are_those_of_the_clips(store, tmp_path):
     labels, values = [label for _, label in means], [float(np.mean(v)) for v in means.values()]
     assert len(set(values)) == len(values)
     result = suite.judge(scored, metas, "mean", replicates=0, seed=0)
-    assert result["clean"]["fused"]["auc"] == metrics.auc(labels, values)
+    assert result["clean"]["fused"]["auc"] == roc.auc(labels, values)
     assert result["clean"]["fused"]["auc_interval"] is None
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import compare
-from avdfd import metrics
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_csv
+from avdfd.metrics import roc
 from avdfd.pooling import rows
 from avdfd.report import compared
 from tests.helpers.scored import made_up_clips, made_up_result
@@ -52,7 +52,7 @@ def aucs_of(run, seeds=1):
     for part in TIERS:
         chosen = [line for line in lines if part == "overall" or line["tier"] in ("RVRA", part)]
         labels = [int(line["label"]) for line in chosen]
-        found[part] = np.mean([metrics.auc(labels, [float(line[c]) for line in chosen]) for c in columns])
+        found[part] = np.mean([roc.auc(labels, [float(line[c]) for line in chosen]) for c in columns])
     return found
 
 

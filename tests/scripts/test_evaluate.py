@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import evaluate
-from avdfd import calibration, metrics, report, scoring, weights
+from avdfd import report, scoring, weights
 from avdfd.audit import audits, files
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
 from avdfd.evaluation import TUNED
+from avdfd.metrics import calibration, roc
 from avdfd.tracking import BEST
 from tests.helpers.runs import SPLITS, TIERS, make_run, make_store
 
@@ -82,8 +83,8 @@ def test_report_holds_what_the_scores_say(evaluated):
         assert (section["clips"], section["windows"], section["identities"]) == (6, 12, 3)
         for branch in BRANCHES:
             scores = [float(row[branch]) for row in chosen]
-            assert section[branch]["auc"] == metrics.auc(labels, scores)
-            assert section[branch]["eer"] == metrics.eer(labels, scores)
+            assert section[branch]["auc"] == roc.auc(labels, scores)
+            assert section[branch]["eer"] == roc.eer(labels, scores)
             low, high = section[branch]["auc_interval"]
             assert 0 <= low <= high <= 1
     assert result["split"] == "test"
@@ -116,11 +117,11 @@ def test_threshold_and_temperature_are_chosen_on_validation(evaluated):
     chosen = test["fitted"]["fused"]["eer_threshold"][0]
     known = [row for row in rows_of(evaluated, "validation") if row["tier"] in ("RVRA", "RVFA")]  # as trained on
     labels, scores = [int(r["label"]) for r in known], [float(r["fused"]) for r in known]
-    assert chosen == metrics.eer_threshold(labels, scores)
+    assert chosen == roc.eer_threshold(labels, scores)
     assert test["fitted"]["fused"]["temperature"] == [calibration.fit_temperature(labels, scores)]
     rows = rows_of(evaluated)
     labels, scores = [int(r["label"]) for r in rows], [float(r["fused"]) for r in rows]
-    assert test["overall"]["fused"][TUNED] == metrics.balanced_accuracy(labels, scores, chosen)
+    assert test["overall"]["fused"][TUNED] == roc.balanced_accuracy(labels, scores, chosen)
 
 
 @pytest.mark.parametrize("change", ["weights", "pooling", "elements"])
@@ -183,7 +184,7 @@ def test_several_seeds_are_pooled(data, tmp_path):
     assert [run["seed"] for run in pooled["runs"]] == [0, 1, 2]
     rows = rows_of(runs[0], "test-3-seeds")
     labels = [int(row["label"]) for row in rows]
-    each = [metrics.auc(labels, [float(row[f"fused[{seed}]"]) for row in rows]) for seed in range(3)]
+    each = [roc.auc(labels, [float(row[f"fused[{seed}]"]) for row in rows]) for seed in range(3)]
     assert pooled["overall"]["fused"]["auc"] == pytest.approx(np.mean(each))
     assert pooled["overall"]["fused"]["auc_deviation"] == pytest.approx(np.std(each, ddof=1))
     assert each[1] == pytest.approx(report_of(runs[1])["overall"]["fused"]["auc"])

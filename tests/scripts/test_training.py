@@ -14,7 +14,7 @@ import torch
 
 import pretrain
 import train
-from avdfd import config, metrics, scoring
+from avdfd import config, scoring
 from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.core import errors
 from avdfd.core.errors import UserError, WorkError
@@ -22,6 +22,7 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
 from avdfd.features import WINDOW
+from avdfd.metrics import roc
 from avdfd.models.detector import DetectorOutput
 from avdfd.protocols.lists import save
 from avdfd.protocols.pages import page_folds
@@ -150,7 +151,7 @@ def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, 
     test = split_metas(run.config, store, "test")
     scores = scoring.score(run, ElementSet(store, test, run.inputs)).branch["audio"]
     members = [n for n, meta in enumerate(test) if meta.page == test[0].page]
-    auc = metrics.auc([test[n].label for n in members], scores[members])
+    auc = roc.auc([test[n].label for n in members], scores[members])
     assert judged["pages"][test[0].page]["auc"] == pytest.approx(auc)
 
 

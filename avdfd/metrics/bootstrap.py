@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from avdfd.metrics import Floats
+from avdfd.metrics.roc import Floats
 
 Statistic = Callable[[Floats | None, int], Mapping[str, Any]]
 """(weights (R, N), run) -> values (R,) by name; without weights, every clip counts once and a value is a number."""

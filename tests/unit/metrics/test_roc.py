@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, roc_curve
 
-from avdfd import metrics
+from avdfd.metrics import roc
 
 
 def made_up(seed: int, clips: int = 200, levels: int | None = None):
@@ -22,13 +22,11 @@ CASES = [pytest.param(*made_up(s, n, lv), id=f"{n}-{lv}") for s, n, lv in
 
 @pytest.mark.parametrize(("labels", "scores"), CASES)
 def test_as_scikit_learn(labels, scores):
-    assert metrics.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert metrics.average_precision(labels, scores) == pytest.approx(
-        average_precision_score(labels, scores), abs=1e-12
-    )
+    assert roc.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert roc.average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
     for threshold in (0.3, 0.5, 0.9):
         expected = balanced_accuracy_score(labels, scores >= threshold)
-        assert metrics.balanced_accuracy(labels, scores, threshold) == pytest.approx(expected, abs=1e-12)
+        assert roc.balanced_accuracy(labels, scores, threshold) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("labels", "scores"), CASES)
@@ -39,10 +37,10 @@ def test_eer_is_the_crossing_of_the_roc_curve(labels, scores):
         middle = (low + high) / 2
         more_misses = 1 - np.interp(middle, point, tpr) > np.interp(middle, point, fpr)
         low, high = (middle, high) if more_misses else (low, middle)
-    assert metrics.eer(labels, scores) == pytest.approx(np.interp(high, point, fpr), abs=1e-9)
+    assert roc.eer(labels, scores) == pytest.approx(np.interp(high, point, fpr), abs=1e-9)
     # The definition without interpolation: no threshold is better than both its error rates say.
     rates = [max((scores[labels == 0] >= t).mean(), (scores[labels == 1] < t).mean()) for t in np.append(scores, 2)]
-    assert metrics.eer(labels, scores) <= min(rates) + 1e-12
+    assert roc.eer(labels, scores) <= min(rates) + 1e-12
 
 
 @pytest.mark.parametrize(("labels", "scores"), CASES)
@@ -50,7 +48,7 @@ def test_eer_is_the_crossing_of_the_roc_curve(labels, scores):
 def test_tpr_at_fpr_is_the_best_threshold_within_the_limit(labels, scores, limit):
     allowed = [t for t in np.append(scores, 2) if (scores[labels == 0] >= t).mean() <= limit]
     expected = (scores[labels == 1] >= min(allowed)).mean()
-    assert metrics.tpr_at_fpr(labels, scores, limit) == pytest.approx(expected, abs=1e-12)
+    assert roc.tpr_at_fpr(labels, scores, limit) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("labels", "scores"), CASES)
@@ -61,47 +59,47 @@ def test_min_dcf_is_the_cheapest_threshold(labels, scores):
 
     # The better of calling all fake (0.95) and all real (0.5) costs 0.5.
     expected = min(cost(t) for t in np.append(scores, 2)) / 0.5
-    assert metrics.min_dcf(labels, scores) == pytest.approx(expected, abs=1e-12)
-    assert 0 <= metrics.min_dcf(labels, scores) <= 1
+    assert roc.min_dcf(labels, scores) == pytest.approx(expected, abs=1e-12)
+    assert 0 <= roc.min_dcf(labels, scores) <= 1
 
 
 def test_low_false_alarm_rates_need_many_reals():
     labels = np.repeat([0, 1], 1000)
     scores = np.concatenate([np.arange(1000), np.full(1000, 998.5)]) / 1000  # one real is above all fakes
-    values = metrics.of_curve(metrics.roc(labels, scores), {})
+    values = roc.of_curve(roc.roc(labels, scores), {})
     assert (values["tpr_at_1_fpr"], values["tpr_at_0_1_fpr"]) == (1, 1)
     scores[998] = 0.9999  # a second one
-    values = metrics.of_curve(metrics.roc(labels, scores), {})
+    values = roc.of_curve(roc.roc(labels, scores), {})
     assert (values["tpr_at_1_fpr"], values["tpr_at_0_1_fpr"]) == (1, 0)
 
 
 def test_values_known_by_hand():
     labels, scores = [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]
-    assert metrics.auc(labels, scores) == 0.75
-    assert metrics.average_precision(labels, scores) == pytest.approx(0.5 + 0.5 * 2 / 3)
-    assert metrics.eer(labels, scores) == 0.5
-    assert metrics.auc(labels, [0.1, 0.2, 0.8, 0.9]) == 1.0
-    assert metrics.eer(labels, [0.1, 0.2, 0.8, 0.9]) == 0.0
-    assert metrics.eer(labels, [0.9, 0.8, 0.2, 0.1]) == 1.0
-    assert metrics.auc(labels, [0.5] * 4) == 0.5
-    assert metrics.eer(labels, [0.5] * 4) == 0.5
-    assert metrics.average_precision(labels, [0.5] * 4) == 0.5
+    assert roc.auc(labels, scores) == 0.75
+    assert roc.average_precision(labels, scores) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert roc.eer(labels, scores) == 0.5
+    assert roc.auc(labels, [0.1, 0.2, 0.8, 0.9]) == 1.0
+    assert roc.eer(labels, [0.1, 0.2, 0.8, 0.9]) == 0.0
+    assert roc.eer(labels, [0.9, 0.8, 0.2, 0.1]) == 1.0
+    assert roc.auc(labels, [0.5] * 4) == 0.5
+    assert roc.eer(labels, [0.5] * 4) == 0.5
+    assert roc.average_precision(labels, [0.5] * 4) == 0.5
 
 
 def test_order_of_the_clips_does_not_matter():
     labels, scores = made_up(0, levels=5)
     shuffle = np.random.default_rng(0).permutation(len(labels))
-    for metric in (metrics.auc, metrics.average_precision, metrics.eer):
+    for metric in (roc.auc, roc.average_precision, roc.eer):
         assert metric(labels, scores) == metric(labels[shuffle], scores[shuffle])
 
 
 def test_eer_threshold_is_where_both_errors_are_alike():
-    assert metrics.eer_threshold([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == pytest.approx(0.5)
+    assert roc.eer_threshold([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == pytest.approx(0.5)
     labels, scores = made_up(0, 2000)
-    threshold = metrics.eer_threshold(labels, scores)
+    threshold = roc.eer_threshold(labels, scores)
     false_alarms, misses = (scores[labels == 0] >= threshold).mean(), (scores[labels == 1] < threshold).mean()
     assert false_alarms == pytest.approx(misses, abs=2e-3)
-    assert metrics.eer_threshold([0, 1], [0.5, 0.5]) == 0.5
+    assert roc.eer_threshold([0, 1], [0.5, 0.5]) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,7 @@ def test_eer_threshold_is_where_both_errors_are_alike():
      ([0, 1], [0.1, np.inf]), ([0, 1], [0.1]), ([[0, 1]], [[0.1, 0.2]]), ([1], [0.5])],
 )  # fmt: skip
 def test_refuses_what_has_no_answer(labels, scores):
-    for metric in (metrics.auc, metrics.average_precision, metrics.eer, metrics.eer_threshold, metrics.min_dcf):
+    for metric in (roc.auc, roc.average_precision, roc.eer, roc.eer_threshold, roc.min_dcf):
         with pytest.raises(ValueError, match=r"labels|scores"):
             metric(labels, scores)
 
@@ -119,18 +117,18 @@ def test_refuses_what_has_no_answer(labels, scores):
 def test_weights_are_repetitions(levels):
     labels, scores = made_up(0, 60, levels)
     weights = np.random.default_rng(1).integers(0, 4, (5, 60))
-    curve = metrics.roc(labels, scores, weights)
+    curve = roc.roc(labels, scores, weights)
     for row, counts in enumerate(weights):
         y, s = np.repeat(labels, counts), np.repeat(scores, counts)
-        assert metrics.area(curve)[row] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
-        assert metrics._average_precision(curve)[row] == pytest.approx(average_precision_score(y, s), abs=1e-12)
-        assert metrics._eer(curve)[row] == pytest.approx(metrics.eer(y, s), abs=1e-12)
-        assert metrics._tpr_at_fpr(curve, 0.1)[row] == pytest.approx(metrics.tpr_at_fpr(y, s, 0.1), abs=1e-12)
-        assert metrics._balanced_accuracy(curve, 0.5)[row] == pytest.approx(balanced_accuracy_score(y, s >= 0.5))
+        assert roc.area(curve)[row] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
+        assert roc._average_precision(curve)[row] == pytest.approx(average_precision_score(y, s), abs=1e-12)
+        assert roc._eer(curve)[row] == pytest.approx(roc.eer(y, s), abs=1e-12)
+        assert roc._tpr_at_fpr(curve, 0.1)[row] == pytest.approx(roc.tpr_at_fpr(y, s, 0.1), abs=1e-12)
+        assert roc._balanced_accuracy(curve, 0.5)[row] == pytest.approx(balanced_accuracy_score(y, s >= 0.5))
 
 
 def test_auc_within_groups_compares_no_others():
     labels, scores = [0, 1, 1, 0, 1, 1, 0], [0.1, 0.2, 0.05, 5, 6, 9, 7]
     groups = ["a", "a", "a", "b", "b", "c", "d"]  # c and d are of one class
-    assert metrics.auc_within(labels, scores, groups) == pytest.approx((0.5 + 1.0) / 2)
-    assert np.isnan(metrics.auc_within([0, 1], [0.1, 0.2], ["a", "b"]))
+    assert roc.auc_within(labels, scores, groups) == pytest.approx((0.5 + 1.0) / 2)
+    assert np.isnan(roc.auc_within([0, 1], [0.1, 0.2], ["a", "b"]))

@@ -1,7 +1,7 @@
 """Whether one system is better than another on the same clips.
 
 Two systems err on the same difficult people, so the interval of the difference is not that of two intervals: both are
-measured on every replicate of the bootstrap over identities (`avdfd.bootstrap`).
+measured on every replicate of the bootstrap over identities (`avdfd.metrics.bootstrap`).
 
 References:
     DeLong et al., "Comparing the areas under two or more correlated ROC curves", Biometrics 1988.
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
-from avdfd import bootstrap, metrics
-from avdfd.metrics import Floats
+from avdfd.metrics import bootstrap, roc
+from avdfd.metrics.roc import Floats
 
 
 def paired_auc(
@@ -40,7 +40,7 @@ def paired_auc(
         assert len(a) == len(b), "branches of a run have as many scores"
 
     def areas(scores: Floats) -> bootstrap.Statistic:
-        return lambda weights, run: {"auc": metrics.area(metrics.roc(y, scores[run], weights))}
+        return lambda weights, run: {"auc": roc.area(roc.roc(y, scores[run], weights))}
 
     def sample(scores: Floats, system: int) -> Floats:
         drawn = bootstrap.draw(
@@ -48,7 +48,7 @@ def paired_auc(
         )
         return drawn.samples.get("auc", np.empty(0))
 
-    value = float(np.mean([metrics.auc(y, s) for s in a]) - np.mean([metrics.auc(y, s) for s in b]))
+    value = float(np.mean([roc.auc(y, s) for s in a]) - np.mean([roc.auc(y, s) for s in b]))
     differences = sample(a, 0) - sample(b, 0 if same_runs else 1)
     one_each = len(a) == len(b) == 1
     return {
@@ -96,7 +96,7 @@ def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayL
 
 def placements(labels: np.ndarray, scores: ArrayLike) -> Floats:
     """(N,) of a fake the part of the reals below it, of a real the part of the fakes above it; ties count half."""
-    metrics.roc(labels, scores)  # refuses what has no answer
+    roc.roc(labels, scores)  # refuses what has no answer
     s = np.asarray(scores, np.float64)
     among_all = rankdata(s)
     placed = np.empty(len(s))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from avdfd import metrics
-from avdfd.comparison import delong, p_value, paired_auc
+from avdfd.metrics import roc
+from avdfd.metrics.paired import delong, p_value, paired_auc
 
 
 def two_systems(rng, better=0.0, people=40, runs=(1, 1)):
@@ -22,11 +22,11 @@ def two_systems(rng, better=0.0, people=40, runs=(1, 1)):
 def test_difference_and_interval_are_those_of_copied_clips():
     labels, ours, theirs, groups = two_systems(np.random.default_rng(0), 0.3, people=12)
     result = paired_auc(labels, ours, theirs, groups, replicates=300, seed=4)
-    assert result["difference"] == pytest.approx(metrics.auc(labels, ours[0]) - metrics.auc(labels, theirs[0]))
+    assert result["difference"] == pytest.approx(roc.auc(labels, ours[0]) - roc.auc(labels, theirs[0]))
     loop = []
     for counts in np.random.default_rng(4).multinomial(12, np.full(12, 1 / 12), size=300):
         chosen = np.repeat(np.arange(48), np.repeat(counts, 4))
-        loop.append(metrics.auc(labels[chosen], ours[0, chosen]) - metrics.auc(labels[chosen], theirs[0, chosen]))
+        loop.append(roc.auc(labels[chosen], ours[0, chosen]) - roc.auc(labels[chosen], theirs[0, chosen]))
     assert result["interval"] == pytest.approx(np.quantile(loop, [0.025, 0.975]).tolist())
 
 
@@ -75,7 +75,7 @@ def test_several_runs_widen_the_interval_and_branches_of_a_run_go_together():
     apart = np.concatenate([weak, strong])
     pooled = paired_auc(labels, apart, theirs, groups)
     assert pooled["difference"] == pytest.approx(
-        np.mean([metrics.auc(labels, s) for s in apart]) - metrics.auc(labels, theirs[0])
+        np.mean([roc.auc(labels, s) for s in apart]) - roc.auc(labels, theirs[0])
     )
     assert pooled["delong_p"] is None
     single = paired_auc(labels, theirs, theirs + rng.normal(0, 0.1, theirs.shape), groups)

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss
 
-from avdfd import calibration
-from tests.test_metrics import CASES, made_up
+from avdfd.metrics import calibration
+from tests.unit.metrics.test_roc import CASES, made_up
 
 
 def calibrated(seed, clips, temperature=1.0, spread=2.0):

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from avdfd.metrics import Floats
+from avdfd.metrics.roc import Floats
 
 BINS = 10
 """Bins of equal mass; clips with equal scores stay together, so there may be fewer."""

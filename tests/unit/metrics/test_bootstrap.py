@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from avdfd import bootstrap, metrics
-from tests.test_metrics import made_up
+from avdfd.metrics import bootstrap, roc
+from tests.unit.metrics.test_roc import made_up
 
 
 def measured(labels, scores, groups, **changes):
@@ -14,14 +14,14 @@ def measured(labels, scores, groups, **changes):
     runs = np.atleast_2d(scores)
 
     def statistic(weights, run):
-        return metrics.of_curve(metrics.roc(labels, runs[run], weights), {"balanced_accuracy": 0.5})
+        return roc.of_curve(roc.roc(labels, runs[run], weights), {"balanced_accuracy": 0.5})
 
     return bootstrap.measure(statistic, labels, groups, runs=len(runs), **changes)
 
 
 def areas(labels, scores):
     runs = np.atleast_2d(scores)
-    return lambda weights, run: {"auc": metrics.area(metrics.roc(labels, runs[run], weights))}
+    return lambda weights, run: {"auc": roc.area(roc.roc(labels, runs[run], weights))}
 
 
 def test_groups_are_drawn_like_in_a_loop_that_copies_clips(monkeypatch):
@@ -46,7 +46,7 @@ def test_groups_are_drawn_like_in_a_loop_that_copies_clips(monkeypatch):
     low, high = np.quantile(loop, [0.025, 0.975], axis=0).T.tolist()
     assert result["auc_interval"] == pytest.approx(low)
     assert result["balanced_accuracy_interval"] == pytest.approx(high)
-    assert result["auc"] == metrics.auc(labels, scores)
+    assert result["auc"] == roc.auc(labels, scores)
     assert result["bootstrap_dropped"] == 0
     assert "auc_deviation" not in result
 
@@ -107,7 +107,7 @@ def test_runs_are_pooled_as_means():
     two, three = made_up(1, 120)[1], np.roll(one, 1)
     groups = np.arange(120) % 30
     result = measured(labels, [one, two, three], groups, replicates=50)
-    each = [metrics.auc(labels, scores) for scores in (one, two, three)]
+    each = [roc.auc(labels, scores) for scores in (one, two, three)]
     assert result["auc"] == pytest.approx(np.mean(each))
     assert result["auc_deviation"] == pytest.approx(np.std(each, ddof=1))
 

@@ -1,0 +1,1 @@
+"""Figures of scored clips as pure functions: ROC, bootstrap, calibration, paired tests."""
