@@ -17,7 +17,7 @@ import soxr
 from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
-from avdfd.features import FACE_SIZE, SAMPLE_RATE
+from avdfd.features.mel import FACE_SIZE, SAMPLE_RATE
 
 # Sound whose time stamps jump by more than this is two pieces; less is rounding of the container (MKV counts in ms).
 _AUDIO_JUMP = 0.05

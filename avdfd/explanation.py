@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avdfd.features import SAMPLE_RATE, WINDOW
+from avdfd.features.mel import SAMPLE_RATE, WINDOW
+from avdfd.features.patches import Patches
 from avdfd.models.audio_encoder import AudioEncoder
-from avdfd.models.front import Patches
 
 _SECONDS = WINDOW / SAMPLE_RATE
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from avdfd.config import FaceConfig
 from avdfd.decode import Frame
-from avdfd.features import FACE_SIZE
+from avdfd.features.mel import FACE_SIZE
 
 # The detector knows faces from 80 pixels on. The whole picture is searched at these sizes in pixels, and the
 # surroundings of a known face at the scales that make the face this wide; each only if the one before showed nothing.

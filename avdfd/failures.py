@@ -13,7 +13,7 @@ import numpy as np
 from avdfd.datasets.stores import Store
 from avdfd.elements import ElementMeta
 from avdfd.elements.form import encode_frame
-from avdfd.features import FRAMES
+from avdfd.features.mel import FRAMES
 from avdfd.metrics.paired import placements
 from avdfd.pooling import Clips
 

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.fft
 
 from avdfd.decode import Frame
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 
 _BANDS = 33
 _TIMES = 17

@@ -19,8 +19,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from avdfd.datasets.loaders import ElementSet
+from avdfd.features.patches import Patches
 from avdfd.models.audio_encoder import FittedScore, pooled
-from avdfd.models.front import Patches
 
 _AT_ONCE = 64  # elements
 

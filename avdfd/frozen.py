@@ -27,7 +27,7 @@ from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE, normalise
 from avdfd.elements import ElementStore
-from avdfd.features import MEL_BINS, MEL_FRAMES, WINDOW
+from avdfd.features.mel import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector, Encoded
 
 FOLDER = "frozen"

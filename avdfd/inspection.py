@@ -18,7 +18,7 @@ from avdfd.core.clips import is_sound
 from avdfd.elements import Element, unpack
 from avdfd.explanation import at
 from avdfd.faces import Square
-from avdfd.features import FPS, HOP, MEL_FRAMES, SAMPLE_RATE
+from avdfd.features.mel import FPS, HOP, MEL_FRAMES, SAMPLE_RATE
 from avdfd.media import SECONDS
 from avdfd.media import windows as cut_windows
 from avdfd.overlay import Story

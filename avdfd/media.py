@@ -19,8 +19,8 @@ from avdfd.core.errors import MediaError
 from avdfd.decode import Frame, Sound, read_audio, read_video
 from avdfd.elements.form import encode_array, encode_frame, encode_sound, mel_of, unpack
 from avdfd.faces import FaceTracker, Square, crop, square
-from avdfd.features import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
-from avdfd.sound.acoustics import edge_silence
+from avdfd.features.acoustics import edge_silence
+from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
 
 if TYPE_CHECKING:
     from avdfd.reconstruction import Reconstruction

@@ -14,7 +14,7 @@ from avdfd.core.errors import MediaError
 from avdfd.decode import read_audio, read_video
 from avdfd.explanation import at
 from avdfd.faces import Square
-from avdfd.features import FPS, SAMPLE_RATE
+from avdfd.features.mel import FPS, SAMPLE_RATE
 from avdfd.sound.chain import on_one_line
 from avdfd.sound.mux import mux, read_packets
 

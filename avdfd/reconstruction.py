@@ -29,7 +29,7 @@ from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 from avdfd.distributed import pick_device
-from avdfd.features import MEL_BINS, MEL_FRAMES
+from avdfd.features.mel import MEL_BINS, MEL_FRAMES
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _DECIBEL = 10 / math.log(10)

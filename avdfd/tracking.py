@@ -20,7 +20,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, hold, write_atomic
 from avdfd.elements import ElementMeta
 from avdfd.examples import Example, draw
-from avdfd.features import log_mel
+from avdfd.features.mel import log_mel
 
 BEST = "best.safetensors"
 EXAMPLES = "examples.png"

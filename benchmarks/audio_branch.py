@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.config import PretrainConfig, load
-from avdfd.features import WINDOW, log_mel, zscore
+from avdfd.features.mel import WINDOW, log_mel, zscore
 from avdfd.flops import training_flops
 from avdfd.models.audio_encoder import AudioNet
 

@@ -26,7 +26,7 @@ from avdfd.core.errors import MediaError
 from avdfd.datasets.manifest import SUFFIXES
 from avdfd.decode import read_video
 from avdfd.faces import FaceTracker
-from avdfd.features import FACE_SIZE
+from avdfd.features.mel import FACE_SIZE
 
 
 def main() -> None:

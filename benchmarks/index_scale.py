@@ -28,7 +28,7 @@ from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal, encode_record
 from avdfd.elements.layout import INDEX, journal_name, shard_name
-from avdfd.features import FACE_SIZE, FRAMES, WINDOW
+from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
 
 TIERS = ("RVRA", "RVFA", "FVRA", "FVFA", "RVFA-VC", "RVFA-SVC")
 PER_PERSON = 100

@@ -34,7 +34,7 @@ from avdfd.datasets.loaders import ElementSet, Inputs, to_device
 from avdfd.datasets.resident import Place, size_of
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementTable
-from avdfd.features import FACE_SIZE, zscore
+from avdfd.features.mel import FACE_SIZE, zscore
 from benchmarks.element_forms import FRAME_CHOICE, forget
 
 BATCH = {"sound": 64, "pictures": 8}

@@ -16,7 +16,7 @@ from avdfd.datasets.loaders import Batch, ElementSet, Inputs, to_device
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
-from avdfd.features import FACE_SIZE, FRAMES, WINDOW
+from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
 
 AUGMENT = AugmentConfig(flip=0.5, grayscale=0.5)
 

@@ -6,8 +6,8 @@ import torch
 
 from avdfd.config import AudioModelConfig
 from avdfd.explanation import at, audio_effect
+from avdfd.features.patches import Front
 from avdfd.models.audio_encoder import AudioNet
-from avdfd.models.front import Front
 from tests.helpers.runs import AUDIO
 
 

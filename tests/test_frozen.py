@@ -19,7 +19,7 @@ from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw
 from avdfd.elements import ElementStore, ElementWriter, index
 from avdfd.elements.form import encode_sound
-from avdfd.features import WINDOW
+from avdfd.features.mel import WINDOW
 from avdfd.models.detector import Detector
 from tests.helpers.runs import AUDIO, SPECTRA, VISUAL, make_store
 

@@ -9,7 +9,7 @@ from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError
 from avdfd.decode import read_audio, read_video
 from avdfd.elements import unpack
-from avdfd.features import FRAMES, SAMPLE_RATE
+from avdfd.features.mel import FRAMES, SAMPLE_RATE
 from avdfd.media import SECONDS, extract, windows
 from tests.helpers.recordings import clicks, number_of, picture, record
 from tests.paths import CLIPS

@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from avdfd.core.errors import MediaError
-from avdfd.sound.acoustics import edge_silence, loudness, spectral_edge
+from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 
 CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge", "tags")
 
@@ -15,7 +15,7 @@ CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample
 def measure(path: Path | str) -> dict[str, Any]:
     """The cues of one file: duration (s), loudness (RMS, dB of full scale), edge_silence (s, before and after the
     sound together), file_size (bytes), bit_rate (bits/s of the whole file), sample_rate (Hz), spectral_edge (Hz up to
-    which there is sound, `avdfd.sound.acoustics`), tags (what the container says of itself and its streams).
+    which there is sound, `avdfd.features.acoustics`), tags (what the container says of itself and its streams).
 
     Raises MediaError for a file without readable sound.
     """

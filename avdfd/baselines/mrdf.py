@@ -24,8 +24,8 @@ from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
-from avdfd.features import FRAMES
-from avdfd.filterbank import stacked_filterbank
+from avdfd.features.filterbank import stacked_filterbank
+from avdfd.features.mel import FRAMES
 from avdfd.models import mrdf
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.mrdf_losses import Labels, mrdf_loss

@@ -25,7 +25,7 @@ from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
 from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
-from avdfd.features import FRAMES
+from avdfd.features.mel import FRAMES
 from avdfd.models import vfd_losses
 from avdfd.models.vfd import VoiceFace
 from avdfd.released import load

@@ -21,7 +21,7 @@ from avdfd.core.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.core.workers import die_with_parent
 from avdfd.datasets.inventory import read_streams
 from avdfd.decode import Sound, read_audio, read_sound
-from avdfd.features import FPS
+from avdfd.features.mel import FPS
 from avdfd.sound.chain import common_ground, lay_out, measure_version, on_one_line, same_sound
 from avdfd.sound.remux import picture_end, replace_sound
 

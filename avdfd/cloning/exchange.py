@@ -9,7 +9,7 @@ from scipy.io import wavfile
 from avdfd.cloning.request import ConversionError, Request
 from avdfd.core.errors import MediaError
 from avdfd.decode import read_sound
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 
 
 def hand_over(request: Request, folder: Path) -> dict[str, str]:

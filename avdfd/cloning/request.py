@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 
 _SILENCE = 10 ** (-70 / 20)  # root mean square, as in avdfd.media
 _COPY = 10 ** (-20 / 20)  # of the source: what differs by less has not been converted

@@ -21,7 +21,7 @@ from avdfd.cloning.naturalness import open_naturalness
 from avdfd.cloning.speaker import Embed
 from avdfd.config import ScoresConfig
 from avdfd.core.errors import MediaError, UserError
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 
 _HOP, _FRAME = SAMPLE_RATE // 100, SAMPLE_RATE // 40
 _RANGE = 10**-5.0  # of the loudest frame's power, 50 dB: what is below is background

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """Sound (S,) -> vector (D,) of unit length. Raises MediaError for a sound without speech to tell a voice by."""

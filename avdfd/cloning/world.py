@@ -12,7 +12,7 @@ import numpy as np
 import pyworld
 from scipy.ndimage import uniform_filter1d
 
-RATE = 16_000  # that of avdfd.features, which would bring torch: the corpus starts a process for every person
+RATE = 16_000  # that of avdfd.features.mel, which would bring torch: the corpus starts a process for every person
 _FRAME_MS = 5.0
 _RAMP = 800.0  # Hz over which harmonics give way to noise, and the band gives out
 

@@ -18,7 +18,7 @@ class AudioModelConfig(Section):
     waveform, of which it makes a mel and `spectra` itself."""
     patches: Literal["pixels", "statistics"] = "pixels"
     """What a token is made of: all points of its patch, or the patch's second-order statistics
-    (`avdfd.models.statistics`), which do not know what is said."""
+    (`avdfd.features.statistics`), which do not know what is said."""
     spectra: list[Literal[128, 256, 512, 1024, 2048]] = Field(default_factory=list)
     """FFT sizes of the linear spectra that a waveform is heard in beside its mel, by their statistics."""
     dim: Positive = 512

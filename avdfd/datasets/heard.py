@@ -11,7 +11,7 @@ from torch import Tensor
 from avdfd.datasets.loaders import Batch, Inputs, Reads, stack
 from avdfd.datasets.transforms import Seeds
 from avdfd.elements import Element
-from avdfd.models.front import Front, Patches
+from avdfd.features.patches import Front, Patches
 
 
 class HeardBatch(NamedTuple):

@@ -10,9 +10,9 @@ import torch
 from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
 from avdfd.decode import first_stream, open_media, read_audio, read_video
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.acoustics import edge_silence
+from avdfd.features.mel import SAMPLE_RATE
 from avdfd.fingerprints import picture_hash, sound_hash
-from avdfd.sound.acoustics import edge_silence
 
 # Root mean square below which all of a sound is silence, as in avdfd.media.
 _SILENCE = 10 ** (-70 / 20)

@@ -17,7 +17,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from avdfd.config import AugmentConfig, SynchronyConfig
-from avdfd.features import FRAMES, MEL_BINS, log_mel, zscore
+from avdfd.features.mel import FRAMES, MEL_BINS, log_mel, zscore
 
 CLIP_FRAMES = 16
 # The middle of each sixteenth of the window.

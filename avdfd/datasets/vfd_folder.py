@@ -24,7 +24,7 @@ from avdfd.datasets.manifest import UNKNOWN
 from avdfd.datasets.transforms import resize
 from avdfd.datasets.vfd_inputs import MEL_2022
 from avdfd.elements import Element, ElementMeta
-from avdfd.features import FACE_SIZE
+from avdfd.features.mel import FACE_SIZE
 
 _SECONDS = 3.0
 

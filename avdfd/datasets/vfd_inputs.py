@@ -23,7 +23,7 @@ from torch import Tensor
 
 from avdfd.config import AugmentConfig
 from avdfd.datasets.transforms import Rngs, constant, resize, video_input
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 
 VOICE_2022 = 48_000
 """Samples that 2022 hears: 3 s."""

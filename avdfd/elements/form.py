@@ -17,7 +17,7 @@ import torch
 from avdfd.core import tiers
 from avdfd.core.clips import UNKNOWN, video_label
 from avdfd.core.errors import UserError
-from avdfd.features import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
+from avdfd.features.mel import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
 
 MEMBERS = {
     "wav": 2 * WINDOW,

@@ -17,7 +17,7 @@ from avdfd.elements.form import MEMBERS
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
 from avdfd.elements.table import CODED, SCHEMA, ElementTable
-from avdfd.features import FRAMES
+from avdfd.features.mel import FRAMES
 
 _BATCH = 20_000  # rows that are Python objects at a time
 

@@ -12,7 +12,7 @@ from avdfd.core.errors import UserError
 from avdfd.elements.form import MEMBERS, Element, decode_frame, mel_of, pcm
 from avdfd.elements.index import read_table
 from avdfd.elements.layout import shard_name
-from avdfd.features import FACE_SIZE, MEL_BINS, MEL_FRAMES
+from avdfd.features.mel import FACE_SIZE, MEL_BINS, MEL_FRAMES
 
 _OPEN = 128  # shards that a process keeps open: a large store has more than it may
 

@@ -17,7 +17,7 @@ from avdfd.core import tiers
 from avdfd.core.clips import video_label
 from avdfd.core.errors import UserError
 from avdfd.elements.form import MEMBERS, ElementMeta
-from avdfd.features import FRAMES
+from avdfd.features.mel import FRAMES
 
 CODED = ("source", "tier", "identities", "base", "method", "race", "gender", "sha256", "page")
 """Columns of strings that are kept as numbers; identities are a JSON list."""

@@ -17,7 +17,7 @@ from avdfd.elements.form import MEMBERS, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import index_lock, pack_sizes
 from avdfd.elements.journal import Journal, encode_gone, encode_record
 from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, read_settings, shard_name
-from avdfd.features import FRAMES
+from avdfd.features.mel import FRAMES
 
 
 class ElementWriter:

@@ -6,7 +6,7 @@ The published AVDFD design: 12 patches, 4 post-norm layers, mean pool. Another o
 statistics of each patch in place of its points, and their deviation from patch to patch beside their mean; of the mel,
 or of the mel and several linear spectra of the waveform.
 
-What cuts a sound into patches (avdfd/models/front.py) learns nothing: what it has made of a clip can be kept
+What cuts a sound into patches (avdfd/features/patches.py) learns nothing: what it has made of a clip can be kept
 (avdfd/datasets/heard.py).
 """
 
@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avdfd.config import AudioModelConfig
-from avdfd.models.front import Front, Patches
+from avdfd.features.patches import Front, Patches
 from avdfd.models.layers import TransformerEncoder, head
 
 _FLOOR = 1e-4

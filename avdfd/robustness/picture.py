@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from avdfd.elements.form import decode_frame
-from avdfd.features import FPS
+from avdfd.features.mel import FPS
 
 
 def h264(frames: np.ndarray, crf: float, rng: Generator) -> np.ndarray:

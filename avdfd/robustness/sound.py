@@ -14,7 +14,7 @@ from scipy.signal import oaconvolve
 from torchaudio.functional import phase_vocoder
 
 from avdfd.config.audio import CodecConfig
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 from avdfd.sound.codecs import through
 
 MUTED_PIECE = 0.16

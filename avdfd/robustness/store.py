@@ -10,7 +10,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of, pcm, quantise
-from avdfd.features import FRAMES
+from avdfd.features.mel import FRAMES
 from avdfd.robustness import PERTURBATIONS
 
 

@@ -17,8 +17,8 @@ from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.seeding import generator_of
 from avdfd.decode import Sound
-from avdfd.features import SAMPLE_RATE
-from avdfd.sound.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
+from avdfd.features.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
+from avdfd.features.mel import SAMPLE_RATE
 
 AAC_FRAME = 1024
 """Samples of an AAC frame. A sound that ends within one is filled up by the encoder, with digital silence."""

@@ -13,7 +13,7 @@ from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.files import write_atomic
 from avdfd.decode import first_stream, open_media
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 from avdfd.sound.mux import mux, read_packets
 
 # Ticks per second in which MP4 states when a stream begins. FFmpeg's 1,000 would move frames by up to 1 ms; the usual

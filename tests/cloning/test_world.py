@@ -8,7 +8,7 @@ from avdfd.cloning.request import ConversionError, Request, checked
 from avdfd.cloning.world import median_f0
 from avdfd.cloning.world_backend import convert, draw_settings
 from avdfd.config import WorldConfig
-from avdfd.features import SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 from data.corpus.speech import Voice, speak
 
 LOW = speak("the captain found five purple flowers", Voice("m3", 40, 60, 165)).samples.astype(np.float32)

@@ -9,7 +9,7 @@ from avdfd.datasets.heard import Heard, heard
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Shared
 from avdfd.elements import ElementStore
-from avdfd.models.front import Front, Patches
+from avdfd.features.patches import Front, Patches
 from tests.helpers.runs import make_store
 
 CPU = torch.device("cpu")

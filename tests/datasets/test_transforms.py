@@ -16,7 +16,7 @@ from avdfd.datasets.transforms import (
     resize,
     video_input,
 )
-from avdfd.features import log_mel, zscore
+from avdfd.features.mel import log_mel, zscore
 
 OFF = AugmentConfig()
 EVERYTHING = AugmentConfig(

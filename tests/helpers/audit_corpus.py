@@ -9,7 +9,7 @@ import numpy as np
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
-from avdfd.features import FRAMES, SAMPLE_RATE, WINDOW
+from avdfd.features.mel import FRAMES, SAMPLE_RATE, WINDOW
 
 PEOPLE = 10
 

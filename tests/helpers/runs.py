@@ -12,7 +12,7 @@ from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
-from avdfd.features import FACE_SIZE, FRAMES, WINDOW
+from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
 from avdfd.meter import SPEED
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.tracking import BEST

@@ -8,7 +8,7 @@ import pytest
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
 from avdfd.elements.form import mel_of
-from avdfd.features import FRAMES
+from avdfd.features.mel import FRAMES
 from avdfd.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.robustness.store import PerturbedStore
 from tests.helpers.runs import make_store

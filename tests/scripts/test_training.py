@@ -21,7 +21,7 @@ from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
-from avdfd.features import WINDOW
+from avdfd.features.mel import WINDOW
 from avdfd.metrics import roc
 from avdfd.models.detector import DetectorOutput
 from avdfd.protocols.lists import save

@@ -6,7 +6,7 @@ import pytest
 from avdfd.config import ChainConfig, ParityConfig, loading
 from avdfd.core.errors import MediaError, UserError
 from avdfd.decode import Sound
-from avdfd.sound.acoustics import edge_silence, spectral_edge
+from avdfd.features.acoustics import edge_silence, spectral_edge
 from avdfd.sound.chain import (
     AAC_FRAME,
     Edges,

@@ -19,7 +19,7 @@ from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpac
 from avdfd.elements import writer as element_writer
 from avdfd.elements.form import encode_frame, encode_sound, frame_sizes
 from avdfd.elements.layout import STORE
-from avdfd.features import FRAMES, WINDOW, log_mel
+from avdfd.features.mel import FRAMES, WINDOW, log_mel
 
 JOURNAL = "journal-000.jsonl"
 SETTINGS = {"media.hop": 1.0, "media.decoder": "pyav"}

@@ -3,9 +3,9 @@
 import torch
 
 from avdfd.config import AudioModelConfig
-from avdfd.features import log_mel, log_spectrum, zscore
-from avdfd.models.front import Front
-from avdfd.models.statistics import GROUPS, STATISTICS, local_statistics
+from avdfd.features.mel import log_mel, log_spectrum, zscore
+from avdfd.features.patches import Front
+from avdfd.features.statistics import GROUPS, STATISTICS, local_statistics
 
 SPECTRA = AudioModelConfig(input="waveform", patches="statistics", spectra=[128, 2048])
 

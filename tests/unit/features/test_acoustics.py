@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import firwin, oaconvolve
 
-from avdfd.sound.acoustics import edge_silence, loud_pieces, spectral_edge
+from avdfd.features.acoustics import edge_silence, loud_pieces, spectral_edge
 
 RATE = 16_000
 

@@ -11,8 +11,8 @@ from einops import rearrange
 from torch import Tensor
 
 from avdfd.config import AudioModelConfig
-from avdfd.features import MEL_BINS, MEL_FRAMES, log_mel, log_spectrum, zscore
-from avdfd.models.statistics import GROUPS, STATISTICS, local_statistics
+from avdfd.features.mel import MEL_BINS, MEL_FRAMES, log_mel, log_spectrum, zscore
+from avdfd.features.statistics import GROUPS, STATISTICS, local_statistics
 
 
 class Patches(NamedTuple):

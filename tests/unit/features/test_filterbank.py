@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.features import WINDOW
-from avdfd.filterbank import BANDS, filters, log_filterbank, stacked_filterbank
+from avdfd.features.filterbank import BANDS, filters, log_filterbank, stacked_filterbank
+from avdfd.features.mel import WINDOW
 from tests import reference
 from tests.paths import SPEECH
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from avdfd.features import log_mel, zscore
-from avdfd.models.statistics import GROUPS, STATISTICS, local_statistics
+from avdfd.features.mel import log_mel, zscore
+from avdfd.features.statistics import GROUPS, STATISTICS, local_statistics
 
 
 def statistics(mel, frames=64):

@@ -1,0 +1,1 @@
+"""Waveform to features as pure functions: mel, spectra, filter banks, statistics."""
