@@ -33,10 +33,10 @@ from avdfd.distributed import World, gather
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.fitted import fit_score
 from avdfd.flops import training_flops
-from avdfd.losses import ordinal_ring, ranking, supcon
 from avdfd.meter import Meter
 from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioNet
+from avdfd.models.losses import ordinal_ring, ranking, supcon
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder

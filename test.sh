@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests; arguments go to pytest: bash test.sh tests/test_losses.py -k supcon
+# Runs the tests; arguments go to pytest: bash test.sh tests/unit/models/test_losses.py -k supcon
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 bash setup.sh --dev

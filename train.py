@@ -27,10 +27,10 @@ from avdfd.distributed import World, gather, gather_fields
 from avdfd.elements import ElementStore, coded
 from avdfd.encoded import EncodedBatch, EncodedFeed
 from avdfd.flops import training_flops
-from avdfd.losses import align_repel, confidence, in_step
 from avdfd.meter import Meter
 from avdfd.metrics import roc
 from avdfd.models.detector import Detector, DetectorOutput, Encoded
+from avdfd.models.losses import align_repel, confidence, in_step
 from avdfd.optim import adamw, set_epoch_lr
 from avdfd.released import load_visual_encoder
 from avdfd.steps import Training

@@ -3,7 +3,8 @@
     N clips   P width of the embedding
 
 Stage 1 learns to put the classes RVRA, RVFA-SVC, RVFA-VC and RVFA further and further from the prototype
-(`avdfd.losses.ordinal_ring`). Stage 2 takes over its encoder alone; projection and prototype are in stage 1's run.
+(`avdfd.models.losses.ordinal_ring`). Stage 2 takes over its encoder alone; projection and prototype are in stage 1's
+run.
 
 Every tier is measured by itself. The order is that of the four classes; of the tiers whose video is fake, FVRA has real
 sound and belongs where RVRA is, FVFA where its fake sound is.

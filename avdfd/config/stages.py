@@ -135,15 +135,15 @@ class Stage2LossConfig(Section):
     already; 0 is the published loss."""
     confidence: NonNegative = 1.0
     """Weight of a cross-entropy of the weights of a learned fusion, which are to go to the branch whose part of a
-    training clip is fake, sound or pictures (`avdfd.losses.confidence`). 0 is the published loss: the branch that fits
-    training best may then get all weight for all clips."""
+    training clip is fake, sound or pictures (`avdfd.models.losses.confidence`). 0 is the published loss: the branch
+    that fits training best may then get all weight for all clips."""
 
 
 class SynchronyConfig(Section):
     """Learning whether sound and picture are in step, from real clips that are put out of step."""
 
     weight: PositiveFloat = 2.0
-    """Of the loss by which predicted moments find those that are seen (`avdfd.losses.in_step`)."""
+    """Of the loss by which predicted moments find those that are seen (`avdfd.models.losses.in_step`)."""
     out_of_step: Fraction = 0.4
     """Part of the real training clips whose sound is turned round against their pictures, by 0.4 s and more: fakes."""
     turned: Fraction = 0.7

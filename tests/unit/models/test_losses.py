@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.losses import align_repel, confidence, in_step, ordinal_ring, ranking, supcon
+from avdfd.models.losses import align_repel, confidence, in_step, ordinal_ring, ranking, supcon
 from tests import reference
 
 
