@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 import evaluate
-from avdfd import distributed, engine, folds, released, weights
+from avdfd import distributed, engine, released, weights
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
@@ -37,6 +37,7 @@ from avdfd.flops import training_flops
 from avdfd.meter import Meter
 from avdfd.metrics import roc
 from avdfd.optim import recipe_optimizer, set_recipe_lr
+from avdfd.splits import folds
 from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder, git_revision
 from avdfd.weights import Facts

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
-from avdfd.datasets.splits import SPLITS
 from avdfd.evaluated import compare, read
 from avdfd.report import compared
+from avdfd.splits.lists import SPLITS
 
 
 def main(argv: list[str]) -> None:

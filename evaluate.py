@@ -31,7 +31,6 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
-from avdfd.datasets.splits import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.datasets.stores import Store, open_store
 from avdfd.elements import ElementMeta
 from avdfd.evaluation import fit, judge
@@ -40,6 +39,7 @@ from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, st
 from avdfd.report.audit import leaks, shortcuts
 from avdfd.robustness import suite
 from avdfd.scoring import Run, Scores, load_system, score, trained_under
+from avdfd.splits.lists import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.tracking import git_revision
 
 FOUND = 3

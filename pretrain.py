@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, engine, folds
+from avdfd import distributed, engine
 from avdfd.config import AugmentConfig, PretrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
@@ -38,6 +38,7 @@ from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.losses import ordinal_ring, ranking, supcon
 from avdfd.optim import adamw, set_epoch_lr
+from avdfd.splits import folds
 from avdfd.steps import Training
 from avdfd.tracking import BEST, RunFolder
 

@@ -20,9 +20,9 @@ from avdfd.audit.probes import probe_auc
 from avdfd.config import PretrainConfig
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta, ElementStore
-from avdfd.folds import fold_configs
 from avdfd.metrics import bootstrap, roc
 from avdfd.scoring import load_run, score
+from avdfd.splits.folds import fold_configs
 
 ALL = "all"
 """The probe that sees all cues at once."""

@@ -26,9 +26,9 @@ from avdfd.core.errors import EndedBySignal, UserError, WorkError
 from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Draw
-from avdfd.datasets.splits import SPLITS
 from avdfd.distributed import World
 from avdfd.released import fill
+from avdfd.splits.lists import SPLITS
 from avdfd.tracking import BEST, RunFolder, git_revision, summary
 from avdfd.weights import Facts
 

@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.core.shards import Part
 from avdfd.datasets.samplers import Paired, Shuffled
-from avdfd.datasets.splits import Lists, assign
 from avdfd.elements import ElementStore, ElementWriter, coded
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal, encode_record
 from avdfd.elements.layout import INDEX, journal_name, shard_name
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
+from avdfd.splits.lists import Lists, assign
 
 TIERS = ("RVRA", "RVFA", "FVRA", "FVFA", "RVFA-VC", "RVFA-SVC")
 PER_PERSON = 100

@@ -9,9 +9,9 @@ from avdfd.audit.elements import look_at
 from avdfd.audit.leaks import find_leaks
 from avdfd.config import RunConfig
 from avdfd.core.errors import MediaError, UserError
-from avdfd.datasets.splits import SPLITS, assign, read_splits, take
 from avdfd.datasets.stores import Store, open_store
 from avdfd.elements import ElementMeta
+from avdfd.splits.lists import SPLITS, assign, read_splits, take
 
 Bar = Callable[[Iterable[Any]], Iterable[Any]]
 Part = tuple[Store, Sequence[ElementMeta]]

@@ -12,7 +12,6 @@ from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.core import fields
 from avdfd.core.tiers import AUDIO_CLASS, tier
 from avdfd.datasets.samplers import Draw
-from avdfd.datasets.splits import assign, check_classes, of_tiers, read_splits, take
 from avdfd.datasets.stores import Store
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
@@ -25,6 +24,7 @@ from avdfd.datasets.transforms import (
     video_input,
 )
 from avdfd.elements import Element, ElementMeta
+from avdfd.splits.lists import assign, check_classes, of_tiers, read_splits, take
 
 B = TypeVar("B", bound=tuple)
 

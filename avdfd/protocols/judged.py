@@ -7,7 +7,7 @@
     real-only               no fake was trained on
 
 A kind of fake is a tier and a method. People are always others than in training and validation
-(`avdfd.datasets.splits.check_unseen`).
+(`avdfd.splits.lists.check_unseen`).
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ import numpy as np
 
 from avdfd.config import RunConfig
 from avdfd.core.tiers import RVRA
-from avdfd.datasets.splits import assign, of_tiers, read_facts, read_splits, take
 from avdfd.elements import ElementMeta, coded
+from avdfd.splits.lists import assign, of_tiers, read_facts, read_splits, take
 
 LEAVE_ONE_OUT = "leave_one_method_out"
 _LEFT_OUT = "without_"

@@ -18,7 +18,6 @@ from scipy.special import expit, logit
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_atomic
 from avdfd.core.tiers import TIERS
-from avdfd.datasets.splits import take
 from avdfd.datasets.stores import Store
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.evaluation import tier_parts
@@ -27,6 +26,7 @@ from avdfd.pooling import Clips, pool
 from avdfd.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.robustness.store import PerturbedStore
 from avdfd.scoring import Run, Scores
+from avdfd.splits.lists import take
 from avdfd.tracking import BEST
 
 FORM = 1

@@ -27,16 +27,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd import protocols
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
 from avdfd.datasets.parquet import read_listed
 from avdfd.duplicates import read_groups
 from avdfd.elements import ElementStore
-from avdfd.protocols import METHODS, fractions
-from avdfd.protocols.lists import SplitList, save
-from avdfd.protocols.pages import page_folds
-from avdfd.protocols.strata import Facts
+from avdfd.splits.draw import METHODS, balanced_folds, fractions, method_of, real_only, without
+from avdfd.splits.files import SplitList, save
+from avdfd.splits.page_disjoint import page_folds
+from avdfd.splits.strata import Facts
 
 SHARES = {
     "avdfd_7_3": {"train": 0.7, "validation": 0.15, "test": 0.15},
@@ -120,20 +119,20 @@ def make(
 ) -> dict[str, SplitList]:
     """The lists of a protocol by name."""
     if protocol == "mrdf_5fold":
-        folds = protocols.balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates)
+        folds = balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
     if protocol == "page_disjoint":
         folds = page_folds(clips, 5, 0.15, only_own=only_own)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
     draw = partial(fractions, clips, SHARES[protocol], seed, duplicates=duplicates)
     if protocol == "leave_one_method_out":
-        there = {protocols.method_of(clip) for clip in clips}
+        there = {method_of(clip) for clip in clips}
         names = [name for name in METHODS if name in there]
         if not names:
             raise UserError(f"no clips of any of {', '.join(METHODS)}: this protocol needs FakeAVCeleb's methods")
-        return {f"without_{name}": draw(keep=protocols.without(name), kind=protocols.method_of) for name in names}
+        return {f"without_{name}": draw(keep=without(name), kind=method_of) for name in names}
     if protocol == "real_only":
-        return {protocol: draw(keep=protocols.real_only)}
+        return {protocol: draw(keep=real_only)}
     return {protocol: draw(given=given)}
 
 

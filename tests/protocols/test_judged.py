@@ -5,8 +5,8 @@ import json
 import pytest
 
 from avdfd.config import TrainConfig, parse
-from avdfd.datasets.splits import assign, read_splits, take
 from avdfd.protocols import judged
+from avdfd.splits.lists import assign, read_splits, take
 from tests.unit.elements import meta
 
 PEOPLE = {"train": ["id1", "id2"], "validation": ["id3"], "test": ["id4"]}

@@ -24,8 +24,8 @@ from avdfd.elements.form import encode_sound, encode_wav
 from avdfd.features.mel import WINDOW
 from avdfd.metrics import roc
 from avdfd.models.detector import DetectorOutput
-from avdfd.protocols.lists import save
-from avdfd.protocols.pages import page_folds
+from avdfd.splits.files import save
+from avdfd.splits.page_disjoint import page_folds
 from tests.helpers.runs import SPECTRA, epochs, log, state
 from tests.paths import ROOT
 

@@ -13,8 +13,8 @@ from avdfd.core.errors import UserError
 from avdfd.core.tiers import tier
 from avdfd.datasets.inventory import Facts
 from avdfd.datasets.parquet import make_row, write_manifest
-from avdfd.datasets.splits import assign, read_splits
 from avdfd.elements import ElementStore
+from avdfd.splits.lists import assign, read_splits
 from data.preprocessing import make_splits
 from tests.paths import ROOT
 from tests.unit.elements import meta

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avdfd.core.files import csv_text, sha256_of, write_atomic, write_csv
-from avdfd.datasets.splits import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
-from avdfd.protocols.strata import Facts
+from avdfd.splits.lists import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
+from avdfd.splits.strata import Facts
 
 
 class Row(NamedTuple):

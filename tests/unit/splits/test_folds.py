@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from avdfd import folds
 from avdfd.config import MrdfConfig, parse
 from avdfd.core.errors import UserError
-from avdfd.folds import fold_configs, summarise
+from avdfd.splits import folds
+from avdfd.splits.folds import fold_configs, summarise
 
 
 def test_configs_of_the_folds(tmp_path):

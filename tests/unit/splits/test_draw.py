@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from avdfd import protocols
 from avdfd.core.errors import UserError
-from avdfd.datasets.splits import Lists, assign, read_splits
-from avdfd.protocols import CATEGORIES, balanced_folds, fractions
-from avdfd.protocols.lists import save
+from avdfd.splits import draw
+from avdfd.splits.draw import CATEGORIES, balanced_folds, fractions
+from avdfd.splits.files import save
+from avdfd.splits.lists import Lists, assign, read_splits
 from tests.unit.elements import meta
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -94,16 +94,16 @@ def test_a_left_out_method_is_tested_alone():
     clips = [meta(f"id{i:02d}", tier, method=method) for i in range(20) for tier, method in methods.items()]
     clips += [meta(f"id{i:02d}", "FVFA", 5, method="wav2lip") for i in range(20)]
     method_of = {clip.source: (clip.tier, clip.method) for clip in clips}
-    rows = fractions(clips, SHARES, seed=0, keep=protocols.without("FVFA-WL")).rows
+    rows = fractions(clips, SHARES, seed=0, keep=draw.without("FVFA-WL")).rows
     of = {split: {method_of[row.source] for row in rows if row.split == split} for split in SHARES}
     assert of["test"] == {("RVRA", "real"), ("FVFA", "wav2lip")}
     assert of["train"] == of["validation"] == set(method_of.values()) - {("FVFA", "wav2lip")}
-    rows = fractions(clips, SHARES, seed=0, keep=protocols.without("RVFA")).rows
+    rows = fractions(clips, SHARES, seed=0, keep=draw.without("RVFA")).rows
     assert {method_of[row.source][0] for row in rows if row.split == "test"} == {"RVRA", "RVFA"}
 
 
 def test_real_only_trains_on_nothing_else():
-    rows = fractions(people(20), SHARES, seed=0, keep=protocols.real_only).rows
+    rows = fractions(people(20), SHARES, seed=0, keep=draw.real_only).rows
     assert {row.source.split("/")[0] for row in rows if row.split == "train"} == {"RealVideo-RealAudio"}
     assert len({row.source.split("/")[0] for row in rows if row.split == "test"}) == 4
 

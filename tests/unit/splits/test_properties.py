@@ -8,8 +8,8 @@ from operator import attrgetter
 import numpy as np
 import pytest
 
-from avdfd.datasets.splits import SPLITS
-from avdfd.protocols.strata import Stratum, deal, strata_of
+from avdfd.splits.lists import SPLITS
+from avdfd.splits.strata import Stratum, deal, strata_of
 from data.preprocessing.make_splits import SHARES, make
 from tests.unit.elements import meta
 

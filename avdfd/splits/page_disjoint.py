@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import OWN_METHOD, RVRA
-from avdfd.protocols import check_filled, once
-from avdfd.protocols.lists import Row, SplitList
-from avdfd.protocols.strata import Facts
+from avdfd.splits.draw import check_filled, once
+from avdfd.splits.files import Row, SplitList
+from avdfd.splits.strata import Facts
 
 Pages = frozenset[str]
 

@@ -7,9 +7,9 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import OWN_METHOD, RVRA
-from avdfd.datasets.splits import assign, read_splits
-from avdfd.protocols.lists import save
-from avdfd.protocols.pages import families, page_folds
+from avdfd.splits.files import save
+from avdfd.splits.lists import assign, read_splits
+from avdfd.splits.page_disjoint import families, page_folds
 from tests.unit.elements import meta
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.datasets.splits import Lists, assign, check_classes, read_splits
+from avdfd.splits.lists import Lists, assign, check_classes, read_splits
 from tests.unit.elements import meta
 
 

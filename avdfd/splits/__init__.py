@@ -1,0 +1,1 @@
+"""Split lists: reading, drawing, page-disjoint folds, strata."""
