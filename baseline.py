@@ -28,7 +28,7 @@ from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
 from avdfd.core.signals import Stop
-from avdfd.datasets.feed import feeds
+from avdfd.datasets.batches import feeds
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.datasets.stores import open_store

@@ -25,8 +25,8 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
-from avdfd.datasets.feed import feeds
-from avdfd.datasets.heard import Heard, HeardBatch, heard
+from avdfd.datasets.batches import feeds
+from avdfd.datasets.cached_patches import Heard, HeardBatch, heard
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.distributed import World, gather

@@ -19,7 +19,7 @@ from avdfd import distributed, encoded, engine
 from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.signals import Stop
-from avdfd.datasets.feed import Feed, feeds
+from avdfd.datasets.batches import Feed, feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
 from avdfd.datasets.transforms import normalise

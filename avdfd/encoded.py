@@ -26,7 +26,7 @@ from avdfd.core import tiers
 from avdfd.core.errors import EndedBySignal
 from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet, Inputs
-from avdfd.datasets.resident import Place, Resident, choose
+from avdfd.datasets.residency import Place, Resident, choose
 from avdfd.datasets.samplers import Share, Shared
 from avdfd.distributed import World
 from avdfd.elements import ElementStore, ElementTable

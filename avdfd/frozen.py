@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from avdfd import engine
 from avdfd.columns import BLOCK, Columns, Form
 from avdfd.core.errors import UserError
-from avdfd.datasets.feed import Feed
+from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE, normalise

@@ -14,7 +14,7 @@ from avdfd import config, weights
 from avdfd.baselines import SYSTEMS
 from avdfd.config import PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
-from avdfd.datasets.feed import Feed
+from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.transforms import normalise

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd import engine, frozen
 from avdfd.config import TrainConfig, load
-from avdfd.datasets.feed import Feed
+from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs
-from avdfd.datasets.resident import Place
+from avdfd.datasets.residency import Place
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.distributed import pick_device
 from avdfd.elements import ElementStore

@@ -29,9 +29,9 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd.datasets.feed import Feed, reads_on
+from avdfd.datasets.batches import Feed, reads_on
 from avdfd.datasets.loaders import ElementSet, Inputs, to_device
-from avdfd.datasets.resident import Place, size_of
+from avdfd.datasets.residency import Place, size_of
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementTable
 from avdfd.features.mel import FACE_SIZE, zscore

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from avdfd.config import AugmentConfig
 from avdfd.core.tiers import tier
-from avdfd.datasets.feed import Feed, reads_on
+from avdfd.datasets.batches import Feed, reads_on
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, to_device
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementWriter

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from avdfd import engine
 from avdfd.config import AugmentConfig, TrainConfig, load
-from avdfd.datasets.feed import Feed
+from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Shared, Shuffled
 from avdfd.datasets.transforms import normalise

@@ -7,7 +7,7 @@ statistics of each patch in place of its points, and their deviation from patch 
 or of the mel and several linear spectra of the waveform.
 
 What cuts a sound into patches (avdfd/features/patches.py) learns nothing: what it has made of a clip can be kept
-(avdfd/datasets/heard.py).
+(avdfd/datasets/cached_patches.py).
 """
 
 from typing import NamedTuple

@@ -6,8 +6,8 @@ import torch
 from avdfd.baselines import avff, mrdf, vfd
 from avdfd.config import AugmentConfig, AvffConfig, DataConfig, MrdfConfig, VfdConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets import resident
-from avdfd.datasets.feed import Feed, feeds, reads_on
+from avdfd.datasets import residency
+from avdfd.datasets.batches import Feed, feeds, reads_on
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw, Paired, Sequential, Shared, Shuffled
 from avdfd.elements import ElementStore
@@ -160,9 +160,9 @@ def test_the_place_of_a_run(cfg, sound, pictures, metas, monkeypatch):
     with pytest.raises(UserError, match="data.home 'gpu': this run is on the cpu"):
         places("gpu", sound)
     mels = 2 * len(metas) * 4 * 128 * 768
-    monkeypatch.setattr(resident, "available_memory", lambda: 2 * mels + 1000)
+    monkeypatch.setattr(residency, "available_memory", lambda: 2 * mels + 1000)
     assert places("auto", sound, sound) == ["memory", "memory"]
-    monkeypatch.setattr(resident, "available_memory", lambda: 2 * mels - 1000)
+    monkeypatch.setattr(residency, "available_memory", lambda: 2 * mels - 1000)
     assert places("auto", sound, sound) == ["disk", "disk"]
 
 

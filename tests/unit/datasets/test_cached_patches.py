@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from avdfd.config import AudioModelConfig, DataConfig, PretrainConfig
-from avdfd.datasets.feed import Feed
-from avdfd.datasets.heard import Heard, heard
+from avdfd.datasets.batches import Feed
+from avdfd.datasets.cached_patches import Heard, heard
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Shared
 from avdfd.elements import ElementStore

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from avdfd.core.errors import UserError
-from avdfd.datasets import resident
-from avdfd.datasets.resident import Resident, choose, size_of
+from avdfd.datasets import residency
+from avdfd.datasets.residency import Resident, choose, size_of
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -57,7 +57,7 @@ def test_size():
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with 10 GB of memory, and a GPU with 4 GB."""
-    monkeypatch.setattr(resident, "available_memory", lambda: 10 * GB)
+    monkeypatch.setattr(residency, "available_memory", lambda: 10 * GB)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * GB, 8 * GB))
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     return monkeypatch
@@ -98,7 +98,7 @@ def test_a_control_group_limits_the_memory(tmp_path):
         old = folder.startswith("memory")
         (tmp_path / folder / ("memory.limit_in_bytes" if old else "memory.max")).write_text(limit + "\n")
         (tmp_path / folder / "memory.stat").write_text(f"file 1000\n{'total_rss' if old else 'anon'} {used}\n")
-    assert list(resident._rooms(tmp_path, "0::/job/step\n")) == [800]
-    assert list(resident._rooms(tmp_path, "4:cpu,memory:/old/gone\n3:cpuset:/\n")) == [500]
-    assert list(resident._rooms(tmp_path, "0::/\n")) == []
-    assert 0 < resident.available_memory() < 10**14
+    assert list(residency._rooms(tmp_path, "0::/job/step\n")) == [800]
+    assert list(residency._rooms(tmp_path, "4:cpu,memory:/old/gone\n3:cpuset:/\n")) == [500]
+    assert list(residency._rooms(tmp_path, "0::/\n")) == []
+    assert 0 < residency.available_memory() < 10**14

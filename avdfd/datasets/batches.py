@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from avdfd.config import DataConfig
 from avdfd.core import fields
 from avdfd.datasets.loaders import ElementSet, Reads, to_device
-from avdfd.datasets.resident import Place, Resident, choose, size_of
+from avdfd.datasets.residency import Place, Resident, choose, size_of
 from avdfd.datasets.samplers import Draw, Share, Shared
 
 
