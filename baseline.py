@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 import evaluate
-from avdfd import distributed, engine, released, weights
 from avdfd.baselines import SYSTEMS, System
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
@@ -32,15 +31,16 @@ from avdfd.datasets.batches import feeds
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.datasets.stores import open_store
-from avdfd.distributed import Chance, World, gather, gather_fields
-from avdfd.flops import training_flops
-from avdfd.meter import Meter
 from avdfd.metrics import roc
-from avdfd.optim import recipe_optimizer, set_recipe_lr
 from avdfd.splits import folds
-from avdfd.steps import Training
-from avdfd.tracking import BEST, RunFolder, git_revision
-from avdfd.weights import Facts
+from avdfd.training import distributed, loop, released, weights
+from avdfd.training.distributed import Chance, World, gather, gather_fields
+from avdfd.training.flops import training_flops
+from avdfd.training.meter import Meter
+from avdfd.training.optim import recipe_optimizer, set_recipe_lr
+from avdfd.training.run_folder import BEST, RunFolder, git_revision
+from avdfd.training.state import Training
+from avdfd.training.weights import Facts
 
 
 def main(argv: list[str]) -> None:
@@ -80,7 +80,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
 
     # ---- data
     device = world.device
-    engine.seed_everything(cfg.seed)
+    loop.seed_everything(cfg.seed)
     store = open_store(cfg.data.elements, cfg.kind)
     labelled = stage in system.LABELLED
     tiers = cfg.data.fake_tiers if labelled else ()
@@ -102,11 +102,11 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     training = Training(run_config, world, run, model, optimizer, stop, stage=stage)
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
-    engine.speed_up(model, cfg.speed, device, recipe.precision)
+    loop.speed_up(model, cfg.speed, device, recipe.precision)
     net = distributed.parallel(model, world)
     title = f"{cfg.kind} {stage}"
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    engine.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
+    loop.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     def counted(net: nn.Module, batch: Any) -> Any:
         """The model's part of a step, on tensors that have shapes alone."""
@@ -116,7 +116,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     # ---- epochs
     metric = cfg.select.metric if labelled else "loss"
     flops = 0.0  # of a clip, counted once
-    bar = engine.epochs(progress, recipe.epochs, title, world)
+    bar = loop.epochs(progress, recipe.epochs, title, world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
@@ -126,12 +126,12 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
 
         model.train()
         sums: dict[str, Tensor] = {}
-        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+        for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
             run.show(*system.shown(batch), (train_set.metas[draw.position] for draw in share.draws))
             chance = Chance(world, share.total, cfg.seed, epoch, progress.step)
             flops = flops or training_flops(model, batch, call=counted)
             with distributed.accumulating(net, share.last):
-                with engine.autocast(device, recipe.precision), distributed.dividing(world, share.total):
+                with loop.autocast(device, recipe.precision), distributed.dividing(world, share.total):
                     out = system.outputs(net, batch, cfg, stage, chance)
                 losses = system.losses(model, gather_fields(world, share.total, out), cfg, stage)
                 (share.weight * losses["loss"]).backward()
@@ -148,7 +148,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
         bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})
 
     run.close()
-    engine.tell(run, f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
+    loop.tell(run, f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
 def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
@@ -163,7 +163,7 @@ def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
     facts = Facts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
     weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
-    engine.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
+    loop.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:
@@ -214,7 +214,7 @@ def validate(
     columns: list[tuple[Tensor, ...]] = []
     losses: list[Tensor] = []
     for number, (share, batch) in enumerate(batches):
-        with engine.autocast(world.device, recipe.precision):
+        with loop.autocast(world.device, recipe.precision):
             if stage in system.LABELLED:
                 scores = system.scores(model, batch, cfg)
                 logits = torch.stack([scores[branch] for branch in branches], dim=1).float()

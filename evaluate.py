@@ -40,7 +40,7 @@ from avdfd.report.audit import leaks, shortcuts
 from avdfd.robustness import suite
 from avdfd.scoring import Run, Scores, load_system, score, trained_under
 from avdfd.splits.lists import SPLITS, check_classes, check_unseen, of_tiers
-from avdfd.tracking import git_revision
+from avdfd.training.run_folder import git_revision
 
 FOUND = 3
 """Exit code of `--strict` for shortcuts and leaks."""

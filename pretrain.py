@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, engine
 from avdfd.config import AugmentConfig, PretrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
@@ -29,18 +28,19 @@ from avdfd.datasets.batches import feeds
 from avdfd.datasets.cached_patches import Heard, HeardBatch, heard
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
-from avdfd.distributed import World, gather
 from avdfd.elements import ElementMeta, ElementStore
-from avdfd.fitted import fit_score
-from avdfd.flops import training_flops
-from avdfd.meter import Meter
 from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.losses import ordinal_ring, ranking, supcon
-from avdfd.optim import adamw, set_epoch_lr
 from avdfd.splits import folds
-from avdfd.steps import Training
-from avdfd.tracking import BEST, RunFolder
+from avdfd.training import distributed, loop
+from avdfd.training.distributed import World, gather
+from avdfd.training.fitted import fit_score
+from avdfd.training.flops import training_flops
+from avdfd.training.meter import Meter
+from avdfd.training.optim import adamw, set_epoch_lr
+from avdfd.training.run_folder import BEST, RunFolder
+from avdfd.training.state import Training
 
 
 def main(argv: list[str]) -> None:
@@ -68,7 +68,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     """Trains, on as many processes as there are."""
     # ---- model
     device = world.device
-    engine.seed_everything(cfg.seed)
+    loop.seed_everything(cfg.seed)
     model = AudioNet(cfg.model).to(device)
     optimizer = adamw([(model.parameters(), 1.0)], cfg.optim)
 
@@ -101,14 +101,14 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     if model.encoder.score is not None and not progress.epoch and not progress.step:
         sounds = ElementSet(store, train_metas, Heard(inputs, model.encoder.front))
         fit_score(model.encoder.score, sounds, by=cfg.pair_by, c=cfg.fit_c)
-    engine.speed_up(model, cfg.speed, device, cfg.optim.precision)
+    loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    engine.tell(run, f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
+    loop.tell(run, f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
     flops = 0.0  # of a clip, counted once
-    bar = engine.epochs(progress, cfg.optim.epochs, "stage 1", world)
+    bar = loop.epochs(progress, cfg.optim.epochs, "stage 1", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
@@ -117,12 +117,12 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         order.start(epoch, progress.step)
 
         model.train()
-        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+        for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
             if isinstance(batch, Batch):
                 run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             sound = heard(batch)
             flops = flops or training_flops(model, sound)
-            with distributed.dividing(world, share.total), engine.autocast(device, cfg.optim.precision):
+            with distributed.dividing(world, share.total), loop.autocast(device, cfg.optim.precision):
                 out = net(sound)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
             loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)
@@ -137,7 +137,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
-    engine.tell(run, f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
+    loop.tell(run, f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
 def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:
@@ -181,7 +181,7 @@ def validate(
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        with engine.autocast(world.device, cfg.optim.precision):
+        with loop.autocast(world.device, cfg.optim.precision):
             logit = model(heard(batch)).logit.float()
         columns.append(gather(world, share.total, batch.label, logit))
     label, logit = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import distributed, encoded, engine
 from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.signals import Stop
@@ -23,18 +22,19 @@ from avdfd.datasets.batches import Feed, feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
-from avdfd.distributed import World, gather, gather_fields
 from avdfd.elements import ElementStore, coded
-from avdfd.encoded import EncodedBatch, EncodedFeed
-from avdfd.flops import training_flops
-from avdfd.meter import Meter
 from avdfd.metrics import roc
 from avdfd.models.detector import Detector, DetectorOutput, Encoded
 from avdfd.models.losses import align_repel, confidence, in_step
-from avdfd.optim import adamw, set_epoch_lr
-from avdfd.released import load_visual_encoder
-from avdfd.steps import Training
-from avdfd.tracking import BEST, RunFolder
+from avdfd.training import cached_batches, distributed, loop
+from avdfd.training.cached_batches import EncodedBatch, EncodedFeed
+from avdfd.training.distributed import World, gather, gather_fields
+from avdfd.training.flops import training_flops
+from avdfd.training.meter import Meter
+from avdfd.training.optim import adamw, set_epoch_lr
+from avdfd.training.released import load_visual_encoder
+from avdfd.training.run_folder import BEST, RunFolder
+from avdfd.training.state import Training
 
 
 def main(argv: list[str]) -> None:
@@ -52,7 +52,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     """Trains, on as many processes as there are."""
     # ---- model
     device = world.device
-    engine.seed_everything(cfg.seed)
+    loop.seed_everything(cfg.seed)
     model, audio_model = build(cfg)
     model = model.to(device)
     backbone = list(model.visual_encoder.backbone.parameters())
@@ -80,14 +80,14 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training.restore()
     progress = training.progress
     train_data, val_data = open_feeds(cfg, world, run, stop, model, (train_set, order), (val_set, val_order))
-    engine.speed_up(model, cfg.speed, device, cfg.optim.precision)
+    loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    engine.tell(run, f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
+    loop.tell(run, f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
     flops = 0.0  # of a clip, counted once
-    bar = engine.epochs(progress, cfg.optim.epochs, "stage 2", world)
+    bar = loop.epochs(progress, cfg.optim.epochs, "stage 2", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
             break
@@ -97,13 +97,13 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
         model.train()
         whole = torch.zeros((), device=device)
-        for share, batch in engine.steps(meter.watch(train_data), len(order), progress, world):
+        for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
             if isinstance(batch, Batch):
                 run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
             clips = seen(batch)
             flops = flops or training_flops(model, *clips)
             with distributed.accumulating(net, share.last):
-                with engine.autocast(device, cfg.optim.precision):
+                with loop.autocast(device, cfg.optim.precision):
                     out = net(*clips)
                 labels = gather(world, share.total, batch.label, batch.parts)
                 loss = share.weight * stage2_loss(cfg, gather_fields(world, share.total, out), *labels)
@@ -121,15 +121,15 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
-    engine.tell(run, f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
+    loop.tell(run, f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
 def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     """The detector with stage 1's audio branch and the visual weights that the config asks for."""
-    stage1, audio_model = engine.load_audio_net(cfg.audio)
+    stage1, audio_model = loop.load_audio_net(cfg.audio)
     if audio_model.input == "waveform" and cfg.augment.of_mels:
         raise UserError(f"{cfg.audio} hears the waveform and no mel: set {', '.join(cfg.augment.of_mels)} to 0")
-    model = engine.build_detector(cfg, audio_model)
+    model = loop.build_detector(cfg, audio_model)
     model.load_audio(stage1, with_head=not cfg.faithful)
     if cfg.visual.init == "random":
         model.visual_encoder.backbone.init_from_scratch()
@@ -153,9 +153,9 @@ def open_feeds(
 ) -> Sequence[Feed | EncodedFeed]:
     """The batches of each set: of pixels and sound, or of what frozen encoders make of them."""
     if cfg.cache and cfg.backbone_lr_scale == 0:
-        return encoded.feeds(cfg, world, run, stop, model, *sets)
+        return cached_batches.feeds(cfg, world, run, stop, model, *sets)
     if cfg.cache:
-        engine.tell(run, "cache: not used, as the backbone is trained (backbone_lr_scale)")
+        loop.tell(run, "cache: not used, as the backbone is trained (backbone_lr_scale)")
     return feeds(cfg.data, world.device, *sets)
 
 
@@ -180,7 +180,7 @@ def validate(
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        with engine.autocast(world.device, cfg.optim.precision):
+        with loop.autocast(world.device, cfg.optim.precision):
             out = model(*seen(batch))
         logits = (out.logit_final.float(), out.logit_audio.float(), out.logit_a2v.float())
         columns.append(gather(world, share.total, batch.label, *logits))

@@ -24,13 +24,13 @@ from torch import Tensor
 from avdfd.config import PretrainConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS, RVRA, TIERS
-from avdfd.engine import load_audio_net
 from avdfd.evaluation import DOTS, dots
 from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.pooling import Clips
 from avdfd.scoring import Run, trained_under
+from avdfd.training.loop import load_audio_net
 
 ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))
 """Tiers by how far they should be from the prototype, the nearest first."""

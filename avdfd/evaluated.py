@@ -15,7 +15,7 @@ from avdfd.core.files import sha256_of
 from avdfd.evaluation import judge
 from avdfd.pooling import Clips, from_rows
 from avdfd.provenance import folder_of
-from avdfd.tracking import BEST
+from avdfd.training.run_folder import BEST
 
 _SAME = ("tier", "label", "identity", "windows")
 

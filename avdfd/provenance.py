@@ -9,7 +9,7 @@ from avdfd.core.files import sha256_of
 from avdfd.elements import ElementMeta
 from avdfd.protocols import judged
 from avdfd.scoring import Run, trained_under
-from avdfd.tracking import BEST
+from avdfd.training.run_folder import BEST
 
 
 def folder_of(first: Path, runs: int, name: str) -> Path:

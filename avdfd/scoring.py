@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avdfd import config, weights
+from avdfd import config
 from avdfd.baselines import SYSTEMS
 from avdfd.config import PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
@@ -18,15 +18,16 @@ from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.transforms import normalise
-from avdfd.distributed import pick_device
 from avdfd.elements import Element
-from avdfd.engine import autocast, build_detector
 from avdfd.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.detector import Detector
-from avdfd.released import fill
-from avdfd.steps import different_keys
-from avdfd.tracking import BEST
+from avdfd.training import weights
+from avdfd.training.distributed import pick_device
+from avdfd.training.loop import autocast, build_detector
+from avdfd.training.released import fill
+from avdfd.training.run_folder import BEST
+from avdfd.training.state import different_keys
 
 M = TypeVar("M", bound=nn.Module)
 DETECTOR_BRANCHES = ("audio", "visual", "fused")

@@ -2,7 +2,7 @@
 
     python benchmarks/audio_branch.py [--batches 5]
 
-Parameters are those of the encoder and its heads; FLOPs, of training, are those of `avdfd.flops`, which counts
+Parameters are those of the encoder and its heads; FLOPs, of training, are those of `avdfd.training.flops`, which counts
 products of matrices and no statistics. The variants take turns, and the median batch of 32 clips counts. `trained` is
 what is left of a clip when the statistics are kept, as they are in training without augmentation.
 """
@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.config import PretrainConfig, load
 from avdfd.features.mel import WINDOW, log_mel, zscore
-from avdfd.flops import training_flops
 from avdfd.models.audio_encoder import AudioNet
+from avdfd.training.flops import training_flops
 
 ROBUST = "config/pretrain_robust.json"
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -42,14 +42,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd import engine
 from avdfd.config import RecipeConfig
 from avdfd.models import vfd_losses
 from avdfd.models.avhubert import ResNet
 from avdfd.models.mrdf import Mrdf
 from avdfd.models.mrdf_losses import Labels, fused_loss, mrdf_loss
 from avdfd.models.vfd import VoiceFace
-from avdfd.optim import recipe_optimizer
+from avdfd.training import loop
+from avdfd.training.optim import recipe_optimizer
 from OpenAVFF.finetuning import VideoCAVMAEFT
 from OpenAVFF.pretraining import VideoCAVMAE
 
@@ -165,7 +165,7 @@ def action(case: Case, form: Form, model: nn.Module, device: torch.device, train
     model.train(train)
 
     def run() -> None:
-        half = torch.autocast(device.type, torch.float16, enabled=fp16) if released else engine.autocast(device, "bf16")
+        half = torch.autocast(device.type, torch.float16, enabled=fp16) if released else loop.autocast(device, "bf16")
         attention = explicit_attention() if released and case.explicit else nullcontext()
         with torch.inference_mode(not train), half, attention:
             out = way(model, *case.inputs, released=released)

@@ -22,17 +22,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd import engine, frozen
 from avdfd.config import TrainConfig, load
 from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.residency import Place
 from avdfd.datasets.samplers import Shared, Shuffled
-from avdfd.distributed import pick_device
 from avdfd.elements import ElementStore
-from avdfd.encoded import EncodedFeed
 from avdfd.models.detector import Detector
-from avdfd.optim import adamw
+from avdfd.training import backbone_cache, loop
+from avdfd.training.cached_batches import EncodedFeed
+from avdfd.training.distributed import pick_device
+from avdfd.training.optim import adamw
 from train import AudioModelConfig, seen, stage2_loss
 
 SIZES = ["--visual.init=random", "--visual.weights=null", "--backbone_lr_scale=0"]
@@ -55,10 +55,10 @@ def main() -> None:
     model.visual_encoder.backbone.requires_grad_(False)
     inputs = Inputs(cfg.visual.image_size)
 
-    encoder = frozen.Encoder(model, inputs, cfg.optim.precision, device)
-    columns = frozen.open_columns(store, encoder)
+    encoder = backbone_cache.Encoder(model, inputs, cfg.optim.precision, device)
+    columns = backbone_cache.open_columns(store, encoder)
     try:
-        frozen.fill(columns, metas.rows, store, encoder, workers=args.workers)
+        backbone_cache.fill(columns, metas.rows, store, encoder, workers=args.workers)
         places: list[Place] = ["gpu", "memory", "disk"] if device.type == "cuda" else ["memory", "disk"]
         feeds: dict[str, Any] = {
             "computed in every step": Feed(ElementSet(store, metas, inputs), order, device, workers=args.workers),
@@ -89,7 +89,7 @@ def seconds(cfg: TrainConfig, model: Detector, feed: Iterable[Any], device: torc
         model.train()
         started = now()
         for _, batch in feed:
-            with engine.autocast(device, cfg.optim.precision):
+            with loop.autocast(device, cfg.optim.precision):
                 out = model(*seen(batch))
             loss = stage2_loss(cfg, out, batch.label, batch.parts)
             loss.backward()

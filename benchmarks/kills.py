@@ -31,10 +31,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd import weights
 from avdfd.config import RUNS
 from avdfd.core.files import sha256_of
-from avdfd.meter import SPEED
+from avdfd.training import weights
+from avdfd.training.meter import SPEED
 
 _MARK = "KILLED_BY"
 

@@ -18,9 +18,9 @@ Ours are the steps of pretrain.py and train.py: bf16 autocast on a GPU, fused Ad
 "frozen" is a backbone that learns nothing. "step" is a batch that is there already, "end to end" reads it first: from
 files that the system has in its memory, by loader processes on a GPU's machine and by the same process on a CPU.
 
-Floors: operations of ours are counted on the model (avdfd/flops.py; what checkpointing repeats does not count), bytes
-where they are read. The ceiling is the rate at which the device multiplies matrices, measured first, by operations per
-clip. Repeats are interleaved. A CPU computes with one thread, whose own time is counted.
+Floors: operations of ours are counted on the model (avdfd/training/flops.py; what checkpointing repeats does not
+count), bytes where they are read. The ceiling is the rate at which the device multiplies matrices, measured first, by
+operations per clip. Repeats are interleaved. A CPU computes with one thread, whose own time is counted.
 Baselines have a benchmark of their own, baselines.py.
 """
 
@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import torch
 
-from avdfd.flops import peak, training_flops
+from avdfd.training.flops import peak, training_flops
 from benchmarks.baselines import measure
 from benchmarks.training_data import Source, made_up, write_data
 from benchmarks.training_ways import PUBLISHED, SMALL, Sizes, Way, check, stage1, stage2, take

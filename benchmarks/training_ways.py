@@ -9,12 +9,12 @@ from torch.nn.utils import clip_grad_norm_
 
 import pretrain
 import train
-from avdfd import engine
 from avdfd.config import PretrainConfig, SpeedConfig, TrainConfig, parse
 from avdfd.datasets.transforms import normalise
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
-from avdfd.optim import adamw
+from avdfd.training import loop
+from avdfd.training.optim import adamw
 from benchmarks.baselines import explicit_attention
 from benchmarks.training_data import made_up
 from OpenAVFF.visual_encoder import VisualEncoder
@@ -64,7 +64,7 @@ def stage2(wanted: Sizes, *, frozen: bool, compiled: bool = False) -> list[Way]:
             model.visual_encoder.backbone = backbone
         if frozen:
             model.visual_encoder.backbone.requires_grad_(False)
-        engine.speed_up(model, speed or SpeedConfig(), torch.device("cpu"), cfg.optim.precision)
+        loop.speed_up(model, speed or SpeedConfig(), torch.device("cpu"), cfg.optim.precision)
         return model
 
     def loss(out: Any, batch: Any) -> Tensor:
@@ -115,7 +115,7 @@ def take(way: Way, device: torch.device) -> Callable[[Any], None]:
     scaler = torch.amp.GradScaler(device.type, enabled=half)
 
     def step(batch: Any) -> None:
-        autocast = torch.autocast("cuda", torch.float16) if half else engine.autocast(device, "bf16")
+        autocast = torch.autocast("cuda", torch.float16) if half else loop.autocast(device, "bf16")
         with autocast if half or not way.released else torch.autocast(device.type, enabled=False):
             out = model(*way.clips(batch))
         loss = way.loss(out, batch)

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avdfd import engine
 from avdfd.config import AugmentConfig, TrainConfig, load
 from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
@@ -27,6 +26,7 @@ from avdfd.datasets.transforms import normalise
 from avdfd.elements import ElementStore
 from avdfd.metrics import roc
 from avdfd.models.visual_encoder import VisualBranch
+from avdfd.training import loop
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
     """Trains on the training identities; AUC over the windows of the test identities after the last epoch."""
-    engine.seed_everything(seed)
+    loop.seed_everything(seed)
     store = ElementStore(cfg.data.elements)
     train, test = (split_metas(cfg, store, split, ["FVRA"]) for split in ("train", "test"))
     size, cpu = cfg.visual.image_size, torch.device("cpu")

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd import scoring, weights
+from avdfd import scoring
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Batch
 from avdfd.embedding import Placing, distances, judge, placing, plane
 from avdfd.report import voices
-from avdfd.tracking import BEST
+from avdfd.training import weights
+from avdfd.training.run_folder import BEST
 from tests.helpers.runs import make_both_stages, make_run
 from tests.helpers.scored import made_up_clips
 

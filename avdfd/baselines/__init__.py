@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from avdfd.baselines import avff, mrdf, vfd
 from avdfd.datasets.loaders import InputForm
 from avdfd.datasets.samplers import Epochs
-from avdfd.distributed import Chance
 from avdfd.elements import ElementMeta
+from avdfd.training.distributed import Chance
 
 
 class System(Protocol):

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from avdfd.checkpoint import read_weights
 from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of, sound_of
@@ -32,9 +31,10 @@ from avdfd.datasets.transforms import (
     torch_generator,
     video_input,
 )
-from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
-from avdfd.released import load_visual_encoder, unwrap
+from avdfd.training.checkpoint import read_weights
+from avdfd.training.distributed import Chance
+from avdfd.training.released import load_visual_encoder, unwrap
 from OpenAVFF.adversarial import AdversarialPretraining, Wasserstein, adversarial_losses
 from OpenAVFF.fbank import fbank
 from OpenAVFF.finetuning import VideoCAVMAEFT

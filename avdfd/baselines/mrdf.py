@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avdfd.checkpoint import read_weights
 from avdfd.config import MrdfConfig
 from avdfd.core import tiers
 from avdfd.core.errors import UserError
@@ -22,14 +21,15 @@ from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
-from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.features.filterbank import stacked_filterbank
 from avdfd.features.mel import FRAMES
 from avdfd.models import mrdf
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.mrdf_losses import Labels, mrdf_loss
-from avdfd.released import fill, unwrap
+from avdfd.training.checkpoint import read_weights
+from avdfd.training.distributed import Chance
+from avdfd.training.released import fill, unwrap
 
 STAGES = ("train",)
 SCORED = ("train",)

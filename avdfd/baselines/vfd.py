@@ -16,19 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avdfd.checkpoint import read_weights
 from avdfd.config import AugmentConfig, VfdConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets import vfd_inputs
 from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
-from avdfd.distributed import Chance
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.features.mel import FRAMES
 from avdfd.models import vfd_losses
 from avdfd.models.vfd import VoiceFace
-from avdfd.released import load
+from avdfd.training.checkpoint import read_weights
+from avdfd.training.distributed import Chance
+from avdfd.training.released import load
 
 STAGES = ("match", "finetune")
 SCORED = ("match", "finetune")

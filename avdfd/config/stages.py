@@ -32,7 +32,7 @@ class AudioModelConfig(Section):
     projection_dim: Positive = 256
     score: Literal["trained", "fitted"] = "trained"
     """How a voice is judged: by a head that is trained with the rest, as published; or by a linear function of the
-    statistics of a sound, which is fitted before training (`avdfd.fitted`), and which the head only scales."""
+    statistics of a sound, which is fitted before training (`avdfd.training.fitted`), and which the head only scales."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "AudioModelConfig":

@@ -80,7 +80,8 @@ def _deviation(values: Tensor, dim: int) -> Tensor:
 
 
 class FittedScore(nn.Module):
-    """A linear function of the pooled statistics of a sound, which `avdfd.fitted` finds; it has no gradient."""
+    """A linear function of the pooled statistics of a sound, which `avdfd.training.fitted` finds; it has no
+    gradient."""
 
     centre: Tensor
     direction: Tensor

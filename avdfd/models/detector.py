@@ -7,7 +7,7 @@ mel ──► audio encoder (frozen) ─┬─► audio head (frozen) ───�
 video ─► visual encoder ─────────► tokens, anchor ────────┴─► |pred - actual| ─► logit_a2v ─┘
 
 `encode` runs the encoders, `decide` all that comes after them: what a frozen backbone has encoded can be kept
-(avdfd/frozen.py).
+(avdfd/training/backbone_cache.py).
 
 `synchrony` adds evidence of its own to the visual-consistency branch: whether predicted and seen mouth are in step
 (avdfd/models/synchrony.py). The branch takes a clip for a fake if its mouth is not the predicted one, or out of step.

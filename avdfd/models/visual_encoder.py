@@ -7,7 +7,8 @@ from OpenAVFF.visual_encoder import VisualEncoder
 
 
 class VisualBranch(nn.Module):
-    """Backbone and projection, called one by one: what a frozen backbone gives can be kept (avdfd/frozen.py)."""
+    """Backbone and projection, called one by one: what a frozen backbone gives can be kept
+    (avdfd/training/backbone_cache.py)."""
 
     def __init__(self, config: VisualModelConfig, dim: int) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ from avdfd.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.robustness.store import PerturbedStore
 from avdfd.scoring import Run, Scores
 from avdfd.splits.lists import take
-from avdfd.tracking import BEST
+from avdfd.training.run_folder import BEST
 
 FORM = 1
 """Of what is kept; to be raised when a perturbation does something else at the same level."""

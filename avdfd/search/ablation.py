@@ -13,7 +13,7 @@ from avdfd.provenance import folder_of
 from avdfd.report.numbers import difference, sections, with_interval
 from avdfd.search.points import Point, Run, Settings, name_of, run_of
 from avdfd.search.results import markdown, result_of
-from avdfd.tracking import BEST
+from avdfd.training.run_folder import BEST
 
 SPLIT = "test"
 Reports = Mapping[str, dict[str, Any]]

@@ -13,7 +13,7 @@ import numpy as np
 
 from avdfd.config import RUNS, DrawConfig, RunConfig, SearchConfig, load
 from avdfd.core.errors import UserError
-from avdfd.steps import different_keys
+from avdfd.training.state import different_keys
 
 Settings = dict[str, Any]
 

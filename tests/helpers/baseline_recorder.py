@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 
 import baseline
-from avdfd import distributed
 from avdfd.baselines import mrdf
-from avdfd.steps import Training
+from avdfd.training import distributed
+from avdfd.training.state import Training
 
 
 def record(folder: Path, *configs: str) -> None:

@@ -70,20 +70,20 @@ def _run(script: str, arguments: list[str], environment: dict[str, str], hang: t
 
     import torch
 
-    from avdfd import steps
+    from avdfd.training import state
 
     mp.set_start_method("fork", force=True)  # of loaders, as it is where a script is started by itself
     os.environ.update(environment)
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    take = steps.Training.step
+    take = state.Training.step
 
     def step(self: Any, *arguments: Any) -> None:
         if (self.progress.epoch, self.progress.step) == hang:
             time.sleep(3600)
         take(self, *arguments)
 
-    steps.Training.step = step  # type: ignore[assignment, method-assign]
+    state.Training.step = step  # type: ignore[assignment, method-assign]
     importlib.import_module(script).main(arguments)
 
 

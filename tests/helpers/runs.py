@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from avdfd import engine, scoring, weights
+from avdfd import scoring
 from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
-from avdfd.meter import SPEED
 from avdfd.models.audio_encoder import AudioNet
-from avdfd.tracking import BEST
-from avdfd.weights import Facts
+from avdfd.training import loop, weights
+from avdfd.training.meter import SPEED
+from avdfd.training.run_folder import BEST
+from avdfd.training.weights import Facts
 
 SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5", "id6", "id7"]}
 TIERS = ("RVRA", "RVFA", "FVRA", "RVFA-VC")
@@ -70,7 +71,7 @@ def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, A
         sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}
         config = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
     torch.manual_seed(0)
-    model = engine.build_detector(config, stage1.model) if isinstance(config, TrainConfig) else AudioNet(stage1.model)
+    model = loop.build_detector(config, stage1.model) if isinstance(config, TrainConfig) else AudioNet(stage1.model)
     facts = Facts(config=config, audio_model=stage1.model, git="unknown")
     weights.save(root / kind / BEST, model.state_dict(), facts)
     return root / kind

@@ -14,7 +14,7 @@ from avdfd.report import robustness as page
 from avdfd.robustness import suite
 from avdfd.robustness.store import PerturbedStore
 from avdfd.scoring import Scores
-from avdfd.tracking import BEST
+from avdfd.training.run_folder import BEST
 from tests.helpers.runs import TIERS, make_store
 
 

@@ -12,7 +12,7 @@ import torch
 
 import baseline
 import evaluate
-from avdfd import checkpoint, scoring, weights
+from avdfd import scoring
 from avdfd.baselines import mrdf
 from avdfd.config import MrdfConfig, load
 from avdfd.core.errors import UserError
@@ -20,7 +20,8 @@ from avdfd.core.files import sha256_of
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.scoring import load_run, score, score_windows
-from avdfd.tracking import BEST
+from avdfd.training import checkpoint, weights
+from avdfd.training.run_folder import BEST
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests.helpers.runs import SPLITS, epochs, make_run, write_config

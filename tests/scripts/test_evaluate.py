@@ -10,14 +10,15 @@ import pytest
 import torch
 
 import evaluate
-from avdfd import report, scoring, weights
+from avdfd import report, scoring
 from avdfd.audit import audits, files
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
 from avdfd.evaluation import TUNED
 from avdfd.metrics import calibration, roc
-from avdfd.tracking import BEST
+from avdfd.training import weights
+from avdfd.training.run_folder import BEST
 from tests.helpers.runs import SPLITS, TIERS, make_run, make_store
 
 BRANCHES = ["audio", "visual", "fused"]

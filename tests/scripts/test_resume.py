@@ -10,10 +10,10 @@ import torch
 
 import pretrain
 import train
-from avdfd import checkpoint, weights
 from avdfd.core import errors
 from avdfd.core.errors import EndedBySignal, UserError
-from avdfd.steps import Training
+from avdfd.training import checkpoint, weights
+from avdfd.training.state import Training
 from tests.helpers.damage import Bomb
 from tests.helpers.runs import epochs, state
 

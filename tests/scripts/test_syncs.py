@@ -8,13 +8,13 @@ from torch.nn.utils import clip_grad_norm_
 
 import pretrain
 import train
-from avdfd import engine
 from avdfd.config import AudioModelConfig, PredictorConfig, PretrainConfig, TrainConfig, VisualModelConfig, parse
 from avdfd.datasets.transforms import normalise
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
-from avdfd.optim import adamw
-from avdfd.steps import Training
+from avdfd.training import loop
+from avdfd.training.optim import adamw
+from avdfd.training.state import Training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -53,7 +53,7 @@ def test_stage_1(no_waiting):
     for step in range(3):
         if step == 2:
             no_waiting()
-        with engine.autocast(GPU, "bf16"):
+        with loop.autocast(GPU, "bf16"):
             out = model(mel)
         take(training, model, pretrain.stage1_loss(cfg, out.z, out.logit, label, classes, model.prototype))
 
@@ -67,6 +67,6 @@ def test_stage_2(no_waiting):
     for step in range(3):
         if step == 2:
             no_waiting()
-        with engine.autocast(GPU, "bf16"):
+        with loop.autocast(GPU, "bf16"):
             out = model(mel, normalise(video))
         take(training, model, train.stage2_loss(cfg, out, label, parts))

@@ -12,9 +12,9 @@ import torch
 import baseline
 import pretrain
 import train
-from avdfd import checkpoint, weights
 from avdfd.core.errors import UserError
-from avdfd.tracking import BEST
+from avdfd.training import checkpoint, weights
+from avdfd.training.run_folder import BEST
 from benchmarks import kills
 from benchmarks.kills import meanings
 from tests.helpers.killing import Training, saved

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from avdfd import scoring
-from avdfd.meter import SPEED
+from avdfd.training.meter import SPEED
 from tests.helpers.runs import AUDIO, make_store
 from tests.paths import ROOT
 

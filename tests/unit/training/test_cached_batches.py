@@ -10,17 +10,18 @@ import pytest
 import torch
 
 import train
-from avdfd import encoded, frozen, scoring
+from avdfd import scoring
 from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
 from avdfd.models.detector import Detector
 from avdfd.search.points import expand
-from avdfd.steps import Training
+from avdfd.training import backbone_cache, cached_batches
+from avdfd.training.state import Training
 from tests.helpers.runs import VISUAL, epochs, make_run, make_store, write_config
 from tests.slow.test_distributed import config, finish, start
-from tests.test_frozen import CPU, encoder
+from tests.unit.training.test_backbone_cache import CPU, encoder
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def stage2(made, tmp_path):
 @pytest.fixture
 def empty(made, monkeypatch, tmp_path):
     """Nothing has been computed yet."""
-    monkeypatch.setattr(frozen, "FOLDER", str(tmp_path / "frozen"))
+    monkeypatch.setattr(backbone_cache, "FOLDER", str(tmp_path / "frozen"))
     return tmp_path / "frozen"
 
 
@@ -60,7 +61,7 @@ def same(one: Path, other: Path) -> bool:
     [("float16", 1e-3, []), ("float32", 1e-6, []), ("float32", 1e-6, ["--direction=symmetric", "--fusion=fixed"])],
 )
 def test_a_run_has_the_numbers_of_one_without(stage2, empty, tmp_path, monkeypatch, capsys, tokens, tolerance, options):
-    monkeypatch.setattr(frozen, "TOKENS", tokens)
+    monkeypatch.setattr(backbone_cache, "TOKENS", tokens)
     train.main([*stage2, *options])
     train.main([*stage2, *options, "--cache=true", "--name=cached"])
     plain, cached = (epochs(tmp_path / "runs" / name) for name in ("plain", "cached"))
@@ -103,7 +104,7 @@ def test_an_interrupted_run_goes_on_bit_by_bit(stage2, empty, tmp_path, monkeypa
 
 
 def test_a_signal_while_it_is_filled(stage2, empty, tmp_path, monkeypatch):
-    write, calls = frozen.Columns.write, []
+    write, calls = backbone_cache.Columns.write, []
 
     def signalled(self, *rest):
         calls.append(0)
@@ -111,8 +112,8 @@ def test_a_signal_while_it_is_filled(stage2, empty, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGUSR1)
         write(self, *rest)
 
-    monkeypatch.setattr(frozen, "BLOCK", 4)
-    monkeypatch.setattr(frozen.Columns, "write", signalled)
+    monkeypatch.setattr(backbone_cache, "BLOCK", 4)
+    monkeypatch.setattr(backbone_cache.Columns, "write", signalled)
     with pytest.raises(EndedBySignal, match="what is computed is kept; run it again with --resume"):
         train.main([*stage2, "--cache=true"])
     before = len(calls)
@@ -132,8 +133,8 @@ def test_augmentation_is_refused_by_name_where_it_would_be_lost(stage2, tmp_path
 @pytest.fixture(scope="module")
 def kept(made, tmp_path_factory):
     store, some = ElementStore(made / "elements"), encoder()
-    columns = frozen.open_columns(store, some)
-    frozen.fill(columns, store.metas.rows, store, some)
+    columns = backbone_cache.open_columns(store, some)
+    backbone_cache.fill(columns, store.metas.rows, store, some)
     return store, columns
 
 
@@ -142,11 +143,11 @@ def test_every_home_gives_the_same_batches(kept, place):
     store, columns = kept
     metas = store.metas.take([7, 3, 50, 20, 4])
     order = Shared(Sequential(len(metas), 2))
-    feed = encoded.EncodedFeed(columns, metas, order, CPU, place=place)
+    feed = cached_batches.EncodedFeed(columns, metas, order, CPU, place=place)
     batches = [*feed]
     assert len(feed) == len(batches) == 3
     assert torch.cat([batch.label for _, batch in batches]).tolist() == [meta.label for meta in metas]
-    for name in encoded.Encoded._fields:
+    for name in cached_batches.Encoded._fields:
         whole = torch.cat([getattr(batch.encoded, name) for _, batch in batches])
         assert whole.dtype == torch.float32
         assert torch.equal(whole, columns.column(name)[[7, 3, 50, 20, 4]].float())
@@ -155,9 +156,9 @@ def test_every_home_gives_the_same_batches(kept, place):
 
 def test_rates(kept):
     store, columns = kept
-    feed = encoded.EncodedFeed(columns, store.metas, Shared(Sequential(56, 4)), CPU)
+    feed = cached_batches.EncodedFeed(columns, store.metas, Shared(Sequential(56, 4)), CPU)
     assert feed.rate() > 0
-    few = encoded.EncodedFeed(columns, store.metas[:2], Shared(Sequential(2, 4)), CPU)
+    few = cached_batches.EncodedFeed(columns, store.metas[:2], Shared(Sequential(2, 4)), CPU)
     assert few.rate() > 0
 
 
@@ -173,7 +174,7 @@ def test_says_whether_it_pays(kept, monkeypatch, read, computed, says):
     _, columns = kept
     facts = {} if computed is None else {"computed": {"clips_per_second": computed, "device": "cpu", "clips": 9}}
     monkeypatch.setattr(columns, "about", lambda: facts)
-    assert encoded._verdict(columns, "disk", read).startswith(says)
+    assert cached_batches._verdict(columns, "disk", read).startswith(says)
 
 
 def test_the_shipped_search_is_cached():

@@ -19,8 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avdfd import engine
-from avdfd.columns import BLOCK, Columns, Form
 from avdfd.core.errors import UserError
 from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs
@@ -29,6 +27,8 @@ from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE, normalise
 from avdfd.elements import ElementStore
 from avdfd.features.mel import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector, Encoded
+from avdfd.training import loop
+from avdfd.training.array_store import BLOCK, Columns, Form
 
 FOLDER = "frozen"
 TOKENS = "float16"
@@ -49,7 +49,7 @@ class Encoder(NamedTuple):
     def __call__(self, mel: Tensor, video: Tensor) -> Encoded:
         """mel (B, 128, 768), or waveform (B, 49152), and video (B, 3, 16, S, S) uint8 -> what is kept of them."""
         self.model.eval()
-        with engine.autocast(self.device, self.precision):
+        with loop.autocast(self.device, self.precision):
             encoded = self.model.encode(mel, normalise(video))
         return Encoded(*(x.float() for x in encoded))._replace(tokens=encoded.tokens.to(getattr(torch, TOKENS)))
 

@@ -20,17 +20,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from avdfd import checkpoint, distributed, weights
 from avdfd.config import RunConfig
 from avdfd.core.errors import EndedBySignal, UserError, WorkError
 from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Draw
-from avdfd.distributed import World
-from avdfd.released import fill
 from avdfd.splits.lists import SPLITS
-from avdfd.tracking import BEST, RunFolder, git_revision, summary
-from avdfd.weights import Facts
+from avdfd.training import checkpoint, distributed, weights
+from avdfd.training.distributed import World
+from avdfd.training.released import fill
+from avdfd.training.run_folder import BEST, RunFolder, git_revision, summary
+from avdfd.training.weights import Facts
 
 BAD_BATCH = "bad_batch.pt"
 FREE = {
@@ -94,7 +94,7 @@ class Training:
         stop: Stop,
         **facts: Any,
     ) -> None:
-        """`facts` are those that the kind of run adds to what is known of its weights (avdfd/weights.py)."""
+        """`facts` are those that the kind of run adds to what is known of its weights (avdfd/training/weights.py)."""
         self.cfg, self.world, self.run = cfg, world, run
         self.model, self.optimizer, self.stop, self.facts = model, optimizer, stop, facts
         self.progress = Progress()

@@ -3,7 +3,7 @@
 `load(system, state_dict, **sizes)` takes the released keys and returns a module in eval mode that computes what
 was released.
 
-    python -m avdfd.released convert IN OUT.safetensors --system openavff-finetune
+    python -m avdfd.training.released convert IN OUT.safetensors --system openavff-finetune
 """
 
 import argparse
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import safetensors.torch
 from torch import Tensor, nn
 
-from avdfd.checkpoint import read_weights
 from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_sha256
@@ -27,6 +26,7 @@ from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.models.mrdf import Mrdf, from_released
 from avdfd.models.vfd2022 import face_network, voice_network
 from avdfd.models.vfd2023 import PatchTransformer
+from avdfd.training.checkpoint import read_weights
 from OpenAVFF.finetuning import VideoCAVMAEFT
 from OpenAVFF.pretraining import VideoCAVMAE
 from OpenAVFF.visual_encoder import VisualEncoder
@@ -243,7 +243,7 @@ def convert(source: Path, target: Path, system: str, **sizes: int) -> str:
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(prog="python -m avdfd.released", allow_abbrev=False)
+    cli = argparse.ArgumentParser(prog="python -m avdfd.training.released", allow_abbrev=False)
     command = cli.add_subparsers(required=True).add_parser("convert", help="a published checkpoint as safetensors")
     command.add_argument("source", type=Path, metavar="IN")
     command.add_argument("target", type=Path, metavar="OUT.safetensors")

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from avdfd import engine, frozen
-from avdfd.columns import BLOCK, Columns
 from avdfd.config import TrainConfig
 from avdfd.core import tiers
 from avdfd.core.errors import EndedBySignal
@@ -28,10 +26,12 @@ from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.residency import Place, Resident, choose
 from avdfd.datasets.samplers import Share, Shared
-from avdfd.distributed import World
 from avdfd.elements import ElementStore, ElementTable
 from avdfd.models.detector import Detector, Encoded
-from avdfd.tracking import RunFolder
+from avdfd.training import backbone_cache, loop
+from avdfd.training.array_store import BLOCK, Columns
+from avdfd.training.distributed import World
+from avdfd.training.run_folder import RunFolder
 
 _AHEAD = 3  # batches that are read before their turn
 _MEASURED = 64  # rows
@@ -136,12 +136,12 @@ def feeds(
     store, inputs = sets[0][0].store, sets[0][0].inputs
     assert isinstance(store, ElementStore), "stage 2 is trained on element stores"
     assert isinstance(inputs, Inputs), "stage 2 has these inputs"
-    encoder = frozen.Encoder(model, inputs, cfg.optim.precision, world.device)
-    columns = frozen.open_columns(store, encoder)
+    encoder = backbone_cache.Encoder(model, inputs, cfg.optim.precision, world.device)
+    columns = backbone_cache.open_columns(store, encoder)
     rows = np.unique(np.concatenate([table.rows for table in tables]))
     missing = len(columns.missing(rows))
     size = len(rows) * columns.row_bytes
-    engine.tell(
+    loop.tell(
         run,
         f"cache: what frozen parts compute of {len(rows)} clips without augmentation, {columns.row_bytes / 1e6:.2f} MB "
         f"each and {size / 1e9:.2f} GB in all; {missing} are missing; {columns.root}",
@@ -153,14 +153,14 @@ def feeds(
             if stop.asked:
                 raise EndedBySignal(f"{columns.root}: what is computed is kept; run it again with --resume to go on")
 
-        frozen.fill(columns, rows, store, encoder, workers=cfg.data.workers, advance=advance)
+        backbone_cache.fill(columns, rows, store, encoder, workers=cfg.data.workers, advance=advance)
     place = choose(cfg.data.home, size, world.device)
     made = [
         EncodedFeed(columns, table, order, world.device, place=place)
         for table, (_, order) in zip(tables, sets, strict=True)
     ]
     if world.first:
-        engine.tell(run, f"cache: {_verdict(columns, place, made[0].rate())}")
+        loop.tell(run, f"cache: {_verdict(columns, place, made[0].rate())}")
     return made
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from avdfd.config import OptimConfig, RecipeConfig
-from avdfd.optim import adamw, recipe_factor, recipe_optimizer, set_epoch_lr, set_recipe_lr, warmup_cosine
+from avdfd.training.optim import adamw, recipe_factor, recipe_optimizer, set_epoch_lr, set_recipe_lr, warmup_cosine
 from tests import reference
 
 

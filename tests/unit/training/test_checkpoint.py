@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avdfd import checkpoint
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_sha256
+from avdfd.training import checkpoint
 from tests.helpers.damage import FOREIGN, Bomb, flipped, torch_file
 
 STATE = {"config": {"kind": "train"}, "model": {"w": torch.arange(1000.0)}, "rng": [(torch.get_rng_state(), None)]}

@@ -7,8 +7,8 @@ import sys
 import torch
 from torch import nn
 
-from avdfd import batch_norm
-from avdfd.batch_norm import Portion, WholeBatchNorm, dividing
+from avdfd.training import batch_norm
+from avdfd.training.batch_norm import Portion, WholeBatchNorm, dividing
 from tests.paths import ROOT
 
 # What is expected of a process: its rows of the outputs and input gradients, and all of the rest.

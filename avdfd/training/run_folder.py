@@ -14,13 +14,13 @@ import cv2
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from avdfd.checkpoint import last_files
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, hold, write_atomic
 from avdfd.elements import ElementMeta
-from avdfd.examples import Example, draw
 from avdfd.features.mel import log_mel
+from avdfd.training.checkpoint import last_files
+from avdfd.training.examples import Example, draw
 
 BEST = "best.safetensors"
 EXAMPLES = "examples.png"
@@ -137,7 +137,7 @@ def _package() -> Any:
 @functools.cache  # what has been loaded, whatever becomes of the files
 def git_revision() -> str:
     """Commit of the code that runs, with '+changes' if files differ from it; 'unknown' outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()

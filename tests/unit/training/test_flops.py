@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from avdfd import engine, flops
 from avdfd.config import AudioModelConfig, PredictorConfig, SpeedConfig, VisualModelConfig
-from avdfd.flops import peak, training_flops
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
+from avdfd.training import flops, loop
+from avdfd.training.flops import peak, training_flops
 
 CPU = torch.device("cpu")
 MEL, VIDEO = torch.empty(2, 128, 768), torch.empty(2, 3, 16, 224, 224, device="meta")
@@ -61,10 +61,10 @@ def test_stage_1():
 
 def test_what_is_computed_again_does_not_count(detector):
     before = training_flops(detector, MEL, VIDEO)
-    engine.speed_up(detector, SpeedConfig(checkpointing=True), CPU, "bf16")
+    loop.speed_up(detector, SpeedConfig(checkpointing=True), CPU, "bf16")
     assert training_flops(detector, MEL, VIDEO) == before
     assert detector.visual_encoder.backbone.blocks.checkpointing
-    engine.speed_up(detector, SpeedConfig(), CPU, "bf16")
+    loop.speed_up(detector, SpeedConfig(), CPU, "bf16")
 
 
 def test_counting_leaves_everything_as_it_is():

@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from avdfd.distributed import World
-from avdfd.meter import SPEED, Meter
+from avdfd.training.distributed import World
+from avdfd.training.meter import SPEED, Meter
 
 
 @pytest.fixture

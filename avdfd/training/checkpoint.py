@@ -2,7 +2,7 @@
 
 A run's checkpoint is one file with the state of model and training and the config they belong to. It is a plain
 `torch.save` of tensors and simple values, so that `weights_only` reading is enough. Weights to be kept and given away
-are another file (avdfd/weights.py).
+are another file (avdfd/training/weights.py).
 """
 
 import errno
@@ -83,7 +83,8 @@ def _load(path: Path, kind: str, keys: Collection[str]) -> dict[str, Any]:
 
 
 def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Any]:
-    """What a safetensors or torch file holds: a state dict, or published wrappings of some (avdfd/released.py).
+    """What a safetensors or torch file holds: a state dict, or published wrappings of some
+    (avdfd/training/released.py).
 
     Raises UserError for a missing or damaged file, one that would run code to load, and a wrong sha256.
     """

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd import released
 from avdfd.config import VisualModelConfig
 from avdfd.core.errors import UserError
+from avdfd.training import released
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests import reference
 

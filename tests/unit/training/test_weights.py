@@ -7,12 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avdfd import engine, scoring, weights
+from avdfd import scoring
 from avdfd.config import AvffConfig, PretrainConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_sha256
-from avdfd.tracking import BEST
-from avdfd.weights import Facts
+from avdfd.training import loop, weights
+from avdfd.training.run_folder import BEST
+from avdfd.training.weights import Facts
 from tests.helpers.damage import FOREIGN, flipped
 from tests.helpers.runs import AUDIO, make_run
 
@@ -60,7 +61,7 @@ def test_a_copy_of_the_file_alone_is_enough(path, tmp_path):
     copy = tmp_path / "elsewhere" / "voice.safetensors"
     copy.parent.mkdir()
     copy.write_bytes(path.read_bytes())
-    model, sizes = engine.load_audio_net(copy)
+    model, sizes = loop.load_audio_net(copy)
     assert sizes.dim == AUDIO["dim"]
     assert all(
         torch.equal(value, weights.load(path, "pretrain").model[key]) for key, value in model.state_dict().items()
@@ -197,4 +198,4 @@ def test_tensors_of_another_model(path):
     facts, model = weights.load(path, "pretrain")
     weights.save(path, {**model, "prototype": torch.zeros(3)}, facts)
     with pytest.raises(UserError, match="has other shapes for 1 of .* 'prototype'"):
-        engine.load_audio_net(path)
+        loop.load_audio_net(path)

@@ -7,9 +7,9 @@ import torch
 import pretrain
 import train
 from avdfd.config import AudioModelConfig
-from avdfd.engine import load_audio_net
-from avdfd.fitted import centred_regression
 from avdfd.models.audio_encoder import AudioNet, pooled
+from avdfd.training.fitted import centred_regression
+from avdfd.training.loop import load_audio_net
 from tests.helpers.runs import SPECTRA, epochs, state
 
 FITTED = {**SPECTRA, "score": "fitted"}

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import torch
 
-from avdfd import flops
-from avdfd.distributed import World
+from avdfd.training import flops
+from avdfd.training.distributed import World
 
 T = TypeVar("T")
 

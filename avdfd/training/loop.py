@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from avdfd import weights
 from avdfd.config import AudioModelConfig, SpeedConfig, TrainConfig
-from avdfd.distributed import World
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
-from avdfd.released import fill
-from avdfd.steps import Progress
-from avdfd.tracking import BEST, RunFolder
+from avdfd.training import weights
+from avdfd.training.distributed import World
+from avdfd.training.released import fill
+from avdfd.training.run_folder import BEST, RunFolder
+from avdfd.training.state import Progress
 from OpenAVFF.stack import Stack
 
 T = TypeVar("T")

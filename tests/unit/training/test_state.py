@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from avdfd.core.errors import UserError
-from avdfd.distributed import pick_device
-from avdfd.steps import Progress, different_keys
+from avdfd.training.distributed import pick_device
+from avdfd.training.state import Progress, different_keys
 
 
 def test_cuda_without_a_gpu(monkeypatch):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avdfd import columns
-from avdfd.columns import BLOCK, Columns, Form
 from avdfd.core.errors import UserError
+from avdfd.training import array_store
+from avdfd.training.array_store import BLOCK, Columns, Form
 
 FORMS = {"wide": Form("float16", (2, 3)), "narrow": Form("float32", ())}
 ROWS = 2 * BLOCK + 5
@@ -68,7 +68,7 @@ def test_a_full_disk_is_named_and_leaves_no_row_behind(kept, monkeypatch, failin
 
     rows = np.arange(3)
     with monkeypatch.context() as patch:
-        patch.setattr(columns.os, failing, full)
+        patch.setattr(array_store.os, failing, full)
         with pytest.raises(OSError, match="No space left") as error:
             kept.write(rows, values(rows))
     assert error.value.filename == str(kept.root / "wide.npy")
@@ -81,9 +81,9 @@ def test_data_are_on_the_disk_before_their_rows_count(kept, monkeypatch):
     order = []
     fsync, pwrite = os.fsync, os.pwrite
     names = {number: name for name, number in kept._files.items()}
-    monkeypatch.setattr(columns.os, "fsync", lambda file: (order.append(("fsync", names[file])), fsync(file)))
+    monkeypatch.setattr(array_store.os, "fsync", lambda file: (order.append(("fsync", names[file])), fsync(file)))
     monkeypatch.setattr(
-        columns.os, "pwrite", lambda file, *rest: (order.append(("write", names[file])), pwrite(file, *rest))[1]
+        array_store.os, "pwrite", lambda file, *rest: (order.append(("write", names[file])), pwrite(file, *rest))[1]
     )
     rows = np.array([1])
     kept.write(rows, values(rows))
@@ -91,7 +91,7 @@ def test_data_are_on_the_disk_before_their_rows_count(kept, monkeypatch):
 
 
 def test_more_than_fits_is_refused_with_both_sizes(kept, monkeypatch):
-    monkeypatch.setattr(columns.shutil, "disk_usage", lambda _: Usage(free=10**9))
+    monkeypatch.setattr(array_store.shutil, "disk_usage", lambda _: Usage(free=10**9))
     kept.check_space(10**9 // kept.row_bytes)
     with pytest.raises(UserError, match=r"kept: 1000000000 rows of 0.00 MB take 16.0 GB, and 1.0 GB are free; free"):
         kept.check_space(10**9)
@@ -130,14 +130,14 @@ def test_damaged_and_foreign_files(kept, tmp_path, name, damage, message):
 )
 def test_a_damaged_or_foreign_folder(kept, tmp_path, text, message):
     kept.close()
-    (tmp_path / "kept" / columns.ABOUT).write_text(text)
+    (tmp_path / "kept" / array_store.ABOUT).write_text(text)
     with pytest.raises(UserError, match=message):
         opened(tmp_path / "kept")
 
 
 def test_a_folder_that_was_not_finished_is_made_anew(kept, tmp_path):
     kept.close()
-    (tmp_path / "kept" / columns.ABOUT).unlink()
+    (tmp_path / "kept" / array_store.ABOUT).unlink()
     (tmp_path / "kept" / "wide.npy").write_bytes(b"")
     opened(tmp_path / "kept").close()
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from avdfd import engine
 from avdfd.config import AudioModelConfig, PredictorConfig, SpeedConfig, VisualModelConfig
 from avdfd.models.detector import Detector
+from avdfd.training import loop
 
 CPU = torch.device("cpu")
 AUDIO = AudioModelConfig(dim=32, depth=1, heads=2, mlp_dim=32, projection_dim=8)
@@ -43,13 +43,13 @@ def scores(model, clips):
 
 def test_checkpointing_changes_no_bit(detector, clips):
     before = [x.clone() for x in step(detector, clips)]
-    engine.speed_up(detector, SpeedConfig(checkpointing=True), CPU, "bf16")
+    loop.speed_up(detector, SpeedConfig(checkpointing=True), CPU, "bf16")
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
         after = step(detector, clips)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     less = sum(kept)
-    engine.speed_up(detector, SpeedConfig(), CPU, "bf16")
+    loop.speed_up(detector, SpeedConfig(), CPU, "bf16")
     kept.clear()
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
         step(detector, clips)
@@ -64,7 +64,7 @@ def test_compiled_layers(detector, clips, checkpointing, monkeypatch):
     keys = list(detector.state_dict())
     plain = [x.clone() for x in step(detector, clips)]
     plain_scores = scores(detector, clips)
-    engine.speed_up(detector, SpeedConfig(compile=True, checkpointing=checkpointing), CPU, "bf16")
+    loop.speed_up(detector, SpeedConfig(compile=True, checkpointing=checkpointing), CPU, "bf16")
     torch._dynamo.utils.counters.clear()
     for a, b in zip(plain, step(detector, clips), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
@@ -78,7 +78,7 @@ def test_tf32_is_for_those_who_ask_for_it(detector):
     before = [backend.allow_tf32 for backend in backends]
     try:
         for precision, matmul, conv in (("fp32", False, False), ("tf32", True, True), ("bf16", False, True)):
-            engine.speed_up(detector, SpeedConfig(), torch.device("cuda"), precision)
+            loop.speed_up(detector, SpeedConfig(), torch.device("cuda"), precision)
             assert [backend.allow_tf32 for backend in backends] == [matmul, conv], precision
     finally:
         for backend, value in zip(backends, before, strict=True):

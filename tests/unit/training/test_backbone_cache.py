@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd import columns, frozen
-from avdfd.columns import Columns
 from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Inputs
@@ -21,6 +19,8 @@ from avdfd.elements import ElementStore, ElementWriter, index
 from avdfd.elements.form import encode_sound
 from avdfd.features.mel import WINDOW
 from avdfd.models.detector import Detector
+from avdfd.training import array_store, backbone_cache
+from avdfd.training.array_store import Columns
 from tests.helpers.runs import AUDIO, SPECTRA, VISUAL, make_store
 
 BLOCK = 4
@@ -32,8 +32,8 @@ FORK = multiprocessing.get_context("fork")
 def many_blocks():
     """In a small store."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "BLOCK", BLOCK)
-        patch.setattr(frozen, "BLOCK", BLOCK)
+        patch.setattr(array_store, "BLOCK", BLOCK)
+        patch.setattr(backbone_cache, "BLOCK", BLOCK)
         yield
 
 
@@ -49,18 +49,18 @@ def root(made, tmp_path):
     return tmp_path / "elements"
 
 
-def encoder(*, seed: int = 0, size: int = 32, audio=AUDIO, **visual) -> frozen.Encoder:
+def encoder(*, seed: int = 0, size: int = 32, audio=AUDIO, **visual) -> backbone_cache.Encoder:
     torch.manual_seed(seed)
     shape = VisualModelConfig.model_validate({**VISUAL, "image_size": size, **visual})
     heard = AudioModelConfig.model_validate(audio)
     detector = Detector(heard, shape, PredictorConfig(heads=2))
-    return frozen.Encoder(detector, Inputs(size, audio=heard.input), "fp32", CPU)
+    return backbone_cache.Encoder(detector, Inputs(size, audio=heard.input), "fp32", CPU)
 
 
 def filled(root: Path, rows: np.ndarray | None = None, **more) -> Columns:
     store = ElementStore(root)
-    kept = frozen.open_columns(store, encoder())
-    frozen.fill(kept, np.arange(len(store)) if rows is None else rows, store, encoder(), **more)
+    kept = backbone_cache.open_columns(store, encoder())
+    backbone_cache.fill(kept, np.arange(len(store)) if rows is None else rows, store, encoder(), **more)
     return kept
 
 
@@ -69,7 +69,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def folders(root: Path) -> set[str]:
-    return {path.name for path in (root / frozen.FOLDER).iterdir() if not path.name.startswith(".")}
+    return {path.name for path in (root / backbone_cache.FOLDER).iterdir() if not path.name.startswith(".")}
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +102,15 @@ def test_of_a_waveform(root):
     """It is heard as it is stored, and other spectra of as many numbers are something else."""
     store, whole = ElementStore(root), encoder(audio=SPECTRA)
     rows = np.array([3, 4])
-    kept = frozen.open_columns(store, whole)
-    frozen.fill(kept, rows, store, whole)
+    kept = backbone_cache.open_columns(store, whole)
+    backbone_cache.fill(kept, rows, store, whole)
     logit = kept.column("logit_audio")[torch.from_numpy(rows)]
     sounds = [torch.from_numpy(store.read(store.metas[row].key, waveform=True).waveform) for row in rows.tolist()]
     with torch.inference_mode():
         feature, _ = whole.model.audio_encoder(torch.stack(sounds))
         torch.testing.assert_close(logit, whole.model.audio_head(feature).squeeze(-1))
     kept.close()
-    frozen.open_columns(store, encoder(audio={**SPECTRA, "spectra": [256, 512]})).close()
+    backbone_cache.open_columns(store, encoder(audio={**SPECTRA, "spectra": [256, 512]})).close()
     assert len(folders(root)) == 2
 
 
@@ -141,7 +141,7 @@ def test_another_order_of_the_work_gives_the_same(root, undisturbed):
 
 def test_what_it_depends_on_has_a_folder_of_its_own(root, monkeypatch):
     def open_with(**changes):
-        frozen.open_columns(ElementStore(root), encoder(**changes)).close()
+        backbone_cache.open_columns(ElementStore(root), encoder(**changes)).close()
         return len(folders(root))
 
     assert open_with() == 1
@@ -150,11 +150,11 @@ def test_what_it_depends_on_has_a_folder_of_its_own(root, monkeypatch):
     assert open_with(size=48) == 3  # image size
     assert open_with(heads=4) == 4  # weights of the same shapes, another computation
     with monkeypatch.context() as patch:
-        patch.setattr(frozen, "FRAME_CHOICE", [*range(16)])
+        patch.setattr(backbone_cache, "FRAME_CHOICE", [*range(16)])
         assert open_with() == 5
     grow(root)
     assert open_with() == 6
-    texts = [path.read_text() for path in (root / frozen.FOLDER).glob("*/about.json")]
+    texts = [path.read_text() for path in (root / backbone_cache.FOLDER).glob("*/about.json")]
     assert len({json.dumps(json.loads(text)["of"]) for text in texts}) == 6
 
 
@@ -176,9 +176,9 @@ def test_a_store_that_was_read_from_its_journals_is_the_same_store(root):
 def test_numbers_beyond_half_precision_are_an_error_that_names_the_element(root):
     store, big = ElementStore(root), encoder()
     big.model.visual_encoder.backbone.norm.weight.data.fill_(1e5)
-    kept = frozen.open_columns(store, big)
+    kept = backbone_cache.open_columns(store, big)
     with pytest.raises(UserError, match=r"element .*/00000_mp4/000000: its tokens are not finite as float16; train it"):
-        frozen.fill(kept, np.array([0, 40]), store, big)
+        backbone_cache.fill(kept, np.array([0, 40]), store, big)
     assert not kept.done().any()
     kept.close()
 
@@ -187,7 +187,7 @@ def test_too_small_a_disk_is_refused_before_anything_is_computed(root, monkeypat
     class Usage:
         free = 1000
 
-    monkeypatch.setattr(columns.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(array_store.shutil, "disk_usage", lambda _: Usage)
     counted: list[int] = []
     with pytest.raises(UserError, match=r"rows of 0.00 MB take .* GB are free; free some space, or set cache to false"):
         filled(root, advance=counted.append)
@@ -208,8 +208,8 @@ def fill_elsewhere(root: Path, kill_after: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     store = ElementStore(root)
-    kept = frozen.open_columns(store, encoder())
-    frozen.fill(kept, np.arange(len(store)), store, encoder(), advance=advance)
+    kept = backbone_cache.open_columns(store, encoder())
+    backbone_cache.fill(kept, np.arange(len(store)), store, encoder(), advance=advance)
     (root / f"{os.getpid()}.count").write_text(str(sum(blocks)))
 
 
@@ -219,7 +219,7 @@ def test_killed_while_filling_it_goes_on_to_the_same_values(root, undisturbed):
     child.join()
     assert child.exitcode == -signal.SIGKILL
     (folder,) = folders(root)
-    assert content(root / frozen.FOLDER / folder) != undisturbed
+    assert content(root / backbone_cache.FOLDER / folder) != undisturbed
     counted: list[int] = []
     kept = filled(root, advance=counted.append)
     kept.close()
@@ -236,4 +236,4 @@ def test_two_processes_fill_it_together(root, undisturbed):
         assert child.exitcode == 0
     assert sum(int(path.read_text()) for path in root.glob("*.count")) == len(ElementStore(root))
     (folder,) = folders(root)
-    assert content(root / frozen.FOLDER / folder) == undisturbed
+    assert content(root / backbone_cache.FOLDER / folder) == undisturbed

@@ -11,13 +11,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 import pretrain
-from avdfd import engine, examples
 from avdfd.config import PretrainConfig, parse
 from avdfd.core.errors import UserError
-from avdfd.distributed import World
-from avdfd.examples import Example
-from avdfd.steps import Progress
-from avdfd.tracking import RunFolder
+from avdfd.training import examples, loop
+from avdfd.training.distributed import World
+from avdfd.training.examples import Example
+from avdfd.training.run_folder import RunFolder
+from avdfd.training.state import Progress
 from tests.helpers.runs import AUDIO, data_section, make_store
 from tests.unit.elements import meta
 
@@ -163,8 +163,8 @@ def test_the_bar_counts_steps_and_shows_the_loss_that_was_read_last(monkeypatch)
         def update(self, steps):
             seen.append(steps)
 
-    monkeypatch.setattr(engine, "tqdm", Bar)
-    for part in engine.steps(range(4), 2, progress, World(torch.device("cpu"))):
+    monkeypatch.setattr(loop, "tqdm", Bar)
+    for part in loop.steps(range(4), 2, progress, World(torch.device("cpu"))):
         if part % 2:  # two parts make a step
             progress.step += 1
             progress.step_losses = [{"loss": 0.5}]

@@ -17,10 +17,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avdfd import batch_norm
 from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.core.workers import die_with_parent
+from avdfd.training import batch_norm
 
 T = TypeVar("T", bound=tuple)
 

@@ -1,0 +1,1 @@
+"""What a training run needs: state, loop, run folder, checkpoint, optimiser, distributed, caches."""
