@@ -1,8 +1,8 @@
 """Copies among the files of a data set: the same bytes, the same picture, the same sound.
 
-Near copies are found by the fingerprints of `avdfd.fingerprints`. Only files whose hashes agree in one whole stretch
-of bits are compared, and of those each with its neighbours in the order of the bits, so that the work grows with the
-number of files and not with its square.
+Near copies are found by the fingerprints of `avdfd.media.fingerprints`. Only files whose hashes agree in one whole
+stretch of bits are compared, and of those each with its neighbours in the order of the bits, so that the work grows
+with the number of files and not with its square.
 """
 
 from collections.abc import Iterator, Sequence

@@ -17,10 +17,10 @@ from avdfd.config import MediaConfig
 from avdfd.core.clips import is_sound
 from avdfd.elements import Element, unpack
 from avdfd.explanation import at
-from avdfd.faces import Square
 from avdfd.features.mel import FPS, HOP, MEL_FRAMES, SAMPLE_RATE
-from avdfd.media import SECONDS
-from avdfd.media import windows as cut_windows
+from avdfd.media.faces import Square
+from avdfd.media.windows import SECONDS
+from avdfd.media.windows import windows as cut_windows
 from avdfd.overlay import Story
 from avdfd.scoring import Run, score_windows
 

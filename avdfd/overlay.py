@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from avdfd.core.errors import MediaError
-from avdfd.decode import read_audio, read_video
 from avdfd.explanation import at
-from avdfd.faces import Square
 from avdfd.features.mel import FPS, SAMPLE_RATE
-from avdfd.sound.chain import on_one_line
-from avdfd.sound.mux import mux, read_packets
+from avdfd.media.chain import on_one_line
+from avdfd.media.decode import read_audio, read_video
+from avdfd.media.faces import Square
+from avdfd.media.mux import mux, read_packets
 
 SUFFIX = ".mp4"
 _CLOCK = 90_000  # ticks per second of the picture, fine enough for every frame rate

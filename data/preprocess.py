@@ -39,7 +39,7 @@ from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import journal_name, parts_of
-from avdfd.media import reconstruction, windows
+from avdfd.media.windows import reconstruction, windows
 
 AHEAD = 4  # files per worker that may wait for a slow one before them
 FORM = 2  # of the windows that the code makes: a change of them is a change of settings

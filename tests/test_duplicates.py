@@ -8,7 +8,7 @@ from avdfd.core.tiers import RVRA
 from avdfd.datasets.inventory import examine
 from avdfd.datasets.parquet import Row, make_row
 from avdfd.duplicates import SOUND_BITS, _near, distance, find_duplicates
-from avdfd.fingerprints import sound_hash
+from avdfd.media.fingerprints import sound_hash
 from tests.helpers.recordings import record
 
 

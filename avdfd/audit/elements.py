@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from avdfd.audit.probes import Clip
 from avdfd.core.errors import UserError
 from avdfd.datasets.stores import Store
-from avdfd.decode import ArrayFrame
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE
-from avdfd.fingerprints import picture_hash, sound_hash
+from avdfd.media.decode import ArrayFrame
+from avdfd.media.fingerprints import picture_hash, sound_hash
 
 _EVERY = 6  # frames: one for each quarter of a second, which is what fingerprints are made of
 _RINGS = 16

@@ -20,10 +20,10 @@ from avdfd.config import ChainConfig, CloneConfig
 from avdfd.core.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.core.workers import die_with_parent
 from avdfd.datasets.inventory import read_streams
-from avdfd.decode import Sound, read_audio, read_sound
 from avdfd.features.mel import FPS
-from avdfd.sound.chain import common_ground, lay_out, measure_version, on_one_line, same_sound
-from avdfd.sound.remux import picture_end, replace_sound
+from avdfd.media.chain import common_ground, lay_out, measure_version, on_one_line, same_sound
+from avdfd.media.decode import Sound, read_audio, read_sound
+from avdfd.media.remux import picture_end, replace_sound
 
 SINGLE = "no other recording of this person"
 

@@ -8,8 +8,8 @@ from scipy.io import wavfile
 
 from avdfd.cloning.request import ConversionError, Request
 from avdfd.core.errors import MediaError
-from avdfd.decode import read_sound
 from avdfd.features.mel import SAMPLE_RATE
+from avdfd.media.decode import read_sound
 
 
 def hand_over(request: Request, folder: Path) -> dict[str, str]:

@@ -21,9 +21,9 @@ from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of, stamp
 from avdfd.core.tiers import RVRA
 from avdfd.datasets.layouts import list_entries
-from avdfd.decode import read_sound
 from avdfd.duplicates import SOUND_BITS, distance
-from avdfd.fingerprints import sound_hash
+from avdfd.media.decode import read_sound
+from avdfd.media.fingerprints import sound_hash
 
 SOUNDS = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}
 ELSEWHERE = "recordings/"

@@ -11,7 +11,7 @@ import numpy as np
 
 from avdfd.features.mel import SAMPLE_RATE
 
-_SILENCE = 10 ** (-70 / 20)  # root mean square, as in avdfd.media
+_SILENCE = 10 ** (-70 / 20)  # root mean square, as in avdfd.media.windows
 _COPY = 10 ** (-20 / 20)  # of the source: what differs by less has not been converted
 
 

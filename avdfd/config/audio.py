@@ -1,4 +1,4 @@
-"""The sound that all clips of a data set are given: `avdfd.sound.chain`, `avdfd.sound.remux`."""
+"""The sound that all clips of a data set are given: `avdfd.media.chain`, `avdfd.media.remux`."""
 
 from typing import Annotated, Literal
 

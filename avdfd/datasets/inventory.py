@@ -9,12 +9,12 @@ import torch
 
 from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
-from avdfd.decode import first_stream, open_media, read_audio, read_video
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import SAMPLE_RATE
-from avdfd.fingerprints import picture_hash, sound_hash
+from avdfd.media.decode import first_stream, open_media, read_audio, read_video
+from avdfd.media.fingerprints import picture_hash, sound_hash
 
-# Root mean square below which all of a sound is silence, as in avdfd.media.
+# Root mean square below which all of a sound is silence, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)
 # A file whose packets end this long (s) before the stated end has lost its end.
 _LOST = 1.0

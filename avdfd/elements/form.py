@@ -67,7 +67,7 @@ class Element:
     mel: Any = None
     """(128, 768) float32 log mel, not z-scored."""
     mel_err: Any = None
-    """(128, 768) float32, by how much a diffusion model misses the mel (avdfd/reconstruction.py)."""
+    """(128, 768) float32, by how much a diffusion model misses the mel (avdfd/media/reconstruction.py)."""
     frames: Any = None
     """(n, 224, 224, 3) uint8 RGB."""
 

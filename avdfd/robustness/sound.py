@@ -15,7 +15,7 @@ from torchaudio.functional import phase_vocoder
 
 from avdfd.config.audio import CodecConfig
 from avdfd.features.mel import SAMPLE_RATE
-from avdfd.sound.codecs import through
+from avdfd.media.codecs import through
 
 MUTED_PIECE = 0.16
 """Seconds of a muted stretch."""

@@ -17,11 +17,11 @@ from avdfd.config import ChainConfig
 from avdfd.core.clips import is_sound
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, held, overlap, write_atomic
-from avdfd.decode import read_audio
 from avdfd.elements.form import encode_wav
-from avdfd.sound.chain import Edges, Version, lay_out, measure_version, same_sound
-from avdfd.sound.codecs import through_one_of
-from avdfd.sound.remux import picture_end, replace_sound
+from avdfd.media.chain import Edges, Version, lay_out, measure_version, same_sound
+from avdfd.media.codecs import through_one_of
+from avdfd.media.decode import read_audio
+from avdfd.media.remux import picture_end, replace_sound
 
 FORM = 1  # of the chain: a change of what it computes is a change of settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from avdfd.sound.mux import mux, read_packets
+from avdfd.media.mux import mux, read_packets
 from data.corpus.face import SIZE
 from data.corpus.mouth import FPS
 from data.corpus.speech import RATE

@@ -34,7 +34,7 @@ from avdfd.datasets.fakeavceleb import TABLE
 from avdfd.datasets.inventory import stamp
 from avdfd.datasets.layouts import find_layout, list_entries
 from avdfd.datasets.tables import OWN_COLUMNS
-from avdfd.sound.chain import Edges, common_ground
+from avdfd.media.chain import Edges, common_ground
 from avdfd.sound.parity import ParityRoot, Record, Task, made_name, make, measure
 
 Records = dict[str, Record]

@@ -13,10 +13,10 @@ from avdfd import inspection, scoring
 from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.workers import Failure
-from avdfd.decode import read_audio, read_sound, read_video
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
-from avdfd.media import SECONDS, extract
+from avdfd.media.decode import read_audio, read_sound, read_video
+from avdfd.media.windows import SECONDS, extract
 from tests.helpers.recordings import record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import make_video

@@ -18,7 +18,7 @@ from avdfd.core.workers import Failure
 from avdfd.datasets.loaders import Inputs, stack
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
-from avdfd.reconstruction import Reconstruction
+from avdfd.media.reconstruction import Reconstruction
 from data import preprocess
 from data.preprocessing import make_manifest
 from tests.helpers.recordings import clicks, number_of, record

@@ -24,7 +24,7 @@ from avdfd.core.files import held
 from avdfd.core.workers import Failure
 from avdfd.datasets.inventory import read_streams
 from avdfd.datasets.layouts import list_entries
-from avdfd.decode import read_sound
+from avdfd.media.decode import read_sound
 from data.corpus.speech import Voice, speak
 from data.preprocessing import clone_voices, codec_parity
 from tests.helpers.recordings import record

@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avdfd import faces, media
 from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError
-from avdfd.decode import read_audio, read_video
 from avdfd.elements import unpack
 from avdfd.features.mel import FRAMES, SAMPLE_RATE
-from avdfd.media import SECONDS, extract, windows
+from avdfd.media import faces
+from avdfd.media import windows as media
+from avdfd.media.decode import read_audio, read_video
+from avdfd.media.windows import SECONDS, extract, windows
 from tests.helpers.recordings import clicks, number_of, picture, record
 from tests.paths import CLIPS
 

@@ -16,9 +16,9 @@ from scipy.signal import firwin, kaiserord, oaconvolve
 from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.seeding import generator_of
-from avdfd.decode import Sound
 from avdfd.features.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
 from avdfd.features.mel import SAMPLE_RATE
+from avdfd.media.decode import Sound
 
 AAC_FRAME = 1024
 """Samples of an AAC frame. A sound that ends within one is filled up by the encoder, with digital silence."""
@@ -29,7 +29,7 @@ _STOP, _TRANSITION = 100.0, 100.0
 _FADE = 0.005
 # What is loud in all versions is to stay so, whatever the fade, the band and the codec take of it.
 _LOUD_DB = SILENT_DB - 3
-# Root mean square below which all of a sound is silence, as in avdfd.media.
+# Root mean square below which all of a sound is silence, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from avdfd import faces
 from avdfd.config import FaceConfig
-from avdfd.faces import Face, FaceTracker, crop, overlap, square
+from avdfd.media import faces
+from avdfd.media.faces import Face, FaceTracker, crop, overlap, square
 
 
 def script(monkeypatch, seen: list[list[tuple[list[float], float]]]) -> FaceTracker:

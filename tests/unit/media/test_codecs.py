@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avdfd.config import CodecConfig
-from avdfd.sound.codecs import through, through_one_of
+from avdfd.media.codecs import through, through_one_of
 
 RATE = 16_000
 CODECS = [

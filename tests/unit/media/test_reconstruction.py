@@ -11,7 +11,7 @@ import torch
 from avdfd.config import ReconstructionConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
-from avdfd.reconstruction import WEIGHTS, Reconstruction, Schedule, reconstruct
+from avdfd.media.reconstruction import WEIGHTS, Reconstruction, Schedule, reconstruct
 
 SIGNAL = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 

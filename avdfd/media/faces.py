@@ -16,8 +16,8 @@ import dlib
 import numpy as np
 
 from avdfd.config import FaceConfig
-from avdfd.decode import Frame
 from avdfd.features.mel import FACE_SIZE
+from avdfd.media.decode import Frame
 
 # The detector knows faces from 80 pixels on. The whole picture is searched at these sizes in pixels, and the
 # surroundings of a known face at the scales that make the face this wide; each only if the one before showed nothing.

@@ -12,9 +12,9 @@ import numpy as np
 from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.files import write_atomic
-from avdfd.decode import first_stream, open_media
 from avdfd.features.mel import SAMPLE_RATE
-from avdfd.sound.mux import mux, read_packets
+from avdfd.media.decode import first_stream, open_media
+from avdfd.media.mux import mux, read_packets
 
 # Ticks per second in which MP4 states when a stream begins. FFmpeg's 1,000 would move frames by up to 1 ms; the usual
 # frame and sample rates divide this one, or nearly so.

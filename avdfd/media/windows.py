@@ -16,14 +16,14 @@ import numpy as np
 
 from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
-from avdfd.decode import Frame, Sound, read_audio, read_video
 from avdfd.elements.form import encode_array, encode_frame, encode_sound, mel_of, unpack
-from avdfd.faces import FaceTracker, Square, crop, square
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
+from avdfd.media.decode import Frame, Sound, read_audio, read_video
+from avdfd.media.faces import FaceTracker, Square, crop, square
 
 if TYPE_CHECKING:
-    from avdfd.reconstruction import Reconstruction
+    from avdfd.media.reconstruction import Reconstruction
 
 SECONDS = WINDOW / SAMPLE_RATE
 
@@ -222,7 +222,7 @@ def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
 @functools.cache
 def reconstruction(config: ReconstructionConfig) -> "Reconstruction":
     """The diffusion model of mel_err, loaded once. Raises UserError."""
-    from avdfd.reconstruction import Reconstruction  # few need it, and its imports take time
+    from avdfd.media.reconstruction import Reconstruction  # few need it, and its imports take time
 
     return Reconstruction(config)
 

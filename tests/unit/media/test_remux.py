@@ -12,8 +12,8 @@ import pytest
 
 from avdfd.config import ChainConfig
 from avdfd.core.errors import MediaError
-from avdfd.decode import read_audio, read_video
-from avdfd.sound.remux import replace_sound
+from avdfd.media.decode import read_audio, read_video
+from avdfd.media.remux import replace_sound
 from tests.helpers.videos import make_video
 
 RATE = 16_000

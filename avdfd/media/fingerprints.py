@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import scipy.fft
 
-from avdfd.decode import Frame
 from avdfd.features.mel import SAMPLE_RATE
+from avdfd.media.decode import Frame
 
 _BANDS = 33
 _TIMES = 17

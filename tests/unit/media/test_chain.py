@@ -5,9 +5,8 @@ import pytest
 
 from avdfd.config import ChainConfig, ParityConfig, loading
 from avdfd.core.errors import MediaError, UserError
-from avdfd.decode import Sound
 from avdfd.features.acoustics import edge_silence, spectral_edge
-from avdfd.sound.chain import (
+from avdfd.media.chain import (
     AAC_FRAME,
     Edges,
     Version,
@@ -19,6 +18,7 @@ from avdfd.sound.chain import (
     same_sound,
     silence_edges,
 )
+from avdfd.media.decode import Sound
 
 RATE = 16_000
 CHAIN = ChainConfig()

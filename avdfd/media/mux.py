@@ -1,4 +1,4 @@
-"""Packets of a picture and samples of a sound -> MP4 with AAC, for the built-in corpus and `avdfd.sound.remux`."""
+"""Packets of a picture and samples of a sound -> MP4 with AAC, for the built-in corpus and `avdfd.media.remux`."""
 
 import io
 from fractions import Fraction
