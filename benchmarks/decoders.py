@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.core.workers import Failure, run_killable
-from avdfd.datasets.manifest import SUFFIXES
+from avdfd.corpora.scan import SUFFIXES
 from avdfd.media.decode import read_video
 from tests.helpers.recordings import number_of, record
 

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.core.errors import MediaError
-from avdfd.datasets.manifest import scan
+from avdfd.corpora.scan import scan
 from avdfd.features.mel import FACE_SIZE
 from avdfd.media.decode import read_audio, read_video
 

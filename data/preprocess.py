@@ -33,8 +33,8 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
 from avdfd.core.shards import Part, parse_part
 from avdfd.core.workers import Failure, run_killable
-from avdfd.datasets.manifest import UNKNOWN, Clip, scan
-from avdfd.datasets.parquet import clips_of
+from avdfd.corpora.manifest import clips_of
+from avdfd.corpora.scan import UNKNOWN, Clip, scan
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.journal import Journal

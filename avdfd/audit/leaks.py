@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from avdfd.audit.elements import Look
-from avdfd.duplicates import find_duplicates
+from avdfd.corpora.duplicates import find_duplicates
 
 _EXAMPLES = 4
 

@@ -19,7 +19,7 @@ from avdfd.cloning.speaker import open_encoder
 from avdfd.config import ChainConfig, CloneConfig
 from avdfd.core.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.core.workers import die_with_parent
-from avdfd.datasets.inventory import read_streams
+from avdfd.corpora.inventory import read_streams
 from avdfd.features.mel import FPS
 from avdfd.media.chain import common_ground, lay_out, measure_version, on_one_line, same_sound
 from avdfd.media.decode import Sound, read_audio, read_sound

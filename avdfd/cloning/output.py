@@ -21,7 +21,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, held, overlap, refuse_changes, write_atomic, write_csv
 from avdfd.core.shards import Part
 from avdfd.core.tiers import RVRA, TIERS
-from avdfd.datasets.fakeavceleb import TABLE
+from avdfd.corpora.fakeavceleb import TABLE
 
 STATE = ".clones"
 FORM = 1  # of what the code makes: a change of it is a change of settings

@@ -20,8 +20,8 @@ from avdfd.core.clips import IDENTITY, SUFFIXES, Clip
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of, stamp
 from avdfd.core.tiers import RVRA
-from avdfd.datasets.layouts import list_entries
-from avdfd.duplicates import SOUND_BITS, distance
+from avdfd.corpora.duplicates import SOUND_BITS, distance
+from avdfd.corpora.layouts import list_entries
 from avdfd.media.decode import read_sound
 from avdfd.media.fingerprints import sound_hash
 

@@ -14,7 +14,7 @@ class ParityConfig(Section):
 
     kind: Literal["parity"] = "parity"
     input: str
-    """Root of the videos, in any layout of `avdfd.datasets.layouts`."""
+    """Root of the videos, in any layout of `avdfd.corpora.layouts`."""
     output: str
     """Root of the new videos, outside of `input`."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))

@@ -65,7 +65,7 @@ class PreprocessConfig(Section):
 
     kind: Literal["preprocess"] = "preprocess"
     input: str
-    """Root of the clips, in one of the layouts of avdfd/datasets/layouts.py."""
+    """Root of the clips, in one of the layouts of avdfd/corpora/layouts.py."""
     manifest: str = ""
     """Manifest of the root (data/preprocessing/make_manifest.py), which is then not searched for files."""
     output: str = "data/elements"

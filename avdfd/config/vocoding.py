@@ -25,7 +25,7 @@ class ResynthesisConfig(Section):
 
     kind: Literal["resynthesis"] = "resynthesis"
     input: str
-    """Root of the speech, in any layout of `avdfd.datasets.layouts`."""
+    """Root of the speech, in any layout of `avdfd.corpora.layouts`."""
     output: str
     """Root of the same clips and the fakes made of them, outside of `input`."""
     ways: list[str] = Field(default_factory=lambda: list(WAYS), min_length=1)

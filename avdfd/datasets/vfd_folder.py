@@ -20,7 +20,7 @@ import torch
 
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, RVRA, Tier
-from avdfd.datasets.manifest import UNKNOWN
+from avdfd.corpora.scan import UNKNOWN
 from avdfd.datasets.transforms import resize
 from avdfd.datasets.vfd_inputs import MEL_2022
 from avdfd.elements import Element, ElementMeta

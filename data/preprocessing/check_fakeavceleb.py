@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.core.workers import Failure, run_killable
-from avdfd.datasets.fakeavceleb import FILES, ROWS, TABLE, Comparison, compare
-from avdfd.datasets.inventory import probe
+from avdfd.corpora.fakeavceleb import FILES, ROWS, TABLE, Comparison, compare
+from avdfd.corpora.inventory import probe
 
 SHOWN = 20  # lines of a list that are printed; --json has them all
 

@@ -29,13 +29,13 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import held, write_atomic, write_csv
 from avdfd.core.shards import Part, parse_part
 from avdfd.core.workers import Failure, run_killable
-from avdfd.datasets.adapters import OWN_TABLE
-from avdfd.datasets.fakeavceleb import TABLE
-from avdfd.datasets.inventory import stamp
-from avdfd.datasets.layouts import find_layout, list_entries
-from avdfd.datasets.tables import OWN_COLUMNS
+from avdfd.corpora.adapters import OWN_TABLE
+from avdfd.corpora.fakeavceleb import TABLE
+from avdfd.corpora.inventory import stamp
+from avdfd.corpora.layouts import find_layout, list_entries
+from avdfd.corpora.parity import ParityRoot, Record, Task, made_name, make, measure
+from avdfd.corpora.tables import OWN_COLUMNS
 from avdfd.media.chain import Edges, common_ground
-from avdfd.sound.parity import ParityRoot, Record, Task, made_name, make, measure
 
 Records = dict[str, Record]
 

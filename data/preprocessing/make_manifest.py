@@ -23,10 +23,10 @@ from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, held, sha256_of, write_csv
 from avdfd.core.workers import Failure, run_killable
-from avdfd.datasets.inventory import Facts, examine, stamp
-from avdfd.datasets.layouts import LAYOUTS, list_entries
-from avdfd.datasets.parquet import Row, facts_of, make_row, read_manifest, write_manifest
-from avdfd.duplicates import MATCHES, Group, find_duplicates
+from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
+from avdfd.corpora.inventory import Facts, examine, stamp
+from avdfd.corpora.layouts import LAYOUTS, list_entries
+from avdfd.corpora.manifest import Row, facts_of, make_row, read_manifest, write_manifest
 
 SAVE_EVERY = 60.0  # seconds: what an interruption may cost
 SHOWN = 20  # lines of a list that are printed

@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
-from avdfd.datasets.parquet import read_listed
-from avdfd.duplicates import read_groups
+from avdfd.corpora.duplicates import read_groups
+from avdfd.corpora.manifest import read_listed
 from avdfd.elements import ElementStore
 from avdfd.splits.draw import METHODS, balanced_folds, fractions, method_of, real_only, without
 from avdfd.splits.files import SplitList, save

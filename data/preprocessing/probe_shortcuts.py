@@ -23,7 +23,7 @@ from avdfd.audit.probes import IDENTITY, Clip, Probe, compare
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
-from avdfd.datasets.layouts import LAYOUTS, list_entries
+from avdfd.corpora.layouts import LAYOUTS, list_entries
 
 TIME_LIMIT = 300.0  # seconds for a file
 

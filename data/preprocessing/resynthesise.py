@@ -24,9 +24,9 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, held, overlap, write_csv
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
-from avdfd.datasets.adapters import OWN_TABLE
-from avdfd.datasets.layouts import list_entries
-from avdfd.datasets.tables import OWN_COLUMNS
+from avdfd.corpora.adapters import OWN_TABLE
+from avdfd.corpora.layouts import list_entries
+from avdfd.corpora.tables import OWN_COLUMNS
 from avdfd.vocoding.clips import Task, make, name_of, row_of
 
 

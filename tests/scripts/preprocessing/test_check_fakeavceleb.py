@@ -7,8 +7,8 @@ import pytest
 
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.workers import Failure
-from avdfd.datasets import fakeavceleb
-from avdfd.datasets.fakeavceleb import FILES, ROWS, TWICE, compare
+from avdfd.corpora import fakeavceleb
+from avdfd.corpora.fakeavceleb import FILES, ROWS, TWICE, compare
 from data.preprocessing import check_fakeavceleb
 from tests.helpers.videos import make_video
 from tests.paths import ROOT

@@ -22,8 +22,8 @@ from avdfd.config import CloneConfig, load
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import held
 from avdfd.core.workers import Failure
-from avdfd.datasets.inventory import read_streams
-from avdfd.datasets.layouts import list_entries
+from avdfd.corpora.inventory import read_streams
+from avdfd.corpora.layouts import list_entries
 from avdfd.media.decode import read_sound
 from data.corpus.speech import Voice, speak
 from data.preprocessing import clone_voices, codec_parity

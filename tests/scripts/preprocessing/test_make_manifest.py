@@ -10,8 +10,8 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.core.workers import Failure
-from avdfd.datasets.inventory import examine
-from avdfd.datasets.parquet import Row, read_manifest
+from avdfd.corpora.inventory import examine
+from avdfd.corpora.manifest import Row, read_manifest
 from data.preprocessing import make_manifest
 from tests.helpers.videos import make_video
 from tests.paths import ROOT

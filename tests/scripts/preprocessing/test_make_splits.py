@@ -11,8 +11,8 @@ import pytest
 from avdfd.core.clips import make_entry
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import tier
-from avdfd.datasets.inventory import Facts
-from avdfd.datasets.parquet import make_row, write_manifest
+from avdfd.corpora.inventory import Facts
+from avdfd.corpora.manifest import make_row, write_manifest
 from avdfd.elements import ElementStore
 from avdfd.splits.lists import assign, read_splits
 from data.preprocessing import make_splits

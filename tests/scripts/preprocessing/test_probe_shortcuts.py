@@ -10,9 +10,9 @@ from avdfd.audit.probes import Clip, compare
 from avdfd.config import ChainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.workers import Failure
+from avdfd.corpora.parity import Task, make, measure
 from avdfd.media.chain import common_ground, limit_band
 from avdfd.media.remux import replace_sound
-from avdfd.sound.parity import Task, make, measure
 from data.preprocessing import probe_shortcuts
 from tests.helpers.videos import make_video
 

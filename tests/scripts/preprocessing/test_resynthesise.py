@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.datasets.layouts import list_entries
+from avdfd.corpora.layouts import list_entries
 from avdfd.elements.form import encode_wav
 from data.preprocessing import resynthesise
 from tests.vocoding.test_vocoding import voice

@@ -1,4 +1,4 @@
-"""Layouts of data sets -> the clips in them: those that are told by JSON tables. See `avdfd.datasets.adapters`."""
+"""Layouts of data sets -> the clips in them: those that are told by JSON tables. See `avdfd.corpora.adapters`."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -7,7 +7,7 @@ from typing import Any
 from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, reconcile
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA
-from avdfd.datasets.tables import json_rows, read_json
+from avdfd.corpora.tables import json_rows, read_json
 
 
 def av_deepfake1m(root: Path) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from avdfd.core.clips import Entry, make_entry, media_files, reconcile
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import RVFA, RVFA_SVC, RVFA_VC, RVRA
-from avdfd.datasets.tables import read_table
+from avdfd.corpora.tables import read_table
 
 TABLE = "manifest.csv"
 COLUMNS = ("file", "label", "method", "speaker", "pair_id", "source_repo", "notes")

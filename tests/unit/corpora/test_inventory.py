@@ -9,8 +9,8 @@ from avdfd.core.clips import Clip, make_entry
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.tiers import FAKE, FVRA, RVRA
-from avdfd.datasets.inventory import Facts, Streams, examine, probe
-from avdfd.datasets.parquet import Row, clips_of, facts_of, make_row, read_manifest, write_manifest
+from avdfd.corpora.inventory import Facts, Streams, examine, probe
+from avdfd.corpora.manifest import Row, clips_of, facts_of, make_row, read_manifest, write_manifest
 from tests.helpers.recordings import clicks, record
 from tests.helpers.videos import make_video
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from avdfd.core.clips import SUFFIXES, UNKNOWN, Clip
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import TIERS
-from avdfd.datasets.layouts import list_entries
+from avdfd.corpora.layouts import list_entries
 
 __all__ = ["SUFFIXES", "UNKNOWN", "Clip", "scan"]
 
@@ -14,7 +14,7 @@ __all__ = ["SUFFIXES", "UNKNOWN", "Clip", "scan"]
 def scan(root: str | Path, tiers: Iterable[str], *, sound: bool = False) -> list[Clip]:
     """The clips of some tiers under a root, in order of their path; also those without pictures, if `sound` will do.
 
-    The root has one of the layouts of `avdfd.datasets.layouts`. Clips that it lists without having them, or has
+    The root has one of the layouts of `avdfd.corpora.layouts`. Clips that it lists without having them, or has
     without listing them, are left out. Raises UserError for a missing or empty root, or one of no known layout.
     """
     root = Path(root)

@@ -5,9 +5,9 @@ import pytest
 
 from avdfd.core.clips import make_entry
 from avdfd.core.tiers import RVRA
-from avdfd.datasets.inventory import examine
-from avdfd.datasets.parquet import Row, make_row
-from avdfd.duplicates import SOUND_BITS, _near, distance, find_duplicates
+from avdfd.corpora.duplicates import SOUND_BITS, _near, distance, find_duplicates
+from avdfd.corpora.inventory import examine
+from avdfd.corpora.manifest import Row, make_row
 from avdfd.media.fingerprints import sound_hash
 from tests.helpers.recordings import record
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from avdfd.core.clips import IDENTITY, media_files
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, TIERS
-from avdfd.datasets.tables import read_table
+from avdfd.corpora.tables import read_table
 
 TABLE = "meta_data.csv"
 ROWS = {RVRA.folder: 500, RVFA.folder: 500, FVRA.folder: 9_709, FVFA.folder: 10_857}

@@ -6,9 +6,9 @@ from pathlib import Path
 from avdfd.core.clips import IDENTITY, Entry, is_sound
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
-from avdfd.datasets.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
-from avdfd.datasets.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
-from avdfd.datasets.adapters_speech import is_speech, speech
+from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
+from avdfd.corpora.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
+from avdfd.corpora.adapters_speech import is_speech, speech
 
 LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
     "fakeavceleb": fakeavceleb,

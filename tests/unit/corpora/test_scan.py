@@ -4,7 +4,7 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import TIERS
-from avdfd.datasets.manifest import scan
+from avdfd.corpora.scan import scan
 
 HEADER = "source,target1,target2,method,category,type,race,gender,path,\n"
 

@@ -5,7 +5,7 @@ import pytest
 
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError
-from avdfd.datasets.layouts import LAYOUTS, find_layout, list_entries
+from avdfd.corpora.layouts import LAYOUTS, find_layout, list_entries
 
 
 def touch(root: Path, *names: str) -> None:

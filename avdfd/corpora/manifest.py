@@ -12,7 +12,7 @@ from avdfd.core.clips import Clip, Entry
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.tiers import TIERS
-from avdfd.datasets.inventory import Facts, Streams
+from avdfd.corpora.inventory import Facts, Streams
 
 VERSION = "2"
 _KEY = b"avdfd.manifest"

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, missing, reconcile
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVRA, RVRA, TIERS, Tier
-from avdfd.datasets.fakeavceleb import TABLE, row_path
-from avdfd.datasets.tables import read_own, read_table
+from avdfd.corpora.fakeavceleb import TABLE, row_path
+from avdfd.corpora.tables import read_own, read_table
 
 OWN_TABLE = "clips.csv"
 

@@ -1,0 +1,1 @@
+"""Raw data sets: layouts, adapters, manifest, duplicates, codec parity."""
