@@ -21,8 +21,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd.cloning.speaker import open_encoder
 from avdfd.config import EcapaConfig, Ge2eConfig
+from avdfd.corpora.cloning.speaker import open_encoder
 from avdfd.corpora.duplicates import SOUND_BITS, distance
 from avdfd.media.decode import read_sound
 from avdfd.media.fingerprints import sound_hash

@@ -9,8 +9,8 @@ from numpy.random import Generator
 from scipy.linalg import solve_toeplitz
 from scipy.signal import lfilter
 
-from avdfd.cloning.world import RATE, Analysis
-from avdfd.cloning.world import analyse as take_apart
+from avdfd.corpora.cloning.world import RATE, Analysis
+from avdfd.corpora.cloning.world import analyse as take_apart
 from avdfd.vocoding.bands import mel_bands
 from avdfd.vocoding.spectral import analyse, fit, synthesise
 

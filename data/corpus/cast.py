@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from avdfd.cloning.world import CloneSettings, median_f0
+from avdfd.corpora.cloning.world import CloneSettings, median_f0
 from data.corpus.speech import Speech, Voice, speak, speak_within
 
 # Klatt variants are kept for the fakes; those with breath noise are left out, as they sound different in every run.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avdfd.cloning.world import Analysis, analyse, clone, median_f0
 from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, Tier
+from avdfd.corpora.cloning.world import Analysis, analyse, clone, median_f0
 from data.corpus.cast import Person, draw_clone, draw_speech, impersonate
 from data.corpus.face import SIZE, Head, draw_look, draw_motion
 from data.corpus.lipsync import blend, draw_patch

@@ -23,19 +23,19 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd.cloning.backends import check_backend, processes
-from avdfd.cloning.clips import SINGLE, Job, Made, listen, make_clip
-from avdfd.cloning.journal import Record
-from avdfd.cloning.naturalness import open_naturalness
-from avdfd.cloning.output import Output
-from avdfd.cloning.people import Recording, digest, mean_vector, real_clips, recordings_of, references, stamp
-from avdfd.cloning.scores import check_recogniser
-from avdfd.cloning.speaker import open_encoder
 from avdfd.config import CloneConfig, load
 from avdfd.core.clips import Clip
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.shards import parse_part
 from avdfd.core.workers import Failure, run_killable
+from avdfd.corpora.cloning.backends import check_backend, processes
+from avdfd.corpora.cloning.clips import SINGLE, Job, Made, listen, make_clip
+from avdfd.corpora.cloning.journal import Record
+from avdfd.corpora.cloning.naturalness import open_naturalness
+from avdfd.corpora.cloning.output import Output
+from avdfd.corpora.cloning.people import Recording, digest, mean_vector, real_clips, recordings_of, references, stamp
+from avdfd.corpora.cloning.scores import check_recogniser
+from avdfd.corpora.cloning.speaker import open_encoder
 
 People = dict[str, list[Recording]]
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.cloning import clips as cloning_clips
-from avdfd.cloning import output, scores
 from avdfd.config import CloneConfig, load
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import held
 from avdfd.core.workers import Failure
+from avdfd.corpora.cloning import clips as cloning_clips
+from avdfd.corpora.cloning import output, scores
 from avdfd.corpora.inventory import read_streams
 from avdfd.corpora.layouts import list_entries
 from avdfd.media.decode import read_sound

@@ -3,10 +3,10 @@ import sys
 import numpy as np
 import pytest
 
-from avdfd.cloning.backends import check_backend, open_backend, processes, settings_of
-from avdfd.cloning.request import ConversionError, Request
 from avdfd.config import CloneConfig, CommandConfig, WorldConfig, parse
 from avdfd.core.errors import UserError
+from avdfd.corpora.cloning.backends import check_backend, open_backend, processes, settings_of
+from avdfd.corpora.cloning.request import ConversionError, Request
 
 SOURCE = (0.3 * np.sin(np.arange(16_000) * 0.2)).astype(np.float32)
 REFERENCE = (0.3 * np.sin(np.arange(8_000) * 0.1)).astype(np.float32)

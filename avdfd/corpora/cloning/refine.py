@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from avdfd.cloning.backends import settings_of
-from avdfd.cloning.request import ConversionError, Convert, Request, checked
-from avdfd.cloning.scores import Judge, Scores, SourceFacts
 from avdfd.config import CloneConfig
+from avdfd.corpora.cloning.backends import settings_of
+from avdfd.corpora.cloning.request import ConversionError, Convert, Request, checked
+from avdfd.corpora.cloning.scores import Judge, Scores, SourceFacts
 
 
 class Plan(NamedTuple):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from avdfd.cloning import programs, world_backend
-from avdfd.cloning.exchange import hand_over, take_back
-from avdfd.cloning.request import Convert, Request
-from avdfd.cloning.seed_vc import SeedVc, devices, driver
 from avdfd.config import CommandConfig, SeedVcConfig, WorldConfig
 from avdfd.core.errors import UserError
+from avdfd.corpora.cloning import programs, world_backend
+from avdfd.corpora.cloning.exchange import hand_over, take_back
+from avdfd.corpora.cloning.request import Convert, Request
+from avdfd.corpora.cloning.seed_vc import SeedVc, devices, driver
 
 Config = WorldConfig | SeedVcConfig | CommandConfig
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from avdfd.cloning import programs
-from avdfd.cloning.request import ConversionError
+from avdfd.corpora.cloning import programs
+from avdfd.corpora.cloning.request import ConversionError
 
 PYTHON = sys.executable
 
@@ -44,7 +44,7 @@ def test_time_limit_ends_the_whole_group(tmp_path):
 def test_program_ends_with_the_process_that_started_it(tmp_path):
     code = (
         "import subprocess, sys, time\n"
-        "from avdfd.cloning import programs\n"
+        "from avdfd.corpora.cloning import programs\n"
         "program = programs.start([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "print(program.pid, flush=True)\n"
         "time.sleep(60)\n"

@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
-from avdfd.cloning.request import ConversionError, Request
-from avdfd.cloning.world import Analysis, CloneSettings, analyse, clone
 from avdfd.config import WorldConfig
+from avdfd.corpora.cloning.request import ConversionError, Request
+from avdfd.corpora.cloning.world import Analysis, CloneSettings, analyse, clone
 
 _FEWEST_VOICED = 20  # frames: of fewer a mean says nothing
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
-from avdfd.cloning.request import ConversionError, Request
 from avdfd.core.errors import MediaError
+from avdfd.corpora.cloning.request import ConversionError, Request
 from avdfd.features.mel import SAMPLE_RATE
 from avdfd.media.decode import read_sound
 

@@ -18,11 +18,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from avdfd.cloning import programs
-from avdfd.cloning.exchange import hand_over, take_back
-from avdfd.cloning.request import ConversionError, Request
 from avdfd.config import SeedVcConfig
 from avdfd.core.workers import cause
+from avdfd.corpora.cloning import programs
+from avdfd.corpora.cloning.exchange import hand_over, take_back
+from avdfd.corpora.cloning.request import ConversionError, Request
 
 _DRIVER = Path(__file__).with_name("seed_vc_driver.py")
 

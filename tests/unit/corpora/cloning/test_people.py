@@ -3,9 +3,9 @@ import base64
 import numpy as np
 import pytest
 
-from avdfd.cloning.journal import Journal
-from avdfd.cloning.people import ELSEWHERE, digest, mean_vector, real_clips, recordings_of, references
 from avdfd.core.errors import UserError
+from avdfd.corpora.cloning.journal import Journal
+from avdfd.corpora.cloning.people import ELSEWHERE, digest, mean_vector, real_clips, recordings_of, references
 
 FOLDER = "RealVideo-RealAudio/African/men"
 RNG = np.random.default_rng(0)

@@ -3,11 +3,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from avdfd.cloning import world
-from avdfd.cloning.request import ConversionError, Request, checked
-from avdfd.cloning.world import median_f0
-from avdfd.cloning.world_backend import convert, draw_settings
 from avdfd.config import WorldConfig
+from avdfd.corpora.cloning import world
+from avdfd.corpora.cloning.request import ConversionError, Request, checked
+from avdfd.corpora.cloning.world import median_f0
+from avdfd.corpora.cloning.world_backend import convert, draw_settings
 from avdfd.features.mel import SAMPLE_RATE
 from data.corpus.speech import Voice, speak
 

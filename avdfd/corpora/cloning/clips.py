@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from avdfd.cloning.backends import open_backend
-from avdfd.cloning.journal import Record
-from avdfd.cloning.people import Recording, hear
-from avdfd.cloning.refine import Outcome, plans, refine
-from avdfd.cloning.request import ConversionError, Convert
-from avdfd.cloning.scores import Judge, SourceFacts
-from avdfd.cloning.speaker import open_encoder
 from avdfd.config import ChainConfig, CloneConfig
 from avdfd.core.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.core.workers import die_with_parent
+from avdfd.corpora.cloning.backends import open_backend
+from avdfd.corpora.cloning.journal import Record
+from avdfd.corpora.cloning.people import Recording, hear
+from avdfd.corpora.cloning.refine import Outcome, plans, refine
+from avdfd.corpora.cloning.request import ConversionError, Convert
+from avdfd.corpora.cloning.scores import Judge, SourceFacts
+from avdfd.corpora.cloning.speaker import open_encoder
 from avdfd.corpora.inventory import read_streams
 from avdfd.features.mel import FPS
 from avdfd.media.chain import common_ground, lay_out, measure_version, on_one_line, same_sound

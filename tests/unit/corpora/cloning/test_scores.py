@@ -3,13 +3,13 @@ import sys
 import numpy as np
 import pytest
 
-from avdfd.cloning import naturalness
-from avdfd.cloning.naturalness import open_naturalness
-from avdfd.cloning.request import ConversionError
-from avdfd.cloning.scores import Judge, Scores, SourceFacts, envelope_correlation, word_error_rate
-from avdfd.cloning.speaker import open_encoder
 from avdfd.config import Ge2eConfig, ScoresConfig
 from avdfd.core.errors import UserError
+from avdfd.corpora.cloning import naturalness
+from avdfd.corpora.cloning.naturalness import open_naturalness
+from avdfd.corpora.cloning.request import ConversionError
+from avdfd.corpora.cloning.scores import Judge, Scores, SourceFacts, envelope_correlation, word_error_rate
+from avdfd.corpora.cloning.speaker import open_encoder
 from data.corpus.speech import Voice, speak
 
 SPEECH = speak("my brother painted the old bridge near the river", Voice("f4", 40, 60, 165)).samples.astype(np.float32)

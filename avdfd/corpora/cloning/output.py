@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from avdfd.cloning.clips import Made, method
-from avdfd.cloning.journal import Journal, Record, read_journal
 from avdfd.config import CloneConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, held, overlap, refuse_changes, write_atomic, write_csv
 from avdfd.core.shards import Part
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.corpora.cloning.clips import Made, method
+from avdfd.corpora.cloning.journal import Journal, Record, read_journal
 from avdfd.corpora.fakeavceleb import TABLE
 
 STATE = ".clones"

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from avdfd.cloning.backends import check_backend, open_backend, processes, settings_of
-from avdfd.cloning.request import ConversionError, Request
 from avdfd.config import SeedVcConfig
 from avdfd.core.errors import UserError
+from avdfd.corpora.cloning.backends import check_backend, open_backend, processes, settings_of
+from avdfd.corpora.cloning.request import ConversionError, Request
 
 STAND_IN = """
 import json, os, sys, time

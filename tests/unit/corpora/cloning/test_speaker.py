@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.cloning import speaker
 from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.core.errors import MediaError, UserError
+from avdfd.corpora.cloning import speaker
 from avdfd.features.mel import SAMPLE_RATE
 from data.corpus.speech import Voice, speak
 

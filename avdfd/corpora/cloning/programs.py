@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from avdfd.cloning.request import ConversionError
 from avdfd.core.workers import cause, die_with_parent
+from avdfd.corpora.cloning.request import ConversionError
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

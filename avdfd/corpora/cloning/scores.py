@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avdfd.cloning import programs
-from avdfd.cloning.exchange import write_sound
-from avdfd.cloning.naturalness import open_naturalness
-from avdfd.cloning.speaker import Embed
 from avdfd.config import ScoresConfig
 from avdfd.core.errors import MediaError, UserError
+from avdfd.corpora.cloning import programs
+from avdfd.corpora.cloning.exchange import write_sound
+from avdfd.corpora.cloning.naturalness import open_naturalness
+from avdfd.corpora.cloning.speaker import Embed
 from avdfd.features.mel import SAMPLE_RATE
 
 _HOP, _FRAME = SAMPLE_RATE // 100, SAMPLE_RATE // 40

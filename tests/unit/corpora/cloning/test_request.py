@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avdfd.cloning.request import ConversionError, checked
+from avdfd.corpora.cloning.request import ConversionError, checked
 
 SOURCE = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 OTHER = np.random.default_rng(1).normal(0, 0.1, 16_000).astype(np.float32)
