@@ -17,7 +17,7 @@ WAYS = (
     "linear-prediction",
     "harmonics-and-noise",
 )
-"""Ways of `avdfd.vocoding`."""
+"""Ways of `avdfd.corpora.vocoding`."""
 
 
 class ResynthesisConfig(Section):

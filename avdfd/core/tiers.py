@@ -48,7 +48,8 @@ TIERS: dict[str, Tier] = {t.name: t for t in (RVRA, RVFA, FVRA, FVFA, RVFA_VC, R
 AUDIO_CLASS: dict[str, int] = {"RVRA": 0, "RVFA-SVC": 1, "RVFA-VC": 2, "RVFA": 3}
 
 OWN_METHOD = "own-"
-"""Methods of `avdfd.vocoding` begin with it: fakes made of real clips for training, which nothing is tested on."""
+"""Methods of `avdfd.corpora.vocoding` begin with it: fakes made of real clips for training, which nothing is tested
+on."""
 
 
 def tier(name: str) -> Tier:

@@ -37,8 +37,8 @@ def page_folds(clips: Iterable[Facts], count: int, validation: float, *, only_ow
     pages with about a share `validation` of the fakes that are left, those that cost training least. A training fake
     needs a real clip of its person beside it. Nothing is drawn: the same clips give the same folds.
 
-    Fakes made here (`avdfd.vocoding`) change nothing of that: they are never selected on or tested, and are trained on
-    where their original is. With `only_own` they are the only fakes in training.
+    Fakes made here (`avdfd.corpora.vocoding`) change nothing of that: they are never selected on or tested, and are
+    trained on where their original is. With `only_own` they are the only fakes in training.
 
     Raises UserError for clips without pages, fewer pages than it takes, or `only_own` without such fakes.
     """

@@ -27,7 +27,7 @@ from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.layouts import list_entries
 from avdfd.corpora.tables import OWN_COLUMNS
-from avdfd.vocoding.clips import Task, make, name_of, row_of
+from avdfd.corpora.vocoding.clips import Task, make, name_of, row_of
 
 
 def main(argv: list[str]) -> int:

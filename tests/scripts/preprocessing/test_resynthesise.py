@@ -9,7 +9,7 @@ from avdfd.core.errors import UserError
 from avdfd.corpora.layouts import list_entries
 from avdfd.elements.form import encode_wav
 from data.preprocessing import resynthesise
-from tests.vocoding.test_vocoding import voice
+from tests.unit.corpora.vocoding.test_vocoding import voice
 
 TABLE = """file,tier,identity,base,method,page
 real/a.wav,RVRA,anna,real/a.wav,real,p

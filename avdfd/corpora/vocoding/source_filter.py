@@ -11,8 +11,8 @@ from scipy.signal import lfilter
 
 from avdfd.corpora.cloning.world import RATE, Analysis
 from avdfd.corpora.cloning.world import analyse as take_apart
-from avdfd.vocoding.bands import mel_bands
-from avdfd.vocoding.spectral import analyse, fit, synthesise
+from avdfd.corpora.vocoding.bands import mel_bands
+from avdfd.corpora.vocoding.spectral import analyse, fit, synthesise
 
 _FRAME_MS = 5.0
 _BREAK = 1e-9

@@ -15,8 +15,8 @@ from numpy.random import Generator
 
 from avdfd.core.seeding import generator_of
 from avdfd.core.tiers import RVFA, RVFA_SVC, RVFA_VC, Tier
-from avdfd.vocoding import source_filter, spectral
-from avdfd.vocoding.spectral import RATE
+from avdfd.corpora.vocoding import source_filter, spectral
+from avdfd.corpora.vocoding.spectral import RATE
 
 __all__ = ["RATE", "SHORTEST", "WAYS", "Way", "remake"]
 

@@ -10,10 +10,10 @@ from avdfd.core.clips import Clip
 from avdfd.core.errors import MediaError
 from avdfd.core.files import write_atomic
 from avdfd.core.tiers import OWN_METHOD
+from avdfd.corpora.vocoding import RATE, SHORTEST, WAYS, remake
 from avdfd.elements.form import encode_wav
 from avdfd.media.chain import on_one_line
 from avdfd.media.decode import read_audio
-from avdfd.vocoding import RATE, SHORTEST, WAYS, remake
 
 FOLDER = "own"
 

@@ -6,9 +6,9 @@ import torch
 
 from avdfd.config.vocoding import WAYS as NAMES
 from avdfd.core.tiers import AUDIO_CLASS
-from avdfd.vocoding import RATE, SHORTEST, WAYS, remake
-from avdfd.vocoding.bands import mel_bands
-from avdfd.vocoding.spectral import analyse, synthesise
+from avdfd.corpora.vocoding import RATE, SHORTEST, WAYS, remake
+from avdfd.corpora.vocoding.bands import mel_bands
+from avdfd.corpora.vocoding.spectral import analyse, synthesise
 
 
 def voice(seconds=0.6):

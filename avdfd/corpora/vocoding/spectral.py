@@ -12,7 +12,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from avdfd.vocoding.bands import mel_bands
+from avdfd.corpora.vocoding.bands import mel_bands
 
 RATE = 16_000
 _MOMENTUM = 0.99
