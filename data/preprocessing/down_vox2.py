@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, held, write_atomic, write_csv
 from avdfd.core.tiers import TIERS
-from avdfd.voxceleb.download import DownloadError, Hub, Shard
-from avdfd.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
+from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard
+from avdfd.corpora.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
 
 PEOPLE = 5994  # in the dev set of VoxCeleb2, which is what the default data set has
 SHARE = 2  # people have more or fewer clips: room is asked for twice the average

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.voxceleb import shards
+from avdfd.corpora.voxceleb import shards
 from data.preprocessing import down_vox2
 from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar
 from tests.paths import ROOT
-from tests.voxceleb.test_shards import clips_of, on_disk
+from tests.unit.corpora.voxceleb.test_shards import clips_of, on_disk
 
 PEOPLE = ["id00012", "id00017", "id00061", "id00154"]
 RECORDS = {"manifest.jsonl", "problems.csv", "missing.txt"}

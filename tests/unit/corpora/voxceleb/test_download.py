@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.voxceleb import download
-from avdfd.voxceleb.download import DownloadError, Hub, Shard, ShardStream, pause, wait_asked
+from avdfd.corpora.voxceleb import download
+from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard, ShardStream, pause, wait_asked
 from tests.helpers.hub import REPO, FakeHub, Fault, serve
 
 DATA = np.random.default_rng(0).bytes(300_000)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
-from avdfd.voxceleb.download import DownloadError, Hub, Shard, ShardStream
+from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard, ShardStream
 
 CLIP_SUFFIXES = {".m4a", ".mp4", ".wav", ".aac", ".flac", ".mp3", ".ogg"}
 LARGEST_CLIP = 1 << 28

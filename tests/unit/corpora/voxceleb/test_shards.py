@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.voxceleb import shards
-from avdfd.voxceleb.download import DownloadError, Hub
-from avdfd.voxceleb.shards import fetch_shard, identity_of, plan, read_state, state_path, write_manifest
+from avdfd.corpora.voxceleb import shards
+from avdfd.corpora.voxceleb.download import DownloadError, Hub
+from avdfd.corpora.voxceleb.shards import fetch_shard, identity_of, plan, read_state, state_path, write_manifest
 from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar
 
 PEOPLE = ["id00012", "id00017", "id00061"]
