@@ -23,6 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 
 import evaluate
 from avdfd.baselines import SYSTEMS, System
+from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
@@ -30,7 +31,6 @@ from avdfd.core.signals import Stop
 from avdfd.datasets.batches import feeds
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
-from avdfd.datasets.stores import open_store
 from avdfd.metrics import roc
 from avdfd.splits import folds
 from avdfd.training import distributed, loop, released, weights

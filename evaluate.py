@@ -27,11 +27,11 @@ from tqdm import tqdm
 
 from avdfd import embedding, provenance, report, robustness
 from avdfd.audit import audits
+from avdfd.baselines.open_store import Store, open_store
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
-from avdfd.datasets.stores import Store, open_store
 from avdfd.elements import ElementMeta
 from avdfd.evaluation import fit, judge
 from avdfd.failures import gallery

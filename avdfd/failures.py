@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.datasets.stores import Store
+from avdfd.baselines.open_store import Store
 from avdfd.elements import ElementMeta
 from avdfd.elements.form import encode_frame
 from avdfd.features.mel import FRAMES

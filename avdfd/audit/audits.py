@@ -7,9 +7,9 @@ from typing import Any
 from avdfd.audit import files, probes
 from avdfd.audit.elements import look_at
 from avdfd.audit.leaks import find_leaks
+from avdfd.baselines.open_store import Store, open_store
 from avdfd.config import RunConfig
 from avdfd.core.errors import MediaError, UserError
-from avdfd.datasets.stores import Store, open_store
 from avdfd.elements import ElementMeta
 from avdfd.splits.lists import SPLITS, assign, read_splits, take
 

@@ -11,8 +11,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from avdfd.audit.probes import Clip
+from avdfd.baselines.open_store import Store
 from avdfd.core.errors import UserError
-from avdfd.datasets.stores import Store
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE

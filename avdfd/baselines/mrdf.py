@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 from avdfd.config import MrdfConfig
 from avdfd.core import tiers
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of
-from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.elements import Element, ElementMeta, coded

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avdfd.baselines import vfd_inputs
 from avdfd.config import AugmentConfig, VfdConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets import vfd_inputs
 from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators

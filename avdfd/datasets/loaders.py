@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avdfd.baselines.open_store import Store
 from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.core import fields
 from avdfd.core.tiers import AUDIO_CLASS, tier
 from avdfd.datasets.samplers import Draw
-from avdfd.datasets.stores import Store
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
     Seeds,

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
+from avdfd.baselines.open_store import Store
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_atomic
 from avdfd.core.tiers import TIERS
-from avdfd.datasets.stores import Store
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.evaluation import tier_parts
 from avdfd.metrics import bootstrap, roc

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder
+from avdfd.baselines.vfd_inputs import _filters_2022, normalise_2022, normalise_mel_2022
 from avdfd.core.errors import UserError
-from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
-from avdfd.datasets.vfd_inputs import _filters_2022, normalise_2022, normalise_mel_2022
 from avdfd.models.vfd import VoiceFace
 from tests.paths import VFD_SAMPLE
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torchaudio
 
+from avdfd.baselines import vfd_inputs
+from avdfd.baselines.vfd_inputs import cut, face_2022, face_2023, mel_2023, mel_db_2022, normalise_mel_2022
 from avdfd.config import AugmentConfig
-from avdfd.datasets import vfd_inputs
 from avdfd.datasets.transforms import resize
-from avdfd.datasets.vfd_inputs import cut, face_2022, face_2023, mel_2023, mel_db_2022, normalise_mel_2022
 from tests import reference
 from tests.paths import SPEECH
 

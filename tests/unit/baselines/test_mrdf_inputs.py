@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.datasets.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
+from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
 
 
 @pytest.fixture(scope="module")

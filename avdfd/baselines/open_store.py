@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.core.errors import UserError
-from avdfd.datasets.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.elements import Element, ElementMeta, ElementStore
 
 

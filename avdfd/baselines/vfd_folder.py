@@ -3,7 +3,7 @@
 VoxCeleb2, real clips:      face/<identity>/<video>/<clip>.jpg   voice/<identity>_<video>_<clip>.npy
 DFDC, with fakes:           real/<clip>.jpg   fake/<clip>.jpg    audio_feat/<clip>.npy
 
-An .npy holds the dB mel (512, 301) float32 of the first 3 s of the clip, as `avdfd.datasets.vfd_inputs.mel_db_2022`
+An .npy holds the dB mel (512, 301) float32 of the first 3 s of the clip, as `avdfd.baselines.vfd_inputs.mel_db_2022`
 makes it.
 
 References:
@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 import torch
 
+from avdfd.baselines.vfd_inputs import MEL_2022
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, RVRA, Tier
 from avdfd.corpora.scan import UNKNOWN
 from avdfd.datasets.transforms import resize
-from avdfd.datasets.vfd_inputs import MEL_2022
 from avdfd.elements import Element, ElementMeta
 from avdfd.features.mel import FACE_SIZE
 
