@@ -22,14 +22,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import inspection, overlay, plots
+from avdfd import overlay, plots
 from avdfd.config import MediaConfig, parse
 from avdfd.core.clips import SOUND_SUFFIXES, SUFFIXES, is_sound
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
 from avdfd.core.workers import Failure, run_killable
-from avdfd.inspection import Inspection, inspect, spool_windows
-from avdfd.scoring import by_ear, load_run
+from avdfd.inference import inspection
+from avdfd.inference.inspection import Inspection, inspect, spool_windows
+from avdfd.inference.scoring import by_ear, load_run
 
 
 def main(argv: list[str]) -> int:

@@ -35,10 +35,10 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta
 from avdfd.evaluation import fit, judge
 from avdfd.failures import gallery
+from avdfd.inference.scoring import Run, Scores, load_system, score, trained_under
 from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.report.audit import leaks, shortcuts
 from avdfd.robustness import suite
-from avdfd.scoring import Run, Scores, load_system, score, trained_under
 from avdfd.splits.lists import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.training.run_folder import git_revision
 

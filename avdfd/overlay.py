@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from avdfd.core.errors import MediaError
-from avdfd.explanation import at
 from avdfd.features.mel import FPS, SAMPLE_RATE
+from avdfd.inference.explanation import at
 from avdfd.media.chain import on_one_line
 from avdfd.media.decode import read_audio, read_video
 from avdfd.media.faces import Square

@@ -20,8 +20,8 @@ from avdfd.audit.probes import probe_auc
 from avdfd.config import PretrainConfig
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta, ElementStore
+from avdfd.inference.scoring import load_run, score
 from avdfd.metrics import bootstrap, roc
-from avdfd.scoring import load_run, score
 from avdfd.splits.folds import fold_configs
 
 ALL = "all"

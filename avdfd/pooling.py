@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avdfd.elements import ElementMeta, coded
+from avdfd.inference.scoring import Scores
 from avdfd.metrics.roc import Floats
-from avdfd.scoring import Scores
 
 DOMAIN = "probability"
 Texts = NDArray[np.object_]

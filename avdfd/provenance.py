@@ -7,8 +7,8 @@ from typing import Any
 
 from avdfd.core.files import sha256_of
 from avdfd.elements import ElementMeta
+from avdfd.inference.scoring import Run, trained_under
 from avdfd.protocols import judged
-from avdfd.scoring import Run, trained_under
 from avdfd.training.run_folder import BEST
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd import scoring
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Batch
 from avdfd.embedding import Placing, distances, judge, placing, plane
+from avdfd.inference import scoring
 from avdfd.report import voices
 from avdfd.training import weights
 from avdfd.training.run_folder import BEST

@@ -21,11 +21,11 @@ from avdfd.core.files import sha256_of, write_atomic
 from avdfd.core.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.evaluation import tier_parts
+from avdfd.inference.scoring import Run, Scores
 from avdfd.metrics import bootstrap, roc
 from avdfd.pooling import Clips, pool
 from avdfd.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.robustness.store import PerturbedStore
-from avdfd.scoring import Run, Scores
 from avdfd.splits.lists import take
 from avdfd.training.run_folder import BEST
 

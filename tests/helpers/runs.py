@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from avdfd import scoring
 from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
+from avdfd.inference import scoring
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.training import loop, weights
 from avdfd.training.meter import SPEED

@@ -12,14 +12,14 @@ import torch
 
 import baseline
 import evaluate
-from avdfd import scoring
 from avdfd.baselines import mrdf
 from avdfd.config import MrdfConfig, load
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
-from avdfd.scoring import load_run, score, score_windows
+from avdfd.inference import scoring
+from avdfd.inference.scoring import load_run, score, score_windows
 from avdfd.training import checkpoint, weights
 from avdfd.training.run_folder import BEST
 from OpenAVFF.finetuning import finetune_weights

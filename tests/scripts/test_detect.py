@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import detect
-from avdfd import inspection, scoring
 from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.workers import Failure
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
+from avdfd.inference import inspection, scoring
 from avdfd.media.decode import read_audio, read_sound, read_video
 from avdfd.media.windows import SECONDS, extract
 from tests.helpers.recordings import record

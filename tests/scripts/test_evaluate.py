@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import evaluate
-from avdfd import report, scoring
+from avdfd import report
 from avdfd.audit import audits, files
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
 from avdfd.evaluation import TUNED
+from avdfd.inference import scoring
 from avdfd.metrics import calibration, roc
 from avdfd.training import weights
 from avdfd.training.run_folder import BEST

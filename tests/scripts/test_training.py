@@ -14,7 +14,7 @@ import torch
 
 import pretrain
 import train
-from avdfd import config, scoring
+from avdfd import config
 from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.core import errors
 from avdfd.core.errors import UserError, WorkError
@@ -22,6 +22,7 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_sound, encode_wav
 from avdfd.features.mel import WINDOW
+from avdfd.inference import scoring
 from avdfd.metrics import roc
 from avdfd.models.detector import DetectorOutput
 from avdfd.splits.files import save

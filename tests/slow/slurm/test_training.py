@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avdfd import scoring
+from avdfd.inference import scoring
 from avdfd.training.meter import SPEED
 from tests.helpers.runs import AUDIO, make_store
 from tests.paths import ROOT

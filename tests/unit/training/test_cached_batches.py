@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import train
-from avdfd import scoring
 from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
+from avdfd.inference import scoring
 from avdfd.models.detector import Detector
 from avdfd.search.points import expand
 from avdfd.training import backbone_cache, cached_batches

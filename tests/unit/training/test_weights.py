@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avdfd import scoring
 from avdfd.config import AvffConfig, PretrainConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_sha256
+from avdfd.inference import scoring
 from avdfd.training import loop, weights
 from avdfd.training.run_folder import BEST
 from avdfd.training.weights import Facts

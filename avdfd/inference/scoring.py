@@ -19,7 +19,7 @@ from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.transforms import normalise
 from avdfd.elements import Element
-from avdfd.explanation import audio_effect
+from avdfd.inference.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.detector import Detector
 from avdfd.training import weights

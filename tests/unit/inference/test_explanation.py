@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from avdfd.config import AudioModelConfig
-from avdfd.explanation import at, audio_effect
 from avdfd.features.patches import Front
+from avdfd.inference.explanation import at, audio_effect
 from avdfd.models.audio_encoder import AudioNet
 from tests.helpers.runs import AUDIO
 

@@ -16,13 +16,13 @@ from avdfd import timeline
 from avdfd.config import MediaConfig
 from avdfd.core.clips import is_sound
 from avdfd.elements import Element, unpack
-from avdfd.explanation import at
 from avdfd.features.mel import FPS, HOP, MEL_FRAMES, SAMPLE_RATE
+from avdfd.inference.explanation import at
+from avdfd.inference.scoring import Run, score_windows
 from avdfd.media.faces import Square
 from avdfd.media.windows import SECONDS
 from avdfd.media.windows import windows as cut_windows
 from avdfd.overlay import Story
-from avdfd.scoring import Run, score_windows
 
 _BATCH = 8  # windows that are in memory at once
 _STRIP = 24  # at least so many windows, where there are as many, give frames for the film strip

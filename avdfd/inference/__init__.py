@@ -1,0 +1,1 @@
+"""Load a trained run, score elements and files, explain scores."""
