@@ -25,7 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import embedding, provenance, report, robustness
+from avdfd import report, robustness
 from avdfd.audit import audits
 from avdfd.baselines.open_store import Store, open_store
 from avdfd.core.errors import UserError, run_script
@@ -33,10 +33,11 @@ from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta
-from avdfd.evaluation import fit, judge
-from avdfd.failures import gallery
+from avdfd.evaluation import provenance, voices
+from avdfd.evaluation.judge import fit, judge
+from avdfd.evaluation.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
+from avdfd.evaluation.worst_errors import gallery
 from avdfd.inference.scoring import Run, Scores, load_system, score, trained_under
-from avdfd.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.report.audit import leaks, shortcuts
 from avdfd.robustness import suite
 from avdfd.splits.lists import SPLITS, check_classes, check_unseen, of_tiers
@@ -88,7 +89,7 @@ def main(argv: list[str]) -> int:
     fitted = {} if before else provenance.fitted_on_validation(validation, about)
 
     # ---- scores
-    placed = embedding.placing(ours)
+    placed = voices.placing(ours)
     scores = score_all(systems | {run.folder.name: placed.runs}, store, metas, args)
     clips = pool(metas, scores, args.windows)
 
@@ -102,7 +103,7 @@ def main(argv: list[str]) -> int:
         trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
         result["fitted"] = fit(clips, trained)
 
-    result["voices"] = embedding.judge(clips, placed, replicates=args.bootstrap, seed=args.seed)
+    result["voices"] = voices.judge(clips, placed, replicates=args.bootstrap, seed=args.seed)
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], args.videos or args.probes)
 
     # ---- can it be believed

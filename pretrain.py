@@ -191,7 +191,7 @@ def validate(
 
 def judge_folds(cfg: PretrainConfig, folder: Path, root: Path | None) -> None:
     """Judges the run of every fold on the pages that it has not seen, and writes `<name>-pages.json`."""
-    from avdfd import pages  # training does not need it, and its imports take time
+    from avdfd.evaluation import by_page as pages  # training does not need it, and its imports take time
 
     judged, probes = pages.judge_folds(cfg, folder, root)
     path = Path(cfg.runs) / f"{cfg.name}-pages.json"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avdfd import plots, report
-from avdfd.evaluation import TUNED
+from avdfd.evaluation.judge import TUNED
 from avdfd.report import audit as page
 from avdfd.report import voices
 from avdfd.report.numbers import NAMES

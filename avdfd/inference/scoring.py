@@ -166,7 +166,7 @@ class Scores:
 
     keys: list[str]
     branch: dict[str, np.ndarray]
-    """Branch -> (N,), or (S, N) of S runs (`avdfd.pooling.stack`)."""
+    """Branch -> (N,), or (S, N) of S runs (`avdfd.evaluation.pooling.stack`)."""
     w_audio: np.ndarray | None = None
     """(N,) weight of the audio branch."""
     discrepancy: np.ndarray | None = None
@@ -174,7 +174,7 @@ class Scores:
     audio_effect: np.ndarray | None = None
     """Explained, (N, A): what each patch of sound adds to the audio branch's logit."""
     embedding: np.ndarray | None = None
-    """(N, P) of the voice, of a run as `avdfd.embedding.placing` gives it."""
+    """(N, P) of the voice, of a run as `avdfd.evaluation.voices.placing` gives it."""
     distance: np.ndarray | None = None
     """(N,) from there to the prototype of real speech, likewise."""
 

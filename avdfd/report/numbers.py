@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from avdfd.evaluation import TUNED
+from avdfd.evaluation.judge import TUNED
 
 NAMES = {
     "ap": "AP",

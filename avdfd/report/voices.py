@@ -1,4 +1,4 @@
-"""How the system hears voices, from report.json's `voices` (`avdfd.embedding.judge`)."""
+"""How the system hears voices, from report.json's `voices` (`avdfd.evaluation.voices.judge`)."""
 
 from collections.abc import Mapping
 from html import escape
@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from avdfd import plots
-from avdfd.embedding import ORDER
+from avdfd.evaluation.voices import ORDER
 from avdfd.report import frame
 from avdfd.report.frame import Rows
 from avdfd.report.numbers import html_interval, number, sure

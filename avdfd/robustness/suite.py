@@ -20,10 +20,10 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_atomic
 from avdfd.core.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
-from avdfd.evaluation import tier_parts
+from avdfd.evaluation.judge import tier_parts
+from avdfd.evaluation.pooling import Clips, pool
 from avdfd.inference.scoring import Run, Scores
 from avdfd.metrics import bootstrap, roc
-from avdfd.pooling import Clips, pool
 from avdfd.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.robustness.store import PerturbedStore
 from avdfd.splits.lists import take

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from avdfd.config import AblationConfig, PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import csv_text, sha256_of
-from avdfd.provenance import folder_of
+from avdfd.evaluation.provenance import folder_of
 from avdfd.report.numbers import difference, sections, with_interval
 from avdfd.search.points import Point, Run, Settings, name_of, run_of
 from avdfd.search.results import markdown, result_of

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.embedding import Placing
-from avdfd.embedding import judge as judge_voices
-from avdfd.evaluation import fit, judge
-from avdfd.pooling import Clips
+from avdfd.evaluation.judge import fit, judge
+from avdfd.evaluation.pooling import Clips
+from avdfd.evaluation.voices import Placing
+from avdfd.evaluation.voices import judge as judge_voices
 
 BRANCHES = ("audio", "visual", "fused")
 TIERS = {"RVRA": (0, 0), "RVFA": (0, 1), "FVRA": (1, 0), "RVFA-SVC": (0, 1)}

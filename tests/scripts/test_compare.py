@@ -10,8 +10,8 @@ import pytest
 import compare
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_csv
+from avdfd.evaluation.pooling import rows
 from avdfd.metrics import roc
-from avdfd.pooling import rows
 from avdfd.report import compared
 from tests.helpers.scored import made_up_clips, made_up_result
 

@@ -15,7 +15,7 @@ from avdfd.audit import audits, files
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
-from avdfd.evaluation import TUNED
+from avdfd.evaluation.judge import TUNED
 from avdfd.inference import scoring
 from avdfd.metrics import calibration, roc
 from avdfd.training import weights

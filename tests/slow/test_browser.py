@@ -11,7 +11,7 @@ import pytest
 import evaluate
 from avdfd import report
 from avdfd.elements.form import encode_frame
-from avdfd.evaluated import Evaluated, compare
+from avdfd.evaluation.compare import Evaluated, compare
 from avdfd.report import compared
 from tests.helpers.runs import make_both_stages, make_store
 from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices

@@ -7,8 +7,8 @@ from typing import Any
 
 from avdfd.core.files import sha256_of
 from avdfd.elements import ElementMeta
+from avdfd.evaluation import protocol
 from avdfd.inference.scoring import Run, trained_under
-from avdfd.protocols import judged
 from avdfd.training.run_folder import BEST
 
 
@@ -32,7 +32,7 @@ def describe(
             {"folder": str(run.folder), "seed": run.config.seed, "checkpoint_sha256": sha256_of(run.folder / BEST)}
             for run in runs
         ],
-        "protocol": judged.describe(
+        "protocol": protocol.describe(
             trained_under(first), sees_fakes=first.sees_fakes, own=store if own else None, judged=metas
         ),
     }

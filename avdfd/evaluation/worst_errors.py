@@ -13,9 +13,9 @@ import numpy as np
 from avdfd.baselines.open_store import Store
 from avdfd.elements import ElementMeta
 from avdfd.elements.form import encode_frame
+from avdfd.evaluation.pooling import Clips
 from avdfd.features.mel import FRAMES
 from avdfd.metrics.paired import placements
-from avdfd.pooling import Clips
 
 _SHOWN = (0, FRAMES // 2, FRAMES - 1)
 _STEP = 2  # a thumbnail has every second pixel

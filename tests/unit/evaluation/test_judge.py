@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc as area
 
-from avdfd import evaluation
-from avdfd.evaluation import TUNED, fit, judge
+from avdfd.evaluation import judge as evaluation
+from avdfd.evaluation.judge import TUNED, fit, judge
+from avdfd.evaluation.pooling import Clips
 from avdfd.metrics import calibration, roc
-from avdfd.pooling import Clips
 from tests.helpers.scored import BRANCHES, TIERS, made_up_clips
 
 FAKES = [tier for tier in TIERS if tier != "RVRA"]

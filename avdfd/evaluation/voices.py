@@ -24,12 +24,12 @@ from torch import Tensor
 from avdfd.config import PretrainConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS, RVRA, TIERS
-from avdfd.evaluation import DOTS, dots
+from avdfd.evaluation.judge import DOTS, dots
+from avdfd.evaluation.pooling import Clips
 from avdfd.inference.scoring import Run, trained_under
 from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 from avdfd.models.audio_encoder import AudioNet
-from avdfd.pooling import Clips
 from avdfd.training.loop import load_audio_net
 
 ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))

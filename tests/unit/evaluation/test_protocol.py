@@ -5,7 +5,7 @@ import json
 import pytest
 
 from avdfd.config import TrainConfig, parse
-from avdfd.protocols import judged
+from avdfd.evaluation import protocol as judged
 from avdfd.splits.lists import assign, read_splits, take
 from tests.unit.elements import meta
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from avdfd import pages
-from avdfd.pages import Judged
+from avdfd.evaluation import by_page
+from avdfd.evaluation.by_page import Judged
 from tests.unit.elements import meta
 
 
@@ -17,7 +17,7 @@ def clips(page, real, fake, method="m"):
 
 def test_pages_are_judged_by_themselves_and_averaged():
     one, two = clips("one", [0.1, 0.6], [0.2, 0.5]), clips("two", [5.0, 6.0], [7.0, 6.0])
-    judged = pages.judge([*one, *two, *clips("real only", [0.9], [])])
+    judged = by_page.judge([*one, *two, *clips("real only", [0.9], [])])
     assert list(judged["pages"]) == ["one", "two"]
     assert judged["pages"]["one"]["auc"] == pytest.approx(roc_auc_score([0, 0, 1, 1], [0.1, 0.6, 0.2, 0.5]))
     assert judged["pages"]["one"]["pair_accuracy"] == 0.5  # above 0.1, below 0.6
@@ -30,16 +30,16 @@ def test_pages_are_judged_by_themselves_and_averaged():
 
 def test_fakes_without_an_original_have_no_pair():
     fake = Judged("p/x", "p/x", "p", "tts", 1, 0.9)
-    judged = pages.judge([*clips("p", [0.1], []), fake])
+    judged = by_page.judge([*clips("p", [0.1], []), fake])
     assert judged["pages"]["p"]["pairs"] == 0
     assert judged["pages"]["p"]["pair_accuracy"] is None
     assert judged["mean"]["pair_accuracy"] == {"value": None, "interval": None, "pages": 0}
-    assert "AUC 1.000" in pages.as_text(judged)
+    assert "AUC 1.000" in by_page.as_text(judged)
 
 
 def test_windows_of_a_clip_are_averaged():
     metas = [meta("a", "RVRA", window=0, page="p"), meta("a", "RVFA", page="p"), meta("a", "RVRA", window=1, page="p")]
-    found = pages.clips_of(metas, [0.2, 0.7, 0.4])
+    found = by_page.clips_of(metas, [0.2, 0.7, 0.4])
     assert [(clip.label, clip.page, clip.score) for clip in found] == [(0, "p", pytest.approx(0.3)), (1, "p", 0.7)]
 
 
@@ -73,26 +73,28 @@ def cues_of(folds, louder):
 
 
 def test_a_cue_of_all_pages_is_caught_on_pages_not_seen(folds):
-    found = pages.probe(cues_of(folds, {f"page{n}" for n in range(6)}), folds)
+    found = by_page.probe(cues_of(folds, {f"page{n}" for n in range(6)}), folds)
     assert found["loudness"]["mean"]["auc"]["value"] > 0.9
-    assert found[pages.ALL]["mean"]["auc"]["value"] > 0.9
+    assert found[by_page.ALL]["mean"]["auc"]["value"] > 0.9
     assert abs(found["duration"]["mean"]["auc"]["value"] - 0.5) < 0.1
     assert found["loudness"]["mean"]["pair_accuracy"]["value"] > 0.9
 
 
 def test_a_cue_planted_on_one_page_is_caught_there(folds):
-    found = pages.probe(cues_of(folds, {"page2"}), folds)
+    found = by_page.probe(cues_of(folds, {"page2"}), folds)
     within = found["loudness"]["within"]
     assert max(within, key=lambda page: within[page]) == "page2"
     assert within["page2"] > 0.9
     assert max(auc for page, auc in within.items() if page != "page2") < 0.75
-    line = next(x for x in pages.as_text(pages.judge([*clips("p", [0], [1])]), found).splitlines() if "loudness" in x)
+    line = next(
+        x for x in by_page.as_text(by_page.judge([*clips("p", [0], [1])]), found).splitlines() if "loudness" in x
+    )
     assert line.endswith("(page2)")
 
 
 def test_no_cue_is_chance(folds):
-    found = pages.probe(cues_of(folds, set()), folds)
-    for name in ("loudness", "duration", pages.ALL):
+    found = by_page.probe(cues_of(folds, set()), folds)
+    for name in ("loudness", "duration", by_page.ALL):
         low, high = found[name]["mean"]["auc"]["interval"]
         assert low < 0.55
         assert high > 0.45

@@ -9,9 +9,9 @@ import pytest
 
 from avdfd import report
 from avdfd.elements import ElementStore
-from avdfd.failures import gallery, thumbnail, worst
+from avdfd.evaluation.pooling import as_they_are, pool
+from avdfd.evaluation.worst_errors import gallery, thumbnail, worst
 from avdfd.inference.scoring import Scores
-from avdfd.pooling import as_they_are, pool
 from avdfd.report import gallery as page
 from tests.helpers.runs import make_store
 from tests.helpers.scored import made_up_result

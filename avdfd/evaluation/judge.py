@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.evaluation.pooling import Clips
 from avdfd.metrics import bootstrap, calibration, roc
 from avdfd.metrics.paired import paired_auc
 from avdfd.metrics.roc import Floats
-from avdfd.pooling import Clips
 
 TUNED = "balanced_accuracy_at_validation_eer"
 MIN_IDENTITIES = 10

@@ -9,7 +9,7 @@ import torch
 
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Batch
-from avdfd.embedding import Placing, distances, judge, placing, plane
+from avdfd.evaluation.voices import Placing, distances, judge, placing, plane
 from avdfd.inference import scoring
 from avdfd.report import voices
 from avdfd.training import weights

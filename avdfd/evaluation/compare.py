@@ -12,9 +12,9 @@ from typing import Any
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
-from avdfd.evaluation import judge
-from avdfd.pooling import Clips, from_rows
-from avdfd.provenance import folder_of
+from avdfd.evaluation.judge import judge
+from avdfd.evaluation.pooling import Clips, from_rows
+from avdfd.evaluation.provenance import folder_of
 from avdfd.training.run_folder import BEST
 
 _SAME = ("tier", "label", "identity", "windows")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from avdfd.evaluation.pooling import Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.inference.scoring import Scores
-from avdfd.pooling import Clips, as_they_are, parse_rule, pool, rows, stack
 from tests.helpers.scored import BRANCHES, made_up_clips
 from tests.unit.elements import meta
 

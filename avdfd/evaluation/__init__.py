@@ -1,0 +1,1 @@
+"""Judge scored clips by tier, method, page or group."""
