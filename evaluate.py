@@ -26,7 +26,6 @@ from typing import Any
 from tqdm import tqdm
 
 from avdfd import report, robustness
-from avdfd.audit import audits
 from avdfd.baselines.open_store import Store, open_store
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
@@ -34,6 +33,7 @@ from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta
 from avdfd.evaluation import provenance, voices
+from avdfd.evaluation.audit import audits
 from avdfd.evaluation.judge import fit, judge
 from avdfd.evaluation.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
 from avdfd.evaluation.worst_errors import gallery

@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from avdfd.audit.files import measure
-from avdfd.audit.probes import probe_auc
 from avdfd.config import PretrainConfig
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta, ElementStore
+from avdfd.evaluation.audit.files import measure
+from avdfd.evaluation.audit.probes import probe_auc
 from avdfd.inference.scoring import load_run, score
 from avdfd.metrics import bootstrap, roc
 from avdfd.splits.folds import fold_configs
@@ -118,10 +118,10 @@ def probe(
 ) -> dict[str, dict[str, Any]]:
     """What shortcuts alone would tell under the same protocol: `judge` for a classifier of each cue, and of all.
 
-    `cues` has the cues of each source (`avdfd.audit.files`), of which the numbers are used, `folds` the training and
-    the tested elements of each fold. The classifiers are those of `avdfd.audit.probes`, fitted on the training clips of
-    a fold. `within` tells of each page what the cue would tell to somebody fitted on other utterances of that very
-    page: a cue that only this page has is found there, though no training fold could teach it.
+    `cues` has the cues of each source (`avdfd.evaluation.audit.files`), of which the numbers are used, `folds` the
+    training and the tested elements of each fold. The classifiers are those of `avdfd.evaluation.audit.probes`, fitted
+    on the training clips of a fold. `within` tells of each page what the cue would tell to somebody fitted on other
+    utterances of that very page: a cue that only this page has is found there, though no training fold could teach it.
     """
     names = sorted(name for name, value in next(iter(cues.values())).items() if isinstance(value, float))
     tested = {meta.source: meta for _, test in folds for meta in test}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from avdfd.audit.probes import SHORTCUT
+from avdfd.evaluation.audit.probes import SHORTCUT
 from avdfd.report import frame
 from avdfd.report.numbers import number
 

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
-from avdfd.audit.files import CUES, measure
-from avdfd.audit.probes import IDENTITY, Clip, Probe, compare
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.layouts import LAYOUTS, list_entries
+from avdfd.evaluation.audit.files import CUES, measure
+from avdfd.evaluation.audit.probes import IDENTITY, Clip, Probe, compare
 
 TIME_LIMIT = 300.0  # seconds for a file
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from avdfd.audit.files import measure
-from avdfd.audit.probes import Clip, compare
 from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, TIERS, Tier
+from avdfd.evaluation.audit.files import measure
+from avdfd.evaluation.audit.probes import Clip, compare
 from data import demo_corpus
 from data.corpus.cast import draw_person, draw_text
 from data.corpus.clips import METHODS

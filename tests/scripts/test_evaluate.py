@@ -11,10 +11,10 @@ import torch
 
 import evaluate
 from avdfd import report
-from avdfd.audit import audits, files
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
+from avdfd.evaluation.audit import audits, files
 from avdfd.evaluation.judge import TUNED
 from avdfd.inference import scoring
 from avdfd.metrics import calibration, roc

@@ -15,11 +15,11 @@ import av
 import numpy as np
 import pytest
 
-from avdfd.audit.files import measure
 from avdfd.config import ChainConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.workers import Failure
 from avdfd.corpora.layouts import find_layout, list_entries
+from avdfd.evaluation.audit.files import measure
 from avdfd.media.remux import replace_sound
 from data.preprocessing import codec_parity
 from tests.helpers.recordings import record

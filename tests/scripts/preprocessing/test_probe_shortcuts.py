@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avdfd.audit.files import measure as cues_of
-from avdfd.audit.probes import Clip, compare
 from avdfd.config import ChainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.workers import Failure
 from avdfd.corpora.parity import Task, make, measure
+from avdfd.evaluation.audit.files import measure as cues_of
+from avdfd.evaluation.audit.probes import Clip, compare
 from avdfd.media.chain import common_ground, limit_band
 from avdfd.media.remux import replace_sound
 from data.preprocessing import probe_shortcuts

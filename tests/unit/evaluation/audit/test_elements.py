@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from avdfd.audit import audits
-from avdfd.audit.elements import look_at, picture_statistics
-from avdfd.audit.leaks import find_leaks
 from avdfd.core.errors import UserError
+from avdfd.evaluation.audit import audits
+from avdfd.evaluation.audit.elements import look_at, picture_statistics
+from avdfd.evaluation.audit.leaks import find_leaks
 from tests.helpers.audit_corpus import corpus, pictures, speech, write_store
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from avdfd.audit.files import CUES, measure
-from avdfd.audit.probes import Clip, compare
 from avdfd.core.errors import MediaError
+from avdfd.evaluation.audit.files import CUES, measure
+from avdfd.evaluation.audit.probes import Clip, compare
 from tests.helpers.audit_corpus import write_clip
 
 RATE = 16_000

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avdfd.audit.probes import SHORTCUT, Clip, compare, probe_auc
+from avdfd.evaluation.audit.probes import SHORTCUT, Clip, compare, probe_auc
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from avdfd.audit.elements import Look
 from avdfd.corpora.duplicates import find_duplicates
+from avdfd.evaluation.audit.elements import Look
 
 _EXAMPLES = 4
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avdfd.audit import files, probes
-from avdfd.audit.elements import look_at
-from avdfd.audit.leaks import find_leaks
 from avdfd.baselines.open_store import Store, open_store
 from avdfd.config import RunConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.elements import ElementMeta
+from avdfd.evaluation.audit import files, probes
+from avdfd.evaluation.audit.elements import look_at
+from avdfd.evaluation.audit.leaks import find_leaks
 from avdfd.splits.lists import SPLITS, assign, read_splits, take
 
 Bar = Callable[[Iterable[Any]], Iterable[Any]]
