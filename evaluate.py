@@ -25,21 +25,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import report, robustness
+from avdfd import report
 from avdfd.baselines.open_store import Store, open_store
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta
-from avdfd.evaluation import provenance, voices
+from avdfd.evaluation import provenance, robustness, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.judge import fit, judge
 from avdfd.evaluation.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
+from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.worst_errors import gallery
 from avdfd.inference.scoring import Run, Scores, load_system, score, trained_under
 from avdfd.report.audit import leaks, shortcuts
-from avdfd.robustness import suite
 from avdfd.splits.lists import SPLITS, check_classes, check_unseen, of_tiers
 from avdfd.training.run_folder import git_revision
 

@@ -10,7 +10,8 @@ from avdfd.elements import Element, ElementMeta, ElementStore
 
 
 class Store(Protocol):
-    """What has elements: `ElementStore`, as it is or perturbed (`avdfd.robustness.store`), and `VfdFolder`."""
+    """What has elements: `ElementStore`, as it is or perturbed (`avdfd.evaluation.robustness.store`), and
+    `VfdFolder`."""
 
     root: Path
 

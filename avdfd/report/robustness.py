@@ -1,4 +1,4 @@
-"""The robustness part of the report, from report.json's `robustness` (`avdfd.robustness.suite.judge`)."""
+"""The robustness part of the report, from report.json's `robustness` (`avdfd.evaluation.robustness.suite.judge`)."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from avdfd.evaluation.robustness import PERTURBATIONS, picture
 from avdfd.features.mel import FRAMES
-from avdfd.robustness import PERTURBATIONS, picture
 
 PICTURE = [name for name, how in PERTURBATIONS.items() if how.picture is not None]
 

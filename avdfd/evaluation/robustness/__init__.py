@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from avdfd.core.errors import UserError
-from avdfd.robustness import picture, sound, timing
+from avdfd.evaluation.robustness import picture, sound, timing
 
 Function = Callable[[np.ndarray, float, Generator], np.ndarray]
 

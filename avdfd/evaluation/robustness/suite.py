@@ -22,10 +22,10 @@ from avdfd.core.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.evaluation.judge import tier_parts
 from avdfd.evaluation.pooling import Clips, pool
+from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES
+from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.inference.scoring import Run, Scores
 from avdfd.metrics import bootstrap, roc
-from avdfd.robustness import PERTURBATIONS, SEVERITIES
-from avdfd.robustness.store import PerturbedStore
 from avdfd.splits.lists import take
 from avdfd.training.run_folder import BEST
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks, welch
 
+from avdfd.evaluation.robustness import PERTURBATIONS, sound
 from avdfd.features.mel import SAMPLE_RATE, WINDOW
-from avdfd.robustness import PERTURBATIONS, sound
 
 SOUND = [name for name, how in PERTURBATIONS.items() if how.sound is not None]
 

@@ -8,9 +8,9 @@ import pytest
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
 from avdfd.elements.form import mel_of
+from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES, choose
+from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.features.mel import FRAMES
-from avdfd.robustness import PERTURBATIONS, SEVERITIES, choose
-from avdfd.robustness.store import PerturbedStore
 from tests.helpers.runs import make_store
 
 WANTED = [3, 20, 60]

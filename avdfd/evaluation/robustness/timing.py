@@ -8,9 +8,9 @@ import numpy as np
 import soxr
 from numpy.random import Generator
 
+from avdfd.evaluation.robustness.sound import seamless
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE
-from avdfd.robustness.sound import seamless
 
 
 def drop_frames(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndarray:

@@ -9,11 +9,11 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
+from avdfd.evaluation.robustness import suite
+from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.inference.scoring import Scores
 from avdfd.metrics import roc
 from avdfd.report import robustness as page
-from avdfd.robustness import suite
-from avdfd.robustness.store import PerturbedStore
 from avdfd.training.run_folder import BEST
 from tests.helpers.runs import TIERS, make_store
 

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from avdfd.evaluation.robustness import PERTURBATIONS, timing
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE, WINDOW
-from avdfd.robustness import PERTURBATIONS, timing
 
 
 def rng():
