@@ -22,7 +22,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd import overlay, plots
 from avdfd.config import MediaConfig, parse
 from avdfd.core.clips import SOUND_SUFFIXES, SUFFIXES, is_sound
 from avdfd.core.errors import UserError, run_script
@@ -31,6 +30,7 @@ from avdfd.core.workers import Failure, run_killable
 from avdfd.inference import inspection
 from avdfd.inference.inspection import Inspection, inspect, spool_windows
 from avdfd.inference.scoring import by_ear, load_run
+from avdfd.report import overlay, plots
 
 
 def main(argv: list[str]) -> int:

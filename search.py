@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
-from avdfd import plots
 from avdfd.config import SearchConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.core.shards import parse_part
+from avdfd.report import plots
 from avdfd.search import results
 from avdfd.search.child import Signals
 from avdfd.search.points import Run, as_override, check_unchanged, expand

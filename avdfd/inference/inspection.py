@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from avdfd import timeline
 from avdfd.config import MediaConfig
 from avdfd.core.clips import is_sound
 from avdfd.elements import Element, unpack
@@ -22,7 +21,8 @@ from avdfd.inference.scoring import Run, score_windows
 from avdfd.media.faces import Square
 from avdfd.media.windows import SECONDS
 from avdfd.media.windows import windows as cut_windows
-from avdfd.overlay import Story
+from avdfd.report import timeline
+from avdfd.report.overlay import Story
 
 _BATCH = 8  # windows that are in memory at once
 _STRIP = 24  # at least so many windows, where there are as many, give frames for the film strip

@@ -15,8 +15,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from avdfd import plots
-from avdfd.report import audit, frame, gallery, points, robustness, sentences, tables, voices
+from avdfd.report import audit, frame, gallery, plots, points, robustness, sentences, tables, voices
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
 
 _CAPTIONS = {

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from avdfd import plots
 from avdfd.core.files import csv_text
-from avdfd.report import audit, frame, points, sentences, tables
+from avdfd.report import audit, frame, plots, points, sentences, tables
 from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from avdfd import plots
-from avdfd.report import frame
+from avdfd.report import frame, plots
 from avdfd.report.numbers import html_interval, number
 
 _NOTE = (

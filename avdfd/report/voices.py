@@ -6,9 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from avdfd import plots
 from avdfd.evaluation.voices import ORDER
-from avdfd.report import frame
+from avdfd.report import frame, plots
 from avdfd.report.frame import Rows
 from avdfd.report.numbers import html_interval, number, sure
 from avdfd.report.tables import difference_cell

@@ -9,9 +9,9 @@ import time
 import pytest
 
 import search
-from avdfd import plots
 from avdfd.core.errors import UserError
 from avdfd.core.files import held
+from avdfd.report import plots
 from avdfd.search import queue
 from avdfd.search.results import LOCK
 from tests.helpers.runs import AUDIO, data_section, make_store

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avdfd.features.mel import SAMPLE_RATE, WINDOW
-from avdfd.plots import MUTED, STYLE, figure_of
+from avdfd.report.plots import MUTED, STYLE, figure_of
 
 _STRIP = 10  # frames in a film strip
 _FEW = 40  # windows that can be told apart in a plot

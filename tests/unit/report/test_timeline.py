@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avdfd import plots, timeline
+from avdfd.report import plots, timeline
 
 BRANCHES = ("audio", "visual", "fused")
 

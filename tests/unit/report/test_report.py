@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from avdfd import plots, report
+from avdfd import report
 from avdfd.evaluation.judge import TUNED
 from avdfd.report import audit as page
-from avdfd.report import voices
+from avdfd.report import plots, voices
 from avdfd.report.numbers import NAMES
 from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
 
