@@ -27,10 +27,9 @@ from avdfd.core.clips import SOUND_SUFFIXES, SUFFIXES, is_sound
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
 from avdfd.core.workers import Failure, run_killable
-from avdfd.inference import inspection
 from avdfd.inference.inspection import Inspection, inspect, spool_windows
 from avdfd.inference.scoring import by_ear, load_run
-from avdfd.report import overlay, plots
+from avdfd.report import inspection, overlay, plots
 
 
 def main(argv: list[str]) -> int:

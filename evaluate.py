@@ -26,12 +26,13 @@ from typing import Any
 from tqdm import tqdm
 
 from avdfd import report
-from avdfd.baselines.open_store import Store, open_store
+from avdfd.baselines.open_store import open_store
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta
+from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, robustness, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.judge import fit, judge

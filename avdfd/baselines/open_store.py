@@ -1,37 +1,8 @@
-"""Elements wherever they are: a store of this repository, or the folder format of VFD's data."""
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
+"""Open a folder of elements: an element store of this repository, or a folder in the format of VFD's data."""
 
 from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.core.errors import UserError
-from avdfd.elements import Element, ElementMeta, ElementStore
-
-
-class Store(Protocol):
-    """What has elements: `ElementStore`, as it is or perturbed (`avdfd.evaluation.robustness.store`), and
-    `VfdFolder`."""
-
-    root: Path
-
-    @property
-    def metas(self) -> Sequence[ElementMeta]: ...
-    @property
-    def has_waveforms(self) -> bool: ...
-    @property
-    def has_frames(self) -> bool: ...
-
-    def read(
-        self,
-        key: str,
-        *,
-        waveform: bool = False,
-        mel: bool = True,
-        mel_err: bool = False,
-        frames: Sequence[int] | None = None,
-    ) -> Element:
-        """The parts of an element that are asked for. Raises KeyError, and UserError for what is not there."""
+from avdfd.elements import ElementStore
 
 
 def open_store(path: str, *kinds: str) -> ElementStore | VfdFolder:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avdfd.baselines.open_store import Store
 from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.core import fields
 from avdfd.core.tiers import AUDIO_CLASS, tier
@@ -24,6 +23,7 @@ from avdfd.datasets.transforms import (
     video_input,
 )
 from avdfd.elements import Element, ElementMeta
+from avdfd.elements.protocol import Store
 from avdfd.splits.lists import assign, check_classes, of_tiers, read_splits, take
 
 B = TypeVar("B", bound=tuple)

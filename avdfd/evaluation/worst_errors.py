@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.baselines.open_store import Store
 from avdfd.elements import ElementMeta
 from avdfd.elements.form import encode_frame
+from avdfd.elements.protocol import Store
 from avdfd.evaluation.pooling import Clips
 from avdfd.features.mel import FRAMES
 from avdfd.metrics.paired import placements

@@ -1,4 +1,4 @@
-"""One media file before a run: its windows, what the model says of them, and that as a picture or as a film."""
+"""Run a model over one media file: its windows and the scores and evidence of each."""
 
 import pickle
 import shutil
@@ -10,23 +10,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from avdfd.config import MediaConfig
 from avdfd.core.clips import is_sound
 from avdfd.elements import Element, unpack
-from avdfd.features.mel import FPS, HOP, MEL_FRAMES, SAMPLE_RATE
-from avdfd.inference.explanation import at
+from avdfd.features.mel import FPS
 from avdfd.inference.scoring import Run, score_windows
 from avdfd.media.faces import Square
-from avdfd.media.windows import SECONDS
 from avdfd.media.windows import windows as cut_windows
-from avdfd.report import timeline
-from avdfd.report.overlay import Story
 
 _BATCH = 8  # windows that are in memory at once
 _STRIP = 24  # at least so many windows, where there are as many, give frames for the film strip
-_POOLED = 8  # mel frames that are one column of a picture
+POOLED = 8  # mel frames that are one column of a picture
 
 
 class Spooled(NamedTuple):
@@ -84,7 +79,7 @@ def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
         if explain:
             mel = np.stack([element.mel for element in elements])
             part |= {"discrepancy": scores.discrepancy, "audio_effect": scores.audio_effect}
-            part["mel"] = mel.reshape(len(mel), len(mel[0]), -1, _POOLED).mean(axis=3)
+            part["mel"] = mel.reshape(len(mel), len(mel[0]), -1, POOLED).mean(axis=3)
             for number, (window, element) in enumerate(zip(chosen, elements, strict=True), first):
                 strip += thumbnails(window, element) if number % every == 0 and element.frames is not None else []
         parts.append({name: values for name, values in part.items() if values is not None})
@@ -97,43 +92,3 @@ def thumbnails(window: Spooled, element: Element) -> Iterator[tuple[float, np.nd
     """A few frames of a window."""
     for k in range(4, len(element.frames), 10):
         yield window.start + k / FPS, element.frames[k].copy()
-
-
-def picture(title: str, seen: Inspection, threshold: float) -> Figure:
-    """Film strip, sound, scores and what explains them over time."""
-    starts, columns = seen.starts, seen.columns
-    middles, grid = starts + SECONDS / 2, columns.get("discrepancy")
-    evidence = timeline.Seen(
-        strip=[(time, frame, None if grid is None else at(starts, grid, time)) for time, frame in seen.strip],
-        scores={branch: timeline.Track(middles, columns[branch]) for branch in seen.branches},
-        w_audio=timeline.Track(middles, columns["w_audio"]) if "w_audio" in columns else None,
-        discrepancy=None if grid is None else timeline.over_time(starts, grid.mean(axis=(2, 3))),
-        sound=_spectrogram(starts, columns["mel"]),
-        audio_effect=timeline.over_time(starts, columns["audio_effect"]) if "audio_effect" in columns else None,
-    )
-    span = (float(starts.min()), float(starts.max()) + SECONDS)
-    return timeline.timeline(title, evidence, span=span, threshold=threshold)
-
-
-def story(title: str, seen: Inspection, threshold: float) -> Story:
-    """What a film tells of a file."""
-    return Story(
-        title=title,
-        starts=[window.start for window in seen.windows],
-        scores={branch: seen.columns[branch] for branch in seen.branches},
-        threshold=threshold,
-        w_audio=seen.columns.get("w_audio"),
-        discrepancy=seen.columns.get("discrepancy"),
-        faces=[window.face for window in seen.windows],
-        end=seen.windows[-1].end,
-    )
-
-
-def _spectrogram(starts: np.ndarray, mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mel of windows (N, 128, 96) -> that of all the time (128, T) with its T + 1 edges; NaN where no window is."""
-    length = HOP / SAMPLE_RATE * _POOLED
-    firsts = np.round((starts - starts.min()) / length).astype(int)
-    whole = np.full((mel.shape[1], firsts.max() + MEL_FRAMES // _POOLED), np.nan, np.float32)
-    for first, window in zip(firsts, mel, strict=True):
-        whole[:, first : first + window.shape[1]] = window
-    return whole, starts.min() + np.arange(whole.shape[1] + 1) * length

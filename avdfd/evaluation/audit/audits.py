@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avdfd.baselines.open_store import Store, open_store
+from avdfd.baselines.open_store import open_store
 from avdfd.config import RunConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.elements import ElementMeta
+from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit import files, probes
 from avdfd.evaluation.audit.elements import look_at
 from avdfd.evaluation.audit.leaks import find_leaks

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from avdfd.baselines.open_store import Store
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementMeta, ElementStore, coded
+from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit.probes import Clip
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE

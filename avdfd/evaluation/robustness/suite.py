@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-from avdfd.baselines.open_store import Store
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_atomic
 from avdfd.core.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
+from avdfd.elements.protocol import Store
 from avdfd.evaluation.judge import tier_parts
 from avdfd.evaluation.pooling import Clips, pool
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES

@@ -1,0 +1,3 @@
+"""Public name of `avdfd.models.losses`."""
+
+from avdfd.models.losses import *  # noqa: F403

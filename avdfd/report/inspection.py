@@ -1,0 +1,51 @@
+"""Draw the inspection of one media file: a figure over time, and what an overlay shows."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from avdfd.features.mel import HOP, MEL_FRAMES, SAMPLE_RATE
+from avdfd.inference.explanation import at
+from avdfd.inference.inspection import POOLED, Inspection
+from avdfd.media.windows import SECONDS
+from avdfd.report import timeline
+from avdfd.report.overlay import Story
+
+
+def picture(title: str, seen: Inspection, threshold: float) -> Figure:
+    """Film strip, sound, scores and what explains them over time."""
+    starts, columns = seen.starts, seen.columns
+    middles, grid = starts + SECONDS / 2, columns.get("discrepancy")
+    evidence = timeline.Seen(
+        strip=[(time, frame, None if grid is None else at(starts, grid, time)) for time, frame in seen.strip],
+        scores={branch: timeline.Track(middles, columns[branch]) for branch in seen.branches},
+        w_audio=timeline.Track(middles, columns["w_audio"]) if "w_audio" in columns else None,
+        discrepancy=None if grid is None else timeline.over_time(starts, grid.mean(axis=(2, 3))),
+        sound=_spectrogram(starts, columns["mel"]),
+        audio_effect=timeline.over_time(starts, columns["audio_effect"]) if "audio_effect" in columns else None,
+    )
+    span = (float(starts.min()), float(starts.max()) + SECONDS)
+    return timeline.timeline(title, evidence, span=span, threshold=threshold)
+
+
+def story(title: str, seen: Inspection, threshold: float) -> Story:
+    """What a film tells of a file."""
+    return Story(
+        title=title,
+        starts=[window.start for window in seen.windows],
+        scores={branch: seen.columns[branch] for branch in seen.branches},
+        threshold=threshold,
+        w_audio=seen.columns.get("w_audio"),
+        discrepancy=seen.columns.get("discrepancy"),
+        faces=[window.face for window in seen.windows],
+        end=seen.windows[-1].end,
+    )
+
+
+def _spectrogram(starts: np.ndarray, mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mel of windows (N, 128, 96) -> that of all the time (128, T) with its T + 1 edges; NaN where no window is."""
+    length = HOP / SAMPLE_RATE * POOLED
+    firsts = np.round((starts - starts.min()) / length).astype(int)
+    whole = np.full((mel.shape[1], firsts.max() + MEL_FRAMES // POOLED), np.nan, np.float32)
+    for first, window in zip(firsts, mel, strict=True):
+        whole[:, first : first + window.shape[1]] = window
+    return whole, starts.min() + np.arange(whole.shape[1] + 1) * length
