@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 import evaluate
-from avdfd.baselines import SYSTEMS, System
+from avdfd.baselines import SYSTEMS, System, released
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
@@ -33,7 +33,7 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.metrics import roc
 from avdfd.splits import folds
-from avdfd.training import distributed, loop, released, weights
+from avdfd.training import distributed, loop, weights
 from avdfd.training.distributed import Chance, World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter

@@ -32,9 +32,9 @@ from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
-from avdfd.training.released import load_visual_encoder
 from avdfd.training.run_folder import BEST, RunFolder
 from avdfd.training.state import Training
+from avdfd.training.visual_weights import load_visual_encoder
 
 
 def main(argv: list[str]) -> None:

@@ -32,9 +32,9 @@ from avdfd.datasets.transforms import (
     video_input,
 )
 from avdfd.elements import Element, ElementMeta, coded
-from avdfd.training.checkpoint import read_weights
 from avdfd.training.distributed import Chance
-from avdfd.training.released import load_visual_encoder, unwrap
+from avdfd.training.state_dicts import read_weights, unwrap
+from avdfd.training.visual_weights import load_visual_encoder
 from OpenAVFF.adversarial import AdversarialPretraining, Wasserstein, adversarial_losses
 from OpenAVFF.fbank import fbank
 from OpenAVFF.finetuning import VideoCAVMAEFT

@@ -27,9 +27,8 @@ from avdfd.features.mel import FRAMES
 from avdfd.models import mrdf
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.mrdf_losses import Labels, mrdf_loss
-from avdfd.training.checkpoint import read_weights
 from avdfd.training.distributed import Chance
-from avdfd.training.released import fill, unwrap
+from avdfd.training.state_dicts import fill, read_weights, unwrap
 
 STAGES = ("train",)
 SCORED = ("train",)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avdfd.baselines import vfd_inputs
+from avdfd.baselines.released import load
 from avdfd.config import AugmentConfig, VfdConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of, pcm_of
@@ -26,9 +27,8 @@ from avdfd.elements import Element, ElementMeta, coded
 from avdfd.features.mel import FRAMES
 from avdfd.models import vfd_losses
 from avdfd.models.vfd import VoiceFace
-from avdfd.training.checkpoint import read_weights
 from avdfd.training.distributed import Chance
-from avdfd.training.released import load
+from avdfd.training.state_dicts import read_weights
 
 STAGES = ("match", "finetune")
 SCORED = ("match", "finetune")

@@ -25,9 +25,9 @@ from avdfd.models.detector import Detector
 from avdfd.training import weights
 from avdfd.training.distributed import pick_device
 from avdfd.training.loop import autocast, build_detector
-from avdfd.training.released import fill
 from avdfd.training.run_folder import BEST
 from avdfd.training.state import different_keys
+from avdfd.training.state_dicts import fill
 
 M = TypeVar("M", bound=nn.Module)
 DETECTOR_BRANCHES = ("audio", "visual", "fused")

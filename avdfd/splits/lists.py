@@ -1,7 +1,7 @@
 """Train / validation / test: who is in which, and the check that nothing crosses between them.
 
 A split folder holds train.txt, validation.txt and test.txt with one identity per line; '#' starts a comment. A clip
-list is a CSV with the columns split, identity, source: of these people these clips alone (avdfd/splits/draw). Where
+list is a CSV with the columns split, identity, source: of these people these clips alone (avdfd/splits/draw.py). Where
 a split.json beside it knows the list's hash, it must be that one.
 """
 

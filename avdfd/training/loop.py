@@ -16,9 +16,9 @@ from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.detector import Detector
 from avdfd.training import weights
 from avdfd.training.distributed import World
-from avdfd.training.released import fill
 from avdfd.training.run_folder import BEST, RunFolder
 from avdfd.training.state import Progress
+from avdfd.training.state_dicts import fill
 from OpenAVFF.stack import Stack
 
 T = TypeVar("T")

@@ -28,8 +28,8 @@ from avdfd.datasets.samplers import Draw
 from avdfd.splits.lists import SPLITS
 from avdfd.training import checkpoint, distributed, weights
 from avdfd.training.distributed import World
-from avdfd.training.released import fill
 from avdfd.training.run_folder import BEST, RunFolder, git_revision, summary
+from avdfd.training.state_dicts import fill
 from avdfd.training.weights import Facts
 
 BAD_BATCH = "bad_batch.pt"

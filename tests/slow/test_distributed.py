@@ -19,7 +19,7 @@ from tests.unit.elements import meta
 RECORDER = """
 import json, os, sys
 import {script}
-from avdfd.steps import Training
+from avdfd.training.state import Training
 step = Training.step
 def noted(self, losses, *rest):
     if self.world.first:
@@ -30,7 +30,7 @@ Training.step = noted
 if {exact}:  # heads of stage 2 have dropout of their own
     import torch
     torch.nn.Dropout.forward = lambda self, x: x
-from avdfd.errors import run_script
+from avdfd.core.errors import run_script
 run_script({script}.main)
 """
 

@@ -7,7 +7,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from avdfd.core.errors import UserError
 from avdfd.models.avhubert import AVHubert, EncoderLayer, FusionEncoder, PositionalConv, from_fairseq
-from avdfd.training.released import fill
+from avdfd.training.state_dicts import fill
 
 SMALL = {"encoder_layers": 2, "dim": 32, "heads": 4, "ffn_dim": 64, "width": 8}
 STEM = "feature_extractor_video.resnet.frontend3D.0.weight"

@@ -15,7 +15,7 @@ from tests.paths import ROOT
 PROCESS = """
 import torch
 from torch import nn
-from avdfd import batch_norm, distributed
+from avdfd.training import batch_norm, distributed
 
 torch.manual_seed(0)
 with distributed.join("cpu") as world:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_sha256
-from avdfd.training import checkpoint
+from avdfd.training import checkpoint, state_dicts
 from tests.helpers.damage import FOREIGN, Bomb, flipped, torch_file
 
 STATE = {"config": {"kind": "train"}, "model": {"w": torch.arange(1000.0)}, "rng": [(torch.get_rng_state(), None)]}
@@ -118,7 +118,7 @@ def test_no_damage_is_a_programmers_error(tmp_path):
                 file.writestr(name, bytes(content))
         path.write_bytes(data.getvalue())
         try:
-            checkpoint.read_weights(path)
+            state_dicts.read_weights(path)
         except UserError as error:
             assert str(path) in str(error)  # noqa: PT017
 
@@ -127,7 +127,7 @@ def test_settings_of_training_libraries_are_let_in_as_empty_shells(tmp_path):
     path = tmp_path / "published.pt"
     settings = argparse.Namespace(lr=1e-3, nested=[argparse.Namespace()])
     torch.save({"model": {"a": torch.ones(2)}, "args": settings, "best": np.float64(0.5)}, path)
-    content = checkpoint.read_weights(path)
+    content = state_dicts.read_weights(path)
     assert torch.equal(content["model"]["a"], torch.ones(2))
     assert not vars(content["args"])
 
@@ -142,7 +142,7 @@ def test_code_inside_such_settings_does_not_run(tmp_path, monkeypatch):
     path = tmp_path / "bomb.pt"
     torch.save({"model": {"a": torch.ones(2)}, "args": argparse.Namespace(x=Bomb())}, path)
     with pytest.raises(UserError, match="would run code"):
-        checkpoint.read_weights(path)
+        state_dicts.read_weights(path)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -163,24 +163,24 @@ def test_weights_from_both_formats(tmp_path):
     torch.save(weights, tmp_path / "plain.pt")
     save_file(weights, tmp_path / "w.safetensors")
     for name in ("plain.pt", "w.safetensors"):
-        assert torch.equal(checkpoint.read_weights(tmp_path / name)["a"], weights["a"])
+        assert torch.equal(state_dicts.read_weights(tmp_path / name)["a"], weights["a"])
 
 
 def test_sha256_is_checked(tmp_path):
     path = tmp_path / "w.pt"
     torch.save({"a": torch.ones(2)}, path)
     good = sha256_of(path)
-    assert "a" in checkpoint.read_weights(path, sha256=good)
+    assert "a" in state_dicts.read_weights(path, sha256=good)
     with pytest.raises(UserError, match=f"sha256 is {good}, the config expects 00"):
-        checkpoint.read_weights(path, sha256="00")
+        state_dicts.read_weights(path, sha256="00")
     with pytest.raises(UserError, match="no such file"):
-        checkpoint.read_weights(tmp_path / "none", sha256=good)
+        state_dicts.read_weights(tmp_path / "none", sha256=good)
 
 
 def test_damaged_safetensors_and_other_content(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="damaged or not a safetensors file"):
-        checkpoint.read_weights(tmp_path / "w.safetensors")
+        state_dicts.read_weights(tmp_path / "w.safetensors")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(UserError, match="no state dict"):
-        checkpoint.read_weights(tmp_path / "list.pt")
+        state_dicts.read_weights(tmp_path / "list.pt")

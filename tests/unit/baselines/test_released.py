@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from avdfd.baselines import released
 from avdfd.config import VisualModelConfig
 from avdfd.core.errors import UserError
-from avdfd.training import released
+from avdfd.training.visual_weights import load_visual_encoder
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests import reference
 
@@ -78,7 +79,7 @@ def test_visual_weights_from_a_file(tmp_path, init, prefix):
     whole = {prefix + k: v for k, v in source.state_dict().items()} | {"decoder.mask_token": torch.zeros(1)}
     torch.save({"state_dict": whole}, path)
     target = VisualEncoder(**sizes, qkv_bias=init == "marlin")
-    released.load_visual_encoder(target, VisualModelConfig(init=init, weights=str(path), **sizes))
+    load_visual_encoder(target, VisualModelConfig(init=init, weights=str(path), **sizes))
     for key, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[key], value), key
 
@@ -87,4 +88,4 @@ def test_visual_weights_of_another_kind(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"head.weight": torch.zeros(2)}, path)
     with pytest.raises(UserError, match=r"no 'encoder\.\*' keys; these are other weights"):
-        released.load_visual_encoder(VisualEncoder(depth=1), VisualModelConfig(init="marlin", weights=str(path)))
+        load_visual_encoder(VisualEncoder(depth=1), VisualModelConfig(init="marlin", weights=str(path)))

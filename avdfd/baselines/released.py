@@ -3,11 +3,9 @@
 `load(system, state_dict, **sizes)` takes the released keys and returns a module in eval mode that computes what
 was released.
 
-    python -m avdfd.training.released convert IN OUT.safetensors --system openavff-finetune
+    python -m avdfd.released convert IN OUT.safetensors --system openavff-finetune
 """
 
-import argparse
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
-from avdfd.core.errors import UserError, run_script
+from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, write_atomic, write_sha256
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.avhubert import AVHubert, from_fairseq
@@ -26,12 +24,11 @@ from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.models.mrdf import Mrdf, from_released
 from avdfd.models.vfd2022 import face_network, voice_network
 from avdfd.models.vfd2023 import PatchTransformer
-from avdfd.training.checkpoint import read_weights
+from avdfd.training.state_dicts import Weights, below, fill, read_weights, rename, shallower, unwrap
+from avdfd.training.visual_weights import VISUAL
 from OpenAVFF.finetuning import VideoCAVMAEFT
 from OpenAVFF.pretraining import VideoCAVMAE
 from OpenAVFF.visual_encoder import VisualEncoder
-
-Weights = Mapping[str, Tensor]
 
 # Released prefix -> ours. Keys below a prefix are the same in both.
 _AUDIO = {"audio_enc.": "encoder.", "proj.": "projection.", "aux_head.": "head.", "proto_real": "prototype"}
@@ -45,10 +42,6 @@ _DETECTOR = {
     "a2v_head.": "a2v_head.",
     "conf_net.": "fusion.confidence.",
 }
-# Both hold the visual encoder of OpenAVFF/visual_encoder.py under one prefix.
-_VISUAL = {"marlin": {"encoder.": ""}, "openavff": {"visual_encoder.": ""}}
-# Entries that hold the weights, beside the state of training.
-_WRAPPINGS = ("state_dict", "model_state_dict", "model")
 
 
 class ReleasedDetector(nn.Module):
@@ -83,9 +76,9 @@ def load(system: str, state_dict: Mapping[str, Any] | str | Path, **sizes: int) 
     `state_dict` of Lightning, `model` of fairseq, `face_model_state_dict` and `voice_model_state_dict`.
     Raises UserError for an unknown system, unknown sizes, and missing, unexpected or misshapen keys.
     """
-    if system not in _SYSTEMS:
-        raise UserError(f"unknown released system '{system}': use {', '.join(_SYSTEMS)}")
-    build, keys, known = _SYSTEMS[system]
+    if system not in SYSTEMS:
+        raise UserError(f"unknown released system '{system}': use {', '.join(SYSTEMS)}")
+    build, keys, known = SYSTEMS[system]
     unknown = sizes.keys() - known.keys()
     if unknown:
         raise UserError(f"{system}: unknown sizes {', '.join(sorted(unknown))}; it has {', '.join(known) or 'none'}")
@@ -99,74 +92,6 @@ def load(system: str, state_dict: Mapping[str, Any] | str | Path, **sizes: int) 
     module = build(weights, **{**known, **sizes})
     fill(module, keys(weights), source=source)
     return (ReleasedDetector(module) if isinstance(module, Detector) else module).eval()
-
-
-def unwrap(content: Mapping[str, Any], source: str, branch: str = "") -> dict[str, Tensor]:
-    """The state dict inside what was published; `branch`, face or voice, picks one of two networks in one file.
-
-    Raises UserError if it holds anything but tensors.
-    """
-    for name in (f"{branch}_model_state_dict", *_WRAPPINGS):
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{source}: holds no state dict of tensors")
-    parallel = all(key.startswith("module.") for key in content)
-    return {key.removeprefix("module.") if parallel else key: value for key, value in content.items()}
-
-
-# ---- keys
-
-
-def load_visual_encoder(module: nn.Module, config: VisualModelConfig) -> None:
-    """Fills a visual encoder from the file that the config names (MARLIN's or OpenAVFF's keys)."""
-    assert config.weights is not None, "the config asks for no weights"
-    weights = unwrap(read_weights(config.weights, sha256=config.sha256), config.weights)
-    source = f"{config.weights} as {config.init}"
-    fill(module, _below(weights, _VISUAL[config.init], source), source=source)
-
-
-def _below(weights: Weights, prefixes: Mapping[str, str], source: str) -> dict[str, Tensor]:
-    """What lies below these prefixes, which may be a part of a larger model."""
-    kept = {key: value for key, value in weights.items() if key.startswith(tuple(prefixes))}
-    if not kept:
-        raise UserError(f"{source}: no '{next(iter(prefixes))}*' keys; these are other weights")
-    return rename(kept, prefixes)
-
-
-def rename(state_dict: Weights, prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """Replaces the first prefix that fits each key; keys that none fits stay, to be reported as unexpected."""
-    renamed = {}
-    for key, value in state_dict.items():
-        old = next((p for p in prefixes if key.startswith(p)), None)
-        renamed[key if old is None else prefixes[old] + key.removeprefix(old)] = value
-    return renamed
-
-
-def shallower(state_dict: Weights, blocks: str, depth: int) -> dict[str, Tensor]:
-    """Without the blocks from number `depth` on; `blocks` is the regular expression before the number."""
-    number = re.compile(rf"{blocks}\.(?P<number>\d+)\.")
-    kept = {}
-    for key, value in state_dict.items():
-        found = number.match(key)
-        if found is None or int(found["number"]) < depth:
-            kept[key] = value
-    return kept
-
-
-def fill(module: nn.Module, state_dict: Weights, source: str) -> None:
-    """load_state_dict(strict) whose failure names the source and the keys. Raises UserError."""
-    own = module.state_dict()
-    missing = sorted(own.keys() - state_dict.keys())
-    unexpected = sorted(state_dict.keys() - own.keys())
-    misshapen = [k for k in own.keys() & state_dict.keys() if own[k].shape != state_dict[k].shape]
-    for what, keys in (("lacks", missing), ("has unexpected", unexpected), ("has other shapes for", misshapen)):
-        if keys:
-            raise UserError(
-                f"{source}: not a checkpoint of this model: {what} {len(keys)} of {len(own)} keys, e.g. '{keys[0]}'; "
-                "check the file and the sizes in the config"
-            )
-    module.load_state_dict(dict(state_dict))
 
 
 def _detector(weights: Weights, *, visual_depth: int) -> Detector:
@@ -187,7 +112,7 @@ class _Released(NamedTuple):
 
 
 _FACE, _VOICE = (3, 224, 224), (1, 128, 256)
-_SYSTEMS = {
+SYSTEMS = {
     "openavff-pretrain": _Released(
         lambda _, **sizes: VideoCAVMAE(faithful=True, **sizes), sizes={"encoder_depth": 12, "decoder_depth": 4}
     ),
@@ -199,7 +124,7 @@ _SYSTEMS = {
     "avdfd-detector": _Released(_detector, partial(rename, prefixes=_DETECTOR), {"visual_depth": 12}),
     "marlin": _Released(
         lambda _, visual_depth: VisualEncoder(depth=visual_depth, qkv_bias=True),
-        partial(_below, prefixes=_VISUAL["marlin"], source="marlin"),
+        partial(below, prefixes=VISUAL["marlin"], source="marlin"),
         {"visual_depth": 12},
     ),
     "mrdf-ce": _Released(lambda _: Mrdf(variant="ce", encoder_layers=0, faithful=True), from_released),
@@ -240,17 +165,3 @@ def convert(source: Path, target: Path, system: str, **sizes: int) -> str:
     data = safetensors.torch.save(own, metadata={"system": system})
     write_atomic(target, data)
     return write_sha256(target, data)
-
-
-def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(prog="python -m avdfd.training.released", allow_abbrev=False)
-    command = cli.add_subparsers(required=True).add_parser("convert", help="a published checkpoint as safetensors")
-    command.add_argument("source", type=Path, metavar="IN")
-    command.add_argument("target", type=Path, metavar="OUT.safetensors")
-    command.add_argument("--system", required=True, choices=_SYSTEMS)
-    args = cli.parse_args(argv)
-    print(f"{args.target}: {convert(args.source, args.target, args.system)}")
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from avdfd.baselines import released
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 from avdfd.models.avhubert import AVHubert
-from avdfd.training import released
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests import reference
 from tests.paths import ROOT
@@ -158,7 +158,7 @@ def test_some_blocks_missing_is_no_smaller_model(encoder_weights):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "avdfd.training.released", "convert", *map(str, arguments)]
+    command = [sys.executable, "-m", "avdfd.released", "convert", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 

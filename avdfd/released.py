@@ -1,0 +1,26 @@
+"""Public name of `avdfd.baselines.released`, and its command.
+
+python -m avdfd.released convert IN OUT.safetensors --system openavff-finetune
+"""
+
+import argparse
+from pathlib import Path
+
+from avdfd.baselines.released import SYSTEMS, convert, load
+from avdfd.core.errors import run_script
+
+__all__ = ["convert", "load"]
+
+
+def main(argv: list[str]) -> None:
+    cli = argparse.ArgumentParser(prog="python -m avdfd.released", allow_abbrev=False)
+    command = cli.add_subparsers(required=True).add_parser("convert", help="a published checkpoint as safetensors")
+    command.add_argument("source", type=Path, metavar="IN")
+    command.add_argument("target", type=Path, metavar="OUT.safetensors")
+    command.add_argument("--system", required=True, choices=SYSTEMS)
+    args = cli.parse_args(argv)
+    print(f"{args.target}: {convert(args.source, args.target, args.system)}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,145 @@
+"""Read files of weights without running their code, and load state dicts strictly.
+
+Knows no published system: whoever trains or scores a model of this repository needs no more than this.
+"""
+
+import errno
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from avdfd.core.errors import UserError
+from avdfd.core.files import sha256_of
+
+Weights = Mapping[str, Tensor]
+
+# Entries that hold the weights, beside the state of training.
+_WRAPPINGS = ("state_dict", "model_state_dict", "model")
+
+
+def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Any]:
+    """What a safetensors or torch file holds: a state dict, or published wrappings of some
+    (`unwrap`).
+
+    Raises UserError for a missing or damaged file, one that would run code to load, and a wrong sha256.
+    """
+    path = Path(path)
+    if sha256 is not None:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file of weights")
+        found = sha256_of(path)
+        if found != sha256.lower():
+            raise UserError(f"{path}: sha256 is {found}, the config expects {sha256}; get the file again")
+    if path.suffix == ".safetensors" and path.is_file():
+        try:
+            return safetensors.torch.load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path}: damaged or not a safetensors file ({error})") from None
+    content = read_torch(path, shells=True)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: holds no state dict of tensors")
+    return content
+
+
+class _Shell:
+    """Stands for an object of a training library inside a checkpoint: nothing of it is kept, nothing of it runs."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+# What torch's reader raises for damaged archives and pickles beside UnpicklingError, by flipping their bits.
+_DAMAGED = (
+    *(RuntimeError, EOFError, zipfile.BadZipFile, struct.error, ValueError, LookupError),
+    *(AttributeError, TypeError, AssertionError),
+)
+_LIBRARIES = ("argparse.", "fairseq.", "lightning.", "lightning_fabric.", "numpy.", "omegaconf.", "pytorch_lightning.")
+"""Trainers whose settings stand beside the weights in what people publish."""
+
+
+def read_torch(path: Path, *, shells: bool = False) -> Any:
+    """With `shells`, objects of known training libraries are let in as empty shells; all other code is refused."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, a checkpoint file is wanted")
+    try:
+        empty: list[Any] = []
+        if shells and zipfile.is_zipfile(path):
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            empty = [(_Shell, name) for name in found if name.startswith(_LIBRARIES)]
+        with torch.serialization.safe_globals(empty):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint; run the earlier stage first or correct the path") from None
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: not a checkpoint, or one that would run code to load; refused") from None
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # what a damaged offset leads to
+            raise
+        raise UserError(f"{path}: damaged or not a checkpoint; restore it or train again") from None
+
+
+def unwrap(content: Mapping[str, Any], source: str, branch: str = "") -> dict[str, Tensor]:
+    """The state dict inside what was published; `branch`, face or voice, picks one of two networks in one file.
+
+    Raises UserError if it holds anything but tensors.
+    """
+    for name in (f"{branch}_model_state_dict", *_WRAPPINGS):
+        if isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{source}: holds no state dict of tensors")
+    parallel = all(key.startswith("module.") for key in content)
+    return {key.removeprefix("module.") if parallel else key: value for key, value in content.items()}
+
+
+def below(weights: Weights, prefixes: Mapping[str, str], source: str) -> dict[str, Tensor]:
+    """What lies below these prefixes, which may be a part of a larger model."""
+    kept = {key: value for key, value in weights.items() if key.startswith(tuple(prefixes))}
+    if not kept:
+        raise UserError(f"{source}: no '{next(iter(prefixes))}*' keys; these are other weights")
+    return rename(kept, prefixes)
+
+
+def rename(state_dict: Weights, prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+    """Replaces the first prefix that fits each key; keys that none fits stay, to be reported as unexpected."""
+    renamed = {}
+    for key, value in state_dict.items():
+        old = next((p for p in prefixes if key.startswith(p)), None)
+        renamed[key if old is None else prefixes[old] + key.removeprefix(old)] = value
+    return renamed
+
+
+def shallower(state_dict: Weights, blocks: str, depth: int) -> dict[str, Tensor]:
+    """Without the blocks from number `depth` on; `blocks` is the regular expression before the number."""
+    number = re.compile(rf"{blocks}\.(?P<number>\d+)\.")
+    kept = {}
+    for key, value in state_dict.items():
+        found = number.match(key)
+        if found is None or int(found["number"]) < depth:
+            kept[key] = value
+    return kept
+
+
+def fill(module: nn.Module, state_dict: Weights, source: str) -> None:
+    """load_state_dict(strict) whose failure names the source and the keys. Raises UserError."""
+    own = module.state_dict()
+    missing = sorted(own.keys() - state_dict.keys())
+    unexpected = sorted(state_dict.keys() - own.keys())
+    misshapen = [k for k in own.keys() & state_dict.keys() if own[k].shape != state_dict[k].shape]
+    for what, keys in (("lacks", missing), ("has unexpected", unexpected), ("has other shapes for", misshapen)):
+        if keys:
+            raise UserError(
+                f"{source}: not a checkpoint of this model: {what} {len(keys)} of {len(own)} keys, e.g. '{keys[0]}'; "
+                "check the file and the sizes in the config"
+            )
+    module.load_state_dict(dict(state_dict))

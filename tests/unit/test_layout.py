@@ -1,0 +1,66 @@
+"""The structure of the package: which folder may import which, and what pure folders stay away from."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+FOLDERS = (
+    *("core", "config", "metrics", "features", "elements", "models", "splits", "datasets", "training", "media"),
+    *("corpora", "baselines", "inference", "evaluation", "report", "search"),
+)
+"""From the bottom up: a folder imports those before it."""
+PUBLIC = {"__init__.py", "losses.py", "released.py"}
+"""Modules directly in the package: names that are documented for users."""
+IMPURE = {"argparse", "av", "cv2", "decord", "io", "json", "logging", "os", "pathlib", "shutil", "subprocess", "tqdm"}
+FILES = sorted((ROOT / "avdfd").rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls_print(tree: ast.AST) -> bool:
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open", "input")
+        for node in ast.walk(tree)
+    )
+
+
+def test_the_package_holds_folders_and_public_names_only():
+    assert {path.name for path in (ROOT / "avdfd").glob("*.py")} == PUBLIC
+    assert {path.parent.name for path in (ROOT / "avdfd").glob("*/__init__.py")} == set(FOLDERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downward(path: Path):
+    inside = path.relative_to(ROOT / "avdfd").parts
+    tree = ast.parse(path.read_text())
+    names = [name.split(".") for name in imported(tree)]
+    assert not {name[0] for name in names} & {"data", "tests", "benchmarks", *(p.stem for p in ROOT.glob("*.py"))}
+    if len(inside) > 1:
+        allowed = FOLDERS[: FOLDERS.index(inside[0]) + 1]
+        assert {name[1] for name in names if name[0] == "avdfd"} <= set(allowed)
+        assert ["argparse", "ArgumentParser"] not in names
+        assert ["argparse"] not in names
+
+
+@pytest.mark.parametrize("folder", ["models", "features", "metrics"])
+def test_pure_folders_do_no_io(folder: str):
+    for path in (ROOT / "avdfd" / folder).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        assert not {name.split(".")[0] for name in imported(tree)} & IMPURE, path
+        assert not calls_print(tree), path
+
+
+@pytest.mark.parametrize("script", sorted({*ROOT.glob("*.py")} - {ROOT / "baseline.py"}), ids=lambda path: path.name)
+def test_a_script_imports_no_other_script(script: Path):
+    scripts = {path.stem for path in ROOT.glob("*.py")}
+    assert not {name.split(".")[0] for name in imported(ast.parse(script.read_text()))} & scripts
