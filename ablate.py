@@ -20,7 +20,7 @@ from pathlib import Path
 from avdfd.config import AblationConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, held, write_atomic
-from avdfd.core.shards import parse_part
+from avdfd.core.shards import parse_shard
 from avdfd.search.ablation import SPLIT, Chain, Row, as_csv, as_table, expand, report_of, reports_of, runs_of
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import check_unchanged
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     if args.jobs < 1 or args.bootstrap < 0:
         raise UserError("--jobs is at least 1, --bootstrap at least 0")
     cfg = load(args.config, AblationConfig, overrides=overrides)
-    part = parse_part(args.shard)
+    shard = parse_shard(args.shard)
     root = Path(cfg.runs) / cfg.name
     rows = expand(cfg, args.config, args.only)
     runs = runs_of(rows)
@@ -65,12 +65,12 @@ def main(argv: list[str]) -> int:
     for kind, path in bases.items():
         write_atomic(path, Path(getattr(cfg, kind)).read_bytes())
     free = slots(args.gpus, args.jobs, runs)
-    mine = [chain for row in rows for chain in row.chains][part.number :: part.of]
+    mine = [chain for row in rows for chain in row.chains][shard.number :: shard.of]
     with Signals() as signals:
         train(mine, bases, free, signals)
-        if part.of == 1:
+        if shard.of == 1:
             judge(rows, args.bootstrap, free[0], signals)
-    code = table(rows, root) if part.of == 1 else int(any(result_of(c.last).state != "done" for c in mine))
+    code = table(rows, root) if shard.of == 1 else int(any(result_of(c.last).state != "done" for c in mine))
     if signals.exit_code is not None:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return signals.exit_code

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from avdfd.config import SearchConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
-from avdfd.core.shards import parse_part
+from avdfd.core.shards import parse_shard
 from avdfd.report import plots
 from avdfd.search import results
 from avdfd.search.child import Signals
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: at least one run at a time")
     cfg = load(args.config, SearchConfig, overrides=overrides)
-    part = parse_part(args.shard)
+    shard = parse_shard(args.shard)
     root = Path(cfg.runs) / cfg.name
     if (root / "config.json").exists():
         raise UserError(f"{root}: is the folder of a training run; change the search's 'name'")
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
             print(f"{number:>4}  {run.config.name}  {result_of(run).state}")
         print(f"{len(runs)} runs; one task each: sbatch --array=0-{len(runs) - 1} search.sh")
         return 0
-    mine = [] if args.report else runs[part.number :: part.of]
+    mine = [] if args.report else runs[shard.number :: shard.of]
     ended = None
     if mine:
         ensure_writable(root)

@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd.core.shards import Part
+from avdfd.core.shards import Shard
 from avdfd.datasets.samplers import Paired, Shuffled
 from avdfd.elements import ElementStore, ElementWriter, coded
 from avdfd.elements.form import encode_frame, encode_sound
@@ -67,7 +67,7 @@ def make(root: Path, size: int, parts: int) -> None:
     jpeg = encode_frame(rng.integers(0, 256, (FACE_SIZE, FACE_SIZE, 3), np.uint8), 90)
     element = {**encode_sound(rng.uniform(-0.5, 0.5, WINDOW)), "mjpeg": jpeg * FRAMES}
     for number in range(parts):
-        with ElementWriter(root, {"made": "up"}, part=Part(number, parts)) as writer:
+        with ElementWriter(root, {"made": "up"}, part=Shard(number, parts)) as writer:
             writer.add(clip(0), [{"start": 0.0, "end": 3.072, "parts": element}])
         with Journal(root / journal_name(number)) as journal:
             (window,) = journal[clip(0)["source"]]["windows"]

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it i
 from avdfd.config import MediaConfig, PreprocessConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
-from avdfd.core.shards import Part, parse_part
+from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.manifest import clips_of
 from avdfd.corpora.scan import UNKNOWN, Clip, scan
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PreprocessConfig, overrides=overrides)
     root = Path(cfg.output)
-    parts = [parse_part(args.shard)] if args.shard else parts_of(root)
+    parts = [parse_shard(args.shard)] if args.shard else parts_of(root)
     clips = list_clips(cfg)
     if cfg.media.mel_err is not None:
         reconstruction(cfg.media.mel_err)  # what is wrong with it is said before the work
@@ -74,7 +74,7 @@ def list_clips(cfg: PreprocessConfig) -> list[Clip]:
     return clips
 
 
-def make_part(part: Part, clips: list[Clip], cfg: PreprocessConfig) -> int:
+def make_part(part: Shard, clips: list[Clip], cfg: PreprocessConfig) -> int:
     """Makes one part of the store; returns the exit code."""
     started = time.monotonic()
     with ElementWriter(cfg.output, settings(cfg), cfg.shard_clips, part) as writer:

@@ -1,4 +1,4 @@
-"""Parts of a job that array tasks do side by side: which clips are whose, whatever else is in the data set."""
+"""Shards of a job that several array tasks share. A clip's shard depends on its path alone."""
 
 import re
 import zlib
@@ -7,8 +7,8 @@ from typing import NamedTuple
 from avdfd.core.errors import UserError
 
 
-class Part(NamedTuple):
-    """Part `number` of `of`; numbers start at 0, as those of array tasks do."""
+class Shard(NamedTuple):
+    """Shard `number` of `of`; numbers start at 0, like those of array tasks."""
 
     number: int = 0
     of: int = 1
@@ -17,14 +17,14 @@ class Part(NamedTuple):
         return f"{self.number}/{self.of}"
 
     def takes(self, source: str) -> bool:
-        """Whether a clip is of this part. It depends on its path alone, so that new clips move no others."""
+        """Return True if a clip belongs to this shard. New clips leave the shards of the others unchanged."""
         return zlib.crc32(source.encode()) % self.of == self.number
 
 
-def parse_part(text: str) -> Part:
-    """ "2/4" -> the third of four parts. Raises UserError for anything else."""
+def parse_shard(text: str) -> Shard:
+    """Parse "2/4" as the third of four shards. Raises UserError for anything else."""
     found = re.fullmatch(r"(\d+)/(\d+)", text)
-    part = Part(int(found[1]), int(found[2])) if found else Part(0, 0)
-    if part.number >= part.of:
+    shard = Shard(int(found[1]), int(found[2])) if found else Shard(0, 0)
+    if shard.number >= shard.of:
         raise UserError(f"--shard {text}: write i/n with i from 0 to n - 1, such as 0/4")
-    return part
+    return shard

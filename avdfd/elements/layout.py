@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avdfd.core.errors import UserError
-from avdfd.core.shards import Part
+from avdfd.core.shards import Shard
 
 STORE = "store.json"
 INDEX = "index.arrow"
@@ -35,7 +35,7 @@ def read_settings(root: Path) -> dict[str, Any]:
         raise UserError(f"{root / STORE}: damaged; delete the store and make it anew") from None
 
 
-def parts_of(root: Path) -> list[Part]:
+def parts_of(root: Path) -> list[Shard]:
     """The parts that a store is made in; one for a folder that is not a store yet."""
     count = read_settings(root).get("parts", 1) if (root / STORE).exists() else 1
-    return [Part(number, count) for number in range(count)]
+    return [Shard(number, count) for number in range(count)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, ensure_writable, held, refuse_changes
-from avdfd.core.shards import Part
+from avdfd.core.shards import Shard
 from avdfd.elements.form import MEMBERS, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import index_lock, pack_sizes
 from avdfd.elements.journal import Journal, encode_gone, encode_record
@@ -30,13 +30,13 @@ class ElementWriter:
     """
 
     def __init__(
-        self, root: str | Path, settings: Mapping[str, Any], shard_clips: int = 256, part: Part | None = None
+        self, root: str | Path, settings: Mapping[str, Any], shard_clips: int = 256, part: Shard | None = None
     ) -> None:
         self.root = Path(root)
         self.settings = dict(settings)
         self.version = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:12]
         self.shard_clips = shard_clips
-        self.part = part or Part()
+        self.part = part or Shard()
 
     def __enter__(self) -> "ElementWriter":
         self._claim()

@@ -1,7 +1,7 @@
 """Voice-cloned hard samples: every real clip with its own voice (RVFA-SVC) and from another recording (RVFA-VC).
 
     python data/preprocessing/clone_voices.py --config config/clone_voices.json --input=/data/FakeAVCeleb_v1.2
-    python data/preprocessing/clone_voices.py --shard 2/4         the third of four parts
+    python data/preprocessing/clone_voices.py --shard 2/4         the third of four shards
 
 Of several candidates of each clip the hardest that passes is kept; real clips and clones get the sound of one audio
 chain. clones.jsonl has the scores of all candidates, problems.csv the clones that could not be made and why. A second
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.config import CloneConfig, load
 from avdfd.core.clips import Clip
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.shards import parse_part
+from avdfd.core.shards import parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.cloning.backends import check_backend, processes
 from avdfd.corpora.cloning.clips import SINGLE, Job, Made, listen, make_clip
@@ -43,9 +43,9 @@ People = dict[str, list[Recording]]
 def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Voice-cloned hard samples.", allow_abbrev=False)
     cli.add_argument("--config", default="config/clone_voices.json")
-    cli.add_argument("--shard", default="0/1", metavar="I/N", help="part I of N, from 0 on")
+    cli.add_argument("--shard", default="0/1", metavar="I/N", help="shard I of N, from 0 on")
     args, overrides = cli.parse_known_args(argv)
-    cfg, part = load(args.config, CloneConfig, overrides=overrides), parse_part(args.shard)
+    cfg, shard = load(args.config, CloneConfig, overrides=overrides), parse_shard(args.shard)
     check_backend(cfg.backend)
     check_recogniser(cfg.scores)
     open_encoder(cfg.encoder)  # what is missing is to be said before the work
@@ -53,9 +53,9 @@ def main(argv: list[str]) -> int:
     started = time.monotonic()
     clips = real_clips(Path(cfg.input))
     people = recordings_of(clips, Path(cfg.recordings) if cfg.recordings else None)
-    people = {identity: recordings for identity, recordings in people.items() if part.takes(identity)}
+    people = {identity: recordings for identity, recordings in people.items() if shard.takes(identity)}
     clips = [clip for clip in clips if clip.identities[0] in people]
-    with Output(cfg, part) as out:
+    with Output(cfg, shard) as out:
         gone = out.keep_only([c.source for c in clips], [r.source for group in people.values() for r in group])
         if gone:
             print(f"{cfg.output}: {gone} clips are gone from {cfg.input}, and their clones with them")
@@ -142,7 +142,7 @@ def report(out: Output, clips: list[Clip], made_now: int, seconds: float) -> int
     wanted = len(clips) * len(out.cfg.tiers)
     bad = wanted - single - len(kept)
     rate = f", {60 * made_now / seconds:.1f} clips a minute" if made_now else ""
-    print(f"{out.root}, part {out.part}: {len(clips)} real clips, {len(kept)} clones, {seconds:.0f} s{rate}")
+    print(f"{out.root}, shard {out.shard}: {len(clips)} real clips, {len(kept)} clones, {seconds:.0f} s{rate}")
     for tier, count in sorted(Counter(line["tier"] for line in kept).items()):
         scores = [line["scores"] for line in kept if line["tier"] == tier]
         similarity, naturalness = (np.mean([s[key] for s in scores]) for key in ("similarity", "naturalness"))

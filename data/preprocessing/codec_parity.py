@@ -27,7 +27,7 @@ from avdfd.config import ParityConfig, load
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import held, write_atomic, write_csv
-from avdfd.core.shards import Part, parse_part
+from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.fakeavceleb import TABLE
@@ -43,30 +43,30 @@ Records = dict[str, Record]
 def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Gives all videos the sound of one chain.", allow_abbrev=False)
     cli.add_argument("--config", default="config/codec_parity.json")
-    cli.add_argument("--shard", default="0/1", help="i/n: part i of n, from 0 on; all parts may run side by side")
+    cli.add_argument("--shard", default="0/1", help="i/n: shard i of n, from 0 on; all shards may run side by side")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, ParityConfig, overrides=overrides)
-    part = parse_part(args.shard)
+    shard = parse_shard(args.shard)
     started = time.monotonic()
     listed = list_entries(Path(cfg.input), sound=cfg.sound)
-    # All versions of a recording are of one part: what they have in common is measured once.
-    entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and part.takes(e.clip.base)}
+    # All versions of a recording are in one shard: what they have in common is measured once.
+    entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and shard.takes(e.clip.base)}
     root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)
-    with held(root.state / f"part-{part.number}-of-{part.of}.lock", root.root):
+    with held(root.state / f"part-{shard.number}-of-{shard.of}.lock", root.root):
         try:
-            records = look(root, entries, {e.clip.source for e in listed}, part)
+            records = look(root, entries, {e.clip.source for e in listed}, shard)
             measure_all(root, entries, records, cfg)
             grounds = find_grounds(records, cfg)
             number = make_all(root, entries, records, grounds, cfg)
         finally:
             write_lists(root, listed, Path(cfg.input))
-    return report(cfg, part, root, records, number, time.monotonic() - started)
+    return report(cfg, shard, root, records, number, time.monotonic() - started)
 
 
-def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], part: Part) -> Records:
+def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], shard: Shard) -> Records:
     """Drops what is gone; returns the records of clips that are as they were, with one for each that cannot be."""
     known = {source: record for source in root.sources() if (record := root.read(source))}
-    known = {source: record for source, record in known.items() if part.takes(record.recording)}
+    known = {source: record for source, record in known.items() if shard.takes(record.recording)}
     gone = sorted(known.keys() - listed)
     if known and len(gone) == len(known):
         raise UserError(f"{root.root}: none of its videos is under the input; choose another output")
@@ -163,7 +163,7 @@ def _too_short(record: Record, cfg: ParityConfig) -> bool:
 
 
 def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> None:
-    """problems.csv of all parts, and the table that the layout has: a copy of meta_data.csv, or a clips.csv."""
+    """problems.csv of all shards, and the table that the layout has: a copy of meta_data.csv, or a clips.csv."""
     with held(root.lock, root.root, wait=True):
         records = {source: record for source in sorted(root.sources()) if (record := root.read(source))}
         problems = [(source, record.problem) for source, record in records.items() if record.problem]
@@ -186,10 +186,10 @@ def own_rows(listed: list[Entry], made: set[str]) -> list[tuple[str, ...]]:
     return [tuple(name for name in OWN_COLUMNS if name != "label"), *sorted(rows)]
 
 
-def report(cfg: ParityConfig, part: Part, root: ParityRoot, records: Records, made: int, seconds: float) -> int:
+def report(cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, made: int, seconds: float) -> int:
     """Prints the summary; returns the exit code."""
     bad = sum(bool(record.problem) for record in records.values())
-    which = f"part {part}, " if part.of > 1 else ""
+    which = f"shard {shard}, " if shard.of > 1 else ""
     print(
         f"{cfg.output}: {which}{len(records)} files, {len(records) - bad} there ({made} made now), "
         f"{bad} could not be made, {seconds:.0f} s"

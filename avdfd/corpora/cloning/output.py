@@ -1,8 +1,8 @@
-"""The folder of cloned clips: what is done, by part, and the lists of all parts.
+"""The folder of cloned clips: what is done, by shard, and the lists of all shards.
 
 <tier folder>/<race>/<gender>/<identity>/<clip>.mp4        RVRA; clones have _<method> behind the clip's name
 meta_data.csv     FakeAVCeleb's table of the clips         clones.jsonl   a line per real clip and tier: scores
-problems.csv      clones that are not there, and why       .clones/       settings and the records of the parts
+problems.csv      clones that are not there, and why       .clones/       settings and the records of the shards
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from avdfd.config import CloneConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, held, overlap, refuse_changes, write_atomic, write_csv
-from avdfd.core.shards import Part
+from avdfd.core.shards import Shard
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.corpora.cloning.clips import Made, method
 from avdfd.corpora.cloning.journal import Journal, Record, read_journal
@@ -34,17 +34,17 @@ _OF_THE_RUN = {
 
 
 class Output:
-    """One part of the output, as a context manager.
+    """One shard of the output, as a context manager.
 
     Raises UserError if the folder holds something else or overlaps the input, was made with other settings or in
-    another number of parts, or if another run works on this part.
+    another number of shards, or if another run works on this shard.
     """
 
-    def __init__(self, cfg: CloneConfig, part: Part) -> None:
-        self.cfg, self.part = cfg, part
+    def __init__(self, cfg: CloneConfig, shard: Shard) -> None:
+        self.cfg, self.shard = cfg, shard
         self.root = Path(cfg.output)
         self._state = self.root / STATE
-        self._name = f"{part.number}-of-{part.of}"
+        self._name = f"{shard.number}-of-{shard.of}"
         self.spool = self._state / f"{self._name}.spool"
 
     def __enter__(self) -> "Output":
@@ -106,7 +106,7 @@ class Output:
         if not self._state.is_dir() and any(self.root.iterdir()):
             raise UserError(f"{self.root}: holds other files and no cloned clips; choose another output")
         self._state.mkdir(exist_ok=True)
-        note, now = self._state / "settings.json", settings(self.cfg, self.part)
+        note, now = self._state / "settings.json", settings(self.cfg, self.shard)
         with held(self._state / "lock", self.root, wait=True):
             if not note.exists():
                 write_atomic(note, (json.dumps(now, indent=2) + "\n").encode())
@@ -129,9 +129,9 @@ class Output:
             write_csv(self.root / TABLE, [_COLUMNS, *sorted(_rows(clips, self.cfg), key=lambda row: row[5:])])
 
 
-def settings(cfg: CloneConfig, part: Part) -> dict[str, Any]:
+def settings(cfg: CloneConfig, shard: Shard) -> dict[str, Any]:
     """What the clips depend on, by config key."""
-    flat: dict[str, Any] = {"form": FORM, "parts": part.of}
+    flat: dict[str, Any] = {"form": FORM, "parts": shard.of}
     for key, value in cfg.model_dump(mode="json").items():
         if isinstance(value, Mapping):
             flat |= {f"{key}.{name}": inner for name, inner in value.items() if f"{key}.{name}" not in _OF_THE_RUN}

@@ -342,7 +342,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(root, tmp_path):
 
 def test_shipped_config_loads_and_every_key_is_a_setting_or_of_the_run():
     cfg = load(ROOT / "config" / "clone_voices.json", CloneConfig)
-    known = output.settings(cfg, clone_voices.parse_part("0/1"))
+    known = output.settings(cfg, clone_voices.parse_shard("0/1"))
     assert {"form", "parts", "candidates", "seed", "tiers", "backend.kind", "encoder.kind", "chain.rate"} <= set(known)
     assert not {"input", "output", "workers", "time_limit"} & set(known)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.core.shards import Part
+from avdfd.core.shards import Shard
 from avdfd.elements import ElementStore, ElementWriter, unpack
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX, parts_of
@@ -16,7 +16,7 @@ SOURCES = [f"real/{n}.mp4" for n in range(6)]
 
 
 def write(root: Path, number: int, of: int = 3) -> None:
-    with ElementWriter(root, SETTINGS, 2, Part(number, of)) as writer:
+    with ElementWriter(root, SETTINGS, 2, Shard(number, of)) as writer:
         for seed, source in enumerate(SOURCES):
             if seed % of == number:
                 writer.add(clip(source), [WINDOWS[seed % 4]])
@@ -31,7 +31,7 @@ def test_parts_read_as_one_store(tmp_path, merged):
     store = ElementStore(tmp_path / "store")
     assert (tmp_path / "store" / INDEX).exists() == merged
     assert [m.source for m in store.metas] == SOURCES
-    assert parts_of(store.root) == [Part(0, 3), Part(1, 3), Part(2, 3)]
+    assert parts_of(store.root) == [Shard(0, 3), Shard(1, 3), Shard(2, 3)]
     for seed, m in enumerate(store.metas):
         element, whole = store.read(m.key, frames=[3, 70]), unpack(WINDOWS[seed % 4]["parts"])
         assert np.array_equal(element.mel, whole.mel)
@@ -43,7 +43,7 @@ def test_an_index_is_never_out_of_date(tmp_path):
     write(tmp_path / "store", 1)
     assert merge(tmp_path / "store")
     assert len(ElementStore(tmp_path / "store")) == 4
-    with ElementWriter(tmp_path / "store", SETTINGS, 2, Part(2, 3)) as writer:
+    with ElementWriter(tmp_path / "store", SETTINGS, 2, Shard(2, 3)) as writer:
         assert not (tmp_path / "store" / INDEX).exists()
         writer.add(clip("real/2.mp4"), [WINDOWS[2]])
         assert not merge(tmp_path / "store")  # the last one to end will
@@ -60,8 +60,8 @@ def test_another_number_of_parts_is_refused(tmp_path):
 
 def test_two_parts_at_a_time_but_one_only_once(tmp_path):
     with (
-        ElementWriter(tmp_path / "store", SETTINGS, 2, Part(0, 3)),
-        ElementWriter(tmp_path / "store", SETTINGS, 2, Part(1, 3)),
+        ElementWriter(tmp_path / "store", SETTINGS, 2, Shard(0, 3)),
+        ElementWriter(tmp_path / "store", SETTINGS, 2, Shard(1, 3)),
         pytest.raises(UserError, match="another run is writing to it"),
     ):
         write(tmp_path / "store", 1)
