@@ -34,6 +34,7 @@ from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.losses import ordinal_ring, ranking, supcon
 from avdfd.splits import folds
 from avdfd.training import distributed, loop
+from avdfd.training.build import build_audio_net
 from avdfd.training.distributed import World, gather
 from avdfd.training.fitted import fit_score
 from avdfd.training.flops import training_flops
@@ -69,7 +70,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     # ---- model
     device = world.device
     loop.seed_everything(cfg.seed)
-    model = AudioNet(cfg.model).to(device)
+    model = build_audio_net(cfg.model).to(device)
     optimizer = adamw([(model.parameters(), 1.0)], cfg.optim)
 
     # ---- data

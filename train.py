@@ -25,8 +25,9 @@ from avdfd.datasets.transforms import normalise
 from avdfd.elements import ElementStore, coded
 from avdfd.metrics import roc
 from avdfd.models.detector import Detector, DetectorOutput, Encoded
-from avdfd.models.losses import align_repel, confidence, in_step
+from avdfd.models.losses import align_repel, confidence, in_sync
 from avdfd.training import cached_batches, distributed, loop
+from avdfd.training.build import build_detector, load_audio_net
 from avdfd.training.cached_batches import EncodedBatch, EncodedFeed
 from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
@@ -126,10 +127,10 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
 def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     """The detector with stage 1's audio branch and the visual weights that the config asks for."""
-    stage1, audio_model = loop.load_audio_net(cfg.audio)
+    stage1, audio_model = load_audio_net(cfg.audio)
     if audio_model.input == "waveform" and cfg.augment.of_mels:
         raise UserError(f"{cfg.audio} hears the waveform and no mel: set {', '.join(cfg.augment.of_mels)} to 0")
-    model = loop.build_detector(cfg, audio_model)
+    model = build_detector(cfg, audio_model)
     model.load_audio(stage1, with_head=not cfg.faithful)
     if cfg.visual.init == "random":
         model.visual_encoder.backbone.init_from_scratch()
@@ -168,7 +169,7 @@ def stage2_loss(cfg: TrainConfig, out: DetectorOutput, label: Tensor, parts: Ten
     if cfg.loss.confidence and cfg.fusion == "learned":
         loss = loss + cfg.loss.confidence * confidence(out.log_weights, parts)
     if cfg.synchrony is not None and out.agreement is not None:
-        loss = loss + cfg.synchrony.weight * in_step(out.agreement, label)
+        loss = loss + cfg.synchrony.weight * in_sync(out.agreement, label)
     return loss
 
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.config import PretrainConfig, load
 from avdfd.features.mel import WINDOW, log_mel, zscore
-from avdfd.models.audio_encoder import AudioNet
+from avdfd.training.build import build_audio_net
 from avdfd.training.flops import training_flops
 
 ROBUST = "config/pretrain_robust.json"
@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)
     root = Path(__file__).resolve().parents[1]
     nets = {
-        name: AudioNet(load(root / path, PretrainConfig, overrides=[*overrides]).model).eval()
+        name: build_audio_net(load(root / path, PretrainConfig, overrides=[*overrides]).model).eval()
         for name, (path, overrides) in VARIANTS.items()
     }
     waveform = torch.randn(BATCH, WINDOW) / 10

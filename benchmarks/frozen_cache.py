@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd.config import TrainConfig, load
+from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.residency import Place
@@ -30,10 +30,11 @@ from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore
 from avdfd.models.detector import Detector
 from avdfd.training import backbone_cache, loop
+from avdfd.training.build import build_detector
 from avdfd.training.cached_batches import EncodedFeed
 from avdfd.training.distributed import pick_device
 from avdfd.training.optim import adamw
-from train import AudioModelConfig, seen, stage2_loss
+from train import seen, stage2_loss
 
 SIZES = ["--visual.init=random", "--visual.weights=null", "--backbone_lr_scale=0"]
 
@@ -51,7 +52,7 @@ def main() -> None:
     store = ElementStore(args.store)
     metas = store.metas[:: max(1, len(store) // args.clips)][: args.clips]
     order = Shared(Shuffled(len(metas), args.batch, 0))
-    model = Detector(AudioModelConfig(), cfg.visual, cfg.predictor).to(device)
+    model = build_detector(cfg, AudioModelConfig()).to(device)
     model.visual_encoder.backbone.requires_grad_(False)
     inputs = Inputs(cfg.visual.image_size)
 

@@ -12,8 +12,8 @@ import train
 from avdfd.config import PretrainConfig, SpeedConfig, TrainConfig, parse
 from avdfd.datasets.transforms import normalise
 from avdfd.models.audio_encoder import AudioNet
-from avdfd.models.detector import Detector
 from avdfd.training import loop
+from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.optim import adamw
 from benchmarks.baselines import explicit_attention
 from benchmarks.training_data import made_up
@@ -56,7 +56,7 @@ def stage2(wanted: Sizes, *, frozen: bool, compiled: bool = False) -> list[Way]:
 
     def build(*, released: bool = False, speed: SpeedConfig | None = None) -> nn.Module:
         torch.manual_seed(0)
-        model = Detector(audio, cfg.visual, cfg.predictor, faithful=released)
+        model = build_detector(cfg.model_copy(update={"faithful": released}), audio)
         if released:
             sizes = {name: getattr(cfg.visual, name) for name in ("image_size", "dim", "depth", "heads")}
             backbone = ReleasedBackbone(**sizes)
@@ -91,7 +91,7 @@ def stage1(sizes: Sizes) -> list[Way]:
 
     def build() -> AudioNet:
         torch.manual_seed(0)
-        return AudioNet(cfg.model)
+        return build_audio_net(cfg.model)
 
     def way(name: str, released: bool) -> Way:
         model = build()

@@ -52,7 +52,7 @@ def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
     order, plain = Shared(Shuffled(len(train), 8, seed)), Shared(Sequential(len(test), 16))
     batches = Feed(ElementSet(store, train, Inputs(size, AugmentConfig(flip=0.5, shift=2))), order, cpu, workers=1)
     tests = Feed(ElementSet(store, test, Inputs(size)), plain, cpu, workers=1)
-    branch = VisualBranch(cfg.visual, 64)
+    branch = VisualBranch(64, **cfg.visual.model_dump(exclude={"init", "weights", "sha256"}))
     if whiten:
         branch.backbone.init_from_scratch()
     head = nn.Linear(128, 1)

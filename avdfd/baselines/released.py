@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import safetensors.torch
 from torch import Tensor, nn
 
-from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, write_atomic, write_sha256
-from avdfd.models.audio_encoder import AudioEncoder, AudioNet
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.models.mrdf import Mrdf, from_released
 from avdfd.models.vfd2022 import face_network, voice_network
 from avdfd.models.vfd2023 import PatchTransformer
+from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training.state_dicts import Weights, below, fill, read_weights, rename, shallower, unwrap
 from avdfd.training.visual_weights import VISUAL
 from OpenAVFF.finetuning import VideoCAVMAEFT
@@ -96,8 +96,8 @@ def load(system: str, state_dict: Mapping[str, Any] | str | Path, **sizes: int) 
 
 def _detector(weights: Weights, *, visual_depth: int) -> Detector:
     layers = [k for k in weights if k.startswith("predictor.encoder.layers.") and k.endswith("norm1.weight")]
-    visual = VisualModelConfig(init="random", depth=visual_depth)
-    return Detector(AudioModelConfig(), visual, PredictorConfig(depth=max(1, len(layers))), faithful=True)
+    audio, visual = AudioEncoder(), VisualBranch(depth=visual_depth)
+    return Detector(audio, audio_head(audio), visual, predictor_depth=max(1, len(layers)), faithful=True)
 
 
 class _Released(NamedTuple):
@@ -119,8 +119,8 @@ SYSTEMS = {
     "openavff-finetune": _Released(
         lambda _, **sizes: VideoCAVMAEFT(faithful=True, **sizes), sizes={"encoder_depth": 12}
     ),
-    "avdfd-audio-encoder": _Released(lambda _: AudioEncoder(AudioModelConfig())),
-    "avdfd-pretrain": _Released(lambda _: AudioNet(AudioModelConfig()), partial(rename, prefixes=_AUDIO)),
+    "avdfd-audio-encoder": _Released(lambda _: AudioEncoder()),
+    "avdfd-pretrain": _Released(lambda _: AudioNet(AudioEncoder()), partial(rename, prefixes=_AUDIO)),
     "avdfd-detector": _Released(_detector, partial(rename, prefixes=_DETECTOR), {"visual_depth": 12}),
     "marlin": _Released(
         lambda _, visual_depth: VisualEncoder(depth=visual_depth, qkv_bias=True),

@@ -143,7 +143,7 @@ class SynchronyConfig(Section):
     """Learning whether sound and picture are in step, from real clips that are put out of step."""
 
     weight: PositiveFloat = 2.0
-    """Of the loss by which predicted moments find those that are seen (`avdfd.models.losses.in_step`)."""
+    """Of the loss by which predicted moments find those that are seen (`avdfd.models.losses.in_sync`)."""
     out_of_step: Fraction = 0.4
     """Part of the real training clips whose sound is turned round against their pictures, by 0.4 s and more: fakes."""
     turned: Fraction = 0.7

@@ -30,7 +30,7 @@ from avdfd.inference.scoring import Run, trained_under
 from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 from avdfd.models.audio_encoder import AudioNet
-from avdfd.training.loop import load_audio_net
+from avdfd.training.build import load_audio_net
 
 ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))
 """Tiers by how far they should be from the prototype, the nearest first."""

@@ -1,6 +1,8 @@
-"""The part of the audio branch that does not learn: a sound cut into patches, by its points or by its statistics.
+"""The audio branch's fixed front end: audio cut into patches, described by their points or by their statistics.
 
-B batch   N patches in time   K numbers of a patch
+    B batch   N patches in time   K values of a patch
+
+It has no parameters.
 """
 
 from contextlib import nullcontext
@@ -10,29 +12,26 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from avdfd.config import AudioModelConfig
 from avdfd.features.mel import MEL_BINS, MEL_FRAMES, log_mel, log_spectrum, zscore
 from avdfd.features.statistics import GROUPS, STATISTICS, local_statistics
 
 
 class Patches(NamedTuple):
-    """What a front makes of B sounds."""
+    """Output of the front end for B clips."""
 
     values: Tensor
     """(B, N, K)."""
 
 
 class Front(NamedTuple):
-    """z-scored mel (B, 128, 768), or waveform (B, 49152) where there are spectra -> patches."""
+    """Front end: z-scored mel (B, 128, 768), or waveform (B, 49152) if there are spectra -> patches (B, N, K)."""
 
-    patches: int
-    statistics: bool
-    spectra: tuple[int, ...]
-    """FFT sizes of the linear spectra whose statistics go beside those of the mel."""
-
-    @classmethod
-    def of(cls, config: AudioModelConfig) -> "Front":
-        return cls(MEL_FRAMES // config.patch_frames, config.patches == "statistics", tuple(config.spectra))
+    patches: int = 12
+    """N."""
+    statistics: bool = False
+    """Describe a patch by its local statistics instead of its points."""
+    spectra: tuple[int, ...] = ()
+    """FFT sizes of the linear spectra whose statistics are appended to those of the mel."""
 
     @property
     def numbers(self) -> int:
@@ -41,12 +40,12 @@ class Front(NamedTuple):
             return STATISTICS * GROUPS * (1 + len(self.spectra))
         return MEL_BINS * MEL_FRAMES // self.patches
 
-    def __call__(self, sound: Tensor) -> Patches:
+    def __call__(self, audio: Tensor) -> Patches:
         if not self.statistics:
-            return Patches(rearrange(sound, "b f (n t) -> b n (f t)", n=self.patches))
-        views = [sound]
+            return Patches(rearrange(audio, "b f (n t) -> b n (f t)", n=self.patches))
+        views = [audio]
         if self.spectra:
-            # In float32 under autocast, too, which is used on GPUs: a spectrum has a range of 1e9.
-            with torch.autocast("cuda", enabled=False) if sound.is_cuda else nullcontext():
-                views = [zscore(log_mel(sound)), *(zscore(log_spectrum(sound, size)) for size in self.spectra)]
+            # A spectrum has a range of 1e9, so it is computed in float32 even under autocast, which only GPUs use.
+            with torch.autocast("cuda", enabled=False) if audio.is_cuda else nullcontext():
+                views = [zscore(log_mel(audio)), *(zscore(log_spectrum(audio, size)) for size in self.spectra)]
         return Patches(torch.cat([local_statistics(view, self.patches) for view in views], dim=2))

@@ -20,11 +20,12 @@ from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.datasets.transforms import normalise
 from avdfd.elements import Element
 from avdfd.inference.explanation import audio_effect
-from avdfd.models.audio_encoder import AudioEncoder, AudioNet
+from avdfd.models.audio_encoder import AudioEncoder
 from avdfd.models.detector import Detector
 from avdfd.training import weights
+from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.distributed import pick_device
-from avdfd.training.loop import autocast, build_detector
+from avdfd.training.loop import autocast
 from avdfd.training.run_folder import BEST
 from avdfd.training.state import different_keys
 from avdfd.training.state_dicts import fill
@@ -92,7 +93,7 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
         return model.to(place).eval()
 
     if isinstance(cfg, PretrainConfig):
-        audio = ready(AudioNet(cfg.model))
+        audio = ready(build_audio_net(cfg.model))
         columns, ear = partial(_heard_columns, audio.encoder, audio.head), (audio.encoder, audio.head)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
         return Run(folder, cfg, audio, place, inputs, ("audio",), cfg.optim.precision, columns, ear=ear)

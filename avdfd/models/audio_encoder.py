@@ -1,23 +1,24 @@
-"""Stage 1: the audio encoder over patches of sound, and the heads it is trained with.
+"""Stage 1: the audio encoder over patches of audio, and the heads that it is trained with.
 
-    B batch   N tokens (12 patches of 64 mel frames)   K numbers of a patch   D width   P projection
+    B batch   N tokens (12 patches of 64 mel frames)   K values of a patch   D width   P projection
 
-The published AVDFD design: 12 patches, 4 post-norm layers, mean pool. Another one, for voices that were not trained on:
-statistics of each patch in place of its points, and their deviation from patch to patch beside their mean; of the mel,
-or of the mel and several linear spectra of the waveform.
+The published AVDFD design has 12 patches, 4 post-norm layers and mean pooling. An alternative generalises better to
+unseen voices: it describes each patch by statistics instead of its points, and adds their standard deviation over the
+patches to their mean. The statistics are those of the mel, or of the mel and several linear spectra of the waveform.
 
-What cuts a sound into patches (avdfd/features/patches.py) learns nothing: what it has made of a clip can be kept
+The front end that cuts audio into patches (avdfd/features/patches.py) has no parameters, so its output can be cached
 (avdfd/datasets/cached_patches.py).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd.config import AudioModelConfig
+from avdfd.features.mel import MEL_FRAMES
 from avdfd.features.patches import Front, Patches
 from avdfd.models.layers import TransformerEncoder, head
 
@@ -25,63 +26,79 @@ _FLOOR = 1e-4
 
 
 class AudioEncoder(nn.Module):
-    """Sound -> tokens. Each patch is `patch_frames` mel frames long with all bins; its points, or its statistics, are
-    projected."""
+    """Audio -> clip feature and tokens. The defaults are the published sizes.
 
-    def __init__(self, config: AudioModelConfig) -> None:
+    A patch spans `patch_frames` mel frames and all bins. `patches` chooses what is projected to a token: the patch's
+    points ("pixels") or its statistics. `spectra` are FFT sizes of linear spectra whose statistics are used beside
+    those of the mel; the encoder then takes the waveform. With `score` "fitted", which needs statistics, the feature's
+    first channel is a `FittedScore`.
+    """
+
+    def __init__(
+        self,
+        *,
+        patches: Literal["pixels", "statistics"] = "pixels",
+        spectra: Sequence[int] = (),
+        dim: int = 512,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_dim: int = 1024,
+        dropout: float = 0.1,
+        patch_frames: int = 64,
+        score: Literal["trained", "fitted"] = "trained",
+    ) -> None:
         super().__init__()
-        self.dim = config.dim
-        self.front = Front.of(config)
+        self.dim = dim
+        self.front = Front(MEL_FRAMES // patch_frames, patches == "statistics", tuple(spectra))
         self.score: FittedScore | None = None
         numbers = self.front.numbers
-        self.patch_proj = nn.Linear(numbers, config.dim)
+        self.patch_proj = nn.Linear(numbers, dim)
         if self.front.statistics:
-            # They differ in scale. A token is the same wherever it is, and so there are no positions.
+            # Statistics differ in scale, hence the norm. A token does not depend on its place: there are no positions.
             self.patch_norm = nn.BatchNorm1d(numbers, affine=False)
-            self.patch_drop = nn.Dropout1d(config.dropout)
-            self.spread_proj = nn.Linear(numbers, config.dim)
-            if config.score == "fitted":
+            self.patch_drop = nn.Dropout1d(dropout)
+            self.spread_proj = nn.Linear(numbers, dim)
+            if score == "fitted":
                 self.score = FittedScore(2 * numbers)
         else:
-            self.pos_emb = nn.Parameter(torch.empty(1, self.front.patches, config.dim))
-        self.encoder = TransformerEncoder(config.dim, config.depth, config.heads, config.mlp_dim, config.dropout)
+            self.pos_emb = nn.Parameter(torch.empty(1, self.front.patches, dim))
+        self.encoder = TransformerEncoder(dim, depth, heads, mlp_dim, dropout)
         nn.init.trunc_normal_(self.patch_proj.weight, std=0.02)
         nn.init.zeros_(self.patch_proj.bias)
         if not self.front.statistics:
             nn.init.normal_(self.pos_emb, std=0.02)
 
-    def forward(self, sound: Tensor | Patches) -> tuple[Tensor, Tensor]:
-        """z-scored mel (B, 128, 768), or waveform (B, 49152) where there are spectra; or their patches -> clip feature
+    def forward(self, audio: Tensor | Patches) -> tuple[Tensor, Tensor]:
+        """z-scored mel (B, 128, 768), or waveform (B, 49152) if there are spectra, or their patches -> clip feature
         (B, D) and tokens (B, N, D).
 
-        Of statistics the feature is the mean of the tokens, and what is made of the deviation of each of them over the
-        patches. A fitted score takes the place of its first number.
+        The feature is the mean of the tokens; with statistics, a projection of their standard deviation over the
+        patches is added. A fitted score replaces its first channel.
         """
-        patches = sound if isinstance(sound, Patches) else self.front(sound)
+        patches = audio if isinstance(audio, Patches) else self.front(audio)
         if not self.front.statistics:
             tokens = self.encoder(self.patch_proj(patches.values) + self.pos_emb)
             return tokens.mean(dim=1), tokens
         normed = self.patch_drop(self.patch_norm(rearrange(patches.values, "b n k -> b k n")))
         tokens = self.encoder(self.patch_proj(rearrange(normed, "b k n -> b n k")))
-        feature = tokens.mean(dim=1) + self.spread_proj(_deviation(normed, dim=2))
+        feature = tokens.mean(dim=1) + self.spread_proj(_standard_deviation(normed, dim=2))
         if self.score is not None:
             feature = torch.cat([self.score(pooled(patches))[:, None].to(feature.dtype), feature[:, 1:]], dim=1)
         return feature, tokens
 
 
 def pooled(patches: Patches) -> Tensor:
-    """Mean and deviation of each statistic over the patches of a sound: (B, 2 K), float32."""
+    """Mean and standard deviation of each value over a clip's patches: (B, 2 K), float32."""
     values = patches.values.float()
-    return torch.cat([values.mean(dim=1), _deviation(values, dim=1)], dim=1)
+    return torch.cat([values.mean(dim=1), _standard_deviation(values, dim=1)], dim=1)
 
 
-def _deviation(values: Tensor, dim: int) -> Tensor:
+def _standard_deviation(values: Tensor, dim: int) -> Tensor:
     return (values.var(dim=dim, unbiased=False) + _FLOOR).sqrt()
 
 
 class FittedScore(nn.Module):
-    """A linear function of the pooled statistics of a sound, which `avdfd.training.fitted` finds; it has no
-    gradient."""
+    """Linear function of a clip's pooled statistics, fitted by `avdfd.training.fitted` and not by gradient descent."""
 
     centre: Tensor
     direction: Tensor
@@ -92,12 +109,13 @@ class FittedScore(nn.Module):
         self.register_buffer("direction", torch.zeros(numbers))
 
     def forward(self, values: Tensor) -> Tensor:
-        """(B, M) -> (B,)."""
-        return ((values - self.centre) * self.direction).sum(dim=1)  # a matrix product would be rounded under autocast
+        """Pooled statistics (B, 2 K) -> score (B,)."""
+        # Autocast would round a matrix product, not this sum.
+        return ((values - self.centre) * self.direction).sum(dim=1)
 
 
 class ScaledScore(nn.Module):
-    """The head of a fitted score: feature (B, D) -> logit (B, 1) of its first number, by a scale and an offset."""
+    """Head of a fitted score: feature (B, D) -> logit (B, 1), the first channel by a scale and an offset."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,13 +127,13 @@ class ScaledScore(nn.Module):
         return self.scale(feature[:, :1])
 
 
-def audio_head(config: AudioModelConfig) -> nn.Module:
-    """Feature (B, D) -> logit (B, 1)."""
-    return ScaledScore() if config.score == "fitted" else head(config.dim, config.dim, 1)
+def audio_head(encoder: AudioEncoder) -> nn.Module:
+    """Return a new head for the encoder's feature: (B, D) -> logit (B, 1)."""
+    return head(encoder.dim, encoder.dim, 1) if encoder.score is None else ScaledScore()
 
 
 class AudioOutput(NamedTuple):
-    """What stage 1 computes for a batch."""
+    """Outputs of stage 1 for a batch."""
 
     feat: Tensor
     """(B, D) clip feature."""
@@ -128,20 +146,19 @@ class AudioOutput(NamedTuple):
 
 
 class AudioNet(nn.Module):
-    """Audio encoder with projection, auxiliary real/fake head and one learned prototype of real speech."""
+    """Audio encoder with a projection, an auxiliary real/fake head and one learned prototype of real speech."""
 
-    def __init__(self, config: AudioModelConfig) -> None:
+    def __init__(self, encoder: AudioEncoder, *, projection_dim: int = 256) -> None:
         super().__init__()
-        self.encoder = AudioEncoder(config)
-        self.projection = nn.Sequential(
-            nn.Linear(config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, config.projection_dim)
-        )
-        self.head = audio_head(config)
-        self.prototype = nn.Parameter(torch.empty(config.projection_dim))
+        dim = encoder.dim
+        self.encoder = encoder
+        self.projection = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection_dim))
+        self.head = audio_head(encoder)
+        self.prototype = nn.Parameter(torch.empty(projection_dim))
         nn.init.normal_(self.prototype, std=0.02)
 
-    def forward(self, sound: Tensor | Patches) -> AudioOutput:
-        """z-scored mel (B, 128, 768), or waveform (B, 49152), as the config says; or their patches."""
-        feat, tokens = self.encoder(sound)
+    def forward(self, audio: Tensor | Patches) -> AudioOutput:
+        """Scores mels (B, 128, 768), waveforms (B, 49152) or patches, as `AudioEncoder` takes them."""
+        feat, tokens = self.encoder(audio)
         z = F.normalize(self.projection(feat), dim=1)
         return AudioOutput(feat=feat, z=z, logit=self.head(feat).squeeze(-1), tokens=tokens)

@@ -49,7 +49,7 @@ def ranking(logit: Tensor) -> Tensor:
     return F.softplus(real - fake).mean()
 
 
-def in_step(agreement: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+def in_sync(agreement: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """In real clips (label 0) each predicted moment agrees with the one that is seen then more than with the others of
     its clip, and the reverse; agreement (B, T, T) are cosines, row for predicted. Mean over the batch; fakes have 0.
 

@@ -1,4 +1,4 @@
-"""Audio determines the mouth: predicts the visual tokens of a clip from its audio; and the reverse, to compare with.
+"""Predictors of one modality's tokens from the other's: vision from audio, and the reverse for comparison.
 
 B batch   N visual tokens   A audio tokens   D width
 """
@@ -8,22 +8,21 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd.config import PredictorConfig
 from avdfd.models.layers import TransformerEncoder
 
 
 class VisualPredictor(nn.Module):
-    """Encoder layers over [visual anchor; audio tokens]; the anchor tells whose face it is, not what it says."""
+    """Encoder layers over [visual anchor; audio tokens]. The anchor carries the identity, not what is said."""
 
-    def __init__(self, dim: int, config: PredictorConfig) -> None:
+    def __init__(self, dim: int, *, depth: int = 2, heads: int = 4, dropout: float = 0.1) -> None:
         super().__init__()
-        self.encoder = TransformerEncoder(dim, config.depth, config.heads, 2 * dim, config.dropout)
+        self.encoder = TransformerEncoder(dim, depth, heads, 2 * dim, dropout)
         self.head = nn.Linear(dim, dim)
 
     def forward(self, audio_tokens: Tensor, anchor: Tensor, length: int) -> Tensor:
         """audio_tokens (B, A, D), anchor (B, D) -> `length` predicted visual tokens (B, length, D).
 
-        Both token sequences run in time order, so linear interpolation brings each visual token its own moment.
+        Both token sequences are in time order, so linear interpolation aligns them in time.
         """
         audio = rearrange(audio_tokens, "b a d -> b d a")
         audio = rearrange(F.interpolate(audio, size=length, mode="linear"), "b d n -> b n d")
@@ -32,15 +31,15 @@ class VisualPredictor(nn.Module):
 
 
 class AudioPredictor(nn.Module):
-    """The mirror image: encoder layers over [audio anchor; visual tokens], of the same sizes and cost.
+    """The reverse, of the same size and cost: encoder layers over [audio anchor; visual tokens].
 
-    The anchor tells whose voice it is. All visual tokens are attended to, and each audio token gets the mean of those
-    of its moment: interpolation, as it takes two of them, would miss the mouth.
+    The anchor carries the voice. The encoder attends to all visual tokens; each audio token is the mean over the
+    tokens of its time span. Linear interpolation, which reads two tokens only, would miss the mouth.
     """
 
-    def __init__(self, dim: int, config: PredictorConfig) -> None:
+    def __init__(self, dim: int, *, depth: int = 2, heads: int = 4, dropout: float = 0.1) -> None:
         super().__init__()
-        self.encoder = TransformerEncoder(dim, config.depth, config.heads, 2 * dim, config.dropout)
+        self.encoder = TransformerEncoder(dim, depth, heads, 2 * dim, dropout)
         self.head = nn.Linear(dim, dim)
 
     def forward(self, visual_tokens: Tensor, anchor: Tensor, length: int) -> Tensor:

@@ -1,22 +1,30 @@
-"""Stage 2's view of the face: a ViT over tubelets, projected to the width of the audio tokens."""
+"""Stage 2's visual encoder: a ViT over tubelets, projected to the width of the audio tokens.
+
+B batch   N visual tokens   W width of the backbone   D width of the audio tokens
+"""
 
 from torch import nn
 
-from avdfd.config import VisualModelConfig
 from OpenAVFF.visual_encoder import VisualEncoder
 
 
 class VisualBranch(nn.Module):
-    """Backbone and projection, called one by one: what a frozen backbone gives can be kept
-    (avdfd/training/backbone_cache.py)."""
+    """Backbone, (B, 3, 16, H, W) -> (B, N, W) and (B, W), and projection W -> D. The defaults are ViT-B as in MARLIN.
 
-    def __init__(self, config: VisualModelConfig, dim: int) -> None:
+    The detector calls the two one by one, so that the output of a frozen backbone can be cached
+    (avdfd/training/backbone_cache.py).
+    """
+
+    def __init__(
+        self,
+        out_dim: int = 512,
+        *,
+        image_size: int = 224,
+        dim: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        qkv_bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.backbone = VisualEncoder(
-            image_size=config.image_size,
-            dim=config.dim,
-            depth=config.depth,
-            heads=config.heads,
-            qkv_bias=config.init != "openavff",
-        )
-        self.proj = nn.Linear(config.dim, dim)
+        self.backbone = VisualEncoder(image_size=image_size, dim=dim, depth=depth, heads=heads, qkv_bias=qkv_bias)
+        self.proj = nn.Linear(dim, out_dim)

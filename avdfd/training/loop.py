@@ -1,9 +1,8 @@
-"""What the training scripts share around their visible loops: seeds, precision, models."""
+"""What the training scripts share around their visible loops: seeds, precision, progress."""
 
 import contextlib
 import random
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,14 +10,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from avdfd.config import AudioModelConfig, SpeedConfig, TrainConfig
-from avdfd.models.audio_encoder import AudioNet
-from avdfd.models.detector import Detector
-from avdfd.training import weights
+from avdfd.config import SpeedConfig
 from avdfd.training.distributed import World
-from avdfd.training.run_folder import BEST, RunFolder
+from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Progress
-from avdfd.training.state_dicts import fill
 from OpenAVFF.stack import Stack
 
 T = TypeVar("T")
@@ -76,28 +71,3 @@ def steps(batches: Iterable[T], left: int, progress: Progress, world: World) -> 
                 bar.set_postfix(loss=f"{progress.last_loss:.3f}", refresh=False)
             bar.update(progress.step - done)
             done = progress.step
-
-
-def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
-    """Stage 2's model with random weights, on top of a stage-1 encoder of the given sizes."""
-    return Detector(
-        audio,
-        cfg.visual,
-        cfg.predictor,
-        direction=cfg.direction,
-        fusion=cfg.fusion,
-        supervised=cfg.loss.confidence > 0,
-        synchrony=cfg.synchrony is not None,
-        faithful=cfg.faithful,
-    )
-
-
-def load_audio_net(path: str | Path) -> tuple[AudioNet, AudioModelConfig]:
-    """The stage-1 model of a run folder (its best) or file of weights. Raises UserError if there is none."""
-    path = Path(path)
-    path = path / BEST if path.is_dir() else path
-    facts, state = weights.load(path, "pretrain")
-    assert facts.audio_model is not None, "stage 1 has one"
-    model = AudioNet(facts.audio_model)
-    fill(model, state, source=str(path))
-    return model, facts.audio_model

@@ -13,8 +13,8 @@ from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
 from avdfd.inference import scoring
-from avdfd.models.audio_encoder import AudioNet
-from avdfd.training import loop, weights
+from avdfd.training import weights
+from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.meter import SPEED
 from avdfd.training.run_folder import BEST
 from avdfd.training.weights import Facts
@@ -71,7 +71,7 @@ def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, A
         sizes = {"visual": VISUAL, "predictor": {"depth": 1, "heads": 2}}
         config = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
     torch.manual_seed(0)
-    model = loop.build_detector(config, stage1.model) if isinstance(config, TrainConfig) else AudioNet(stage1.model)
+    model = build_detector(config, stage1.model) if isinstance(config, TrainConfig) else build_audio_net(stage1.model)
     facts = Facts(config=config, audio_model=stage1.model, git="unknown")
     weights.save(root / kind / BEST, model.state_dict(), facts)
     return root / kind

@@ -8,19 +8,16 @@ from torch.nn.utils import clip_grad_norm_
 
 import pretrain
 import train
-from avdfd.config import AudioModelConfig, PredictorConfig, PretrainConfig, TrainConfig, VisualModelConfig, parse
+from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.datasets.transforms import normalise
-from avdfd.models.audio_encoder import AudioNet
-from avdfd.models.detector import Detector
 from avdfd.training import loop
 from avdfd.training.optim import adamw
 from avdfd.training.state import Training
+from tests.helpers.models import small_audio_net, small_detector
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 GPU = torch.device("cuda")
-AUDIO = AudioModelConfig(dim=32, depth=1, heads=2, mlp_dim=32, projection_dim=8)
-VISUAL = VisualModelConfig(init="random", image_size=32, dim=32, depth=1, heads=2)
 COMMON = {"name": "test", "data": {"splits": "none", "fake_tiers": ["RVFA"]}}
 
 
@@ -45,8 +42,8 @@ def of(cfg, model):
 
 
 def test_stage_1(no_waiting):
-    cfg = parse({**COMMON, "model": AUDIO.model_dump()}, PretrainConfig, "test")
-    model = AudioNet(AUDIO).to(GPU)
+    cfg = parse({**COMMON, "model": {"projection_dim": 8}}, PretrainConfig, "test")
+    model = small_audio_net().to(GPU)
     training = of(cfg, model)
     mel, label = torch.randn(4, 128, 768, device=GPU), torch.tensor([0.0, 1.0, 1.0, 1.0], device=GPU)
     classes = torch.arange(4, device=GPU)
@@ -59,8 +56,8 @@ def test_stage_1(no_waiting):
 
 
 def test_stage_2(no_waiting):
-    cfg = parse({**COMMON, "audio": "none", "visual": VISUAL.model_dump()}, TrainConfig, "test")
-    model = Detector(AUDIO, VISUAL, PredictorConfig(depth=1, heads=2)).to(GPU)
+    cfg = parse({**COMMON, "audio": "none"}, TrainConfig, "test")
+    model = small_detector().to(GPU)
     training = of(cfg, model)
     mel, video = torch.randn(2, 128, 768, device=GPU), torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8, device=GPU)
     label, parts = torch.tensor([0.0, 1.0], device=GPU), torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=GPU)

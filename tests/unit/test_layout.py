@@ -1,6 +1,7 @@
-"""The structure of the package: which folder may import which, and what pure folders stay away from."""
+"""The structure of the package: which folder may import which, and what pure folders avoid."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def test_pure_folders_do_no_io(folder: str):
         tree = ast.parse(path.read_text())
         assert not {name.split(".")[0] for name in imported(tree)} & IMPURE, path
         assert not calls_print(tree), path
+        assert "config" not in {name.split(".")[1] for name in imported(tree) if name.startswith("avdfd.")}, path
+
+
+def test_avff_modules_import_torch_alone():
+    for path in (ROOT / "OpenAVFF").glob("*.py"):
+        roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))}
+        assert roots - sys.stdlib_module_names <= {"OpenAVFF", "einops", "timm", "torch", "torchaudio"}, path
 
 
 @pytest.mark.parametrize("script", sorted({*ROOT.glob("*.py")} - {ROOT / "baseline.py"}), ids=lambda path: path.name)

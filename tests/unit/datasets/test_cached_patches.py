@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from avdfd.config import AudioModelConfig, DataConfig, PretrainConfig
+from avdfd.config import DataConfig, PretrainConfig
 from avdfd.datasets.batches import Feed
 from avdfd.datasets.cached_patches import Heard, heard
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
@@ -13,9 +13,9 @@ from avdfd.features.patches import Front, Patches
 from tests.helpers.runs import make_store
 
 CPU = torch.device("cpu")
-MODELS = {
-    "mel": AudioModelConfig(patches="statistics"),
-    "waveform": AudioModelConfig(input="waveform", patches="statistics", spectra=[1024]),
+FRONTS = {
+    "mel": Front(statistics=True),
+    "waveform": Front(statistics=True, spectra=(1024,)),
 }
 
 
@@ -25,13 +25,13 @@ def data(tmp_path_factory):
     return DataConfig(elements=str(root / "elements"), splits=str(root / "splits"), fake_tiers=["RVFA"])
 
 
-@pytest.mark.parametrize("audio", MODELS)
+@pytest.mark.parametrize("audio", FRONTS)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_it_is_what_the_front_makes_of_the_batch(audio, workers, data, monkeypatch):
     made = []
     raw = Heard.raw
     monkeypatch.setattr(Heard, "raw", lambda self, element: made.append(element.meta.key) or raw(self, element))
-    store, front, inputs = ElementStore(data.elements), Front.of(MODELS[audio]), Inputs(None, audio=audio)
+    store, front, inputs = ElementStore(data.elements), FRONTS[audio], Inputs(None, audio=audio)
     metas = split_metas(PretrainConfig(name="x", data=data), store, "train")
     plain, kept = ElementSet(store, metas, inputs), ElementSet(store, metas, Heard(inputs, front))
     order, again = (Shared(Paired(metas, 2, seed=1, source="s")) for _ in range(2))

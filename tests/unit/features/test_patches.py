@@ -2,17 +2,16 @@
 
 import torch
 
-from avdfd.config import AudioModelConfig
 from avdfd.features.mel import log_mel, log_spectrum, zscore
 from avdfd.features.patches import Front
 from avdfd.features.statistics import GROUPS, STATISTICS, local_statistics
 
-SPECTRA = AudioModelConfig(input="waveform", patches="statistics", spectra=[128, 2048])
+SPECTRA = Front(statistics=True, spectra=(128, 2048))
 
 
 def test_points_are_cut_into_patches():
     mel = torch.randn(2, 128, 768)
-    front = Front.of(AudioModelConfig())
+    front = Front()
     values = front(mel).values
     assert values.shape == (2, 12, front.numbers)
     assert torch.equal(values[1, 3].view(128, 64), mel[1, :, 3 * 64 : 4 * 64])
@@ -20,24 +19,22 @@ def test_points_are_cut_into_patches():
 
 def test_statistics_of_the_mel_and_of_linear_spectra():
     sound = torch.randn(2, 49_152, generator=torch.Generator().manual_seed(0)) / 10
-    front = Front.of(SPECTRA)
-    mel, fine, long = front(sound).values.split(STATISTICS * GROUPS, dim=2)
-    assert front.numbers == 3 * STATISTICS * GROUPS
-    assert torch.equal(mel, Front.of(AudioModelConfig(patches="statistics"))(zscore(log_mel(sound))).values)
+    mel, fine, long = SPECTRA(sound).values.split(STATISTICS * GROUPS, dim=2)
+    assert SPECTRA.numbers == 3 * STATISTICS * GROUPS
+    assert torch.equal(mel, Front(statistics=True)(zscore(log_mel(sound))).values)
     assert torch.equal(fine, local_statistics(zscore(log_spectrum(sound, 128)), 12))
     assert torch.equal(long, local_statistics(zscore(log_spectrum(sound, 2048)), 12))
 
 
 def test_patches_of_a_waveform_are_where_its_sound_is():
     """A click in the sixth patch changes no patch but that one and its neighbours."""
-    front = Front.of(SPECTRA)
     sound = torch.randn(1, 49_152, generator=torch.Generator().manual_seed(0)) / 10
     other = sound.clone()
     other[0, 5 * 4096 + 2048] += 0.2
     # The z-score of a whole clip moves all of them a little.
-    changed = (front(other).values - front(sound).values).abs().amax(dim=(0, 2)) > 0.2
+    changed = (SPECTRA(other).values - SPECTRA(sound).values).abs().amax(dim=(0, 2)) > 0.2
     assert changed.nonzero().flatten().tolist() == [5]
 
 
 def test_silence_is_finite():
-    assert torch.isfinite(Front.of(SPECTRA)(torch.zeros(1, 49_152)).values).all()
+    assert torch.isfinite(SPECTRA(torch.zeros(1, 49_152)).values).all()

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.config import AudioModelConfig
 from avdfd.features.patches import Front
 from avdfd.inference.explanation import at, audio_effect
-from avdfd.models.audio_encoder import AudioNet
-from tests.helpers.runs import AUDIO
+from tests.helpers.models import small_audio_net
 
 
 def test_audio_effect_is_what_a_patch_changes():
     torch.manual_seed(0)
-    model = AudioNet(AudioModelConfig(**AUDIO)).eval()
+    model = small_audio_net().eval()
     mel = torch.randn(3, 128, 768)
     with torch.no_grad():
         effect = audio_effect(model.encoder, model.head, mel)
@@ -27,7 +25,7 @@ def test_audio_effect_is_what_a_patch_changes():
 class Listener:
     """An encoder that mixes nothing: a token is the mean of its patch."""
 
-    front = Front.of(AudioModelConfig())
+    front = Front()
 
     def __call__(self, patches):
         tokens = patches.values.mean(dim=2)

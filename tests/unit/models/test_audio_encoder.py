@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from avdfd.config import AudioModelConfig
-from avdfd.models.audio_encoder import AudioNet
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from OpenAVFF.stack import Stack
 
 
 def test_default_shapes():
-    out = AudioNet(AudioModelConfig()).eval()(torch.randn(2, 128, 768))
+    out = AudioNet(AudioEncoder()).eval()(torch.randn(2, 128, 768))
     assert out.feat.shape == (2, 512)
     assert out.z.shape == (2, 256)
     assert out.logit.shape == (2,)
@@ -20,7 +19,7 @@ def test_default_shapes():
 
 def test_a_patch_is_64_consecutive_frames():
     torch.manual_seed(0)
-    encoder = AudioNet(AudioModelConfig(dim=16, depth=1, heads=2, mlp_dim=16)).encoder.eval()
+    encoder = AudioEncoder(dim=16, depth=1, heads=2, mlp_dim=16).eval()
     encoder.encoder.layers = Stack()
     mel = torch.zeros(1, 128, 768)
     changed = mel.clone()
@@ -31,7 +30,7 @@ def test_a_patch_is_64_consecutive_frames():
 
 def test_score_does_not_depend_on_the_batch():
     torch.manual_seed(0)
-    net = AudioNet(AudioModelConfig(dim=32, depth=2, heads=2, mlp_dim=32)).eval()
+    net = AudioNet(AudioEncoder(dim=32, depth=2, heads=2, mlp_dim=32)).eval()
     mel = torch.randn(4, 128, 768)
     torch.testing.assert_close(net(mel).logit[2:3], net(mel[2:3]).logit, rtol=1e-4, atol=1e-5)
 
@@ -39,8 +38,8 @@ def test_score_does_not_depend_on_the_batch():
 @pytest.mark.parametrize("depth", [0, 1])
 def test_statistics_in_place_of_points(depth):
     torch.manual_seed(0)
-    config = AudioModelConfig(patches="statistics", dim=16, depth=depth, heads=2, mlp_dim=16, projection_dim=8)
-    net = AudioNet(config)
+    encoder = AudioEncoder(patches="statistics", dim=16, depth=depth, heads=2, mlp_dim=16)
+    net = AudioNet(encoder, projection_dim=8)
     mel = torch.randn(4, 128, 768)
     net(mel).logit.sum().backward()
     unused = {"prototype", *(name for name, _ in net.named_parameters() if name.startswith("projection"))}
@@ -52,8 +51,7 @@ def test_statistics_in_place_of_points(depth):
 
 def test_what_the_front_made_of_a_waveform_before():
     torch.manual_seed(0)
-    config = AudioModelConfig(input="waveform", patches="statistics", spectra=[512], dim=16, depth=0, heads=2)
-    net = AudioNet(config).eval()
+    net = AudioNet(AudioEncoder(patches="statistics", spectra=[512], dim=16, depth=0, heads=2)).eval()
     sound = torch.randn(3, 49_152) / 10
     whole, kept = net(sound), net(net.encoder.front(sound))
     for ours, theirs in zip(whole, kept, strict=True):
@@ -62,6 +60,6 @@ def test_what_the_front_made_of_a_waveform_before():
 
 
 def test_published_keys_are_those_of_points():
-    published = set(AudioNet(AudioModelConfig()).encoder.state_dict())
+    published = set(AudioEncoder().state_dict())
     assert {"patch_proj.weight", "patch_proj.bias", "pos_emb"} <= published
     assert not any(key.startswith(("patch_norm", "spread_proj")) for key in published)

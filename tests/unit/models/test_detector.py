@@ -3,18 +3,13 @@
 import pytest
 import torch
 
-from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
-from avdfd.models.audio_encoder import AudioNet
-from avdfd.models.detector import Detector
-
-AUDIO = AudioModelConfig(dim=32, depth=1, heads=2, mlp_dim=32, projection_dim=8)
-VISUAL = VisualModelConfig(init="random", image_size=32, dim=24, depth=1, heads=2)
+from tests.helpers.models import small_audio_net, small_detector
 
 
 @pytest.fixture
 def detector():
     torch.manual_seed(0)
-    return Detector(AUDIO, VISUAL, PredictorConfig(depth=1, heads=2))
+    return small_detector()
 
 
 @pytest.fixture
@@ -59,7 +54,7 @@ def test_the_backbone_runs_once_per_step(detector, clips):
 
 
 def test_head_and_encoder_come_from_stage1(detector, clips):
-    stage1 = AudioNet(AUDIO).eval()
+    stage1 = small_audio_net().eval()
     detector.eval()
     before = detector(*clips).logit_audio
     detector.load_audio(stage1, with_head=False)
@@ -83,7 +78,7 @@ def test_evidence_reacts_to_time_order(detector, clips):
 
 def build(**options):
     torch.manual_seed(0)
-    return Detector(AUDIO, VISUAL, PredictorConfig(depth=1, heads=2), **options).eval()
+    return small_detector(**options).eval()
 
 
 def perturbed(clips):

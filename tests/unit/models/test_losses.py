@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avdfd.models.losses import align_repel, confidence, in_step, ordinal_ring, ranking, supcon
+from avdfd.models.losses import align_repel, confidence, in_sync, ordinal_ring, ranking, supcon
 from tests import reference
 
 
@@ -82,14 +82,14 @@ def test_ranking_compares_each_fake_with_its_own_partner():
     assert ranking(logit + 3).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_in_step_asks_for_the_own_moment_among_all_of_the_clip():
+def test_in_sync_asks_for_the_own_moment_among_all_of_the_clip():
     agreement = torch.tensor([[[0.9, 0.1], [0.3, 0.5]], [[0.0, 1.0], [1.0, 0.0]]])
     rows = -torch.log_softmax(agreement[0] / 0.1, dim=1).diagonal().mean()
     columns = -torch.log_softmax(agreement[0] / 0.1, dim=0).diagonal().mean()
     labels = torch.tensor([0.0, 1.0])  # the second clip is fake, and its moments may be anywhere
-    torch.testing.assert_close(in_step(agreement, labels), (rows + columns) / 2 / 2)
-    assert in_step(agreement, torch.ones(2)).item() == 0
-    assert in_step(agreement.flip(0), labels) > in_step(agreement, labels) + 2
+    torch.testing.assert_close(in_sync(agreement, labels), (rows + columns) / 2 / 2)
+    assert in_sync(agreement, torch.ones(2)).item() == 0
+    assert in_sync(agreement.flip(0), labels) > in_sync(agreement, labels) + 2
 
 
 def test_confidence_equals_the_loop():

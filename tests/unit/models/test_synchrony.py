@@ -4,12 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
-from avdfd.models.detector import Detector
 from avdfd.models.synchrony import Synchrony, either
-
-AUDIO = AudioModelConfig(dim=32, depth=1, heads=2, mlp_dim=32, projection_dim=8)
-VISUAL = VisualModelConfig(init="random", image_size=32, dim=24, depth=1, heads=2)
+from tests.helpers.models import small_detector
 
 
 @pytest.fixture
@@ -64,7 +60,7 @@ def test_either_has_a_gradient_for_both():
 @pytest.mark.parametrize("direction", ["a2v", "symmetric"])
 def test_the_detector_takes_it_up_in_its_visual_branch(direction):
     torch.manual_seed(0)
-    detector = Detector(AUDIO, VISUAL, PredictorConfig(depth=1, heads=2), direction=direction, synchrony=True)
+    detector = small_detector(direction=direction, synchrony=True)
     mel, video = torch.randn(2, 128, 768), torch.randn(2, 3, 16, 32, 32)
     detector.eval()
     out = detector(mel, video)

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from avdfd.config import VisualModelConfig
 from avdfd.models.visual_encoder import VisualBranch
 from OpenAVFF.visual_encoder import VisualEncoder, sinusoid_table
 from tests import reference
@@ -51,7 +50,7 @@ def test_attention_equals_explicit_softmax():
 def test_the_initial_projection_whitens_pictures():
     """Coarse and fine detail of a picture with a 1/f spectrum reach the tokens with about the same strength."""
     torch.manual_seed(0)
-    branch = VisualBranch(VisualModelConfig(image_size=64, dim=64, depth=1, heads=2), dim=8)
+    branch = VisualBranch(8, image_size=64, dim=64, depth=1, heads=2)
     usual = branch.backbone.patch_embedding.projection.weight.clone()
     branch.backbone.init_from_scratch()
     whitening = branch.backbone.patch_embedding.projection.weight

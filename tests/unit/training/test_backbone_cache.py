@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.config import AudioModelConfig, PredictorConfig, VisualModelConfig
+from avdfd.config import AudioModelConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw
@@ -21,6 +21,7 @@ from avdfd.features.mel import WINDOW
 from avdfd.models.detector import Detector
 from avdfd.training import array_store, backbone_cache
 from avdfd.training.array_store import Columns
+from avdfd.training.build import build_detector
 from tests.helpers.runs import AUDIO, SPECTRA, VISUAL, make_store
 
 BLOCK = 4
@@ -51,10 +52,12 @@ def root(made, tmp_path):
 
 def encoder(*, seed: int = 0, size: int = 32, audio=AUDIO, **visual) -> backbone_cache.Encoder:
     torch.manual_seed(seed)
-    shape = VisualModelConfig.model_validate({**VISUAL, "image_size": size, **visual})
-    heard = AudioModelConfig.model_validate(audio)
-    detector = Detector(heard, shape, PredictorConfig(heads=2))
-    return backbone_cache.Encoder(detector, Inputs(size, audio=heard.input), "fp32", CPU)
+    sizes = {"visual": {**VISUAL, "image_size": size, **visual}, "predictor": {"heads": 2}}
+    data = {"splits": "none", "fake_tiers": ["RVFA"]}
+    cfg = TrainConfig.model_validate({"name": "test", "audio": "none", "data": data, **sizes})
+    audio_model = AudioModelConfig.model_validate(audio)
+    detector = build_detector(cfg, audio_model)
+    return backbone_cache.Encoder(detector, Inputs(size, audio=audio_model.input), "fp32", CPU)
 
 
 def filled(root: Path, rows: np.ndarray | None = None, **more) -> Columns:

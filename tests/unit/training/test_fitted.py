@@ -7,9 +7,9 @@ import torch
 import pretrain
 import train
 from avdfd.config import AudioModelConfig
-from avdfd.models.audio_encoder import AudioNet, pooled
+from avdfd.models.audio_encoder import pooled
+from avdfd.training.build import build_audio_net, load_audio_net
 from avdfd.training.fitted import centred_regression
-from avdfd.training.loop import load_audio_net
 from tests.helpers.runs import SPECTRA, epochs, state
 
 FITTED = {**SPECTRA, "score": "fitted"}
@@ -57,7 +57,7 @@ def test_groups_of_one_class_are_left_out():
 
 def test_the_first_number_of_the_feature_is_the_score_and_the_head_scales_it():
     torch.manual_seed(0)
-    net = AudioNet(AudioModelConfig(**FITTED)).eval()
+    net = build_audio_net(AudioModelConfig(**FITTED)).eval()
     score = net.encoder.score
     score.centre.normal_()
     score.direction.normal_()

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from avdfd.config import AudioModelConfig, PredictorConfig, SpeedConfig, VisualModelConfig
-from avdfd.models.audio_encoder import AudioNet
+from avdfd.config import SpeedConfig
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.detector import Detector
+from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import flops, loop
 from avdfd.training.flops import peak, training_flops
 
@@ -29,7 +30,8 @@ HEADS = 2 * (1024 * 512 + 512) + 2 * (1538 * 512 + 512 * 2)
 
 @pytest.fixture(scope="module")
 def detector():
-    return Detector(AudioModelConfig(), VisualModelConfig(), PredictorConfig())
+    audio = AudioEncoder()
+    return Detector(audio, audio_head(audio), VisualBranch())
 
 
 def test_full_fine_tuning(detector):
@@ -55,7 +57,7 @@ def test_stage_1():
     tokens = 4 * layer(12, 512, 1024)
     patches = 2 * 12 * 8192 * 512
     heads = 2 * (512 * 512 + 512 * 256) + 2 * (512 * 512 + 512)
-    counted = training_flops(AudioNet(AudioModelConfig()), MEL)
+    counted = training_flops(AudioNet(AudioEncoder()), MEL)
     assert counted == pytest.approx(3 * tokens + 2 * patches + 3 * heads, rel=1e-4)
 
 

@@ -6,19 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from avdfd.config import AudioModelConfig, PredictorConfig, SpeedConfig, VisualModelConfig
-from avdfd.models.detector import Detector
+from avdfd.config import SpeedConfig
 from avdfd.training import loop
+from tests.helpers.models import small_detector
 
 CPU = torch.device("cpu")
-AUDIO = AudioModelConfig(dim=32, depth=1, heads=2, mlp_dim=32, projection_dim=8)
-VISUAL = VisualModelConfig(init="random", image_size=32, dim=24, depth=2, heads=2)
 
 
 @pytest.fixture
 def detector():
     torch.manual_seed(0)
-    return Detector(AUDIO, VISUAL, PredictorConfig(depth=2, heads=2, dropout=0.3), synchrony=True)
+    return small_detector(visual_depth=2, predictor_depth=2, predictor_dropout=0.3, synchrony=True)
 
 
 @pytest.fixture

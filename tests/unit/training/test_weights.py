@@ -11,7 +11,8 @@ from avdfd.config import AvffConfig, PretrainConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of, write_sha256
 from avdfd.inference import scoring
-from avdfd.training import loop, weights
+from avdfd.training import weights
+from avdfd.training.build import load_audio_net
 from avdfd.training.run_folder import BEST
 from avdfd.training.weights import Facts
 from tests.helpers.damage import FOREIGN, flipped
@@ -61,7 +62,7 @@ def test_a_copy_of_the_file_alone_is_enough(path, tmp_path):
     copy = tmp_path / "elsewhere" / "voice.safetensors"
     copy.parent.mkdir()
     copy.write_bytes(path.read_bytes())
-    model, sizes = loop.load_audio_net(copy)
+    model, sizes = load_audio_net(copy)
     assert sizes.dim == AUDIO["dim"]
     assert all(
         torch.equal(value, weights.load(path, "pretrain").model[key]) for key, value in model.state_dict().items()
@@ -198,4 +199,4 @@ def test_tensors_of_another_model(path):
     facts, model = weights.load(path, "pretrain")
     weights.save(path, {**model, "prototype": torch.zeros(3)}, facts)
     with pytest.raises(UserError, match="has other shapes for 1 of .* 'prototype'"):
-        loop.load_audio_net(path)
+        load_audio_net(path)

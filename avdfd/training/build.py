@@ -1,0 +1,55 @@
+"""The method's models as a config describes them, with random or stage-1 weights."""
+
+from pathlib import Path
+
+from avdfd.config import AudioModelConfig, TrainConfig
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
+from avdfd.models.detector import Detector
+from avdfd.models.visual_encoder import VisualBranch
+from avdfd.training import weights
+from avdfd.training.run_folder import BEST
+from avdfd.training.state_dicts import fill
+
+
+def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder:
+    """Return the audio encoder of both stages with random weights."""
+    return AudioEncoder(**cfg.model_dump(exclude={"input", "projection_dim"}))
+
+
+def build_audio_net(cfg: AudioModelConfig) -> AudioNet:
+    """Return stage 1's model with random weights."""
+    return AudioNet(build_audio_encoder(cfg), projection_dim=cfg.projection_dim)
+
+
+def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
+    """Return stage 2's model with random weights, its audio branch with the sizes of stage 1."""
+    audio_encoder = build_audio_encoder(audio)
+    visual = cfg.visual.model_dump(exclude={"init", "weights", "sha256"})
+    return Detector(
+        audio_encoder,
+        audio_head(audio_encoder),
+        # OpenAVFF's encoder has no such biases.
+        VisualBranch(audio.dim, **visual, qkv_bias=cfg.visual.init != "openavff"),
+        predictor_depth=cfg.predictor.depth,
+        predictor_heads=cfg.predictor.heads,
+        predictor_dropout=cfg.predictor.dropout,
+        direction=cfg.direction,
+        fusion=cfg.fusion,
+        supervised=cfg.loss.confidence > 0,
+        synchrony=cfg.synchrony is not None,
+        faithful=cfg.faithful,
+    )
+
+
+def load_audio_net(path: str | Path) -> tuple[AudioNet, AudioModelConfig]:
+    """Return the stage-1 model of a run folder (its best epoch) or of a file of weights, and its config.
+
+    Raises UserError if there is none.
+    """
+    path = Path(path)
+    path = path / BEST if path.is_dir() else path
+    facts, state = weights.load(path, "pretrain")
+    assert facts.audio_model is not None, "weights of stage 1 have an audio model"
+    model = build_audio_net(facts.audio_model)
+    fill(model, state, source=str(path))
+    return model, facts.audio_model

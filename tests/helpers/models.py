@@ -1,0 +1,22 @@
+"""Small models with random weights."""
+
+from typing import Any
+
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
+from avdfd.models.detector import Detector
+from avdfd.models.visual_encoder import VisualBranch
+
+
+def small_audio_encoder() -> AudioEncoder:
+    return AudioEncoder(dim=32, depth=1, heads=2, mlp_dim=32)
+
+
+def small_audio_net() -> AudioNet:
+    return AudioNet(small_audio_encoder(), projection_dim=8)
+
+
+def small_detector(*, visual_depth: int = 1, predictor_depth: int = 1, **options: Any) -> Detector:
+    """For mels and video of 32 pixels; `options` as those of `Detector`."""
+    audio = small_audio_encoder()
+    visual = VisualBranch(audio.dim, image_size=32, dim=24, depth=visual_depth, heads=2)
+    return Detector(audio, audio_head(audio), visual, predictor_depth=predictor_depth, predictor_heads=2, **options)
