@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-import evaluate
+from avdfd import report
 from avdfd.baselines import SYSTEMS, System, released
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
@@ -31,7 +31,9 @@ from avdfd.core.signals import Stop
 from avdfd.datasets.batches import feeds
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
+from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.metrics import roc
+from avdfd.report import files
 from avdfd.splits import folds
 from avdfd.training import distributed, loop, weights
 from avdfd.training.distributed import Chance, World, gather, gather_fields
@@ -190,7 +192,9 @@ def judge_folds(cfg: RunConfig, folder: Path, world: World) -> None:
         run = Path(fold.runs) / fold.name
         for split in ("validation", "test"):
             if world.first:
-                evaluate.main(["--run", str(run), "--split", split, "--device", cfg.device])
+                done = evaluate(Request(str(run), split=split, device=cfg.device))
+                files.write(done)
+                print(f"{report.as_text(done.result)}\n\n{done.folder / 'report.html'}")
             distributed.agree(world, 0)
         reports.append(run / "eval" / "test" / "report.json")
     if not world.first:

@@ -16,33 +16,17 @@ shortcuts in the source files; with `--strict`, a shortcut or a leak is exit cod
 """
 
 import argparse
-import json
 import re
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from avdfd import report
-from avdfd.baselines.open_store import open_store
-from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import ensure_writable, write_atomic, write_csv
+from avdfd.core.errors import run_script
 from avdfd.core.tiers import RVRA, TIERS
-from avdfd.datasets.loaders import ElementSet, split_metas
-from avdfd.elements import ElementMeta
-from avdfd.elements.protocol import Store
-from avdfd.evaluation import provenance, robustness, voices
-from avdfd.evaluation.audit import audits
-from avdfd.evaluation.judge import fit, judge
-from avdfd.evaluation.pooling import DOMAIN, Clips, as_they_are, parse_rule, pool, rows, stack
-from avdfd.evaluation.robustness import suite
-from avdfd.evaluation.worst_errors import gallery
-from avdfd.inference.scoring import Run, Scores, load_system, score, trained_under
-from avdfd.report.audit import leaks, shortcuts
-from avdfd.splits.lists import SPLITS, check_classes, check_unseen, of_tiers
-from avdfd.training.run_folder import git_revision
+from avdfd.evaluation import robustness
+from avdfd.evaluation.audit import verdicts
+from avdfd.evaluation.evaluate import Request, evaluate
+from avdfd.evaluation.pooling import parse_rule
+from avdfd.report import files
+from avdfd.splits.lists import SPLITS
 
 FOUND = 3
 """Exit code of `--strict` for shortcuts and leaks."""
@@ -72,148 +56,31 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap")
     args = cli.parse_args(argv)
 
-    # ---- what to judge, and on what
-    perturbations = () if args.robustness is None else robustness.choose(args.robustness)
-    systems = load_systems(args)
-    ours, *others = systems.values()
-    run = ours[0]
-    folder = provenance.folder_of(run.folder, len(ours), args.name or args.split)
-    ensure_writable(folder)
-    store = open_store(args.elements or run.config.data.elements, *(one[0].config.kind for one in systems.values()))
-    metas = chosen(store, run, args)
-    for one in [*ours, *(one for other in others for one in other)]:
-        for config in trained_under(one):
-            check_unseen(config, metas, args.split)
-    about = describe(systems, store, metas, args)
-    before = args.split in ("train", "validation")
-    validation = provenance.folder_of(run.folder, len(ours), "validation") / "report.json"
-    fitted = {} if before else provenance.fitted_on_validation(validation, about)
-
-    # ---- scores
-    placed = voices.placing(ours)
-    scores = score_all(systems | {run.folder.name: placed.runs}, store, metas, args)
-    clips = pool(metas, scores, args.windows)
-
-    # ---- judgement
-    windows = as_they_are(metas, scores)
-    result = about | {"fitted": fitted} | judge(
-        clips, run.branches[-1], run.branches, fitted,
-        windows=windows, replicates=args.bootstrap, seed=args.seed,
-    )  # fmt: skip
-    if args.split == "validation":
-        trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
-        result["fitted"] = fit(clips, trained)
-
-    result["voices"] = voices.judge(clips, placed, replicates=args.bootstrap, seed=args.seed)
-    result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], args.videos or args.probes)
-
-    # ---- can it be believed
-    if args.audit or args.strict or args.probes:
-        result["audit"] = audit(run, store, metas, args)
-    if perturbations:
-        result["robustness"] = perturb(perturbations, systems, store, metas, folder, args)
-    write(folder, result, clips)
-    print(report.as_text(result))
-    print(f"\n{folder / 'report.html'}")
-    return FOUND if args.strict and (shortcuts(result) or leaks(result)) else 0
-
-
-def load_systems(args: argparse.Namespace) -> dict[str, list[Run]]:
-    """Runs of each system, ours first, by the name of the first; columns of the table need different names."""
-    loaded = [load_system(names, args.device) for names in (args.run, *args.against)]
-    columns = [*loaded[0][0].branches, *(runs[0].folder.name for runs in loaded)]
-    twice = next((name for name in columns if columns.count(name) > 1), None)
-    if twice:
-        raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
-    return {runs[0].folder.name: runs for runs in loaded}
-
-
-def chosen(store: Store, run: Run, args: argparse.Namespace) -> Sequence[ElementMeta]:
-    """The elements to be judged, of both classes."""
-    tiers = {RVRA.name, *(args.tiers or TIERS)}
-    if args.split != "all":
-        return split_metas(run.config, store, args.split, tiers)
-    metas = of_tiers(store.metas, tiers)
-    check_classes(metas, "all", args.elements or run.config.data.elements)
-    return metas
-
-
-def describe(
-    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace
-) -> dict[str, Any]:
-    """What was run, so that it can be run again, and by which protocol."""
-    ours, *others = systems
-    run = systems[ours][0]
-    elements = args.elements or run.config.data.elements
-    about = {name: provenance.describe(runs, elements, store.metas, metas) for name, runs in systems.items()}
-    return {
-        "run": str(run.folder),
-        **about[ours],
-        "against": {name: about[name] for name in others},
-        "split": args.split,
-        "elements": elements,
-        "pooling": {"windows": args.windows, "domain": DOMAIN},
-        "git": git_revision(),
-        "device": str(run.device),
-        "bootstrap": args.bootstrap,
-        "seed": args.seed,
-        "config": run.config.model_dump(),
-    }
-
-
-def score_all(
-    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace
-) -> Scores:
-    """The branches of our system, and the main one of every other under its name."""
-    ours, *others = systems
-    stacked = {name: stack([score_one(one, store, metas, args) for one in runs]) for name, runs in systems.items()}
-    for name in others:
-        stacked[ours].branch[name] = stacked[name].branch[systems[name][0].branches[-1]]
-    return stacked[ours]
-
-
-def score_one(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> Scores:
-    """What one run says about elements of a store."""
-    workers = run.config.data.workers if args.workers is None else args.workers
-    bar = partial(tqdm, desc=f"score {args.split}, {run.folder.name}", unit="batch", leave=None)
-    elements = ElementSet(store, metas, run.inputs)
-    return score(run, elements, batch_size=args.batch_size, workers=workers, progress=bar)
-
-
-def audit(run: Run, store: Store, metas: Sequence[ElementMeta], args: argparse.Namespace) -> dict[str, Any]:
-    """Shortcuts in the elements and in their source files, and leaks between the splits that the run knows."""
-    found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}}
-    bar = partial(tqdm, desc="audit", unit="clip")
-    if args.audit or args.strict:
-        parts = audits.parts_of(run.config, store, metas, args.split, foreign=args.elements is not None)
-        found |= audits.of_elements(parts, run.config.data.workers if args.workers is None else args.workers, bar)
-    if args.probes:
-        found["probes"]["files"] = audits.of_files(store.metas, Path(args.probes), bar)
-    return found
-
-
-def perturb(
-    names: Sequence[str],
-    systems: Mapping[str, list[Run]],
-    store: Store,
-    metas: Sequence[ElementMeta],
-    folder: Path,
-    args: argparse.Namespace,
-) -> dict[str, Any]:
-    """What becomes of the scores when clips are perturbed. What was scored is kept in the folder."""
-    some = suite.sample(metas, args.clips, args.seed)
-    scored = suite.score_suite(
-        names, systems, store, some, folder / "robustness",
-        lambda run, perturbed: score_one(run, perturbed, some, args), partial(tqdm, desc="perturb", unit="case"),
-    )  # fmt: skip
-    return suite.judge(scored, some, args.windows, replicates=args.bootstrap, seed=args.seed)
-
-
-def write(folder: Path, result: dict[str, Any], clips: Clips) -> None:
-    """Writes the three files, report.json last: where it is, the others are."""
-    write_csv(folder / "scores.csv", rows(clips))
-    write_atomic(folder / "report.html", report.build(result).encode())
-    write_atomic(folder / "report.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+    done = evaluate(
+        Request(
+            args.run,
+            against=args.against,
+            split=args.split,
+            elements=args.elements,
+            tiers=args.tiers or (),
+            windows=args.windows,
+            name=args.name,
+            probes=args.probes,
+            videos=args.videos,
+            audit=args.audit or args.strict,
+            robustness=() if args.robustness is None else robustness.choose(args.robustness),
+            clips=args.clips,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            device=args.device,
+            bootstrap=args.bootstrap,
+            seed=args.seed,
+        )
+    )
+    files.write(done)
+    print(report.as_text(done.result))
+    print(f"\n{done.folder / 'report.html'}")
+    return FOUND if args.strict and not verdicts.passes(done.result["audit"]) else 0
 
 
 def _folder(text: str) -> str:

@@ -132,7 +132,7 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 
 def _warnings(result: Mapping[str, Any]) -> str:
-    lines = [escape(line) for line in audit.warnings(result)]
+    lines = [escape(line) for line in audit.warnings(result.get("audit", {}))]
     lines += filter(None, [sentences.few_people(result)])
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 

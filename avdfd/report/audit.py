@@ -1,13 +1,10 @@
-"""The audits' part of the report, from report.json's `audit`:
-
-{"probes": {"elements": {tier: {cue: {"auc", "by_chance", "shortcut"}}}, "files": ...},
- "leaks": [{"kind", "what", "splits", "clips"}, ...], "clips": {split: n}}
-"""
+"""The audit section of the report, from report.json's `audit` (`avdfd.evaluation.audit.verdicts`)."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from avdfd.evaluation.audit import verdicts
 from avdfd.evaluation.audit.probes import SHORTCUT
 from avdfd.report import frame
 from avdfd.report.numbers import number
@@ -21,38 +18,17 @@ _NOTE = (
 _NAMED = 5
 
 
-def shortcuts(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """(tier, cue, AUC) of every probe that found something, the strongest first."""
-    return _high(result, sure=True)
-
-
-def leaks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What is in two splits."""
-    return result.get("audit", {}).get("leaks", [])
-
-
-def warnings(result: Mapping[str, Any]) -> list[str]:
-    """What has to stand at the head of the report: shortcuts, probes that may be ones, and leaks between splits."""
+def warnings(audit: Mapping[str, Any]) -> list[str]:
+    """Return the warnings for the head of a report: shortcuts, possible shortcuts, and leaks between splits."""
     lines = []
-    if sure := shortcuts(result):
+    if sure := verdicts.shortcuts(audit):
         lines.append(f"Shortcuts in the data: one property alone has an AUC above {SHORTCUT}: {_named(sure)}.")
-    if doubtful := _high(result, sure=False):
+    if doubtful := verdicts.possible_shortcuts(audit):
         lines.append(f"Above {SHORTCUT}, too, but of so few clips that it may be chance: {_named(doubtful)}.")
-    if found := leaks(result):
-        kinds = [f"{leak['kind']} in {' and '.join(leak['splits'])}" for leak in found]
+    if leaks := audit.get("leaks"):
+        kinds = [f"{leak['kind']} in {' and '.join(leak['splits'])}" for leak in leaks]
         lines.append(f"Leaks between splits: {_first(kinds)}. What was learned of them is no evidence.")
     return lines
-
-
-def _high(result: Mapping[str, Any], *, sure: bool) -> list[tuple[str, str, float]]:
-    found = [
-        (tier, cue, one["auc"])
-        for tiers in result.get("audit", {}).get("probes", {}).values()
-        for tier, cues in tiers.items()
-        for cue, one in cues.items()
-        if one["auc"] > SHORTCUT and one["shortcut"] == sure
-    ]
-    return sorted(found, key=lambda line: -line[2])
 
 
 def _named(probes: Sequence[tuple[str, str, float]]) -> str:

@@ -24,7 +24,7 @@ def build(result: Mapping[str, Any]) -> str:
     roc = result["curves"]["roc_branches"]
     title = f"{len(result['systems'])} systems on {result['split']}"
     overall = result["overall"]
-    found = (line for one in result["audits"].values() for line in audit.warnings({"audit": one}))
+    found = (line for one in result["audits"].values() for line in audit.warnings(one))
     warnings = [*map(escape, dict.fromkeys(found)), *filter(None, [sentences.few_people(result)])]
     curve = frame.figure(
         "roc", "ROC", "All tiers together against RVRA.", plots.svg(plots.roc_curves(roc)), points.roc(roc)

@@ -14,6 +14,7 @@ from avdfd import report
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
+from avdfd.evaluation import evaluate as evaluation
 from avdfd.evaluation.audit import audits, files
 from avdfd.evaluation.judge import TUNED
 from avdfd.inference import scoring
@@ -354,7 +355,7 @@ def test_unwritable_output_is_found_before_the_work(run, monkeypatch):
     def read_only(**_):
         raise PermissionError(errno.EACCES, "Permission denied", str(run))
 
-    monkeypatch.setattr(evaluate, "score", lambda *_, **__: pytest.fail("worked first"))
+    monkeypatch.setattr(evaluation, "score", lambda *_, **__: pytest.fail("worked first"))
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
     assert "cannot be written to (Permission denied)" in refused(run)
 
@@ -382,7 +383,7 @@ def test_refuses_elements_without_reals(run, tmp_path):
     fakes = ElementStore(make_store(tmp_path / "own") / "elements")
     fakes.metas = fakes.metas.take([i for i, m in enumerate(fakes.metas) if m.tier == "RVFA"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "open_store", lambda *_: fakes)
+        patch.setattr(evaluation, "open_store", lambda *_: fakes)
         assert "split 'all' has only fake elements" in refused(run, "--split", "all")
 
 

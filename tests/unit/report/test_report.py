@@ -9,7 +9,6 @@ import pytest
 
 from avdfd import report
 from avdfd.evaluation.judge import TUNED
-from avdfd.report import audit as page
 from avdfd.report import plots, voices
 from avdfd.report.numbers import NAMES
 from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
@@ -196,7 +195,6 @@ def test_warns_of_shortcuts_and_few_identities():
     found = {"RVFA": {"loudness": 0.93, "duration": 0.55}, "FVRA": {"loudness": 0.62, "duration": 0.71}}
     found["FVRA"]["bit_rate"] = 0.55
     result = made_up_result(audit=made_up_audit(found, by_chance=0.7))
-    assert page.shortcuts(result) == [("RVFA", "loudness", 0.93), ("FVRA", "duration", 0.71)]
     text = text_of(result)
     assert "loudness on RVFA (0.930), duration on FVRA (0.710)." in text
     assert "it may be chance: loudness on FVRA (0.620)." in text

@@ -1,0 +1,213 @@
+"""Evaluate a run on a split: score its elements, pool them to clips, and compute all that report.json holds.
+
+evaluate.py and the cross-validation of baseline.py and pretrain.py call `evaluate`; `avdfd.report` renders the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from avdfd.baselines.open_store import open_store
+from avdfd.core.errors import UserError
+from avdfd.core.files import ensure_writable
+from avdfd.core.tiers import RVRA, TIERS
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementMeta
+from avdfd.elements.protocol import Store
+from avdfd.evaluation import provenance, voices
+from avdfd.evaluation.audit import audits
+from avdfd.evaluation.judge import fit, judge
+from avdfd.evaluation.pooling import DOMAIN, Clips, as_they_are, pool, stack
+from avdfd.evaluation.robustness import suite
+from avdfd.evaluation.worst_errors import gallery
+from avdfd.inference.scoring import Run, Scores, load_system, score, trained_under
+from avdfd.splits.lists import check_classes, check_unseen, of_tiers
+from avdfd.training.run_folder import git_revision
+
+
+class Request(NamedTuple):
+    """An evaluation to make. Every field but `run` has the default of evaluate.py's option of that name."""
+
+    run: str
+    """Run folder, or the run folders of several seeds joined by commas."""
+    against: Sequence[str] = ()
+    """Other systems, each named like `run`."""
+    split: str = "test"
+    """A split of the run's lists, or "all" for every element of a store."""
+    elements: str | None = None
+    """Another element store than the one the run was trained on."""
+    tiers: Sequence[str] = ()
+    """Fake tiers to include; empty for all."""
+    windows: str = "mean"
+    """Rule by which the windows of a clip are pooled."""
+    name: str | None = None
+    """Folder of the report in `<run>/eval`; None for the split's name."""
+    probes: str | None = None
+    """Root of the source files, to be probed for shortcuts."""
+    videos: str | None = None
+    """Root of the source videos, for links to the worst errors; None for `probes`."""
+    audit: bool = False
+    """Look for shortcuts and leaks in the elements."""
+    robustness: Sequence[str] = ()
+    """Perturbations under which clips are scored too."""
+    clips: int = 0
+    """Clips of each tier for `robustness`; 0 for all."""
+    batch_size: int = 16
+    workers: int | None = None
+    """Loader processes; None for as many as the run was trained with."""
+    device: str = "auto"
+    bootstrap: int = 1000
+    """Bootstrap replicates; 0 for no intervals."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
+class Evaluation(NamedTuple):
+    """The outcome of an evaluation, not yet written."""
+
+    folder: Path
+    """Where its files belong: `<run>/eval/<name>`."""
+    result: dict[str, Any]
+    """The content of report.json."""
+    clips: Clips
+    """The scored clips, for scores.csv."""
+
+
+def evaluate(request: Request) -> Evaluation:
+    """Evaluate the run of a request. Raises UserError if its runs, elements or lists do not allow it."""
+    # ---- systems and elements
+    systems = load_systems(request)
+    ours, *others = systems.values()
+    run = ours[0]
+    folder = provenance.folder_of(run.folder, len(ours), request.name or request.split)
+    ensure_writable(folder)
+    elements = request.elements or run.config.data.elements
+    store = open_store(elements, *(runs[0].config.kind for runs in systems.values()))
+    metas = chosen_elements(store, run, request)
+    for one in [*ours, *(one for other in others for one in other)]:
+        for config in trained_under(one):
+            check_unseen(config, metas, request.split)
+    about = describe(systems, store, metas, request)
+    validation = provenance.folder_of(run.folder, len(ours), "validation") / "report.json"
+    before_test = request.split in ("train", "validation")
+    fitted = {} if before_test else provenance.fitted_on_validation(validation, about)
+
+    # ---- scores
+    placed = voices.placing(ours)
+    scores = score_systems(systems | {run.folder.name: placed.runs}, store, metas, request)
+    clips, windows = pool(metas, scores, request.windows), as_they_are(metas, scores)
+
+    # ---- metrics
+    replicates, seed = request.bootstrap, request.seed
+    result = about | {"fitted": fitted}
+    result |= judge(
+        clips, run.branches[-1], run.branches, fitted, windows=windows, replicates=replicates, seed=seed
+    )  # fmt: skip
+    if request.split == "validation":
+        trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
+        result["fitted"] = fit(clips, trained)
+    result["voices"] = voices.judge(clips, placed, replicates=replicates, seed=seed)
+    result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], request.videos or request.probes)
+
+    # ---- audits and perturbations
+    if request.audit or request.probes:
+        result["audit"] = audit(run, store, metas, request)
+    if request.robustness:
+        result["robustness"] = perturb(systems, store, metas, folder, request)
+    return Evaluation(folder, result, clips)
+
+
+def load_systems(request: Request) -> dict[str, list[Run]]:
+    """Return the runs of each system by the name of its first run, the evaluated system first.
+
+    Raises UserError if two columns of the table would have the same name.
+    """
+    loaded = [load_system(names, request.device) for names in (request.run, *request.against)]
+    columns = [*loaded[0][0].branches, *(runs[0].folder.name for runs in loaded)]
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice:
+        raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
+    return {runs[0].folder.name: runs for runs in loaded}
+
+
+def chosen_elements(store: Store, run: Run, request: Request) -> Sequence[ElementMeta]:
+    """Return the elements to evaluate. Raises UserError unless they have both classes."""
+    tiers = {RVRA.name, *(request.tiers or TIERS)}
+    if request.split != "all":
+        return split_metas(run.config, store, request.split, tiers)
+    metas = of_tiers(store.metas, tiers)
+    check_classes(metas, "all", request.elements or run.config.data.elements)
+    return metas
+
+
+def describe(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], request: Request
+) -> dict[str, Any]:
+    """Return the provenance part of report.json: what it takes to repeat the evaluation, and its protocol."""
+    ours, *others = systems
+    run = systems[ours][0]
+    elements = request.elements or run.config.data.elements
+    about = {name: provenance.describe(runs, elements, store.metas, metas) for name, runs in systems.items()}
+    return {
+        "run": str(run.folder),
+        **about[ours],
+        "against": {name: about[name] for name in others},
+        "split": request.split,
+        "elements": elements,
+        "pooling": {"windows": request.windows, "domain": DOMAIN},
+        "git": git_revision(),
+        "device": str(run.device),
+        "bootstrap": request.bootstrap,
+        "seed": request.seed,
+        "config": run.config.model_dump(),
+    }
+
+
+def score_systems(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], request: Request
+) -> Scores:
+    """Return the scores of all branches of the first system, and of the main branch of every other system."""
+    ours, *others = systems
+    stacked = {name: stack([score_run(one, store, metas, request) for one in runs]) for name, runs in systems.items()}
+    for name in others:
+        stacked[ours].branch[name] = stacked[name].branch[systems[name][0].branches[-1]]
+    return stacked[ours]
+
+
+def score_run(run: Run, store: Store, metas: Sequence[ElementMeta], request: Request) -> Scores:
+    """Return the scores of one run."""
+    bar = partial(tqdm, desc=f"score {request.split}, {run.folder.name}", unit="batch", leave=None)
+    elements = ElementSet(store, metas, run.inputs)
+    return score(run, elements, batch_size=request.batch_size, workers=workers_of(run, request), progress=bar)
+
+
+def audit(run: Run, store: Store, metas: Sequence[ElementMeta], request: Request) -> dict[str, Any]:
+    """Return the `audit` of report.json: shortcuts in elements and source files, leaks between the run's splits."""
+    found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}}
+    bar = partial(tqdm, desc="audit", unit="clip")
+    if request.audit:
+        parts = audits.parts_of(run.config, store, metas, request.split, foreign=request.elements is not None)
+        found |= audits.of_elements(parts, workers_of(run, request), bar)
+    if request.probes:
+        found["probes"]["files"] = audits.of_files(store.metas, Path(request.probes), bar)
+    return found
+
+
+def perturb(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], folder: Path, request: Request
+) -> dict[str, Any]:
+    """Return the `robustness` of report.json. Scores of perturbed clips are kept in the folder and used again."""
+    some = suite.sample(metas, request.clips, request.seed)
+    scored = suite.score_suite(
+        request.robustness, systems, store, some, folder / "robustness",
+        lambda run, perturbed: score_run(run, perturbed, some, request), partial(tqdm, desc="perturb", unit="case"),
+    )  # fmt: skip
+    return suite.judge(scored, some, request.windows, replicates=request.bootstrap, seed=request.seed)
+
+
+def workers_of(run: Run, request: Request) -> int:
+    """Return the number of loader processes."""
+    return run.config.data.workers if request.workers is None else request.workers
