@@ -23,7 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from avdfd.config import MediaConfig, parse
-from avdfd.core.clips import SOUND_SUFFIXES, SUFFIXES, is_sound
+from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_audio
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
 from avdfd.core.workers import Failure, run_killable
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
         decoded = run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
         with closing(decoded):
             for file, windows in tqdm(decoded, total=len(files), desc="detect", unit="file"):
-                judge = listener if is_sound(file.name) else run
+                judge = listener if is_audio(file.name) else run
                 if isinstance(windows, Failure):
                     line = verdict(file, error=windows.reason)
                 elif judge is None:
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
 def find_files(paths: list[Path]) -> list[Path]:
     """The files, and the media files in the folders, each once. Raises UserError for a path that gives none."""
     files: list[Path] = []
-    known = SUFFIXES | SOUND_SUFFIXES
+    known = SUFFIXES | AUDIO_SUFFIXES
     for path in paths:
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in known and p.is_file())
@@ -113,7 +113,7 @@ def check_drawing(option: str, path: Path, files: list[Path], suffixes: Sequence
     """Raises UserError where a drawing could not be made or written, before any work is done for it."""
     if len(files) != 1:
         raise UserError(f"{option} draws one file, these are {len(files)}; call detect.py once for each")
-    if option == "--overlay" and is_sound(files[0].name):
+    if option == "--overlay" and is_audio(files[0].name):
         raise UserError(f"{option}: {files[0]} has no pictures to draw into; use --plot")
     if path.suffix not in suffixes:
         raise UserError(f"{path}: {option} cannot make such a file; use one of {' '.join(suffixes)}")

@@ -228,12 +228,11 @@ def settings(cfg: PreprocessConfig) -> dict[str, Any]:
 def describe(clip: Clip) -> dict[str, Any]:
     """The clip as its record has it."""
     described = asdict(clip)
-    del described["path"]
-    return {
-        **described,
-        "identities": [*clip.identities],
-        "fake_periods": clip.fake_periods and [*map(list, clip.fake_periods)],
-    }
+    del described["path"], described["sha256"]
+    described["identities"] = [*clip.identities]
+    described["fake_periods"] = clip.fake_periods and [*map(list, clip.fake_periods)]
+    described["page"] = described.pop("page")  # last, as records have always had it
+    return described
 
 
 def check_names(clips: list[Clip]) -> None:

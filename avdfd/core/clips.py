@@ -1,49 +1,86 @@
-"""What is known of a clip before it is opened: where it lies, what it is, and who is in it."""
+"""The facts about a clip, declared once: where its file is, how it was made, and who is in it."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-from avdfd.core.tiers import Tier
+from avdfd.core.tiers import Tier, tier
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp"}
-SOUND_SUFFIXES = {".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"}
 UNKNOWN = "unknown"
 IDENTITY = re.compile(r"(?<![0-9A-Za-z])id\d+(?![0-9A-Za-z])")
-"""A person as VoxCeleb2 and the data sets made from it name them; not the same letters inside a YouTube name."""
+"""An identity as VoxCeleb2 and its derived data sets write it (id00012); not these letters inside a YouTube name."""
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A video or sound file. `source` is its path relative to the root; `base` that of the clip it was made from."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipMeta:
+    """The facts about a clip that manifests, element stores and evaluations share.
+
+    Their columns are derived from these fields, so a new fact is one field here and the adapter that fills it in. It
+    needs a default, which files written before it get, and is a string: of all fields, only `identities` is not.
+    """
+
+    source: str
+    """Path of the file, relative to the root of its data set. It names the clip."""
+    tier: str
+    """Name of a tier (avdfd.core.tiers), or "unknown"."""
+    identities: tuple[str, ...]
+    """Everybody whose face or voice is in the clip: its main identity first, then swapped faces and cloned voices."""
+    base: str
+    """Source of the clip that this one was made from; its own source for an original."""
+    method: str = UNKNOWN
+    """Name of the manipulation method."""
+    race: str = UNKNOWN
+    gender: str = UNKNOWN
+    sha256: str = ""
+    """sha256 of the file; empty if the file has not been read."""
+    page: str = UNKNOWN
+    """Web page that published the clip. Clips of one page were made and encoded alike."""
+
+    @property
+    def label(self) -> int:
+        """Label of the clip, 1 = fake. Raises UserError for an unknown tier."""
+        return tier(self.tier).label
+
+    @property
+    def label_video(self) -> int | None:
+        """Label of the video stream; None if it is not known or the file is audio only."""
+        return None if is_audio(self.source) else tier(self.tier).video
+
+    @property
+    def label_audio(self) -> int | None:
+        """Label of the audio stream; None if it is not known."""
+        return tier(self.tier).audio
+
+
+CLIP_FIELDS = tuple(field.name for field in fields(ClipMeta))
+CLIP_DEFAULTS: dict[str, str] = {
+    field.name: field.default for field in fields(ClipMeta) if field.default is not MISSING
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip(ClipMeta):
+    """A video or audio file of a data set."""
 
     path: Path
-    source: str
-    tier: str
-    identities: tuple[str, ...]
-    base: str
-    method: str
-    race: str
-    gender: str
     fake_periods: tuple[tuple[float, float], ...] | None = None
-    """Start and end in seconds of what is fake; None where all of the clip is what its tier says."""
-    page: str = UNKNOWN
-    """Where it was published, for collections from many pages: clips of one page were made and stored alike."""
+    """Start and end in seconds of the fake segments; None if the tier describes the whole clip."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip as a data set lists it, with what only some data sets say.
-
-    `split` is the part of the data set, as released. `problem` says why the clip cannot be used: it is listed without
-    being there, or there without being listed, and then its tier is "unknown".
-    """
+    """A clip as its data set lists it."""
 
     clip: Clip
     split: str = UNKNOWN
+    """Split of the data set's own release."""
     problem: str = ""
+    """Reason why the clip cannot be used: it is listed but missing, or not listed and of tier "unknown"."""
 
 
 def make_entry(
@@ -53,42 +90,42 @@ def make_entry(
     *,
     identities: tuple[str, ...] = (),
     base: str = "",
-    method: str = UNKNOWN,
-    race: str = UNKNOWN,
-    gender: str = UNKNOWN,
     split: str = UNKNOWN,
-    fake_periods: tuple[tuple[float, float], ...] | None = None,
-    page: str = UNKNOWN,
     problem: str = "",
+    **facts: Any,
 ) -> Entry:
-    """The entry of a file. Without a tier it is "unknown", without a base the clip is its own."""
-    name = tier.name if tier else UNKNOWN
-    clip = Clip(root / source, source, name, identities, base or source, method, race, gender, fake_periods, page)
+    """Return the entry of a file. `facts` are further fields of `Clip` by name.
+
+    Without a tier, the clip's is "unknown"; without a base, the clip is an original.
+    """
+    clip = Clip(
+        path=root / source,
+        source=source,
+        tier=tier.name if tier else UNKNOWN,
+        identities=identities,
+        base=base or source,
+        **facts,
+    )
     return Entry(clip, split, problem)
 
 
 def media_files(root: Path, folder: str = "") -> Iterator[str]:
-    """Video and sound files under a folder of the root, hidden ones aside, as paths relative to the root."""
+    """Yield the paths, relative to the root, of all video and audio files in a folder of it that are not hidden."""
     for place, _, names in os.walk(root / folder):
         relative = Path(place).relative_to(root).as_posix()
         before = "" if relative == "." else f"{relative}/"
         for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES | SOUND_SUFFIXES and not name.startswith("."):
+            if os.path.splitext(name)[1].lower() in SUFFIXES | AUDIO_SUFFIXES and not name.startswith("."):
                 yield before + name
 
 
-def is_sound(source: str) -> bool:
-    """Whether a file has a name of one without pictures."""
-    return os.path.splitext(source)[1].lower() in SOUND_SUFFIXES
-
-
-def video_label(tier: Tier, source: str) -> int | None:
-    """The label of the picture of a clip, 1 = fake: that of its tier, or None for a sound file, which has none."""
-    return None if is_sound(source) else tier.video
+def is_audio(source: str) -> bool:
+    """Return True if a file's suffix is that of an audio format."""
+    return os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
 
 
 def reconcile(root: Path, present: set[str], listed: Mapping[str, Entry], table: str) -> Iterator[Entry]:
-    """The entries of a table, by source, and those of files that it does not list; what does not agree says so."""
+    """Yield the entries of a table, by source, then those of the files it does not list; mismatches have a problem."""
     for source, entry in listed.items():
         yield entry if source in present else missing(entry, table)
     for source in present - listed.keys():
@@ -96,5 +133,5 @@ def reconcile(root: Path, present: set[str], listed: Mapping[str, Entry], table:
 
 
 def missing(entry: Entry, table: str) -> Entry:
-    """An entry whose file is not there."""
-    return Entry(entry.clip, entry.split, f"listed in {table}, but there is no such file")
+    """Return the entry with the problem that its file does not exist."""
+    return replace(entry, problem=f"listed in {table}, but there is no such file")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from avdfd.core.clips import IDENTITY, Entry, is_sound
+from avdfd.core.clips import IDENTITY, Entry, is_audio
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
 from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
@@ -35,7 +35,7 @@ def list_entries(root: Path, layout: str = "auto", *, sound: bool = False) -> li
         raise UserError(f"{root}: no such folder; give the root of the videos")
     name = find_layout(root) if layout == "auto" else layout
     entries = sorted(LAYOUTS[name](root), key=lambda entry: entry.clip.source)
-    entries = [entry for entry in entries if sound or not is_sound(entry.clip.source)]
+    entries = [entry for entry in entries if sound or not is_audio(entry.clip.source)]
     if all(entry.problem for entry in entries):
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]

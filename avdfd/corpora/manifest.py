@@ -167,7 +167,12 @@ def clips_of(manifest: Path, root: Path, tiers: Iterable[str]) -> list[Clip]:
     for path, tier, people, base, method, race, gender, page, periods, error in zip(*columns, strict=True):
         if tier in wanted and not error:
             fake = None if periods is None else tuple(map(tuple, periods))
-            clips.append(Clip(root / path, path, tier, tuple(people), base, method, race, gender, fake, page))
+            clips.append(
+                Clip(
+                    path=root / path, source=path, tier=tier, identities=tuple(people), base=base, method=method,
+                    race=race, gender=gender, fake_periods=fake, page=page,
+                )
+            )  # fmt: skip
     if not clips:
         raise UserError(f"{manifest}: no usable video files of the tiers {', '.join(sorted(wanted))}")
     return clips

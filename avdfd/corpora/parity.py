@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from avdfd.config import ChainConfig
-from avdfd.core.clips import is_sound
+from avdfd.core.clips import is_audio
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, held, overlap, write_atomic
 from avdfd.elements.form import encode_wav
@@ -60,7 +60,7 @@ def make(task: Task, chain: ChainConfig) -> int:
     """Runs in a worker: writes a clip and returns its size in bytes. Raises MediaError, and OSError on a full disk."""
     samples = same_sound(_read(task.path, chain), task.edges, task.band, task.recording, chain)
     samples = through_one_of(chain.codecs, samples, chain.rate, task.source)
-    if is_sound(task.source):
+    if is_audio(task.source):
         write_atomic(task.out, encode_wav(samples, chain.rate))
     else:
         replace_sound(task.path, samples, task.out, chain)
@@ -69,7 +69,7 @@ def make(task: Task, chain: ChainConfig) -> int:
 
 def _read(path: Path, chain: ChainConfig) -> np.ndarray:
     torch.set_num_threads(1)  # there is one worker per core already
-    if is_sound(path.name):
+    if is_audio(path.name):
         sounds = read_audio(path, video=False)
         return lay_out(sounds, sounds[-1].end, chain)
     return lay_out(read_audio(path), float(picture_end(path)), chain)
@@ -77,7 +77,7 @@ def _read(path: Path, chain: ChainConfig) -> np.ndarray:
 
 def made_name(source: str) -> str:
     """Where the new clip lies, relative to the new root."""
-    return PurePosixPath(source).with_suffix(".wav" if is_sound(source) else ".mp4").as_posix()
+    return PurePosixPath(source).with_suffix(".wav" if is_audio(source) else ".mp4").as_posix()
 
 
 class ParityRoot:

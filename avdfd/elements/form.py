@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from avdfd.core import tiers
-from avdfd.core.clips import UNKNOWN, video_label
+from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.features.mel import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
 
@@ -28,33 +27,24 @@ MEMBERS = {
 """Members that an element may have beside its metadata: suffix -> bytes of data at the end of it; 0: all of it."""
 
 
-@dataclass(frozen=True)
-class ElementMeta:
-    """What is known about an element."""
+_JSON_FIELDS = (
+    *("key", "tier", "label", "label_video", "label_audio", "identities", "source", "base", "method", "race", "gender"),
+    *("start", "end", "sha256", "version", "page"),
+)
+"""Order of the first fields of KEY.json, in which stores have always had them."""
+_LABELS = ("label", "label_video", "label_audio")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElementMeta(ClipMeta):
+    """Metadata of an element: the facts about its clip, and the window."""
 
     key: str
-    tier: str
-    label: int
-    label_video: int | None
-    label_audio: int | None
-    identities: tuple[str, ...]
-    """Everybody whose face or voice is in it."""
-    source: str
-    """Path of the clip, relative to the root of the videos."""
-    base: str
-    """Clip that this one was made from, or the clip itself."""
-    method: str
-    race: str
-    gender: str
     start: float
+    """Seconds from the start of the clip."""
     end: float
-    """Seconds on the time line of the clip."""
-    sha256: str
-    """Of the source file."""
     version: str
-    """Of the preprocessing and its settings."""
-    page: str = UNKNOWN
-    """Where the clip was published."""
+    """Hash of the preprocessing settings."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +73,7 @@ def pack(meta: ElementMeta, waveform: np.ndarray, frames: np.ndarray, jpeg_quali
 
 def unpack(parts: Mapping[str, bytes]) -> Element:
     """Inverse of `pack`; what there are no members of is None."""
-    meta = json.loads(parts["json"]) if "json" in parts else None
-    if meta is not None:
-        meta = ElementMeta(**{**meta, "identities": tuple(meta["identities"])})
+    meta = decode_meta(parts["json"]) if "json" in parts else None
     sound, mjpeg = parts.get("wav"), parts.get("mjpeg")
     waveform = pcm(np.frombuffer(sound, np.uint8)[-2 * WINDOW :]) if sound is not None else None
     frames = None
@@ -97,7 +85,17 @@ def unpack(parts: Mapping[str, bytes]) -> Element:
 
 
 def encode_meta(meta: ElementMeta) -> bytes:
-    return json.dumps(asdict(meta), ensure_ascii=False).encode()
+    """Return the content of KEY.json: all fields, and the labels, which other tools want to read."""
+    known = asdict(meta) | {name: getattr(meta, name) for name in _LABELS}
+    ordered = {name: known[name] for name in dict.fromkeys((*_JSON_FIELDS, *known))}
+    return json.dumps(ordered, ensure_ascii=False).encode()
+
+
+def decode_meta(data: bytes) -> ElementMeta:
+    """Inverse of `encode_meta`; a fact that the store does not have yet gets its default."""
+    known = json.loads(data)
+    known = {name: value for name, value in known.items() if name not in _LABELS}
+    return ElementMeta(**{**known, "identities": tuple(known["identities"])})
 
 
 def encode_sound(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
@@ -155,26 +153,10 @@ def frame_sizes(mjpeg: bytes) -> list[int]:
 
 
 def meta_of(clip: Mapping[str, Any], window: Mapping[str, Any], version: str) -> ElementMeta:
-    """Metadata of a window of a clip; the labels are those of its tier."""
-    tier = tiers.tier(clip["tier"])
-    return ElementMeta(
-        key=window["key"],
-        tier=tier.name,
-        label=tier.label,
-        label_video=video_label(tier, clip["source"]),
-        label_audio=tier.audio,
-        identities=tuple(clip["identities"]),
-        source=clip["source"],
-        base=clip["base"],
-        method=clip["method"],
-        race=clip["race"],
-        gender=clip["gender"],
-        start=window["start"],
-        end=window["end"],
-        sha256=clip["sha256"],
-        version=version,
-        page=clip.get("page", UNKNOWN),
-    )
+    """Return the metadata of a window; `clip` has the fields of `ClipMeta`, `window` has key, start and end."""
+    known = {name: clip[name] for name in CLIP_FIELDS if name in clip}
+    place = {name: window[name] for name in ("key", "start", "end")}
+    return ElementMeta(**{**known, **place, "identities": tuple(clip["identities"]), "version": version})
 
 
 def pcm(data: np.ndarray) -> np.ndarray:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from avdfd.core.clips import UNKNOWN
+from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, held
 from avdfd.elements.form import MEMBERS
 from avdfd.elements.journal import Journal
 from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
-from avdfd.elements.table import CODED, SCHEMA, ElementTable
+from avdfd.elements.table import SCHEMA, ElementTable
 from avdfd.features.mel import FRAMES
 
 _BATCH = 20_000  # rows that are Python objects at a time
@@ -83,7 +83,7 @@ def _batches(root: Path) -> Iterator[pa.RecordBatch]:
 
 def _rows(record: dict[str, Any], part: int) -> Iterator[tuple[Any, ...]]:
     clip = {**record["clip"], "identities": json.dumps(record["clip"]["identities"], ensure_ascii=False)}
-    text = [clip.get(name, UNKNOWN) for name in CODED]  # parts that were made before clips had a page
+    text = [clip[name] if name in clip else CLIP_DEFAULTS[name] for name in CLIP_FIELDS]
     for window in record["windows"]:
         first, *offsets, last = window["at"]
         sizes = base64.b64decode(window["sizes"])
@@ -98,7 +98,7 @@ def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
     columns = [*zip(*rows, strict=True)] or [()] * len(SCHEMA)
     *plain, sizes = columns
     arrays = [
-        pa.array(column, pa.string()).dictionary_encode() if field.name in CODED else pa.array(column, field.type)
+        pa.array(column, pa.string()).dictionary_encode() if field.name in CLIP_FIELDS else pa.array(column, field.type)
         for column, field in zip(plain, SCHEMA, strict=False)
     ]
     numbers = pa.array(np.frombuffer(b"".join(sizes), "<u4"))

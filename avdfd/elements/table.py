@@ -14,18 +14,15 @@ import numpy as np
 import pyarrow as pa
 
 from avdfd.core import tiers
-from avdfd.core.clips import video_label
+from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
 from avdfd.core.errors import UserError
 from avdfd.elements.form import MEMBERS, ElementMeta
 from avdfd.features.mel import FRAMES
 
-CODED = ("source", "tier", "identities", "base", "method", "race", "gender", "sha256", "page")
-"""Columns of strings that are kept as numbers; identities are a JSON list."""
-
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
-        *((name, pa.dictionary(pa.int32(), pa.string())) for name in CODED),
+        *((name, pa.dictionary(pa.int32(), pa.string())) for name in CLIP_FIELDS),
         ("start", pa.float64()),
         ("end", pa.float64()),
         ("part", pa.int32()),
@@ -37,7 +34,8 @@ SCHEMA = pa.schema(
     ]
 )
 """A row per element in order of the keys. `first` to `last` are its bytes in a shard, a suffix has where the data of
-that member begins, -1 if it has none; `sizes` are bytes of the frames."""
+that member begins, -1 if it has none; `sizes` are bytes of the frames. The facts about the clip are dictionary-encoded
+strings; identities are a JSON list."""
 
 
 class Coded(NamedTuple):
@@ -67,6 +65,7 @@ class ElementTable(Sequence[ElementMeta]):
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except pa.ArrowInvalid:
             raise UserError(f"{path}: damaged; delete it, data/preprocess.py makes it anew from the journals") from None
+        table = _with_defaults(table)
         if table.schema.names != SCHEMA.names:
             raise UserError(f"{path}: of another version; delete it, data/preprocess.py makes it anew")
         return cls(table, table.schema.metadata[b"version"].decode(), rows, path)
@@ -97,7 +96,7 @@ class ElementTable(Sequence[ElementMeta]):
         return ElementTable(self._table, self.version, self.rows[np.asarray(positions, np.int64)], self._path)
 
     def coded(self, name: str) -> Coded:
-        """The field `name` of every element: one of CODED, or label."""
+        """Return a fact about the clip of every element: one of CLIP_FIELDS, or label."""
         column = self._columns["tier" if name == "label" else name]
         codes, values = column.indices.to_numpy(zero_copy_only=True)[self.rows], column.dictionary.to_pylist()
         if name == "label":
@@ -133,20 +132,19 @@ class ElementTable(Sequence[ElementMeta]):
         return low
 
     def _meta(self, row: int) -> ElementMeta:
-        text = {name: self._columns[name][row].as_py() for name in CODED}
-        tier = tiers.tier(text.pop("tier"))
-        return ElementMeta(
-            key=self._columns["key"][row].as_py(),
-            tier=tier.name,
-            label=tier.label,
-            label_video=video_label(tier, text["source"]),
-            label_audio=tier.audio,
-            identities=tuple(json.loads(text.pop("identities"))),
-            start=self._columns["start"][row].as_py(),
-            end=self._columns["end"][row].as_py(),
-            version=self.version,
-            **text,
-        )
+        facts = {name: self._columns[name][row].as_py() for name in CLIP_FIELDS}
+        facts["identities"] = tuple(json.loads(facts["identities"]))
+        place = {name: self._columns[name][row].as_py() for name in ("key", "start", "end")}
+        return ElementMeta(**facts, **place, version=self.version)
+
+
+def _with_defaults(table: pa.Table) -> pa.Table:
+    """Return the table with the default of every fact that its store did not know yet."""
+    absent = {name: value for name, value in CLIP_DEFAULTS.items() if name not in table.schema.names}
+    for name, value in absent.items():
+        codes = pa.array(np.zeros(len(table), np.int32))
+        table = table.append_column(SCHEMA.field(name), pa.DictionaryArray.from_arrays(codes, [value]))
+    return table.select(SCHEMA.names) if absent and {*table.schema.names} == {*SCHEMA.names} else table
 
 
 def coded(metas: Sequence[ElementMeta], name: str) -> Coded:

@@ -6,7 +6,7 @@ The main branch of a system is its score. Several seeds of a system are joined b
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def compare(systems: Sequence[Evaluated], reference: str, *, replicates: int, se
     for other in systems[1:]:
         _check_same(first, other)
     reports = {system.name: system.report for system in systems}
-    clips = Clips(**{**vars(first.clips), "scores": {s.name: s.clips.scores[s.name] for s in systems}})
+    clips = replace(first.clips, scores={s.name: s.clips.scores[s.name] for s in systems})
     fitted = {name: of["fitted"][of["main"]] for name, of in reports.items() if of["main"] in of["fitted"]}
     if first.report["split"] in ("train", "validation"):
         fitted = {}

@@ -128,7 +128,7 @@ def _method_parts(clips: Clips) -> Iterator[tuple[str, Clips]]:
 
 def _groups(clips: Clips, columns: Sequence[str], main: str, section: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """Every group of people, and which of those that are large enough has the lowest AUC."""
-    names = np.array([", ".join(values) for values in zip(*(getattr(clips, c) for c in columns), strict=True)], object)
+    names = np.array([", ".join(values) for values in zip(*(clips.facts[c] for c in columns), strict=True)], object)
     members: dict[str, Any] = {}
     for name in sorted(set(names)):
         part = clips.where(names == name)

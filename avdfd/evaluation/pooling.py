@@ -15,29 +15,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avdfd.core.clips import CLIP_FIELDS
 from avdfd.elements import ElementMeta, coded
 from avdfd.inference.scoring import Scores
 from avdfd.metrics.roc import Floats
 
 DOMAIN = "probability"
 Texts = NDArray[np.object_]
-_FACTS = ("tier", "label", "identity", "method", "race", "gender", "windows")
+_NOT_IN_CSV = ("base", "sha256", "page")
+"""Facts about a clip that scores.csv leaves out; those that it has are columns under the names of their fields."""
+_RENAMED = {"source": "clip", "identities": "identity"}
+_CSV_COLUMNS = {name: _RENAMED.get(name, name) for name in CLIP_FIELDS if name not in _NOT_IN_CSV}
+"""Field of ClipMeta -> its column of scores.csv."""
 
 
 @dataclass(frozen=True)
 class Clips:
     """N clips, or windows by themselves, as columns."""
 
-    source: Texts
-    """(N,) as all columns that follow."""
-    tier: Texts
+    facts: dict[str, Texts]
+    """Field of ClipMeta -> (N,) its values, as all columns that follow; of several identities, the first."""
     label: NDArray[np.int64]
-    identity: Texts
-    """Of several in a clip, the first."""
-    method: Texts
-    race: Texts
-    gender: Texts
     windows: NDArray[np.int64]
+    """Number of windows."""
     scores: dict[str, Floats]
     """Branch, or other system -> P(fake), (S, N)."""
     weight_audio: Floats | None = None
@@ -50,14 +50,33 @@ class Clips:
     """(N, P) mean over windows, of the first run: what two runs learn are two spaces."""
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.label)
+
+    @property
+    def source(self) -> Texts:
+        """(N,) as all facts."""
+        return self.facts["source"]
+
+    @property
+    def tier(self) -> Texts:
+        return self.facts["tier"]
+
+    @property
+    def identity(self) -> Texts:
+        """Main identity of each clip."""
+        return self.facts["identities"]
+
+    @property
+    def method(self) -> Texts:
+        return self.facts["method"]
 
     def where(self, mask: NDArray[np.bool_]) -> "Clips":
-        """Those of the clips for which (N,) is true."""
+        """Return the clips for which `mask` (N,) is true."""
         columns: dict[str, Any] = {
             name: column[mask] for name, column in vars(self).items() if isinstance(column, np.ndarray)
         }
-        return replace(self, scores={name: s[:, mask] for name, s in self.scores.items()}, **columns)
+        facts = {name: column[mask] for name, column in self.facts.items()}
+        return replace(self, facts=facts, scores={name: s[:, mask] for name, s in self.scores.items()}, **columns)
 
 
 def parse_rule(text: str) -> str:
@@ -114,8 +133,7 @@ def rows(clips: Clips) -> Iterator[list[Any]]:
     explained["prototype_distance"] = clips.distance
     nothing = [None] * len(clips)
     columns = {
-        "clip": clips.source,
-        **{name: getattr(clips, name) for name in _FACTS},
+        **_fact_columns(clips),
         **dict(itertools.chain.from_iterable(scores)),
         **{name: nothing if values is None else values.tolist() for name, values in explained.items()},
     }
@@ -128,10 +146,20 @@ def from_rows(rows: Sequence[Mapping[str, str]], branch: str, runs: int, *, name
 
     Raises KeyError and ValueError for what `rows` has not made.
     """
-    facts: dict[str, Any] = {column: np.array([row[column] for row in rows], object) for column in ("clip", *_FACTS)}
-    facts |= {column: facts[column].astype(np.int64) for column in ("label", "windows")}
+    facts = {name: np.array([row[column] for row in rows], object) for name, column in _CSV_COLUMNS.items()}
+    label, windows = (np.array([int(row[column]) for row in rows]) for column in ("label", "windows"))
     scores = np.array([[float(row[column]) for row in rows] for column in _columns_of(branch, runs)])
-    return Clips(source=facts.pop("clip"), **facts, scores={name: scores})
+    return Clips(facts, label, windows, scores={name: scores})
+
+
+def _fact_columns(clips: Clips) -> dict[str, Sequence[Any]]:
+    """Return the columns of scores.csv that are no scores; the label is next to the tier."""
+    facts: dict[str, Sequence[Any]] = {}
+    for name, column in _CSV_COLUMNS.items():
+        facts[column] = clips.facts[name].tolist()
+        if name == "tier":
+            facts["label"] = clips.label.tolist()
+    return {**facts, "windows": clips.windows.tolist()}
 
 
 def _columns_of(branch: str, runs: int) -> list[str]:
@@ -161,15 +189,11 @@ def _columns(metas: Sequence[ElementMeta], first: np.ndarray, member: np.ndarray
         column[:] = [value[0] for value in values] if name == "identities" else values
         return column[codes[first]]
 
+    facts = {name: field(name) for name in CLIP_FIELDS}
     w_audio, discrepancy, distance, embedding = scores.w_audio, scores.discrepancy, scores.distance, scores.embedding
     return Clips(
-        source=field("source"),
-        tier=field("tier"),
+        facts,
         label=field("label").astype(np.int64),
-        identity=field("identities"),
-        method=field("method"),
-        race=field("race"),
-        gender=field("gender"),
         windows=count,
         scores={
             name: np.stack([pooled(run) for run in np.atleast_2d(values)]) for name, values in scores.branch.items()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from avdfd.config import MediaConfig
-from avdfd.core.clips import is_sound
+from avdfd.core.clips import is_audio
 from avdfd.elements import Element, unpack
 from avdfd.features.mel import FPS
 from avdfd.inference.scoring import Run, score_windows
@@ -54,7 +54,7 @@ def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
     """Cuts a file into windows that it leaves in a folder of their own. Runs in a worker. Raises MediaError."""
     cv2.setNumThreads(1)  # --workers says how many cores decoding takes
     torch.set_num_threads(1)
-    if is_sound(file.name):
+    if is_audio(file.name):
         media = media.model_copy(update={"keep": ["waveform", "mel"], "repeat_short": True})
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []

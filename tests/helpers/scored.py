@@ -25,14 +25,17 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> Clips:
     count = len(tier)
     scores = {name: 1 / (1 + np.exp(-rng.normal(seen.get(name, seen["fused"]), 1, (runs, count)))) for name in branches}
     weight = rng.random(count) if "fused" in branches else None
+    facts = {
+        "source": [f"{t}/id{p}/{n % 2}.mp4" for n, (t, p) in enumerate(zip(tier, person, strict=True))],
+        "tier": tier,
+        "identities": [f"id{p}" for p in person],
+        "method": ["" if t == "RVRA" else f"{t.lower()}-maker" for t in tier],
+        "race": [("African", "Asian")[p % 2] for p in person],
+        "gender": [("men", "women")[p // 2 % 2] for p in person],
+    }
     return Clips(
-        source=np.array([f"{t}/id{p}/{n % 2}.mp4" for n, (t, p) in enumerate(zip(tier, person, strict=True))], object),
-        tier=tier,
+        {name: np.array(values, object) for name, values in facts.items()},
         label=((video + audio) > 0).astype(np.int64),
-        identity=np.array([f"id{p}" for p in person], object),
-        method=np.array(["" if t == "RVRA" else f"{t.lower()}-maker" for t in tier], object),
-        race=np.array([("African", "Asian")[p % 2] for p in person], object),
-        gender=np.array([("men", "women")[p // 2 % 2] for p in person], object),
         windows=np.full(count, 2),
         scores=scores,
         weight_audio=weight,

@@ -115,7 +115,13 @@ def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
     path = tmp_path / "videos" / "b" / "swap.mp4"
     assert [clip.source for clip in clips] == ["a.mp4", "b/swap.mp4"]
     assert clips[1] == Clip(
-        path, "b/swap.mp4", "FVRA", ("A", "B"), "a.mp4", "dfl", "unknown", "unknown", ((0.5, 1.0), (2.0, 2.5))
+        path=path,
+        source="b/swap.mp4",
+        tier="FVRA",
+        identities=("A", "B"),
+        base="a.mp4",
+        method="dfl",
+        fake_periods=((0.5, 1.0), (2.0, 2.5)),
     )
     with pytest.raises(UserError, match="no usable video files of the tiers FAKE"):
         clips_of(tmp_path / "m.parquet", tmp_path, ["FAKE"])

@@ -11,9 +11,6 @@ def meta(identity: str, tier_name: str, clip: int = 0, window: int = 0, **change
     values = {
         "key": f"{identity}_{tier_name}_{clip:05d}_{window:02d}",
         "tier": tier_name,
-        "label": kind.label,
-        "label_video": kind.video,
-        "label_audio": kind.audio,
         "identities": (identity,),
         "source": source,
         "base": f"{identity}/{clip:05d}",

@@ -67,7 +67,9 @@ def members(root: Path) -> list[str]:
 
 
 def test_pack_and_unpack_are_inverse_but_for_rounding():
-    meta = ElementMeta("k", "RVFA", 1, 0, 1, ("id1", "id2"), "s.mp4", "b.mp4", "m", "r", "g", 1.0, 4.072, "ab", "v")
+    facts = {"tier": "RVFA", "identities": ("id1", "id2"), "source": "s.mp4", "base": "b.mp4", "method": "m"}
+    facts |= {"race": "r", "gender": "g", "sha256": "ab"}
+    meta = ElementMeta(**facts, key="k", start=1.0, end=4.072, version="v")
     sound, pictures = waveform(0), frames(0)
     parts = pack(meta, sound, pictures, 95)
     assert set(parts) == {"json", "wav", "mel.npy", "mjpeg"}

@@ -26,10 +26,9 @@ def few(tiers_and_scores, label_of=lambda tier: int(tier != "RVRA")):
     count = len(tier)
     names = np.array([f"id{i}" for i in range(count)], object)
     empty = np.full(count, "", object)
-    return Clips(
-        names, tier, np.array([label_of(t) for t in tier]), names, empty, empty, empty, np.ones(count, int),
-        {"audio": np.array([[s for _, s in tiers_and_scores]])},
-    )  # fmt: skip
+    facts = {"source": names, "tier": tier, "identities": names, "method": empty, "race": empty, "gender": empty}
+    scores = {"audio": np.array([[s for _, s in tiers_and_scores]])}
+    return Clips(facts, np.array([label_of(t) for t in tier]), np.ones(count, int), scores)
 
 
 def test_each_tier_is_judged_against_the_reals_only():
@@ -77,9 +76,9 @@ def test_methods_are_judged_against_all_reals():
 @pytest.mark.parametrize("column", ["race", "gender"])
 def test_a_planted_worst_group_is_found(column):
     clips = made_up_clips(identities=44)
-    names = sorted(set(getattr(clips, column)))
+    names = sorted(set(clips.facts[column]))
     for planted in names:
-        hurt = getattr(clips, column) == planted
+        hurt = clips.facts[column] == planted
         scores = clips.scores["fused"].copy()
         scores[0, hurt] = np.random.default_rng(0).permutation(scores[0, hurt])
         result = judged(replace(clips, scores={**clips.scores, "fused": scores}))
@@ -95,7 +94,7 @@ def test_a_planted_worst_group_is_found(column):
 def test_small_groups_are_shown_and_not_ranked():
     clips = made_up_clips(identities=30)
     rare = np.isin(clips.identity, ("id0", "id1"))
-    clips.race[:] = np.where(rare, "rare", np.where(clips.race == "Asian", "Asian", "African"))
+    clips.facts["race"][:] = np.where(rare, "rare", np.where(clips.facts["race"] == "Asian", "Asian", "African"))
     clips.scores["fused"][0, rare] = 1 - clips.label[rare]  # everything wrong, but of two people
     group = judged(clips)["groups"]["race"]
     assert group["members"]["rare"] == {
@@ -104,13 +103,13 @@ def test_small_groups_are_shown_and_not_ranked():
     assert group["worst"] in ("African", "Asian")
     alone = judged(made_up_clips(identities=4))["groups"]
     assert all(g["worst"] is None for g in alone.values())
-    clips.race[:] = "all"
+    clips.facts["race"][:] = "all"
     assert judged(clips)["groups"]["race"]["worst"] is None, "of one group, none is the worst"
 
 
 def test_a_group_of_fakes_alone_is_too_small():
     clips = made_up_clips(identities=24)
-    clips.race[:] = np.where((clips.tier == "FVRA"), "fakes alone", "mixed")
+    clips.facts["race"][:] = np.where((clips.tier == "FVRA"), "fakes alone", "mixed")
     assert judged(clips)["groups"]["race"]["members"]["fakes alone"]["too_small"]
 
 

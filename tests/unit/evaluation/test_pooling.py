@@ -34,7 +34,10 @@ def test_clips_have_the_means_of_their_windows():
     assert clips.label.tolist() == [0, 1, 1]
     assert clips.identity.tolist() == ["id2", "id1", "id1"]
     assert clips.method.tolist() == ["", "tts", ""]
-    assert (clips.race.tolist(), clips.gender.tolist()) == (["African", "Asian", "Asian"], ["women", "men", "men"])
+    assert (clips.facts["race"].tolist(), clips.facts["gender"].tolist()) == (
+        ["African", "Asian", "Asian"],
+        ["women", "men", "men"],
+    )
     assert clips.windows.tolist() == [1, 3, 1]
     assert clips.scores["audio"] == pytest.approx(np.array([[0.1, 0.4, 0.9]]))
     assert clips.scores["fused"] == pytest.approx(np.array([[0, 0.5, 0.5]]))

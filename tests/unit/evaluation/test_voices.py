@@ -42,10 +42,11 @@ def placed(tiers, values, people=None, embedding=None):
     """Clips with these distances."""
     clips = made_up_clips(identities=len(values) // 2)
     size = len(values)
+    clips = clips.where(np.arange(len(clips)) < size)
+    identities = np.array(people or [f"id{i}" for i in range(size)], object)
     return replace(
-        clips.where(np.arange(len(clips)) < size),
-        tier=np.array(tiers, object),
-        identity=np.array(people or [f"id{i}" for i in range(size)], object),
+        clips,
+        facts={**clips.facts, "tier": np.array(tiers, object), "identities": identities},
         distance=np.array(values, float),
         embedding=np.array(embedding if embedding is not None else np.eye(size), float),
     )
