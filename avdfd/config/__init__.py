@@ -1,9 +1,9 @@
 """Experiment configs: one JSON file <-> one typed, strict, immutable model.
 
-base        what several configs share; stages     `pretrain.py`, `train.py`
+base        sections of several configs; stages    `pretrain.py`, `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
-audio       the sound all clips get;    cloning         `data/preprocessing/clone_voices.py`
+audio       the chain that all audio passes; cloning    `data/preprocessing/clone_voices.py`
 search      `search.py`;                ablation        `ablate.py`
 vocoding    `data/preprocessing/resynthesise.py`
 loading     JSON, overrides, and errors that name the key
@@ -101,4 +101,4 @@ __all__ = [
 RUNS: dict[str, type[RunConfig]] = {
     model.model_fields["kind"].default: model for model in (PretrainConfig, TrainConfig, *BASELINES)
 }
-"""Kind -> config of what leaves a run folder."""
+"""Config class by kind, of the scripts that write a run folder."""

@@ -1,4 +1,4 @@
-"""`ablate.py`: the method and what is changed in it, as the rows of one table."""
+"""`ablate.py`: the method and changes to it, as the rows of one table."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,12 +11,12 @@ _THE_SAME_CLIPS = {"data.elements", "data.splits"}
 
 
 class ChangesConfig(Section):
-    """What is changed in the configs of both stages; keys are theirs, dotted or nested."""
+    """Changes to the configs of both stages; keys are those of the configs, dotted or nested."""
 
     pretrain: dict[str, JsonValue] = Field(default_factory=dict)
-    """In stage 1. Rows that change the same share their stage 1."""
+    """Changes to stage 1. Rows with the same changes share one stage 1."""
     train: dict[str, JsonValue] | None = Field(default_factory=dict)
-    """In stage 2; null for a row without it, which is the audio branch by itself."""
+    """Changes to stage 2; null for a row without stage 2, which is the audio branch by itself."""
 
     @field_validator("pretrain", "train", mode="before")
     @classmethod
@@ -32,33 +32,34 @@ class ChangesConfig(Section):
         return self
 
     def changed_keys(self) -> set[str]:
-        """All keys that are changed, of either stage."""
+        """Return all keys that are changed in either stage."""
         return {*self.pretrain, *(self.train or {})}
 
 
 class AblationConfig(Section):
-    """`ablate.py`: both stages of the method for each row and seed, judged on test."""
+    """`ablate.py`: both stages of the method for each row and seed, evaluated on test."""
 
     kind: Literal["ablation"] = "ablation"
     name: str
     """Folder of the ablation: `<runs>/<name>`, with a run folder for each row, stage and seed."""
     runs: str = "runs"
+    """Folder of all run folders."""
     pretrain: str
     """Config of stage 1."""
     train: str
     """Config of stage 2; its `audio` is set by the ablation."""
     rows: Annotated[dict[str, ChangesConfig], Field(min_length=1)]
-    """Name -> what is changed. The first row is what the others are compared with: the method in full."""
+    """Changes by row name. The others are compared with the first row, the full method."""
     seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0])
-    """Seeds that every row is trained with, in both stages."""
+    """Seeds with which every row is trained, in both stages."""
     overrides: ChangesConfig = ChangesConfig()
-    """What is changed in all rows."""
+    """Changes to all rows."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "AblationConfig":
         for name, row in self.rows.items():
             for key in sorted(row.changed_keys() & _THE_SAME_CLIPS):
-                raise ValueError(f"{name}: {key} is the same for all rows, so that they are judged on the same clips")
+                raise ValueError(f"{name}: {key} must be the same for all rows, which are judged on the same clips")
         if self.overrides.train is None:
             raise ValueError("overrides.train is null: write {} to change nothing")
         if len({*self.seeds}) < len(self.seeds):

@@ -1,4 +1,4 @@
-"""The sound that all clips of a data set are given: `avdfd.media.chain`, `avdfd.media.remux`."""
+"""The audio chain that all clips of a data set pass: `avdfd.media.chain`, `avdfd.media.remux`."""
 
 from typing import Annotated, Literal
 
@@ -8,11 +8,12 @@ from avdfd.config.base import Count, NonNegative, Positive, PositiveFloat, Secti
 
 
 class CodecConfig(Section):
-    """A lossy codec that a sound goes through and comes back from."""
+    """A lossy codec through which audio is encoded and decoded."""
 
     name: Literal["aac", "mp3", "opus", "mulaw"]
+    """Codec."""
     bit_rate: Count = 0
-    """Bits per second; mulaw has no choice: 0."""
+    """Bits per second; 0 for mulaw, whose rate is fixed."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "CodecConfig":
@@ -22,28 +23,29 @@ class CodecConfig(Section):
 
 
 class ChainConfig(Section):
-    """One audio chain for every clip, real or fake, so that no fake is told by how its sound was stored."""
+    """One audio chain for every clip, real or fake, so that storage of the audio reveals no fake."""
 
     rate: Positive = 16_000
-    """Samples per second in the file. Sounds are read at 16,000, which is what elements hold."""
+    """Samples per second in the file. Audio is read at 16,000, the rate of elements."""
     band: Annotated[float, Field(gt=0, le=7_600)] = 7_000.0
-    """Hz; nothing above it is left, whatever the source had."""
+    """Upper edge of the band in Hz; everything above it is removed."""
     least_band: PositiveFloat = 3_500.0
-    """Hz; all versions of a recording get the band of the narrowest of them, but no narrower one than this."""
+    """Narrowest band in Hz. All versions of a recording get the band of the narrowest version, but at least this."""
     max_edge: NonNegative = 1.0
-    """Seconds at most that a clip is silenced at each end to be like the other versions of its recording."""
+    """Largest number of seconds silenced at each end of a clip to match the other versions of its recording."""
     loudness: Annotated[float, Field(le=0)] = -26.0
-    """Root mean square of a whole clip, dB of full scale. What would go beyond full scale is clipped: at -26 dB that
-    is a peak of 20 times the root mean square, which speech hardly has."""
+    """Root mean square of a whole clip, in dB of full scale. Samples beyond full scale are clipped: at -26 dB these are
+    peaks above 20 times the root mean square, which are rare in speech."""
     loudness_spread: NonNegative = 3.0
-    """dB; the loudness of a recording is drawn up to this far from `loudness`, the same for all its versions. Were it
-    one number for all, the hundredths of a dB that AAC takes from one voice and not from another would tell them."""
+    """Half-width in dB of the range around `loudness` from which the loudness of a recording is drawn, the same for all
+    its versions. With one value for all, the hundredths of a dB that AAC removes from one voice and not from another
+    would reveal fakes."""
     noise: Annotated[float, Field(lt=0)] = -60.0
-    """Root mean square of the noise that every clip gets, dB of full scale, after its loudness is set."""
+    """Root mean square of the noise added to every clip after its loudness is set, in dB of full scale."""
     codecs: list[CodecConfig] = Field(default_factory=list)
-    """Each clip goes through one of these, drawn by its own name, whatever it is; none: through none of them."""
+    """Lossy codecs. Every clip, real or fake, passes one of them, drawn by the clip's own name; empty: none."""
     bit_rate: Positive = 64_000
-    """Of the AAC stream of a video, bits per second. What has no picture is kept as WAV."""
+    """Bits per second of the AAC stream of a video. Audio without video is kept as WAV."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChainConfig":

@@ -1,4 +1,4 @@
-"""What the configs of all scripts are made of."""
+"""Sections and types shared by the configs of all scripts."""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -22,22 +22,23 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which elements a training run sees."""
+    """Elements of a training run."""
 
     elements: str = "data/elements"
     """Folder of the element store."""
     splits: str
-    """Folder with train.txt, validation.txt and test.txt: one identity per line, disjoint."""
+    """Folder with train.txt, validation.txt and test.txt, one identity per line, disjoint; or a CSV that names clips
+    (data/splits/README.md)."""
     fake_tiers: list[str]
-    """Fake tiers used beside RVRA, in training and validation."""
+    """Fake tiers used together with RVRA, in training and validation."""
     balance_tiers: bool = False
-    """Draw as many training elements of each tier (of stage 1's fakes, as many of each fake tier)."""
+    """Draw the same number of training elements from each tier; in stage 1, from each fake tier."""
     workers: Count = 4
     """Loader processes; 0 loads in the main process."""
     home: Home = "auto"
-    """Where elements are once they have been read: in the memory of the GPU, in that of the machine, or on the disk
-    only, to be read again in every epoch. auto: sound alone goes to the GPU or to memory if it takes at most half of
-    what is free there; pictures, 8 times larger than their JPEGs, stay on the disk."""
+    """Data residency, once elements have been read: GPU memory, main memory, or the disk only, which is read again in
+    every epoch. auto: audio alone goes to the GPU or to main memory if it takes at most half of what is free there;
+    frames, 8 times larger than their JPEGs, stay on the disk."""
 
     @model_validator(mode="after")
     def _known_tiers(self) -> "DataConfig":
@@ -47,7 +48,7 @@ class DataConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Load-time augmentation of the training split; never in validation or test. All off by default."""
+    """Load-time augmentation of the training split, never of validation or test. All off by default."""
 
     time_mask: Count = 0
     """Longest run of masked mel frames (4 ms each)."""
@@ -56,11 +57,12 @@ class AugmentConfig(Section):
     mel_noise: NonNegative = 0.0
     """Standard deviation of Gaussian noise on the z-scored mel."""
     mel_tilt: NonNegative = 0.0
-    """Standard deviation of a random smooth spectral colouring of the log mel, in units of its own deviation."""
+    """Standard deviation of a random smooth spectral colouring of the log mel, in units of the mel's own standard
+    deviation."""
     flip: Fraction = 0.0
     """Probability of a horizontal flip, one draw for all frames of a clip."""
     grayscale: Fraction = 0.0
-    """Probability of grey-scale frames, one draw for all frames of a clip."""
+    """Probability of greyscale frames, one draw for all frames of a clip."""
     brightness: NonNegative = 0.0
     """Half-width of the random brightness and contrast factors, one draw for all frames of a clip."""
     shift: Count = 0
@@ -68,58 +70,62 @@ class AugmentConfig(Section):
 
     @property
     def of_mels(self) -> list[str]:
-        """The keys that are set and change a mel, which an audio branch of the waveform makes itself."""
+        """Keys that are set and change a mel. They do not apply to a branch that computes its mel from the waveform."""
         return [f"augment.{key}" for key in ("time_mask", "mel_mask", "mel_noise", "mel_tilt") if getattr(self, key)]
 
 
 class SelectConfig(Section):
-    """Which epoch becomes `best`, on validation only."""
+    """Selection of the epoch that becomes `best`, on validation only."""
 
     metric: Literal["auc", "ap", "page_auc"] = "auc"
-    """page_auc, of stage 1: the mean over pages of the AUC within each, as pages that are tested are judged."""
+    """Validation metric. page_auc (stage 1 only) is the mean over pages of the AUC within each, as in the test by
+    page."""
     first_epoch: Positive = 1
-    """No epoch before this one is chosen, as the best of many on few validation clips is best by luck; as many as
-    there are choose the last."""
+    """First epoch that may be selected, because the best of many on few validation clips is best by chance; set to the
+    number of epochs it selects the last."""
     patience: Positive = 20
     """Stop after this many epochs without a new best."""
 
 
 class SpeedConfig(Section):
-    """What a run may trade for speed or memory. None of it changes what is learned, so it may change on --resume."""
+    """Trade-offs of speed and memory. They do not change what is learned, so they may change on --resume."""
 
     compile: bool = False
-    """Compile the transformer layers by torch.compile: the first steps take a minute or more. Sums are then taken in
-    another order and dropout is drawn otherwise, so the last digits differ from a run without it."""
+    """Compile the transformer layers with torch.compile: the first steps take a minute or more. Summation order and
+    dropout draws change, so the last digits differ from a run without it."""
     checkpointing: bool = False
-    """Keep the inputs of transformer layers only and compute the rest again for the gradient, with the same dropout:
-    far less memory for about a third more work, and the same numbers."""
+    """Store the inputs of transformer layers only and recompute the rest for the gradient, with the same dropout: far
+    less memory for about a third more work, and the same numbers."""
 
 
 class TrackingConfig(Section):
-    """Where numbers and pictures go beside the run folder. May change when a run goes on."""
+    """Destinations of metrics and images besides the run folder. May change when a run is resumed."""
 
     wandb: str | None = None
-    """Project of Weights & Biases, whose package is yours to install; null for none."""
+    """Project on Weights & Biases, whose package you install yourself; null for none."""
 
 
 class RunConfig(Section):
-    """What every training run has."""
+    """Keys of every training run."""
 
     kind: str
-    """Which script and system the config is for."""
+    """Script and system that the config is for."""
     name: str
     """Run folder: `<runs>/<name>`."""
     runs: str = "runs"
+    """Folder of all run folders."""
     seed: Count = 0
+    """Seed of initialisation, order and augmentation."""
     faithful: bool = False
-    """Compute what the published code computes, with its faults (README, 'Faithful mode')."""
+    """Compute what the released code computes, with its faults (docs/fidelity.md)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; auto is the GPU if there is one."""
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     select: SelectConfig = SelectConfig()
     speed: SpeedConfig = SpeedConfig()
     save_minutes: PositiveFloat = 10.0
-    """Minutes after which the state is saved within an epoch; it is saved after each epoch, too."""
+    """Minutes after which the state is saved within an epoch; it is also saved after each epoch."""
     max_bad_steps: Count = 10
     """Steps in a row that may be skipped because their loss or gradient is not finite."""
     tracking: TrackingConfig = TrackingConfig()
@@ -127,15 +133,15 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _measured(self) -> "RunConfig":
         if self.select.metric == "page_auc" and self.kind != "pretrain":
-            raise ValueError("select.metric page_auc is measured in stage 1 only: choose auc or ap")
+            raise ValueError("select.metric page_auc is computed in stage 1 only: choose auc or ap")
         return self
 
     @model_validator(mode="after")
-    def _some_are_chosen_from(self) -> "RunConfig":
+    def _epochs_to_select_from(self) -> "RunConfig":
         epochs = self.optim.epochs if hasattr(self, "optim") else 1  # baselines train in several stages
         if self.select.first_epoch > epochs:
             raise ValueError(
-                f"select.first_epoch {self.select.first_epoch} is more than the {epochs} that it may be here"
+                f"select.first_epoch {self.select.first_epoch} is more than the {epochs} that are allowed here"
             )
         return self
 
@@ -144,6 +150,7 @@ S = TypeVar("S", bound=Section)
 
 
 def check_tiers(section: S, names: list[str]) -> S:
+    """Return `section`. Raises ValueError if one of the names is not a tier."""
     for name in names:
         try:
             tiers.tier(name)

@@ -1,4 +1,4 @@
-"""`baseline.py`: the published systems that the method is compared with, one config class each.
+"""`baseline.py`: the published systems with which the method is compared, one config class each.
 
 The defaults are the published recipes. A system with two stages has an optimiser section per stage.
 """
@@ -11,47 +11,55 @@ from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFl
 
 
 class RecipeConfig(Section):
-    """How one stage of a baseline is trained."""
+    """Training recipe of one stage of a baseline."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Optimiser."""
     lr: PositiveFloat = 1e-4
+    """Highest learning rate."""
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0.9, 0.999])
-    """Of Adam; the first one is SGD's momentum."""
+    """Betas of Adam; the first is SGD's momentum."""
     weight_decay: NonNegative = 0.0
+    """Weight decay."""
     new_lr_scale: PositiveFloat = 1.0
-    """Learning rate, relative to lr, of the layers that the stage before did not have."""
+    """Learning rate, relative to lr, of the layers that the previous stage did not have."""
     warmup_epochs: Count = 0
     """Epochs of linear growth to lr."""
     schedule: Literal["constant", "halving", "plateau", "linear", "cosine"] = "constant"
-    """halving: at epoch `halve_from` and every `halve_every` epochs after it; plateau: after `plateau` epochs without
-    a lower validation loss; linear and cosine: from `hold` on, or from the end of the warm-up, to zero after the last
-    epoch."""
+    """Learning rate schedule. halving: at epoch `halve_from` and every `halve_every` epochs after it; plateau: after
+    `plateau` epochs without a lower validation loss; linear and cosine: from `hold` on, or from the end of the warm-up,
+    to zero after the last epoch."""
     hold: Count = 0
+    """Epochs before a linear or cosine decay starts."""
     halve_from: Positive = 10
+    """First epoch at which halving halves the learning rate."""
     halve_every: Positive = 5
+    """Epochs between halvings."""
     plateau: Positive = 3
+    """Epochs without a lower validation loss after which plateau reduces the learning rate."""
     epochs: Positive = 30
+    """Number of epochs."""
     batch_size: Positive = 8
-    """Elements per step, of all processes together; VFD's finetune counts pairs (a fake and a real of one person)."""
+    """Elements per step, of all processes together; VFD's finetune counts pairs (a fake and a real of one identity)."""
     micro_batch: Count = 0
-    """Elements that a process has in its memory at once; gradients of a larger batch are added up. 0: no limit. For
-    AVFF's finetune; the other losses, or layers, need the whole batch."""
+    """Elements that a process holds in memory at once; gradients of a larger batch are accumulated. 0: no limit. For
+    AVFF's finetune only; the other losses, or layers, need the whole batch."""
     clip_norm: NonNegative = 0.0
-    """Largest norm of the gradient; 0 does not limit it."""
+    """Largest norm of the gradient; 0: no limit."""
     precision: Literal["fp32", "tf32", "bf16"] = "bf16"
-    """On a GPU: autocast to bf16; or fp32, with tf32 rounded to 10 bits before every product, with fp32 not. The CPU
-    always computes in fp32."""
+    """On a GPU: bf16 autocasts; tf32 rounds the inputs of every matrix product to 10 bits; fp32 is exact. A CPU always
+    computes in fp32."""
 
 
 def _takes_whole_batches(why: str, **stages: RecipeConfig) -> None:
-    """Raises ValueError for a stage that is to add up the gradients of parts of a batch."""
+    """Raise ValueError for a stage that is configured to accumulate gradients over parts of a batch."""
     for stage, recipe in stages.items():
         if recipe.micro_batch:
             raise ValueError(f"{stage}.micro_batch: {why}: set it to 0; more processes hold larger batches")
 
 
 class WeightsConfig(Section):
-    """Weights that somebody else has trained, from a file that one has."""
+    """Published weights, from a file that you supply."""
 
     file: str
     """Checkpoint: a state dict, in one of the wrappers that are published."""
@@ -60,25 +68,35 @@ class WeightsConfig(Section):
 
 
 class AvffModelConfig(Section):
-    """AVFF; the defaults are the published sizes."""
+    """AVFF model. The defaults are the published sizes."""
 
     audio_input: Literal["mel", "fbank"] = "mel"
-    """The elements' own mel, or the Kaldi filter bank of the published system; both stretched to audio_length."""
+    """Audio input: the elements' own mel, or the Kaldi filter bank of the published system; both stretched to
+    audio_length."""
     fbank_mean: float = -5.081
+    """Mean by which the filter bank is normalised."""
     fbank_std: PositiveFloat = 4.4849
+    """Standard deviation by which the filter bank is normalised."""
     audio_length: Positive = 1024
     """Frames of the audio input; a multiple of 128."""
     image_size: Positive = 224
+    """Side of the frames in pixels; a multiple of 16."""
     dim: Positive = 768
+    """Width of the encoders' tokens."""
     depth: Positive = 12
+    """Transformer layers of the encoders."""
     heads: Positive = 12
+    """Attention heads of the encoders; must divide dim."""
     decoder_dim: Positive = 384
+    """Width of the decoders' tokens."""
     decoder_depth: Positive = 4
+    """Transformer layers of the decoders."""
     decoder_heads: Positive = 6
+    """Attention heads of the decoders; must divide decoder_dim."""
     marlin: WeightsConfig | None = None
-    """MARLIN weights that the visual encoder starts from."""
+    """MARLIN weights from which the visual encoder starts."""
     openavff: WeightsConfig | None = None
-    """A pre-training checkpoint of OpenAVFF that fine-tuning starts from, instead of a pre-training stage."""
+    """Pre-training checkpoint of OpenAVFF from which fine-tuning starts, instead of a pre-training stage."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "AvffModelConfig":
@@ -97,9 +115,12 @@ class AvffLossConfig(Section):
     """Weights of the pre-training losses."""
 
     reconstruction: NonNegative = 1.0
+    """Weight of the reconstruction of masked patches."""
     contrastive: NonNegative = 0.01
+    """Weight of the audio-visual contrastive loss."""
     adversarial: NonNegative = 0.1
-    """Wasserstein loss of the critics on both reconstructions; 0 leaves the critics out, as OpenAVFF does."""
+    """Weight of the Wasserstein loss of the critics on both reconstructions; 0 leaves the critics out, like
+    OpenAVFF."""
     penalty: NonNegative = 10.0
     """Weight of the critics' gradient penalty."""
 
@@ -111,7 +132,9 @@ class AvffConfig(RunConfig):
     model: AvffModelConfig = AvffModelConfig()
     loss: AvffLossConfig = AvffLossConfig()
     pretrain: RecipeConfig = RecipeConfig()
+    """Self-supervised pre-training on real faces."""
     finetune: RecipeConfig = RecipeConfig()
+    """Classification of real and fake clips."""
 
     @model_validator(mode="after")
     def _released(self) -> "AvffConfig":
@@ -128,21 +151,24 @@ class AvffConfig(RunConfig):
 
 
 class MrdfModelConfig(Section):
-    """MRDF on AV-HuBERT; the defaults are the published sizes."""
+    """MRDF model on AV-HuBERT. The defaults are the published sizes."""
 
     variant: Literal["ce", "margin", "plain", "ensemble", "multilabel", "multiclass"] = "ce"
     """MRDF-CE, MRDF-Margin, and the ablations of the paper."""
     encoder_layers: Count = 12
-    """Transformer layers of the fusion encoder; the released code has 0, whatever it says."""
+    """Transformer layers of the fusion encoder; the released code has 0, whatever is configured."""
     dim: Positive = 768
+    """Width of the tokens; a multiple of heads and of 16."""
     heads: Positive = 12
+    """Attention heads."""
     ffn_dim: Positive = 3072
+    """Width of the feed-forward layers."""
     width: Positive = 64
     """Channels of the ResNet's first stage."""
     max_steps: Positive = 500
-    """Video frames, at 25 per second, beyond which a clip is cut."""
+    """Largest number of video frames, at 25 per second; longer clips are cut."""
     avhubert: WeightsConfig | None = None
-    """An AV-HuBERT checkpoint that front ends and fusion encoder start from."""
+    """AV-HuBERT checkpoint from which front ends and fusion encoder start."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "MrdfModelConfig":
@@ -155,8 +181,11 @@ class MrdfLossConfig(Section):
     """Margins of the cosine losses."""
 
     contrast: float = 0.0
+    """Margin of the loss across modalities."""
     audio: float = 0.0
+    """Margin of the loss within audio."""
     visual: float = 0.0
+    """Margin of the loss within video."""
 
 
 class MrdfConfig(RunConfig):
@@ -166,6 +195,7 @@ class MrdfConfig(RunConfig):
     model: MrdfModelConfig = MrdfModelConfig()
     loss: MrdfLossConfig = MrdfLossConfig()
     train: RecipeConfig = RecipeConfig()
+    """The only stage."""
 
     @model_validator(mode="after")
     def _released(self) -> "MrdfConfig":
@@ -176,29 +206,30 @@ class MrdfConfig(RunConfig):
 
 
 class VfdModelConfig(Section):
-    """VFD. A size that is not given is the published one of the year."""
+    """VFD model. Sizes that are not given are the published ones of the year."""
 
     year: Literal[2022, 2023] = 2022
-    """2022: convolutional transformers and a triplet loss; 2023: ViT-B/32 and InfoNCE."""
+    """Version. 2022: convolutional transformers and a triplet loss; 2023: ViT-B/32 and InfoNCE."""
     image_size: Positive = 224
+    """Side of the image in pixels."""
     dim: Positive | None = None
-    """1024 in 2022, 768 in 2023."""
+    """Width of the tokens; null is 1024 in 2022, 768 in 2023."""
     depth: Positive | None = None
-    """6 in 2022, 12 in 2023."""
+    """Transformer layers; null is 6 in 2022, 12 in 2023."""
     heads: Positive | None = None
-    """8 in 2022, 12 in 2023."""
+    """Attention heads; null is 8 in 2022, 12 in 2023."""
     mlp_dim: Positive = 2048
-    """Size of the last layers and of an embedding, 2022."""
+    """Width of the last layers and of an embedding, 2022."""
     out_dim: Positive = 512
-    """Size of an embedding, 2023."""
+    """Width of an embedding, 2023."""
     width: PositiveFloat = 1.0
-    """Channels of the convolutions relative to the published ones, 2022."""
+    """Channels of the convolutions relative to the published number, 2022."""
     face: WeightsConfig | None = None
-    """Released weights of the face network, instead of a matching stage; with `voice`."""
+    """Released weights of the face network, instead of a matching stage; requires `voice`."""
     voice: WeightsConfig | None = None
-    """Released weights of the voice network, instead of a matching stage; with `face`."""
+    """Released weights of the voice network, instead of a matching stage; requires `face`."""
     frozen: bool = False
-    """Leave the networks as they are, and learn only what distance is far: a zero-shot test with the stage match."""
+    """Do not train the networks, only the map from distance to probability: a zero-shot test with the stage match."""
 
     @model_validator(mode="after")
     def _both(self) -> "VfdModelConfig":
@@ -213,21 +244,23 @@ class VfdLossConfig(Section):
     """Losses of voice-face matching."""
 
     margin: PositiveFloat = 100.0
-    """Of the triplet loss, 2022."""
+    """Margin of the triplet loss, 2022."""
     temperature: PositiveFloat = 0.1
-    """Of InfoNCE, 2023."""
+    """Temperature of InfoNCE, 2023."""
     negatives: Positive = 10
-    """Pairs that each (real, fake) pair is contrasted with in fine-tuning, 2023."""
+    """Number of pairs with which each (real, fake) pair is contrasted in fine-tuning, 2023."""
 
 
 class VfdConfig(RunConfig):
-    """VFD: voice-face matching on real clips of many people, then fine-tuning on fakes."""
+    """VFD: voice-face matching on real clips of many identities, then fine-tuning on fakes."""
 
     kind: Literal["vfd"] = "vfd"
     model: VfdModelConfig = VfdModelConfig()
     loss: VfdLossConfig = VfdLossConfig()
     match: RecipeConfig = RecipeConfig()
+    """Voice-face matching on real clips."""
     finetune: RecipeConfig = RecipeConfig()
+    """Fine-tuning on fakes."""
 
     @model_validator(mode="after")
     def _contrasts(self) -> "VfdConfig":

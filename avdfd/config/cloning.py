@@ -17,37 +17,40 @@ Name = Annotated[str, Field(pattern="^[a-z0-9]+$")]
 
 
 class Ge2eConfig(Section):
-    """The speaker encoder whose weights `setup.sh` installs."""
+    """GE2E speaker encoder, whose weights `setup.sh` installs."""
 
     kind: Literal["ge2e"] = "ge2e"
+    """Selects this encoder."""
 
 
 class EcapaConfig(Section):
-    """ECAPA-TDNN by SpeechBrain, which is not among the requirements."""
+    """ECAPA-TDNN speaker encoder of SpeechBrain, which is not among the requirements."""
 
     kind: Literal["ecapa"] = "ecapa"
+    """Selects this encoder."""
     folder: str
-    """Folder of `speechbrain/spkrec-ecapa-voxceleb` as it lies on the hub: hyperparams.yaml and the .ckpt files."""
+    """Folder with the files of `speechbrain/spkrec-ecapa-voxceleb` on the hub: hyperparams.yaml and the .ckpt files."""
 
 
 class WorldConfig(Section):
-    """The WORLD vocoder. Each candidate draws its settings from these ranges."""
+    """WORLD vocoder. Each candidate draws its settings from these ranges."""
 
     kind: Literal["world"] = "world"
+    """Selects this back end."""
     name: Name = "world"
-    """Method that the clips are listed under, with `-vc` or `-svc` after it; so in every back end."""
+    """Method name under which clips are listed, with the suffix `-vc` or `-svc`."""
     cepstrum: Steps = Field(default_factory=lambda: [24, 40])
-    """Coefficients of the mel-cepstrum: fewer make a smoother spectrum."""
+    """Coefficients of the mel-cepstrum: fewer give a smoother spectrum."""
     smooth: Steps = Field(default_factory=lambda: [2, 5])
-    """Frames of 5 ms that the cepstrum is averaged over."""
+    """Frames of 5 ms over which the cepstrum is averaged."""
     flatten: Span = Field(default_factory=lambda: [0.0, 0.15])
-    """How much of F0's movement is lost."""
+    """Fraction of the variation of F0 that is removed."""
     voiced_to: Span = Field(default_factory=lambda: [3000.0, 6000.0])
-    """Hz above which the voice is noise only."""
+    """Frequency in Hz above which the voice is noise only."""
     band: Span = Field(default_factory=lambda: [6000.0, 7500.0])
-    """Hz from which on the band gives out ..."""
+    """Frequency in Hz above which the spectrum is attenuated."""
     missing: Span = Field(default_factory=lambda: [0.0, 10.0])
-    """... and by how many dB."""
+    """Attenuation above `band` in dB."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "WorldConfig":
@@ -62,34 +65,44 @@ class SeedVcConfig(Section):
     """Seed-VC (Liu, 2024), version 2, from a checkout and an environment of its own; one process per GPU."""
 
     kind: Literal["seed-vc"] = "seed-vc"
+    """Selects this back end."""
     name: Name = "seedvc"
+    """Method name under which clips are listed, with the suffix `-vc` or `-svc`."""
     checkout: str
     """Folder of the repository Plachtaa/seed-vc."""
     python: str
-    """Python of the environment that its requirements are installed in."""
+    """Python of the environment in which its requirements are installed."""
     gpus: list[str] = Field(default_factory=list)
-    """Devices as in CUDA_VISIBLE_DEVICES; empty: those that the job sees, or else the first."""
+    """Devices as in CUDA_VISIBLE_DEVICES; empty: those visible to the job, or else the first."""
     diffusion_steps: Positive = 25
+    """Steps of the diffusion model."""
     length_adjust: PositiveFloat = 1.0
+    """Length of the conversion relative to the source."""
     guidance: Guidance = Field(default_factory=lambda: [[0.7, 0.7]])
-    """[intelligibility, similarity] guidance rates; candidates take them in turn."""
+    """[intelligibility, similarity] guidance rates; candidates use them in turn."""
     top_p: Fraction = 0.9
+    """Nucleus of the autoregressive model's sampling."""
     temperature: PositiveFloat = 1.0
+    """Temperature of that sampling."""
     repetition_penalty: PositiveFloat = 1.0
+    """Repetition penalty of that sampling."""
     convert_style: bool = False
     """Also convert accent and rhythm, which moves the words away from the lips."""
     ar_checkpoint: str | None = None
+    """File in place of the autoregressive checkpoint that it downloads."""
     cfm_checkpoint: str | None = None
-    """Files in place of the checkpoints that it downloads."""
+    """File in place of the flow-matching checkpoint that it downloads."""
     load_limit: PositiveFloat = 1800.0
-    """Seconds until its models must be loaded, the first download of them included."""
+    """Seconds allowed for loading its models, including their first download."""
 
 
 class CommandConfig(Section):
-    """Any program. It has to leave a sound file at {output}."""
+    """Any program that writes an audio file to {output}."""
 
     kind: Literal["command"] = "command"
+    """Selects this back end."""
     name: Name
+    """Method name under which clips are listed, with the suffix `-vc` or `-svc`."""
     command: Arguments
     """Program and arguments, run without a shell; {source}, {reference}, {output} (.wav) and {seed} are filled in."""
 
@@ -103,21 +116,21 @@ class CommandConfig(Section):
 
 
 class ScoresConfig(Section):
-    """What a candidate must reach. Scores are taken before the audio chain."""
+    """Requirements for a candidate. Scores are taken before the audio chain."""
 
     min_similarity: Similarity = 0.75
-    """Cosine of its speaker embedding and the mean of the person's real recordings. With ge2e, 95 % of real recordings
-    reach 0.75 against the mean of the others."""
+    """Smallest cosine similarity of its speaker embedding to the mean of the identity's real recordings. With ge2e,
+    95 % of real recordings reach 0.75 against the mean of the others."""
     min_envelope: Similarity = 0.8
-    """Correlation of the log-energy envelopes of candidate and source."""
+    """Smallest correlation of the log-energy envelopes of candidate and source."""
     max_naturalness_drop: NonNegative = 0.5
-    """DNSMOS P.835 speech quality (1 to 5) that it may be below the source's own."""
+    """Largest drop of DNSMOS P.835 speech quality (1 to 5) below the source's own."""
     max_wer: NonNegative = 0.2
-    """Word error rate against what the recogniser hears in the source."""
+    """Largest word error rate against the recogniser's words of the source."""
     recogniser: list[str] = Field(default_factory=list)
-    """A program that prints the words of {sound}; empty: words are not compared."""
+    """Program that prints the words of {sound}; empty: words are not compared."""
     hardest: Literal["similarity", "naturalness"] = "similarity"
-    """Of the candidates that pass, the one with the highest value of this is kept."""
+    """Score by which the hardest of the passing candidates is chosen: the highest is kept."""
 
     @model_validator(mode="after")
     def _complete(self) -> "ScoresConfig":
@@ -133,27 +146,31 @@ class CloneConfig(Section):
     input: str
     """Root with FakeAVCeleb's folders; its RVRA clips are cloned."""
     output: str
-    """Root of the clips that are made, in the same folders."""
+    """Root of the clones, in the same folders."""
     recordings: str = ""
-    """Another root with video or sound of the same people, `.../<identity>/.../<file>`, such as VoxCeleb2."""
+    """Another root with video or audio of the same identities, `.../<identity>/.../<file>`, such as VoxCeleb2."""
     tiers: Annotated[tuple[Clone, ...], Field(min_length=1, strict=False)] = ("RVFA-SVC", "RVFA-VC")
+    """Tiers to make."""
     backend: WorldConfig | SeedVcConfig | CommandConfig = Field(default=WorldConfig(), discriminator="kind")
+    """Voice conversion."""
     encoder: Ge2eConfig | EcapaConfig = Field(default=Ge2eConfig(), discriminator="kind")
+    """Speaker encoder."""
     candidates: Positive = 4
     """Conversions of each clip and tier."""
     references: Positive = 2
-    """RVFA-VC: how many of the most similar other recordings the candidates take in turn."""
+    """RVFA-VC: number of the most similar other recordings that the candidates use in turn."""
     seed: Count = 0
+    """Seed of the candidates' settings."""
     scores: ScoresConfig = ScoresConfig()
     chain: ChainConfig = ChainConfig()
     raw: bool = False
-    """Write the clones alone, lossless and not through the chain: to go through it together with the other tiers of
-    their recordings, by codec_parity.py."""
+    """Write the clones alone, lossless and without the chain, so that codec_parity.py can process them together with
+    the other tiers of their recordings."""
     workers: Count = 0
     """Worker processes; 0 = one per core, with seed-vc one per GPU."""
     time_limit: PositiveFloat = 300.0
-    """Seconds of one conversion, and of reading one recording."""
+    """Seconds allowed for one conversion, and for reading one recording."""
     give_up: Positive = 5
-    """End the run when none of the first so many clips could be converted."""
+    """Number of clips after which the run ends if none of them could be converted."""
     max_problems: Fraction = 0.05
-    """Exit with 1 when a larger part of the wanted clones could not be made."""
+    """Exit with 1 if a larger fraction of the requested clones could not be made."""

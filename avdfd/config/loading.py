@@ -1,7 +1,7 @@
 """One JSON file -> one typed config.
 
-A key that is not known, has the wrong type or is out of range is an error that names the file, the key and the
-nearest known key. Nothing is coerced. `--section.key=value` on the command line overrides a key of the file.
+An unknown key, a wrong type or a value out of range is an error that names the file, the key and the nearest valid
+key. Nothing is coerced. `--section.key=value` on the command line overrides a key of the file.
 """
 
 import difflib
@@ -16,9 +16,9 @@ from avdfd.core.errors import UserError
 
 
 def load(path: str | Path, *models: type[S], overrides: list[str] | None = None, source: str = "") -> S:
-    """Reads a config file of one of these models and applies `--section.key=value` overrides.
+    """Read a config file of one of these models and apply `--section.key=value` overrides.
 
-    Raises UserError naming the file, the key and the remedy; `source` is named instead, where the overrides are from.
+    Raises UserError naming the file, the key and the remedy; a given `source` is named instead of the file.
     """
     path = Path(path)
     try:
@@ -42,7 +42,7 @@ def load(path: str | Path, *models: type[S], overrides: list[str] | None = None,
 
 
 def parse(values: dict[str, Any], model: type[S], source: str) -> S:
-    """Turns plain values into a typed config. Raises UserError naming `source` and the key."""
+    """Convert plain values to a typed config. Raises UserError naming `source` and the key."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -52,7 +52,7 @@ def parse(values: dict[str, Any], model: type[S], source: str) -> S:
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    """Sets one `--section.key=value`; the value is JSON, or a plain string where it is not."""
+    """Set one `--section.key=value`, whose value is JSON or else a plain string."""
     key, equals, text = override.removeprefix("--").partition("=")
     if not override.startswith("--") or not equals or not key:
         raise UserError(f"'{override}' is not an override: write --section.key=value")
@@ -69,7 +69,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
-    """One pydantic problem in words: the dotted key, what is wrong, what would be right."""
+    """Describe one pydantic problem: the dotted key, the fault, the remedy."""
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location) or "config"
     if problem["type"] == "extra_forbidden":
@@ -85,7 +85,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """All dotted keys of a config model, sections included."""
+    """Return all dotted keys of a config model, sections included."""
     keys = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)

@@ -1,4 +1,4 @@
-"""`data/preprocessing/codec_parity.py`: videos -> the same videos with the sound of one common chain."""
+"""`data/preprocessing/codec_parity.py`: videos -> the same videos with the audio of one common chain."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from avdfd.core import tiers
 
 
 class ParityConfig(Section):
-    """`data/preprocessing/codec_parity.py`."""
+    """`data/preprocessing/codec_parity.py`: videos -> the same videos with the audio of one common chain."""
 
     kind: Literal["parity"] = "parity"
     input: str
@@ -18,15 +18,15 @@ class ParityConfig(Section):
     output: str
     """Root of the new videos, outside of `input`."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
-    """Tiers to take; others under the root are left out."""
+    """Tiers to include; others under the root are left out."""
     sound: bool = False
-    """Take files without pictures too; they become WAV."""
+    """Include audio files, which become WAV."""
     workers: Count = 0
     """Worker processes; 0 = one per core."""
     time_limit: PositiveFloat = 300.0
-    """Seconds one file may take before its worker is killed and the file is listed."""
+    """Seconds allowed for one file before its worker is killed and the file is listed."""
     max_problems: Fraction = 0.05
-    """Exit with 1 when a larger part of the files could not be made."""
+    """Exit with 1 if a larger fraction of the files could not be made."""
     chain: ChainConfig = ChainConfig()
 
     @model_validator(mode="after")

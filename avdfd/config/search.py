@@ -1,4 +1,4 @@
-"""`search.py`: which settings of a training script are tried, and with which seeds."""
+"""`search.py`: the settings of a training script to try, and the seeds to try them with."""
 
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
@@ -14,20 +14,22 @@ _WHAT_IS_MEASURED = {"data.splits", "data.fake_tiers", "select.metric"}
 
 
 class DrawConfig(Section):
-    """How a value is drawn: from a range, or from a list, which may stand in place of this section."""
+    """Distribution of a value: a range, or a list, which may also be written in place of this section."""
 
     low: float | None = None
+    """Lower end of the range."""
     high: float | None = None
-    """Of a key that takes integers, both ends can be drawn."""
+    """Upper end of the range; for integer keys both ends can be drawn."""
     log: bool = False
-    """Evenly in the logarithm."""
+    """Draw uniformly in the logarithm."""
     choices: Choices | None = None
+    """List to draw from, in place of a range."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "DrawConfig":
         ends = (self.low, self.high)
         if (self.choices is None) == (ends == (None, None)) or (self.choices and self.log):
-            raise ValueError("draw from low and high, evenly or with log, or from a list")
+            raise ValueError("draw from low and high, uniformly or with log, or from a list")
         if self.choices is None and (self.low is None or self.high is None or self.low >= self.high):
             raise ValueError("a range needs low and high, low below high")
         if self.log and (self.low or 0) <= 0:
@@ -43,20 +45,21 @@ class SearchConfig(Section):
     name: str
     """Folder of the search: `<runs>/<name>`, with a run folder for each setting and seed."""
     runs: str = "runs"
+    """Folder of all run folders."""
     config: str
-    """Config of the training run that is varied; its kind says which script trains."""
+    """Config of the training run that is varied; its kind selects the training script."""
     grid: dict[str, Choices] = Field(default_factory=dict)
-    """Values of each key; all combinations are tried. Without any, and without `random`, the config itself is."""
+    """Values of each key; all combinations are tried. With neither grid nor `random`, the config itself is tried."""
     random: dict[str, DrawConfig] = Field(default_factory=dict)
-    """How each key is drawn, in place of a grid."""
+    """Distribution of each key, in place of a grid."""
     trials: Count = 0
-    """Random settings that are tried. More of them leave those that were drawn before as they are."""
+    """Number of random settings. A larger number keeps the settings drawn before."""
     draw_seed: Count = 0
-    """Of the random settings."""
+    """Seed of the random settings."""
     seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0])
-    """Seeds that every setting is trained with."""
+    """Seeds with which every setting is trained."""
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
-    """What is changed in all runs."""
+    """Changes to all runs."""
 
     @field_validator("grid", "overrides", mode="before")
     @classmethod
@@ -81,16 +84,17 @@ class SearchConfig(Section):
         for key in sorted({*varied, *self.overrides} & SET_BY_THE_SEARCH):
             raise ValueError(f"{key} is set by the search: leave it out" + (", and use seeds" if key == "seed" else ""))
         for key in sorted(varied & _WHAT_IS_MEASURED):
-            raise ValueError(f"{key} decides what is measured, so its values cannot be compared: use one search each")
+            raise ValueError(f"{key} changes what is measured, so its values cannot be compared: use one search each")
         for key in sorted(varied & {*self.overrides}):
-            raise ValueError(f"{key} is varied and overridden: leave it out in one of both")
+            raise ValueError(f"{key} is both varied and overridden: leave it out of one of them")
         if len({*self.seeds}) < len(self.seeds):
             raise ValueError("seeds has one of them twice")
         return self
 
 
 def dotted(values: Any, leaf: Collection[str] = (), prefix: str = "") -> Any:
-    """{"optim": {"lr": x}} -> {"optim.lr": x}, the last one counts; a section with keys of `leaf` is a value.
+    """Flatten {"optim": {"lr": x}} to {"optim.lr": x}; of equal keys the last one counts, and a section with keys of
+    `leaf` is a value.
 
     A file writes dotted keys, an override on the command line nests them.
     """

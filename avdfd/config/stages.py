@@ -11,28 +11,33 @@ Fusion = Literal["learned", "fixed", "visual"]
 
 
 class AudioModelConfig(Section):
-    """Stage-1 audio encoder and its heads; the defaults are the published sizes."""
+    """Stage-1 audio encoder and its heads. The defaults are the published sizes."""
 
     input: Literal["mel", "mel_err", "waveform"] = "mel"
-    """What it hears: the log mel; the reconstruction error of one that elements have with media.mel_err; or the
-    waveform, of which it makes a mel and `spectra` itself."""
+    """Input: the log mel; its reconstruction error, which elements have if media.mel_err was set; or the waveform,
+    from which the model computes a mel and `spectra`."""
     patches: Literal["pixels", "statistics"] = "pixels"
-    """What a token is made of: all points of its patch, or the patch's second-order statistics
-    (`avdfd.features.statistics`), which do not know what is said."""
+    """Content of a token: all points of its patch, or the patch's second-order statistics
+    (`avdfd/features/statistics.py`), which do not depend on the words spoken."""
     spectra: list[Literal[128, 256, 512, 1024, 2048]] = Field(default_factory=list)
-    """FFT sizes of the linear spectra that a waveform is heard in beside its mel, by their statistics."""
+    """FFT sizes of the linear spectra computed from a waveform in addition to its mel; their statistics are used."""
     dim: Positive = 512
+    """Width of the tokens."""
     depth: Count = 4
-    """Transformer layers; statistics do with none."""
+    """Transformer layers; statistics can do without."""
     heads: Positive = 4
+    """Attention heads; must divide dim."""
     mlp_dim: Positive = 1024
+    """Width of the feed-forward layers."""
     dropout: Fraction = 0.1
+    """Dropout probability."""
     patch_frames: Positive = 64
     """Mel frames per patch (4 ms each); must divide 768."""
     projection_dim: Positive = 256
+    """Width of the embedding that the contrastive and ordinal losses use."""
     score: Literal["trained", "fitted"] = "trained"
-    """How a voice is judged: by a head that is trained with the rest, as published; or by a linear function of the
-    statistics of a sound, which is fitted before training (`avdfd.training.fitted`), and which the head only scales."""
+    """Source of the score: a head trained with the rest, as published; or a linear function of the statistics of a
+    clip that is fitted before training (`avdfd/training/fitted.py`) and that the head only scales."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "AudioModelConfig":
@@ -45,7 +50,7 @@ class AudioModelConfig(Section):
                 "input 'waveform' and spectra go together: a mel alone is read, not made, with input 'mel'"
             )
         if self.spectra and self.patches != "statistics":
-            raise ValueError("spectra are heard by their statistics: set patches to 'statistics'")
+            raise ValueError("spectra are used through their statistics: set patches to 'statistics'")
         if self.score == "fitted" and self.patches != "statistics":
             raise ValueError("score 'fitted' is a function of statistics: set patches to 'statistics'")
         if any(size > 256 and self.patch_frames % (size // 256) for size in self.spectra):
@@ -54,18 +59,22 @@ class AudioModelConfig(Section):
 
 
 class VisualModelConfig(Section):
-    """Stage-2 visual encoder (ViT over tubelets); the defaults are ViT-B as in MARLIN."""
+    """Stage-2 visual encoder (ViT over tubelets). The defaults are ViT-B as in MARLIN."""
 
     init: Literal["random", "marlin", "openavff"] = "random"
-    """Where the weights come from: random, a MARLIN file, or an encoder from OpenAVFF pre-training."""
+    """Source of the weights: random, a MARLIN file, or an encoder from OpenAVFF pre-training."""
     weights: str | None = None
     """File with the weights, unless init is random."""
     sha256: str | None = None
     """Expected sha256 of that file."""
     image_size: Positive = 224
+    """Side of the frames in pixels; a multiple of 16."""
     dim: Positive = 768
+    """Width of the tokens."""
     depth: Positive = 12
+    """Transformer layers."""
     heads: Positive = 12
+    """Attention heads; must divide dim."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "VisualModelConfig":
@@ -88,66 +97,79 @@ class PredictorConfig(Section):
     """Audio-conditioned predictor of the visual tokens."""
 
     depth: Positive = 2
+    """Transformer layers."""
     heads: Positive = 4
+    """Attention heads."""
     dropout: Fraction = 0.1
+    """Dropout probability."""
 
 
 class OptimConfig(Section):
     """AdamW with linear warm-up and cosine decay."""
 
     lr: PositiveFloat = 3e-5
+    """Highest learning rate."""
     weight_decay: NonNegative = 0.01
+    """Decoupled weight decay."""
     epochs: Positive = 50
+    """Number of epochs."""
     warmup_epochs: Count = 5
+    """Epochs of linear growth to lr."""
     min_lr_ratio: Fraction = 0.02
     """Learning rate at the end, relative to lr."""
     clip_norm: PositiveFloat = 1.0
+    """Largest norm of the gradient."""
     batch_size: Positive = 32
     """Elements per step, of all processes together; stage 1 counts pairs (a fake and a real of the same identity)."""
     precision: Literal["fp32", "tf32", "bf16"] = "bf16"
-    """On a GPU: autocast to bf16; or fp32, with tf32 rounded to 10 bits before every product, with fp32 not. The CPU
-    always computes in fp32."""
+    """On a GPU: bf16 autocasts; tf32 rounds the inputs of every matrix product to 10 bits; fp32 is exact. A CPU always
+    computes in fp32."""
 
 
 class Stage1LossConfig(Section):
     """Weights of the stage-1 losses."""
 
     temperature: PositiveFloat = 0.07
+    """Temperature of the contrastive loss."""
     margin: NonNegative = 0.2
     """Growth of the mean distance to the real prototype from class to class."""
     supcon: NonNegative = 1.0
+    """Weight of the supervised contrastive loss over the four classes."""
     auxiliary: NonNegative = 1.0
+    """Weight of the real/fake BCE."""
     ordinal: NonNegative = 1.0
+    """Weight of the ordinal ring."""
     ranking: NonNegative = 0.0
-    """Of the logit of each fake above that of its real partner. What the two share, such as their page when pair_by is
-    page, takes no part in it. 0 is the published loss."""
+    """Weight of a loss that ranks the logit of each fake above that of its real partner. Properties that the two share,
+    such as their page when pair_by is page, cancel. 0 is the published loss."""
 
 
 class Stage2LossConfig(Section):
-    """Weights of the stage-2 losses beside BCE on the fused probability."""
+    """Weights of the stage-2 losses in addition to BCE on the fused probability."""
 
     align: NonNegative = 0.5
     """Weight of the align/repel loss on the audio-visual mismatch."""
     margin: NonNegative = 0.5
-    """Mismatch that fakes are pushed beyond."""
+    """Mismatch beyond which fakes are pushed."""
     consistency: NonNegative = 0.0
-    """Weight of a BCE on the visual-consistency branch alone, so that it learns where the audio branch is right
-    already; 0 is the published loss."""
+    """Weight of a BCE on the visual branch alone, so that it also learns from clips that the audio branch already
+    classifies correctly; 0 is the published loss."""
     confidence: NonNegative = 1.0
-    """Weight of a cross-entropy of the weights of a learned fusion, which are to go to the branch whose part of a
-    training clip is fake, sound or pictures (`avdfd.models.losses.confidence`). 0 is the published loss: the branch
-    that fits training best may then get all weight for all clips."""
+    """Weight of a cross-entropy on the weights of a learned fusion, supervised by the manipulated modality of a
+    training clip, audio or video (`avdfd.models.losses.confidence`). 0 is the published loss: the branch that fits
+    training best may then get all weight for all clips."""
 
 
 class SynchronyConfig(Section):
-    """Learning whether sound and picture are in step, from real clips that are put out of step."""
+    """Learning whether audio and video are in sync, from real clips that are put out of sync."""
 
     weight: PositiveFloat = 2.0
-    """Of the loss by which predicted moments find those that are seen (`avdfd.models.losses.in_sync`)."""
+    """Weight of the loss by which predicted moments identify the actual ones."""
     out_of_step: Fraction = 0.4
-    """Part of the real training clips whose sound is turned round against their pictures, by 0.4 s and more: fakes."""
+    """Fraction of the real training clips whose audio is circularly shifted against the video by 0.4 s or more; they
+    count as fakes."""
     turned: Fraction = 0.7
-    """Part of all training clips that begin elsewhere, sound and pictures alike; what comes before goes to the end."""
+    """Fraction of all training clips that are circularly shifted as a whole, audio and video alike."""
 
 
 class PretrainConfig(RunConfig):
@@ -156,21 +178,21 @@ class PretrainConfig(RunConfig):
     kind: Literal["pretrain"] = "pretrain"
     model: AudioModelConfig = AudioModelConfig()
     pair_by: Literal["identity", "page"] = "identity"
-    """Whose real elements a fake is paired with: its person's, or those of the page that published it."""
+    """Pairing of each fake: with a real element of its identity, or of the page that published it."""
     loss: Stage1LossConfig = Stage1LossConfig()
     optim: OptimConfig = OptimConfig()
     fit_c: PositiveFloat = 0.003
-    """Inverse penalty of a fitted score (`model.score`): C of scikit-learn's logistic regression."""
+    """Inverse penalty of a fitted score (`model.score`): scikit-learn's C of a logistic regression."""
 
     @model_validator(mode="after")
-    def _augments_what_is_heard(self) -> "PretrainConfig":
+    def _augments_its_input(self) -> "PretrainConfig":
         if self.model.input == "waveform" and self.augment.of_mels:
             raise ValueError(f"a waveform is not augmented as a mel: set {', '.join(self.augment.of_mels)} to 0")
         return self
 
 
 class TrainConfig(RunConfig):
-    """`train.py`: stage 2, audio-to-visual prediction and fusion."""
+    """`train.py`: stage 2, prediction of video from audio, and fusion."""
 
     kind: Literal["train"] = "train"
     audio: str
@@ -178,22 +200,22 @@ class TrainConfig(RunConfig):
     visual: VisualModelConfig = VisualModelConfig()
     predictor: PredictorConfig = PredictorConfig()
     direction: Direction = "a2v"
-    """What is predicted from what: vision from audio, as published; audio from vision; or both, with both evidences."""
+    """Direction of prediction: video from audio, as published; audio from video; or both, with the evidence of both."""
     fusion: Fusion = "learned"
-    """How the probabilities of the branches are weighed: by the confidence network, as published; by one half each; or
-    the visual-consistency branch alone."""
+    """Weights of the branches' probabilities: from the confidence network, as published; one half each; or the visual
+    branch alone."""
     synchrony: SynchronyConfig | None = None
-    """Evidence of being out of step, beside the published one, and training for it; null is published."""
+    """Evidence of being out of sync, in addition to the published one, and training for it; null is published."""
     loss: Stage2LossConfig = Stage2LossConfig()
     optim: OptimConfig = OptimConfig()
     micro_batch: Count = 0
-    """Elements that a process has in its memory at once; gradients of a larger batch are added up. 0: no limit."""
+    """Elements that a process holds in memory at once; gradients of a larger batch are accumulated. 0: no limit."""
     backbone_lr_scale: NonNegative = 0.1
     """Learning rate of the visual backbone relative to lr; 0 freezes it."""
     cache: bool = False
-    """With a frozen backbone, compute what frozen parts make of a clip once and keep it in the element store, 2.4 MB a
-    clip at the published sizes, for all epochs and runs. There is no augmentation then. A backbone that is trained
-    is not cached, so that a search may have both."""
+    """With a frozen backbone, compute the frozen features of a clip once and keep them in the element store, 2.4 MB per
+    clip at the published sizes, for all epochs and runs. Excludes augmentation. A backbone that is trained is not
+    cached, so that a search may have both."""
 
     @model_validator(mode="after")
     def _published_where_faithful(self) -> "TrainConfig":
@@ -208,10 +230,10 @@ class TrainConfig(RunConfig):
         return self
 
     @model_validator(mode="after")
-    def _in_step_with_what_is_predicted(self) -> "TrainConfig":
+    def _synchrony_needs_a_predicted_mouth(self) -> "TrainConfig":
         if self.direction == "v2a" and self.synchrony is not None:
             raise ValueError(
-                "synchrony compares predicted and seen mouths, of which direction v2a has none: leave it out"
+                "synchrony compares predicted and actual mouths, and direction v2a predicts none: leave it out"
             )
         return self
 
@@ -222,7 +244,7 @@ class TrainConfig(RunConfig):
             augmented += [f"synchrony.{key}" for key in ("out_of_step", "turned") if getattr(self.synchrony, key)]
         if self.cache and self.backbone_lr_scale == 0 and augmented:
             raise ValueError(
-                "cache keeps what a frozen backbone sees, the same in every epoch, without augmentation: "
+                "cache keeps the features of a frozen backbone, the same in every epoch, without augmentation: "
                 f"set {', '.join(augmented)} to 0, or cache to false"
             )
         return self

@@ -1,4 +1,4 @@
-"""`data/preprocessing/resynthesise.py`: fakes of our own, made of real speech."""
+"""`data/preprocessing/resynthesise.py`: fakes re-synthesised from real speech."""
 
 from typing import Literal
 
@@ -21,21 +21,21 @@ WAYS = (
 
 
 class ResynthesisConfig(Section):
-    """`data/preprocessing/resynthesise.py`."""
+    """`data/preprocessing/resynthesise.py`: fakes re-synthesised from real speech."""
 
     kind: Literal["resynthesis"] = "resynthesis"
     input: str
     """Root of the speech, in any layout of `avdfd.corpora.layouts`."""
     output: str
-    """Root of the same clips and the fakes made of them, outside of `input`."""
+    """Root of the same clips and their re-synthesised fakes, outside of `input`."""
     ways: list[str] = Field(default_factory=lambda: list(WAYS), min_length=1)
-    """How speech is made again; each real clip once in each of them."""
+    """Methods of re-synthesis; each real clip is re-synthesised once with each of them."""
     workers: Count = 0
     """Worker processes; 0 = one per core."""
     time_limit: PositiveFloat = 300.0
-    """Seconds one file may take before its worker is killed and the file is listed."""
+    """Seconds allowed for one file before its worker is killed and the file is listed."""
     max_problems: Fraction = 0.05
-    """Exit with 1 when a larger part of the fakes could not be made."""
+    """Exit with 1 if a larger fraction of the fakes could not be made."""
 
     @model_validator(mode="after")
     def _known_ways(self) -> "ResynthesisConfig":

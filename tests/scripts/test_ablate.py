@@ -201,7 +201,7 @@ def test_wrong_requests(make, tmp_path):
     )
     assert "key 'direction' is \"av\"" in message(rows={"full": {}, "x": {"train": {"direction": "av"}}})
     assert "unknown tier 'RVFB'" in message(rows={"full": {"pretrain": {"data.fake_tiers": ["RVFB"]}}})
-    assert "x: data.splits is the same for all rows" in message(rows={"x": {"train": {"data": {"splits": "t"}}}})
+    assert "x: data.splits must be the same for all rows" in message(rows={"x": {"train": {"data": {"splits": "t"}}}})
     assert "rows.x: seed is set by the ablation: leave it out, and use seeds" in message(
         rows={"x": {"train": {"seed": 1}}}
     )

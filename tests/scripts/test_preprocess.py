@@ -362,7 +362,7 @@ def test_mel_alone(tmp_path, serial):
 
 
 def test_frames_alone_are_no_elements(tmp_path):
-    with pytest.raises(UserError, match="frames without sound are no elements"):
+    with pytest.raises(UserError, match="frames without audio are no elements"):
         run(config(tmp_path), '--media.keep=["frames"]')
 
 

@@ -98,7 +98,7 @@ def test_killed_in_the_middle_of_an_epoch(script, processes, workers, root, whol
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_any_moment(seed, root, whole, tmp_path):
-    """Three times, wherever that finds it; 30 times in benchmarks/README.md."""
+    """Three times, wherever that finds it; 30 times in docs/benchmarks.md."""
     expected, rng = whole("train", 2), random.Random(seed)
     again = arguments(root, "train", tmp_path, "--data.workers=2")
     for _ in range(3):

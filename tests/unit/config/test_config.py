@@ -90,14 +90,14 @@ def test_every_key_is_read():
         ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
         ({"faithful": True, "synchrony": {}}, "the released code does not learn synchrony"),
         ({"faithful": True}, "loss.confidence: the released code does not supervise its fusion: set it to 0"),
-        ({"synchrony": {}, "direction": "v2a"}, "compares predicted and seen mouths, of which direction v2a has none"),
+        ({"synchrony": {}, "direction": "v2a"}, "compares predicted and actual mouths, and direction v2a predicts none"),
         (
             {"synchrony": {}, "cache": True, "backbone_lr_scale": 0.0},
             "set synchrony.out_of_step, synchrony.turned to 0",
         ),
         ({"synchrony": {"weight": 0}}, "key 'synchrony.weight' is 0: input should be greater than 0"),
-        ({"select": {"first_epoch": 51}}, "select.first_epoch 51 is more than the 50 that it may be here"),
-        ({"select": {"metric": "page_auc"}}, "select.metric page_auc is measured in stage 1 only"),
+        ({"select": {"first_epoch": 51}}, "select.first_epoch 51 is more than the 50 that are allowed here"),
+        ({"select": {"metric": "page_auc"}}, "select.metric page_auc is computed in stage 1 only"),
     ],
 )
 def test_wrong_values_are_named(write, change, message):
