@@ -90,7 +90,7 @@ def test_every_key_is_read():
         ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
         ({"faithful": True, "synchrony": {}}, "the released code does not learn synchrony"),
         ({"faithful": True}, "loss.confidence: the released code does not supervise its fusion: set it to 0"),
-        ({"synchrony": {}, "direction": "v2a"}, "compares predicted and actual mouths, and direction v2a predicts none"),
+        ({"synchrony": {}, "direction": "v2a"}, "predicted and actual mouths, and direction v2a predicts none"),
         (
             {"synchrony": {}, "cache": True, "backbone_lr_scale": 0.0},
             "set synchrony.out_of_step, synchrony.turned to 0",
