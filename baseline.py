@@ -100,7 +100,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     model = system.build(cfg, stage, former_weights(cfg, system, stage)).to(device)
     optimizer = recipe_optimizer(system.groups(model, cfg, stage), recipe)
     run_config = stage_config(cfg, system, stage)
-    run = RunFolder(run_config, resume=resume, first=world.first)
+    run = RunFolder(run_config, resume=resume, first=world.first, console=print)
     training = Training(run_config, world, run, model, optimizer, stop, stage=stage)
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
@@ -108,7 +108,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     net = distributed.parallel(model, world)
     title = f"{cfg.kind} {stage}"
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    loop.tell(run, f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
+    run.announce(f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     def counted(net: nn.Module, batch: Any) -> Any:
         """The model's part of a step, on tensors that have shapes alone."""
@@ -150,7 +150,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
         bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})
 
     run.close()
-    loop.tell(run, f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
+    run.announce(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
 def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
@@ -160,12 +160,12 @@ def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
     stage = system.STAGES[-1]
     model = system.rebuild(cfg, stage)
     released.fill(model, system.published(file), source=str(file))
-    run = RunFolder(cfg, resume=False)
+    run = RunFolder(cfg, resume=False, console=print)
     run.write_config(cfg)
     facts = Facts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
     weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
-    loop.tell(run, f"{cfg.kind} from {file}: {run.path / BEST}")
+    run.announce(f"{cfg.kind} from {file}: {run.path / BEST}")
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:

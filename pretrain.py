@@ -95,7 +95,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- run
-    run = RunFolder(cfg, resume=resume, first=world.first)
+    run = RunFolder(cfg, resume=resume, first=world.first, console=print)
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=cfg.model.model_dump())
     training.restore()
     progress = training.progress
@@ -105,7 +105,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    loop.tell(run, f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
+    run.announce(f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
     flops = 0.0  # of a clip, counted once
@@ -138,7 +138,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
-    loop.tell(run, f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
+    run.announce(f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
 def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:

@@ -76,7 +76,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     val_order = Shared(Sequential(len(val_set), cfg.optim.batch_size), rank=world.rank, size=world.size)
 
     # ---- run
-    run = RunFolder(cfg, resume=resume, first=world.first)
+    run = RunFolder(cfg, resume=resume, first=world.first, console=print)
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=audio_model.model_dump())
     training.restore()
     progress = training.progress
@@ -84,7 +84,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    loop.tell(run, f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
+    run.announce(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
     flops = 0.0  # of a clip, counted once
@@ -122,7 +122,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
-    loop.tell(run, f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
+    run.announce(f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
 def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
@@ -156,7 +156,7 @@ def open_feeds(
     if cfg.cache and cfg.backbone_lr_scale == 0:
         return cached_batches.feeds(cfg, world, run, stop, model, *sets)
     if cfg.cache:
-        loop.tell(run, "cache: not used, as the backbone is trained (backbone_lr_scale)")
+        run.announce("cache: not used, as the backbone is trained (backbone_lr_scale)")
     return feeds(cfg.data, world.device, *sets)
 
 

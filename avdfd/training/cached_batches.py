@@ -28,7 +28,7 @@ from avdfd.datasets.residency import Place, Resident, choose
 from avdfd.datasets.samplers import Share, Shared
 from avdfd.elements import ElementStore, ElementTable
 from avdfd.models.detector import Detector, Encoded
-from avdfd.training import backbone_cache, loop
+from avdfd.training import backbone_cache
 from avdfd.training.array_store import BLOCK, Columns
 from avdfd.training.distributed import World
 from avdfd.training.run_folder import RunFolder
@@ -141,8 +141,7 @@ def feeds(
     rows = np.unique(np.concatenate([table.rows for table in tables]))
     missing = len(columns.missing(rows))
     size = len(rows) * columns.row_bytes
-    loop.tell(
-        run,
+    run.announce(
         f"cache: what frozen parts compute of {len(rows)} clips without augmentation, {columns.row_bytes / 1e6:.2f} MB "
         f"each and {size / 1e9:.2f} GB in all; {missing} are missing; {columns.root}",
     )
@@ -160,7 +159,7 @@ def feeds(
         for table, (_, order) in zip(tables, sets, strict=True)
     ]
     if world.first:
-        loop.tell(run, f"cache: {_verdict(columns, place, made[0].rate())}")
+        run.announce(f"cache: {_verdict(columns, place, made[0].rate())}")
     return made
 
 

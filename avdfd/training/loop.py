@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from avdfd.config import SpeedConfig
 from avdfd.training.distributed import World
-from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Progress
 from OpenAVFF.stack import Stack
 
@@ -47,13 +46,6 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if device.type == "cuda" and precision == "bf16":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def tell(run: RunFolder, line: str) -> None:
-    """Logs a line, and prints it, once."""
-    run.log(line)
-    if run.first:
-        print(line)
 
 
 def epochs(progress: Progress, last: int, title: str, world: World) -> "tqdm[int]":

@@ -6,7 +6,7 @@ import json
 import secrets
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,20 @@ class RunFolder:
     Of several processes the `first` writes, and holds the folder as long as it lives; for the others it is a name.
     """
 
-    def __init__(self, config: RunConfig, *, resume: bool, first: bool = True) -> None:
-        """Opens the folder.
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        resume: bool,
+        first: bool = True,
+        console: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        """Opens the folder. `console` is given every line that is announced: the `print` of a script.
 
         Raises UserError if it holds a run already and `resume` is not asked for, another process writes to it, or
         Weights & Biases is asked for and not installed.
         """
-        self.path, self.first = Path(config.runs) / config.name, first
+        self.path, self.first, self.console = Path(config.runs) / config.name, first, console
         if last_files(self.path) and not resume:
             raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or change 'name'")
         if not first:
@@ -115,6 +122,12 @@ class RunFolder:
         if self.first:
             with (self.path / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def announce(self, line: str) -> None:
+        """Log a line and, in the first process, show it on the console."""
+        self.log(line)
+        if self.first:
+            self.console(line)
 
     def close(self) -> None:
         if self.first:

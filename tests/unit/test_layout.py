@@ -28,9 +28,9 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def calls_print(tree: ast.AST) -> bool:
+def calls(tree: ast.AST, *names: str) -> bool:
     return any(
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open", "input")
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
         for node in ast.walk(tree)
     )
 
@@ -51,6 +51,7 @@ def test_imports_run_downward(path: Path):
         assert {name[1] for name in names if name[0] == "avdfd"} <= set(allowed)
         assert ["argparse", "ArgumentParser"] not in names
         assert ["argparse"] not in names
+        assert not calls(tree, "print"), "a script prints what a user should see"
 
 
 @pytest.mark.parametrize("folder", ["models", "features", "metrics"])
@@ -58,7 +59,7 @@ def test_pure_folders_do_no_io(folder: str):
     for path in (ROOT / "avdfd" / folder).rglob("*.py"):
         tree = ast.parse(path.read_text())
         assert not {name.split(".")[0] for name in imported(tree)} & IMPURE, path
-        assert not calls_print(tree), path
+        assert not calls(tree, "print", "open", "input"), path
         assert "config" not in {name.split(".")[1] for name in imported(tree) if name.startswith("avdfd.")}, path
 
 

@@ -69,6 +69,20 @@ def test_only_the_first_process_keeps_them(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_first_process_announces_on_the_console_and_in_the_log(tmp_path):
+    lines = []
+    run = RunFolder(config(tmp_path), resume=True, console=lines.append)
+    run.announce("stage 1 done")
+    run.log("not shown")
+    RunFolder(config(tmp_path), resume=True, first=False, console=lines.append).announce("from another process")
+    run.close()
+    assert lines == ["stage 1 done"]
+    assert [line.split(" ", 2)[2] for line in (run.path / "log.txt").read_text().splitlines()] == [
+        "stage 1 done",
+        "not shown",
+    ]
+
+
 # ---- Weights & Biases
 
 
