@@ -245,7 +245,7 @@ def losses(model: nn.Module, out: Outputs, cfg: VfdConfig, stage: str) -> dict[s
 
 def match_loss(voice: Tensor, face: Tensor, identity: Tensor, cfg: VfdConfig) -> Tensor:
     """Each voice (B, E) against the faces (B, E) of all other people in the batch."""
-    same = vfd_losses.same_person(identity)
+    same = vfd_losses.same_identity(identity)
     if cfg.model.year == 2022:
         return vfd_losses.triplet_in_batch(voice, face, same, cfg.loss.margin)
     return vfd_losses.info_nce_in_batch(voice, face, same, cfg.loss.temperature)

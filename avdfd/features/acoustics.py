@@ -1,32 +1,32 @@
-"""What of a sound has nothing to do with what is said, and gives fakes away: loudness, edge silence, spectral edge.
+"""Properties of audio that are independent of its content and can give fakes away: loudness, edge silence, bandwidth.
 
-Sounds are (S,), mono.
+Audio is mono, (S,).
 """
 
 import numpy as np
 from scipy.signal import welch
 
 PIECES = 100
-"""Pieces per second that are loud or silent."""
+"""Pieces per second; each is loud or silent."""
 SILENT_DB = 30.0
-"""A piece is silent if it is this far below the loudest one."""
+"""A piece is silent if its level is this far below that of the loudest one."""
 SPECTRAL_BAND = 250.0
 """Hz; the resolution of `spectral_edge`."""
-# A band is empty if it is this far below the loudest one: about where the noise of a good recording is.
+# A band is empty if it is this far below the loudest one: about the noise floor of a good recording.
 _EMPTY_DB = 40.0
-# Hz below which hum may be louder than the sound.
+# Hz below which hum may be louder than the speech.
 _HUM = 100.0
 
 
 def loudness(samples: np.ndarray) -> float:
-    """Root mean square of a sound, dB of full scale; -180 for silence."""
+    """Root mean square level in dB relative to full scale; -180 for digital silence."""
     return float(20 * np.log10(np.sqrt(np.mean(samples**2)) + 1e-9))
 
 
 def loud_pieces(samples: np.ndarray, rate: int, silent_db: float = SILENT_DB) -> np.ndarray:
-    """Which pieces of 10 ms of a sound are less than `silent_db` below the loudest one: (P,) bool.
+    """Return (P,) bool: True for each piece of 10 ms that is less than `silent_db` below the loudest one.
 
-    The pieces begin at the first sample; what is left after the last whole one is of none.
+    The first piece begins at the first sample; samples after the last whole piece are ignored.
     """
     step = max(1, rate // PIECES)
     pieces = samples[: len(samples) // step * step].reshape(-1, step)
@@ -35,7 +35,7 @@ def loud_pieces(samples: np.ndarray, rate: int, silent_db: float = SILENT_DB) ->
 
 
 def edge_silence(samples: np.ndarray, rate: int) -> tuple[float, float]:
-    """Seconds of silence before and after a sound; all of it, and 0, if nothing in it is louder than the rest."""
+    """Return the seconds of leading and trailing silence; the whole duration and 0 if no piece is loud."""
     loud, step = loud_pieces(samples, rate), max(1, rate // PIECES)
     found = np.flatnonzero(loud)
     if not len(found):
@@ -44,11 +44,11 @@ def edge_silence(samples: np.ndarray, rate: int) -> tuple[float, float]:
 
 
 def spectral_edge(samples: np.ndarray, rate: int) -> float:
-    """Hz up to which there is sound: the upper end of the highest of the bands of 250 Hz whose power, averaged over
-    all of a sound, is less than 40 dB below that of the loudest band. 0 for silence.
+    """Bandwidth in Hz: the upper end of the highest 250 Hz band whose mean power is less than 40 dB below that of the
+    loudest band. 0 for digital silence.
 
-    It is half the sample rate for sound that fills its band, and lower after a codec or a synthesiser that left the
-    top away, or resampling from a lower rate.
+    It is half the sample rate for audio that fills its band, and lower after a codec or synthesiser that drops high
+    frequencies, or after resampling from a lower rate.
     """
     size = min(len(samples), rate // 10)
     frequency, power = welch(samples, rate, nperseg=size) if size else (np.zeros(1), np.zeros(1))

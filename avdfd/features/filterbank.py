@@ -2,7 +2,7 @@
 
     waveform (..., S) at 16 kHz in [-1, 1]   bank (..., N, 26), one per 10 ms   stacked (..., T, 104), 25 per second
 
-The definition is that of python_speech_features' `logfbank` with its default settings, on 16-bit samples.
+Defined as python_speech_features' `logfbank` with its default settings on 16-bit samples.
 """
 
 import functools
@@ -26,9 +26,9 @@ _FULL_SCALE = 32_768
 
 
 def stacked_filterbank(waveform: Tensor, steps: int | None = None) -> Tensor:
-    """Waveform (..., S) -> filter banks (..., T, 104), 4 frames side by side, each step normalised over its 104.
+    """Waveform (..., S) -> filter banks (..., T, 104): 4 frames concatenated, each step normalised over its 104 values.
 
-    `steps` is the number of video frames: later audio is cut, and a missing rest is zeros.
+    `steps` is the number of video frames, to which the result is cut or padded with zeros (before normalising).
     """
     bank = log_filterbank(waveform)
     bank = F.pad(bank, (0, 0, 0, -bank.shape[-2] % STACK))
@@ -39,9 +39,9 @@ def stacked_filterbank(waveform: Tensor, steps: int | None = None) -> Tensor:
 
 
 def log_filterbank(waveform: Tensor) -> Tensor:
-    """Waveform (..., S) -> log energies (..., N, 26) of 25 ms frames, zeros beyond the end, every 10 ms.
+    """Waveform (..., S) -> log energies (..., N, 26) of 25 ms frames every 10 ms, padded with zeros at the end.
 
-    The sums are in float64, as in the original, where a band of digital silence is the log of the float64 epsilon.
+    Sums are in float64, as in the original; a band of digital silence is the log of the float64 epsilon.
     """
     samples = waveform.double() * _FULL_SCALE
     emphasised = torch.cat([samples[..., :1], samples[..., 1:] - _PRE_EMPHASIS * samples[..., :-1]], dim=-1)
@@ -55,7 +55,7 @@ def log_filterbank(waveform: Tensor) -> Tensor:
 
 @functools.cache
 def filters() -> Tensor:
-    """Triangular filters (26, 257) of unit height, corners evenly spaced on the HTK mel scale, rounded down to bins."""
+    """Return triangular filters (26, 257) of unit height, even on the HTK mel scale, corners rounded down to bins."""
     top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
     mel = torch.linspace(0, top, BANDS + 2, dtype=torch.float64)
     hertz = 700 * (10 ** (mel / 2595) - 1)

@@ -1,4 +1,4 @@
-"""Audio features, and the sizes of a window that everything else is built on.
+"""Mel and linear spectrograms, and the sizes of a window.
 
 waveform (..., S) at 16 kHz   mel (..., 128, S // 64): 4 ms per frame   a window: S = 49,152 -> 768 mel frames
 """
@@ -16,7 +16,7 @@ MEL_BINS = 128
 MEL_FRAMES = 768
 FPS = 25
 FRAMES = 77
-"""Face frames of a window, at k / 25 s for k = 0 .. 76."""
+"""Face frames of a window, at k / 25 s for k = 0, ..., 76."""
 FACE_SIZE = 224
 
 _N_FFT = 512
@@ -26,9 +26,9 @@ _FLOOR = 1e-6
 
 
 def log_mel(waveform: Tensor) -> Tensor:
-    """Log mel power of a waveform (..., S) in [-1, 1] at 16 kHz -> (..., 128, S // 64), not normalised.
+    """Log mel power of a waveform (..., S) in [-1, 1] at 16 kHz: (..., 128, S // 64), not normalised.
 
-    S must be above 256, the reflected half of an FFT frame.
+    S must exceed 256, the half FFT frame that is reflected at the edges.
     """
     flat = waveform.reshape(-1, waveform.shape[-1])
     spectrum = torch.stft(
@@ -41,33 +41,33 @@ def log_mel(waveform: Tensor) -> Tensor:
         pad_mode="reflect",
         return_complex=True,
     )
-    # Centred frames are one more than S // 64; the last one looks past the end.
+    # Centring makes S // 64 + 1 frames; the last one is beyond the end.
     power = spectrum[..., : waveform.shape[-1] // HOP].abs().square()
     mel = _filters_on(power.device, power.dtype) @ power
     return (mel + _FLOOR).log().reshape(*waveform.shape[:-1], MEL_BINS, -1)
 
 
 def log_spectrum(waveform: Tensor, n_fft: int) -> Tensor:
-    """Log power of a waveform (..., S) in n_fft / 2 linear bins and 4 S / n_fft frames, not normalised: as many points
-    for every n_fft, a power of two.
+    """Log power of a waveform (..., S) in n_fft / 2 linear bins and 4 S / n_fft frames, not normalised.
 
-    The window is Hann's, a quarter of which frames are apart; S must be above n_fft / 2.
+    The number of points is the same for every n_fft, a power of two. Hann windows overlap by three quarters; S must
+    exceed n_fft / 2.
     """
     flat = waveform.reshape(-1, waveform.shape[-1])
     window = torch.hann_window(n_fft, dtype=flat.dtype, device=flat.device)
     spectrum = torch.stft(
         flat, n_fft, hop_length=n_fft // 4, window=window, center=True, pad_mode="reflect", return_complex=True
     )
-    # torch has frames first in memory; what follows goes along time.
+    # torch keeps frames first in memory, but later steps run along time.
     power = spectrum[:, : n_fft // 2, : 4 * waveform.shape[-1] // n_fft].abs().square().contiguous()
     return (power + _FLOOR).log().reshape(*waveform.shape[:-1], *power.shape[1:])
 
 
 def zscore(mel: Tensor) -> Tensor:
-    """Mel (..., 128, T), or another spectrogram, to zero mean and unit deviation (unbiased, + 1e-6) per clip.
+    """Normalise a mel (..., 128, T), or another spectrogram, to zero mean and unit standard deviation per clip.
 
-    The sums are in float64 and go row by row, so that the result does not depend on the batch that a clip is in, nor
-    on how many threads share them.
+    The standard deviation is unbiased, and 1e-6 is added to it. Sums are in float64 and row by row, so that the result
+    depends neither on the batch nor on the number of threads.
     """
     wide = mel.double()
     wide = wide - wide.mean(dim=-1, keepdim=True).mean(dim=-2, keepdim=True)
@@ -78,13 +78,13 @@ def zscore(mel: Tensor) -> Tensor:
 
 @functools.cache
 def _filters_on(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The filters, sent to a device once: a GPU would be waited for."""
+    """Return `mel_filters` on a device, copied once: every copy would wait for the GPU."""
     return mel_filters().to(device, dtype)
 
 
 @functools.cache
 def mel_filters() -> Tensor:
-    """Triangular filters (128, 257) on the HTK mel scale, each of unit area as in Slaney's Auditory Toolbox."""
+    """Return triangular filters (128, 257) on the HTK mel scale, of unit area as in Slaney's Auditory Toolbox."""
     nyquist = SAMPLE_RATE / 2
     top = 2595 * torch.log10(torch.tensor(1 + nyquist / 700, dtype=torch.float64))
     corners = 700 * (10 ** (torch.linspace(0, 1, MEL_BINS + 2, dtype=torch.float64) * top / 2595) - 1)

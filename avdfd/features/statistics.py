@@ -1,10 +1,10 @@
-"""Second-order statistics of a spectrogram: how it moves from point to point, whatever is said.
+"""Second-order statistics of a spectrogram: local spectro-temporal correlations, independent of what is said.
 
-    B batch   N patches of frames   K statistics   G bands of bins
+    B batch   F bins   T frames   N patches of frames   K statistics   G bands of bins
 
-A vocoder makes magnitudes that a few numbers determine: they are smoother from frame to frame, or rougher, than those
-of a voice, and differ in how neighbours go together. Moments of differences to the local mean say so. What is said,
-by whom and how loud is in the local mean itself, and that is taken away.
+A vocoder computes magnitudes from few parameters, so they are smoother or rougher over time than those of a natural
+voice, and neighbouring points correlate differently. The moments of the differences from the local mean show this.
+Content, speaker and level are mostly in the local mean, which is removed.
 """
 
 import torch
@@ -13,11 +13,11 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 GROUPS = 16
-"""Bands of bins that statistics are taken over."""
+"""Bands of bins; statistics are computed in each."""
 
 _SPAN = 9  # bins of the local mean
 _TIME_SPANS = (5, 17)  # frames of the local mean
-# Frames, or (bins, frames), between two points that are multiplied.
+# (bins, frames) between the two points of a correlation.
 _LAGS = ((0, 1), (0, 2), (0, 3), (0, 4), (0, 6), (0, 8), (0, 12))
 _ACROSS = ((1, 0), (2, 0), (3, 0), (4, 0), (1, 1), (1, -1), (2, 1), (2, -1), (1, 2), (1, -2))
 STATISTICS = 4 + len(_LAGS) + len(_ACROSS) + 3 * len(_TIME_SPANS)
@@ -27,14 +27,13 @@ _FLOOR = 1e-4
 
 
 def local_statistics(spectrogram: Tensor, patches: int) -> Tensor:
-    """z-scored log spectrogram (B, F, T) -> (B, N, K * G) of N even patches in time.
+    """z-scored log spectrogram (B, F, T) -> (B, N, K * G) of N patches of equal length.
 
-    Of each patch and band: log variance and its log deviation, skewness and log kurtosis of the differences to the mean
-    of 9 bins; their correlations with neighbours in time, frequency and both; log variance, log kurtosis and skewness
-    of the differences to the mean of 5 and 17 frames.
+    For each patch and band: log variance, the log standard deviation of the squares, skewness and log kurtosis of the
+    differences from the mean of 9 bins; their correlations with neighbours in time, frequency and both; log variance,
+    log kurtosis and skewness of the differences from the mean of 5 and of 17 frames.
 
-    F must be a multiple of `GROUPS`, and T of N. Frames count by how loud they are: what is said between words is
-    noise.
+    F must be a multiple of `GROUPS`, and T of N. Frames are weighted by loudness, as there is only noise between words.
     """
     values = spectrogram.float()
     weight = torch.sigmoid(4 * values.mean(1, keepdim=True)) + 1e-3
@@ -52,7 +51,7 @@ def local_statistics(spectrogram: Tensor, patches: int) -> Tensor:
     found = [variance.log(), ((fourth - variance.square()).clamp_min(0) + _FLOOR).log() / 2]
     found += [pooled(weighted_square * rest) / variance**1.5, (fourth / variance.square() + _FLOOR).log()]
     for bins, frames in _LAGS + _ACROSS:
-        found.append(pooled(weighted * _moved(rest, bins, frames)) / variance)
+        found.append(pooled(weighted * _shifted(rest, bins, frames)) / variance)
     for span in _TIME_SPANS:
         rest = values - _local_mean(values, span, dim=2)
         square = rest.square()
@@ -64,9 +63,9 @@ def local_statistics(spectrogram: Tensor, patches: int) -> Tensor:
 
 
 def _local_mean(values: Tensor, span: int, dim: int) -> Tensor:
-    """Mean of the `span` (odd) neighbours of each point of values (B, F, T), fewer at the ends.
+    """Mean over a window of `span` (odd) points around each point of values (B, F, T), shorter at the edges.
 
-    A sum of slices is several times as fast as torch's pooling on a CPU.
+    On a CPU a sum of slices is several times as fast as torch's pooling.
     """
     reach, count = span // 2, values.shape[dim]
     padded = F.pad(values, (reach, reach) if dim == 2 else (0, 0, reach, reach))
@@ -78,7 +77,7 @@ def _local_mean(values: Tensor, span: int, dim: int) -> Tensor:
     return total / (inside if dim == 2 else inside[:, None])
 
 
-def _moved(values: Tensor, bins: int, frames: int) -> Tensor:
-    """Values (B, F, T) moved down by some bins and to the right by some frames; zeros come in."""
+def _shifted(values: Tensor, bins: int, frames: int) -> Tensor:
+    """Shift values (B, F, T) by a number of bins up and of frames later, filling with zeros."""
     right, left = max(frames, 0), max(-frames, 0)
     return F.pad(values, (right, left, bins, 0))[:, : values.shape[1], left : left + values.shape[2]]

@@ -1,10 +1,10 @@
-"""Bootstrap intervals over people, and over training runs where a system has several.
+"""Bootstrap intervals over identities, and over training runs if a system has several.
 
     N clips   R replicates   S runs of one system
 
-Clips of one person are not independent, so people are drawn, each with all of their clips. What is reported of a system
-that was trained S times is the mean over its runs; a replicate draws S - 1 of them, with replacement, because that many
-have the variance of the mean of S, which S drawn ones would understate.
+Clips of one identity are not independent, so identities are resampled, each with all of its clips. A system trained S
+times is reported by the mean over its runs. A replicate draws S - 1 runs with replacement: the mean of S - 1 draws has
+the variance of the mean of S runs, which S draws would underestimate.
 
 References:
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile intervals).
@@ -20,24 +20,24 @@ from numpy.typing import ArrayLike
 from avdfd.metrics.roc import Floats
 
 Statistic = Callable[[Floats | None, int], Mapping[str, Any]]
-"""(weights (R, N), run) -> values (R,) by name; without weights, every clip counts once and a value is a number."""
+"""(weights (R, N), run) -> name -> values (R,). With weights None, every clip counts once and a value is a number."""
 
 _CHUNK = 1_000_000  # replicates x clips held at once: 8 MB per array
 
 
 class Drawn(NamedTuple):
-    """Replicates of some statistics."""
+    """Replicates of statistics."""
 
     samples: dict[str, Floats]
-    """(R,) of each; empty where there is nothing to draw from."""
+    """Name -> (R,); empty if there are fewer than two groups."""
     dropped: int
-    """Replicates without both classes, which say nothing."""
+    """Number of replicates left out because they lack one of the classes."""
 
 
 def weightings(groups: ArrayLike, replicates: int, seed: int) -> Iterator[Floats]:
-    """How often each clip counts in each replicate: (R, N) whole numbers, in chunks. None for fewer than two groups.
+    """Yield how often each clip counts in each replicate, in chunks (R, N). Yields nothing for fewer than two groups.
 
-    The same seed and groups draw the same replicates, so that systems are compared on the same people.
+    The same seed and groups give the same replicates, so that systems are compared on the same identities.
     """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < 2:
@@ -50,7 +50,7 @@ def weightings(groups: ArrayLike, replicates: int, seed: int) -> Iterator[Floats
 
 
 def run_weightings(runs: int, replicates: int, seed: Sequence[int]) -> Floats:
-    """How much each run counts in each replicate: (R, S), every row adds up to 1."""
+    """Return the weight of each run in each replicate: (R, S); rows add up to 1."""
     if runs == 1:
         return np.ones((replicates, 1))
     drawn = np.random.default_rng(seed).multinomial(runs - 1, np.full(runs, 1 / runs), size=replicates)
@@ -67,9 +67,10 @@ def draw(
     seed: int = 0,
     system: int = 0,
 ) -> Drawn:
-    """Replicates of a statistic's mean over runs. `system` tells apart systems whose runs are drawn by themselves.
+    """Return replicates of a statistic's mean over runs.
 
-    Without labels, every replicate counts.
+    Systems with different `system` numbers draw their runs independently. Replicates without both classes are left
+    out; if `labels` is None, none is.
     """
     y = None if labels is None else np.asarray(labels)
     of_runs = run_weightings(runs, replicates, (seed, system))
@@ -94,10 +95,11 @@ def measure(
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """A statistic with its 95 % intervals: `{name: value, name_interval: [low, high], ..., bootstrap_dropped: n}`.
+    """Return values with 95 % intervals: `{name: value, name_interval: [low, high], ..., bootstrap_dropped: n}`.
 
-    `groups` (N,) names what is resampled, an identity for each clip. The interval (percentiles) is None for a single
-    group or `replicates` 0. Of several runs the value is the mean, and `name_deviation` is theirs (n - 1).
+    `groups` (N,) holds the unit of resampling of each clip, its identity. The percentile interval is None for a single
+    group or 0 replicates. For several runs the value is their mean, and `name_deviation` their standard deviation
+    (n - 1).
     """
     values = [statistic(None, run) for run in range(runs)]
     drawn = draw(statistic, labels, groups, runs=runs, replicates=replicates, seed=seed)
@@ -112,5 +114,5 @@ def measure(
 
 
 def interval(samples: Floats) -> list[float] | None:
-    """The middle 95 % of replicates; None if there are none."""
+    """Return the central 95 % interval of replicates; None if there are none."""
     return np.quantile(samples, [0.025, 0.975]).tolist() if len(samples) else None

@@ -1,15 +1,15 @@
-"""Whether a probability means what it says: of the clips scored 0.8, are 80 % fake?
+"""Calibration of probabilities: of the clips scored 0.8, 80 % should be fake.
 
     N clips   B bins   R replicates
 
-All of it is about P(fake) and holds for the share of fakes that the clips have: a system that is calibrated where half
-of the clips are fake calls too many fake where few are.
+Scores are P(fake). Calibration holds for the clips' proportion of fakes only: a system that is calibrated on half fakes
+overestimates P(fake) where fakes are rare.
 
 References:
     Brier, "Verification of forecasts expressed in terms of probability", 1950.
     Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015 (expected calibration
     error); Nguyen and O'Connor, EMNLP 2015 (bins of equal mass).
-    Broecker and Smith, "Increasing the reliability of reliability diagrams", 2007 (what chance alone does).
+    Broecker and Smith, "Increasing the reliability of reliability diagrams", 2007 (consistency bars).
     Guo et al., "On calibration of modern neural networks", ICML 2017 (temperature).
 """
 
@@ -23,39 +23,40 @@ from scipy.special import expit, logit
 from avdfd.metrics.roc import Floats
 
 BINS = 10
-"""Bins of equal mass; clips with equal scores stay together, so there may be fewer."""
+"""Largest number of bins of equal mass; clips with equal scores share a bin, so there may be fewer."""
 _EPSILON = float(np.finfo(np.float64).eps)
 _DRAWS = 1000
 
 
 class Reliability(NamedTuple):
-    """The reliability curve: clips sorted into bins by their score."""
+    """Reliability curve: clips in bins by score."""
 
     clips: NDArray[np.int64]
-    """(B,)"""
+    """(B,) number of clips."""
     score: Floats
     """(B,) mean P(fake)."""
     fakes: Floats
-    """(B,) part of the clips that is fake."""
+    """(B,) proportion of fakes."""
     low: Floats
-    """(B,) and `high`: between these, 95 % of the times, the part would be if the scores were calibrated."""
+    """(B,) lower end of the 95 % interval of `fakes` if the scores were calibrated."""
     high: Floats
+    """(B,) upper end."""
     ece: float
-    """Expected calibration error: mean over clips of the distance of `fakes` from `score` in their bin."""
+    """Expected calibration error: mean over clips of |`fakes` - `score`| in their bin."""
     ece_by_chance: float
-    """What calibrated scores would have on average, on so many clips, if clips were independent."""
+    """Mean calibration error of calibrated scores on as many independent clips."""
 
 
 def to_logits(probabilities: ArrayLike) -> Floats:
-    """Finite logits; 0 and 1 count as the nearest that can be told from them."""
+    """Return finite logits: probabilities are clipped to [eps, 1 - eps] with the float64 eps."""
     return logit(np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON))
 
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
-    """The temperature that these labels are the likeliest at; None if there is none.
+    """Return the temperature that maximises the likelihood of the labels; None if there is none.
 
-    That is where the scores do not lean towards the labels, and where 0.5 parts them without an error, so that the
-    likelihood would grow for ever as the temperature falls. Raises ValueError as `proper_scores`.
+    There is none if the scores do not favour the right labels on the whole, or if 0.5 separates the classes without an
+    error: the likelihood then grows without limit as the temperature falls. Raises ValueError as `proper_scores`.
     """
     y, p = _checked(labels, probabilities)
     z = to_logits(p)
@@ -63,7 +64,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None
     if signed.sum() <= 0 or (signed >= 0).all():
         return None
 
-    def slope(log_scale: float) -> float:  # of the likelihood, along the inverse temperature; it only falls
+    def slope(log_scale: float) -> float:  # d likelihood / d inverse temperature, which decreases
         return float((signed * expit(-signed * np.exp(log_scale))).sum())
 
     low, high = -1.0, 1.0
@@ -75,14 +76,14 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None
 
 
 def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
-    """The same scores with their logits divided by a temperature: no ranking changes."""
+    """Return the scores with their logits divided by a temperature; the ranking stays."""
     return expit(to_logits(probabilities) / temperature)
 
 
 def proper_scores(labels: ArrayLike, probabilities: ArrayLike, weights: Floats | None = None) -> dict[str, Floats]:
-    """`brier` and `log_loss` (nats), each (R,) for weights (R, N), or one number. Lower is better for both.
+    """Return `brier` and `log_loss` (nats), each (R,) for weights (R, N), or one number; lower is better.
 
-    Raises ValueError for what is no label or no probability.
+    Raises ValueError if labels are not 0 or 1, scores are no probabilities or lengths differ.
     """
     y, p = _checked(labels, probabilities)
     z = to_logits(p)
@@ -100,9 +101,9 @@ def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float:
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, *, runs: int = 1, bins: int = BINS) -> Reliability:
-    """The reliability curve, with what chance alone does. Raises ValueError as `proper_scores`.
+    """Return the reliability curve with its variation by chance. Raises ValueError as `proper_scores`.
 
-    Of several runs of a system the (S x N,) scores come together; the same clips are no more of a sample for that.
+    Scores of S runs of a system are concatenated, (S x N,); the sample size for chance is then N.
     """
     y, p = _checked(labels, probabilities)
     member, count = _bins(p, bins)
@@ -117,12 +118,12 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, *, runs: int = 1, b
 
 
 def as_json(curve: Reliability) -> dict[str, Any]:
-    """For report.json."""
+    """Return the curve as it is stored in report.json."""
     return {key: np.asarray(value).round(6).tolist() for key, value in curve._asdict().items()}
 
 
 def _bins(p: Floats, bins: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """The bin of every clip, numbered without gaps as scores grow, and how many are in each."""
+    """Return the bin of every clip, numbered by score without gaps, and the number of clips per bin."""
     _, distinct, same = np.unique(p, return_inverse=True, return_counts=True)
     middle = np.cumsum(same) - same / 2
     _, member = np.unique((bins * middle / len(p)).astype(int)[distinct], return_inverse=True)
@@ -135,6 +136,6 @@ def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Float
         raise ValueError(f"labels {y.shape} and scores {p.shape} must be two lists of the same length, above 0")
     if not np.isin(y, (0, 1)).all():
         raise ValueError("labels must be 0 or 1")
-    if not ((p >= 0) & (p <= 1)).all():  # not of NaN either
+    if not ((p >= 0) & (p <= 1)).all():  # also catches NaN
         raise ValueError("scores must be probabilities")
     return y, p

@@ -1,6 +1,8 @@
-"""Whether one system is better than another on the same clips.
+"""Paired comparison of two systems on the same clips.
 
-Two systems err on the same difficult people, so the interval of the difference is not that of two intervals: both are
+    N clips   S runs of a system
+
+Systems tend to err on the same difficult identities, so their two intervals say little about the difference: both are
 measured on every replicate of the bootstrap over identities (`avdfd.metrics.bootstrap`).
 
 References:
@@ -28,16 +30,15 @@ def paired_auc(
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """AUC of one system less that of another: `difference`, its 95 % `interval`, the two-sided `p` of no difference,
-    and `delong_p`.
+    """Compare AUCs: `difference` (ours - theirs), its 95 % `interval`, the two-sided `p` of no difference, `delong_p`.
 
-    Scores are (N,) or (S, N) of S runs; `same_runs` says that both are of the same ones, as branches of a system are.
-    `p` is the interval's other side: below 0.05 about where that leaves 0 out. `delong_p` is a second opinion without
-    resampling, for one run of each. Both are None where there is nothing to draw from.
+    Scores are (N,) or (S, N). `same_runs` is for two scores of the same runs, such as two branches of a system. `p`
+    agrees with the interval: it is below 0.05 about when the interval excludes 0. `delong_p` is a test without
+    resampling, for one run of each system. `interval` and both p-values are None if there is nothing to resample.
     """
     y, a, b = np.asarray(labels), np.atleast_2d(ours), np.atleast_2d(theirs)
     if same_runs:
-        assert len(a) == len(b), "branches of a run have as many scores"
+        assert len(a) == len(b), "branches of the same runs have equally many scores"
 
     def areas(scores: Floats) -> bootstrap.Statistic:
         return lambda weights, run: {"auc": roc.area(roc.roc(y, scores[run], weights))}
@@ -60,7 +61,7 @@ def paired_auc(
 
 
 def p_value(differences: Floats) -> float | None:
-    """Two-sided, from replicates of a difference: twice the part on the smaller side of 0, counting one more."""
+    """Two-sided p-value from replicates of a difference: twice the share on the smaller side of 0, plus one count."""
     if not len(differences):
         return None
     fewer = min((differences <= 0).sum(), (differences >= 0).sum())
@@ -68,14 +69,14 @@ def p_value(differences: Floats) -> float | None:
 
 
 def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayLike) -> float | None:
-    """Two-sided p of equal AUC, by the variance of what each clip adds to them, summed within groups (Obuchowski).
+    """Two-sided p-value of equal AUC, with variances of the clips' contributions summed within groups (Obuchowski).
 
-    Where every clip is a group of its own this is DeLong's test. None if the variance is not known: fewer than two
-    groups with fakes or with reals. Raises ValueError as `metrics.roc`.
+    It equals DeLong's test if every clip is its own group. None if there are fewer than two groups with fakes or fewer
+    than two with reals. Raises ValueError as `avdfd.metrics.roc.roc`.
     """
     y = np.asarray(labels)
     _, member = np.unique(np.asarray(groups), return_inverse=True)
-    components = placements(y, ours) - placements(y, theirs)  # of the difference, which is linear in them
+    components = placements(y, ours) - placements(y, theirs)  # the difference is linear in them
     difference = components[y == 1].mean()
     left_over = components - difference
     count = member.max() + 1
@@ -95,8 +96,8 @@ def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayL
 
 
 def placements(labels: np.ndarray, scores: ArrayLike) -> Floats:
-    """(N,) of a fake the part of the reals below it, of a real the part of the fakes above it; ties count half."""
-    roc.roc(labels, scores)  # refuses what has no answer
+    """Return (N,): for a fake the share of reals below it, for a real the share of fakes above it; ties count half."""
+    roc.roc(labels, scores)  # raises ValueError for invalid input
     s = np.asarray(scores, np.float64)
     among_all = rankdata(s)
     placed = np.empty(len(s))

@@ -1,10 +1,10 @@
-"""Detection metrics, each for one set of clips or for many weightings of it at once (the bootstrap).
+"""Detection metrics, for one set of clips or for many weightings of it at once (the bootstrap).
 
     N clips   R replicates   K distinct scores
 
-Labels are 0 (real) and 1 (fake), scores grow with P(fake); a clip is called fake at or above a threshold. Clips with
-equal scores are called alike, so the order in which they come never matters. Every metric follows from how many fakes
-and how many reals are called fake at each threshold, and that is computed once, for all metrics and replicates.
+Labels are 0 (real) and 1 (fake), scores increase with P(fake); a clip is called fake at or above a threshold. Clips
+with equal scores get the same decision, so their order does not matter. Every metric follows from the numbers of fakes
+and of reals called fake at each threshold, which are computed once for all metrics and replicates.
 """
 
 from collections.abc import Mapping
@@ -16,28 +16,28 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 DCF_PRIOR, DCF_MISS, DCF_ALARM = 0.05, 10.0, 1.0
-"""Of the detection cost: prior of a fake, cost of one that passes, cost of a real that is called fake."""
+"""Detection cost: prior of a fake, cost of a missed fake, cost of a real that is called fake."""
 
 
 class Roc(NamedTuple):
-    """What is called fake as the threshold comes down; the first column is a threshold above every score."""
+    """Counts and rates of clips called fake per threshold; the first column is a threshold above every score."""
 
     thresholds: Floats
-    """(K,) distinct scores, falling."""
+    """(K,) distinct scores, descending."""
     hits: Floats
     """(..., K + 1) weight of the fakes called fake."""
     alarms: Floats
     """(..., K + 1) weight of the reals called fake."""
     tpr: Floats
-    """(..., K + 1) part of the fakes called fake."""
+    """(..., K + 1) proportion of the fakes called fake."""
     fpr: Floats
-    """(..., K + 1) part of the reals called fake."""
+    """(..., K + 1) proportion of the reals called fake."""
 
 
 def roc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Roc:
-    """Counts (N,) labels and scores at every threshold; `weights` (..., N) counts each clip that many times.
+    """Return the ROC curve of labels and scores (N,); `weights` (..., N) count each clip that many times.
 
-    Raises ValueError for one class only, labels other than 0 and 1, scores that are not finite, unequal lengths.
+    Raises ValueError for a single class, labels other than 0 and 1, non-finite scores and unequal lengths.
     """
     y, s = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     if y.ndim != 1 or y.shape != s.shape:
@@ -53,14 +53,14 @@ def roc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve: the probability that a fake scores above a real, ties counted half."""
+    """Area under the ROC curve: the probability that a fake scores above a real; ties count half."""
     return float(area(roc(labels, scores)))
 
 
 def auc_within(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
-    """Mean over groups (N,) of the AUC of their clips: scores of different groups are not compared.
+    """Mean AUC over groups (N,), without comparing scores across groups.
 
-    Groups of one class say nothing; NaN if there are no others.
+    Groups with a single class are left out; NaN if none remains.
     """
     y, s, of = np.asarray(labels), np.asarray(scores), np.asarray(groups)
     members = (of == group for group in np.unique(of))
@@ -69,27 +69,27 @@ def auc_within(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Precision averaged over the steps of recall, without interpolation. At chance it is the part of fakes."""
+    """Precision averaged over the steps of recall, without interpolation; at chance, the proportion of fakes."""
     return float(_average_precision(roc(labels, scores)))
 
 
 def eer(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Equal error rate: where the straight-line ROC curve has as many false alarms as misses."""
+    """Equal error rate: the point of the linearly interpolated ROC curve where false-alarm and miss rates are equal."""
     return float(_eer(roc(labels, scores, weights)))
 
 
 def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
-    """Part of the fakes found at the lowest threshold that calls at most `fpr` of the reals fake."""
+    """True positive rate at the lowest threshold that calls at most `fpr` of the reals fake."""
     return float(_tpr_at_fpr(roc(labels, scores), fpr))
 
 
 def balanced_accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
-    """Mean of the parts of fakes and of reals that are called right."""
+    """Mean of the true positive and true negative rates."""
     return float(_balanced_accuracy(roc(labels, scores), threshold))
 
 
 def eer_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
-    """The threshold whose rates of false alarms and misses are the closest, halfway to the next lower score."""
+    """Threshold with the closest false-alarm and miss rates, placed halfway to the next lower score."""
     curve = roc(labels, scores)
     balance = np.abs(curve.fpr + curve.tpr - 1)
     best = int(np.argmin(balance[1:]))
@@ -97,19 +97,19 @@ def eer_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def min_dcf(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Minimum normalised detection cost, at the best threshold for DCF_PRIOR and the costs; 1 at worst.
+    """Minimum normalised detection cost over all thresholds; at most 1.
 
-    References: NIST SRE's detection cost; parameters and normalisation of ASVspoof 5 (Wang et al., 2024): a fake has a
-    prior of 0.05, a fake that passes costs 10, a real that is called fake costs 1, and all is divided by the cost of
-    the better of the two systems that do not listen.
+    References: NIST SRE's detection cost; parameters and normalisation of ASVspoof 5 (Wang et al., 2024): fakes have a
+    prior of 0.05, a miss costs 10, a false alarm costs 1, and the sum is divided by the lower cost of the two constant
+    decisions.
     """
     return float(_min_dcf(roc(labels, scores)))
 
 
 def of_curve(curve: Roc, thresholds: Mapping[str, float]) -> dict[str, Floats]:
-    """Every metric of each weighting (...,) by name.
+    """Return name -> metric (...,) for each weighting.
 
-    `thresholds` maps the names under which balanced accuracy is reported to the thresholds it is taken at.
+    `thresholds` maps names to thresholds; balanced accuracy at each is reported under its name.
     """
     return {
         "auc": area(curve),
@@ -123,7 +123,7 @@ def of_curve(curve: Roc, thresholds: Mapping[str, float]) -> dict[str, Floats]:
 
 
 def area(curve: Roc) -> Floats:
-    """Area under each curve by trapezoids, which is what counts ties half."""
+    """Area under each curve by trapezoids, so that ties count half."""
     tpr, fpr = curve.tpr, curve.fpr
     return (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1])).sum(axis=-1) / 2
 
@@ -136,9 +136,9 @@ def _average_precision(curve: Roc) -> Floats:
 
 
 def _eer(curve: Roc) -> Floats:
-    """Where fpr = 1 - tpr, interpolated linearly between thresholds."""
+    """False positive rate where fpr = 1 - tpr, interpolated linearly between thresholds."""
     fpr = curve.fpr
-    balance = fpr + curve.tpr - 1  # -1 at the first threshold, 1 at the last, never falling
+    balance = fpr + curve.tpr - 1  # from -1 at the first threshold to 1 at the last, non-decreasing
     after = np.argmax(balance >= 0, axis=-1)[..., None]
     low, high = (np.take_along_axis(balance, i, axis=-1) for i in (after - 1, after))
     before, beyond = (np.take_along_axis(fpr, i, axis=-1) for i in (after - 1, after))
@@ -146,7 +146,7 @@ def _eer(curve: Roc) -> Floats:
 
 
 def _tpr_at_fpr(curve: Roc, fpr: float) -> Floats:
-    """No interpolation: the best rate that some threshold really has."""
+    """Highest true positive rate of an actual threshold, without interpolation."""
     last = (curve.fpr <= fpr).sum(axis=-1, keepdims=True) - 1
     return np.take_along_axis(curve.tpr, last, axis=-1)[..., 0]
 
@@ -158,13 +158,13 @@ def _balanced_accuracy(curve: Roc, threshold: float) -> Floats:
 
 
 def _min_dcf(curve: Roc) -> Floats:
-    """The least of false alarms and misses over the thresholds, each with its prior and cost."""
+    """Minimum over thresholds of the false alarm and miss rates weighted by prior and cost."""
     alarm, miss = (1 - DCF_PRIOR) * DCF_ALARM, DCF_PRIOR * DCF_MISS
     return (alarm * curve.fpr + miss * (1 - curve.tpr)).min(axis=-1) / min(alarm, miss)
 
 
 def _called(scores: Floats, weights: Floats, chosen: NDArray[np.bool_], thresholds: Floats) -> Floats:
-    """Weight of the chosen clips at or above each threshold, which fall; 0 before the first one: (..., K + 1)."""
+    """Return (..., K + 1): 0, then the weight of the chosen clips at or above each of the descending thresholds."""
     members = np.flatnonzero(chosen)
     members = members[np.argsort(-scores[members], kind="stable")]
     total = np.zeros((*weights.shape[:-1], len(members) + 1))

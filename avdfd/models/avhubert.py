@@ -1,8 +1,8 @@
 """AV-HuBERT: front ends for speech and lips, and the transformer that fuses them.
 
-    B batch   T video frames, 25 per second   F 104 audio features per frame   C picture channels   D width
+    B batch   T video frames, 25 per second   F 104 audio features per frame   C image channels   D width
 
-The state_dict keys are those of the released (fairseq) checkpoints, less what only pre-training uses.
+The state_dict keys are those of the released (fairseq) checkpoints, less those that only pre-training uses.
 
 References:
     Shi et al., "Learning Audio-Visual Speech Representation by Masked Multimodal Cluster Prediction", ICLR 2022.
@@ -83,7 +83,7 @@ class ResNet(nn.Module):
 
 
 class VideoFrontEnd(nn.Module):
-    """Normalised video (B, C, T, H, W) -> (B, T, D). Frames where the mask (B, T) is True do not reach the others."""
+    """Normalised video (B, C, T, H, W) -> (B, T, D). Frames where the mask (B, T) is True do not affect the others."""
 
     def __init__(self, in_channels: int, width: int, dim: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class VideoFrontEnd(nn.Module):
 
     def forward(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         if padding_mask is not None:
-            # The stem looks across time, and zeros are what it sees beyond the end of an unpadded clip.
+            # The stem convolves over time and pads an unpadded clip with zeros, too.
             video = video.masked_fill(rearrange(padding_mask, "b t -> b 1 t 1 1"), 0)
         return self.proj(self.resnet(video))
 
@@ -109,7 +109,7 @@ class AudioFrontEnd(nn.Module):
 
 
 class PositionalConv(nn.Module):
-    """Grouped convolution over time, its weight split into direction and a length per tap: (B, T, D) -> (B, T, D)."""
+    """Grouped convolution over time with weight normalisation per tap: (B, T, D) -> (B, T, D)."""
 
     def __init__(self, dim: int, kernel: int = 128, groups: int = 16) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class PositionalConv(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention to the steps where `attend` (B, 1, 1, T) is True; None is all steps."""
+    """Multi-head self-attention to the steps where `attend` (B, 1, 1, T) is True; None means all steps."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Transformer layer, normalised before (`layer_norm_first`) or after its two parts."""
+    """Transformer layer, normalised before (`layer_norm_first`) or after attention and MLP."""
 
     def __init__(self, dim: int, heads: int, ffn_dim: int, dropout: float, layer_norm_first: bool) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class EncoderLayer(nn.Module):
 
 
 class FusionEncoder(nn.Module):
-    """Convolutional positions and transformer layers: (B, T, D) -> (B, T, D). Padded steps reach no other step."""
+    """Convolutional positions and transformer layers: (B, T, D) -> (B, T, D). Padded steps affect no other step."""
 
     def __init__(
         self, *, layers: int, dim: int, heads: int, ffn_dim: int, dropout: float, layer_norm_first: bool
@@ -203,9 +203,9 @@ class FusionEncoder(nn.Module):
 
 
 class AVHubert(nn.Module):
-    """The pre-trained encoder. The defaults are the released base model; large has 24 layers, 1024, 16 and 4096.
+    """AV-HuBERT's encoder. The defaults are the released base model; large has 24 layers, 1024, 16 and 4096.
 
-    `in_channels` 1 takes grey pictures, as released, 3 coloured ones. `width` scales the channels of the ResNet.
+    `in_channels` is 1 for grey frames, as released, and 3 for colour. `width` is the ResNet's first number of channels.
     """
 
     def __init__(
@@ -243,11 +243,11 @@ class AVHubert(nn.Module):
 
 
 def from_fairseq(checkpoint: Mapping[str, Any], *, in_channels: int = 1) -> dict[str, Tensor]:
-    """Weights of an `AVHubert` from a released checkpoint: the state dict, or the content of the file around it.
+    """Return the weights of an `AVHubert` from a released checkpoint: its state dict, or the file's whole content.
 
-    Dropped by name is what only pre-training uses: mask embedding, cluster embeddings and the projection to them.
-    A stem for grey pictures serves colours (`in_channels` 3) by dividing its weights evenly among the channels, so
-    that a grey picture in three equal channels gives the response that it gave in one.
+    Drops by name the weights that only pre-training uses: mask embedding, cluster embeddings and their projection.
+    For colour (`in_channels` 3) the weights of a grey stem are divided evenly among the channels, so that three equal
+    channels give the same response as one.
     """
     weights: Mapping[str, Tensor] = checkpoint.get("model", checkpoint)
     ours = {key: value for key, value in weights.items() if not key.startswith(_PRETRAINING)}

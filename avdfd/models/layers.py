@@ -1,4 +1,4 @@
-"""Small pieces that several models share."""
+"""Layers that several models share."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from OpenAVFF.stack import Stack
 
 
 class TransformerEncoder(nn.Module):
-    """Post-norm encoder layers with ReLU (Vaswani et al., 2017): (B, N, D) -> (B, N, D), fused attention."""
+    """Post-norm encoder layers with ReLU and fused attention (Vaswani et al., 2017): (B, N, D) -> (B, N, D)."""
 
     def __init__(self, dim: int, depth: int, heads: int, mlp_dim: int, dropout: float) -> None:
         super().__init__()
@@ -19,5 +19,5 @@ class TransformerEncoder(nn.Module):
 
 
 def head(dim: int, hidden: int, out: int) -> nn.Sequential:
-    """Two-layer classifier with dropout 0.1: (B, dim) -> (B, out)."""
+    """Return a two-layer classifier with dropout 0.1: (B, dim) -> (B, out)."""
     return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, out))

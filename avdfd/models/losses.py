@@ -1,6 +1,6 @@
-"""Losses of the two stages: small pure functions.
+"""Losses of the two stages.
 
-B batch   P embedding   labels and mismatches are one number per sample
+B batch   P embedding   T moments   K branches   labels and mismatches are one number per sample
 """
 
 import torch
@@ -26,10 +26,10 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
 
 
 def ordinal_ring(z: Tensor, labels: Tensor, prototype: Tensor, margin: float = 0.2, classes: int = 4) -> Tensor:
-    """Mean distance to the real prototype must grow by `margin` from each class to the next.
+    """Hinge loss: the mean distance to the real prototype should grow by `margin` from each class to the next.
 
-    z (B, P), labels (B,) in 0 (real), ... classes - 1, by distance from real, prototype (P,). Pairs of neighbouring
-    classes of which one is absent from the batch are left out; without any pair the loss is 0.
+    z (B, P), labels (B,) from 0 (real) to classes - 1 (furthest from real), prototype (P,). Pairs of neighbouring
+    classes are left out if one is absent from the batch; without any pair the loss is 0.
     """
     distance = torch.linalg.vector_norm(z.float() - prototype.float(), dim=1)
     member = (labels[:, None] == torch.arange(classes, device=labels.device)).to(distance.dtype)
@@ -41,7 +41,9 @@ def ordinal_ring(z: Tensor, labels: Tensor, prototype: Tensor, margin: float = 0
 
 
 def ranking(logit: Tensor) -> Tensor:
-    """Logistic loss of each fake's logit above its partner's: logit (2 N,), of N reals, then of their N fakes.
+    """Logistic loss on the margin of each fake's logit over its real partner's.
+
+    logit (2 N,): N reals, then their N fakes.
 
     References: Burges et al., "Learning to rank using gradient descent" (RankNet), ICML 2005.
     """
@@ -50,8 +52,10 @@ def ranking(logit: Tensor) -> Tensor:
 
 
 def in_sync(agreement: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """In real clips (label 0) each predicted moment agrees with the one that is seen then more than with the others of
-    its clip, and the reverse; agreement (B, T, T) are cosines, row for predicted. Mean over the batch; fakes have 0.
+    """InfoNCE loss: in real clips, each predicted moment should agree best with the actual one of the same time.
+
+    The contrast is with the other moments of the clip, in both directions. agreement (B, T, T) holds cosines with
+    predicted moments in rows; labels (B,). Mean over the batch, in which fakes count as 0.
 
     References: van den Oord et al., "Representation learning with contrastive predictive coding", 2018 (InfoNCE).
     """
@@ -62,19 +66,19 @@ def in_sync(agreement: Tensor, labels: Tensor, temperature: float = 0.1) -> Tens
 
 
 def confidence(log_weights: Tensor, parts: Tensor) -> Tensor:
-    """Cross-entropy of a fusion's weights with where there is something to find: the branches whose part of the clip is
-    fake share the weight equally; of a real clip, all do.
+    """Cross-entropy of the fusion weights, supervised by the manipulated modality; mean over the batch.
 
-    log_weights (B, K) of the branches; parts (B, K), 1 where what a branch is about is fake; mean over the batch.
+    The target weight is shared equally by the branches whose modality is fake, and by all branches in a real clip.
+    log_weights (B, K), parts (B, K): 1 if the branch's modality is fake.
 
     References: Corbiere et al., "Addressing failure prediction by learning model confidence", NeurIPS 2019 (a
-    confidence network has a target of its own and leaves the features that it looks at as they are).
+    confidence network with a target of its own, which does not change the features it reads).
     """
     sharing = torch.where(parts.amax(dim=1, keepdim=True) > 0.5, parts, 1.0)
     return F.cross_entropy(log_weights, sharing / sharing.sum(dim=1, keepdim=True))
 
 
 def align_repel(mismatch: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
-    """Mismatch (B,) goes to zero for real (0) and beyond `margin` for fake (1) samples; mean over the batch."""
+    """Mean loss that drives the mismatch (B,) to zero for real (0) and beyond `margin` for fake (1) samples."""
     fake = labels > 0.5
     return torch.where(fake, torch.relu(margin - mismatch), mismatch).mean()

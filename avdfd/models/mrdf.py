@@ -8,7 +8,7 @@
                         ├─────────────────────┐
     video ─► front end ─┴─► mean v_cross      └─► project, mean (classify) ─► v
 
-As released, column 0 of two classes is fake and column 1 real; `fake_logits` turns outputs into logits of being fake.
+As released, column 0 of two classes is fake and column 1 real; `fake_logits` converts outputs to logits of being fake.
 
 References:
     Zou et al., "Cross-Modality and Within-Modality Regularization for Audio-Visual DeepFake Detection", ICASSP 2024.
@@ -33,9 +33,9 @@ BRANCHES: dict[Variant, tuple[str, ...]] = {
     "multilabel": ("audio", "visual", "fused"),
     "multiclass": ("audio", "visual", "fused"),
 }
-"""What `fake_logits` tells of each variant, the main one last."""
+"""Variant -> branches that `fake_logits` returns, the main one last."""
 
-# Released name -> ours; each of these tensors is in a released checkpoint under both.
+# Released prefix -> ours; a released checkpoint holds each of these tensors under both.
 _TWINS = {
     "model.feature_extractor_audio.": "feature_extractor_audio_hubert.",
     "model.feature_extractor_video.": "feature_extractor_video_hubert.",
@@ -48,7 +48,7 @@ _UNUSED = ("model.mask_emb", "model.final_proj.", "final_proj_audio.", "final_pr
 
 
 class MrdfOutput(NamedTuple):
-    """What MRDF computes for a batch; None is what a variant does not have."""
+    """Outputs of MRDF for a batch; None if the variant does not have them."""
 
     m_logits: Tensor | None
     """(B, 2) of fake and real; multilabel: (B, 2) of real audio and real video; multiclass: (B, 4), see `Labels.mm`.
@@ -66,11 +66,11 @@ class MrdfOutput(NamedTuple):
 class Mrdf(nn.Module):
     """MRDF-CE, MRDF-Margin, and the ablations plain, ensemble, multilabel and multiclass.
 
-    The state_dict keys are the released ones, less duplicates and what nothing uses.
+    The state_dict keys are the released ones, less duplicates and unused weights.
 
-    By default padding has no part in a sample's outputs, and the fused features are averaged over time. `faithful`
-    computes what was released, with `encoder_layers=0`: means include the padding, the first step alone is classified,
-    layers are normalised after, and the 3-D stem stays as it was initialised, because no gradient reached it.
+    By default padding does not affect a sample's outputs, and the fused features are averaged over time. `faithful`
+    computes what the released code does, with `encoder_layers=0`: means include the padding, only the first step is
+    classified, layers are post-norm, and the 3-D stem keeps its initial weights, because no gradient reached it.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Mrdf(nn.Module):
             self.video_classifier = nn.Identity() if embeds else nn.Sequential(nn.Linear(dim, 2))
 
     def load_avhubert(self, pretrained: AVHubert) -> None:
-        """Takes front ends and fusion encoder from an AV-HuBERT of the same sizes with 3 picture channels."""
+        """Copies front ends and fusion encoder from an AV-HuBERT of the same sizes with 3 image channels."""
         self.feature_extractor_audio_hubert.load_state_dict(pretrained.feature_extractor_audio.state_dict())
         self.feature_extractor_video_hubert.load_state_dict(pretrained.feature_extractor_video.state_dict())
         if self.fuses:
@@ -145,9 +145,9 @@ class Mrdf(nn.Module):
 
 
 def fake_logits(out: MrdfOutput, variant: Variant) -> dict[str, Tensor]:
-    """Logit of being fake (B,) for each of the variant's BRANCHES.
+    """Return the logit of being fake (B,) for each of the variant's BRANCHES.
 
-    A clip is fake if either modality is: where a variant judges only the modalities, the larger logit is the fused one.
+    A clip is fake if either modality is: if a variant scores only the modalities, the fused logit is the larger one.
     """
     if variant in ("margin", "plain"):
         return {"fused": _odds(out.m_logits, [0])}
@@ -164,10 +164,10 @@ def fake_logits(out: MrdfOutput, variant: Variant) -> dict[str, Tensor]:
 
 
 def from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of an `Mrdf` from a released checkpoint.
+    """Return the weights of an `Mrdf` from a released checkpoint.
 
-    A tensor that is there under two names is taken by the one without `model.`. What no output depends on is dropped:
-    the mask embedding and the final projections. Raises UserError for a key that is no part of MRDF.
+    Of a tensor under two names, the one without `model.` is used. Weights that no output depends on are dropped: the
+    mask embedding and the final projections. Raises UserError if a key does not belong to MRDF.
     """
     ours = {}
     for key in sorted(state_dict, key=lambda key: not key.startswith("model.")):
@@ -190,7 +190,7 @@ def _mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
 
 
 def _odds(logits: Tensor | None, chosen: list[int]) -> Tensor:
-    """Logit of the class being among the chosen ones, from the logits of all classes (B, K)."""
+    """Logit of the class being one of the chosen ones, from the logits of all classes (B, K): (B,)."""
     logits = _float(logits)
     others = [k for k in range(logits.shape[1]) if k not in chosen]
     return logits[:, chosen].logsumexp(dim=1) - logits[:, others].logsumexp(dim=1)

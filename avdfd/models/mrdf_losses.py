@@ -1,4 +1,4 @@
-"""Losses of MRDF and its ablations: small pure functions.
+"""Losses of MRDF and its ablations.
 
     B batch   D embedding   labels are one number per sample, here 1 = REAL, as released
 
@@ -43,7 +43,7 @@ def mrdf_loss(
     margin_audio: float = 0.0,
     margin_visual: float = 0.0,
 ) -> dict[str, Tensor]:
-    """`loss`, which is the sum, and its terms: `mm_loss`, `audio_loss`, `visual_loss`, `contrast_loss`."""
+    """Return `loss`, the sum, and its terms: `mm_loss`, `audio_loss`, `visual_loss`, `contrast_loss`."""
     terms = {}
     if out.m_logits is not None:
         terms["mm_loss"] = fused_loss(out.m_logits, labels, variant)
@@ -60,7 +60,7 @@ def mrdf_loss(
 
 
 def fused_loss(m_logits: Tensor, labels: Labels, variant: Variant) -> Tensor:
-    """Classification of the fused features: by label, by class (multiclass), or by modality (multilabel)."""
+    """Classification loss of the fused features: by label, by class (multiclass), or by modality (multilabel)."""
     if variant == "multilabel":
         real = torch.stack([labels.a, labels.v], dim=1)
         return F.binary_cross_entropy_with_logits(m_logits.float(), real.float())
@@ -68,12 +68,12 @@ def fused_loss(m_logits: Tensor, labels: Labels, variant: Variant) -> Tensor:
 
 
 def contrast_loss(video: Tensor, audio: Tensor, real: Tensor, margin: float = 0.0) -> Tensor:
-    """Cosine of a clip's two modalities (B, D): to 1 where both are real (B,), else below `margin`."""
+    """Cosine loss between a clip's two modalities (B, D): towards 1 if both are real (B,), else below `margin`."""
     return _pull_or_push(F.cosine_similarity(video.float(), audio.float(), dim=-1), real == 1, margin)
 
 
 def margin_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
-    """Cosine of embeddings (B, D), each with each and with itself: to 1 for equal labels (B,), else below `margin`."""
+    """Cosine loss between all pairs of embeddings (B, D): towards 1 for equal labels (B,), else below `margin`."""
     x = embeddings.float()
     cosine = F.cosine_similarity(x[:, None], x[None, :], dim=-1)
     return _pull_or_push(cosine, labels[:, None] == labels[None, :], margin)

@@ -1,6 +1,6 @@
-"""VFD, voice-face matching: two networks whose embeddings of a voice and a face are close where both belong together.
+"""VFD, voice-face matching: two networks whose embeddings of a voice and a face are close if both match.
 
-    B batch   E embedding   S pixels of a face's side
+    B batch   E embedding   S side of a face in pixels
 
 References:
     Cheng et al., "Voice-Face Homogeneity Tells Deepfake", arXiv 2203.02195, 2022; ACM TOMM 20 (3), 2023.
@@ -14,7 +14,7 @@ from avdfd.models.vfd_losses import cosine_distance, euclidean_distance
 
 
 class VoiceFace(nn.Module):
-    """The two networks of a year. Sizes that are not given are the published ones.
+    """The two networks of a year. The default sizes are the published ones.
 
     2022: `mel_size` (512, 301), `dim` 1024, `depth` 6, `heads` 8, `mlp_dim` (the embedding) 2048, `width` of the
     convolutions 1.0, and `faithful` (see `ConvTransformer` and `voice_network`).
@@ -37,7 +37,7 @@ class VoiceFace(nn.Module):
     ) -> None:
         super().__init__()
         if year not in (2022, 2023):
-            raise ValueError(f"there is no VFD of {year}")
+            raise ValueError(f"year must be 2022 or 2023, not {year}")
         self.year = year
         self.voice: nn.Module
         self.face: nn.Module
@@ -55,5 +55,5 @@ class VoiceFace(nn.Module):
         return self.voice(voice), self.face(face)
 
     def distance(self, voice: Tensor, face: Tensor) -> Tensor:
-        """How far embeddings (B, E) of voices are from those of faces: (B,), larger for fakes."""
+        """Distance between embeddings (B, E) of voices and faces: (B,), larger for fakes."""
         return euclidean_distance(voice, face) if self.year == 2022 else cosine_distance(voice, face)

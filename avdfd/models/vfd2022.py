@@ -1,6 +1,6 @@
-"""The networks of VFD 2022: convolutions, whose map becomes one token beside a class token; then a transformer.
+"""Networks of VFD 2022: convolutions, whose map is projected to one token beside a class token; then a transformer.
 
-    B batch   N tokens (2)   D width   C colours (3) or 1   H, W pixels of a face, or bins and frames of a mel
+    B batch   N tokens (2)   D width   C channels (3 or 1)   H, W pixels of a face, or bins and frames of a mel
 
 The state_dict keys are those of the released CViT (face) and CAiT (voice).
 
@@ -21,7 +21,7 @@ from OpenAVFF.stack import Stack
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention of 2022. Its scores are scaled by the whole width, not by that of a head."""
+    """Multi-head self-attention of 2022, scaled by the model width instead of the head width."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class FeedForward(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """`fn` of the normalised input."""
+    """`fn` applied to the normalised input."""
 
     def __init__(self, dim: int, fn: nn.Module) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class PreNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """`fn` of the input, added to it."""
+    """`fn` with a skip connection."""
 
     def __init__(self, fn: nn.Module) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Residual(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm transformer without a norm at its end: (B, N, D) -> (B, N, D)."""
+    """Pre-norm transformer without a final norm: (B, N, D) -> (B, N, D)."""
 
     def __init__(self, dim: int, depth: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
@@ -86,10 +86,10 @@ class Transformer(nn.Module):
 
 
 class ConvTransformer(nn.Module):
-    """A network of 2022: (B, C, H, W) of `input_size` (C, H, W) -> embedding (B, mlp_dim), nowhere negative.
+    """A network of 2022: (B, C, H, W) of `input_size` (C, H, W) -> non-negative embedding (B, mlp_dim).
 
-    A faithful one adds row i of the position embedding to all tokens of sample i of the batch; else row n belongs to
-    token n, and an embedding does not depend on the batch.
+    Row n of the position embedding is added to token n. `faithful` adds row i to all tokens of sample i instead, as
+    the released code does, so that an embedding depends on the sample's place in the batch.
     """
 
     def __init__(
@@ -126,16 +126,16 @@ class ConvTransformer(nn.Module):
             return rearrange(self.pos_embedding[:count], "n 1 d -> 1 n d")
         if batch > len(self.pos_embedding):
             raise UserError(
-                f"VFD 2022 as released takes at most {len(self.pos_embedding)} samples in a batch, not {batch}; lower "
+                f"VFD 2022 as released takes at most {len(self.pos_embedding)} samples per batch, not {batch}; lower "
                 "batch_size, or set faithful to false"
             )
         return self.pos_embedding[:batch]
 
 
 def face_network(*, image_size: int = 224, width: float = 1.0, faithful: bool = False, **sizes: int) -> ConvTransformer:
-    """Face network of 2022 (CViT): (B, 3, image_size, image_size) -> (B, mlp_dim).
+    """Return the face network of 2022 (CViT): (B, 3, image_size, image_size) -> (B, mlp_dim).
 
-    `width` multiplies the channels; `sizes` are those of `ConvTransformer`. Raises UserError for faces below 32.
+    `width` multiplies the channels; `sizes` are those of `ConvTransformer`. Raises UserError if image_size is below 32.
     """
     if image_size < 32:
         raise UserError(f"image_size {image_size}: VFD 2022 halves a face five times; use 32 or more")
@@ -153,11 +153,11 @@ def face_network(*, image_size: int = 224, width: float = 1.0, faithful: bool = 
 def voice_network(
     *, mel_size: tuple[int, int] = (512, 301), width: float = 1.0, faithful: bool = False, **sizes: int
 ) -> ConvTransformer:
-    """Voice network of 2022 (CAiT): (B, 1, *mel_size) -> (B, mlp_dim).
+    """Return the voice network of 2022 (CAiT): (B, 1, *mel_size) -> (B, mlp_dim).
 
-    `width` multiplies the channels; `sizes` are those of `ConvTransformer`. The released one normalises by the
-    statistics of the batch in evaluation, too. A faithful one does the same; else every sample is normalised by its
-    own, which is what the released one does with a batch of one.
+    `width` multiplies the channels; `sizes` are those of `ConvTransformer`. Each sample is normalised by its own
+    statistics. `faithful` normalises by those of the batch, in evaluation too, as the released code does; with a batch
+    of one, both are the same.
     """
     narrow, wide = round(96 * width), round(256 * width)
 
@@ -183,13 +183,13 @@ def voice_network(
 
 
 def _map_size(features: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """Numbers that convolutions make of an input, found without computing any."""
+    """Number of values in the convolutions' output, found on the meta device without computing it."""
     shapes_only = copy.deepcopy(features).to("meta")
     return shapes_only(torch.empty(2, *input_size, device="meta"))[0].numel()
 
 
 def _init_weights(module: nn.Module) -> None:
-    """As released: N(0, 0.02) for weights, N(1, 0.02) for the scales of the norms of pictures, zero biases."""
+    """As released: N(0, 0.02) for weights, N(1, 0.02) for the scales of 2-D norms, zero biases."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:

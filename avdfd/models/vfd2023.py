@@ -1,6 +1,6 @@
-"""The network of VFD 2023: a ViT in the form of CLIP's, for faces and for mels.
+"""Network of VFD 2023: a ViT with CLIP's architecture, for faces and for mels.
 
-    B batch   N tokens   D width   C colours (3) or 1   H, W pixels of a face, or bins and frames of a mel
+    B batch   N tokens   D width   C channels (3 or 1)   H, W pixels of a face, or bins and frames of a mel
 
 The state_dict keys are those of the released VisualTransformer and AuditoryTransformer.
 
@@ -67,7 +67,7 @@ class ClipBlock(nn.Module):
 class PatchTransformer(nn.Module):
     """A network of 2023: (B, C, H, W) of `input_size` (C, H, W) -> embedding (B, out_dim).
 
-    What is left of H and W beyond whole patches is not seen. Raises UserError for inputs below one patch.
+    Rows and columns beyond the last whole patch are ignored. Raises UserError if the input is smaller than a patch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Distances and losses of voice-face matching: small pure functions.
+"""Distances and losses of voice-face matching.
 
     B batch   M negatives of each sample   E embedding
 
@@ -17,19 +17,19 @@ _EPS = 1e-6
 
 
 def euclidean_distance(voice: Tensor, face: Tensor) -> Tensor:
-    """Distance of vectors (..., E) that are broadcast against each other: (...)."""
+    """Euclidean distance between vectors (..., E), which are broadcast: (...)."""
     return torch.linalg.vector_norm(voice.float() - face.float() + _EPS, dim=-1)
 
 
 def cosine_distance(voice: Tensor, face: Tensor) -> Tensor:
-    """1 - cosine of vectors (..., E): (...), 0 for the same direction, 2 for opposite ones."""
+    """1 - cosine of vectors (..., E): (...), from 0 (same direction) to 2 (opposite)."""
     return 1 - _cosine(voice, face)
 
 
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 100.0) -> Tensor:
-    """Positives must be nearer to their anchor than negatives by `margin`; mean over the triplets.
+    """Triplet loss: positives should be nearer to their anchor than negatives by `margin`; mean over the triplets.
 
-    anchor (B, E), positive (B, E), negative (B, E) or (B, M, E). The released code sums over M where this averages.
+    anchor (B, E), positive (B, E), negative (B, E) or (B, M, E). The released code sums over M; this averages.
     """
     to_positive = euclidean_distance(anchor, positive)
     if negative.dim() == 3:
@@ -38,10 +38,10 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 
 
 
 def triplet_in_batch(voice: Tensor, face: Tensor, match: Tensor, margin: float = 100.0) -> Tensor:
-    """`triplet` whose anchor is each voice (B, E), with the faces (B, E) of all other people in the batch.
+    """Triplet loss with each voice (B, E) as anchor and the faces (B, E) of all other identities as negatives.
 
-    match (B, B) is True where voice i and face j are of one person: these are no negatives. The i-th face is the
-    positive of the i-th voice. A batch of one person has no triplet, and the loss 0.
+    Face i is the positive of voice i. match (B, B) is True if voice i and face j have the same identity; such faces
+    are no negatives. The loss is 0 if the batch has a single identity.
     """
     distance = euclidean_distance(voice[:, None], face[None])
     hinge = F.relu(distance.diagonal()[:, None] - distance + margin)
@@ -49,7 +49,7 @@ def triplet_in_batch(voice: Tensor, face: Tensor, match: Tensor, margin: float =
 
 
 def info_nce(query: Tensor, positive: Tensor, negative: Tensor, temperature: float = 0.1) -> Tensor:
-    """Cross-entropy of telling each query's positive from its own negatives by cosine; mean over the queries.
+    """InfoNCE: cross-entropy of each query's positive against its own negatives, by cosine; mean over the queries.
 
     query (B, E), positive (B, E), negative (B, M, E).
     """
@@ -58,7 +58,7 @@ def info_nce(query: Tensor, positive: Tensor, negative: Tensor, temperature: flo
 
 
 def info_nce_in_batch(voice: Tensor, face: Tensor, match: Tensor, temperature: float = 0.1) -> Tensor:
-    """InfoNCE from voice to face and from face to voice, with the other people of the batch as negatives.
+    """InfoNCE from voice to face and from face to voice, with the other identities of the batch as negatives.
 
     voice (B, E), face (B, E), match (B, B) as in `triplet_in_batch`.
     """
@@ -72,7 +72,7 @@ def info_nce_in_batch(voice: Tensor, face: Tensor, match: Tensor, temperature: f
 def info_nce_pairs(
     voice: Tensor, face: Tensor, fake_voice: Tensor, fake_face: Tensor, temperature: float = 0.1
 ) -> Tensor:
-    """Cross-entropy of telling a real pair from fake pairs, each by the cosine of its own voice and face.
+    """InfoNCE: cross-entropy of a real pair against fake pairs, each scored by the cosine of its voice and face.
 
     voice (B, E), face (B, E), fake_voice (B, M, E), fake_face (B, M, E); mean over the real pairs.
     """
@@ -80,8 +80,8 @@ def info_nce_pairs(
     return _first_is_right(logits / temperature)
 
 
-def same_person(identity: Tensor) -> Tensor:
-    """Numbers of the identities (B,) -> (B, B), True where two samples are of one person."""
+def same_identity(identity: Tensor) -> Tensor:
+    """Identity numbers (B,) -> (B, B), True if two samples have the same identity."""
     return identity[:, None] == identity[None, :]
 
 

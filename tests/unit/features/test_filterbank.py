@@ -62,12 +62,12 @@ def test_a_window_is_77_steps_of_four_frames():
     step = bank[40:44].flatten()
     expected = (step - step.mean()) / step.std(correction=0)
     torch.testing.assert_close(stacked[10], expected, rtol=1e-4, atol=1e-4)
-    # 306 frames fill 76 steps and a half; the other half of the last one is zeros.
+    # 306 frames fill 76.5 steps; the second half of the last step is zeros.
     last = torch.cat([bank[304:].flatten(), torch.zeros(52)])
     torch.testing.assert_close(stacked[76], (last - last.mean()) / last.std(correction=0), rtol=1e-4, atol=1e-4)
 
 
-def test_as_long_as_the_video():
+def test_length_follows_the_video():
     waveform = noise(16_000)
     whole = stacked_filterbank(waveform)
     assert torch.equal(stacked_filterbank(waveform, 20), whole[:20])

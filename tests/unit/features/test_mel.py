@@ -48,13 +48,13 @@ def test_leading_dimensions_and_length():
 
 
 @pytest.mark.parametrize("n_fft", [128, 256, 2048])
-def test_linear_spectra_have_as_many_points_whatever_their_size(n_fft):
+def test_linear_spectra_have_equally_many_points_for_every_size(n_fft):
     time = torch.arange(49_152) / SAMPLE_RATE
     spectrum = log_spectrum(torch.sin(2 * torch.pi * 2000 * time).expand(2, -1), n_fft)
     assert spectrum.shape == (2, n_fft // 2, 4 * 49_152 // n_fft)
     middle = spectrum[0, :, spectrum.shape[2] // 2]
     assert middle.argmax() == n_fft / 8
-    # The sum of Hann's window is half its length, and a sine has half of its amplitude at either frequency.
+    # A Hann window sums to half its length, and a sine has half of its amplitude at the positive frequency.
     assert middle.max().item() == pytest.approx(2 * math.log(n_fft / 4), abs=1e-3)
     assert middle.min() < middle.max() - 10
 
@@ -70,7 +70,7 @@ def test_tone_lands_in_its_bin():
     assert abs(hertz[mel_filters()[peak].argmax()] - 1000) < 60
 
 
-def test_zscore_is_per_clip_with_the_unbiased_deviation():
+def test_zscore_is_per_clip_with_the_unbiased_standard_deviation():
     mel = torch.stack([noise(128, 50), 3 + 5 * noise(128, 50)])
     scored = zscore(mel)
     for clip, given in zip(scored, mel, strict=True):

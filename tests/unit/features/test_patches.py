@@ -1,4 +1,4 @@
-"""What of the audio branch learns nothing."""
+"""The fixed front end of the audio branch."""
 
 import torch
 
@@ -18,21 +18,21 @@ def test_points_are_cut_into_patches():
 
 
 def test_statistics_of_the_mel_and_of_linear_spectra():
-    sound = torch.randn(2, 49_152, generator=torch.Generator().manual_seed(0)) / 10
-    mel, fine, long = SPECTRA(sound).values.split(STATISTICS * GROUPS, dim=2)
+    waveform = torch.randn(2, 49_152, generator=torch.Generator().manual_seed(0)) / 10
+    mel, fine, long = SPECTRA(waveform).values.split(STATISTICS * GROUPS, dim=2)
     assert SPECTRA.numbers == 3 * STATISTICS * GROUPS
-    assert torch.equal(mel, Front(statistics=True)(zscore(log_mel(sound))).values)
-    assert torch.equal(fine, local_statistics(zscore(log_spectrum(sound, 128)), 12))
-    assert torch.equal(long, local_statistics(zscore(log_spectrum(sound, 2048)), 12))
+    assert torch.equal(mel, Front(statistics=True)(zscore(log_mel(waveform))).values)
+    assert torch.equal(fine, local_statistics(zscore(log_spectrum(waveform, 128)), 12))
+    assert torch.equal(long, local_statistics(zscore(log_spectrum(waveform, 2048)), 12))
 
 
-def test_patches_of_a_waveform_are_where_its_sound_is():
-    """A click in the sixth patch changes no patch but that one and its neighbours."""
-    sound = torch.randn(1, 49_152, generator=torch.Generator().manual_seed(0)) / 10
-    other = sound.clone()
+def test_patches_of_a_waveform_keep_their_place_in_time():
+    """A click in the sixth patch changes that patch only."""
+    waveform = torch.randn(1, 49_152, generator=torch.Generator().manual_seed(0)) / 10
+    other = waveform.clone()
     other[0, 5 * 4096 + 2048] += 0.2
-    # The z-score of a whole clip moves all of them a little.
-    changed = (SPECTRA(other).values - SPECTRA(sound).values).abs().amax(dim=(0, 2)) > 0.2
+    # The z-score over the whole clip changes all patches slightly.
+    changed = (SPECTRA(other).values - SPECTRA(waveform).values).abs().amax(dim=(0, 2)) > 0.2
     assert changed.nonzero().flatten().tolist() == [5]
 
 

@@ -1,4 +1,4 @@
-"""Statistics of patches, against their definition point by point."""
+"""Statistics of patches against their definition, point by point."""
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ def test_variance_skewness_and_correlation_in_a_patch():
     np.testing.assert_allclose(found[2], (rest[place] ** 3 * weight).mean() / variance**1.5, atol=2e-3)
     lagged = rest[40:48, 61:125]  # three frames before
     np.testing.assert_allclose(found[4 + 2], (rest[place] * lagged * weight).mean() / variance, atol=2e-3)
-    across = rest[39:47, 65:128]  # one bin below, one frame after; beyond the end are zeros
+    across = rest[39:47, 65:128]  # one bin below, one frame after; zeros beyond the end
     products = np.concatenate([rest[40:48, 64:127] * across, np.zeros((8, 1))], axis=1)
     np.testing.assert_allclose(found[4 + 7 + 5], (products * weight).mean() / variance, atol=2e-3)
 

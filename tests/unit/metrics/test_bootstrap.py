@@ -1,4 +1,4 @@
-"""Intervals against a loop that copies clips, and how often they hold the truth."""
+"""Intervals against a loop that repeats clips, and their coverage."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from avdfd.metrics import bootstrap, roc
-from tests.unit.metrics.test_roc import made_up
+from tests.unit.metrics.test_roc import random_clips
 
 
 def measured(labels, scores, groups, **changes):
-    """Every metric of one run, or of several."""
+    """Every metric of one or several runs."""
     runs = np.atleast_2d(scores)
 
     def statistic(weights, run):
@@ -24,8 +24,8 @@ def areas(labels, scores):
     return lambda weights, run: {"auc": roc.area(roc.roc(labels, runs[run], weights))}
 
 
-def test_groups_are_drawn_like_in_a_loop_that_copies_clips(monkeypatch):
-    labels, scores = made_up(3, 80, 8)
+def test_equals_a_loop_that_repeats_drawn_clips(monkeypatch):
+    labels, scores = random_clips(3, 80, 8)
     groups = np.array([f"id{i % 9}" for i in range(80)])
     monkeypatch.setattr(bootstrap, "_CHUNK", 80 * 7)  # several chunks
     result = measured(labels, scores, groups, replicates=200, seed=5)
@@ -52,41 +52,45 @@ def test_groups_are_drawn_like_in_a_loop_that_copies_clips(monkeypatch):
 
 
 def test_without_labels_every_replicate_counts():
-    values, people = np.array([1.0, 2.0, 4.0, 9.0]), ["a", "a", "b", "b"]
+    values, identities = np.array([1.0, 2.0, 4.0, 9.0]), ["a", "a", "b", "b"]
 
     def statistic(weights, _):
         return {"mean": values.mean() if weights is None else weights @ values / weights.sum(axis=1)}
 
-    result = bootstrap.measure(statistic, None, people, replicates=200)
-    assert result == {"mean": 4.0, "mean_interval": [1.5, 6.5], "bootstrap_dropped": 0}  # one of them twice
+    result = bootstrap.measure(statistic, None, identities, replicates=200)
+    assert result == {
+        "mean": 4.0,
+        "mean_interval": [1.5, 6.5],
+        "bootstrap_dropped": 0,
+    }  # draws that take one group twice
 
 
 def test_replicates_with_one_class_are_counted():
     labels, scores = np.array([0, 1, 0, 1]), [0.1, 0.9, 0.6, 0.4]
     result = measured(labels, scores, ["a", "b", "a", "b"], replicates=400)
-    assert 150 < result["bootstrap_dropped"] < 250  # both draws are the same person half of the time
+    assert 150 < result["bootstrap_dropped"] < 250  # both draws are the same identity half of the time
     assert result["auc_interval"] == [0.75, 0.75]
 
 
-def test_no_interval_where_there_is_none():
-    labels, scores = made_up(0)
+def test_single_group_and_no_replicates_give_no_interval():
+    labels, scores = random_clips(0)
     assert measured(labels, scores, ["one"] * 200)["auc_interval"] is None
     assert measured(labels, scores, np.arange(200).astype(str), replicates=0)["eer_interval"] is None
 
 
-def test_clips_of_one_person_do_not_count_as_independent():
-    labels, scores = made_up(0, 40)
+def test_clips_of_one_identity_do_not_count_as_independent():
+    labels, scores = random_clips(0, 40)
     groups = np.array([f"id{i}" for i in range(40)])
     apart = measured(labels, scores, groups)["auc_interval"]
     ten = (np.tile(x, 10) for x in (labels, scores, groups))
     assert measured(*ten)["auc_interval"] == pytest.approx(apart)
 
 
-def test_interval_covers_the_truth_as_often_as_it_says():
-    """The fakes of some people are easier than those of others, so that clips of a person are far from independent."""
+def test_interval_has_its_nominal_coverage():
+    """Fakes of some identities are easier than those of others, so clips of an identity are far from independent."""
     rng = np.random.default_rng(0)
     labels, groups = np.tile([0, 0, 0, 1, 1, 1], 40), np.repeat(np.arange(40), 6)
-    truth = norm.cdf(2 / np.sqrt(1.5**2 + 2 * 0.5))  # a fake less a real of another person: N(2, 1.5^2 + 2 * 0.5)
+    truth = norm.cdf(2 / np.sqrt(1.5**2 + 2 * 0.5))  # fake minus real of another identity: N(2, 1.5^2 + 2 * 0.5)
     covered = as_independent = 0
     for trial in range(200):
         easier = np.repeat(rng.normal(0, 1.5, 40), 6)
@@ -103,8 +107,8 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 
 
 def test_runs_are_pooled_as_means():
-    labels, one = made_up(0, 120)
-    two, three = made_up(1, 120)[1], np.roll(one, 1)
+    labels, one = random_clips(0, 120)
+    two, three = random_clips(1, 120)[1], np.roll(one, 1)
     groups = np.arange(120) % 30
     result = measured(labels, [one, two, three], groups, replicates=50)
     each = [roc.auc(labels, scores) for scores in (one, two, three)]
@@ -113,7 +117,7 @@ def test_runs_are_pooled_as_means():
 
 
 def test_equal_runs_add_nothing_to_the_interval():
-    labels, scores = made_up(0, 120)
+    labels, scores = random_clips(0, 120)
     groups = np.arange(120) % 30
     alone, thrice = (measured(labels, s, groups, seed=3) for s in (scores, [scores] * 3))
     assert thrice["auc_interval"] == pytest.approx(alone["auc_interval"])
@@ -128,22 +132,24 @@ def test_run_weights_have_the_variance_of_a_mean_of_runs(runs):
     assert (weights @ values).var() == pytest.approx(values.var(ddof=1) / runs, rel=0.04)
 
 
-def test_interval_of_several_runs_covers_the_system_and_not_only_its_run():
-    """Runs differ in how well they have learned, by as much as people do."""
+def test_interval_of_several_runs_covers_the_mean_over_runs():
+    """The variance between runs is as large as that between identities."""
     rng = np.random.default_rng(0)
-    covered = only_people = 0
+    covered = only_identities = 0
     labels, groups = np.tile([0, 0, 1, 1], 40), np.repeat(np.arange(40), 4)
     trials = 150
     learned = np.random.default_rng(1).normal(1.5, 0.3, 4000)
     truth = norm.cdf(learned / np.sqrt(2)).mean()
     for trial in range(trials):
         better = rng.normal(1.5, 0.3, (6, 1))
-        scores = labels * better + rng.normal(0, 1, (1, len(labels)))  # the same noise: what is difficult is so for all
+        scores = labels * better + rng.normal(
+            0, 1, (1, len(labels))
+        )  # the same noise: difficult clips are difficult for every run
         several = bootstrap.measure(areas(labels, scores), labels, groups, runs=6, replicates=200, seed=trial)
         low, high = several["auc_interval"]
         covered += low <= truth <= high
         single = bootstrap.measure(areas(labels, scores[:1]), labels, groups, replicates=200, seed=trial)
         low, high = single["auc_interval"]
-        only_people += low <= truth <= high
+        only_identities += low <= truth <= high
     assert 0.88 <= covered / trials <= 0.99
-    assert only_people < covered - 10
+    assert only_identities < covered - 10

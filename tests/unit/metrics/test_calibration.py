@@ -8,25 +8,25 @@ from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss
 
 from avdfd.metrics import calibration
-from tests.unit.metrics.test_roc import CASES, made_up
+from tests.unit.metrics.test_roc import CASES, random_clips
 
 
 def calibrated(seed, clips, temperature=1.0, spread=2.0):
-    """Labels drawn from the probabilities of some logits, and scores whose logits are those times a temperature."""
+    """Labels drawn from the probabilities of random logits, and scores whose logits are those times a temperature."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, spread, clips)
     return (rng.random(clips) < expit(logits)).astype(int), expit(logits * temperature)
 
 
 @pytest.mark.parametrize(("labels", "scores"), CASES)
-def test_as_scikit_learn(labels, scores):
+def test_equals_scikit_learn(labels, scores):
     values = calibration.proper_scores(labels, scores)
     assert values["brier"] == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
     assert values["log_loss"] == pytest.approx(log_loss(labels, scores), rel=1e-9)
 
 
 def test_weights_are_repetitions():
-    labels, scores = made_up(0, 60, 4)
+    labels, scores = random_clips(0, 60, 4)
     weights = np.random.default_rng(1).integers(0, 4, (5, 60)).astype(float)
     values = calibration.proper_scores(labels, scores, weights)
     for row, counts in enumerate(weights.astype(int)):
@@ -35,7 +35,7 @@ def test_weights_are_repetitions():
         assert values["log_loss"][row] == pytest.approx(float(calibration.proper_scores(y, p)["log_loss"]))
 
 
-def test_certain_and_wrong_costs_much_but_not_infinitely():
+def test_certain_and_wrong_has_a_large_finite_loss():
     values = calibration.proper_scores([0, 1], [1.0, 0.0])
     assert values["brier"] == 1
     assert 30 < values["log_loss"] < 40
@@ -43,7 +43,7 @@ def test_certain_and_wrong_costs_much_but_not_infinitely():
 
 @pytest.mark.parametrize(("clips", "levels"), [(200, None), (203, None), (300, 7), (50, 1), (4, None), (1, None)])
 def test_ece_is_the_gap_in_bins_of_equal_mass(clips, levels):
-    labels, scores = made_up(1, max(clips, 2), levels)
+    labels, scores = random_clips(1, max(clips, 2), levels)
     labels, scores = labels[:clips], scores[:clips]
     curve = calibration.reliability(labels, scores)
     assert curve.clips.sum() == clips
@@ -62,12 +62,12 @@ def test_ece_is_the_gap_in_bins_of_equal_mass(clips, levels):
 
 
 def test_order_of_the_clips_does_not_matter():
-    labels, scores = made_up(0, levels=5)
+    labels, scores = random_clips(0, levels=5)
     shuffle = np.random.default_rng(0).permutation(len(labels))
     assert calibration.ece(labels, scores) == pytest.approx(calibration.ece(labels[shuffle], scores[shuffle]))
 
 
-def test_calibrated_scores_look_calibrated_and_others_do_not():
+def test_reliability_separates_calibrated_from_other_scores():
     inside = []
     for seed in range(30):
         curve = calibration.reliability(*calibrated(seed, 400))
@@ -77,7 +77,7 @@ def test_calibrated_scores_look_calibrated_and_others_do_not():
     assert calibration.reliability(*calibrated(0, 2000, temperature=4)).ece > 0.1
 
 
-def test_several_runs_on_the_same_clips_are_no_larger_sample():
+def test_several_runs_on_the_same_clips_do_not_enlarge_the_sample():
     labels, scores = calibrated(0, 400)
     one = calibration.reliability(labels, scores)
     three = calibration.reliability(np.tile(labels, 3), np.tile(scores, 3), runs=3)
@@ -91,7 +91,7 @@ def test_a_planted_temperature_is_found(planted):
     assert fitted == pytest.approx(planted, rel=0.05)
 
 
-def test_the_temperature_is_the_likeliest():
+def test_the_temperature_maximises_the_likelihood():
     labels, scores = calibrated(2, 150, 2.5)
     fitted = calibration.fit_temperature(labels, scores)
     assert fitted is not None
@@ -103,7 +103,7 @@ def test_the_temperature_is_the_likeliest():
     assert loss(fitted) < loss(1)
 
 
-def test_a_temperature_changes_no_ranking_and_lowers_the_loss_of_overconfident_scores():
+def test_a_temperature_keeps_the_ranking_and_lowers_the_loss_of_overconfident_scores():
     labels, scores = calibrated(1, 500, 3)
     after = calibration.at_temperature(scores, 3)
     assert (np.argsort(after, kind="stable") == np.argsort(scores, kind="stable")).all()
@@ -113,17 +113,20 @@ def test_a_temperature_changes_no_ranking_and_lowers_the_loss_of_overconfident_s
 @pytest.mark.parametrize(
     ("labels", "scores"),
     [
-        ([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.9]),  # parted without an error: the colder the likelier
-        ([0, 1], [0.9, 0.1]),  # against the labels: the hotter the likelier
+        (
+            [0, 0, 1, 1],
+            [0.1, 0.4, 0.6, 0.9],
+        ),  # separated without an error: the likelihood grows as the temperature falls
+        ([0, 1], [0.9, 0.1]),  # wrong way round: the likelihood grows with the temperature
         ([0, 1], [0.5, 0.5]),
         ([1], [0.7]),
     ],
 )
-def test_there_may_be_no_likeliest_temperature(labels, scores):
+def test_there_may_be_no_best_temperature(labels, scores):
     assert calibration.fit_temperature(labels, scores) is None
 
 
-def test_a_temperature_from_scores_at_the_very_ends():
+def test_a_temperature_from_scores_of_0_and_1():
     assert calibration.fit_temperature([0, 0, 1, 1], [0.0, 1.0, 1.0, 1.0]) == pytest.approx(36.04 / np.log(3), rel=1e-3)
 
 
@@ -132,7 +135,7 @@ def test_a_temperature_from_scores_at_the_very_ends():
     [([0, 1], [0.1, np.nan]), ([0, 1], [0.1, 1.1]), ([0, 1], [-0.1, 0.5]), ([0, 2], [0.1, 0.2]), ([], []),
      ([0, 1], [0.1]), ([[0, 1]], [[0.1, 0.2]])],
 )  # fmt: skip
-def test_refuses_what_is_no_probability(labels, scores):
+def test_refuses_invalid_labels_and_probabilities(labels, scores):
     for function in (
         calibration.proper_scores,
         calibration.ece,

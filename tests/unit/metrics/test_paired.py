@@ -1,4 +1,4 @@
-"""Paired tests: how often they see a difference that is not there, and that they see one that is."""
+"""Paired tests: their rate of false alarms, and that they find a real difference."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from avdfd.metrics import roc
 from avdfd.metrics.paired import delong, p_value, paired_auc
 
 
-def two_systems(rng, better=0.0, people=40, runs=(1, 1)):
-    """Labels, scores of two systems that find the same clips difficult, and people who make them so."""
-    labels, groups = np.tile([0, 0, 1, 1], people), np.repeat(np.arange(people), 4)
-    common = np.repeat(rng.normal(0, 0.7, people), 4) + rng.normal(0, 0.7, len(labels))
+def two_systems(rng, better=0.0, identities=40, runs=(1, 1)):
+    """Labels, scores of two systems that find the same clips difficult, and the identities that cause it."""
+    labels, groups = np.tile([0, 0, 1, 1], identities), np.repeat(np.arange(identities), 4)
+    common = np.repeat(rng.normal(0, 0.7, identities), 4) + rng.normal(0, 0.7, len(labels))
     ours, theirs = (
         1.5 * labels + gain * labels + common + rng.normal(0, 0.7, (count, len(labels)))
         for count, gain in zip(runs, (better, 0), strict=True)
@@ -19,8 +19,8 @@ def two_systems(rng, better=0.0, people=40, runs=(1, 1)):
     return labels, ours, theirs, groups
 
 
-def test_difference_and_interval_are_those_of_copied_clips():
-    labels, ours, theirs, groups = two_systems(np.random.default_rng(0), 0.3, people=12)
+def test_difference_and_interval_equal_those_of_repeated_clips():
+    labels, ours, theirs, groups = two_systems(np.random.default_rng(0), 0.3, identities=12)
     result = paired_auc(labels, ours, theirs, groups, replicates=300, seed=4)
     assert result["difference"] == pytest.approx(roc.auc(labels, ours[0]) - roc.auc(labels, theirs[0]))
     loop = []
@@ -44,8 +44,8 @@ def test_false_alarms_without_a_difference():
     assert 0.025 <= outside / trials <= 0.085
 
 
-def test_a_planted_difference_is_found_though_single_intervals_overlap():
-    labels, ours, theirs, groups = two_systems(np.random.default_rng(1), 0.8, people=60)
+def test_a_planted_difference_is_found_although_single_intervals_overlap():
+    labels, ours, theirs, groups = two_systems(np.random.default_rng(1), 0.8, identities=60)
     result = paired_auc(labels, ours, theirs, groups)
     assert result["difference"] > 0
     assert result["p"] < 0.01
@@ -61,14 +61,14 @@ def test_equal_systems_do_not_differ():
     assert result == {"difference": 0, "interval": [0, 0], "p": 1, "delong_p": 1}
 
 
-def test_one_person_tells_nothing():
-    labels, ours, theirs, _ = two_systems(np.random.default_rng(0), people=5)
+def test_one_identity_gives_no_interval():
+    labels, ours, theirs, _ = two_systems(np.random.default_rng(0), identities=5)
     result = paired_auc(labels, ours, theirs, ["one"] * 20)
     assert (result["interval"], result["p"], result["delong_p"]) == (None, None, None)
     assert paired_auc(labels, ours, theirs, np.arange(20), replicates=0)["p"] is None
 
 
-def test_several_runs_widen_the_interval_and_branches_of_a_run_go_together():
+def test_several_runs_widen_the_interval_and_branches_of_a_run_are_paired():
     rng = np.random.default_rng(0)
     labels, _, theirs, groups = two_systems(rng)
     weak, strong = theirs - 0.5 * labels, theirs + 0.5 * labels
@@ -80,15 +80,15 @@ def test_several_runs_widen_the_interval_and_branches_of_a_run_go_together():
     assert pooled["delong_p"] is None
     single = paired_auc(labels, theirs, theirs + rng.normal(0, 0.1, theirs.shape), groups)
     assert np.ptp(pooled["interval"]) > 3 * np.ptp(single["interval"])
-    # Two branches of the same two runs are good and bad together, so that their difference does not vary.
+    # Two branches of the same two runs are good or bad together, so their difference does not vary.
     together = paired_auc(labels, apart, apart, groups, same_runs=True)
     assert together["interval"] == [0, 0]
     assert np.ptp(paired_auc(labels, apart, apart, groups)["interval"]) > 0.05
 
 
 @pytest.mark.parametrize("levels", [None, 3])
-def test_delong_as_in_a_loop(levels):
-    labels, ours, theirs, _ = two_systems(np.random.default_rng(3), 0.2, people=10)
+def test_delong_equals_a_loop(levels):
+    labels, ours, theirs, _ = two_systems(np.random.default_rng(3), 0.2, identities=10)
     ours, theirs = (s[0] if levels is None else np.round(s[0] * levels) / levels for s in (ours, theirs))
 
     def parts(scores):
@@ -103,7 +103,7 @@ def test_delong_as_in_a_loop(levels):
     assert delong(labels, ours, theirs, np.arange(len(labels))) == pytest.approx(2 * norm.sf(abs(z)))
 
 
-def test_delong_of_copied_clips_is_not_surer():
+def test_delong_gains_no_certainty_from_repeated_clips():
     labels, ours, theirs, groups = two_systems(np.random.default_rng(0), 0.3)
     copies = [np.tile(x, 5) for x in (labels, ours[0], theirs[0], groups)]
     assert delong(*copies) == pytest.approx(delong(labels, ours[0], theirs[0], groups))

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, against loops that follow the definition, and at their edges."""
+"""Metrics against scikit-learn, against loops that follow the definition, and in edge cases."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 from avdfd.metrics import roc
 
 
-def made_up(seed: int, clips: int = 200, levels: int | None = None):
-    """Labels and scores that overlap; `levels` rounds the scores so that many are equal."""
+def random_clips(seed: int, clips: int = 200, levels: int | None = None):
+    """Labels and overlapping scores; `levels` rounds the scores so that many are equal."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, clips)
     labels[:2] = 0, 1
@@ -16,12 +16,12 @@ def made_up(seed: int, clips: int = 200, levels: int | None = None):
     return labels, scores if levels is None else np.round(scores * levels) / levels
 
 
-CASES = [pytest.param(*made_up(s, n, lv), id=f"{n}-{lv}") for s, n, lv in
+CASES = [pytest.param(*random_clips(s, n, lv), id=f"{n}-{lv}") for s, n, lv in
          [(0, 200, None), (1, 200, 10), (2, 300, 2), (3, 7, None), (4, 2, None), (5, 50, 1)]]  # fmt: skip
 
 
 @pytest.mark.parametrize(("labels", "scores"), CASES)
-def test_as_scikit_learn(labels, scores):
+def test_equals_scikit_learn(labels, scores):
     assert roc.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     assert roc.average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
     for threshold in (0.3, 0.5, 0.9):
@@ -38,7 +38,7 @@ def test_eer_is_the_crossing_of_the_roc_curve(labels, scores):
         more_misses = 1 - np.interp(middle, point, tpr) > np.interp(middle, point, fpr)
         low, high = (middle, high) if more_misses else (low, middle)
     assert roc.eer(labels, scores) == pytest.approx(np.interp(high, point, fpr), abs=1e-9)
-    # The definition without interpolation: no threshold is better than both its error rates say.
+    # By the definition without interpolation, no threshold has both error rates below the EER.
     rates = [max((scores[labels == 0] >= t).mean(), (scores[labels == 1] < t).mean()) for t in np.append(scores, 2)]
     assert roc.eer(labels, scores) <= min(rates) + 1e-12
 
@@ -87,15 +87,15 @@ def test_values_known_by_hand():
 
 
 def test_order_of_the_clips_does_not_matter():
-    labels, scores = made_up(0, levels=5)
+    labels, scores = random_clips(0, levels=5)
     shuffle = np.random.default_rng(0).permutation(len(labels))
     for metric in (roc.auc, roc.average_precision, roc.eer):
         assert metric(labels, scores) == metric(labels[shuffle], scores[shuffle])
 
 
-def test_eer_threshold_is_where_both_errors_are_alike():
+def test_eer_threshold_balances_both_errors():
     assert roc.eer_threshold([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == pytest.approx(0.5)
-    labels, scores = made_up(0, 2000)
+    labels, scores = random_clips(0, 2000)
     threshold = roc.eer_threshold(labels, scores)
     false_alarms, misses = (scores[labels == 0] >= threshold).mean(), (scores[labels == 1] < threshold).mean()
     assert false_alarms == pytest.approx(misses, abs=2e-3)
@@ -107,7 +107,7 @@ def test_eer_threshold_is_where_both_errors_are_alike():
     [([1, 1], [0.1, 0.2]), ([0, 0], [0.1, 0.2]), ([], []), ([0, 2], [0.1, 0.2]), ([0, 1], [0.1, np.nan]),
      ([0, 1], [0.1, np.inf]), ([0, 1], [0.1]), ([[0, 1]], [[0.1, 0.2]]), ([1], [0.5])],
 )  # fmt: skip
-def test_refuses_what_has_no_answer(labels, scores):
+def test_refuses_invalid_labels_and_scores(labels, scores):
     for metric in (roc.auc, roc.average_precision, roc.eer, roc.eer_threshold, roc.min_dcf):
         with pytest.raises(ValueError, match=r"labels|scores"):
             metric(labels, scores)
@@ -115,7 +115,7 @@ def test_refuses_what_has_no_answer(labels, scores):
 
 @pytest.mark.parametrize("levels", [None, 4])
 def test_weights_are_repetitions(levels):
-    labels, scores = made_up(0, 60, levels)
+    labels, scores = random_clips(0, 60, levels)
     weights = np.random.default_rng(1).integers(0, 4, (5, 60))
     curve = roc.roc(labels, scores, weights)
     for row, counts in enumerate(weights):
@@ -127,7 +127,7 @@ def test_weights_are_repetitions(levels):
         assert roc._balanced_accuracy(curve, 0.5)[row] == pytest.approx(balanced_accuracy_score(y, s >= 0.5))
 
 
-def test_auc_within_groups_compares_no_others():
+def test_auc_within_compares_no_clips_of_different_groups():
     labels, scores = [0, 1, 1, 0, 1, 1, 0], [0.1, 0.2, 0.05, 5, 6, 9, 7]
     groups = ["a", "a", "a", "b", "b", "c", "d"]  # c and d are of one class
     assert roc.auc_within(labels, scores, groups) == pytest.approx((0.5 + 1.0) / 2)

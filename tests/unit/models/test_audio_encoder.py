@@ -36,7 +36,7 @@ def test_score_does_not_depend_on_the_batch():
 
 
 @pytest.mark.parametrize("depth", [0, 1])
-def test_statistics_in_place_of_points(depth):
+def test_statistics_instead_of_points(depth):
     torch.manual_seed(0)
     encoder = AudioEncoder(patches="statistics", dim=16, depth=depth, heads=2, mlp_dim=16)
     net = AudioNet(encoder, projection_dim=8)
@@ -49,11 +49,11 @@ def test_statistics_in_place_of_points(depth):
     torch.testing.assert_close(out.logit[2:3], net(mel[2:3]).logit, rtol=1e-4, atol=1e-5)
 
 
-def test_what_the_front_made_of_a_waveform_before():
+def test_cached_patches_give_the_same_outputs_as_the_waveform():
     torch.manual_seed(0)
     net = AudioNet(AudioEncoder(patches="statistics", spectra=[512], dim=16, depth=0, heads=2)).eval()
-    sound = torch.randn(3, 49_152) / 10
-    whole, kept = net(sound), net(net.encoder.front(sound))
+    waveform = torch.randn(3, 49_152) / 10
+    whole, kept = net(waveform), net(net.encoder.front(waveform))
     for ours, theirs in zip(whole, kept, strict=True):
         assert torch.equal(ours, theirs)
     assert whole.tokens.shape == (3, 12, 16)

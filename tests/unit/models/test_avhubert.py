@@ -1,4 +1,4 @@
-"""The encoder's pieces against PyTorch's own, the released key list, and that padding reaches nothing."""
+"""The encoder's layers against PyTorch's, the released keys, and padding that affects no output."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ STEM = "feature_extractor_video.resnet.frontend3D.0.weight"
 def released_layout(
     *, encoder_layers=12, dim=768, ffn_dim=3072, width=64, in_channels=1, clusters=2000, final_dim=256
 ) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of an AV-HuBERT checkpoint after its last pre-training iteration; the defaults are base."""
+    """Keys and shapes of a released AV-HuBERT checkpoint; the defaults are those of the base model."""
 
     def affine(name, *shape):
         return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
@@ -79,7 +79,9 @@ def small_layout():
 def small():
     torch.manual_seed(0)
     model = AVHubert(**SMALL)
-    model(torch.randn(2, 1, 6, 32, 32), torch.randn(2, 104, 6))  # moves the running statistics off their start
+    model(
+        torch.randn(2, 1, 6, 32, 32), torch.randn(2, 104, 6)
+    )  # changes the running statistics from their initial values
     return model.eval()
 
 
@@ -100,7 +102,7 @@ def test_released_keys_and_shapes(sizes, in_channels):
     assert {key: tuple(value.shape) for key, value in mapped.items()} == own
 
 
-def test_the_file_and_its_state_dict_load_alike():
+def test_file_and_state_dict_load_the_same_weights():
     weights = tensors(small_layout())
     bare = from_fairseq(weights)
     whole = from_fairseq({"model": weights, "optimizer_history": []})
@@ -118,7 +120,7 @@ def test_missing_and_unexpected_keys_are_refused():
         fill(AVHubert(**SMALL), from_fairseq({**weights, "decoder.embed_out": torch.zeros(1)}), "avhubert")
 
 
-def test_a_grey_picture_gives_the_same_response_in_three_channels():
+def test_a_grey_frame_gives_the_same_response_in_three_channels():
     weights = tensors(small_layout())
     grey, coloured = AVHubert(**SMALL), AVHubert(**SMALL, in_channels=3)
     grey.load_state_dict(from_fairseq(weights))
@@ -132,7 +134,7 @@ def test_a_grey_picture_gives_the_same_response_in_three_channels():
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_layer_equals_pytorchs(first):
+def test_layer_equals_that_of_torch(first):
     torch.manual_seed(0)
     ours = EncoderLayer(32, 4, 64, 0.1, layer_norm_first=first).eval()
     theirs = nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True, norm_first=first).eval()
@@ -153,7 +155,7 @@ def test_layer_equals_pytorchs(first):
     x = torch.randn(2, 7, 32)
     padding = torch.zeros(2, 7, dtype=torch.bool)
     padding[1, 4:] = True
-    # With gradients on, PyTorch takes its ordinary path, which keeps the padded steps that its fast one leaves out.
+    # With gradients on, PyTorch takes its ordinary path; the fast one drops padded steps.
     expected = theirs(x, src_key_padding_mask=padding)
     torch.testing.assert_close(ours(x, ~padding[:, None, None]), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours(x, None), theirs(x), rtol=1e-4, atol=1e-5)
@@ -186,7 +188,7 @@ def test_norm_comes_before_or_after_the_layers():
         torch.testing.assert_close(encoder(x, None), expected)
 
 
-def test_padding_reaches_nothing(small):
+def test_padding_affects_no_output(small):
     torch.manual_seed(1)
     video, audio = torch.randn(2, 1, 12, 32, 32), torch.randn(2, 104, 12)
     padding = torch.zeros(2, 12, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Stage 2's model: what is frozen, what flows, and that a clip's score is its own."""
+"""Stage 2's model: frozen branches, gradients, and scores that do not depend on the batch."""
 
 import pytest
 import torch
@@ -66,8 +66,8 @@ def test_head_and_encoder_come_from_stage1(detector, clips):
     assert not torch.allclose(before, headless)
 
 
-def test_evidence_reacts_to_time_order(detector, clips):
-    """Playing the video backwards against the same audio changes the mismatch: predictions have their moment."""
+def test_evidence_depends_on_time_order(detector, clips):
+    """Reversing the video under the same audio changes the mismatch: predictions are aligned in time."""
     mel, video = clips
     detector.eval()
     assert not torch.allclose(detector(mel, video).mismatch_mse, detector(mel, video.flip(2)).mismatch_mse)
@@ -82,7 +82,7 @@ def build(**options):
 
 
 def perturbed(clips):
-    """What is encoded of the clips, and the same with other visual tokens under the same anchor."""
+    """Encoded clips, and the same with other visual tokens under the same anchor."""
     encoded = build().encode(*clips)
     return encoded, encoded._replace(tokens=encoded.tokens + torch.randn_like(encoded.tokens))
 
@@ -104,7 +104,7 @@ def test_other_directions(direction, fusion, clips):
     assert frozen == {n for n, _ in detector.named_parameters() if n.startswith(("audio_encoder.", "audio_head."))}
 
 
-def test_v2a_predicts_from_the_pictures_and_a2v_from_the_sound(clips):
+def test_v2a_predicts_from_the_video_and_a2v_from_the_audio(clips):
     before, after = perturbed(clips)
     audio = after._replace(audio_tokens=before.audio_tokens + torch.randn_like(before.audio_tokens))
 
@@ -129,12 +129,12 @@ def test_v2a_predicts_from_the_pictures_and_a2v_from_the_sound(clips):
     difference = (first - before.audio_tokens).square().mean(-1)
     torch.testing.assert_close(out.mismatch_mse, difference.mean(1))
     over_the_face = out.discrepancy.unflatten(1, (8, 4))
-    assert (over_the_face == over_the_face[..., :1]).all(), "sound has no place"
+    assert (over_the_face == over_the_face[..., :1]).all(), "audio has no place"
     torch.testing.assert_close(over_the_face[:, 0, 0], difference[:, :2].mean(1))
     torch.testing.assert_close(over_the_face[:, 7, 0], difference[:, 10:].mean(1))
 
 
-def test_symmetric_has_the_mismatch_of_both(clips):
+def test_symmetric_averages_the_mismatch_of_both_directions(clips):
     both, one, other = build(direction="symmetric"), build(), build(direction="v2a")
     for alone in (one, other):
         alone.load_state_dict({k: both.state_dict().get(k) if "predictor" in k or "visual" in k or "audio_e" in k else v
@@ -146,14 +146,14 @@ def test_symmetric_has_the_mismatch_of_both(clips):
 
 
 @pytest.mark.parametrize("direction", ["a2v", "v2a", "symmetric"])
-def test_what_is_encoded_is_enough(direction, clips):
-    """So that the cache of a frozen backbone serves every direction."""
+def test_decide_needs_only_the_encoded_clip(direction, clips):
+    """The cache of a frozen backbone therefore serves every direction."""
     detector = build(direction=direction)
     for a, b in zip(detector(*clips), detector(detector.encode(*clips)), strict=True):
         torch.testing.assert_close(a, b)
 
 
-def test_without_the_audio_branch_its_logit_has_no_part(clips):
+def test_fixed_fusions_ignore_or_average_the_audio_branch(clips):
     detector = build(fusion="visual")
     out = detector(*clips)
     torch.testing.assert_close(out.logit_final, out.logit_a2v)

@@ -1,4 +1,4 @@
-"""Fusion of probabilities is exact where it can be, and has a gradient everywhere."""
+"""Fusion of probabilities is exact and has a gradient everywhere."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_equals_the_mean_of_probabilities():
 @pytest.mark.parametrize("a", [-40.0, 40.0])
 @pytest.mark.parametrize("v", [-40.0, 40.0])
 def test_gradients_at_extreme_logits_in_bf16(a, v):
-    """Where both branches are sure and wrong, the loss still pulls both back at full strength."""
+    """If both branches are certain and wrong, the loss still corrects both at full strength."""
     logits = torch.tensor([[a, v]], dtype=torch.bfloat16, requires_grad=True)
     weights = torch.tensor([[0.3, 0.7]]).log().to(torch.bfloat16).requires_grad_()
     fused = fuse_probabilities(logits, weights)
@@ -36,13 +36,13 @@ def test_gradients_at_extreme_logits_in_bf16(a, v):
         assert fused.item() == pytest.approx(a, abs=0.2)
         assert logits.grad.abs().sum().item() == pytest.approx(1.0, abs=0.02)
     else:
-        # p is the weight of the branch that says fake; moving the weight is what helps.
+        # p is the weight of the branch that scores fake, so only moving the weight helps.
         expected = torch.logit(torch.tensor(0.3 if a > 0 else 0.7))
         assert fused.item() == pytest.approx(expected.item(), abs=0.02)
         assert weights.grad.abs().max() > 0.1
 
 
-def test_released_form_loses_the_gradient_there():
+def test_released_form_has_no_gradient_at_extreme_logits():
     logits = torch.tensor([[40.0, 40.0]], requires_grad=True)
     F.binary_cross_entropy_with_logits(
         fuse_probabilities_released(logits, log_weights(0.5, 0.5)), torch.zeros(1)
@@ -50,7 +50,7 @@ def test_released_form_loses_the_gradient_there():
     assert logits.grad.abs().max() == 0
 
 
-def test_confidence_network_weighs_per_sample():
+def test_confidence_weights_are_per_sample():
     torch.manual_seed(0)
     fusion = ConfidenceFusion(8, 16)
     audio, evidence, logits = torch.randn(5, 8), torch.randn(5, 16), torch.randn(5, 2)
@@ -64,7 +64,7 @@ def test_confidence_network_weighs_per_sample():
 
 
 @pytest.mark.parametrize("supervised", [False, True])
-def test_supervised_weights_do_not_form_what_they_are_told_by(supervised):
+def test_supervised_weights_give_their_inputs_no_gradient(supervised):
     torch.manual_seed(0)
     fusion = ConfidenceFusion(8, 16, supervised=supervised).eval()
     audio, evidence, logits = inputs = [torch.randn(5, n, requires_grad=True) for n in (8, 16, 2)]
@@ -81,13 +81,13 @@ def test_supervised_weights_do_not_form_what_they_are_told_by(supervised):
 
 def test_fixed_weights():
     logits = (4 * torch.randn(6, 2)).requires_grad_()
-    nothing = torch.full((6, 4), torch.nan)  # neither features nor evidence have a say
-    fused, log_weights = FixedFusion((0.5, 0.5))(nothing, nothing, logits)
+    unused = torch.full((6, 4), torch.nan)  # neither features nor evidence are read
+    fused, log_weights = FixedFusion((0.5, 0.5))(unused, unused, logits)
     torch.testing.assert_close(fused.sigmoid(), logits.sigmoid().mean(dim=1))
     torch.testing.assert_close(log_weights.exp(), torch.full((6, 2), 0.5))
 
     visual = FixedFusion((0.0, 1.0))
-    fused, log_weights = visual(nothing, nothing, logits)
+    fused, log_weights = visual(unused, unused, logits)
     torch.testing.assert_close(fused, logits[:, 1])
     assert log_weights.exp().tolist() == [[0, 1]] * 6
     fused.sum().backward()

@@ -82,7 +82,7 @@ def test_ranking_compares_each_fake_with_its_own_partner():
     assert ranking(logit + 3).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_in_sync_asks_for_the_own_moment_among_all_of_the_clip():
+def test_in_sync_contrasts_a_moment_with_the_others_of_its_clip():
     agreement = torch.tensor([[[0.9, 0.1], [0.3, 0.5]], [[0.0, 1.0], [1.0, 0.0]]])
     rows = -torch.log_softmax(agreement[0] / 0.1, dim=1).diagonal().mean()
     columns = -torch.log_softmax(agreement[0] / 0.1, dim=0).diagonal().mean()
@@ -103,7 +103,7 @@ def test_confidence_equals_the_loop():
     assert confidence(log_weights, parts).item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_confidence_pulls_the_weights_to_the_part_that_is_fake():
+def test_confidence_moves_weight_to_the_fake_modality():
     confidences = torch.zeros(3, 2, requires_grad=True)
     confidence(F.log_softmax(confidences, dim=1), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).backward()
     torch.testing.assert_close(confidences.grad, torch.tensor([[0.0, 0.0], [-0.5, 0.5], [0.5, -0.5]]) / 3)

@@ -1,4 +1,4 @@
-"""Released weights give the released numbers, and a clip's outputs are its own."""
+"""Released weights give the released numbers, and outputs do not depend on the batch."""
 
 import json
 
@@ -34,7 +34,7 @@ def clips(batch=2, steps=12):
 def build(variant, **options):
     torch.manual_seed(0)
     model = Mrdf(variant=variant, **SIZES | options)
-    model(*clips())  # moves the running statistics off their start
+    model(*clips())  # changes the running statistics from their initial values
     return model.eval()
 
 
@@ -70,7 +70,7 @@ def test_keys_and_shapes_are_the_released_ones(released, variant):
     assert {k: tuple(v.shape) for k, v in released[variant].state_dict().items()} == kept
 
 
-def test_of_two_names_the_one_without_model_counts():
+def test_of_two_names_the_one_without_model_is_used():
     twins = {"model.encoder.layer_norm.weight": 1, "fusion_encoder_hubert.layer_norm.weight": 2}
     for order in (twins, dict(reversed(twins.items()))):
         assert from_released(order) == {"fusion_encoder_hubert.layer_norm.weight": 2}
@@ -85,7 +85,7 @@ def test_unknown_keys_are_refused(key):
 
 @pytest.mark.parametrize("variant", BRANCHES)
 def test_outputs_do_not_depend_on_the_batch(variant):
-    """The same clip alone, padded beside a longer one whatever the padding holds, and in another place."""
+    """The same clip alone, padded with any values beside a longer one, and in another place."""
     model = build(variant)
     video, audio = clips()
     padding = torch.zeros(2, 12, dtype=torch.bool)
@@ -133,7 +133,7 @@ def test_faithful_stem_is_never_trained():
     assert not torch.equal(stem[1].running_mean, before)
 
 
-def test_faithful_layers_are_normalised_after():
+def test_faithful_layers_are_post_norm():
     last = {}
     for faithful in (False, True):
         encoder = build("plain", faithful=faithful).fusion_encoder_hubert
@@ -194,7 +194,7 @@ def test_four_classes_are_summed():
     torch.testing.assert_close(logits["audio"].sigmoid(), p[:, 2] + p[:, 3])
 
 
-def test_fused_decision_of_judged_modalities_is_the_released_one():
+def test_fused_logit_of_scored_modalities_decides_as_released():
     ensemble = random_output(v=2, a=2)
     real = (ensemble.a.argmax(dim=1) + ensemble.v.argmax(dim=1)) == 2
     assert torch.equal(fake_logits(ensemble, "ensemble")["fused"] < 0, real)

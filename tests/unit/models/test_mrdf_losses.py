@@ -1,4 +1,4 @@
-"""Vectorised losses against the pair of loops they stand for, and the total of each variant."""
+"""Vectorised losses against plain loops, and the total of each variant."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Evidence of being out of step: what moves together, whatever it looks like."""
+"""Evidence of being out of sync from common movement, independent of appearance."""
 
 import pytest
 import torch
@@ -15,32 +15,32 @@ def tokens():
     return torch.randn(3, 8, 4, 16)
 
 
-def seen(tokens):
+def flat(tokens):
     return tokens.flatten(1, 2)
 
 
-def test_moments_agree_with_themselves_whatever_the_face(tokens):
+def test_moments_agree_with_themselves_for_every_face(tokens):
     face = torch.randn(3, 1, 1, 16)
-    agreement, _ = Synchrony(8)(seen(tokens), seen(3 * tokens + face))
+    agreement, _ = Synchrony(8)(flat(tokens), flat(3 * tokens + face))
     assert agreement.shape == (3, 8, 8)
     assert_close(torch.diagonal(agreement, dim1=1, dim2=2), torch.ones(3, 8))
     assert (agreement - 2 * torch.eye(8)).max() < 1
 
 
-def test_it_is_the_mean_over_the_face_that_is_compared(tokens):
+def test_agreement_compares_means_over_the_face(tokens):
     shuffled = tokens[:, :, torch.tensor([2, 0, 3, 1])]
-    assert_close(Synchrony(8)(seen(tokens), seen(shuffled))[0], Synchrony(8)(seen(tokens), seen(tokens))[0])
+    assert_close(Synchrony(8)(flat(tokens), flat(shuffled))[0], Synchrony(8)(flat(tokens), flat(tokens))[0])
 
 
-def test_the_logit_is_of_the_agreement_at_each_lag(tokens):
+def test_logit_weights_the_agreement_at_each_lag(tokens):
     synchrony = Synchrony(8)
     with torch.no_grad():
         synchrony.logit.weight[0, synchrony.lags.index(2)] = 1.0
-    late = tokens.roll(2, dims=1)  # what was predicted for a moment is seen two moments later
-    agreement, logit = synchrony(seen(tokens), seen(late))
+    late = tokens.roll(2, dims=1)  # the actual mouth follows its prediction two moments later
+    agreement, logit = synchrony(flat(tokens), flat(late))
     expected = 5 * torch.stack([agreement[:, t, t + 2] for t in range(6)]).mean(0) - 1
     assert_close(logit, expected)
-    assert (logit > synchrony(seen(tokens), seen(tokens))[1] + 3).all()
+    assert (logit > synchrony(flat(tokens), flat(tokens))[1] + 3).all()
 
 
 def test_either_is_the_probability_of_one_of_two():
@@ -58,7 +58,7 @@ def test_either_has_a_gradient_for_both():
 
 
 @pytest.mark.parametrize("direction", ["a2v", "symmetric"])
-def test_the_detector_takes_it_up_in_its_visual_branch(direction):
+def test_detector_adds_it_to_the_visual_branch(direction):
     torch.manual_seed(0)
     detector = small_detector(direction=direction, synchrony=True)
     mel, video = torch.randn(2, 128, 768), torch.randn(2, 3, 16, 32, 32)

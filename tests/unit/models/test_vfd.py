@@ -1,4 +1,4 @@
-"""The networks of VFD: released numbers and keys, and embeddings that do not depend on the batch."""
+"""VFD's networks: released numbers and keys, and embeddings that do not depend on the batch."""
 
 import json
 
@@ -31,7 +31,7 @@ def close(tensor, expected):
 
 
 def small(year, **changes):
-    """A small model in eval mode whose embeddings differ; with the initial weights, they hardly do."""
+    """A small model in eval mode whose embeddings differ, which they hardly do with the initial weights."""
     torch.manual_seed(0)
     model = VoiceFace(year=year, **{**SMALL[year], **changes}).eval()
     for parameter in model.parameters():
@@ -130,8 +130,8 @@ def test_a_faithful_embedding_depends_on_the_batch_as_released():
         assert (whole[1:2] - single).abs().max() > 1e-3
 
 
-def test_own_statistics_are_those_of_a_released_batch_of_one():
-    """The convolutions of the voice network treat every sample as the released ones treat one alone."""
+def test_own_statistics_equal_a_released_batch_of_one():
+    """The voice network's convolutions treat every sample as the released ones treat a batch of one."""
     ours, released = small(2022), small(2022, faithful=True)
     released.load_state_dict(ours.state_dict())
     voice, _ = pairs(2022)
@@ -140,9 +140,9 @@ def test_own_statistics_are_those_of_a_released_batch_of_one():
         torch.testing.assert_close(ours.voice.features(voice), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_faithful_takes_no_more_samples_than_it_has_positions():
+def test_faithful_refuses_more_samples_than_positions():
     model = small(2022, faithful=True)
-    with pytest.raises(UserError, match=r"at most 32 samples in a batch, not 33; lower batch_size"):
+    with pytest.raises(UserError, match=r"at most 32 samples per batch, not 33; lower batch_size"):
         model.face(torch.zeros(33, 3, 64, 64))
     assert small(2022).face(torch.zeros(33, 3, 64, 64)).shape == (33, 16)
 
@@ -154,7 +154,7 @@ def test_every_weight_learns(year, faithful):
     voice, face = model(*pairs(year))
     model.distance(voice, face).sum().backward()
     still = [k for k, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    # A bias that the norm behind it takes away gets rounding errors for a gradient, or nothing.
+    # A bias before a norm has no effect: its gradient is zero up to rounding.
     assert not [k for k in still if not (".features." in k and k.endswith("bias"))]
 
 
@@ -174,7 +174,7 @@ def test_attention_2023_equals_that_of_torch():
     torch.testing.assert_close(ours(x), theirs(x, x, x, need_weights=False)[0])
 
 
-def test_pictures_are_cut_into_patches_in_rows():
+def test_patches_are_in_row_order():
     model = PatchTransformer((1, 64, 96), dim=24, layers=0, heads=3, out_dim=8)
     assert model.positional_embedding.shape == (1 + 2 * 3, 24)
     assert model(torch.randn(2, 1, 64, 97)).shape == (2, 8)
@@ -187,12 +187,12 @@ def test_distances_of_the_years():
     torch.testing.assert_close(small(2023).distance(voice, face), expected)
 
 
-def test_sizes_that_cannot_be():
+def test_invalid_sizes_are_refused():
     with pytest.raises(UserError, match="image_size 31: VFD 2022 halves a face five times; use 32 or more"):
         face_network(image_size=31)
     with pytest.raises(UserError, match="an input of 31x64 has no patch of 32x32"):
         PatchTransformer((1, 31, 64))
-    with pytest.raises(ValueError, match="no VFD of 2021"):
+    with pytest.raises(ValueError, match="year must be 2022 or 2023, not 2021"):
         VoiceFace(year=2021)
 
 

@@ -23,7 +23,7 @@ def distance(a, b):
 
 
 def cross_entropy(right, wrong, temperature):
-    """-log of the share of the first of some cosines."""
+    """Negative log softmax of the first of some cosines."""
     scores = [math.exp(c / temperature) for c in (right, *wrong)]
     return -math.log(scores[0] / sum(scores))
 
@@ -63,7 +63,7 @@ def test_triplet_of_several_negatives_is_the_mean_over_them():
 
 
 def match_of(*identities):
-    return losses.same_person(torch.tensor(identities))
+    return losses.same_identity(torch.tensor(identities))
 
 
 def test_triplet_in_batch_equals_a_loop():
@@ -111,14 +111,14 @@ def test_info_nce_in_batch_equals_a_loop():
     torch.testing.assert_close(value, losses.info_nce_in_batch(face, voice, match_of(*identities)))
 
 
-def test_info_nce_in_batch_of_different_people_is_that_of_clip():
+def test_info_nce_in_batch_of_distinct_identities_is_that_of_clip():
     voice, face = F.normalize(vectors(5, 8), dim=1), F.normalize(vectors(5, 8, seed=1), dim=1)
     logits, target = voice @ face.T / 0.1, torch.arange(5)
     expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     torch.testing.assert_close(losses.info_nce_in_batch(voice, face, match_of(*range(5))), expected)
 
 
-def test_info_nce_in_batch_of_one_person_has_a_gradient_of_nothing():
+def test_info_nce_in_batch_of_one_identity_has_zero_gradient():
     voice = vectors(3, 8).requires_grad_()
     loss = losses.info_nce_in_batch(voice, vectors(3, 8, seed=1), match_of(0, 0, 0))
     loss.backward()

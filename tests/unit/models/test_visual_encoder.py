@@ -47,8 +47,8 @@ def test_attention_equals_explicit_softmax():
     torch.testing.assert_close(attention(x), expected)
 
 
-def test_the_initial_projection_whitens_pictures():
-    """Coarse and fine detail of a picture with a 1/f spectrum reach the tokens with about the same strength."""
+def test_the_initial_projection_whitens_images():
+    """Coarse and fine detail of an image with a 1/f spectrum reach the tokens with about the same strength."""
     torch.manual_seed(0)
     branch = VisualBranch(8, image_size=64, dim=64, depth=1, heads=2)
     usual = branch.backbone.patch_embedding.projection.weight.clone()
@@ -59,7 +59,7 @@ def test_the_initial_projection_whitens_pictures():
     dct[:, 0] /= 2**0.5
 
     def strength(weight, low, high):
-        """Deviation of a feature over pictures whose amplitude falls with frequency, in one band of frequencies."""
+        """Standard deviation of a feature over images whose amplitude falls with frequency, in one frequency band."""
         frequency = torch.hypot(n[:, None].float(), n.float()).clamp_min(0.5)
         amplitude = torch.where((frequency >= low) & (frequency < high), 1 / frequency, 0.0)
         spectrum = torch.einsum("dctxy,xi,yj->dctij", weight, dct, dct)
