@@ -153,18 +153,11 @@ def own_table(root: Path) -> Iterator[Entry]:
     """
     listed = {}
     for row in read_own(root / OWN_TABLE):
-        listed[row.file] = make_entry(
-            root,
-            row.file,
-            row.tier,
-            identities=row.identities or (PurePosixPath(row.file).stem.split("__")[0],),
-            base=row.base,
-            method=row.method or ("real" if row.tier is RVRA else UNKNOWN),
-            race=row.race or UNKNOWN,
-            gender=row.gender or UNKNOWN,
-            page=row.page or UNKNOWN,
-            split=row.split or UNKNOWN,
-        )
+        guessed = {
+            "identities": (PurePosixPath(row.source).stem.split("__")[0],),
+            "method": "real" if row.tier is RVRA else UNKNOWN,
+        }
+        listed[row.source] = make_entry(root, row.source, row.tier, **{**guessed, **row.facts})
     yield from reconcile(root, set(media_files(root)), listed, OWN_TABLE)
 
 

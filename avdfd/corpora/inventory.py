@@ -1,4 +1,4 @@
-"""What a video file is, told by opening it: its bytes, streams, edge silence and fingerprints."""
+"""Inspection of a media file: its bytes, streams, leading and trailing silence, and fingerprints."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +14,14 @@ from avdfd.features.mel import SAMPLE_RATE
 from avdfd.media.decode import first_stream, open_media, read_audio, read_video
 from avdfd.media.fingerprints import picture_hash, sound_hash
 
-# Root mean square below which all of a sound is silence, as in avdfd.media.windows.
+# Root mean square below which audio is silent, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)
-# A file whose packets end this long (s) before the stated end has lost its end.
+# A file whose packets end this many seconds before its stated duration is truncated.
 _LOST = 1.0
 
 
 class Streams(NamedTuple):
-    """What the container of a file states. Seconds, Hz, frames per second, pixels; None where it does not say."""
+    """Container metadata of a file, in s, frames/s, pixels and Hz; None for what the container does not state."""
 
     duration: float | None = None
     video_codec: str | None = None
@@ -33,8 +33,11 @@ class Streams(NamedTuple):
     channels: int | None = None
 
 
-class Facts(NamedTuple):
-    """What is known of a file. `error` says why it cannot be used; what was learned before it stays."""
+class FileFacts(NamedTuple):
+    """Facts about a file. `error` says why it cannot be used; facts found before the error are kept.
+
+    Silences are in seconds; hashes are the fingerprints of avdfd.media.fingerprints.
+    """
 
     size: int | None = None
     mtime_ns: int | None = None
@@ -47,8 +50,8 @@ class Facts(NamedTuple):
     error: str = ""
 
 
-def examine(path: Path) -> Facts:
-    """Everything about a file; runs in a worker, as decoding may crash. What is wrong with it is in `error`."""
+def examine(path: Path) -> FileFacts:
+    """Return all facts about a file; a problem is in `error`. Runs in a worker process, as decoding may crash."""
     cv2.setNumThreads(1)  # there is one worker per core already
     torch.set_num_threads(1)
     facts = stamp(path)
@@ -71,17 +74,17 @@ def examine(path: Path) -> Facts:
     return facts
 
 
-def stamp(path: Path) -> Facts:
-    """Size and time of change of a file: equal as long as nobody wrote to it."""
+def stamp(path: Path) -> FileFacts:
+    """Return size and modification time of a file alone: both are equal as long as nobody wrote to it."""
     try:
         status = path.stat()
     except OSError as error:
-        return Facts(error=f"cannot be read ({error.strerror})")
-    return Facts(size=status.st_size, mtime_ns=status.st_mtime_ns)
+        return FileFacts(error=f"cannot be read ({error.strerror})")
+    return FileFacts(size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def read_streams(path: Path) -> Streams:
-    """What a file states of its first video and first audio stream, without decoding. Raises MediaError."""
+    """Return the metadata of a file's first video and first audio stream, without decoding. Raises MediaError."""
     with open_media(path) as container:
         video, audio = _found(container, "video"), _found(container, "audio")
         return Streams(
@@ -97,9 +100,9 @@ def read_streams(path: Path) -> Streams:
 
 
 def probe(path: Path) -> Streams:
-    """The streams of a file, after a look at all its packets, without decoding them.
+    """Return the streams of a file after reading all its packets, without decoding them.
 
-    Raises MediaError if a stream is not there or the file ends before the time it states.
+    Raises MediaError if the file has no video or no audio stream, or ends before its stated duration.
     """
     streams = read_streams(path)
     with open_media(path) as container:
@@ -107,9 +110,9 @@ def probe(path: Path) -> Streams:
         shown = [float(p.pts * video.time_base) for p in container.demux(video) if p.pts is not None and p.size]
         begin = (container.start_time or 0) / 1e6
     if not shown:
-        raise MediaError("no picture in it")
+        raise MediaError("no video frames")
     if streams.duration and max(shown) - begin < streams.duration - _LOST:
-        raise MediaError(f"truncated: {max(shown) - begin:.2f} s of the stated {streams.duration:.2f} s are there")
+        raise MediaError(f"truncated: {max(shown) - begin:.2f} s of the stated {streams.duration:.2f} s exist")
     return streams
 
 

@@ -1,36 +1,36 @@
-"""CSV and JSON tables that come with data sets, read strictly: what is wrong with one is said with its place."""
+"""Strict readers of the CSV and JSON tables of data sets; an error names the file and the line."""
 
 import csv
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, RVRA, Tier, tier
 
 
 class OwnRow(NamedTuple):
-    """A line of a table of one's own; what it does not say is empty."""
+    """A line of a user's clips.csv."""
 
-    file: str
+    source: str
     tier: Tier
-    identities: tuple[str, ...]
-    base: str
-    method: str
-    race: str
-    gender: str
-    page: str
-    split: str
+    facts: dict[str, Any]
+    """Arguments of `avdfd.core.clips.make_entry` that the line states, by name."""
 
 
-OWN_COLUMNS = ("file", "label", "tier", "identity", "base", "method", "race", "gender", "page", "split")
+_RENAMED = {"source": "file", "identities": "identity"}
+_FACTS = tuple(name for name in CLIP_FIELDS if name not in ("source", "tier", "sha256"))
+_COLUMNS = ("file", "tier", *(_RENAMED.get(name, name) for name in _FACTS), "split")
+OWN_COLUMNS = ("file", "label", *_COLUMNS[1:])
+"""Columns that a user's clips.csv may have."""
 _LABELS = {"real": RVRA, "0": RVRA, "fake": FAKE, "1": FAKE}
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV file, or none if the file is not there. Raises UserError if a column is missing."""
+    """Return the rows of a CSV file, none if it does not exist. Raises UserError if a column is missing."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -49,7 +49,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def read_own(path: Path) -> Iterator[OwnRow]:
-    """Rows of a table of one's own. Raises UserError if it is not there, or for an unknown column or value."""
+    """Yield the lines of a user's clips.csv. Raises UserError if it does not exist, has an unknown column or value."""
     if not path.is_file():
         raise UserError(f"{path}: no such table; its columns are {', '.join(OWN_COLUMNS)}")
     rows = read_table(path, ("file",))
@@ -70,26 +70,27 @@ def read_own(path: Path) -> Iterator[OwnRow]:
         if str(place) in seen:
             raise UserError(f"{path}: line {number}: '{place}' is listed twice")
         seen.add(str(place))
-        yield OwnRow(
-            file=str(place),
-            tier=_own_tier(row, f"{path}: line {number}"),
-            identities=tuple(
-                dict.fromkeys(name.strip() for name in row.get("identity", "").split(";") if name.strip())
-            ),
-            **{key: row.get(key, "") for key in ("base", "method", "race", "gender", "page", "split")},
-        )
+        identities = dict.fromkeys(name.strip() for name in row.get("identity", "").split(";") if name.strip())
+        facts = {name: row.get(name) for name in (*_FACTS, "split")} | {"identities": tuple(identities)}
+        stated = {name: value for name, value in facts.items() if value}
+        yield OwnRow(str(place), _own_tier(row, f"{path}: line {number}"), stated)
+
+
+def own_lines(clips: Iterable[tuple[ClipMeta, str]]) -> list[tuple[str, ...]]:
+    """Return the header and the sorted lines of a clips.csv of clips and their splits."""
+    return [_COLUMNS, *sorted(_own_line(clip, split) for clip, split in clips)]
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises UserError if it is damaged."""
+    """Return the content of a JSON file. Raises UserError if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of the text's encoding as well
+    except ValueError as error:  # also raised for a wrong encoding
         raise UserError(f"{path}: cannot be read as JSON ({error}); get it again") from None
 
 
 def json_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The objects of a JSON list. Raises UserError if it is no such list, or an object lacks a key."""
+    """Return the objects of a JSON list. Raises UserError if it is no such list, or an object lacks a key."""
     rows = read_json(path)
     if not isinstance(rows, list):
         raise UserError(f"{path}: expected a list of clips")
@@ -98,6 +99,11 @@ def json_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
         if absent:
             raise UserError(f"{path}: entry {number} has no '{absent[0]}'")
     return rows
+
+
+def _own_line(clip: ClipMeta, split: str) -> tuple[str, ...]:
+    facts = {name: getattr(clip, name) for name in _FACTS} | {"identities": ";".join(clip.identities)}
+    return (clip.source, clip.tier, *facts.values(), split)
 
 
 def _own_tier(row: dict[str, str], place: str) -> Tier:

@@ -17,11 +17,12 @@ from operator import attrgetter
 
 import numpy as np
 
+from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import RVRA
-from avdfd.splits.files import Row, SplitList
+from avdfd.splits.files import SplitList, SplitRow
 from avdfd.splits.lists import SPLITS
-from avdfd.splits.strata import Facts, deal, strata_of
+from avdfd.splits.strata import deal, strata_of
 
 CATEGORIES = ("RVRA", "RVFA", "FVRA", "FVFA")
 METHODS = {
@@ -33,7 +34,7 @@ METHODS = {
 }
 """Name of a left-out method -> tier and method of FakeAVCeleb (None for all of the tier)."""
 
-Keep = Callable[[Facts, str], bool]
+Keep = Callable[[ClipMeta, str], bool]
 """(clip, split) -> whether a protocol wants it there."""
 
 _GIVEN = {"": SPLITS, "train": SPLITS[:1], "held": SPLITS[1:]}
@@ -41,14 +42,14 @@ _GIVEN = {"": SPLITS, "train": SPLITS[:1], "held": SPLITS[1:]}
 
 
 def fractions(
-    clips: Iterable[Facts],
+    clips: Iterable[ClipMeta],
     shares: Mapping[str, float],
     seed: int,
     *,
     given: Mapping[str, str] | None = None,
     duplicates: Iterable[Sequence[str]] = (),
     keep: Keep = lambda clip, split: True,
-    kind: Callable[[Facts], str] = attrgetter("tier"),
+    kind: Callable[[ClipMeta], str] = attrgetter("tier"),
 ) -> SplitList:
     """People drawn into train, validation and test by `shares`, with all their clips.
 
@@ -75,7 +76,7 @@ def fractions(
         else:
             chosen.left_out["not of this protocol"] += 1
     for clip, split in _without_copies(placed, duplicates, chosen.left_out):
-        chosen.rows.append(Row(split, clip.identities[0], clip.source))
+        chosen.rows.append(SplitRow(split, clip.identities[0], clip.source))
     check_filled(chosen, clips, keep)
     return chosen
 
@@ -83,24 +84,24 @@ def fractions(
 def without(name: str) -> Keep:
     """For `fractions`: the fakes of one of METHODS are tested, and they alone; all others are trained on."""
 
-    def keep(clip: Facts, split: str) -> bool:
+    def keep(clip: ClipMeta, split: str) -> bool:
         return clip.tier == RVRA.name or (_is(name, clip) == (split == "test"))
 
     return keep
 
 
-def method_of(clip: Facts) -> str:
+def method_of(clip: ClipMeta) -> str:
     """The one of METHODS that a clip is made by, or else its tier."""
     return next((name for name in METHODS if _is(name, clip)), clip.tier)
 
 
-def real_only(clip: Facts, split: str) -> bool:
+def real_only(clip: ClipMeta, split: str) -> bool:
     """For `fractions`: nothing but real clips in training."""
     return split != "train" or clip.tier == RVRA.name
 
 
 def balanced_folds(
-    clips: Iterable[Facts],
+    clips: Iterable[ClipMeta],
     count: int,
     validation: float,
     seed: int,
@@ -142,7 +143,7 @@ def balanced_folds(
 
 
 def _fold(
-    clips: Sequence[Facts],
+    clips: Sequence[ClipMeta],
     people: Set[str],
     split_of: Mapping[str, str],
     duplicates: Iterable[Sequence[str]],
@@ -158,24 +159,26 @@ def _fold(
         fitting = [of[person, category] for category in CATEGORIES]
         if all(fitting):
             chosen = (sources[int(rng.integers(len(sources)))] for sources in fitting)
-            fold.rows += [Row(split_of[person], person, source) for source in chosen]
+            fold.rows += [SplitRow(split_of[person], person, source) for source in chosen]
         else:
             fold.left_out["people without a clip of every category that fits their split alone"] += 1
     check_filled(fold, clips, lambda clip, split: True)
     return fold
 
 
-def _is(name: str, clip: Facts) -> bool:
+def _is(name: str, clip: ClipMeta) -> bool:
     tier, method = METHODS[name]
     return clip.tier == tier and method in (None, clip.method)
 
 
-def once(clips: Iterable[Facts]) -> list[Facts]:
+def once(clips: Iterable[ClipMeta]) -> list[ClipMeta]:
     """Clips by path; an element store has one for every window."""
     return [clip for _, clip in sorted({clip.source: clip for clip in clips}.items())]
 
 
-def _place(clips: Iterable[Facts], split_of: Mapping[str, str], left_out: Counter[str]) -> list[tuple[Facts, str]]:
+def _place(
+    clips: Iterable[ClipMeta], split_of: Mapping[str, str], left_out: Counter[str]
+) -> list[tuple[ClipMeta, str]]:
     """Each clip with the split of the people in it, if that is one."""
     placed = []
     for clip in clips:
@@ -188,8 +191,8 @@ def _place(clips: Iterable[Facts], split_of: Mapping[str, str], left_out: Counte
 
 
 def _without_copies(
-    placed: Sequence[tuple[Facts, str]], duplicates: Iterable[Sequence[str]], left_out: Counter[str]
-) -> list[tuple[Facts, str]]:
+    placed: Sequence[tuple[ClipMeta, str]], duplicates: Iterable[Sequence[str]], left_out: Counter[str]
+) -> list[tuple[ClipMeta, str]]:
     """The clips that share no file, source clip or near-duplicate with one of a later split: what is tested stays."""
     rank_of = {clip.source: SPLITS.index(split) for clip, split in placed}
     copies: set[str] = set()
@@ -206,7 +209,7 @@ def _without_copies(
     return [(clip, split) for clip, split in placed if clip.source not in copies]
 
 
-def check_filled(chosen: SplitList, clips: Sequence[Facts], keep: Keep) -> None:
+def check_filled(chosen: SplitList, clips: Sequence[ClipMeta], keep: Keep) -> None:
     """Every split has somebody, real clips, and fakes where there are any that the protocol takes."""
     tier_of = {clip.source: clip.tier for clip in clips}
     fakes = [clip for clip in clips if clip.tier != RVRA.name]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from avdfd.core.clips import ClipMeta
 from avdfd.core.files import csv_text, sha256_of, write_atomic, write_csv
 from avdfd.splits.lists import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
-from avdfd.splits.strata import Facts
 
 
-class Row(NamedTuple):
+class SplitRow(NamedTuple):
     """A clip of a list."""
 
     split: str
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 class SplitList:
     """One list: its rows, and what was left out of it."""
 
-    rows: list[Row]
+    rows: list[SplitRow]
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason -> clips."""
     listed: list[tuple[str, str]] = field(default_factory=list)
@@ -41,7 +41,7 @@ def save(
     protocol: str,
     seed: int,
     lists: Mapping[str, SplitList],
-    clips: Iterable[Facts],
+    clips: Iterable[ClipMeta],
     inputs: Iterable[Path] = (),
 ) -> list[str]:
     """Writes each list as `<name>.csv`, and beside them, last, their counts and hashes, and those of the inputs.

@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
+from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import OWN_METHOD, RVRA
 from avdfd.splits.draw import check_filled, once
-from avdfd.splits.files import Row, SplitList
-from avdfd.splits.strata import Facts
+from avdfd.splits.files import SplitList, SplitRow
 
 Pages = frozenset[str]
 
@@ -30,7 +30,7 @@ class Trait(NamedTuple):
     value: str
 
 
-def page_folds(clips: Iterable[Facts], count: int, validation: float, *, only_own: bool = False) -> list[SplitList]:
+def page_folds(clips: Iterable[ClipMeta], count: int, validation: float, *, only_own: bool = False) -> list[SplitList]:
     """`count` folds of pages: each page that has real clips and fakes is tested once, others are for training only.
 
     Pages that share most are tested together, as each would take the other's clips out of training. Validation gets
@@ -49,7 +49,7 @@ def page_folds(clips: Iterable[Facts], count: int, validation: float, *, only_ow
         raise UserError("no clip is a fake made by resynthesise.py, and no others were to be trained on")
     family_of = families({clip.method for clip in clips if clip.tier != RVRA.name})
     traits = {clip.source: frozenset(_traits(clip, family_of)) for clip in clips}
-    by_page: dict[str, list[Facts]] = defaultdict(list)
+    by_page: dict[str, list[ClipMeta]] = defaultdict(list)
     for clip in clips:
         by_page[clip.page].append(clip)
     whole = [page for page, members in sorted(by_page.items()) if _has_both(members)]
@@ -76,7 +76,7 @@ def families(methods: Iterable[str]) -> dict[str, str]:
     return family
 
 
-def _traits(clip: Facts, family_of: dict[str, str]) -> Iterable[Trait]:
+def _traits(clip: ClipMeta, family_of: dict[str, str]) -> Iterable[Trait]:
     yield from (Trait("person", identity) for identity in clip.identities)
     yield Trait("utterance", clip.base)
     yield Trait("file", clip.sha256)
@@ -84,15 +84,15 @@ def _traits(clip: Facts, family_of: dict[str, str]) -> Iterable[Trait]:
         yield Trait("method", family_of[clip.method])
 
 
-def _has_both(clips: Sequence[Facts]) -> bool:
+def _has_both(clips: Sequence[ClipMeta]) -> bool:
     return len({clip.tier == RVRA.name for clip in clips}) == 2
 
 
-def _fakes(clips: Iterable[Facts]) -> int:
+def _fakes(clips: Iterable[ClipMeta]) -> int:
     return sum(clip.tier != RVRA.name for clip in clips)
 
 
-def _groups(by_page: dict[str, list[Facts]], traits: dict[str, frozenset[Trait]], count: int) -> list[Pages]:
+def _groups(by_page: dict[str, list[ClipMeta]], traits: dict[str, frozenset[Trait]], count: int) -> list[Pages]:
     """The pages in `count` groups: time and again the two that would cost each other most clips are made one."""
     of_page = {page: frozenset[Trait]().union(*(traits[c.source] for c in by_page[page])) for page in by_page}
 
@@ -117,7 +117,11 @@ def _groups(by_page: dict[str, list[Facts]], traits: dict[str, frozenset[Trait]]
 
 
 def _fold(
-    clips: Sequence[Facts], tested: Pages, whole: Sequence[str], traits: dict[str, frozenset[Trait]], validation: float
+    clips: Sequence[ClipMeta],
+    tested: Pages,
+    whole: Sequence[str],
+    traits: dict[str, frozenset[Trait]],
+    validation: float,
 ) -> SplitList:
     """One fold: its clips, and what was left out of it."""
     fold = SplitList([])
@@ -132,12 +136,12 @@ def _fold(
             _leave_out(fold, clip, "a fake without a real clip of its person in training")
     paired = [clip for clip in train if clip.identities[0] in voices]
     for split, members in (("train", paired), ("validation", select), ("test", test)):
-        fold.rows += [Row(split, clip.identities[0], clip.source) for clip in members]
+        fold.rows += [SplitRow(split, clip.identities[0], clip.source) for clip in members]
     check_filled(fold, clips, lambda clip, split: True)
     return fold
 
 
-def _with_own(fold: SplitList, clips: Sequence[Facts], own: Sequence[Facts], only: bool) -> SplitList:
+def _with_own(fold: SplitList, clips: Sequence[ClipMeta], own: Sequence[ClipMeta], only: bool) -> SplitList:
     """A fold with the fakes made here of what it trains on; with `only`, without the other fakes that it trains on."""
     if only:
         fakes = {clip.source: clip for clip in clips if clip.tier != RVRA.name}
@@ -147,14 +151,14 @@ def _with_own(fold: SplitList, clips: Sequence[Facts], own: Sequence[Facts], onl
     trained = {row.source for row in fold.rows if row.split == "train"}
     for clip in own:
         if clip.base in trained:
-            fold.rows.append(Row("train", clip.identities[0], clip.source))
+            fold.rows.append(SplitRow("train", clip.identities[0], clip.source))
         else:
             _leave_out(fold, clip, "made of a clip that is not trained on")
     return fold
 
 
 def _selecting(
-    clips: Sequence[Facts], whole: Sequence[str], traits: dict[str, frozenset[Trait]], share: float
+    clips: Sequence[ClipMeta], whole: Sequence[str], traits: dict[str, frozenset[Trait]], share: float
 ) -> set[str]:
     """Pages for validation, the cheapest first: a page costs its own clips, and the fakes of others that it takes out
     of training, for each of its fakes."""
@@ -177,8 +181,8 @@ def _selecting(
 
 
 def _apart(
-    fold: SplitList, clips: Sequence[Facts], held: Sequence[Facts], traits: dict[str, frozenset[Trait]], name: str
-) -> list[Facts]:
+    fold: SplitList, clips: Sequence[ClipMeta], held: Sequence[ClipMeta], traits: dict[str, frozenset[Trait]], name: str
+) -> list[ClipMeta]:
     """The clips that have nothing in common with the held-out ones; the others are left out."""
     seen: Set[Trait] = frozenset[Trait]().union(*(traits[clip.source] for clip in held))
     kept = []
@@ -191,6 +195,6 @@ def _apart(
     return kept
 
 
-def _leave_out(fold: SplitList, clip: Facts, reason: str) -> None:
+def _leave_out(fold: SplitList, clip: ClipMeta, reason: str) -> None:
     fold.left_out[reason] += 1
     fold.listed.append((clip.source, reason))

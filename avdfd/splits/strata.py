@@ -1,38 +1,15 @@
 """People of one kind, and how they are dealt out so that every part has its share of each kind."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from avdfd.core.clips import UNKNOWN
+from avdfd.core.clips import UNKNOWN, ClipMeta
 
 Part = TypeVar("Part")
 _ROUNDING = 1e-9
-
-
-class Facts(Protocol):
-    """What is known of a clip: elements have it, and what a manifest lists."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def base(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def tier(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def race(self) -> str: ...
-    @property
-    def gender(self) -> str: ...
-    @property
-    def page(self) -> str: ...
-    @property
-    def identities(self) -> Sequence[str]: ...
 
 
 class Stratum(NamedTuple):
@@ -44,7 +21,7 @@ class Stratum(NamedTuple):
     """Kinds of clips that are theirs; none for people who are only seen or heard in clips of others."""
 
 
-def strata_of(clips: Iterable[Facts], kind: Callable[[Facts], str]) -> dict[str, Stratum]:
+def strata_of(clips: Iterable[ClipMeta], kind: Callable[[ClipMeta], str]) -> dict[str, Stratum]:
     """Everybody in the clips -> stratum. The race and gender of a clip are those of the first person it names."""
     races, genders, kinds = defaultdict(set), defaultdict(set), defaultdict(set)
     people: set[str] = set()

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.corpora.inventory import stamp
 from avdfd.corpora.layouts import find_layout, list_entries
 from avdfd.corpora.parity import ParityRoot, Record, Task, made_name, make, measure
-from avdfd.corpora.tables import OWN_COLUMNS
+from avdfd.corpora.tables import own_lines
 from avdfd.media.chain import Edges, common_ground
 
 Records = dict[str, Record]
@@ -170,20 +171,20 @@ def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> Non
         write_csv(root.root / "problems.csv", [("source", "reason"), *problems])
         if find_layout(source_root) != "fakeavceleb":
             made = {source for source, record in records.items() if record.size is not None}
-            write_csv(root.root / OWN_TABLE, own_rows(listed, made))
+            names = {entry.clip.source: made_name(entry.clip.source) for entry in listed}
+            clips = [
+                (
+                    replace(
+                        entry.clip, source=names[entry.clip.source], base=names.get(entry.clip.base, entry.clip.base)
+                    ),
+                    entry.split,
+                )
+                for entry in listed
+                if entry.clip.source in made
+            ]
+            write_csv(root.root / OWN_TABLE, own_lines(clips))
         elif (source_root / TABLE).is_file():
             write_atomic(root.root / TABLE, (source_root / TABLE).read_bytes())
-
-
-def own_rows(listed: list[Entry], made: set[str]) -> list[tuple[str, ...]]:
-    """The table of a root that has no other: what was known of its clips by their layout."""
-    names = {entry.clip.source: made_name(entry.clip.source) for entry in listed}
-    rows = []
-    for clip, split in ((entry.clip, entry.split) for entry in listed if entry.clip.source in made):
-        people, base = ";".join(clip.identities), names.get(clip.base, clip.base)
-        known = (clip.method, clip.race, clip.gender, clip.page, split)
-        rows.append((names[clip.source], clip.tier, people, base, *known))
-    return [tuple(name for name in OWN_COLUMNS if name != "label"), *sorted(rows)]
 
 
 def report(cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, made: int, seconds: float) -> int:

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections import Counter
+from operator import attrgetter
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,9 +25,9 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, held, sha256_of, write_csv
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
-from avdfd.corpora.inventory import Facts, examine, stamp
+from avdfd.corpora.inventory import FileFacts, examine, stamp
 from avdfd.corpora.layouts import LAYOUTS, list_entries
-from avdfd.corpora.manifest import Row, facts_of, make_row, read_manifest, write_manifest
+from avdfd.corpora.manifest import ManifestRow, make_row, read_manifest, write_manifest
 
 SAVE_EVERY = 60.0  # seconds: what an interruption may cost
 SHOWN = 20  # lines of a list that are printed
@@ -58,21 +59,23 @@ def main(argv: list[str]) -> int:
     return report(args.out, rows)
 
 
-def load(out: Path) -> dict[str, Row]:
+def load(out: Path) -> dict[str, ManifestRow]:
     """What earlier runs learned, finished or not, by path."""
-    return {row.path: row for path in (out, partial(out)) if path.exists() for row in read_manifest(path)}
+    return {row.source: row for path in (out, partial(out)) if path.exists() for row in read_manifest(path)}
 
 
-def inspect(entries: list[Entry], known: dict[str, Row], out: Path, workers: int, time_limit: float) -> list[Row]:
+def inspect(
+    entries: list[Entry], known: dict[str, ManifestRow], out: Path, workers: int, time_limit: float
+) -> list[ManifestRow]:
     """A row for every entry; opens the files that are new or changed, in processes of their own."""
-    rows: list[Row] = []
+    rows: list[ManifestRow] = []
     todo: dict[Path, Entry] = {}
     for entry in entries:
         row = known.get(entry.clip.source)
         if entry.problem:
-            rows.append(make_row(entry, Facts()))
+            rows.append(make_row(entry, FileFacts()))
         elif row and is_done(row, stamp(entry.clip.path), time_limit):
-            rows.append(make_row(entry, facts_of(row), row.stopped_after))
+            rows.append(make_row(entry, row.file, row.stopped_after))
         else:
             todo[entry.clip.path] = entry
     if known:
@@ -97,37 +100,38 @@ def inspect(entries: list[Entry], known: dict[str, Row], out: Path, workers: int
     except KeyboardInterrupt:
         write_manifest(partial(out), rows)
         raise
-    return sorted(rows)
+    return sorted(rows, key=attrgetter("source"))
 
 
-def is_done(row: Row, now: Facts, time_limit: float) -> bool:
+def is_done(row: ManifestRow, now: FileFacts, time_limit: float) -> bool:
     """Whether a row is of the file as it is now, and not of one given up under a shorter limit."""
-    unchanged = row.sha256 is not None and (row.size, row.mtime_ns) == (now.size, now.mtime_ns)
+    known = row.file
+    unchanged = known.sha256 is not None and (known.size, known.mtime_ns) == (now.size, now.mtime_ns)
     return unchanged and (row.stopped_after is None or row.stopped_after >= time_limit)
 
 
-def report(out: Path, rows: list[Row]) -> int:
+def report(out: Path, rows: list[ManifestRow]) -> int:
     """Prints what the manifest holds; 1 if nothing in it can be used."""
-    usable = [row for row in rows if not row.error]
+    usable = [row for row in rows if not row.file.error]
     people = {person for row in usable for person in row.identities}
-    hours = sum(row.duration or 0 for row in usable) / 3600
+    hours = sum(row.file.streams.duration or 0 for row in usable) / 3600
     print(f"{out}: {len(rows)} rows, {len(usable)} usable, {len(people)} identities, {hours:.2f} hours")
     for tier, number in sorted(Counter(row.tier for row in usable).items()):
         print(f"  {tier}: {number}")
-    bad = [row for row in rows if row.error]
-    for reason, number in Counter(row.error for row in bad).most_common():
+    bad = [row for row in rows if row.file.error]
+    for reason, number in Counter(row.file.error for row in bad).most_common():
         print(f"  cannot be used: {number} ({reason})")
-    show([f"    {row.path}: {row.error}" for row in bad])
+    show([f"    {row.source}: {row.file.error}" for row in bad])
     return 0 if usable else 1
 
 
-def report_duplicates(out: Path, rows: list[Row]) -> None:
+def report_duplicates(out: Path, rows: list[ManifestRow]) -> None:
     """Prints the copies and writes them; those of different source clips are the ones that nobody planned."""
-    groups = find_duplicates(rows)
+    groups = find_duplicates([row.file for row in rows])
     lines = [["group", "match", "path", "tier", "base", "identities"]]
     for number, group in enumerate(groups, start=1):
         for row in (rows[member] for member in group.members):
-            lines.append([str(number), group.match, row.path, row.tier, row.base, ";".join(row.identities)])
+            lines.append([str(number), group.match, row.source, row.tier, row.base, ";".join(row.identities)])
     path = out.with_name(f"{out.name}.duplicates.csv")
     write_csv(path, lines)
     print(f"{path}: {len(groups)} groups of copies")
@@ -139,9 +143,9 @@ def report_duplicates(out: Path, rows: list[Row]) -> None:
         show([f"    {describe(group, rows)}" for group in strange])
 
 
-def describe(group: Group, rows: list[Row]) -> str:
+def describe(group: Group, rows: list[ManifestRow]) -> str:
     """The files of a group on one line."""
-    names = [rows[member].path for member in group.members]
+    names = [rows[member].source for member in group.members]
     return " = ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 

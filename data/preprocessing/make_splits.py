@@ -27,15 +27,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
 from avdfd.corpora.duplicates import read_groups
-from avdfd.corpora.manifest import read_listed
+from avdfd.corpora.manifest import read_clips
 from avdfd.elements import ElementStore
 from avdfd.splits.draw import METHODS, balanced_folds, fractions, method_of, real_only, without
 from avdfd.splits.files import SplitList, save
 from avdfd.splits.page_disjoint import page_folds
-from avdfd.splits.strata import Facts
 
 SHARES = {
     "avdfd_7_3": {"train": 0.7, "validation": 0.15, "test": 0.15},
@@ -77,19 +77,18 @@ def main(argv: list[str]) -> None:
         print(line)
 
 
-def load(elements: Path | None, manifest: Path | None) -> tuple[Sequence[Facts], Set[str] | None]:
+def load(elements: Path | None, manifest: Path | None) -> tuple[Sequence[ClipMeta], Set[str] | None]:
     """The clips to be split, and the other files of the data set; None if those are not known."""
     if manifest is None:
         assert elements is not None
         return ElementStore(elements).metas, None
-    listed = read_listed(manifest)
-    clips = [clip for clip in listed if not clip.error]
+    clips, others = read_clips(manifest)
     if not clips:
-        raise UserError(f"{manifest}: none of its {len(listed)} files can be used; it says why")
-    return clips, {clip.source for clip in listed if clip.error}
+        raise UserError(f"{manifest}: none of its {len(others)} files can be used; it says why")
+    return clips, set(others)
 
 
-def copies(path: Path, clips: Sequence[Facts], others: Set[str] | None) -> list[list[str]]:
+def copies(path: Path, clips: Sequence[ClipMeta], others: Set[str] | None) -> list[list[str]]:
     """Groups of copies among the clips of several people; those of one are in one split anyway.
 
     Raises UserError if the file is not of these clips.
@@ -110,7 +109,7 @@ def copies(path: Path, clips: Sequence[Facts], others: Set[str] | None) -> list[
 
 def make(
     protocol: str,
-    clips: Sequence[Facts],
+    clips: Sequence[ClipMeta],
     seed: int,
     given: Mapping[str, str],
     duplicates: Sequence[Sequence[str]] = (),

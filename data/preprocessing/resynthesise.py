@@ -19,15 +19,15 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ResynthesisConfig, load
-from avdfd.core.clips import Entry
+from avdfd.core.clips import ClipMeta, Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, held, overlap, write_csv
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.layouts import list_entries
-from avdfd.corpora.tables import OWN_COLUMNS
-from avdfd.corpora.vocoding.clips import Task, make, name_of, row_of
+from avdfd.corpora.tables import own_lines
+from avdfd.corpora.vocoding.clips import Task, fake_of, make, name_of
 
 
 def main(argv: list[str]) -> int:
@@ -96,13 +96,9 @@ def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[s
 
 def write_lists(root: Path, entries: list[Entry], problems: dict[str, str], cfg: ResynthesisConfig) -> None:
     """clips.csv of all clips and fakes that are there, and problems.csv."""
-    rows: list[tuple[str, ...]] = []
-    for clip, split in ((entry.clip, entry.split) for entry in entries):
-        known = (clip.method, clip.race, clip.gender, clip.page, split)
-        rows.append((clip.source, clip.tier, ";".join(clip.identities), clip.base, *known))
-    rows += [row_of(entry.clip, way, entry.split) for entry in real(entries) for way in cfg.ways]
-    columns = tuple(name for name in OWN_COLUMNS if name != "label")
-    write_csv(root / OWN_TABLE, [columns, *sorted(row for row in rows if row[0] not in problems)])
+    clips: list[tuple[ClipMeta, str]] = [(entry.clip, entry.split) for entry in entries]
+    clips += [(fake_of(entry.clip, way), entry.split) for entry in real(entries) for way in cfg.ways]
+    write_csv(root / OWN_TABLE, own_lines((clip, split) for clip, split in clips if clip.source not in problems))
     write_csv(root / "problems.csv", [("source", "reason"), *sorted(problems.items())])
 
 

@@ -1,5 +1,6 @@
 """A root of real clips beside which the fakes made of them lie: `own/<way>/<source>.wav`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,8 +44,7 @@ def name_of(source: str, way: str) -> str:
     return f"{FOLDER}/{way}/{source}.wav"
 
 
-def row_of(clip: Clip, way: str, split: str) -> tuple[str, ...]:
-    """The row of a fake in clips.csv: its person, recording and page are those of the real clip."""
-    people = ";".join(clip.identities)
-    known = (OWN_METHOD + way, clip.race, clip.gender, clip.page, split)
-    return (name_of(clip.source, way), WAYS[way].tier.name, people, clip.source, *known)
+def fake_of(clip: Clip, way: str) -> Clip:
+    """Return the clip that is re-synthesised from a real one, with its identities and page."""
+    source = name_of(clip.source, way)
+    return replace(clip, source=source, tier=WAYS[way].tier.name, base=clip.source, method=OWN_METHOD + way)

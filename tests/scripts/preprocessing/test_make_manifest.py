@@ -11,7 +11,7 @@ import pytest
 from avdfd.core.errors import UserError
 from avdfd.core.workers import Failure
 from avdfd.corpora.inventory import examine
-from avdfd.corpora.manifest import Row, read_manifest
+from avdfd.corpora.manifest import ManifestRow, read_manifest
 from data.preprocessing import make_manifest
 from tests.helpers.videos import make_video
 from tests.paths import ROOT
@@ -49,8 +49,8 @@ def run(root: Path, out: Path, *more: str) -> int:
     return make_manifest.main(["--root", str(root), "--out", str(out), *more])
 
 
-def by_path(out: Path) -> dict[str, Row]:
-    return {row.path: row for row in read_manifest(out)}
+def by_path(out: Path) -> dict[str, ManifestRow]:
+    return {row.source: row for row in read_manifest(out)}
 
 
 def test_whole_script_in_processes(videos, tmp_path):
@@ -61,7 +61,7 @@ def test_whole_script_in_processes(videos, tmp_path):
     assert "5 rows, 2 usable, 1 identities" in done.stdout
     rows = by_path(out)
     assert list(rows) == sorted(rows)
-    assert {path: row.error for path, row in rows.items() if row.error} == {
+    assert {path: row.file.error for path, row in rows.items() if row.file.error} == {
         "fake/text.mp4": "not a media file",
         "real/gone.mp4": "listed in manifest.csv, but there is no such file",
         "real/mute.mp4": "no audio stream",
@@ -86,7 +86,7 @@ def test_second_run_opens_what_is_new_or_changed(videos, tmp_path, serial, capsy
     assert run(videos, out) == 0
     assert sorted(serial) == ["anna.mp4", "bea.mp4"]
     assert "3 files listed before, 2 to open, 1 gone" in capsys.readouterr().out
-    assert by_path(out)["real/anna.mp4"].duration == pytest.approx(2, abs=0.15)
+    assert by_path(out)["real/anna.mp4"].file.streams.duration == pytest.approx(2, abs=0.15)
     assert "real/mute.mp4" not in by_path(out)
 
 
@@ -140,7 +140,7 @@ def test_file_that_was_given_up_is_tried_again_with_more_time(videos, tmp_path, 
     monkeypatch.setattr(make_manifest, "run_killable", give_up)
     assert run(videos, out, "--time-limit", "5") == 1  # nothing can be used
     row = by_path(out)["real/anna.mp4"]
-    assert (row.error, row.stopped_after) == ("took longer than 5 s", 5.0)
+    assert (row.file.error, row.stopped_after) == ("took longer than 5 s", 5.0)
     assert row.sha256 == by_path(out)["fake/anna__copy.mp4"].sha256
     tried.clear()
     run(videos, out, "--time-limit", "5")
@@ -190,4 +190,4 @@ def test_two_runs_on_one_output(videos, tmp_path):
 def test_broken_link_is_listed(videos, tmp_path, serial):
     os.symlink(tmp_path / "nowhere.mp4", videos / "real" / "link.mp4")
     assert run(videos, tmp_path / "m.parquet") == 0
-    assert by_path(tmp_path / "m.parquet")["real/link.mp4"].error == "cannot be read (No such file or directory)"
+    assert by_path(tmp_path / "m.parquet")["real/link.mp4"].file.error == "cannot be read (No such file or directory)"

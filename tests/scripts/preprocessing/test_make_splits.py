@@ -11,7 +11,7 @@ import pytest
 from avdfd.core.clips import make_entry
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import tier
-from avdfd.corpora.inventory import Facts
+from avdfd.corpora.inventory import FileFacts
 from avdfd.corpora.manifest import make_row, write_manifest
 from avdfd.elements import ElementStore
 from avdfd.splits.lists import assign, read_splits
@@ -72,9 +72,9 @@ def manifest(tmp_path):
         for name in ("RVRA", "RVFA"):
             source = f"{tier(name).folder}/a/b/id{i:02d}/clip.mp4"
             entry = make_entry(Path("root"), source, tier(name), identities=(f"id{i:02d}",))
-            rows.append(make_row(entry, Facts(sha256=source)))
+            rows.append(make_row(entry, FileFacts(sha256=source)))
     broken = make_entry(Path("root"), "RealVideo-RealAudio/a/b/id00/broken.mp4", tier("RVRA"), identities=("id00",))
-    rows.append(make_row(broken, Facts(sha256="x", error="no audio stream")))
+    rows.append(make_row(broken, FileFacts(sha256="x", error="no audio stream")))
     write_manifest(tmp_path / "m.parquet", rows)
     return tmp_path / "m.parquet"
 
@@ -134,7 +134,7 @@ def test_wrong_sources(manifest, store, tmp_path):
     with pytest.raises(UserError, match="no such manifest"):
         split_manifest(tmp_path / "none.parquet")
     broken = make_entry(Path("root"), "a.mp4", tier("RVRA"), identities=("a",))
-    write_manifest(manifest, [make_row(broken, Facts(error="no audio stream"))])
+    write_manifest(manifest, [make_row(broken, FileFacts(error="no audio stream"))])
     with pytest.raises(UserError, match=r"m\.parquet: none of its 1 files can be used"):
         split_manifest(manifest)
     assert not (tmp_path / "out").exists()

@@ -3,11 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avdfd.core.clips import make_entry
-from avdfd.core.tiers import RVRA
 from avdfd.corpora.duplicates import SOUND_BITS, _near, distance, find_duplicates
-from avdfd.corpora.inventory import examine
-from avdfd.corpora.manifest import Row, make_row
+from avdfd.corpora.inventory import FileFacts, examine
 from avdfd.media.fingerprints import sound_hash
 from tests.helpers.recordings import record
 
@@ -55,10 +52,10 @@ def clip(
     )
 
 
-def row(path: Path) -> Row:
+def row(path: Path) -> FileFacts:
     facts = examine(path)
     assert not facts.error
-    return make_row(make_entry(path.parent, path.name, RVRA), facts)
+    return facts
 
 
 @pytest.fixture(scope="module")
@@ -120,5 +117,6 @@ def test_near_hashes_are_found_among_many():
 
 def test_groups_do_not_depend_on_the_order(rows):
     turned = find_duplicates(rows[::-1])
-    names = {(group.match, frozenset(rows[::-1][member].path for member in group.members)) for group in turned}
-    assert names == {(g.match, frozenset(rows[m].path for m in g.members)) for g in find_duplicates(rows)}
+    last = len(rows) - 1
+    mirrored = {(group.match, frozenset(last - member for member in group.members)) for group in turned}
+    assert mirrored == {(group.match, frozenset(group.members)) for group in find_duplicates(rows)}

@@ -5,12 +5,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from avdfd.core.clips import Clip, make_entry
+from avdfd.core.clips import CLIP_FIELDS, Clip, ClipMeta, make_entry
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.tiers import FAKE, FVRA, RVRA
-from avdfd.corpora.inventory import Facts, Streams, examine, probe
-from avdfd.corpora.manifest import Row, clips_of, facts_of, make_row, read_manifest, write_manifest
+from avdfd.corpora.inventory import FileFacts, Streams, examine, probe
+from avdfd.corpora.manifest import ManifestRow, clips_of, make_row, read_clips, read_manifest, write_manifest
 from tests.helpers.recordings import clicks, record
 from tests.helpers.videos import make_video
 
@@ -65,13 +65,13 @@ def test_probe_reads_packets_only(tmp_path):
     whole = make_video(tmp_path / "whole.mkv", 6)
     assert probe(whole).video_codec == "h264"
     (tmp_path / "half.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(MediaError, match="truncated: .* s of the stated .* s are there"):
+    with pytest.raises(MediaError, match="truncated: .* s of the stated .* s exist"):
         probe(tmp_path / "half.mkv")
     with pytest.raises(MediaError, match="no audio stream"):
         probe(make_video(tmp_path / "mute.mp4", 1, sound=None))
 
 
-def rows(root: Path) -> list[Row]:
+def rows(root: Path) -> list[ManifestRow]:
     swap = make_entry(
         root,
         "b/swap.mp4",
@@ -82,14 +82,14 @@ def rows(root: Path) -> list[Row]:
         split="train",
         fake_periods=((0.5, 1.0), (2.0, 2.5)),
     )
-    facts = Facts(
+    facts = FileFacts(
         7, 123456789012345678, "ab", Streams(2.5, "h264", 25.0, 64, 48, "aac", 16_000, 1), 0.1, 0.2, b"s", b"p"
     )
     return [
         make_row(swap, facts),
         make_row(make_entry(root, "a.mp4", RVRA, identities=("A",)), facts),
-        make_row(make_entry(root, "c.mp4", FAKE, identities=("C",)), Facts(error="no audio stream"), 30.0),
-        make_row(make_entry(root, "d.mp4", None, problem="not listed in clips.csv"), Facts()),
+        make_row(make_entry(root, "c.mp4", FAKE, identities=("C",)), FileFacts(error="no audio stream"), 30.0),
+        make_row(make_entry(root, "d.mp4", None, problem="not listed in clips.csv"), FileFacts()),
     ]
 
 
@@ -97,14 +97,16 @@ def test_what_is_written_is_read(tmp_path):
     made = rows(tmp_path)
     write_manifest(tmp_path / "m.parquet", made)
     read = read_manifest(tmp_path / "m.parquet")
-    assert read == sorted(made, key=lambda row: row.path)
-    swap = next(row for row in read if row.path == "b/swap.mp4")
+    assert read == sorted(made, key=lambda row: row.source)
+    swap = next(row for row in read if row.source == "b/swap.mp4")
     assert (swap.label, swap.label_video, swap.label_audio) == (1, 1, 0)
     assert swap.fake_periods == ((0.5, 1.0), (2.0, 2.5))
-    assert facts_of(swap).streams.height == 48
+    assert swap.file.streams.height == 48
     unknown = read[-1]
-    assert (unknown.tier, unknown.label, unknown.identities) == ("unknown", None, ())
-    assert pq.read_schema(tmp_path / "m.parquet").names == list(Row._fields)
+    assert (unknown.tier, unknown.identities) == ("unknown", ())
+    table = pq.read_table(tmp_path / "m.parquet")
+    labels = [table[name].to_pylist() for name in ("label", "label_video", "label_audio")]
+    assert labels == [[0, 1, 1, None], [0, 1, None, None], [0, 0, None, None]]
     write_manifest(tmp_path / "none.parquet", [])
     assert read_manifest(tmp_path / "none.parquet") == []
 
@@ -123,7 +125,11 @@ def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
         method="dfl",
         fake_periods=((0.5, 1.0), (2.0, 2.5)),
     )
-    with pytest.raises(UserError, match="no usable video files of the tiers FAKE"):
+    usable, others = read_clips(tmp_path / "m.parquet")
+    assert (others, [clip.sha256 for clip in usable]) == (["c.mp4", "d.mp4"], ["ab", "ab"])
+    facts = [{name: getattr(clip, name) for name in CLIP_FIELDS} | {"sha256": "ab"} for clip in clips]
+    assert usable == [ClipMeta(**known) for known in facts]
+    with pytest.raises(UserError, match="no usable media files of the tiers FAKE"):
         clips_of(tmp_path / "m.parquet", tmp_path, ["FAKE"])
 
 
