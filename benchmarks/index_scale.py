@@ -20,12 +20,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from avdfd.core.journal import Journal
 from avdfd.core.shards import Shard
 from avdfd.datasets.samplers import Paired, Shuffled
 from avdfd.elements import ElementStore, ElementWriter, coded
 from avdfd.elements.form import encode_frame, encode_sound
 from avdfd.elements.index import merge
-from avdfd.elements.journal import Journal, encode_record
 from avdfd.elements.layout import INDEX, journal_name, shard_name
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
 from avdfd.splits.lists import Lists, assign
@@ -71,10 +71,12 @@ def make(root: Path, size: int, parts: int) -> None:
             writer.add(clip(0), [{"start": 0.0, "end": 3.072, "parts": element}])
         with Journal(root / journal_name(number)) as journal:
             (window,) = journal[clip(0)["source"]]["windows"]
-        with (root / journal_name(number)).open("wb") as file:
+        (root / journal_name(number)).unlink()
+        with Journal(root / journal_name(number), append=True) as journal:
             for k in range(number, size, parts):
                 key = f"{clip(k)['source'].replace('.', '_')}/000000"
-                file.write(encode_record(clip(k), [{**window, "key": key}], {"stamp": [k, k], "stopped_after": None}))
+                record = {"clip": clip(k), "windows": [{**window, "key": key}], "stamp": [k, k], "stopped_after": None}
+                journal.add(record)
         assert (root / shard_name(number, 0)).exists()
 
 

@@ -31,13 +31,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it i
 from avdfd.config import MediaConfig, PreprocessConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
+from avdfd.core.journal import Journal, vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.manifest import clips_of
 from avdfd.corpora.scan import UNKNOWN, Clip, scan
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
-from avdfd.elements.journal import Journal
 from avdfd.elements.layout import journal_name, parts_of
 from avdfd.media.windows import reconstruction, windows
 
@@ -86,10 +86,8 @@ def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> lis
     """Drops what is gone; returns the clips that are new or changed."""
     present = {clip.source for clip in clips}
     known = {source for source, record in writer.records.items() if record["clip"]["tier"] in cfg.tiers}
-    gone = known - present
-    if known and gone == known:
-        raise UserError(f"{cfg.output}: none of its videos is under {cfg.input}; choose another output")
-    writer.drop(sorted(gone))
+    gone = vanished(writer.root, known, present, Path(cfg.input))
+    writer.drop(gone)
     todo = [clip for clip in clips if not is_done(writer.records.get(clip.source), clip, cfg)]
     changed = sum(clip.source in writer.records for clip in todo)
     if known:

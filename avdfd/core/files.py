@@ -5,10 +5,9 @@ import errno
 import fcntl
 import hashlib
 import io
-import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -99,24 +98,6 @@ def stamp(path: Path) -> list[int]:
     """Size and time of change of a file: equal as long as nobody wrote to it."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def refuse_changes(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises UserError, naming each of them, if settings differ from those that a folder was made with."""
-    changed = [
-        f"{key} was {json.dumps(before.get(key))} and is now {json.dumps(now.get(key))}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        remedy = "choose another output, or delete this one"
-        raise UserError(f"{root}: made with other settings ({'; '.join(changed)}): {remedy}")
-
-
-def overlap(one: Path, other: Path) -> bool:
-    """Whether two folders are the same, or one lies in the other."""
-    here, there = one.resolve(), other.resolve()
-    return here == there or here in there.parents or there in here.parents
 
 
 def ensure_writable(folder: Path) -> None:

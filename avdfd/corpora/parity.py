@@ -5,7 +5,6 @@ each clip has a small JSON file that says what it was made from, so that any num
 each may be stopped at any time.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -15,8 +14,8 @@ import torch
 
 from avdfd.config import ChainConfig
 from avdfd.core.clips import is_audio
-from avdfd.core.errors import UserError
-from avdfd.core.files import ensure_writable, held, overlap, write_atomic
+from avdfd.core.files import write_atomic
+from avdfd.core.journal import SETTINGS, RecordFiles, claim, refuse_changes, refuse_overlap
 from avdfd.elements.form import encode_wav
 from avdfd.media.chain import Edges, Version, lay_out, measure_version, same_sound
 from avdfd.media.codecs import through_one_of
@@ -88,28 +87,14 @@ class ParityRoot:
     """
 
     def __init__(self, root: Path, source_root: Path, chain: ChainConfig) -> None:
-        if overlap(root, source_root):
-            raise UserError(
-                f"{root}: lies within the input {source_root} or the other way round; choose another output"
-            )
-        ensure_writable(root)
+        refuse_overlap(root, source_root)
         self.root, self.state = root, root / ".parity"
-        if not self.state.is_dir() and any(path.name != self.state.name for path in root.iterdir()):
-            raise UserError(f"{root}: holds other things than clips of codec parity; choose another output")
-        self.state.mkdir(exist_ok=True)
         self.lock = self.state / "lock"
+        self._records = RecordFiles(self.state)
         settings = {"form": FORM, **chain.model_dump()}
-        note = self.state / "settings.json"
-        with held(self.lock, root, wait=True):
-            if not note.exists():
-                write_atomic(note, (json.dumps(settings, indent=1) + "\n").encode())
-            found = json.loads(note.read_text())
-        for key in {**found, **settings}:
-            if found.get(key) != settings.get(key):
-                raise UserError(
-                    f"{root}: was made with chain.{key} = {found.get(key)}, not {settings.get(key)}; "
-                    f"choose another output, or delete it"
-                )
+        found = claim(root, self.state / SETTINGS, settings, holds="clips of codec parity")
+        before, now = ({f"chain.{key}": value for key, value in some.items()} for some in (found, settings))
+        refuse_changes(root, before, now)
 
     def out(self, source: str) -> Path:
         """Where the new clip of a source lies."""
@@ -117,15 +102,12 @@ class ParityRoot:
 
     def sources(self) -> Iterator[str]:
         """All clips that there is a record of."""
-        for path in self.state.rglob("*.json"):
-            if path.parent != self.state or path.name != "settings.json":
-                yield path.relative_to(self.state).as_posix().removesuffix(".json")
+        return iter(self._records)
 
     def read(self, source: str) -> Record | None:
         """What is known of a clip, if anything."""
-        try:
-            values = json.loads(self._record(source).read_text())
-        except FileNotFoundError:
+        values = self._records.read(source)
+        if values is None:
             return None
         version, edges = values["version"], values["edges"]
         values["stamp"] = tuple(values["stamp"])
@@ -137,12 +119,12 @@ class ParityRoot:
         """Notes what is known of a clip. One with a problem has no file."""
         if record.problem:
             self.out(source).unlink(missing_ok=True)
-        write_atomic(self._record(source), (json.dumps(record._asdict()) + "\n").encode())
+        self._records.write(source, record._asdict())
 
     def drop(self, source: str) -> None:
         """Removes a clip and its record."""
         self.out(source).unlink(missing_ok=True)
-        self._record(source).unlink(missing_ok=True)
+        self._records.remove(source)
 
     def is_made(self, source: str, record: Record) -> bool:
         """Whether the file that a record is of is there."""
@@ -151,12 +133,9 @@ class ParityRoot:
 
     def sweep(self, sources: Iterable[str]) -> None:
         """Removes what killed runs have left of files that were being written, of these clips only."""
-        files = {path for source in sources for path in (self.out(source), self._record(source))}
+        files = {path for source in sources for path in (self.out(source), self._records.path(source))}
         for folder in {path.parent for path in files}:
             for path in folder.glob(".*"):
                 # The name of a temporary file is that of the file, between two dots, and eight letters.
                 if path.is_file() and folder / path.name[1:-9] in files:
                     path.unlink()
-
-    def _record(self, source: str) -> Path:
-        return self.state / f"{source}.json"

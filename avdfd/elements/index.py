@@ -13,8 +13,8 @@ import pyarrow as pa
 from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, held
+from avdfd.core.journal import Journal
 from avdfd.elements.form import MEMBERS
-from avdfd.elements.journal import Journal
 from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
 from avdfd.elements.table import SCHEMA, ElementTable
 from avdfd.features.mel import FRAMES

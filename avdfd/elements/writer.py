@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from avdfd.core.errors import UserError
-from avdfd.core.files import atomic_file, ensure_writable, held, refuse_changes
+from avdfd.core.files import held
+from avdfd.core.journal import AppendedFile, Journal, Record, claim, refuse_changes
 from avdfd.core.shards import Shard
 from avdfd.elements.form import MEMBERS, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import index_lock, pack_sizes
-from avdfd.elements.journal import Journal, encode_gone, encode_record
-from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, read_settings, shard_name
+from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, shard_name
 from avdfd.features.mel import FRAMES
 
 
@@ -44,11 +42,7 @@ class ElementWriter:
             stack.enter_context(held(self.root / lock_name(self.part.number), self.root))
             with index_lock(self.root):
                 (self.root / INDEX).unlink(missing_ok=True)
-            journal = self.root / journal_name(self.part.number)
-            journal.touch()
-            self.records = stack.enter_context(Journal(journal))
-            self._journal = _Appended(journal, self.records.whole)
-            stack.callback(self._journal.close)
+            self.records = stack.enter_context(Journal(self.root / journal_name(self.part.number), append=True))
             self._find_end()
             self._open_shard()
             self._open = stack.pop_all()
@@ -75,7 +69,7 @@ class ElementWriter:
         if clip["source"] in self.records:
             self.drop([clip["source"]])
         places = [self._append(clip, window) for window in windows]
-        self._commit(encode_record(clip, places, facts))
+        self._commit(_record(clip, places, facts))
 
     def drop(self, sources: Iterable[str]) -> None:
         """Removes clips. Shards that held them are written anew, so that none of them has stale members."""
@@ -87,9 +81,9 @@ class ElementWriter:
             record = self.records[source]
             if source not in gone and any(w["shard"] in stale for w in record["windows"]):
                 clip, windows = record.pop("clip"), record.pop("windows")
-                self._commit(encode_record(clip, [self._moved(w, stale) for w in windows], record))
+                self._commit(_record(clip, [self._moved(w, stale) for w in windows], record))
         for source in sorted(gone):
-            self._commit(encode_gone(source))
+            self.records.remove(source)
         for number in stale:
             (self.root / shard_name(self.part.number, number)).unlink()
             del self._ends[number]
@@ -100,20 +94,10 @@ class ElementWriter:
 
     def _claim(self) -> None:
         """Makes the store, or checks that it is one with the same settings."""
-        ensure_writable(self.root)
-        store = {"version": self.version, "parts": self.part.of, "settings": self.settings}
-        if not (self.root / STORE).exists():
-            if any(not path.name.startswith(".") and path.name != STORE for path in self.root.iterdir()):
-                raise UserError(f"{self.root}: holds other files and no element store; choose another folder")
-            with suppress(FileExistsError), atomic_file(self.root / STORE, replace=False) as file:
-                file.write((json.dumps(store, indent=2) + "\n").encode())
-        found = read_settings(self.root)
-        refuse_changes(self.root, found["settings"], self.settings)
-        if found["parts"] != self.part.of:
-            raise UserError(
-                f"{self.root}: made in {found['parts']} parts, not {self.part.of}; use --shard i/{found['parts']} "
-                f"(SHARDS={found['parts']} for sbatch), or choose another output"
-            )
+        about = {"version": self.version, "parts": self.part.of, "settings": self.settings}
+        found = claim(self.root, self.root / STORE, about, holds="element store")
+        before = {**found["settings"], "parts": found["parts"]}
+        refuse_changes(self.root, before, {**self.settings, "parts": self.part.of})
 
     def _find_end(self) -> None:
         """Where each shard ends, and which is the last. A clip whose data is not all there (deleted, or lost with the
@@ -139,7 +123,7 @@ class ElementWriter:
     def _open_shard(self) -> None:
         path = self.root / shard_name(self.part.number, self._number)
         self._count = self._counts.get(self._number, 0)
-        self._shard = _Appended(path, self._ends.setdefault(self._number, 0))
+        self._shard = AppendedFile(path, self._ends.setdefault(self._number, 0))
 
     def _finish_shard(self) -> None:
         self._shard.add(bytes(2 * tarfile.BLOCKSIZE))  # the mark of the end of an archive
@@ -189,33 +173,10 @@ class ElementWriter:
         at = [offset + shift if offset >= 0 else offset for offset in place["at"]]
         return {**place, "shard": self._number, "at": at}
 
-    def _commit(self, line: bytes) -> None:
-        self._journal.add(line)
+    def _commit(self, record: Record) -> None:
+        self.records.add(record)
         self._ends[self._number] = self._shard.end
-        self.records.follow(line)
 
 
-class _Appended:
-    """A file that only grows, from a known end on; what lies beyond that is cut off."""
-
-    def __init__(self, path: Path, end: int) -> None:
-        self.path, self.end = path, end
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        self.cut(end)
-
-    def add(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            try:
-                written = os.pwrite(self._file, rest, self.end)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(self.path)) from None
-            rest = rest[written:]
-            self.end += written
-
-    def cut(self, end: int) -> None:
-        os.ftruncate(self._file, end)
-        self.end = end
-
-    def close(self) -> None:
-        os.close(self._file)
+def _record(clip: Mapping[str, Any], windows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> Record:
+    return {"clip": {"source": clip["source"], **clip}, "windows": [*windows], **facts}

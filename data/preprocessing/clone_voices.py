@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.config import CloneConfig, load
 from avdfd.core.clips import Clip
 from avdfd.core.errors import UserError, run_script
+from avdfd.core.journal import Record
 from avdfd.core.shards import parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.cloning.backends import check_backend, processes
 from avdfd.corpora.cloning.clips import SINGLE, Job, Made, listen, make_clip
-from avdfd.corpora.cloning.journal import Record
 from avdfd.corpora.cloning.naturalness import open_naturalness
 from avdfd.corpora.cloning.output import Output
 from avdfd.corpora.cloning.people import Recording, digest, mean_vector, real_clips, recordings_of, references, stamp
@@ -62,12 +62,12 @@ def main(argv: list[str]) -> int:
         hear_all(out, people, cfg)
         jobs = [job for job in plan(out, clips, people, cfg) if not out.is_done(job.source, job.inputs)]
         clone_all(out, jobs, cfg)
-    return report(out, clips, len(jobs), time.monotonic() - started)
+        return report(out, clips, len(jobs), time.monotonic() - started)
 
 
 def hear_all(out: Output, people: People, cfg: CloneConfig) -> None:
     """Takes the speaker embedding of every recording that is new or changed."""
-    known = out.voices.records
+    known = out.voices
     todo = [
         recording
         for recordings in people.values()
@@ -93,11 +93,11 @@ def plan(out: Output, clips: list[Clip], people: People, cfg: CloneConfig) -> It
         by_person.setdefault(clip.identities[0], []).append(clip)
     for identity, recordings in people.items():
         paths = dict(recordings)
-        voices = [out.voices.records[recording.source] for recording in recordings]
+        voices = [out.voices[recording.source] for recording in recordings]
         voices = [voice for voice in voices if "reason" not in voice]
         inputs = digest(recordings)
         for clip in by_person[identity]:
-            voice = out.voices.records[clip.source]
+            voice = out.voices[clip.source]
             if "reason" not in voice:
                 best = [Recording(r["source"], paths[r["source"]]) for r in references(voice, voices, cfg.references)]
                 yield Job(clip.source, clip.path, inputs, mean_vector(voices), tuple(best))
@@ -109,7 +109,7 @@ def clone_all(out: Output, jobs: list[Job], cfg: CloneConfig) -> None:
     load_limit = cfg.backend.load_limit if cfg.backend.kind == "seed-vc" else 0.0
     limit = load_limit + 2 * cfg.time_limit * (1 + cfg.candidates * len(cfg.tiers))  # of a hanging process
     results = run_killable(partial(make_clip, cfg=cfg, spool=out.spool), jobs, workers=workers, time_limit=limit)
-    alive = any(is_scored(record) for record in out.clips.records.values())
+    alive = any(is_scored(record) for record in out.clips.values())
     failed: list[str] = []
     with contextlib.closing(results), tqdm(total=len(jobs), desc="clones", unit="clip") as bar:
         for job, result in results:
@@ -136,7 +136,7 @@ def is_scored(record: Record) -> bool:
 
 def report(out: Output, clips: list[Clip], made_now: int, seconds: float) -> int:
     """Prints the summary; returns the exit code."""
-    lines = [line for record in out.clips.records.values() for line in record["clones"]]
+    lines = [line for record in out.clips.values() for line in record["clones"]]
     kept = [line for line in lines if line["file"]]
     single = sum(line["reason"] == SINGLE for line in lines)
     wanted = len(clips) * len(out.cfg.tiers)

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.config import ParityConfig, load
 from avdfd.core.clips import Entry
-from avdfd.core.errors import UserError, run_script
+from avdfd.core.errors import run_script
 from avdfd.core.files import held, write_atomic, write_csv
+from avdfd.core.journal import vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
     root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)
     with held(root.state / f"part-{shard.number}-of-{shard.of}.lock", root.root):
         try:
-            records = look(root, entries, {e.clip.source for e in listed}, shard)
+            records = look(root, entries, {e.clip.source for e in listed}, shard, Path(cfg.input))
             measure_all(root, entries, records, cfg)
             grounds = find_grounds(records, cfg)
             number = make_all(root, entries, records, grounds, cfg)
@@ -64,14 +65,11 @@ def main(argv: list[str]) -> int:
     return report(cfg, shard, root, records, number, time.monotonic() - started)
 
 
-def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], shard: Shard) -> Records:
+def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], shard: Shard, source_root: Path) -> Records:
     """Drops what is gone; returns the records of clips that are as they were, with one for each that cannot be."""
     known = {source: record for source in root.sources() if (record := root.read(source))}
     known = {source: record for source, record in known.items() if shard.takes(record.recording)}
-    gone = sorted(known.keys() - listed)
-    if known and len(gone) == len(known):
-        raise UserError(f"{root.root}: none of its videos is under the input; choose another output")
-    for source in gone:
+    for source in vanished(root.root, known, listed, source_root):
         root.drop(source)
     root.sweep(entries)
     records: Records = {}

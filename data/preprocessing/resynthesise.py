@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.config import ResynthesisConfig, load
 from avdfd.core.clips import ClipMeta, Entry
-from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import ensure_writable, held, overlap, write_csv
+from avdfd.core.errors import run_script
+from avdfd.core.files import ensure_writable, held, write_csv
+from avdfd.core.journal import refuse_overlap
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
@@ -36,8 +37,7 @@ def main(argv: list[str]) -> int:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, ResynthesisConfig, overrides=overrides)
     source_root, root = Path(cfg.input), Path(cfg.output)
-    if overlap(root, source_root):
-        raise UserError(f"output: {root} lies within the input {source_root} or the other way round; choose another")
+    refuse_overlap(root, source_root)
     entries = [entry for entry in list_entries(source_root, sound=True) if not entry.problem]
     ensure_writable(root)
     with held(root / ".lock", root):

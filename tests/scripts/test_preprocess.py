@@ -154,7 +154,7 @@ def test_wrong_input_does_not_empty_a_store(tmp_path, serial):
     root(tmp_path / "videos")
     run(config(tmp_path))
     video(tmp_path / "others" / "real" / "zoe.mp4")
-    with pytest.raises(UserError, match="none of its videos is under"):
+    with pytest.raises(UserError, match="none of its clips is under"):
         run(config(tmp_path), f"--input={tmp_path / 'others'}")
     assert len(ElementStore(tmp_path / "elements")) == 2
 
@@ -258,7 +258,7 @@ def test_tasks_of_an_array_make_one_store(tmp_path, serial, capsys):
     assert run(config(tmp_path, max_quarantined=1.0)) == 0
     assert serial == []
     assert bytes_of(tmp_path / "elements") == before
-    with pytest.raises(UserError, match="made in 3 parts, not 2"):
+    with pytest.raises(UserError, match="parts was 3 and is now 2"):
         run(config(tmp_path), "--shard", "0/2")
     with pytest.raises(UserError, match="write i/n"):
         run(config(tmp_path), "--shard", "3/3")

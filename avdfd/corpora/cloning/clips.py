@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from avdfd.config import ChainConfig, CloneConfig
+from avdfd.core.journal import Record
 from avdfd.core.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.core.workers import die_with_parent
 from avdfd.corpora.cloning.backends import open_backend
-from avdfd.corpora.cloning.journal import Record
 from avdfd.corpora.cloning.people import Recording, hear
 from avdfd.corpora.cloning.refine import Outcome, plans, refine
 from avdfd.corpora.cloning.request import ConversionError, Convert

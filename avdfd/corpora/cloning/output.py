@@ -8,19 +8,18 @@ problems.csv      clones that are not there, and why       .clones/       settin
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
 from avdfd.config import CloneConfig
-from avdfd.core.errors import UserError
-from avdfd.core.files import ensure_writable, held, overlap, refuse_changes, write_atomic, write_csv
+from avdfd.core.files import held, write_atomic, write_csv
+from avdfd.core.journal import SETTINGS, Journal, Record, claim, refuse_changes, refuse_overlap, vanished
 from avdfd.core.shards import Shard
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.corpora.cloning.clips import Made, method
-from avdfd.corpora.cloning.journal import Journal, Record, read_journal
 from avdfd.corpora.fakeavceleb import TABLE
 
 STATE = ".clones"
@@ -54,8 +53,9 @@ class Output:
             shutil.rmtree(self.spool, ignore_errors=True)  # of a run that was killed
             self.spool.mkdir()
             stack.callback(shutil.rmtree, self.spool, ignore_errors=True)
-            self.voices = Journal(self._state / f"{self._name}.voices.jsonl")
-            self.clips = Journal(self._state / f"{self._name}.clips.jsonl")
+            voices, clips = (self._state / f"{self._name}.{name}.jsonl" for name in ("voices", "clips"))
+            self.voices = stack.enter_context(Journal(voices, append=True, sync=True))
+            self.clips = stack.enter_context(Journal(clips, append=True, sync=True))
             self._held = stack.pop_all()
         return self
 
@@ -63,13 +63,13 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._held:
-            self.voices.settle()
-            self.clips.settle()
+            self.voices.compact()
+            self.clips.compact()
             self._write_lists()
 
     def is_done(self, source: str, inputs: str) -> bool:
         """Whether a clip has been made from the recordings of its person as they are now."""
-        record = self.clips.records.get(source)
+        record = self.clips.get(source)
         if record is None or record["again"] or record["inputs"] != inputs:
             return False
         return all((self.root / path).is_file() for path in record["files"].values())
@@ -83,35 +83,24 @@ class Output:
             os.replace(waiting, path)
         self.clips.add(made.record)
 
-    def keep_only(self, sources: Iterable[str], recordings: Iterable[str]) -> int:
+    def keep_only(self, sources: Collection[str], recordings: Collection[str]) -> int:
         """Drops clips and recordings that are not there any more; returns the number of clips dropped."""
-        gone = self.clips.records.keys() - set(sources)
-        if gone and gone == self.clips.records.keys():
-            raise UserError(f"{self.root}: none of its clips is under {self.cfg.input}; choose another output")
+        gone = vanished(self.root, self.clips, sources, Path(self.cfg.input))
         for source in gone:
             self._remove_files(source)
-            del self.clips.records[source]
-        for source in self.voices.records.keys() - set(recordings):
-            del self.voices.records[source]
+            self.clips.remove(source)
+        for source in self.voices.keys() - set(recordings):
+            self.voices.remove(source)
         return len(gone)
 
     def _remove_files(self, source: str) -> None:
-        for path in self.clips.records.get(source, {"files": {}})["files"].values():
+        for path in self.clips.get(source, {"files": {}})["files"].values():
             (self.root / path).unlink(missing_ok=True)
 
     def _claim(self) -> None:
-        if overlap(self.root, Path(self.cfg.input)):
-            raise UserError(f"{self.root}: output and input {self.cfg.input} lie within each other; choose another")
-        ensure_writable(self.root)
-        if not self._state.is_dir() and any(self.root.iterdir()):
-            raise UserError(f"{self.root}: holds other files and no cloned clips; choose another output")
-        self._state.mkdir(exist_ok=True)
-        note, now = self._state / "settings.json", settings(self.cfg, self.shard)
-        with held(self._state / "lock", self.root, wait=True):
-            if not note.exists():
-                write_atomic(note, (json.dumps(now, indent=2) + "\n").encode())
-            found = json.loads(note.read_text())
-        refuse_changes(self.root, found, now)
+        refuse_overlap(self.root, Path(self.cfg.input))
+        now = settings(self.cfg, self.shard)
+        refuse_changes(self.root, claim(self.root, self._state / SETTINGS, now, holds="cloned clips"), now)
 
     def _write_lists(self) -> None:
         with held(self._state / "lock", self.root, wait=True):
@@ -153,5 +142,6 @@ def _rows(clips: Iterable[Record], cfg: CloneConfig) -> Iterable[tuple[str, ...]
 def _merged(journals: Iterable[Path]) -> list[Record]:
     records: dict[str, Record] = {}
     for path in sorted(journals):
-        records |= read_journal(path)
+        with Journal(path) as journal:
+            records |= journal
     return [records[source] for source in sorted(records)]

@@ -17,8 +17,8 @@ import numpy as np
 from avdfd.core.clips import IDENTITY, SUFFIXES, Clip
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of, stamp
+from avdfd.core.journal import Record
 from avdfd.core.tiers import RVRA
-from avdfd.corpora.cloning.journal import Record
 from avdfd.corpora.cloning.speaker import Embed
 from avdfd.corpora.duplicates import SOUND_BITS, distance
 from avdfd.corpora.layouts import list_entries

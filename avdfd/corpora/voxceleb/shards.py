@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
+from avdfd.core.journal import RecordFiles
 from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard, ShardStream
 
 CLIP_SUFFIXES = {".m4a", ".mp4", ".wav", ".aac", ".flac", ".mp3", ".ogg"}
@@ -70,7 +71,7 @@ class ShardState(BaseModel):
         return None if value is None else sorted(value)
 
     def save(self, out: Path) -> None:
-        write_atomic(state_path(out, self.path), self.model_dump_json().encode())
+        _records(out).write(_name(self.path), self.model_dump(mode="json"))
 
     def forget(self, out: Path) -> None:
         """Deletes the clips and what is known: the shard is not what it should be, and so may they be."""
@@ -82,16 +83,24 @@ class ShardState(BaseModel):
         self.wanted, self.offset, self.done = wanted, 0, False
 
 
-def state_path(out: Path, shard: str) -> Path:
-    return out / ".shards" / f"{quote(shard, safe='')}.json"
-
-
-def read_state(path: Path) -> ShardState:
-    """Raises UserError if the file is not one that ShardState.save wrote."""
+def read_state(out: Path, shard: str) -> ShardState | None:
+    """Return the state of a shard, or None if there is none yet. Raises UserError if its file is damaged."""
+    records, name = _records(out), _name(shard)
+    record = records.read(name)
+    if record is None:
+        return None
     try:
-        return ShardState.model_validate_json(path.read_bytes())
+        return ShardState.model_validate(record)
     except ValidationError:
-        raise UserError(f"{path}: is not a state that this program wrote; delete it to fetch its shard anew") from None
+        raise records.damaged(name) from None
+
+
+def _records(out: Path) -> RecordFiles:
+    return RecordFiles(out / ".shards")
+
+
+def _name(shard: str) -> str:
+    return quote(shard, safe="")
 
 
 def plan(shard: Shard, out: Path, wanted: frozenset[str] | None) -> ShardState:
@@ -100,8 +109,7 @@ def plan(shard: Shard, out: Path, wanted: frozenset[str] | None) -> ShardState:
     A shard is read again from its start for identities that it has and that it was not read for, and when clips that
     it gave are gone.
     """
-    path = state_path(out, shard.path)
-    state = read_state(path) if path.is_file() else ShardState(**shard._asdict(), wanted=wanted)
+    state = read_state(out, shard.path) or ShardState(**shard._asdict(), wanted=wanted)
     if (state.size, state.sha256) != (shard.size, shard.sha256):
         return ShardState(**shard._asdict(), wanted=wanted)  # the server has another file of that name by now
     state.lost = [name for name, clip in state.clips.items() if not _is_there(out / name, clip.bytes)]
@@ -240,17 +248,18 @@ def write_manifest(out: Path) -> Summary:
     people: Counter[str] = Counter()
     size = done = whole = 0
     refused = []
-    for path in sorted((out / ".shards").glob("*.json")):
-        state = read_state(path)
+    for name in _records(out):
+        state = read_state(out, unquote(name))
+        assert state is not None, "it was listed"
         done += state.done
         whole += state.done and state.checked == "sha256"
-        refused += [(state.path, name, reason) for name, reason in state.refused.items()]
-        for name, clip in state.clips.items():
-            if name in lines:
+        refused += [(state.path, member, reason) for member, reason in state.refused.items()]
+        for path, clip in state.clips.items():
+            if path in lines:
                 continue
-            line = {"path": name, "sha256": clip.sha256, "bytes": clip.bytes, "shard": state.path}
-            lines[name] = json.dumps(line).encode() + b"\n"
-            people[str(identity_of(name))] += 1
+            line = {"path": path, "sha256": clip.sha256, "bytes": clip.bytes, "shard": state.path}
+            lines[path] = json.dumps(line).encode() + b"\n"
+            people[str(identity_of(path))] += 1
             size += clip.bytes
     write_atomic(out / "manifest.jsonl", b"".join(lines[name] for name in sorted(lines)))
     return Summary(people, size, done, whole, refused)

@@ -277,7 +277,7 @@ def test_wrong_requests_end_before_the_work(root, tmp_path, serial):
     for change, message in (
         (f"--input={tmp_path / 'missing'}", "no such folder"),
         (f"--input={tmp_path}", "has no RealVideo-RealAudio"),
-        (f"--output={root / 'inside'}", "lie within each other"),
+        (f"--output={root / 'inside'}", "lies within the input"),
         (f"--output={ROOT / 'config'}", "holds other files and no cloned clips"),
         ("--shard=4/4", "write i/n"),
         ('--backend={"kind": "seed-vc", "checkout": "nowhere", "python": "python"}', "has no inference_v2.py"),

@@ -249,11 +249,11 @@ def test_output_and_input_may_not_overlap(videos, tmp_path, place):
 def test_wrong_outputs(videos, tmp_path, serial):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="holds other files"):
         run(videos, tmp_path / "full")
     out = tmp_path / "out"
     run(videos, out)
-    with pytest.raises(UserError, match="was made with chain.bit_rate = 64000, not 48000"):
+    with pytest.raises(UserError, match="chain.bit_rate was 64000 and is now 48000.*choose another output"):
         run(videos, out, "--chain.bit_rate=48000")
     with open(out / ".parity" / "part-0-of-1.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -263,7 +263,7 @@ def test_wrong_outputs(videos, tmp_path, serial):
     (tmp_path / "other" / "real").mkdir(parents=True)
     elsewhere.rename(tmp_path / "other" / "real" / "b.mp4")
     first = tree(out)
-    with pytest.raises(UserError, match="none of its videos is under the input"):
+    with pytest.raises(UserError, match="none of its clips is under the input"):
         run(tmp_path / "other", out)
     assert {path for path in first if path.endswith(".mp4")} <= tree(out).keys()
 

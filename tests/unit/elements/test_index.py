@@ -54,7 +54,7 @@ def test_an_index_is_never_out_of_date(tmp_path):
 
 def test_another_number_of_parts_is_refused(tmp_path):
     write(tmp_path / "store", 0)
-    with pytest.raises(UserError, match=r"made in 3 parts, not 4; use --shard i/3 \(SHARDS=3 for sbatch\)"):
+    with pytest.raises(UserError, match=r"parts was 3 and is now 4\): use --shard i/3"):
         write(tmp_path / "store", 0, of=4)
 
 

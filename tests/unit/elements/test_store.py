@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from avdfd.core.errors import UserError
+from avdfd.core.journal import AppendedFile
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
-from avdfd.elements import writer as element_writer
 from avdfd.elements.form import encode_frame, encode_sound, frame_sizes
 from avdfd.elements.layout import STORE
 from avdfd.features.mel import FRAMES, WINDOW, log_mel
@@ -197,9 +197,9 @@ def test_second_writer_goes_on_where_the_first_ended(tmp_path):
 def interrupted(root: Path, monkeypatch, writes: int) -> bool:
     """Writes two clips, with Ctrl-C before the given write; whether that came."""
     count = 0
-    add = element_writer._Appended.add
+    add = AppendedFile.add
 
-    def counted(self, data: bytes) -> None:
+    def counted(self, data: bytes, *, sync: bool = False) -> None:
         nonlocal count
         count += 1
         if count == writes:
@@ -207,13 +207,13 @@ def interrupted(root: Path, monkeypatch, writes: int) -> bool:
             raise KeyboardInterrupt
         add(self, data)
 
-    monkeypatch.setattr(element_writer._Appended, "add", counted)
+    monkeypatch.setattr(AppendedFile, "add", counted)
     try:
         fill(root, ["real/a.mp4", "real/b.mp4"])
     except KeyboardInterrupt:
         return True
     finally:
-        monkeypatch.setattr(element_writer._Appended, "add", add)
+        monkeypatch.setattr(AppendedFile, "add", add)
     return False
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.corpora.cloning.journal import Journal
 from avdfd.corpora.cloning.people import ELSEWHERE, digest, mean_vector, real_clips, recordings_of, references
 
 FOLDER = "RealVideo-RealAudio/African/men"
@@ -76,14 +75,3 @@ def test_references_are_the_most_similar_others_without_copies():
     assert [v["source"] for v in references(a, voices, 9)] == ["near", "next", "far"]
     assert references(a, voices[:3], 2) == []
     assert np.allclose(mean_vector([a, voices[3]]), 0.5**0.5)
-
-
-def test_journal_has_the_last_record_of_each_source_and_forgets_a_torn_one(tmp_path):
-    path = tmp_path / "j.jsonl"
-    journal = Journal(path)
-    for source, value in (("b", 1), ("a", 2), ("b", 3)):
-        journal.add({"source": source, "value": value})
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"source": "c", "val')
-    assert {s: r["value"] for s, r in Journal(path).records.items()} == {"a": 2, "b": 3}
-    assert path.read_bytes() == b'{"source": "a", "value": 2}\n{"source": "b", "value": 3}\n'

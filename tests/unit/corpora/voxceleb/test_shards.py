@@ -13,7 +13,7 @@ import pytest
 from avdfd.core.errors import UserError
 from avdfd.corpora.voxceleb import shards
 from avdfd.corpora.voxceleb.download import DownloadError, Hub
-from avdfd.corpora.voxceleb.shards import fetch_shard, identity_of, plan, read_state, state_path, write_manifest
+from avdfd.corpora.voxceleb.shards import fetch_shard, identity_of, plan, read_state, write_manifest
 from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar
 
 PEOPLE = ["id00012", "id00017", "id00061"]
@@ -55,7 +55,9 @@ def clips_of(files: dict[str, bytes], *people: str) -> dict[str, bytes]:
 
 
 def state_of(out: Path, shard: str = SHARD) -> shards.ShardState:
-    return read_state(state_path(out, shard))
+    state = read_state(out, shard)
+    assert state is not None
+    return state
 
 
 class KilledError(Exception):
@@ -344,11 +346,11 @@ def test_a_full_disk(fake, out, files, monkeypatch):
 
 
 def test_a_state_that_is_none(fake, out):
-    path = state_path(out, SHARD)
+    path = out / ".shards" / f"{SHARD.replace('/', '%2F')}.json"
     path.parent.mkdir(parents=True)
     for text in ("", "{", '{"path": 3}', "[]"):
         path.write_text(text)
-        with pytest.raises(UserError, match="is not a state that this program wrote; delete it"):
+        with pytest.raises(UserError, match="damaged; delete this file"):
             fetch(fake, out)
 
 
