@@ -26,7 +26,7 @@ from avdfd.baselines import SYSTEMS, System, released
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import write_atomic
+from avdfd.core.files import BEST, write_atomic
 from avdfd.core.signals import Stop
 from avdfd.datasets.batches import feeds
 from avdfd.datasets.loaders import ElementSet, split_metas
@@ -40,7 +40,7 @@ from avdfd.training.distributed import Chance, World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import recipe_optimizer, set_recipe_lr
-from avdfd.training.run_folder import BEST, RunFolder, git_revision
+from avdfd.training.run_folder import RunFolder, git_revision
 from avdfd.training.state import Training
 from avdfd.training.weights import Facts
 

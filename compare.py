@@ -14,7 +14,8 @@ from pathlib import Path
 
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
-from avdfd.evaluation.compare import compare, read
+from avdfd.evaluation.compare import compare
+from avdfd.evaluation.stored import read
 from avdfd.report import compared
 from avdfd.splits.lists import SPLITS
 

@@ -28,7 +28,7 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_atomic
 from avdfd.core.workers import Failure, run_killable
 from avdfd.inference.inspection import Inspection, inspect, spool_windows
-from avdfd.inference.scoring import by_ear, load_run
+from avdfd.inference.scoring import audio_only, load_run
 from avdfd.report import inspection, overlay, plots
 
 
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     if args.overlay:
         check_drawing("--overlay", args.overlay, files, (overlay.SUFFIX,))
     run = load_run(args.run, args.device)
-    listener = by_ear(run)
+    listener = audio_only(run)
     if run.inputs.reads.mel_err:
         raise UserError(
             f"{args.run}: hears mel_err, which takes a diffusion model; make elements with data/preprocess.py and "

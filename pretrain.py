@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from avdfd.config import AugmentConfig, PretrainConfig, load
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import write_atomic
+from avdfd.core.files import BEST, write_atomic
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.batches import feeds
@@ -40,7 +40,7 @@ from avdfd.training.fitted import fit_score
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
-from avdfd.training.run_folder import BEST, RunFolder
+from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.datasets.batches import Feed, feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
@@ -33,7 +34,7 @@ from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
-from avdfd.training.run_folder import BEST, RunFolder
+from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
 from avdfd.training.visual_weights import load_visual_encoder
 

@@ -14,6 +14,9 @@ from typing import IO, Any
 
 from avdfd.core.errors import UserError
 
+BEST = "best.safetensors"
+"""Name of the file in a run folder that holds the weights of its best epoch."""
+
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Writes a file, as `atomic_file` does; the data may come in pieces."""

@@ -46,6 +46,8 @@ TIERS: dict[str, Tier] = {t.name: t for t in (RVRA, RVFA, FVRA, FVFA, RVFA_VC, R
 
 # Stage 1 orders the audio classes by how far a voice is from the real one (0 is real).
 AUDIO_CLASS: dict[str, int] = {"RVRA": 0, "RVFA-SVC": 1, "RVFA-VC": 2, "RVFA": 3}
+AUDIO_ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))
+"""Tiers in the order of their intended distance from the prototype of real speech, the nearest first."""
 
 OWN_METHOD = "own-"
 """Methods of `avdfd.corpora.vocoding` begin with it: fakes made of real clips for training, which nothing is tested

@@ -3,64 +3,19 @@
 The main branch of a system is its score. Several seeds of a system are joined by commas, as they were for evaluate.py.
 """
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import sha256_of
-from avdfd.evaluation.judge import judge
-from avdfd.evaluation.pooling import Clips, from_rows
-from avdfd.evaluation.provenance import folder_of
-from avdfd.training.run_folder import BEST
+from avdfd.evaluation.grouped_metrics import grouped_metrics
+from avdfd.evaluation.stored import StoredEvaluation
 
 _SAME = ("tier", "label", "identity", "windows")
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """A system's report.json and scores.csv."""
-
-    name: str
-    folder: Path
-    report: dict[str, Any]
-    clips: Clips
-    """With the main branch alone, under the system's name; in the order of their names."""
-
-
-def read(names: str, split: str, folder: str | None = None) -> Evaluated:
-    """The evaluation of a run, or of runs joined by commas, on a split; `folder` is evaluate.py's --name.
-
-    Raises UserError, with the command that is missing, if there is none, or if the run was trained on since.
-    """
-    runs = [Path(name) for name in names.split(",")]
-    place = folder_of(runs[0], len(runs), folder or split)
-    command = f"bash evaluate.sh --run {names} --split {split}" + (f" --name {folder}" if folder else "")
-    for run in runs:
-        if not run.is_dir():
-            raise UserError(f"{run}: no such run folder; correct the name, or train it first")
-    try:
-        report = json.loads((place / "report.json").read_text(encoding="utf-8"))
-        with (place / "scores.csv").open(encoding="utf-8", newline="") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: row["clip"])
-        main, weights = report["main"], [run["checkpoint_sha256"] for run in report["runs"]]
-        clips = from_rows(rows, main, len(weights), name=runs[0].name)
-    except FileNotFoundError:
-        raise UserError(f"{names}: not evaluated on {folder or split}; run {command}") from None
-    except (KeyError, ValueError):
-        raise UserError(f"{place}: damaged, or of another version; run {command} again") from None
-    if report["split"] != split:
-        raise UserError(f"{place}: is of the split '{report['split']}'; give --split {report['split']}")
-    if weights != [sha256_of(run / BEST) if (run / BEST).is_file() else old for run, old in zip(runs, weights)]:  # noqa: B905
-        raise UserError(f"{names}: other weights than those that were evaluated; run {command} again")
-    return Evaluated(runs[0].name, place, report, clips)
-
-
-def compare(systems: Sequence[Evaluated], reference: str, *, replicates: int, seed: int) -> dict[str, Any]:
-    """Content of compare.json: all that `evaluation.judge` says of the systems' scores, `reference` the main one.
+def compare(systems: Sequence[StoredEvaluation], reference: str, *, replicates: int, seed: int) -> dict[str, Any]:
+    """Content of compare.json: all that `grouped_metrics` says of the systems' scores, `reference` the main one.
 
     Raises UserError if two systems have one name, or were judged on other clips or otherwise.
     """
@@ -85,7 +40,7 @@ def compare(systems: Sequence[Evaluated], reference: str, *, replicates: int, se
         "systems": {name: _about(report) for name, report in reports.items()},
         "fitted": fitted,
         "audits": {name: of["audit"] for name, of in reports.items() if "audit" in of},
-        **judge(clips, reference, [reference], fitted, replicates=replicates, seed=seed),
+        **grouped_metrics(clips, reference, [reference], fitted, replicates=replicates, seed=seed),
     }
 
 
@@ -93,7 +48,7 @@ def _about(report: Mapping[str, Any]) -> dict[str, Any]:
     return {key: report[key] for key in ("kind", "main", "runs", "protocol", "git")}
 
 
-def _check_same(first: Evaluated, other: Evaluated) -> None:
+def _check_same(first: StoredEvaluation, other: StoredEvaluation) -> None:
     """Raises UserError unless both were judged on the very same clips, pooled the same way."""
     if first.report["pooling"] != other.report["pooling"]:
         rules = [one.report["pooling"]["windows"] for one in (first, other)]

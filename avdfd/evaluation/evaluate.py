@@ -19,9 +19,11 @@ from avdfd.elements import ElementMeta
 from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
-from avdfd.evaluation.judge import fit, judge
-from avdfd.evaluation.pooling import DOMAIN, Clips, as_they_are, pool, stack
+from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
+from avdfd.evaluation.pooling import DOMAIN, per_window, pool, stack
 from avdfd.evaluation.robustness import suite
+from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.evaluation.stored import fitted_on_validation, folder_of, system_of
 from avdfd.evaluation.worst_errors import gallery
 from avdfd.inference.scoring import Run, Scores, load_system, score, trained_under
 from avdfd.splits.lists import check_classes, check_unseen, of_tiers
@@ -54,7 +56,7 @@ class Request(NamedTuple):
     robustness: Sequence[str] = ()
     """Perturbations under which clips are scored too."""
     clips: int = 0
-    """Clips of each tier for `robustness`; 0 for all."""
+    """ScoredClips of each tier for `robustness`; 0 for all."""
     batch_size: int = 16
     workers: int | None = None
     """Loader processes; None for as many as the run was trained with."""
@@ -72,7 +74,7 @@ class Evaluation(NamedTuple):
     """Where its files belong: `<run>/eval/<name>`."""
     result: dict[str, Any]
     """The content of report.json."""
-    clips: Clips
+    clips: ScoredClips
     """The scored clips, for scores.csv."""
 
 
@@ -82,7 +84,7 @@ def evaluate(request: Request) -> Evaluation:
     systems = load_systems(request)
     ours, *others = systems.values()
     run = ours[0]
-    folder = provenance.folder_of(run.folder, len(ours), request.name or request.split)
+    folder = folder_of(run.folder, len(ours), request.name or request.split)
     ensure_writable(folder)
     elements = request.elements or run.config.data.elements
     store = open_store(elements, *(runs[0].config.kind for runs in systems.values()))
@@ -91,25 +93,25 @@ def evaluate(request: Request) -> Evaluation:
         for config in trained_under(one):
             check_unseen(config, metas, request.split)
     about = describe(systems, store, metas, request)
-    validation = provenance.folder_of(run.folder, len(ours), "validation") / "report.json"
+    validation = folder_of(run.folder, len(ours), "validation") / "report.json"
     before_test = request.split in ("train", "validation")
-    fitted = {} if before_test else provenance.fitted_on_validation(validation, about)
+    fitted = {} if before_test else fitted_on_validation(validation, about)
 
     # ---- scores
     placed = voices.placing(ours)
     scores = score_systems(systems | {run.folder.name: placed.runs}, store, metas, request)
-    clips, windows = pool(metas, scores, request.windows), as_they_are(metas, scores)
+    clips, windows = pool(metas, scores, request.windows), per_window(metas, scores)
 
     # ---- metrics
     replicates, seed = request.bootstrap, request.seed
     result = about | {"fitted": fitted}
-    result |= judge(
+    result |= grouped_metrics(
         clips, run.branches[-1], run.branches, fitted, windows=windows, replicates=replicates, seed=seed
     )  # fmt: skip
     if request.split == "validation":
-        trained = {b: provenance.system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
-        result["fitted"] = fit(clips, trained)
-    result["voices"] = voices.judge(clips, placed, replicates=replicates, seed=seed)
+        trained = {b: system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
+        result["fitted"] = fit_on_validation(clips, trained)
+    result["voices"] = voices.summarise(clips, placed, replicates=replicates, seed=seed)
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], request.videos or request.probes)
 
     # ---- audits and perturbations
@@ -205,7 +207,7 @@ def perturb(
         request.robustness, systems, store, some, folder / "robustness",
         lambda run, perturbed: score_run(run, perturbed, some, request), partial(tqdm, desc="perturb", unit="case"),
     )  # fmt: skip
-    return suite.judge(scored, some, request.windows, replicates=request.bootstrap, seed=request.seed)
+    return suite.summarise(scored, some, request.windows, replicates=request.bootstrap, seed=request.seed)
 
 
 def workers_of(run: Run, request: Request) -> int:

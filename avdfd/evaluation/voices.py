@@ -23,17 +23,14 @@ from torch import Tensor
 
 from avdfd.config import PretrainConfig, TrainConfig
 from avdfd.core.errors import UserError
-from avdfd.core.tiers import AUDIO_CLASS, RVRA, TIERS
-from avdfd.evaluation.judge import DOTS, dots
-from avdfd.evaluation.pooling import Clips
+from avdfd.core.tiers import AUDIO_ORDER, RVRA, TIERS
+from avdfd.evaluation.grouped_metrics import DOTS, dots
+from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Run, trained_under
 from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.training.build import load_audio_net
-
-ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))
-"""Tiers by how far they should be from the prototype, the nearest first."""
 
 
 class Placing(NamedTuple):
@@ -49,7 +46,7 @@ class Placing(NamedTuple):
 
 
 class _Tier(NamedTuple):
-    """Clips of one tier."""
+    """ScoredClips of one tier."""
 
     distance: Floats
     """(N,)"""
@@ -59,7 +56,7 @@ class _Tier(NamedTuple):
 
 def placing(runs: list[Run]) -> Placing:
     """The runs of a system with their stage 1, which is there as long as its run is where the config has it."""
-    if runs[0].ear is None:
+    if runs[0].audio_branch is None:
         return Placing(runs, None)
     try:
         found = [_stage1_of(run) for run in runs]
@@ -69,7 +66,7 @@ def placing(runs: list[Run]) -> Placing:
     about = {
         "stage1": [str(run.config.audio if isinstance(run.config, TrainConfig) else run.folder) for run in runs],
         "margin": config.loss.margin if config.loss.ordinal else None,
-        "trained_tiers": [name for name in ORDER if name in {RVRA.name, *config.data.fake_tiers}],
+        "trained_tiers": [name for name in AUDIO_ORDER if name in {RVRA.name, *config.data.fake_tiers}],
     }
     nets = [net for net, _ in found]
     placed = [replace(run, columns=partial(_place, run.columns, net)) for run, net in zip(runs, nets, strict=True)]
@@ -84,8 +81,8 @@ def _stage1_of(run: Run) -> tuple[AudioNet, PretrainConfig]:
         if not isinstance(config, PretrainConfig):
             raise UserError(f"{path}: stage 1 of {run.folder} is not there; projection and prototype are in that run")
         net = load_audio_net(path)[0].to(run.device).eval()
-        assert run.ear is not None, "a detector has one"
-        ours, theirs = run.ear[0].state_dict(), net.encoder.state_dict()
+        assert run.audio_branch is not None, "a detector has one"
+        ours, theirs = run.audio_branch[0].state_dict(), net.encoder.state_dict()
         if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
             raise UserError(f"{path}: has another encoder than {run.folder}; it was trained again since")
     else:
@@ -106,7 +103,7 @@ def _place(columns: Callable[[Any], dict[str, Tensor]], net: AudioNet, batch: An
     }
 
 
-def judge(clips: Clips, placed: Placing, *, replicates: int, seed: int) -> dict[str, Any] | None:
+def summarise(clips: ScoredClips, placed: Placing, *, replicates: int, seed: int) -> dict[str, Any] | None:
     """The `voices` of report.json: what `Placing.about` has, a map, and, with a prototype, the distances to it."""
     about = placed.about
     if about is None or "missing" in about:
@@ -120,15 +117,15 @@ def judge(clips: Clips, placed: Placing, *, replicates: int, seed: int) -> dict[
     }
 
 
-def distances(clips: Clips, *, replicates: int, seed: int) -> dict[str, Any]:
+def distances(clips: ScoredClips, *, replicates: int, seed: int) -> dict[str, Any]:
     """Distances to the prototype; a clip's is the mean over its windows and runs.
 
     `tiers`    mean of each tier, and by how much it is `beyond` that of RVRA, with intervals over identities
-    `steps`    of neighbours in ORDER, those that are there, by how much the second is further away
+    `steps`    of neighbours in AUDIO_ORDER, those that are there, by how much the second is further away
     `ordered`  whether all steps go outwards; None where there is none
     """
     assert clips.distance is not None, "placed runs have it"
-    there = [name for name in dict.fromkeys([*ORDER, *TIERS]) if (clips.tier == name).any()]
+    there = [name for name in dict.fromkeys([*AUDIO_ORDER, *TIERS]) if (clips.tier == name).any()]
     of = {name: _Tier(clips.distance[clips.tier == name], clips.identity[clips.tier == name]) for name in there}
     drawn = {"replicates": replicates, "seed": seed}
     tiers = {
@@ -141,7 +138,7 @@ def distances(clips: Clips, *, replicates: int, seed: int) -> dict[str, Any]:
         }
         for name, one in of.items()
     }
-    classes = [name for name in ORDER if name in of]
+    classes = [name for name in AUDIO_ORDER if name in of]
     steps = [{"near": a, "far": b, **_apart(of[a], of[b], **drawn)} for a, b in pairwise(classes)]
     return {"tiers": tiers, "steps": steps, "ordered": all(s["difference"] > 0 for s in steps) if steps else None}
 

@@ -13,7 +13,7 @@ import numpy as np
 from avdfd.elements import ElementMeta
 from avdfd.elements.form import encode_frame
 from avdfd.elements.protocol import Store
-from avdfd.evaluation.pooling import Clips
+from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.features.mel import FRAMES
 from avdfd.metrics.paired import placements
 
@@ -22,7 +22,7 @@ _STEP = 2  # a thumbnail has every second pixel
 
 
 def worst(
-    clips: Clips, windows: Clips, metas: Sequence[ElementMeta], main: str, count: int = 6
+    clips: ScoredClips, windows: ScoredClips, metas: Sequence[ElementMeta], main: str, count: int = 6
 ) -> list[dict[str, Any]]:
     """For report.json: of each class the `count` clips that are most wrong, if they are wrong at all, the worst first.
 
@@ -52,7 +52,7 @@ def worst(
 
 
 def gallery(
-    clips: Clips, windows: Clips, store: Store, metas: Sequence[ElementMeta], main: str, videos: str | None
+    clips: ScoredClips, windows: ScoredClips, store: Store, metas: Sequence[ElementMeta], main: str, videos: str | None
 ) -> dict[str, Any]:
     """For report.json: the worst errors, with pictures if the store has any; `videos` is the root of the clips."""
     found = worst(clips, windows, metas, main)

@@ -14,6 +14,7 @@ from avdfd import config
 from avdfd.baselines import SYSTEMS
 from avdfd.config import PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
+from avdfd.core.files import BEST
 from avdfd.datasets.batches import Feed
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
 from avdfd.datasets.samplers import Sequential, Shared
@@ -26,7 +27,6 @@ from avdfd.training import weights
 from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.distributed import pick_device
 from avdfd.training.loop import autocast
-from avdfd.training.run_folder import BEST
 from avdfd.training.state import different_keys
 from avdfd.training.state_dicts import fill
 
@@ -51,7 +51,7 @@ class Run:
     """What the model says about a batch: a logit of being fake (B,) for each branch, and what explains it."""
     sees_fakes: bool = True
     """Whether its training does; its config says which tiers."""
-    ear: tuple[AudioEncoder, nn.Module] | None = None
+    audio_branch: tuple[AudioEncoder, nn.Module] | None = None
     """Encoder and head of the audio branch, where the run has one of ours."""
 
 
@@ -94,15 +94,19 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
 
     if isinstance(cfg, PretrainConfig):
         audio = ready(build_audio_net(cfg.model))
-        columns, ear = partial(_heard_columns, audio.encoder, audio.head), (audio.encoder, audio.head)
+        branch = (audio.encoder, audio.head)
+        columns = partial(_heard_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
-        return Run(folder, cfg, audio, place, inputs, ("audio",), cfg.optim.precision, columns, ear=ear)
+        precision = cfg.optim.precision
+        return Run(folder, cfg, audio, place, inputs, ("audio",), precision, columns, audio_branch=branch)
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
         detector = ready(build_detector(cfg, facts.audio_model))
-        columns, ear = partial(_detector_columns, detector), (detector.audio_encoder, detector.audio_head)
+        branch = (detector.audio_encoder, detector.audio_head)
+        columns = partial(_detector_columns, detector)
         inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
-        return Run(folder, cfg, detector, place, inputs, DETECTOR_BRANCHES, cfg.optim.precision, columns, ear=ear)
+        branches, precision = DETECTOR_BRANCHES, cfg.optim.precision
+        return Run(folder, cfg, detector, place, inputs, branches, precision, columns, audio_branch=branch)
     system, stage = SYSTEMS[cfg.kind], facts.stage
     assert stage is not None, "a baseline has one"
     if stage not in system.SCORED:
@@ -128,15 +132,15 @@ def trained_under(run: Run) -> list[RunConfig]:
     return [run.config, weights.facts_of(path, "pretrain").config]
 
 
-def by_ear(run: Run) -> Run | None:
+def audio_only(run: Run) -> Run | None:
     """The run as it judges sound alone: stage 1, or the audio branch of stage 2; None for systems without one."""
     if isinstance(run.config, PretrainConfig):
         return run
-    if run.ear is None:
+    if run.audio_branch is None:
         return None
     assert isinstance(run.inputs, Inputs), "a detector's own"
     inputs = run.inputs._replace(image_size=None)
-    return replace(run, inputs=inputs, branches=("audio",), columns=partial(_heard_columns, *run.ear))
+    return replace(run, inputs=inputs, branches=("audio",), columns=partial(_heard_columns, *run.audio_branch))
 
 
 def _heard_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -217,8 +221,8 @@ def _score_batch(run: Run, batch: Any, explain: bool = False) -> dict[str, np.nd
     """What the model says about a batch, with probabilities for the branches' logits."""
     with torch.inference_mode(), autocast(run.device, run.precision):
         columns = run.columns(batch)
-        if explain and run.ear is not None:
-            columns["audio_effect"] = audio_effect(*run.ear, batch.mel)
+        if explain and run.audio_branch is not None:
+            columns["audio_effect"] = audio_effect(*run.audio_branch, batch.mel)
     if "discrepancy" in columns and not explain:
         columns["discrepancy"] = columns["discrepancy"].mean(dim=(2, 3))
     return {

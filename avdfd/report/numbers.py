@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from avdfd.evaluation.judge import TUNED
+from avdfd.evaluation.grouped_metrics import TUNED
 
 NAMES = {
     "ap": "AP",

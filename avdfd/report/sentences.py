@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from avdfd.evaluation.judge import MIN_CLIPS, MIN_IDENTITIES, TUNED
+from avdfd.evaluation.grouped_metrics import MIN_CLIPS, MIN_IDENTITIES, TUNED
 from avdfd.metrics.calibration import BINS
 from avdfd.metrics.roc import DCF_ALARM, DCF_MISS, DCF_PRIOR
 from avdfd.report.numbers import number, temperatures, with_interval

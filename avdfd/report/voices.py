@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from avdfd.evaluation.voices import ORDER
+from avdfd.core.tiers import AUDIO_ORDER
 from avdfd.report import frame, plots
 from avdfd.report.frame import Rows
 from avdfd.report.numbers import html_interval, number, sure
@@ -98,7 +98,7 @@ def _table(section: Mapping[str, Any]) -> str:
     step_to = {step["far"]: step for step in section["steps"]}
     body = ""
     for name, of in section["tiers"].items():
-        new = name in ORDER and name not in section["trained_tiers"]
+        new = name in AUDIO_ORDER and name not in section["trained_tiers"]
         label = f"{escape(name)}<span class=interval>not trained on</span>" if new else escape(name)
         cells = f"<td class=num>{html_interval(of, 'distance')}</td>{_cell(of['beyond'])}{_cell(step_to.get(name))}"
         counts = f"<td class=num>{of['clips']}</td><td class=num>{of['identities']}</td>"

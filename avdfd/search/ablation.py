@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 from avdfd.config import AblationConfig, PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError
-from avdfd.core.files import csv_text, sha256_of
-from avdfd.evaluation.provenance import folder_of
+from avdfd.core.files import BEST, csv_text, sha256_of
+from avdfd.evaluation.stored import folder_of
 from avdfd.report.numbers import difference, sections, with_interval
 from avdfd.search.points import Point, Run, Settings, name_of, run_of
 from avdfd.search.results import markdown, result_of
-from avdfd.training.run_folder import BEST
 
 SPLIT = "test"
 Reports = Mapping[str, dict[str, Any]]

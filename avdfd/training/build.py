@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from avdfd.config import AudioModelConfig, TrainConfig
+from avdfd.core.files import BEST
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.detector import Detector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import weights
-from avdfd.training.run_folder import BEST
 from avdfd.training.state_dicts import fill
 
 

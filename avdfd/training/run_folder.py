@@ -22,7 +22,6 @@ from avdfd.features.mel import log_mel
 from avdfd.training.checkpoint import last_files
 from avdfd.training.examples import Example, draw
 
-BEST = "best.safetensors"
 EXAMPLES = "examples.png"
 _LOCK = ".lock"
 _WANDB_ID = "wandb.id"

@@ -22,13 +22,14 @@ from torch.optim import Optimizer
 
 from avdfd.config import RunConfig
 from avdfd.core.errors import EndedBySignal, UserError, WorkError
+from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Draw
 from avdfd.splits.lists import SPLITS
 from avdfd.training import checkpoint, distributed, weights
 from avdfd.training.distributed import World
-from avdfd.training.run_folder import BEST, RunFolder, git_revision, summary
+from avdfd.training.run_folder import RunFolder, git_revision, summary
 from avdfd.training.state_dicts import fill
 from avdfd.training.weights import Facts
 

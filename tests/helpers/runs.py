@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from avdfd.config import PretrainConfig, TrainConfig, parse
+from avdfd.core.files import BEST
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
@@ -16,7 +17,6 @@ from avdfd.inference import scoring
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.meter import SPEED
-from avdfd.training.run_folder import BEST
 from avdfd.training.weights import Facts
 
 SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5", "id6", "id7"]}

@@ -5,17 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.evaluation.judge import fit, judge
-from avdfd.evaluation.pooling import Clips
-from avdfd.evaluation.voices import Placing
-from avdfd.evaluation.voices import judge as judge_voices
+from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
+from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.evaluation.voices import Placing, summarise
 
 BRANCHES = ("audio", "visual", "fused")
 TIERS = {"RVRA": (0, 0), "RVFA": (0, 1), "FVRA": (1, 0), "RVFA-SVC": (0, 1)}
 """Tier -> whether its video and its audio are fake."""
 
 
-def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> Clips:
+def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClips:
     """Two clips per identity and tier; each branch sees what it can, with noise."""
     rng = np.random.default_rng(seed)
     tier = np.repeat(np.array(list(TIERS), object), 2 * identities)
@@ -33,7 +32,7 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> Clips:
         "race": [("African", "Asian")[p % 2] for p in person],
         "gender": [("men", "women")[p // 2 % 2] for p in person],
     }
-    return Clips(
+    return ScoredClips(
         {name: np.array(values, object) for name, values in facts.items()},
         label=((video + audio) > 0).astype(np.int64),
         windows=np.full(count, 2),
@@ -43,7 +42,7 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> Clips:
     )
 
 
-def made_up_result(clips: Clips | None = None, fitted: Any = None, **changes: Any) -> dict[str, Any]:
+def made_up_result(clips: ScoredClips | None = None, fitted: Any = None, **changes: Any) -> dict[str, Any]:
     """What evaluate.py writes; `fitted` True: as fitted on other clips."""
     clips = clips or made_up_clips()
     names = list(clips.scores)
@@ -52,7 +51,7 @@ def made_up_result(clips: Clips | None = None, fitted: Any = None, **changes: An
     runs = [{"folder": f"runs/x{seed}", "seed": seed, "checkpoint_sha256": "00" * 32} for seed in range(seeds)]
     trained = [tier for tier in TIERS if tier != "RVRA"]
     if fitted is True:
-        fitted = fit(made_up_clips(tuple(names), 8, seed=9, runs=seeds), dict.fromkeys(names, trained))
+        fitted = fit_on_validation(made_up_clips(tuple(names), 8, seed=9, runs=seeds), dict.fromkeys(names, trained))
     protocol: dict[str, Any] = {"name": "cross-manipulation", "lists": "data/splits/x", "lists_protocol": None}
     protocol |= {"left_out": None, "trained_tiers": ["RVFA"], "judged_tiers": trained}
     protocol |= {"new_tiers": ["FVRA"], "new_kinds": ["FVRA <wav2lip>"], "people": {"train": 4, "validation": 2}}
@@ -60,15 +59,15 @@ def made_up_result(clips: Clips | None = None, fitted: Any = None, **changes: An
     about |= {"elements": "data/x", "pooling": {"windows": "mean", "domain": "probability"}, "git": "abc"}
     about |= {"against": {name: {"kind": "mrdf", "runs": runs[:1], "protocol": protocol} for name in names[len(own) :]}}
     about |= {"device": "cpu", "bootstrap": 50, "seed": 0, "config": {"name": "<script>alert(1)</script>"}}
-    judged = judge(clips, own[-1], own, fitted or {}, windows=clips, replicates=50, seed=0)
+    judged = grouped_metrics(clips, own[-1], own, fitted or {}, windows=clips, replicates=50, seed=0)
     return about | {"fitted": fitted or {}} | judged | changes
 
 
-def made_up_voices(clips: Clips) -> dict[str, Any] | None:
+def made_up_voices(clips: ScoredClips) -> dict[str, Any] | None:
     """What report.json says of where stage 1 places these clips: fake sound is further away than real one."""
     rng = np.random.default_rng(0)
     embedding = rng.normal(0, 0.1, (len(clips), 8))
     embedding[:, 0] += [TIERS[name][1] for name in clips.tier]
     about = {"stage1": ["runs/x-audio"], "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"]}
     placed = replace(clips, embedding=embedding, distance=np.linalg.norm(embedding, axis=1))
-    return judge_voices(placed, Placing([], about, np.zeros(8)), replicates=50, seed=0)
+    return summarise(placed, Placing([], about, np.zeros(8)), replicates=50, seed=0)

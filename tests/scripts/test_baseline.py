@@ -15,13 +15,12 @@ import evaluate
 from avdfd.baselines import mrdf
 from avdfd.config import MrdfConfig, load
 from avdfd.core.errors import UserError
-from avdfd.core.files import sha256_of
+from avdfd.core.files import BEST, sha256_of
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.inference import scoring
 from avdfd.inference.scoring import load_run, score, score_windows
 from avdfd.training import checkpoint, weights
-from avdfd.training.run_folder import BEST
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests.helpers.runs import SPLITS, epochs, make_run, write_config

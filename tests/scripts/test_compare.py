@@ -10,7 +10,7 @@ import pytest
 import compare
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_csv
-from avdfd.evaluation.pooling import rows
+from avdfd.evaluation.scored_clips import csv_rows
 from avdfd.metrics import roc
 from avdfd.report import compared
 from tests.helpers.scored import made_up_clips, made_up_result
@@ -24,7 +24,7 @@ def evaluated(root, name, seed=0, runs=1, **changes):
     folder = root / name / "eval" / ("test" if runs == 1 else f"test-{runs}-seeds")
     result = made_up_result(clips, **changes)
     folder.mkdir(parents=True)
-    write_csv(folder / "scores.csv", rows(clips))
+    write_csv(folder / "scores.csv", csv_rows(clips))
     (folder / "report.json").write_text(json.dumps(result))
     return root / name
 

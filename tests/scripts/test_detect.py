@@ -147,7 +147,7 @@ def test_sound_files_get_the_audio_verdict_alone(kind, audio, tmp_path, videos, 
 
 @pytest.mark.usefixtures("in_process")
 def test_a_system_that_needs_pictures_says_so_of_sound(run, videos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(detect, "by_ear", lambda run: None)
+    monkeypatch.setattr(detect, "audio_only", lambda run: None)
     (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
     code, [sound, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
     assert code == 1

@@ -12,15 +12,15 @@ import torch
 import evaluate
 from avdfd import report
 from avdfd.core.errors import UserError, WorkError
+from avdfd.core.files import BEST
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementStore
 from avdfd.evaluation import evaluate as evaluation
 from avdfd.evaluation.audit import audits, files
-from avdfd.evaluation.judge import TUNED
+from avdfd.evaluation.grouped_metrics import TUNED
 from avdfd.inference import scoring
 from avdfd.metrics import calibration, roc
 from avdfd.training import weights
-from avdfd.training.run_folder import BEST
 from tests.helpers.runs import SPLITS, TIERS, make_run, make_store
 
 BRANCHES = ["audio", "visual", "fused"]

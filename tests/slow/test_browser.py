@@ -11,7 +11,8 @@ import pytest
 import evaluate
 from avdfd import report
 from avdfd.elements.form import encode_frame
-from avdfd.evaluation.compare import Evaluated, compare
+from avdfd.evaluation.compare import compare
+from avdfd.evaluation.stored import StoredEvaluation
 from avdfd.report import compared
 from tests.helpers.runs import make_both_stages, make_store
 from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
@@ -49,7 +50,7 @@ def pages(tmp_path_factory):
     for seed, name in enumerate(("ours", "baseline-mrdf", "another-system-of-a-long-name")):
         scored = made_up_clips((name,), seed=seed)
         result = made_up_result(made_up_clips(("fused",), seed=seed))
-        systems.append(Evaluated(name, Path(name), result, scored))
+        systems.append(StoredEvaluation(name, Path(name), result, scored))
     result = compare(systems, "ours", replicates=50, seed=0)
     (folder / "compare.html").write_text(compared.build(result))
     data = make_store(folder / "data")

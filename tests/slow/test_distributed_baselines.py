@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from avdfd.core.files import BEST
 from avdfd.elements import ElementStore
 from avdfd.training import weights
 from avdfd.training.meter import SPEED
-from avdfd.training.run_folder import BEST
 from tests.helpers.baseline_recorder import record
 from tests.helpers.runs import data_section
 from tests.paths import ROOT

@@ -13,8 +13,8 @@ import baseline
 import pretrain
 import train
 from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
 from avdfd.training import checkpoint, weights
-from avdfd.training.run_folder import BEST
 from benchmarks import kills
 from benchmarks.kills import meanings
 from tests.helpers.killing import Training, saved

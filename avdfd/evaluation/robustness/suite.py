@@ -16,18 +16,18 @@ import numpy as np
 from scipy.special import expit, logit
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import sha256_of, write_atomic
+from avdfd.core.files import BEST, sha256_of, write_atomic
 from avdfd.core.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.elements.protocol import Store
-from avdfd.evaluation.judge import tier_parts
-from avdfd.evaluation.pooling import Clips, pool
+from avdfd.evaluation.grouped_metrics import tier_parts
+from avdfd.evaluation.pooling import pool
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.evaluation.robustness.store import PerturbedStore
+from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Run, Scores
 from avdfd.metrics import bootstrap, roc
 from avdfd.splits.lists import take
-from avdfd.training.run_folder import BEST
 
 FORM = 1
 """Of what is kept; to be raised when a perturbation does something else at the same level."""
@@ -111,7 +111,7 @@ def score_suite(
     return {case: columns_of(case) for case in progress(cases)}
 
 
-def judge(
+def summarise(
     scored: Mapping[Case, Columns], metas: Sequence[ElementMeta], rule: str, *, replicates: int, seed: int
 ) -> dict[str, Any]:
     """The `robustness` of report.json: for each perturbation and severity, and each branch or system,
@@ -124,7 +124,7 @@ def judge(
     """
     keys = [meta.key for meta in metas]
 
-    def pooled(columns: Columns) -> Clips:
+    def pooled(columns: Columns) -> ScoredClips:
         return pool(metas, Scores(keys, {branch: _steady(values) for branch, values in columns.items()}), rule)
 
     clean = pooled(scored[Case()])
@@ -156,9 +156,9 @@ def _steady(scores: np.ndarray) -> np.ndarray:
     return expit(np.round(logit(scores), 4))
 
 
-def _branch(clips: Clips, clean: Clips, branch: str, replicates: int, seed: int) -> dict[str, Any]:
-    reals, as_they_are = clips.where(clips.label == 0), clean.where(clean.label == 0)
-    both = np.concatenate([reals.scores[branch], as_they_are.scores[branch]], axis=1)
+def _branch(clips: ScoredClips, clean: ScoredClips, branch: str, replicates: int, seed: int) -> dict[str, Any]:
+    reals, unperturbed = clips.where(clips.label == 0), clean.where(clean.label == 0)
+    both = np.concatenate([reals.scores[branch], unperturbed.scores[branch]], axis=1)
     changed = np.repeat([1, 0], len(reals))
     people = np.tile(reals.identity, 2)
     overall = _auc(clips.label, clips.scores[branch], clips.identity, replicates, seed)

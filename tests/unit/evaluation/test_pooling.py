@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from avdfd.evaluation.pooling import Clips, as_they_are, parse_rule, pool, rows, stack
+from avdfd.evaluation.pooling import parse_rule, per_window, pool, stack
 from avdfd.inference.scoring import Scores
-from tests.helpers.scored import BRANCHES, made_up_clips
 from tests.unit.elements import meta
 
 METAS = [
@@ -75,8 +74,8 @@ def test_no_other_rules(text):
         parse_rule(text)
 
 
-def test_windows_as_they_are():
-    windows = as_they_are(METAS, scores(audio=[0.1, 0.2, 0.6, 0.9, 0.4]))
+def test_windows_by_themselves():
+    windows = per_window(METAS, scores(audio=[0.1, 0.2, 0.6, 0.9, 0.4]))
     assert len(windows) == 5
     assert windows.scores["audio"].tolist() == [[0.1, 0.2, 0.6, 0.9, 0.4]]
     assert windows.windows.tolist() == [1] * 5
@@ -91,23 +90,3 @@ def test_runs_are_stacked():
     clips = pool(METAS, both)
     assert clips.scores["audio"] == pytest.approx(np.array([[0.1, 0.4, 0.9], [0.3, 0.3, 0.3]]))
     assert stack([Scores([], {"audio": np.zeros(1)})]).w_audio is None
-
-
-def test_some_of_the_clips():
-    clips = made_up_clips()
-    some = clips.where(clips.tier == "FVRA")
-    assert isinstance(some, Clips)
-    assert set(some.tier) == {"FVRA"}
-    assert some.scores["fused"].tolist() == clips.scores["fused"][:, clips.tier == "FVRA"].tolist()
-    assert len(some.weight_audio) == len(some) == 12
-
-
-def test_rows_keep_every_digit():
-    clips = made_up_clips()
-    head, first, *_ = rows(clips)
-    assert head == ["clip", "tier", "label", "identity", "method", "race", "gender", "windows", *BRANCHES,
-                    "weight_audio", "discrepancy", "prototype_distance"]  # fmt: skip
-    assert first[:8] == ["RVRA/id0/0.mp4", "RVRA", 0, "id0", "", "African", "men", 2]
-    assert [float(str(value)) for value in first[8:11]] == [clips.scores[b][0, 0] for b in BRANCHES]
-    head, *_ = rows(made_up_clips(("audio",), runs=2))
-    assert head[8:10] == ["audio[0]", "audio[1]"]

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
 from avdfd.datasets.loaders import Batch
-from avdfd.evaluation.voices import Placing, distances, judge, placing, plane
+from avdfd.evaluation.voices import Placing, distances, placing, plane, summarise
 from avdfd.inference import scoring
 from avdfd.report import voices
 from avdfd.training import weights
-from avdfd.training.run_folder import BEST
 from tests.helpers.runs import make_both_stages, make_run
 from tests.helpers.scored import made_up_clips
 
@@ -78,7 +78,7 @@ def test_a_stage_1_that_was_moved_is_missed_and_nothing_else(tmp_path):
     found = placing([run])
     assert found.runs == [run]
     assert f"{stage1}: stage 1 of {path} is not there" in found.about["missing"]
-    assert judge(made_up_clips(), found, **DRAWN) == found.about
+    assert summarise(made_up_clips(), found, **DRAWN) == found.about
 
 
 def test_a_stage_1_that_was_trained_again_is_not_taken(tmp_path):
@@ -96,9 +96,9 @@ def test_one_seed_without_stage_1_is_enough_to_miss_it(tmp_path):
 
 
 def test_a_baseline_has_none(tmp_path):
-    run = replace(scoring.load_run(make_run(tmp_path, "train"), "cpu"), ear=None)
+    run = replace(scoring.load_run(make_run(tmp_path, "train"), "cpu"), audio_branch=None)
     assert placing([run]) == Placing([run], None)
-    assert judge(made_up_clips(), placing([run]), **DRAWN) is None
+    assert summarise(made_up_clips(), placing([run]), **DRAWN) is None
 
 
 def test_what_was_not_trained_is_not_shown(tmp_path):
@@ -107,7 +107,7 @@ def test_what_was_not_trained_is_not_shown(tmp_path):
     set_config(path, loss=loss.model_copy(update={"ordinal": 0.0}))
     found = placing([scoring.load_run(path, "cpu")])
     assert found.about["margin"] is None
-    result = judge(placed(["RVRA", "RVRA", "RVFA", "RVFA"], [1, 1, 2, 2]), found, **DRAWN)
+    result = summarise(placed(["RVRA", "RVRA", "RVFA", "RVFA"], [1, 1, 2, 2]), found, **DRAWN)
     assert result["map"]["prototype"] is None
     assert "tiers" not in result
     assert "without the ordinal loss" in voices.as_text({"voices": result})

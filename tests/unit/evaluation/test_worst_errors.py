@@ -9,7 +9,7 @@ import pytest
 
 from avdfd import report
 from avdfd.elements import ElementStore
-from avdfd.evaluation.pooling import as_they_are, pool
+from avdfd.evaluation.pooling import per_window, pool
 from avdfd.evaluation.worst_errors import gallery, thumbnail, worst
 from avdfd.inference.scoring import Scores
 from avdfd.report import gallery as page
@@ -35,7 +35,7 @@ def judged(store):
     later = np.array([meta.start > 0 for meta in store.metas])
     wrong = np.where([meta.label for meta in store.metas], -1, 1)
     scores = Scores([meta.key for meta in store.metas], {"fused": score + 0.005 * wrong * np.where(later, 1, -1)})
-    return pool(store.metas, scores), as_they_are(store.metas, scores), [fakes[3], fakes[5], reals[2]]
+    return pool(store.metas, scores), per_window(store.metas, scores), [fakes[3], fakes[5], reals[2]]
 
 
 def test_the_worst_are_picked(store, judged):

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.inference import scoring
 from avdfd.training import weights
-from avdfd.training.run_folder import BEST
 from tests.helpers.runs import make_run, make_store
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avdfd import report
-from avdfd.evaluation.judge import TUNED
+from avdfd.evaluation.grouped_metrics import TUNED
 from avdfd.report import plots, voices
 from avdfd.report.numbers import NAMES
 from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices

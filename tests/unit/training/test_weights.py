@@ -9,11 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from avdfd.config import AvffConfig, PretrainConfig, parse
 from avdfd.core.errors import UserError
-from avdfd.core.files import sha256_of, write_sha256
+from avdfd.core.files import BEST, sha256_of, write_sha256
 from avdfd.inference import scoring
 from avdfd.training import weights
 from avdfd.training.build import load_audio_net
-from avdfd.training.run_folder import BEST
 from avdfd.training.weights import Facts
 from tests.helpers.damage import FOREIGN, flipped
 from tests.helpers.runs import AUDIO, make_run

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
 from avdfd.elements import ElementStore
 from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.inference.scoring import Scores
 from avdfd.metrics import roc
 from avdfd.report import robustness as page
-from avdfd.training.run_folder import BEST
 from tests.helpers.runs import TIERS, make_store
 
 
@@ -63,7 +63,7 @@ def test_suite(store, tmp_path):
     metas = store.metas
     scored = suite.score_suite(["noise", "sound_late"], systems, store, metas, tmp_path / "kept", Scorer(metas))
     assert len(scored) == 11
-    result = suite.judge(scored, metas, "mean", replicates=50, seed=0)
+    result = suite.summarise(scored, metas, "mean", replicates=50, seed=0)
     assert list(result["perturbations"]) == ["noise", "sound_late"]
     late = result["perturbations"]["sound_late"]
     assert late["levels"] == [40, 80, 160, 240, 400]
@@ -90,7 +90,7 @@ def test_figures_are_those_of_the_clips(store, tmp_path):
         means.setdefault((meta.source, meta.label), []).append(value)
     labels, values = [label for _, label in means], [float(np.mean(v)) for v in means.values()]
     assert len(set(values)) == len(values)
-    result = suite.judge(scored, metas, "mean", replicates=0, seed=0)
+    result = suite.summarise(scored, metas, "mean", replicates=0, seed=0)
     assert result["clean"]["fused"]["auc"] == roc.auc(labels, values)
     assert result["clean"]["fused"]["auc_interval"] is None
 
@@ -100,7 +100,7 @@ def test_rounding_of_a_model_that_sees_nothing_tells_nothing(store):
     labels = np.array([meta.label for meta in metas])
     scored = {suite.Case("noise", severity): {"audio": np.array([0.3 + 1e-8 * labels])} for severity in range(1, 6)}
     scored[suite.Case()] = {"audio": np.array([0.1 + 0.8 * labels])}
-    result = suite.judge(scored, metas, "mean", replicates=0, seed=0)
+    result = suite.summarise(scored, metas, "mean", replicates=0, seed=0)
     assert result["perturbations"]["noise"]["severities"][4]["audio"]["auc"] == 0.5
     assert result["clean"]["audio"]["auc"] == 1.0
 
@@ -131,7 +131,7 @@ def test_seeds_of_a_system_are_scored_each_and_averaged(store, tmp_path):
     scored = suite.score_suite(["noise"], systems, store, store.metas, tmp_path / "kept", scorer)
     assert scored[suite.Case()]["fused"].shape == (2, len(store.metas))
     assert {name for name, _, _ in scorer.asked} == {"s0", "s1"}
-    assert suite.judge(scored, store.metas, "max", replicates=20, seed=0)["clean"]["fused"]["auc"] == 1.0
+    assert suite.summarise(scored, store.metas, "max", replicates=20, seed=0)["clean"]["fused"]["auc"] == 1.0
 
 
 def test_a_folder_of_vfd_is_refused(tmp_path):
@@ -142,7 +142,7 @@ def test_a_folder_of_vfd_is_refused(tmp_path):
 def test_page(store, tmp_path):
     systems, branches = {"ours": [fake_run(tmp_path / "ours")]}, ["audio", "visual", "fused"]
     scored = suite.score_suite(["sound_late"], systems, store, store.metas, tmp_path / "kept", Scorer(store.metas))
-    section = json.loads(json.dumps(suite.judge(scored, store.metas, "mean", replicates=20, seed=0)))
+    section = json.loads(json.dumps(suite.summarise(scored, store.metas, "mean", replicates=20, seed=0)))
     rows = page.as_text(section, branches)
     assert len({len(row) for row in rows}) == 1
     assert rows[2][:2] == ["sound_late", "400 ms"]

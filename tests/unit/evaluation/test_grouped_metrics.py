@@ -7,28 +7,27 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc as area
 
-from avdfd.evaluation import judge as evaluation
-from avdfd.evaluation.judge import TUNED, fit, judge
-from avdfd.evaluation.pooling import Clips
+from avdfd.evaluation.grouped_metrics import MIN_IDENTITIES, TUNED, fit_on_validation, grouped_metrics
+from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.metrics import calibration, roc
 from tests.helpers.scored import BRANCHES, TIERS, made_up_clips
 
 FAKES = [tier for tier in TIERS if tier != "RVRA"]
 
 
-def judged(clips, fitted=None, **changes):
-    return judge(clips, "fused", BRANCHES, fitted or {}, **{"replicates": 50, "seed": 0, **changes})
+def metrics_of(clips, fitted=None, **changes):
+    return grouped_metrics(clips, "fused", BRANCHES, fitted or {}, **{"replicates": 50, "seed": 0, **changes})
 
 
 def few(tiers_and_scores, label_of=lambda tier: int(tier != "RVRA")):
-    """Clips of one audio branch, each of its own person."""
+    """ScoredClips of one audio branch, each of its own person."""
     tier = np.array([t for t, _ in tiers_and_scores], object)
     count = len(tier)
     names = np.array([f"id{i}" for i in range(count)], object)
     empty = np.full(count, "", object)
     facts = {"source": names, "tier": tier, "identities": names, "method": empty, "race": empty, "gender": empty}
     scores = {"audio": np.array([[s for _, s in tiers_and_scores]])}
-    return Clips(facts, np.array([label_of(t) for t in tier]), np.ones(count, int), scores)
+    return ScoredClips(facts, np.array([label_of(t) for t in tier]), np.ones(count, int), scores)
 
 
 def test_each_tier_is_judged_against_the_reals_only():
@@ -38,7 +37,7 @@ def test_each_tier_is_judged_against_the_reals_only():
         + [("FVRA", s) for s in (0.2, 0.2, 0.2)]
     )
     fitted = {"audio": {"eer_threshold": [0.65], "temperature": [None]}}
-    result = judge(clips, "audio", ["audio"], fitted, replicates=100, seed=0)
+    result = grouped_metrics(clips, "audio", ["audio"], fitted, replicates=100, seed=0)
     assert list(result["tiers"]) == ["RVFA", "FVRA"]
     assert result["tiers"]["RVFA"]["audio"]["auc"] == 1.0
     assert result["tiers"]["FVRA"]["audio"]["auc"] == pytest.approx(1 / 3)
@@ -53,7 +52,7 @@ def test_each_tier_is_judged_against_the_reals_only():
 
 def test_a_section_has_the_metrics_of_its_clips():
     clips = made_up_clips()
-    section = judged(clips)["tiers"]["FVRA"]
+    section = metrics_of(clips)["tiers"]["FVRA"]
     chosen = clips.where(np.isin(clips.tier, ("RVRA", "FVRA")))
     for branch in BRANCHES:
         scores = chosen.scores[branch][0]
@@ -68,7 +67,7 @@ def test_a_section_has_the_metrics_of_its_clips():
 def test_methods_are_judged_against_all_reals():
     clips = made_up_clips()
     clips.method[clips.tier == "RVFA"] = np.tile(["a", "b"], 6)
-    methods = judged(clips)["methods"]
+    methods = metrics_of(clips)["methods"]
     assert list(methods) == ["RVFA a", "RVFA b", "FVRA fvra-maker", "RVFA-SVC rvfa-svc-maker"]
     assert (methods["RVFA a"]["clips"], methods["RVFA a"]["fake_clips"]) == (12 + 6, 6)
 
@@ -81,7 +80,7 @@ def test_a_planted_worst_group_is_found(column):
         hurt = clips.facts[column] == planted
         scores = clips.scores["fused"].copy()
         scores[0, hurt] = np.random.default_rng(0).permutation(scores[0, hurt])
-        result = judged(replace(clips, scores={**clips.scores, "fused": scores}))
+        result = metrics_of(replace(clips, scores={**clips.scores, "fused": scores}))
         group = result["groups"][column]
         assert group["worst"] == planted
         worst = group["members"][planted]
@@ -96,32 +95,32 @@ def test_small_groups_are_shown_and_not_ranked():
     rare = np.isin(clips.identity, ("id0", "id1"))
     clips.facts["race"][:] = np.where(rare, "rare", np.where(clips.facts["race"] == "Asian", "Asian", "African"))
     clips.scores["fused"][0, rare] = 1 - clips.label[rare]  # everything wrong, but of two people
-    group = judged(clips)["groups"]["race"]
+    group = metrics_of(clips)["groups"]["race"]
     assert group["members"]["rare"] == {
         "clips": 16, "fake_clips": 12, "identities": 2, "windows": 32, "prevalence": 0.75, "too_small": True
     }  # fmt: skip
     assert group["worst"] in ("African", "Asian")
-    alone = judged(made_up_clips(identities=4))["groups"]
+    alone = metrics_of(made_up_clips(identities=4))["groups"]
     assert all(g["worst"] is None for g in alone.values())
     clips.facts["race"][:] = "all"
-    assert judged(clips)["groups"]["race"]["worst"] is None, "of one group, none is the worst"
+    assert metrics_of(clips)["groups"]["race"]["worst"] is None, "of one group, none is the worst"
 
 
 def test_a_group_of_fakes_alone_is_too_small():
     clips = made_up_clips(identities=24)
     clips.facts["race"][:] = np.where((clips.tier == "FVRA"), "fakes alone", "mixed")
-    assert judged(clips)["groups"]["race"]["members"]["fakes alone"]["too_small"]
+    assert metrics_of(clips)["groups"]["race"]["members"]["fakes alone"]["too_small"]
 
 
 def test_validation_fits_and_test_has_no_part_in_it():
     validation, test = made_up_clips(identities=20, seed=1), made_up_clips(identities=20, seed=2)
     trained = dict.fromkeys(BRANCHES, FAKES)
-    fitted = fit(validation, trained)
+    fitted = fit_on_validation(validation, trained)
     assert fitted["fused"]["temperature"] == [
         calibration.fit_temperature(validation.label, validation.scores["fused"][0])
     ]
     assert fitted["fused"]["prevalence"] == 0.75
-    result = judged(test, fitted)
+    result = metrics_of(test, fitted)
     after = calibration.at_temperature(test.scores["fused"][0], fitted["fused"]["temperature"][0])
     assert result["overall"]["fused"]["brier_calibrated"] == pytest.approx(((after - test.label) ** 2).mean())
     assert result["calibration"]["fused"]["after"]["ece"] == pytest.approx(
@@ -129,7 +128,7 @@ def test_validation_fits_and_test_has_no_part_in_it():
     )
     # Other labels of the test: the calibrated scores are the same ones.
     flipped = replace(test, label=np.random.default_rng(0).permutation(test.label))
-    again = judged(flipped, fitted)["overall"]["fused"]
+    again = metrics_of(flipped, fitted)["overall"]["fused"]
     assert again["brier_calibrated"] == pytest.approx(((after - flipped.label) ** 2).mean())
 
 
@@ -139,27 +138,27 @@ def test_a_tier_that_was_not_trained_on_fits_nothing():
     moved[0, clips.tier == "FVRA"] = 0.999
     moved = replace(clips, scores={**clips.scores, "audio": moved})
     trained = {"audio": ["RVFA"], "visual": [], "fused": FAKES}
-    assert fit(clips, trained)["audio"] == fit(moved, trained)["audio"]
-    assert fit(clips, trained)["audio"]["clips"] == 80
-    assert set(fit(clips, trained)) == {"audio", "fused"}, "nothing to choose by without fakes"
+    assert fit_on_validation(clips, trained)["audio"] == fit_on_validation(moved, trained)["audio"]
+    assert fit_on_validation(clips, trained)["audio"]["clips"] == 80
+    assert set(fit_on_validation(clips, trained)) == {"audio", "fused"}, "nothing to choose by without fakes"
 
 
 def test_differences_between_branches_and_systems():
     clips = made_up_clips((*BRANCHES, "other"), identities=20)
-    pairs = judged(clips, replicates=200)["paired"]
+    pairs = metrics_of(clips, replicates=200)["paired"]
     assert list(pairs) == ["audio", "visual", "other"]
     assert list(pairs["other"]) == ["overall", *FAKES]
     assert pairs["audio"]["FVRA"]["difference"] > 0.1
     assert pairs["audio"]["FVRA"]["p"] < 0.05
-    section = judged(clips)["tiers"]["RVFA"]
+    section = metrics_of(clips)["tiers"]["RVFA"]
     assert pairs["other"]["RVFA"]["difference"] == pytest.approx(section["fused"]["auc"] - section["other"]["auc"])
 
 
 def test_several_runs_are_pooled():
     clips = made_up_clips(runs=3)
-    fitted = fit(clips, dict.fromkeys(BRANCHES, FAKES))
+    fitted = fit_on_validation(clips, dict.fromkeys(BRANCHES, FAKES))
     assert [len(fitted["fused"][name]) for name in ("eer_threshold", "temperature")] == [3, 3]
-    result = judged(clips, fitted)
+    result = metrics_of(clips, fitted)
     each = [roc.auc(clips.label, scores) for scores in clips.scores["fused"]]
     assert result["overall"]["fused"]["auc"] == pytest.approx(np.mean(each))
     assert result["overall"]["fused"]["auc_deviation"] == pytest.approx(np.std(each, ddof=1))
@@ -174,15 +173,15 @@ def test_several_runs_are_pooled():
 
 @pytest.mark.parametrize("clips", [made_up_clips(identities=200), made_up_clips(runs=2)], ids=["many", "runs"])
 def test_points_are_on_the_curve(clips):
-    points = judged(clips, replicates=0)["curves"]["roc_branches"]["fused"]
+    points = metrics_of(clips, replicates=0)["curves"]["roc_branches"]["fused"]
     assert (points["fpr"][0], points["tpr"][0], points["fpr"][-1], points["tpr"][-1]) == (0, 0, 1, 1)
     assert area(points["fpr"], points["tpr"]) == pytest.approx(points["auc"], abs=0.003)
     assert len(points["fpr"]) <= 401
 
 
 def test_all_of_it_is_json():
-    result = judged(made_up_clips(), windows=made_up_clips(identities=12))
+    result = metrics_of(made_up_clips(), windows=made_up_clips(identities=12))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["windows"]["clips"] == 96
-    assert evaluation.MIN_IDENTITIES > 6
+    assert MIN_IDENTITIES > 6
     assert result["weight_audio"]["RVRA"]["values"] == sorted(result["weight_audio"]["RVRA"]["values"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from avdfd.core.tiers import RVRA, TIERS
-from avdfd.evaluation.pooling import Clips
+from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.metrics import bootstrap, calibration, roc
 from avdfd.metrics.paired import paired_auc
 from avdfd.metrics.roc import Floats
@@ -27,10 +27,10 @@ DOTS = 200
 _POINTS = 400  # of a ROC curve; more cannot be told apart in a figure
 
 Fitted = Mapping[str, Mapping[str, Any]]
-"""Branch -> what was fitted on validation, as `fit` gives it."""
+"""Branch -> what was fitted on validation, as `fit_on_validation` returns it."""
 
 
-def fit(clips: Clips, trained_tiers: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+def fit_on_validation(clips: ScoredClips, trained_tiers: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
     """Threshold of equal errors and temperature of each branch, one for each run; for validation clips.
 
     Only fakes of tiers that the branch's system was trained on take part (`trained_tiers`), so that those it is judged
@@ -51,13 +51,13 @@ def fit(clips: Clips, trained_tiers: Mapping[str, Sequence[str]]) -> dict[str, d
     return fitted
 
 
-def judge(
-    clips: Clips,
+def grouped_metrics(
+    clips: ScoredClips,
     main: str,
     branches: Sequence[str],
     fitted: Fitted,
     *,
-    windows: Clips | None = None,
+    windows: ScoredClips | None = None,
     replicates: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def judge(
     systems, too. `fitted` is from validation. `windows` are the same clips' windows, to be judged one by one.
     """
 
-    def section(chosen: Clips, names: Iterable[str] = tuple(clips.scores)) -> dict[str, Any]:
+    def section(chosen: ScoredClips, names: Iterable[str] = tuple(clips.scores)) -> dict[str, Any]:
         measured = {name: _measure(chosen, chosen.scores[name], fitted.get(name), replicates, seed) for name in names}
         return _size(chosen) | measured
 
-    def paired(chosen: Clips, other: str) -> dict[str, Any]:
+    def paired(chosen: ScoredClips, other: str) -> dict[str, Any]:
         return paired_auc(
             chosen.label, chosen.scores[main], chosen.scores[other], chosen.identity,
             same_runs=other in branches, replicates=replicates, seed=seed,
@@ -104,20 +104,20 @@ def judge(
     }  # fmt: skip
 
 
-def tier_parts(clips: Clips) -> Iterator[tuple[str, Clips]]:
+def tier_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
     """Each fake tier that there is, in the order of TIERS, with the real clips."""
     for name in TIERS:
         if name != RVRA.name and (clips.tier == name).any():
             yield name, clips.where(np.isin(clips.tier, (RVRA.name, name)))
 
 
-def _by_tier(clips: Clips) -> Iterator[tuple[str, Clips]]:
+def _by_tier(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
     for name in TIERS:
         if (clips.tier == name).any():
             yield name, clips.where(clips.tier == name)
 
 
-def _method_parts(clips: Clips) -> Iterator[tuple[str, Clips]]:
+def _method_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
     """Each kind of fake, by its tier and method, with the real clips."""
     real = clips.tier == RVRA.name
     for name in TIERS:
@@ -126,7 +126,9 @@ def _method_parts(clips: Clips) -> Iterator[tuple[str, Clips]]:
             yield f"{name} {method}".rstrip(), clips.where(real | (fakes & (clips.method == method)))
 
 
-def _groups(clips: Clips, columns: Sequence[str], main: str, section: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+def _groups(
+    clips: ScoredClips, columns: Sequence[str], main: str, section: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
     """Every group of people, and which of those that are large enough has the lowest AUC."""
     names = np.array([", ".join(values) for values in zip(*(clips.facts[c] for c in columns), strict=True)], object)
     members: dict[str, Any] = {}
@@ -141,7 +143,7 @@ def _groups(clips: Clips, columns: Sequence[str], main: str, section: Callable[.
     return {"members": members, "worst": worst}
 
 
-def _size(clips: Clips) -> dict[str, Any]:
+def _size(clips: ScoredClips) -> dict[str, Any]:
     return {
         "clips": len(clips),
         "fake_clips": int(clips.label.sum()),
@@ -152,7 +154,7 @@ def _size(clips: Clips) -> dict[str, Any]:
 
 
 def _measure(
-    clips: Clips, scores: Floats, fitted: Mapping[str, Any] | None, replicates: int, seed: int
+    clips: ScoredClips, scores: Floats, fitted: Mapping[str, Any] | None, replicates: int, seed: int
 ) -> dict[str, Any]:
     """Metrics of one branch (S, N), with intervals. What needs validation is there if that was evaluated."""
     calibrated = _calibrated(scores, fitted)

@@ -1,0 +1,119 @@
+"""Scored clips as columns, and scores.csv, which holds them.
+
+N clips   S runs of one system   P width of the embedding
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avdfd.core.clips import CLIP_FIELDS
+from avdfd.metrics.roc import Floats
+
+Texts = NDArray[np.object_]
+_NOT_IN_CSV = ("base", "sha256", "page")
+"""Facts about a clip that scores.csv leaves out; every other fact is a column under the name of its field."""
+_RENAMED = {"source": "clip", "identities": "identity"}
+_CSV_COLUMNS = {name: _RENAMED.get(name, name) for name in CLIP_FIELDS if name not in _NOT_IN_CSV}
+"""Field of ClipMeta -> its column of scores.csv."""
+
+
+@dataclass(frozen=True)
+class ScoredClips:
+    """N clips with their scores, or N windows, each by itself."""
+
+    facts: dict[str, Texts]
+    """Field of ClipMeta -> its values (N,); of several identities, the first."""
+    label: NDArray[np.int64]
+    """(N,), 1 = fake."""
+    windows: NDArray[np.int64]
+    """(N,) number of windows."""
+    scores: dict[str, Floats]
+    """Branch, or name of another system -> P(fake), (S, N)."""
+    weight_audio: Floats | None = None
+    """(N,) weight of the audio branch, mean over windows and runs."""
+    discrepancy: Floats | None = None
+    """(N,) audio-visual discrepancy, mean over windows and runs."""
+    distance: Floats | None = None
+    """(N,) distance to the prototype of real speech, mean over windows and runs."""
+    embedding: Floats | None = None
+    """(N, P) mean over windows, of the first run alone: the embedding spaces of two runs are not comparable."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def source(self) -> Texts:
+        """(N,) names of the clips."""
+        return self.facts["source"]
+
+    @property
+    def tier(self) -> Texts:
+        return self.facts["tier"]
+
+    @property
+    def identity(self) -> Texts:
+        """(N,) main identity of each clip."""
+        return self.facts["identities"]
+
+    @property
+    def method(self) -> Texts:
+        return self.facts["method"]
+
+    def where(self, mask: NDArray[np.bool_]) -> "ScoredClips":
+        """Return the clips for which `mask` (N,) is true."""
+        columns: dict[str, Any] = {
+            name: column[mask] for name, column in vars(self).items() if isinstance(column, np.ndarray)
+        }
+        facts = {name: column[mask] for name, column in self.facts.items()}
+        return replace(self, facts=facts, scores={name: s[:, mask] for name, s in self.scores.items()}, **columns)
+
+
+def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
+    """Yield the rows of scores.csv: the column names, then one row per clip.
+
+    Scores keep all their digits, so that equal scores stay equal and different ones different. A system of several
+    runs has one column per run.
+    """
+    scores: dict[str, Sequence[Any]] = {}
+    for name, values in clips.scores.items():
+        scores |= dict(zip(_score_columns(name, len(values)), values.tolist(), strict=True))
+    explained = {"weight_audio": clips.weight_audio, "discrepancy": clips.discrepancy}
+    explained["prototype_distance"] = clips.distance
+    empty = [None] * len(clips)
+    columns = {
+        **_fact_columns(clips),
+        **scores,
+        **{name: empty if values is None else values.tolist() for name, values in explained.items()},
+    }
+    yield list(columns)
+    yield from (list(row) for row in zip(*columns.values(), strict=True))
+
+
+def from_csv(rows: Sequence[Mapping[str, str]], branch: str, runs: int, *, name: str) -> ScoredClips:
+    """Return the clips of a scores.csv, given as rows by column name, with the scores of one branch under `name`.
+
+    Raises KeyError or ValueError for rows that `csv_rows` has not made.
+    """
+    facts = {name: np.array([row[column] for row in rows], object) for name, column in _CSV_COLUMNS.items()}
+    label, windows = (np.array([int(row[column]) for row in rows]) for column in ("label", "windows"))
+    scores = np.array([[float(row[column]) for row in rows] for column in _score_columns(branch, runs)])
+    return ScoredClips(facts, label, windows, scores={name: scores})
+
+
+def _fact_columns(clips: ScoredClips) -> dict[str, Sequence[Any]]:
+    """Return the columns of scores.csv that are not scores; the label follows the tier."""
+    facts: dict[str, Sequence[Any]] = {}
+    for name, column in _CSV_COLUMNS.items():
+        facts[column] = clips.facts[name].tolist()
+        if name == "tier":
+            facts["label"] = clips.label.tolist()
+    return {**facts, "windows": clips.windows.tolist()}
+
+
+def _score_columns(branch: str, runs: int) -> list[str]:
+    """Return the columns of scores.csv that hold the scores of a branch."""
+    return [branch] if runs == 1 else [f"{branch}[{run}]" for run in range(runs)]

@@ -1,0 +1,81 @@
+"""Evaluations on disk: where they are, and what another evaluation takes from them.
+
+evaluate.py has written them. This module imports no model, so that compare.py need not either.
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avdfd.core.errors import UserError
+from avdfd.core.files import BEST, sha256_of
+from avdfd.evaluation.scored_clips import ScoredClips, from_csv
+
+
+def folder_of(first: Path, runs: int, name: str) -> Path:
+    """Where an evaluation of so many runs of a system is, of which this is the first; `name` is a split, or --name."""
+    return first / "eval" / (f"{name}-{runs}-seeds" if runs > 1 else name)
+
+
+@dataclass(frozen=True)
+class StoredEvaluation:
+    """A system's report.json and scores.csv."""
+
+    name: str
+    folder: Path
+    report: dict[str, Any]
+    clips: ScoredClips
+    """With the main branch alone, under the system's name; in the order of their names."""
+
+
+def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
+    """The evaluation of a run, or of runs joined by commas, on a split; `folder` is evaluate.py's --name.
+
+    Raises UserError, with the command that is missing, if there is none, or if the run was trained on since.
+    """
+    runs = [Path(name) for name in names.split(",")]
+    place = folder_of(runs[0], len(runs), folder or split)
+    command = f"bash evaluate.sh --run {names} --split {split}" + (f" --name {folder}" if folder else "")
+    for run in runs:
+        if not run.is_dir():
+            raise UserError(f"{run}: no such run folder; correct the name, or train it first")
+    try:
+        report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+        with (place / "scores.csv").open(encoding="utf-8", newline="") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: row["clip"])
+        main, weights = report["main"], [run["checkpoint_sha256"] for run in report["runs"]]
+        clips = from_csv(rows, main, len(weights), name=runs[0].name)
+    except FileNotFoundError:
+        raise UserError(f"{names}: not evaluated on {folder or split}; run {command}") from None
+    except (KeyError, ValueError):
+        raise UserError(f"{place}: damaged, or of another version; run {command} again") from None
+    if report["split"] != split:
+        raise UserError(f"{place}: is of the split '{report['split']}'; give --split {report['split']}")
+    if weights != [sha256_of(run / BEST) if (run / BEST).is_file() else old for run, old in zip(runs, weights)]:  # noqa: B905
+        raise UserError(f"{names}: other weights than those that were evaluated; run {command} again")
+    return StoredEvaluation(runs[0].name, place, report, clips)
+
+
+def system_of(branch: str, about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The system that a column is of: another one by its name, or else the report's own."""
+    return about["against"].get(branch, about)
+
+
+def fitted_on_validation(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the validation report at `path` has fitted, for those columns of this one that are of the same weights.
+
+    Nothing if there is no such report, if its clips were pooled otherwise, or are not those of the run's own store.
+    """
+    if not path.is_file():
+        return {}
+    former = json.loads(path.read_text(encoding="utf-8"))
+    if former.get("pooling") != about["pooling"] or former["elements"] != about["config"]["data"]["elements"]:
+        return {}
+
+    def weights(report: Mapping[str, Any], branch: str) -> list[str]:
+        return [run["checkpoint_sha256"] for run in system_of(branch, report)["runs"]]
+
+    return {b: values for b, values in former["fitted"].items() if weights(former, b) == weights(about, b)}

@@ -1,0 +1,24 @@
+"""Scored clips as columns and as rows of scores.csv."""
+
+from avdfd.evaluation.scored_clips import ScoredClips, csv_rows
+from tests.helpers.scored import BRANCHES, made_up_clips
+
+
+def test_some_of_the_clips():
+    clips = made_up_clips()
+    some = clips.where(clips.tier == "FVRA")
+    assert isinstance(some, ScoredClips)
+    assert set(some.tier) == {"FVRA"}
+    assert some.scores["fused"].tolist() == clips.scores["fused"][:, clips.tier == "FVRA"].tolist()
+    assert len(some.weight_audio) == len(some) == 12
+
+
+def test_rows_keep_every_digit():
+    clips = made_up_clips()
+    head, first, *_ = csv_rows(clips)
+    assert head == ["clip", "tier", "label", "identity", "method", "race", "gender", "windows", *BRANCHES,
+                    "weight_audio", "discrepancy", "prototype_distance"]  # fmt: skip
+    assert first[:8] == ["RVRA/id0/0.mp4", "RVRA", 0, "id0", "", "African", "men", 2]
+    assert [float(str(value)) for value in first[8:11]] == [clips.scores[b][0, 0] for b in BRANCHES]
+    head, *_ = csv_rows(made_up_clips(("audio",), runs=2))
+    assert head[8:10] == ["audio[0]", "audio[1]"]
