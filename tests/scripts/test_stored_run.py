@@ -16,10 +16,9 @@ import compare
 import evaluate
 import train
 from avdfd import report
-from avdfd.core.files import sha256_of
+from avdfd.core.files import BEST, sha256_of
 from avdfd.elements import ElementStore
 from avdfd.training import checkpoint, weights
-from avdfd.training.run_folder import BEST
 from tests.helpers.runs import epochs
 from tests.paths import STORED
 
