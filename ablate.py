@@ -21,7 +21,7 @@ from avdfd.config import AblationConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, held, write_atomic
 from avdfd.core.shards import parse_shard
-from avdfd.search.ablation import SPLIT, Chain, Row, as_csv, as_table, expand, report_of, reports_of, runs_of
+from avdfd.search.ablation import SPLIT, AblationRow, Chain, as_csv, as_table, expand, report_of, reports_of, runs_of
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import check_unchanged
 from avdfd.search.queue import GRACE, ROOT, Slot, environment, slots, train_all
@@ -89,7 +89,7 @@ def train(chains: Sequence[Chain], bases: Mapping[str, Path], free: Sequence[Slo
     train_all(ready, bases, free, signals, say)
 
 
-def judge(rows: Sequence[Row], replicates: int, slot: Slot, signals: Signals) -> None:
+def judge(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: Signals) -> None:
     """Has evaluate.py judge each row on test, with all its seeds, against the first one."""
     full = rows[0]
     for row in rows:
@@ -111,7 +111,7 @@ def judge(rows: Sequence[Row], replicates: int, slot: Slot, signals: Signals) ->
             say(f"{row.name}: failed: {cause(code, log)}")
 
 
-def table(rows: Sequence[Row], root: Path) -> int:
+def table(rows: Sequence[AblationRow], root: Path) -> int:
     """Writes results.md and .csv of what is there; 1 if a row is missing."""
     reports = reports_of(rows)
     text = as_table(rows, reports)

@@ -42,7 +42,7 @@ from avdfd.training.meter import Meter
 from avdfd.training.optim import recipe_optimizer, set_recipe_lr
 from avdfd.training.run_folder import RunFolder, git_revision
 from avdfd.training.state import Training
-from avdfd.training.weights import Facts
+from avdfd.training.weights import RunFacts
 
 
 def main(argv: list[str]) -> None:
@@ -162,7 +162,7 @@ def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
     released.fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False, console=print)
     run.write_config(cfg)
-    facts = Facts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
+    facts = RunFacts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
     weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
     run.announce(f"{cfg.kind} from {file}: {run.path / BEST}")

@@ -27,7 +27,7 @@ from avdfd.search import results
 from avdfd.search.child import Signals
 from avdfd.search.points import Run, as_override, check_unchanged, expand
 from avdfd.search.queue import script_of, slots, train_all
-from avdfd.search.results import Row, best_of, result_of
+from avdfd.search.results import SearchRow, best_of, result_of
 
 BASE = "base.json"
 SHOWN = 10  # settings that are printed
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
 # ---- report
 
 
-def report(cfg: SearchConfig, runs: list[Run], root: Path) -> list[Row]:
+def report(cfg: SearchConfig, runs: list[Run], root: Path) -> list[SearchRow]:
     """Writes results.csv, .md and .png of what is there, and returns the table's rows."""
     rows = results.ranked([result_of(run) for run in runs])
     metric = runs[0].config.select.metric
@@ -93,7 +93,7 @@ def report(cfg: SearchConfig, runs: list[Run], root: Path) -> list[Row]:
     return rows
 
 
-def figure(cfg: SearchConfig, rows: list[Row], metric: str) -> Figure:
+def figure(cfg: SearchConfig, rows: list[SearchRow], metric: str) -> Figure:
     """The metric of all runs that are done, against each key that is varied."""
     lists = {**cfg.grid, **{key: draw.choices for key, draw in cfg.random.items()}} or {"config": [cfg.config]}
     scales: dict[str, list[str] | Literal["linear", "log"]] = {}
@@ -111,7 +111,7 @@ def figure(cfg: SearchConfig, rows: list[Row], metric: str) -> Figure:
     return plots.sweep(points, scales, f"validation {metric}", 0 if best_of(rows) else None)
 
 
-def print_best(cfg: SearchConfig, rows: list[Row]) -> None:
+def print_best(cfg: SearchConfig, rows: list[SearchRow]) -> None:
     """The best setting, and the commands that train it anew and evaluate its runs."""
     best = best_of(rows)
     if best is None:

@@ -33,7 +33,7 @@ class Chain(NamedTuple):
         return self.second or self.first
 
 
-class Row(NamedTuple):
+class AblationRow(NamedTuple):
     """A line of the table."""
 
     name: str
@@ -63,7 +63,7 @@ class Row(NamedTuple):
         return folder_of(self.runs[0].folder, len(self.runs), SPLIT) / "report.json"
 
 
-def expand(cfg: AblationConfig, source: str, only: Sequence[str] = ()) -> list[Row]:
+def expand(cfg: AblationConfig, source: str, only: Sequence[str] = ()) -> list[AblationRow]:
     """The rows, or the first one and `only` these.
 
     `source` is the ablation's own file, for errors. Raises UserError for a row that is not there, two rows of one
@@ -82,14 +82,14 @@ def expand(cfg: AblationConfig, source: str, only: Sequence[str] = ()) -> list[R
     return [row for place, row in enumerate(rows) if not only or place == 0 or row.name in only]
 
 
-def runs_of(rows: Sequence[Row]) -> list[Run]:
+def runs_of(rows: Sequence[AblationRow]) -> list[Run]:
     """All runs, those of stage 1 first; each once."""
     chains = [chain for row in rows for chain in row.chains]
     runs = [*(chain.first for chain in chains), *(chain.second for chain in chains if chain.second)]
     return list({run.folder: run for run in runs}.values())
 
 
-def _row(cfg: AblationConfig, name: str, source: str) -> Row:
+def _row(cfg: AblationConfig, name: str, source: str) -> AblationRow:
     changes = cfg.rows[name]
     where = f"{source}: {name}"
     point = Point("-".join(["stage1", *([name_of(changes.pretrain)] if changes.pretrain else [])]), changes.pretrain)
@@ -106,7 +106,7 @@ def _row(cfg: AblationConfig, name: str, source: str) -> Row:
         if (data.elements, data.splits) != (other.elements, other.splits):
             raise UserError(f"{where}: {cfg.pretrain} and {cfg.train} have other data.elements or data.splits")
         chains.append(Chain(first, second))
-    return Row(name, chains)
+    return AblationRow(name, chains)
 
 
 def _run(
@@ -119,7 +119,7 @@ def _run(
 # ---- judgement
 
 
-def report_of(row: Row, full: Row) -> dict[str, Any] | None:
+def report_of(row: AblationRow, full: AblationRow) -> dict[str, Any] | None:
     """report.json of a row against the first one, if there is one of the weights that are there now."""
     if not row.report.is_file() or not (row.complete and full.complete):
         return None
@@ -130,12 +130,12 @@ def report_of(row: Row, full: Row) -> dict[str, Any] | None:
     return report if [[run["checkpoint_sha256"] for run in runs] for runs in judged] == there else None
 
 
-def reports_of(rows: Sequence[Row]) -> Reports:
+def reports_of(rows: Sequence[AblationRow]) -> Reports:
     """What `report_of` has of each row; rows without are left out."""
     return {row.name: report for row in rows if (report := report_of(row, rows[0])) is not None}
 
 
-def as_table(rows: Sequence[Row], reports: Reports) -> str:
+def as_table(rows: Sequence[AblationRow], reports: Reports) -> str:
     """AUC of each row on all test clips and by tier, and its difference from the first row, as aligned Markdown."""
     full = rows[0]
     tiers = list(dict.fromkeys(tier for report in reports.values() for tier in report["tiers"]))
@@ -146,7 +146,7 @@ def as_table(rows: Sequence[Row], reports: Reports) -> str:
     return markdown(cells)
 
 
-def _cells(row: Row, full: Row, report: dict[str, Any] | None, tiers: Sequence[str]) -> list[str]:
+def _cells(row: AblationRow, full: AblationRow, report: dict[str, Any] | None, tiers: Sequence[str]) -> list[str]:
     if report is None:
         return ["not judged yet" if row.complete else "not trained yet", "", "", *("" for _ in tiers)]
     main, paired = report["main"], report["paired"].get(full.runs[0].config.name)
@@ -160,7 +160,7 @@ def _cells(row: Row, full: Row, report: dict[str, Any] | None, tiers: Sequence[s
     ]
 
 
-def as_csv(rows: Sequence[Row], reports: Reports) -> str:
+def as_csv(rows: Sequence[AblationRow], reports: Reports) -> str:
     """A line for each row and tier that is judged, with the folders of its runs as evaluate.py takes them."""
     numbers = ["auc", "low", "high", "deviation", "difference", "difference_low", "difference_high", "p"]
     judged = [row for row in rows if row.name in reports]
@@ -168,7 +168,7 @@ def as_csv(rows: Sequence[Row], reports: Reports) -> str:
     return csv_text([["row", "runs", "tier", *numbers], *lines])
 
 
-def _lines(report: dict[str, Any], full: Row) -> Iterator[list[Any]]:
+def _lines(report: dict[str, Any], full: AblationRow) -> Iterator[list[Any]]:
     paired = report["paired"].get(full.runs[0].config.name, {})
     for name, section in sections(report):
         auc, pair = section[report["main"]], paired.get(name, {})

@@ -36,7 +36,7 @@ class Result(NamedTuple):
     """Of training, in all its epochs."""
 
 
-class Row(NamedTuple):
+class SearchRow(NamedTuple):
     """A setting over its seeds."""
 
     point: Point
@@ -101,27 +101,27 @@ def result_of(run: Run) -> Result:
     return Result(run, "failed", ended["reason"], **numbers)
 
 
-def ranked(results: Sequence[Result]) -> list[Row]:
+def ranked(results: Sequence[Result]) -> list[SearchRow]:
     """Settings, the best mean first; those that lack seeds come after those that have all, and then those without any.
 
     Equals stay in their order.
     """
-    by_name: dict[str, Row] = {}
+    by_name: dict[str, SearchRow] = {}
     for result in results:
-        by_name.setdefault(result.run.point.name, Row(result.run.point, [])).results.append(result)
+        by_name.setdefault(result.run.point.name, SearchRow(result.run.point, [])).results.append(result)
 
-    def order(row: Row) -> tuple[bool, float]:
+    def order(row: SearchRow) -> tuple[bool, float]:
         return not row.complete, math.inf if row.mean is None else -row.mean
 
     return sorted(by_name.values(), key=order)
 
 
-def best_of(rows: Sequence[Row]) -> Row | None:
+def best_of(rows: Sequence[SearchRow]) -> SearchRow | None:
     """The setting with the best mean of those that have all their seeds."""
     return rows[0] if rows and rows[0].complete else None
 
 
-def as_csv(rows: Sequence[Row], metric: str) -> str:
+def as_csv(rows: Sequence[SearchRow], metric: str) -> str:
     """A line for each run, in the order of the table."""
     keys = list(rows[0].point.settings)
     lines: list[list[Any]] = [
@@ -135,7 +135,7 @@ def as_csv(rows: Sequence[Row], metric: str) -> str:
     return csv_text(lines)
 
 
-def as_table(rows: Sequence[Row], metric: str) -> str:
+def as_table(rows: Sequence[SearchRow], metric: str) -> str:
     """A line for each setting, as aligned Markdown."""
     keys = list(rows[0].point.settings)
     cells = [["", *keys, f"mean {metric}", "deviation", "seeds", "best epoch", "seconds", "state"]]
@@ -164,7 +164,7 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(name: str, rows: Sequence[Row], metric: str) -> str:
+def as_markdown(name: str, rows: Sequence[SearchRow], metric: str) -> str:
     """The table, how to read it, and why runs have failed."""
     runs = sum(len(row.results) for row in rows)
     page = (
@@ -178,7 +178,7 @@ def as_markdown(name: str, rows: Sequence[Row], metric: str) -> str:
     return page
 
 
-def _states(row: Row) -> str:
+def _states(row: SearchRow) -> str:
     """ "done", or what the seeds that are not done are."""
     states = [result.state for result in row.results if result.state != "done"]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "done"

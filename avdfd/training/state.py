@@ -31,7 +31,7 @@ from avdfd.training import checkpoint, distributed, weights
 from avdfd.training.distributed import World
 from avdfd.training.run_folder import RunFolder, git_revision, summary
 from avdfd.training.state_dicts import fill
-from avdfd.training.weights import Facts
+from avdfd.training.weights import RunFacts
 
 BAD_BATCH = "bad_batch.pt"
 FREE = {
@@ -191,7 +191,7 @@ class Training:
         self.run.log(f"epoch {self.progress.epoch}: {summary(values)}{'  best' if is_best else ''}")
         if is_best and self.world.first:
             place = {"epoch": self.progress.epoch, "metric": f"val_{metric}", "value": value, "git": git_revision()}
-            facts = Facts.model_validate({"config": self.cfg, **self.facts, **place})
+            facts = RunFacts.model_validate({"config": self.cfg, **self.facts, **place})
             weights.save(self.run.path / BEST, self.model.state_dict(), facts)
         self._save()
         return values

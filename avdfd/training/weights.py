@@ -25,7 +25,7 @@ _KEY = "avdfd"
 """Of the facts in the header. Only one, as safetensors writes several in no fixed order."""
 
 
-class Facts(Section):
+class RunFacts(Section):
     """What it takes to use weights, and where they are from."""
 
     config: Annotated[PretrainConfig | TrainConfig | AvffConfig | MrdfConfig | VfdConfig, Field(discriminator="kind")]
@@ -44,7 +44,7 @@ class Facts(Section):
     """Revision of the code."""
 
     @model_validator(mode="after")
-    def _complete(self) -> "Facts":
+    def _complete(self) -> "RunFacts":
         method = isinstance(self.config, PretrainConfig | TrainConfig)
         if (self.audio_model if method else self.stage) is None:
             raise ValueError(f"key '{'audio_model' if method else 'stage'}' is missing")
@@ -54,11 +54,11 @@ class Facts(Section):
 class Weights(NamedTuple):
     """A state dict, and what it is of."""
 
-    facts: Facts
+    facts: RunFacts
     model: dict[str, Tensor]
 
 
-def save(path: Path, model: Mapping[str, Tensor], facts: Facts) -> None:
+def save(path: Path, model: Mapping[str, Tensor], facts: RunFacts) -> None:
     """Writes weights atomically, then their sha256 and `<stem>.json` beside them.
 
     A full disk raises OSError and leaves the former weights in place.
@@ -86,14 +86,14 @@ def load(path: Path, *kinds: str) -> Weights:
         return Weights(facts, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
 
 
-def facts_of(path: Path, *kinds: str) -> Facts:
+def facts_of(path: Path, *kinds: str) -> RunFacts:
     """As `load`, without the weights."""
     with _opened(path, kinds) as (facts, _):
         return facts
 
 
 @contextmanager
-def _opened(path: Path, kinds: tuple[str, ...]) -> Iterator[tuple[Facts, Any]]:
+def _opened(path: Path, kinds: tuple[str, ...]) -> Iterator[tuple[RunFacts, Any]]:
     """The facts of a file and the file itself."""
     if not path.is_file():
         if path.exists():
@@ -109,7 +109,7 @@ def _opened(path: Path, kinds: tuple[str, ...]) -> Iterator[tuple[Facts, Any]]:
         raise UserError(f"{path}: damaged or not a safetensors file ({error})") from None
 
 
-def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> Facts:
+def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> RunFacts:
     if text is None:
         raise UserError(f"{path}: weights without the facts of a run; name a run folder or its {path.name}")
     try:
@@ -122,4 +122,4 @@ def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> Facts:
     found = settings.get("kind")
     if found not in kinds:
         raise UserError(f"{path}: a model of '{found}', here one of '{' or '.join(kinds)}' is wanted")
-    return config.parse(known, Facts, source=str(path))
+    return config.parse(known, RunFacts, source=str(path))

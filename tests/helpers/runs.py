@@ -17,7 +17,7 @@ from avdfd.inference import scoring
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.meter import SPEED
-from avdfd.training.weights import Facts
+from avdfd.training.weights import RunFacts
 
 SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5", "id6", "id7"]}
 TIERS = ("RVRA", "RVFA", "FVRA", "RVFA-VC")
@@ -72,7 +72,7 @@ def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, A
         config = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
     torch.manual_seed(0)
     model = build_detector(config, stage1.model) if isinstance(config, TrainConfig) else build_audio_net(stage1.model)
-    facts = Facts(config=config, audio_model=stage1.model, git="unknown")
+    facts = RunFacts(config=config, audio_model=stage1.model, git="unknown")
     weights.save(root / kind / BEST, model.state_dict(), facts)
     return root / kind
 

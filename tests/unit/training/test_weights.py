@@ -13,7 +13,7 @@ from avdfd.core.files import BEST, sha256_of, write_sha256
 from avdfd.inference import scoring
 from avdfd.training import weights
 from avdfd.training.build import load_audio_net
-from avdfd.training.weights import Facts
+from avdfd.training.weights import RunFacts
 from tests.helpers.damage import FOREIGN, flipped
 from tests.helpers.runs import AUDIO, make_run
 
@@ -47,7 +47,7 @@ def test_a_file_its_sha256_and_the_facts_to_read(path):
     assert {key: list(value.shape) for key, value in model.items()}["projection.2.weight"] == [8, 16]
     readable = known(path)
     assert readable.pop("sha256") == sha256_of(path)
-    assert Facts.model_validate(readable) == facts
+    assert RunFacts.model_validate(readable) == facts
     assert (path.parent / f"{BEST}.sha256").read_text() == f"{sha256_of(path)}  {BEST}\n"
 
 
@@ -88,11 +88,11 @@ def test_every_shape_and_type_comes_back(tmp_path, path):
 def test_facts_are_complete():
     data = {"splits": "x", "fake_tiers": ["RVFA"]}
     with pytest.raises(UserError, match="key 'audio_model' is missing"):
-        parse({"config": {"kind": "pretrain", "name": "x", "data": data}, "git": "x"}, Facts, "test")
+        parse({"config": {"kind": "pretrain", "name": "x", "data": data}, "git": "x"}, RunFacts, "test")
     baseline = parse({"name": "x", "data": data}, AvffConfig, "test")
     with pytest.raises(UserError, match="key 'stage' is missing"):
-        parse({"config": baseline, "git": "x"}, Facts, "test")
-    assert parse({"config": baseline, "stage": "finetune", "git": "x"}, Facts, "test").stage == "finetune"
+        parse({"config": baseline, "git": "x"}, RunFacts, "test")
+    assert parse({"config": baseline, "stage": "finetune", "git": "x"}, RunFacts, "test").stage == "finetune"
 
 
 # ---- killed or full while it is written
