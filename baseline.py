@@ -28,7 +28,7 @@ from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST, write_atomic
 from avdfd.core.signals import Stop
-from avdfd.datasets.batches import feeds
+from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.evaluation.evaluate import Request, evaluate
@@ -88,13 +88,13 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     tiers = cfg.data.fake_tiers if labelled else ()
     train_metas = split_metas(cfg, store, "train", tiers)
     val_metas = split_metas(cfg, store, "validation", tiers)
-    order = Shared(system.batches(cfg, stage, train_metas), rank=world.rank, size=world.size, part=recipe.micro_batch)
+    order = Shared(system.batches(cfg, stage, train_metas), rank=world.rank, size=world.size, limit=recipe.micro_batch)
     train_set = ElementSet(store, train_metas, system.inputs(cfg, stage, train=True))
     val_set = ElementSet(store, val_metas, system.inputs(cfg, stage, train=False))
     # Without labels, validation is the training loss on other people, so its batches are made as in training.
     val_batches = Sequential(len(val_set), recipe.batch_size) if labelled else system.batches(cfg, stage, val_metas)
     val_order = Shared(val_batches, rank=world.rank, size=world.size)
-    train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, val_order))
+    train_data, val_data = open_batches(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- model
     model = system.build(cfg, stage, former_weights(cfg, system, stage)).to(device)
@@ -195,7 +195,7 @@ def judge_folds(cfg: RunConfig, folder: Path, world: World) -> None:
                 done = evaluate(Request(str(run), split=split, device=cfg.device))
                 files.write(done)
                 print(f"{report.as_text(done.result)}\n\n{done.folder / 'report.html'}")
-            distributed.agree(world, 0)
+            distributed.all_reduce_max(world, 0)
         reports.append(run / "eval" / "test" / "report.json")
     if not world.first:
         return

@@ -1,12 +1,12 @@
-"""Stage 1: learns an audio representation in which voices are ordered by how far from real they are.
+"""Train stage 1: an audio representation in which voices are ordered by their distance from real speech.
 
     bash pretrain.sh                                     the published sizes
     python pretrain.py --config config/demo/pretrain.json --optim.lr=1e-4
     bash pretrain.sh --folds data/splits/page_disjoint --probes data/speech-parity       one run per fold, then judged
 
 Batches pair a fake with a real clip of the same identity, or page. Loss: supervised contrastive over the four classes,
-real/fake BCE, an ordinal ring around a learned prototype of real speech, and the ranking of each pair. A score that is
-fitted (`model.score`) is found before the first epoch.
+real/fake BCE, an ordinal ring around a learned prototype of real speech, and the ranking of each pair. A fitted score
+(`model.score`) is computed before the first epoch.
 """
 
 import argparse
@@ -24,9 +24,8 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST, write_atomic
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
-from avdfd.datasets.batches import feeds
-from avdfd.datasets.cached_patches import Heard, HeardBatch, heard
-from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, split_metas
+from avdfd.datasets.batches import open_batches
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.metrics import roc
@@ -49,7 +48,7 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--config", default="config/pretrain.json")
     cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train once for each, then judge page by page")
     cli.add_argument("--probes", type=Path, metavar="ROOT", help="with --folds: the elements' files, to be probed")
-    cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
+    cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PretrainConfig, overrides=overrides)
     unordered = sorted(set(cfg.data.fake_tiers) - set(AUDIO_CLASS))
@@ -66,7 +65,7 @@ def main(argv: list[str]) -> None:
 
 
 def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
-    """Trains, on as many processes as there are."""
+    """Train on all processes of `world`."""
     # ---- model
     device = world.device
     loop.seed_everything(cfg.seed)
@@ -78,8 +77,8 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     train_metas = split_metas(cfg, store, "train")
     val_metas = split_metas(cfg, store, "validation")
     inputs = Inputs(image_size=None, audio=cfg.model.input)
-    train_set = ElementSet(store, train_metas, kept_of(cfg, model, inputs._replace(augment=cfg.augment)))
-    val_set = ElementSet(store, val_metas, kept_of(cfg, model, inputs))
+    train_set = ElementSet(store, train_metas, input_form(cfg, model, inputs._replace(augment=cfg.augment)))
+    val_set = ElementSet(store, val_metas, input_form(cfg, model, inputs))
     pages = pages_of(cfg, val_metas) if cfg.select.metric == "page_auc" else None
     pairs = Paired(
         train_metas,
@@ -92,7 +91,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     )
     order = Shared(pairs, rank=world.rank, size=world.size)
     val_order = Shared(Sequential(len(val_set), 4 * cfg.optim.batch_size), rank=world.rank, size=world.size)
-    train_data, val_data = feeds(cfg.data, device, (train_set, order), (val_set, val_order))
+    train_data, val_data = open_batches(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- run
     run = RunFolder(cfg, resume=resume, first=world.first, console=print)
@@ -100,15 +99,15 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training.restore()
     progress = training.progress
     if model.encoder.score is not None and not progress.epoch and not progress.step:
-        sounds = ElementSet(store, train_metas, Heard(inputs, model.encoder.front))
-        fit_score(model.encoder.score, sounds, by=cfg.pair_by, c=cfg.fit_c)
+        patches = ElementSet(store, train_metas, inputs._replace(front=model.encoder.front))
+        fit_score(model.encoder.score, patches, by=cfg.pair_by, c=cfg.fit_c)
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     run.announce(f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
-    flops = 0.0  # of a clip, counted once
+    flops = 0.0  # per clip, counted once
     bar = loop.epochs(progress, cfg.optim.epochs, "stage 1", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
@@ -119,12 +118,10 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
         model.train()
         for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
-            if isinstance(batch, Batch):
-                run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
-            sound = heard(batch)
-            flops = flops or training_flops(model, sound)
+            run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
+            flops = flops or training_flops(model, *batch.model_inputs)
             with distributed.dividing(world, share.total), loop.autocast(device, cfg.optim.precision):
-                out = net(sound)
+                out = net(*batch.model_inputs)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
             loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)
             loss.backward()
@@ -142,7 +139,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
 
 def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:
-    """The pages of validation elements. Raises UserError if none of them can be judged."""
+    """Return the pages of validation elements. Raises UserError if none has both classes."""
     real, fake = ({meta.page for meta in metas if meta.label == label} for label in (0, 1))
     if not real & fake:
         raise UserError(
@@ -152,10 +149,10 @@ def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:
     return [meta.page for meta in metas]
 
 
-def kept_of(cfg: PretrainConfig, model: AudioNet, inputs: Inputs) -> InputForm:
-    """How elements become batches: by the statistics of their sound, where these are the same in every epoch."""
-    same = cfg.model.patches == "statistics" and cfg.augment == AugmentConfig()
-    return Heard(inputs, model.encoder.front) if same else inputs
+def input_form(cfg: PretrainConfig, model: AudioNet, inputs: Inputs) -> Inputs:
+    """Read elements as the patch statistics of their audio, if these are the same in every epoch."""
+    fixed = cfg.model.patches == "statistics" and cfg.augment == AugmentConfig()
+    return inputs._replace(front=model.encoder.front) if fixed else inputs
 
 
 def stage1_loss(
@@ -174,18 +171,18 @@ def stage1_loss(
 def validate(
     model: AudioNet,
     cfg: PretrainConfig,
-    batches: Iterable[tuple[Share, Batch | HeardBatch]],
+    batches: Iterable[tuple[Share, Batch]],
     pages: Sequence[str] | None,
     world: World,
 ) -> dict[str, float]:
-    """AUC and AP of the auxiliary head over the validation elements, each counted once; and AUC within pages."""
+    """Compute AUC and AP of the auxiliary head over the validation elements, each counted once; also AUC by page."""
     model.eval()
-    columns: list[tuple[Tensor, ...]] = []
+    gathered: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
         with loop.autocast(world.device, cfg.optim.precision):
-            logit = model(heard(batch)).logit.float()
-        columns.append(gather(world, share.total, batch.label, logit))
-    label, logit = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
+            logit = model(*batch.model_inputs).logit.float()
+        gathered.append(gather(world, share.total, batch.label, logit))
+    label, logit = (torch.cat(values).cpu().numpy() for values in zip(*gathered, strict=True))
     values = {"val_auc": roc.auc(label, logit), "val_ap": roc.average_precision(label, logit)}
     return values if pages is None else {**values, "val_page_auc": roc.auc_within(label, logit, pages)}
 

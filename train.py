@@ -1,14 +1,14 @@
-"""Stage 2: predicts vision from audio, takes the discrepancy as evidence, and fuses both branches by confidence.
+"""Train stage 2: predict vision from audio, take the discrepancy as evidence, and fuse both branches by confidence.
 
     bash train.sh                                     the published sizes
     python train.py --config config/demo/train.json --optim.lr=1e-4
 
 The audio encoder and its head come from stage 1 and stay frozen. Loss: BCE of the fused probability, align/repel on
-the mismatch of predicted and actual visual tokens, and for the weights of the fusion, which part of a clip is fake.
+the mismatch of predicted and actual visual tokens, and fusion weights supervised by the manipulated modality.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +19,14 @@ from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
-from avdfd.datasets.batches import Feed, feeds
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
-from avdfd.datasets.transforms import normalise
 from avdfd.elements import ElementStore, coded
 from avdfd.metrics import roc
-from avdfd.models.detector import Detector, DetectorOutput, Encoded
+from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.models.losses import align_repel, confidence, in_sync
 from avdfd.training import cached_batches, distributed, loop
 from avdfd.training.build import build_detector, load_audio_net
-from avdfd.training.cached_batches import EncodedBatch, EncodedFeed
 from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
@@ -42,7 +39,7 @@ from avdfd.training.visual_weights import load_visual_encoder
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Stage 2: the audio-visual detector.", allow_abbrev=False)
     cli.add_argument("--config", default="config/train.json")
-    cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
+    cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, TrainConfig, overrides=overrides)
 
@@ -51,7 +48,7 @@ def main(argv: list[str]) -> None:
 
 
 def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
-    """Trains, on as many processes as there are."""
+    """Train on all processes of `world`."""
     # ---- model
     device = world.device
     loop.seed_everything(cfg.seed)
@@ -73,7 +70,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     val_set = ElementSet(store, val_metas, inputs)
     tiers = coded(train_metas, "tier") if cfg.data.balance_tiers else None
     shuffled = Shuffled(len(train_metas), cfg.optim.batch_size, cfg.seed, tiers=tiers)
-    order = Shared(shuffled, rank=world.rank, size=world.size, part=cfg.micro_batch)
+    order = Shared(shuffled, rank=world.rank, size=world.size, limit=cfg.micro_batch)
     val_order = Shared(Sequential(len(val_set), cfg.optim.batch_size), rank=world.rank, size=world.size)
 
     # ---- run
@@ -81,14 +78,16 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=audio_model.model_dump())
     training.restore()
     progress = training.progress
-    train_data, val_data = open_feeds(cfg, world, run, stop, model, (train_set, order), (val_set, val_order))
+    train_data, val_data = cached_batches.open_stage2(
+        cfg, world, run, stop, model, (train_set, order), (val_set, val_order)
+    )
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     run.announce(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
-    flops = 0.0  # of a clip, counted once
+    flops = 0.0  # per clip, counted once
     bar = loop.epochs(progress, cfg.optim.epochs, "stage 2", world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
@@ -98,24 +97,22 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         order.start(epoch, progress.step)
 
         model.train()
-        whole = torch.zeros((), device=device)
+        step_loss = torch.zeros((), device=device)
         for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
-            if isinstance(batch, Batch):
-                run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
-            clips = seen(batch)
-            flops = flops or training_flops(model, *clips)
+            run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
+            flops = flops or training_flops(model, *batch.model_inputs)
             with distributed.accumulating(net, share.last):
                 with loop.autocast(device, cfg.optim.precision):
-                    out = net(*clips)
-                labels = gather(world, share.total, batch.label, batch.parts)
+                    out = net(*batch.model_inputs)
+                labels = gather(world, share.total, batch.label, batch.fake_modalities)
                 loss = share.weight * stage2_loss(cfg, gather_fields(world, share.total, out), *labels)
                 loss.backward()
-            whole = whole + loss.detach()
+            step_loss = step_loss + loss.detach()
             meter.count(share.total, flops)
             if share.last:
                 norm = clip_grad_norm_(model.parameters(), cfg.optim.clip_norm)
-                training.step({"loss": whole}, norm, share.batch, train_set)
-                whole = torch.zeros((), device=device)
+                training.step({"loss": step_loss}, norm, share.batch, train_set)
+                step_loss = torch.zeros((), device=device)
 
         values = {"lr": lr, **meter.values()}
         values |= validate(model, cfg, val_data, world)
@@ -127,10 +124,10 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
 
 def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
-    """The detector with stage 1's audio branch and the visual weights that the config asks for."""
+    """Build the detector with stage 1's audio branch and the visual weights that the config asks for."""
     stage1, audio_model = load_audio_net(cfg.audio)
     if audio_model.input == "waveform" and cfg.augment.of_mels:
-        raise UserError(f"{cfg.audio} hears the waveform and no mel: set {', '.join(cfg.augment.of_mels)} to 0")
+        raise UserError(f"{cfg.audio} takes the waveform and has no mel: set {', '.join(cfg.augment.of_mels)} to 0")
     model = build_detector(cfg, audio_model)
     model.load_audio(stage1, with_head=not cfg.faithful)
     if cfg.visual.init == "random":
@@ -142,33 +139,14 @@ def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     return model, audio_model
 
 
-def seen(batch: Batch | EncodedBatch) -> tuple[Tensor, Tensor] | tuple[Encoded]:
-    """What the detector takes of a batch: sound and pictures, or what its frozen parts have made of them before."""
-    if isinstance(batch, EncodedBatch):
-        return (batch.encoded,)
-    assert batch.video is not None, "stage 2's inputs have video"
-    return batch.mel, normalise(batch.video)
-
-
-def open_feeds(
-    cfg: TrainConfig, world: World, run: RunFolder, stop: Stop, model: Detector, *sets: tuple[ElementSet, Shared]
-) -> Sequence[Feed | EncodedFeed]:
-    """The batches of each set: of pixels and sound, or of what frozen encoders make of them."""
-    if cfg.cache and cfg.backbone_lr_scale == 0:
-        return cached_batches.feeds(cfg, world, run, stop, model, *sets)
-    if cfg.cache:
-        run.announce("cache: not used, as the backbone is trained (backbone_lr_scale)")
-    return feeds(cfg.data, world.device, *sets)
-
-
-def stage2_loss(cfg: TrainConfig, out: DetectorOutput, label: Tensor, parts: Tensor) -> Tensor:
-    """Weighted sum of the losses of a batch, in float32: label (B,), and parts (B, 2) of sound and pictures."""
+def stage2_loss(cfg: TrainConfig, out: DetectorOutput, label: Tensor, fake_modalities: Tensor) -> Tensor:
+    """Weighted sum of the losses of a batch, in float32: label (B,), and fake_modalities (B, 2) as in `Batch`."""
     loss = F.binary_cross_entropy_with_logits(out.logit_final.float(), label)
     loss = loss + cfg.loss.align * align_repel(out.mismatch_mse, label, cfg.loss.margin)
     if cfg.loss.consistency:
         loss = loss + cfg.loss.consistency * F.binary_cross_entropy_with_logits(out.logit_a2v.float(), label)
     if cfg.loss.confidence and cfg.fusion == "learned":
-        loss = loss + cfg.loss.confidence * confidence(out.log_weights, parts)
+        loss = loss + cfg.loss.confidence * confidence(out.log_weights, fake_modalities)
     if cfg.synchrony is not None and out.agreement is not None:
         loss = loss + cfg.synchrony.weight * in_sync(out.agreement, label)
     return loss
@@ -176,17 +154,17 @@ def stage2_loss(cfg: TrainConfig, out: DetectorOutput, label: Tensor, parts: Ten
 
 @torch.inference_mode()
 def validate(
-    model: Detector, cfg: TrainConfig, batches: Iterable[tuple[Share, Batch | EncodedBatch]], world: World
+    model: Detector, cfg: TrainConfig, batches: Iterable[tuple[Share, Batch]], world: World
 ) -> dict[str, float]:
-    """AUC and AP over the validation elements, each counted once, of the fusion and of either branch."""
+    """Compute AUC and AP over the validation elements, each counted once, of the fusion and of either branch."""
     model.eval()
-    columns: list[tuple[Tensor, ...]] = []
+    gathered: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
         with loop.autocast(world.device, cfg.optim.precision):
-            out = model(*seen(batch))
+            out = model(*batch.model_inputs)
         logits = (out.logit_final.float(), out.logit_audio.float(), out.logit_a2v.float())
-        columns.append(gather(world, share.total, batch.label, *logits))
-    label, *scores = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
+        gathered.append(gather(world, share.total, batch.label, *logits))
+    label, *scores = (torch.cat(values).cpu().numpy() for values in zip(*gathered, strict=True))
     values = {}
     for name, score in zip(("", "_audio", "_visual"), scores, strict=True):
         values[f"val{name}_auc"] = roc.auc(label, score)

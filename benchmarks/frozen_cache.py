@@ -23,7 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.config import AudioModelConfig, TrainConfig, load
-from avdfd.datasets.batches import Feed
+from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.residency import Place
 from avdfd.datasets.samplers import Shared, Shuffled
@@ -31,10 +31,10 @@ from avdfd.elements import ElementStore
 from avdfd.models.detector import Detector
 from avdfd.training import backbone_cache, loop
 from avdfd.training.build import build_detector
-from avdfd.training.cached_batches import EncodedFeed
+from avdfd.training.cached_batches import CachedBatches
 from avdfd.training.distributed import pick_device
 from avdfd.training.optim import adamw
-from train import seen, stage2_loss
+from train import stage2_loss
 
 SIZES = ["--visual.init=random", "--visual.weights=null", "--backbone_lr_scale=0"]
 
@@ -57,42 +57,42 @@ def main() -> None:
     inputs = Inputs(cfg.visual.image_size)
 
     encoder = backbone_cache.Encoder(model, inputs, cfg.optim.precision, device)
-    columns = backbone_cache.open_columns(store, encoder)
+    cache = backbone_cache.open_cache(store, encoder)
     try:
-        backbone_cache.fill(columns, metas.rows, store, encoder, workers=args.workers)
+        backbone_cache.fill(cache, metas.rows, store, encoder, workers=args.workers)
         places: list[Place] = ["gpu", "memory", "disk"] if device.type == "cuda" else ["memory", "disk"]
-        feeds: dict[str, Any] = {
-            "computed in every step": Feed(ElementSet(store, metas, inputs), order, device, workers=args.workers),
-            **{f"cache, {place}": EncodedFeed(columns, metas, order, device, place=place) for place in places},
+        ways: dict[str, Any] = {
+            "computed in every step": Batches(ElementSet(store, metas, inputs), order, device, workers=args.workers),
+            **{f"cache, {place}": CachedBatches(cache, metas, order, device, place=place) for place in places},
         }
         cores = len(os.sched_getaffinity(0))
         print(f"{len(metas)} clips, batch {args.batch}, {device}, {cores} cores, {args.workers} loader processes; load "
-              f"{os.getloadavg()[0]:.1f}; {columns.row_bytes / 1e6:.3f} MB a clip; "
-              f"filled at {columns.about()['computed']['clips_per_second']:.2f} clips/s\n")  # fmt: skip
+              f"{os.getloadavg()[0]:.1f}; {cache.row_bytes / 1e6:.3f} MB a clip; "
+              f"filled at {cache.about()['computed']['clips_per_second']:.2f} clips/s\n")  # fmt: skip
         base = 0.0
-        for name, feed in feeds.items():
-            if isinstance(feed, EncodedFeed) and feed.place == "disk":
-                columns.drop(metas.rows)
-            rate = len(metas) / seconds(cfg, model, feed, device)
+        for name, batches in ways.items():
+            if isinstance(batches, CachedBatches) and batches.place == "disk":
+                cache.drop(metas.rows)
+            rate = len(metas) / seconds(cfg, model, batches, device)
             base = base or rate
-            alone = f"{feed.rate():12.1f}" if isinstance(feed, EncodedFeed) else f"{'-':>12s}"
+            alone = f"{batches.rate():12.1f}" if isinstance(batches, CachedBatches) else f"{'-':>12s}"
             print(f"{name:24s}{rate:10.3f} clips/s{rate / base:8.2f} x   reading alone {alone} clips/s", flush=True)
     finally:
-        columns.close()
-        shutil.rmtree(columns.root)
+        cache.close()
+        shutil.rmtree(cache.root)
 
 
-def seconds(cfg: TrainConfig, model: Detector, feed: Iterable[Any], device: torch.device) -> float:
+def seconds(cfg: TrainConfig, model: Detector, batches: Iterable[Any], device: torch.device) -> float:
     """Of an epoch of training steps: on a CPU its own time, on a GPU that of the second epoch."""
     now = time.perf_counter if device.type == "cuda" else time.process_time
     optimizer = adamw([([p for p in model.parameters() if p.requires_grad], 1.0)], cfg.optim)
     for _ in range(2 if device.type == "cuda" else 1):
         model.train()
         started = now()
-        for _, batch in feed:
+        for _, batch in batches:
             with loop.autocast(device, cfg.optim.precision):
-                out = model(*seen(batch))
-            loss = stage2_loss(cfg, out, batch.label, batch.parts)
+                out = model(*batch.model_inputs)
+            loss = stage2_loss(cfg, out, batch.label, batch.fake_modalities)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from avdfd.datasets.batches import Feed, reads_on
+from avdfd.datasets.batches import Batches, reads_on
 from avdfd.datasets.loaders import ElementSet, Inputs, to_device
 from avdfd.datasets.residency import Place, size_of
 from avdfd.datasets.samplers import Shared, Shuffled
@@ -96,7 +96,7 @@ def main() -> None:
                     workers: int, place: Place = place, kind: str = kind, elements: Any = elements
                 ) -> Iterator[Any]:
                     order = Shared(Shuffled(len(metas), BATCH[kind], 0))
-                    data = Feed(elements, order, device, workers=workers, place=place)
+                    data = Batches(elements, order, device, workers=workers, place=place)
                     while True:
                         yield from (batch for _, batch in data)
                         yield None
@@ -157,7 +157,7 @@ def kept(elements: ElementSet, place: Place, device: torch.device) -> float:
         return size_of(raw)
     assert isinstance(elements.metas, ElementTable), "the elements are of a store"
     jpegs = elements.metas.numbers("sizes")[:, FRAME_CHOICE].sum(axis=1).mean() if raw.frames is not None else 0
-    return raw.sound.nbytes + jpegs
+    return raw.audio.nbytes + jpegs
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from avdfd.config import AugmentConfig
 from avdfd.core.tiers import tier
-from avdfd.datasets.batches import Feed, reads_on
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, to_device
+from avdfd.datasets.batches import Batches, reads_on
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, stack, to_device
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_sound
@@ -27,7 +27,7 @@ def made_up(clips: int, device: torch.device) -> Batch:
         mel=torch.randn(clips, 128, 768, generator=draw),
         video=torch.randint(0, 256, (clips, 3, 16, FACE_SIZE, FACE_SIZE), generator=draw, dtype=torch.uint8),
         label=torch.arange(clips) % 2.0,
-        parts=torch.arange(clips)[:, None] % 2.0 * torch.tensor([1.0, 0.0]),
+        fake_modalities=torch.arange(clips)[:, None] % 2.0 * torch.tensor([1.0, 0.0]),
         audio_class=torch.arange(clips) % 2 * 3,
     )
     return to_device(batch, device)
@@ -47,16 +47,22 @@ class Source:
             arrays = Arrays(folder / "arrays", sees=sees)
             arrays[0]
             epoch: Iterable[Any] = DataLoader(
-                arrays, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+                arrays,
+                batch,
+                shuffle=True,
+                num_workers=workers,
+                collate_fn=stack,
+                drop_last=True,
+                persistent_workers=workers > 0,
             )
             read = itertools.chain.from_iterable(itertools.repeat(epoch))
-            batches = (Batch._make(x.to(device) for x in batch) for batch in read)
+            batches = (to_device(batch, device) for batch in read)
         else:
             store = ElementStore(folder / "elements")
             elements = ElementSet(store, store.metas, Inputs(FACE_SIZE if sees else None, AUGMENT))
             before = _bytes_read()  # without the index
             elements.raw([0], reads_on(elements, device))
-            epoch = Feed(elements, Shared(Shuffled(len(store), batch, 0)), device, workers=workers)
+            epoch = Batches(elements, Shared(Shuffled(len(store), batch, 0)), device, workers=workers)
             batches = (batch for _, batch in itertools.chain.from_iterable(itertools.repeat(epoch)))
         self.bytes_read = _bytes_read() - before
         self._batches = batches

@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import torch
 
+from avdfd.datasets.residency import size_of
 from avdfd.training.flops import peak, training_flops
 from benchmarks.baselines import measure
 from benchmarks.training_data import Source, made_up, write_data
@@ -130,7 +131,7 @@ def report(
     for k, (way, source) in enumerate(zip(group, sources, strict=True)):
         floor = work[1]  # what is wanted, not what the released way takes for it
         step, end, ceiling = 1000 * batch / steps[k], 1000 * batch / whole[k], rate / floor
-        to_device = sum(x.nbytes for x in ready[k] if x is not None) / batch / 1e6
+        to_device = size_of(ready[k]) / batch / 1e6
         print(f"{way.name:34s}{work[k] / 1e12:8.4f}{source.bytes_read / 1e6:9.2f}{to_device:10.2f}", end="")
         print(f"{ceiling:9.1f}{step:9.2f}{step / ceiling:7.0%}{steps[0] / steps[k]:11.2f}", end="")
         print(f"{end:12.2f}{whole[0] / whole[k]:11.2f}", flush=True)

@@ -68,7 +68,7 @@ def stage2(wanted: Sizes, *, frozen: bool, compiled: bool = False) -> list[Way]:
         return model
 
     def loss(out: Any, batch: Any) -> Tensor:
-        return train.stage2_loss(cfg, out, batch.label, batch.parts)
+        return train.stage2_loss(cfg, out, batch.label, batch.fake_modalities)
 
     def ours(name: str, **speed: bool) -> Way:
         model = build(speed=SpeedConfig(**speed))

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avdfd.config import AugmentConfig, TrainConfig, load
-from avdfd.datasets.batches import Feed
+from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Shared, Shuffled
 from avdfd.datasets.transforms import normalise
@@ -50,8 +50,8 @@ def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
     train, test = (split_metas(cfg, store, split, ["FVRA"]) for split in ("train", "test"))
     size, cpu = cfg.visual.image_size, torch.device("cpu")
     order, plain = Shared(Shuffled(len(train), 8, seed)), Shared(Sequential(len(test), 16))
-    batches = Feed(ElementSet(store, train, Inputs(size, AugmentConfig(flip=0.5, shift=2))), order, cpu, workers=1)
-    tests = Feed(ElementSet(store, test, Inputs(size)), plain, cpu, workers=1)
+    batches = Batches(ElementSet(store, train, Inputs(size, AugmentConfig(flip=0.5, shift=2))), order, cpu, workers=1)
+    tests = Batches(ElementSet(store, test, Inputs(size)), plain, cpu, workers=1)
     branch = VisualBranch(64, **cfg.visual.model_dump(exclude={"init", "weights", "sha256"}))
     if whiten:
         branch.backbone.init_from_scratch()

@@ -1,6 +1,6 @@
-"""NamedTuples of tensors, of which some may be None: batches, rows, outputs."""
+"""NamedTuples of tensors, nested or with None in places: batches, rows, outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -9,6 +9,17 @@ T = TypeVar("T", bound=tuple)
 
 
 def change(batch: T, how: Callable[[Tensor], Any]) -> T:
-    """The same with a change made to each tensor; what is None stays None."""
-    made: Any = (None if x is None else how(x) for x in batch)
-    return type(batch)(*made)
+    """Apply a function to every tensor; None stays None."""
+    return join([batch], lambda tensors: how(tensors[0]))
+
+
+def join(batches: Sequence[T], how: Callable[[tuple[Tensor, ...]], Any]) -> T:
+    """Make one NamedTuple of several alike, each of its tensors from those in the same place; None stays None."""
+    made: Any = (_join(values, how) for values in zip(*batches, strict=True))
+    return type(batches[0])(*made)
+
+
+def _join(values: tuple[Any, ...], how: Callable[[tuple[Tensor, ...]], Any]) -> Any:
+    if values[0] is None:
+        return None
+    return join(values, how) if isinstance(values[0], tuple) else how(values)

@@ -27,8 +27,8 @@ class Tier:
         return int(self.video != 0 or self.audio != 0)
 
     @property
-    def parts(self) -> tuple[int, int]:
-        """Labels of the sound and of the pictures; what is not known of a fake may be fake."""
+    def fake_modalities(self) -> tuple[int, int]:
+        """Labels of the audio and of the video (1 = fake), 1 where it is not known."""
         return int(self.audio != 0), int(self.video != 0)
 
 

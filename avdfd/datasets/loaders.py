@@ -1,6 +1,6 @@
 """Elements of a split as what a model takes: read from the disk, then prepared for a draw."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -14,16 +14,19 @@ from avdfd.core.tiers import AUDIO_CLASS, tier
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
+    Rngs,
     Seeds,
     floats,
     generators,
     mel_input,
     mel_of,
+    normalise,
     out_of_step,
     video_input,
 )
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.protocol import Store
+from avdfd.features.patches import Front, Patches
 from avdfd.splits.lists import assign, check_classes, of_tiers, read_splits, take
 
 B = TypeVar("B", bound=tuple)
@@ -64,74 +67,99 @@ class InputForm(Protocol):
 
 
 class Raw(NamedTuple):
-    """What the two stages read of B elements."""
+    """B elements as the two stages read them."""
 
-    sound: Tensor
-    """(B, 49152) int16 waveform, or (B, 128, 768) log mel, or mel_err."""
+    audio: Tensor
+    """(B, 49152) int16 waveform, or (B, 128, 768) log mel or mel_err; (B, N, K) patches with `Inputs.front`."""
     frames: Tensor | None
-    """(B, 16, 224, 224, 3) uint8, or None when the model takes no video."""
+    """(B, 16, 224, 224, 3) uint8, or None for models without video."""
     label: Tensor
-    parts: Tensor
+    fake_modalities: Tensor
     audio_class: Tensor
 
 
 class Batch(NamedTuple):
-    """Tensors of B elements, as the two stages take them."""
+    """B clips as the two stages take them: audio and video, or in their place what frozen parts computed of them."""
 
-    mel: Tensor
-    """(B, 128, 768) z-scored mel, or mel_err for a model of that; (B, 49152) waveform for one of that."""
+    mel: Tensor | None
+    """(B, 128, 768) z-scored mel or mel_err, or (B, 49152) waveform, as the model takes it; None if cached."""
     video: Tensor | None
-    """(B, 3, 16, S, S) uint8, or None when the model takes no video."""
+    """(B, 3, 16, S, S) uint8; None if cached, and for models without video."""
     label: Tensor
     """(B,) float, 1 = fake."""
-    parts: Tensor
-    """(B, 2) float, likewise of the sound and of the pictures; both, where it is not known which of them."""
+    fake_modalities: Tensor
+    """(B, 2) float, 1 = fake, of the audio and of the video; 1 for both if it is not known which of them is."""
     audio_class: Tensor
     """(B,) 0 real, then growing distance of the voice from real; -1 for tiers without such a class."""
+    cached: tuple[Tensor, ...] | None = None
+    """Output of the frozen parts, as the rest of the model takes it: `Patches` in stage 1, `Encoded` in stage 2."""
+
+    @property
+    def model_inputs(self) -> tuple[Any, ...]:
+        """Arguments of the model's forward."""
+        first = self.mel if self.cached is None else self.cached
+        return (first,) if self.video is None else (first, normalise(self.video))
 
 
 class Inputs(NamedTuple):
     """The `InputForm` of the two stages."""
 
     image_size: int | None
-    """Side of the frames; None for models that hear only."""
+    """Side of the frames; None for models without video."""
     augment: AugmentConfig = AugmentConfig()
     per_frame: bool = False
-    """Augment every frame by itself, as released (faithful mode)."""
+    """Augment each frame separately, as in the released code (faithful mode)."""
     audio: Literal["mel", "mel_err", "waveform"] = "mel"
-    """What is heard."""
+    """Audio representation that the model takes."""
     synchrony: SynchronyConfig | None = None
-    """Puts sound and pictures out of step where clips are augmented."""
+    """Makes some augmented clips out of sync."""
+    front: Front | None = None
+    """Compute the patches of the audio when an element is read, so that they can be kept in memory in its place. Only
+    for models without video and without augmentation, where they are the same in every epoch."""
 
     @property
     def reads(self) -> Reads:
         frames = None if self.image_size is None else FRAME_CHOICE
-        return Reads(**{part: part == self.audio for part in ("waveform", "mel", "mel_err")}, frames=frames)
+        return Reads(**{field: field == self.audio for field in ("waveform", "mel", "mel_err")}, frames=frames)
 
     def raw(self, element: Element) -> Raw:
         meta = element.meta
         of = {"waveform": pcm_of, "mel": sound_of, "mel_err": lambda element: torch.from_numpy(element.mel_err)}
+        audio = of[self.audio](element)
         return Raw(
-            sound=of[self.audio](element),
+            audio=audio if self.front is None else self._patches(self.front, audio),
             frames=None if self.image_size is None else torch.from_numpy(element.frames),
             label=label_of(element),
-            parts=torch.tensor(tier(meta.tier).parts if meta else (torch.nan, torch.nan), dtype=torch.float32),
+            fake_modalities=torch.tensor(
+                tier(meta.tier).fake_modalities if meta else (torch.nan, torch.nan), dtype=torch.float32
+            ),
             audio_class=torch.tensor(AUDIO_CLASS.get(meta.tier, -1) if meta else -1),
         )
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        if self.front is not None:
+            return Batch(None, None, raw.label, raw.fake_modalities, raw.audio_class, Patches(raw.audio))
         changed = self.augment != AugmentConfig() or self.synchrony is not None
         rngs = generators(seeds) if seeds is not None and changed else None
         video = None
         if raw.frames is not None and self.image_size is not None:
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
-        waveform, label, parts = self.audio == "waveform", raw.label, raw.parts
-        sound = floats(raw.sound) if waveform else mel_input(mel_of(raw.sound), self.augment, rngs)
+        audio, label, fake = self._audio(raw.audio, rngs), raw.label, raw.fake_modalities
         if self.synchrony is not None and rngs is not None and video is not None:
-            sound, video, label = out_of_step(sound, video, label, self.synchrony, rngs)
-            # Neither the sound nor the pictures are fake: that they are apart is seen in the pictures, if anywhere.
-            parts = torch.stack([parts[:, 0], torch.maximum(parts[:, 1], label - raw.label)], dim=1)
-        return Batch(sound, video, label, parts, raw.audio_class)
+            audio, video, label = out_of_step(audio, video, label, self.synchrony, rngs)
+            # Neither modality is fake, but if the shift shows anywhere, it does in the video.
+            fake = torch.stack([fake[:, 0], torch.maximum(fake[:, 1], label - raw.label)], dim=1)
+        return Batch(audio, video, label, fake, raw.audio_class)
+
+    def _audio(self, audio: Tensor, rngs: Rngs | None) -> Tensor:
+        """Audio (B, ...) as it is read -> as the model takes it."""
+        return floats(audio) if self.audio == "waveform" else mel_input(mel_of(audio), self.augment, rngs)
+
+    @torch.inference_mode()
+    def _patches(self, front: Front, audio: Tensor) -> Tensor:
+        """Audio of one element -> its patches (N, K)."""
+        assert self.augment == AugmentConfig(), "patches are computed once, and so without augmentation"
+        return front(self._audio(audio[None], None)).values[0].clone()
 
 
 def sound_of(element: Element) -> Tensor:
@@ -152,7 +180,7 @@ def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
     for i in range(len(raw[0])):
         one = fields.change(raw, itemgetter(slice(i, i + 1)))
         clips.append(form.prepare(one, None if seeds is None else seeds[i : i + 1]))
-    return _joined(clips, torch.cat)
+    return fields.join(clips, torch.cat)
 
 
 def label_of(element: Element) -> Tensor:
@@ -162,12 +190,7 @@ def label_of(element: Element) -> Tensor:
 
 def stack(examples: Sequence[B]) -> B:
     """NamedTuples of tensors as one, stacked along a new first dimension; what is None stays None."""
-    return _joined(examples, torch.stack)
-
-
-def _joined(parts: Sequence[B], how: Callable[[tuple[Tensor, ...]], Tensor]) -> B:
-    made: Any = (None if column[0] is None else how(column) for column in zip(*parts, strict=True))
-    return type(parts[0])(*made)
+    return fields.join(examples, torch.stack)
 
 
 def to_device(batch: B, device: torch.device) -> B:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,46 +17,45 @@ Place = Literal["gpu", "memory", "disk"]
 
 
 class Resident(Generic[C]):
-    """Columns of N rows, of which batches are wanted on a device.
+    """A NamedTuple of tensors (N, ...), or None, from which batches of rows are copied to a device.
 
-    A column is a tensor (N, ...), or None. It is on that device, or in the machine's memory, which may be that of a
-    mapped file.
+    The tensors are on that device, or in the machine's memory, possibly in a mapped file.
     """
 
-    def __init__(self, columns: C, device: torch.device) -> None:
-        self.columns, self.device = columns, device
+    def __init__(self, tensors: C, device: torch.device) -> None:
+        self.tensors, self.device = tensors, device
 
     @classmethod
     def empty(cls, row: C, count: int, place: Place, device: torch.device) -> "Resident[C]":
-        """Room for as many rows like this one, without values: `put` gives them."""
+        """Allocate `count` rows like this one, without values: `put` stores them."""
         home = device if place == "gpu" else torch.device("cpu")
         return cls(fields.change(row, lambda x: torch.empty((count, *x.shape), dtype=x.dtype, device=home)), device)
 
     def take(self, positions: Sequence[int] | Tensor) -> C:
-        """The rows at these positions, in that order, on the device. A GPU is not waited for."""
+        """Return the rows at these positions, in that order, on the device, without waiting for a GPU."""
         here = torch.as_tensor(positions)
         there = here.to(self.device, non_blocking=True)
 
-        def rows(column: Tensor) -> Tensor:
-            if column.device.type == self.device.type:
-                return column.index_select(0, there)
-            # What is copied to a GPU while it computes has to be pinned: a batch at a time rather than all rows.
-            pinned = torch.empty((len(here), *column.shape[1:]), dtype=column.dtype, pin_memory=True)
-            return torch.index_select(column, 0, here, out=pinned).to(self.device, non_blocking=True)
+        def rows(tensor: Tensor) -> Tensor:
+            if tensor.device.type == self.device.type:
+                return tensor.index_select(0, there)
+            # Copying to a GPU while it computes needs pinned memory: pinned per batch, as all rows would be too much.
+            pinned = torch.empty((len(here), *tensor.shape[1:]), dtype=tensor.dtype, pin_memory=True)
+            return torch.index_select(tensor, 0, here, out=pinned).to(self.device, non_blocking=True)
 
-        return fields.change(self.columns, rows)
+        return fields.change(self.tensors, rows)
 
     def put(self, positions: Sequence[int] | Tensor, rows: C) -> None:
-        """Stores rows, wherever they are."""
+        """Store rows, from any device."""
         index = torch.as_tensor(positions)
-        for column, values in zip(self.columns, rows, strict=True):
-            if column is not None:
-                on = column.device
-                column.index_copy_(0, index.to(on, non_blocking=True), values.to(on, non_blocking=on.type == "cuda"))
+        for tensor, values in zip(self.tensors, rows, strict=True):
+            if tensor is not None:
+                on = tensor.device
+                tensor.index_copy_(0, index.to(on, non_blocking=True), values.to(on, non_blocking=on.type == "cuda"))
 
 
-def size_of(row: tuple[Tensor | None, ...]) -> int:
-    """Bytes of a row, or of columns."""
+def size_of(row: tuple[Any, ...]) -> int:
+    """Bytes of a NamedTuple of tensors."""
     return sum(x.nbytes for x in row if x is not None)
 
 

@@ -48,52 +48,52 @@ class Epochs(Sampler[list[Draw]], ABC):
 
 
 class Share(NamedTuple):
-    """What one process has of a part of a step's batch."""
+    """One process's samples of a batch, or of a micro-batch of it."""
 
     draws: list[Draw]
-    """As many in every process: the last ones may only fill up."""
+    """Equally many in every process: the last ones may be padding."""
     total: int
-    """Samples of this part in all processes."""
+    """Samples of the micro-batch in all processes, without padding."""
     weight: float
-    """Of this part in the step: its samples among all of the batch."""
+    """Fraction of the batch's samples that are in this micro-batch."""
     last: bool
-    """Whether the step is taken after this part."""
+    """True for the last micro-batch of a step."""
     batch: list[Draw]
-    """All of the step's batch."""
+    """The whole batch of the step."""
 
 
 class Shared(Sampler[list[Draw]]):
     """The batches of another sampler, divided among processes: process r has the samples r, r + size, r + 2 size ...
 
-    With `part`, a process gets no more than so many samples at once, and a step has several parts. `first` leaves out
-    the steps before it.
+    With a `limit`, a process gets at most that many samples at once, and a step has several micro-batches. The steps
+    before `first` are left out.
     """
 
     def __init__(
-        self, order: "Epochs | Sequential", *, rank: int = 0, size: int = 1, part: int = 0, first: int = 0
+        self, order: "Epochs | Sequential", *, rank: int = 0, size: int = 1, limit: int = 0, first: int = 0
     ) -> None:
-        self.order, self.rank, self.size, self.part, self.first = order, rank, size, part, first
+        self.order, self.rank, self.size, self.limit, self.first = order, rank, size, limit, first
 
     def start(self, epoch: int, first: int) -> None:
-        """Sets the epoch, and the step that it goes on with."""
+        """Set the epoch, and its first step."""
         if isinstance(self.order, Epochs):
             self.order.epoch = epoch
         self.first = first
 
     def __len__(self) -> int:
-        """Steps that are left of an epoch."""
+        """Remaining steps of the epoch."""
         return max(0, len(self.order) - self.first)
 
     def shares(self) -> Iterator[Share]:
-        """What `__iter__` gives, with what is known of it."""
+        """Yield this process's share of every micro-batch."""
         for batch in islice(self.order, self.first, None):
-            most = self.part * self.size or len(batch)
+            most = self.limit * self.size or len(batch)
             for start in range(0, len(batch), most):
-                piece = batch[start : start + most]
-                each = -(-len(piece) // self.size)
-                own = piece[self.rank :: self.size]
-                draws = own + piece[:1] * (each - len(own))
-                yield Share(draws, len(piece), len(piece) / len(batch), start + most >= len(batch), batch)
+                micro_batch = batch[start : start + most]
+                each = -(-len(micro_batch) // self.size)
+                own = micro_batch[self.rank :: self.size]
+                draws = own + micro_batch[:1] * (each - len(own))
+                yield Share(draws, len(micro_batch), len(micro_batch) / len(batch), start + most >= len(batch), batch)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         return (share.draws for share in self.shares())

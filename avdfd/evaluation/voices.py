@@ -97,7 +97,7 @@ def _stage1_of(run: Run) -> tuple[AudioNet, PretrainConfig]:
 def _place(columns: Callable[[Any], dict[str, Tensor]], net: AudioNet, batch: Any) -> dict[str, Tensor]:
     patches = net.encoder.front(batch.mel)  # which is the run's own, too, and takes longer than what learns
     z = net(patches).z.float()
-    return columns(batch._replace(mel=patches)) | {
+    return columns(batch._replace(cached=patches)) | {
         "embedding": z,
         "distance": torch.linalg.vector_norm(z - net.prototype.float(), dim=1),
     }

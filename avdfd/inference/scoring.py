@@ -15,10 +15,9 @@ from avdfd.baselines import SYSTEMS
 from avdfd.config import PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
-from avdfd.datasets.batches import Feed
+from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
 from avdfd.datasets.samplers import Sequential, Shared
-from avdfd.datasets.transforms import normalise
 from avdfd.elements import Element
 from avdfd.inference.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder
@@ -144,12 +143,11 @@ def audio_only(run: Run) -> Run | None:
 
 
 def _heard_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    return {"audio": head(encoder(batch.mel)[0]).squeeze(-1)}
+    return {"audio": head(encoder(*batch.model_inputs)[0]).squeeze(-1)}
 
 
 def _detector_columns(model: Detector, batch: Batch) -> dict[str, Tensor]:
-    assert batch.video is not None, "a detector's inputs have video"
-    out = model(batch.mel, normalise(batch.video))
+    out = model(*batch.model_inputs)
     return {
         "audio": out.logit_audio,
         "visual": out.logit_a2v,
@@ -197,7 +195,7 @@ def score(
     Raises WorkError if a score is not a number, as `score_windows`.
     """
     order = Shared(Sequential(len(elements), batch_size))
-    bar = progress(Feed(elements, order, run.device, workers=workers))
+    bar = progress(Batches(elements, order, run.device, workers=workers))
     parts = [_score_batch(run, batch) for _, batch in bar]
     return _join(run, [meta.key for meta in elements.metas], parts)
 

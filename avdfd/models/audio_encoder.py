@@ -6,8 +6,8 @@ The published AVDFD design has 12 patches, 4 post-norm layers and mean pooling. 
 unseen voices: it describes each patch by statistics instead of its points, and adds their standard deviation over the
 patches to their mean. The statistics are those of the mel, or of the mel and several linear spectra of the waveform.
 
-The front end that cuts audio into patches (avdfd/features/patches.py) has no parameters, so its output can be cached
-(avdfd/datasets/cached_patches.py).
+The front end that cuts audio into patches (avdfd/features/patches.py) has no parameters, so its output can be kept
+in memory (`Inputs.front` in avdfd/datasets/loaders.py).
 """
 
 from collections.abc import Sequence

@@ -1,15 +1,14 @@
-"""Large arrays on disk, made row by row by several processes together, and whole after any interruption.
+"""Large arrays on disk, filled row by row by several processes, and consistent after any interruption.
 
 A folder of
 
-    about.json   what the rows are of, in words, and what was noted when they were made
-    NAME.npy     a column, (N, ...): as long as it will be from the start, but sparse until its rows are there
-    done.npy     (N,) uint8, 1 where a row is on disk in all columns; its bytes are also what rows are claimed by
+    about.json   description of the rows, and notes made while they were written
+    NAME.npy     an array (N, ...), sparse at its final size from the start
+    done.npy     (N,) uint8, 1 where a row is on disk in every array; its bytes also serve as locks
 
-A row is done once its data have reached the disk, so that a process that is killed, or a machine that loses its power,
-leaves rows that are there and rows that are not, and nothing between. Rows are made in blocks: a process claims a block
-by a lock on its bytes of done.npy, which goes with the process. Other processes of the run, other runs and other
-machines take other blocks, and no row is made twice.
+A row counts as done only after its data have reached the disk, so a killed process or a power failure leaves every row
+either complete or missing. A process claims a block of rows by locking its bytes of done.npy, and the lock ends with
+the process. Other processes, runs and machines take other blocks, so no row is computed twice.
 """
 
 import fcntl
@@ -33,11 +32,11 @@ from avdfd.core.files import ensure_writable, held, write_atomic
 ABOUT = "about.json"
 DONE = "done"
 BLOCK = 32
-"""Rows that are claimed, and brought to the disk, at once."""
+"""Rows that are claimed, and written to disk, together."""
 
 
-class Form(NamedTuple):
-    """Type and shape of what a column has for each row."""
+class RowFormat(NamedTuple):
+    """Type and shape of one row of an array."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -47,34 +46,34 @@ class Form(NamedTuple):
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
 
-class Columns:
-    """Columns of N rows in a folder, which is made if it is not there.
+class ArrayStore:
+    """Named arrays of N rows in a folder, which is created if it does not exist.
 
-    At most one object for a folder in each process: closing a file gives up all that the process has claimed in it.
-    Raises UserError for files that have been cut off, or are of something else.
+    At most one object per folder and process: closing any file descriptor of a file drops all of the process's locks on
+    it. Raises UserError for truncated, damaged or foreign files.
     """
 
-    def __init__(self, root: Path, forms: Mapping[str, Form], rows: int, about: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, formats: Mapping[str, RowFormat], rows: int, about: Mapping[str, Any]) -> None:
         self.root, self.rows = root, rows
-        self.forms = dict(forms)
-        self._all_forms = {**self.forms, DONE: Form("u1", ())}
+        self.formats = dict(formats)
+        self._all_formats = {**self.formats, DONE: RowFormat("u1", ())}
         self._lock = root.parent / f".{root.name}.lock"
         ensure_writable(root)
         with held(self._lock, root, wait=True):
             if not (root / ABOUT).exists():
-                self._make(about)
+                self._create(about)
         if {**self.about(), **json.loads(json.dumps(about))} != self.about():
-            raise UserError(f"{root}: is of something else than its name says; delete it, and it is made anew")
-        self._starts = {name: self._checked(name) for name in self._all_forms}
-        self._files = {name: os.open(self._path(name), os.O_RDWR) for name in self._all_forms}
+            raise UserError(f"{root}: content does not match its key; delete the folder, it will be computed again")
+        self._starts = {name: self._checked(name) for name in self._all_formats}
+        self._files = {name: os.open(self._path(name), os.O_RDWR) for name in self._all_formats}
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row in all columns."""
-        return sum(form.bytes for form in self.forms.values())
+        """Bytes of one row in all arrays."""
+        return sum(row.bytes for row in self.formats.values())
 
     def close(self) -> None:
-        """Closes the files, and gives up what is claimed."""
+        """Close the files and release all claims."""
         for file in self._files.values():
             os.close(file)
         self._files = {}
@@ -82,78 +81,80 @@ class Columns:
     # ---- reading
 
     def done(self) -> np.ndarray:
-        """(N,) bool: the rows that are there."""
+        """(N,) bool, True for rows that are on disk."""
         return self._done(0, self.rows)
 
     def missing(self, rows: np.ndarray) -> np.ndarray:
-        """Those of some rows that are not there yet, in order."""
+        """Return those of the given rows that are not on disk yet, sorted."""
         if not len(rows):
             return rows
         first = int(rows.min())
         return np.unique(rows[~self._done(first, int(rows.max()) + 1 - first)[rows - first]])
 
-    def column(self, name: str) -> Tensor:
-        """(N, ...), mapped into memory, to be read only; rows that are not done are zeros."""
+    def array(self, name: str) -> Tensor:
+        """Map an array (N, ...) into memory, read-only; rows that are not done are zeros."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch has no tensors that are to be read only, and says so
+            warnings.simplefilter("ignore")  # torch warns that it has no read-only tensors
             return torch.from_numpy(np.load(self._path(name), mmap_mode="r"))
 
     def will_need(self, rows: np.ndarray) -> None:
-        """Has rows brought into memory, and does not wait for it."""
+        """Ask the system to read rows into memory, without waiting for it."""
         self._advise(rows, os.POSIX_FADV_WILLNEED)
 
     def drop(self, rows: np.ndarray) -> None:
-        """Has rows taken out of memory, so that they come from the disk the next time."""
+        """Ask the system to drop rows from memory, so that the next read comes from the disk."""
         self._advise(rows, os.POSIX_FADV_DONTNEED)
 
     def load(self, rows: np.ndarray) -> None:
-        """Reads rows once, so that they are in the memory that all processes share, as far as it reaches."""
-        for name, form in self.forms.items():
-            buffer = [bytearray(form.bytes)]
+        """Read rows once, so that they are in the page cache, which all processes share."""
+        for name, row_format in self.formats.items():
+            buffer = [bytearray(row_format.bytes)]
             for row in rows.tolist():
-                os.preadv(self._files[name], buffer, self._starts[name] + row * form.bytes)
+                os.preadv(self._files[name], buffer, self._starts[name] + row * row_format.bytes)
 
     def _done(self, first: int, count: int) -> np.ndarray:
         return np.frombuffer(os.pread(self._files[DONE], count, self._starts[DONE] + first), np.uint8) == 1
 
-    def _advise(self, rows: np.ndarray, what: int) -> None:
-        for name, form in self.forms.items():
+    def _advise(self, rows: np.ndarray, advice: int) -> None:
+        for name, row_format in self.formats.items():
             for row in rows.tolist():
-                os.posix_fadvise(self._files[name], self._starts[name] + row * form.bytes, form.bytes, what)
+                start = self._starts[name] + row * row_format.bytes
+                os.posix_fadvise(self._files[name], start, row_format.bytes, advice)
 
-    # ---- making
+    # ---- writing
 
     def claim(self, block: int, *, wait: bool = False) -> bool:
-        """Whether a block of BLOCK rows is this process's to make now; `wait` waits until it is."""
+        """Try to claim a block of BLOCK rows for this process; return whether it did. `wait` waits until it can."""
         how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
         try:
             fcntl.lockf(self._files[DONE], how, BLOCK, self._starts[DONE] + block * BLOCK)
-        except (BlockingIOError, PermissionError):  # POSIX lets systems choose which
+        except (BlockingIOError, PermissionError):  # POSIX allows either
             return False
         return True
 
     def release(self, block: int) -> None:
-        """Gives up a claim."""
+        """Release a claim."""
         fcntl.lockf(self._files[DONE], fcntl.LOCK_UN, BLOCK, self._starts[DONE] + block * BLOCK)
 
     def write(self, rows: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        """Rows (n,) of all columns, (n, ...) each. Raises OSError that names the file; then the rows are not done.
+        """Write rows (n,) of all arrays, values (n, ...) each.
 
-        Written by system calls: a full disk is an error here, where a mapped page would be a crash.
+        Raises OSError that names the file; the rows are then not done. Written by system calls, because a full disk is
+        an error there and a crash in a mapped page.
         """
-        for name, form in self.forms.items():
+        for name, row_format in self.formats.items():
             for row, value in zip(rows.tolist(), values[name], strict=True):
-                assert value.dtype == form.dtype, f"{name}: {value.dtype}"
-                assert value.shape == form.shape, f"{name}: {value.shape}"
+                assert value.dtype == row_format.dtype, f"{name}: {value.dtype}"
+                assert value.shape == row_format.shape, f"{name}: {value.shape}"
                 self._put(name, row, np.ascontiguousarray(value).tobytes())
-        for name in self.forms:
+        for name in self.formats:
             with self._named(name):
                 os.fsync(self._files[name])
         for row in rows.tolist():
             self._put(DONE, row, b"\1")
 
     def check_space(self, count: int) -> None:
-        """Raises UserError if so many more rows do not fit on the disk."""
+        """Raise UserError if `count` more rows do not fit on the disk."""
         need, free = count * self.row_bytes, shutil.disk_usage(self.root).free
         if need > free:
             raise UserError(
@@ -162,14 +163,14 @@ class Columns:
             )
 
     def about(self) -> dict[str, Any]:
-        """What about.json says. Raises UserError if it is damaged."""
+        """Return the content of about.json. Raises UserError if it is damaged."""
         try:
             return json.loads((self.root / ABOUT).read_text(encoding="utf-8"))
         except json.JSONDecodeError:
-            raise UserError(f"{self.root / ABOUT}: damaged; delete {self.root}, and it is made anew") from None
+            raise UserError(f"{self.root / ABOUT}: damaged; delete {self.root}, it will be computed again") from None
 
     def note(self, **facts: Any) -> None:
-        """Adds to about.json."""
+        """Add facts to about.json."""
         with held(self._lock, self.root, wait=True):
             self._write_about({**self.about(), **facts})
 
@@ -178,13 +179,13 @@ class Columns:
     def _path(self, name: str) -> Path:
         return self.root / f"{name}.npy"
 
-    def _make(self, about: Mapping[str, Any]) -> None:
-        """about.json comes last: with it, everything is there."""
-        for name, form in self._all_forms.items():
+    def _create(self, about: Mapping[str, Any]) -> None:
+        """Create the files, about.json last: it marks the folder as complete."""
+        for name, row in self._all_formats.items():
             with self._path(name).open("wb") as file:
-                header = {"descr": np.dtype(form.dtype).str, "fortran_order": False, "shape": (self.rows, *form.shape)}
+                header = {"descr": np.dtype(row.dtype).str, "fortran_order": False, "shape": (self.rows, *row.shape)}
                 npy.write_array_header_1_0(file, header)
-                file.truncate(file.tell() + self.rows * form.bytes)
+                file.truncate(file.tell() + self.rows * row.bytes)
                 os.fsync(file.fileno())
         self._write_about(about)
 
@@ -192,9 +193,9 @@ class Columns:
         write_atomic(self.root / ABOUT, (json.dumps(about, indent=2) + "\n").encode())
 
     def _checked(self, name: str) -> int:
-        """Where the rows of a column begin in its file. Raises UserError if it is not as it was made."""
-        path, form = self._path(name), self._all_forms[name]
-        remedy = f"delete {self.root}, and it is made anew"
+        """Return the offset of the first row in an array's file. Raises UserError if the file is not as created."""
+        path, row = self._path(name), self._all_formats[name]
+        remedy = f"delete {self.root}, it will be computed again"
         try:
             with path.open("rb") as file:
                 npy.read_magic(file)
@@ -204,22 +205,23 @@ class Columns:
             raise UserError(f"{path}: missing; {remedy}") from None
         except ValueError:
             raise UserError(f"{path}: damaged; {remedy}") from None
-        if shape != (self.rows, *form.shape) or dtype != np.dtype(form.dtype):
-            raise UserError(f"{path}: holds {dtype} {shape}, something else; {remedy}")
-        if size != start + self.rows * form.bytes:
-            raise UserError(f"{path}: is {size} bytes, and was made with {start + self.rows * form.bytes}; {remedy}")
+        expected = np.dtype(row.dtype), (self.rows, *row.shape)
+        if (dtype, shape) != expected:
+            raise UserError(f"{path}: holds {dtype} {shape}, expected {expected[0]} {expected[1]}; {remedy}")
+        if size != start + self.rows * row.bytes:
+            raise UserError(f"{path}: has {size} bytes, expected {start + self.rows * row.bytes}; {remedy}")
         return start
 
     def _put(self, name: str, row: int, data: bytes) -> None:
-        rest, place = memoryview(data), self._starts[name] + row * self._all_forms[name].bytes
+        rest, offset = memoryview(data), self._starts[name] + row * self._all_formats[name].bytes
         while rest:
             with self._named(name):
-                written = os.pwrite(self._files[name], rest, place)
-            rest, place = rest[written:], place + written
+                written = os.pwrite(self._files[name], rest, offset)
+            rest, offset = rest[written:], offset + written
 
     @contextmanager
     def _named(self, name: str) -> Iterator[None]:
-        """What a full disk says has no name in it."""
+        """Add the file's name to an OSError, which has none for a full disk."""
         try:
             yield
         except OSError as error:

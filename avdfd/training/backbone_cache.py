@@ -1,9 +1,9 @@
-"""What the frozen parts of stage 2 compute of a clip: once, for every epoch, every run and every point of a sweep.
+"""Cache of the features that the frozen parts of stage 2 compute, shared by all epochs, runs and points of a sweep.
 
-It lies in the element store, in `frozen/<digest>/`, where the digest is of all that it depends on: the frozen weights,
-how an element becomes an input, the precision, and the elements themselves. Other weights, another image size or a
-store that has grown have a folder of their own; `about.json` says which is which, and any of them can be deleted.
-There is no augmentation in it: what is computed once is the same in every epoch.
+It is in the element store, in `frozen/<digest>/`. The digest covers everything that the features depend on: the frozen
+weights, how an element becomes an input, the precision, and the elements themselves. Other weights, another image size
+or a grown store get a folder of their own; `about.json` describes each, and any of them can be deleted. Cached clips
+have no augmentation, as features computed once are the same in every epoch.
 """
 
 import hashlib
@@ -20,25 +20,25 @@ import torch
 from torch import Tensor, nn
 
 from avdfd.core.errors import UserError
-from avdfd.datasets.batches import Feed
+from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
-from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE, normalise
+from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE
 from avdfd.elements import ElementStore
 from avdfd.features.mel import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector, Encoded
 from avdfd.training import loop
-from avdfd.training.array_store import BLOCK, Columns, Form
+from avdfd.training.array_store import BLOCK, ArrayStore, RowFormat
 
 FOLDER = "frozen"
 TOKENS = "float16"
-"""Type of the visual tokens, which are layer-normed and 99 % of the bytes. All else is float32."""
-_VERSION = 1  # of how an element becomes an input: to be raised with every change of what a model sees
+"""Type of the visual tokens, which are layer-normalised and 99 % of the bytes. The rest is float32."""
+_VERSION = 1  # of how an element becomes an input: raise it with every change of the model's inputs
 _WRITES_AHEAD = 2
 
 
 class Encoder(NamedTuple):
-    """The frozen parts of a detector, and what goes into them."""
+    """The frozen parts of a detector, and their inputs."""
 
     model: Detector
     inputs: Inputs
@@ -47,14 +47,14 @@ class Encoder(NamedTuple):
 
     @torch.inference_mode()
     def __call__(self, mel: Tensor, video: Tensor) -> Encoded:
-        """mel (B, 128, 768), or waveform (B, 49152), and video (B, 3, 16, S, S) uint8 -> what is kept of them."""
+        """mel (B, 128, 768), or waveform (B, 49152), and normalised video (B, 3, 16, S, S) -> features to cache."""
         self.model.eval()
         with loop.autocast(self.device, self.precision):
-            encoded = self.model.encode(mel, normalise(video))
+            encoded = self.model.encode(mel, video)
         return Encoded(*(x.float() for x in encoded))._replace(tokens=encoded.tokens.to(getattr(torch, TOKENS)))
 
     def identity(self, store: ElementStore) -> dict[str, Any]:
-        """All that the values depend on."""
+        """Describe everything that the features depend on."""
         model = self.model
         spectra = model.audio_encoder.front.spectra
         parts: dict[str, nn.Module] = {
@@ -72,22 +72,25 @@ class Encoder(NamedTuple):
                 **({"spectra": spectra} if spectra else {}),
             },
             "weights": {name: weights_digest(part) for name, part in parts.items()},
-            # Weights of the same shapes compute something else with other heads.
+            # The number of heads changes the computation and leaves the shapes of the weights alone.
             "heads": {name: sorted(heads(part)) for name, part in parts.items()},
             "precision": self.precision if self.device.type == "cuda" else "fp32",
         }
 
-    def forms(self) -> dict[str, Form]:
-        """What is kept of a clip: an empty one is encoded."""
-        assert self.inputs.image_size is not None, "a detector's inputs have video"
-        sound = (1, WINDOW) if self.inputs.audio == "waveform" else (1, MEL_BINS, MEL_FRAMES)
-        shape = (1, 3, CLIP_FRAMES, self.inputs.image_size, self.inputs.image_size)
-        empty = self(torch.zeros(sound, device=self.device), torch.zeros(shape, dtype=torch.uint8, device=self.device))
-        return {k: Form(str(x.dtype).removeprefix("torch."), tuple(x.shape[1:])) for k, x in empty._asdict().items()}
+    def row_formats(self) -> dict[str, RowFormat]:
+        """Return type and shape of each feature of a clip, found by encoding an empty one."""
+        size = self.inputs.image_size
+        assert size is not None, "a detector's inputs have video"
+        audio = (1, WINDOW) if self.inputs.audio == "waveform" else (1, MEL_BINS, MEL_FRAMES)
+        empty = self(*(torch.zeros(shape, device=self.device) for shape in (audio, (1, 3, CLIP_FRAMES, size, size))))
+        return {
+            name: RowFormat(str(x.dtype).removeprefix("torch."), tuple(x.shape[1:]))
+            for name, x in empty._asdict().items()
+        }
 
 
 def weights_digest(part: nn.Module) -> str:
-    """sha256 of a module's weights, with their names, types and shapes."""
+    """Return the sha256 of a module's weights with their names, types and shapes."""
     digest = hashlib.sha256()
     for name, value in sorted(part.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -96,24 +99,24 @@ def weights_digest(part: nn.Module) -> str:
 
 
 def heads(part: nn.Module) -> set[int]:
-    """Numbers of heads that the attention in a module has."""
+    """Return the numbers of heads of the attention layers in a module."""
     found = (getattr(m, "heads", getattr(m, "num_heads", None)) for m in part.modules())
     return {n for n in found if isinstance(n, int)}
 
 
-def open_columns(store: ElementStore, encoder: Encoder) -> Columns:
-    """The folder for what this encoder makes of these elements; rows are those of the store."""
-    identity, forms = encoder.identity(store), encoder.forms()
-    about = {"of": identity, "columns": {name: form._asdict() for name, form in forms.items()}}
+def open_cache(store: ElementStore, encoder: Encoder) -> ArrayStore:
+    """Open the cache of this encoder's features of these elements; its rows are those of the store."""
+    identity, formats = encoder.identity(store), encoder.row_formats()
+    about = {"of": identity, "columns": {name: row._asdict() for name, row in formats.items()}}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    return Columns(store.root / FOLDER / digest[:16], forms, len(store), about)
+    return ArrayStore(store.root / FOLDER / digest[:16], formats, len(store), about)
 
 
 # ---- filling
 
 
 def fill(
-    columns: Columns,
+    cache: ArrayStore,
     rows: np.ndarray,
     store: ElementStore,
     encoder: Encoder,
@@ -121,38 +124,37 @@ def fill(
     workers: int = 0,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Makes those of some rows that are not there yet, and shares the work with whoever else is at it.
+    """Compute the given rows that are missing, sharing the work with other processes that do the same.
 
-    `advance` is called with the number of rows after each block; it may raise to end the work, which goes on from there
-    the next time. Raises UserError if there is no room on the disk, or for an element whose tokens are beyond half
-    precision.
+    `advance` is called with the number of rows after each block. It may raise to stop; the next call continues from
+    there. Raises UserError if the disk has too little space, or for an element whose tokens exceed half precision.
     """
-    missing = columns.missing(rows)
-    columns.check_space(len(missing))
+    missing = cache.missing(rows)
+    cache.check_space(len(missing))
     elements = ElementSet(store, store.metas, encoder.inputs)
     made, seconds = 0, 0.0
     while len(missing):
-        claims = _Claims(columns, missing)
-        if claims.nothing:  # others are at all that is left
-            columns.claim(int(missing[0]) // BLOCK, wait=True)
-            columns.release(int(missing[0]) // BLOCK)
+        claims = _Claims(cache, missing)
+        if claims.nothing:  # other processes compute all that is left
+            cache.claim(int(missing[0]) // BLOCK, wait=True)
+            cache.release(int(missing[0]) // BLOCK)
             advance(0)
         else:
-            feed = Feed(elements, claims, encoder.device, workers=workers)
-            for count, took in _make(columns, feed, encoder):
+            batches = Batches(elements, claims, encoder.device, workers=workers)
+            for count, took in _make(cache, batches, encoder):
                 made, seconds = made + count, seconds + took
                 advance(count)
-        missing = columns.missing(missing)
-    if made > columns.about().get("computed", {}).get("clips", 0):  # a rate of more clips says more
-        columns.note(computed={"clips": made, "clips_per_second": made / seconds, "device": encoder.device.type})
+        missing = cache.missing(missing)
+    if made > cache.about().get("computed", {}).get("clips", 0):  # a rate over more clips is more accurate
+        cache.note(computed={"clips": made, "clips_per_second": made / seconds, "device": encoder.device.type})
 
 
 class _Claims(Shared):
-    """Blocks of missing rows that nobody else is at, claimed one by one as they are asked for: a batch each."""
+    """Blocks of missing rows that no other process has claimed, claimed one by one on demand; each is a batch."""
 
-    def __init__(self, columns: Columns, missing: np.ndarray) -> None:
+    def __init__(self, cache: ArrayStore, missing: np.ndarray) -> None:
         blocks = np.split(missing, np.flatnonzero(np.diff(missing // BLOCK)) + 1)
-        self._shares, self._draws, ahead = tee(self._claim(columns, blocks), 3)
+        self._shares, self._draws, ahead = tee(self._claim(cache, blocks), 3)
         self.nothing = next(ahead, None) is None
 
     def shares(self) -> Iterator[Share]:
@@ -161,35 +163,35 @@ class _Claims(Shared):
     def __iter__(self) -> Iterator[list[Draw]]:
         return (share.draws for share in self._draws)
 
-    def _claim(self, columns: Columns, blocks: list[np.ndarray]) -> Iterator[Share]:
+    def _claim(self, cache: ArrayStore, blocks: list[np.ndarray]) -> Iterator[Share]:
         for block in blocks:
-            if not columns.claim(int(block[0]) // BLOCK):
+            if not cache.claim(int(block[0]) // BLOCK):
                 continue
-            draws = [Draw(row, None) for row in columns.missing(block).tolist()]
+            draws = [Draw(row, None) for row in cache.missing(block).tolist()]
             if draws:
                 yield Share(draws, len(draws), weight=1.0, last=True, batch=draws)
-            else:  # somebody has made them in the meantime
-                columns.release(int(block[0]) // BLOCK)
+            else:  # another process has computed them in the meantime
+                cache.release(int(block[0]) // BLOCK)
 
 
-def _make(columns: Columns, feed: Feed, encoder: Encoder) -> Iterator[tuple[int, float]]:
-    """Encodes and writes what is claimed; after each block, its rows and the seconds that they took to compute.
+def _make(cache: ArrayStore, batches: Batches, encoder: Encoder) -> Iterator[tuple[int, float]]:
+    """Encode and write the claimed blocks; yield the rows of each block and the seconds to compute them.
 
     A block is written while the next ones are computed.
     """
 
     def keep(rows: np.ndarray, encoded: Encoded) -> int:
-        columns.write(rows, {name: x.numpy() for name, x in encoded._asdict().items()})
-        columns.release(int(rows[0]) // BLOCK)
+        cache.write(rows, {name: x.numpy() for name, x in encoded._asdict().items()})
+        cache.release(int(rows[0]) // BLOCK)
         return len(rows)
 
     writing: deque[tuple[Future[int], float]] = deque()
     with ThreadPoolExecutor(1) as writer:
         started = time.monotonic()
-        for share, batch in feed:
+        for share, batch in batches:
             rows = np.array([draw.position for draw in share.draws])
-            encoded = encoder(batch.mel, batch.video)
-            _check_finite(encoded, rows, feed.elements)
+            encoded = encoder(*batch.model_inputs)
+            _check_finite(encoded, rows, batches.elements)
             encoded = Encoded(*(x.cpu() for x in encoded))
             writing.append((writer.submit(keep, rows, encoded), time.monotonic() - started))
             if len(writing) > _WRITES_AHEAD:
@@ -201,7 +203,7 @@ def _make(columns: Columns, feed: Feed, encoder: Encoder) -> Iterator[tuple[int,
 
 
 def _check_finite(encoded: Encoded, rows: np.ndarray, elements: ElementSet) -> None:
-    """Raises UserError that names the first element with a number that cannot be kept."""
+    """Raise UserError that names the first element with a value that cannot be stored."""
     for name, values in encoded._asdict().items():
         bad = ~values.reshape(len(rows), -1).isfinite().all(dim=1)
         if bad.any():

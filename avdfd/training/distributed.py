@@ -145,13 +145,13 @@ class _Gather(torch.autograd.Function):
         return grad.unflatten(0, (-1, world.size))[:, world.rank] * world.size, None
 
 
-def agree(world: World, wish: int) -> int:
-    """The largest of what the processes wish for."""
+def all_reduce_max(world: World, value: int) -> int:
+    """Return the largest value of all processes."""
     if world.size == 1:
-        return wish
-    flag = torch.tensor(wish)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return int(flag)
+        return value
+    largest = torch.tensor(value)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
 
 
 def collect(world: World, thing: Any) -> list[Any]:

@@ -26,14 +26,14 @@ _AT_ONCE = 64  # elements
 
 
 def fit_score(score: FittedScore, elements: ElementSet, *, by: Literal["identity", "page"], c: float) -> None:
-    """Finds centre and direction from training elements behind the front of the audio branch (`Heard`).
+    """Finds centre and direction from training elements behind the front of the audio branch (`Inputs.front`).
 
     A clip counts once, by the mean of its windows. The score has mean 0 and deviation 1 over the clips.
     """
     windows: dict[str, list[np.ndarray]] = defaultdict(list)
     for first in range(0, len(elements), _AT_ONCE):
         positions = range(first, min(first + _AT_ONCE, len(elements)))
-        values = pooled(Patches(elements.raw(positions).patches)).numpy()
+        values = pooled(Patches(elements.raw(positions).audio)).numpy()
         for position, row in zip(positions, values, strict=True):
             windows[elements.metas[position].source].append(row)
     metas = {meta.source: meta for meta in elements.metas}

@@ -77,20 +77,20 @@ class RunFolder:
             write_atomic(path, f"{secrets.token_hex(4)}\n".encode())
         return path.read_text(encoding="utf-8").strip()
 
-    def show(self, sound: Tensor, pictures: Tensor | None, metas: Iterable[ElementMeta]) -> None:
-        """Keeps examples of a batch as the model is given it, the first time that it is called in a run.
+    def show(self, audio: Tensor | None, video: Tensor | None, metas: Iterable[ElementMeta]) -> None:
+        """Save example inputs of the model, once per run, from the first batch that has audio: cached ones have none.
 
-        sound (B, bins, frames), or (B, 49152), of which the mel is drawn; pictures (B, 3, T, S, S) uint8; and the
-        elements that they are of.
+        audio (B, bins, frames), or (B, 49152), of which the mel is drawn; video (B, 3, T, S, S) uint8; metas of the B
+        elements.
         """
-        if not self.first or not self._to_show:
+        if audio is None or not self.first or not self._to_show:
             return
         self._to_show = False
-        shown = sound[:_SHOWN].float().cpu()
-        sounds = (log_mel(shown) if shown.ndim == 2 else shown).numpy()
-        films = [None] * len(sounds) if pictures is None else [*pictures[:_SHOWN].permute(0, 2, 3, 4, 1).cpu().numpy()]
+        shown = audio[:_SHOWN].float().cpu()
+        spectrograms = (log_mel(shown) if shown.ndim == 2 else shown).numpy()
+        clips = [None] * len(shown) if video is None else [*video[:_SHOWN].permute(0, 2, 3, 4, 1).cpu().numpy()]
         captions = [f"{meta.tier}, {'fake' if meta.label else 'real'}" for meta in metas]
-        image = draw([Example(*row) for row in zip(captions, sounds, films, strict=False)])
+        image = draw([Example(*row) for row in zip(captions, spectrograms, clips, strict=False)])
         self.writer.add_image("examples", image, dataformats="HWC")
         if self._wandb_run is not None:
             self._wandb_run.log({"examples": self._wandb.Image(image)}, commit=False)  # goes with the next epoch

@@ -164,11 +164,11 @@ class Training:
         if len(self._unread) == _READ_EVERY:
             self._read(elements)
         late = time.monotonic() - self._saved > 60 * self.cfg.save_minutes
-        wish = distributed.agree(self.world, _STOP if self.stop.asked else _SAVE if late else 0)
-        if wish:
+        request = distributed.all_reduce_max(self.world, _STOP if self.stop.asked else _SAVE if late else 0)
+        if request:
             self._read(elements)
             self._save()
-        if wish == _STOP:
+        if request == _STOP:
             where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
             self.run.log(f"{self.stop.name or 'another process'} asked for the end: saved in {where}")
             raise EndedBySignal(f"{self.run.path}: saved in {where}; run it again with --resume to go on")
@@ -230,12 +230,17 @@ class Training:
             if self.progress.skipped_in_row > self.cfg.max_bad_steps:
                 path = self.run.path / BAD_BATCH
                 if self.world.first:
-                    checkpoint.save(path, {"keys": keys, "batch": elements.batch(batch)._asdict()})
+                    checkpoint.save(path, {"keys": keys, "batch": _plain(elements.batch(batch))})
                 raise WorkError(
                     f"{self.run.path}: {self.progress.skipped_in_row} steps in a row without a finite loss and "
                     f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "
                     "log.txt has the keys; lower the learning rate or look at these elements"
                 )
+
+
+def _plain(batch: Any) -> dict[str, Any]:
+    """A NamedTuple as a dictionary without classes of ours, which `weights_only` reading refuses."""
+    return {name: tuple(x) if isinstance(x, tuple) else x for name, x in batch._asdict().items()}
 
 
 def splits_digest(path: str) -> str:

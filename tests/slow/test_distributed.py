@@ -125,7 +125,7 @@ def orders():
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_shares_make_up_the_batches(size, part):
     for order in orders():
-        columns = [list(Shared(order, rank=rank, size=size, part=part).shares()) for rank in range(size)]
+        columns = [list(Shared(order, rank=rank, size=size, limit=part).shares()) for rank in range(size)]
         batches: list[list] = [[]]
         for shares in zip(*columns, strict=True):
             assert len({len(share.draws) for share in shares}) == 1  # what all_gather needs

@@ -20,9 +20,9 @@ def test_labels():
 
 
 def test_parts_of_a_fake_may_be_fake_if_they_are_not_known():
-    parts = {name: tier(name).parts for name in ("RVRA", "RVFA-VC", "FVRA", "FVFA", "FAKE")}
+    parts = {name: tier(name).fake_modalities for name in ("RVRA", "RVFA-VC", "FVRA", "FVFA", "FAKE")}
     assert parts == {"RVRA": (0, 0), "RVFA-VC": (1, 0), "FVRA": (0, 1), "FVFA": (1, 1), "FAKE": (1, 1)}
-    assert all(max(t.parts) == t.label for t in TIERS.values())
+    assert all(max(t.fake_modalities) == t.label for t in TIERS.values())
 
 
 def test_audio_classes_agree_with_the_labels():

@@ -46,7 +46,7 @@ def test_rows_are_put_where_they_belong():
     room = Resident.empty(row, 7, "memory", CPU)
     for positions in ([6, 2, 0], [1, 3, 4, 5]):
         room.put(positions, Resident(whole, CPU).take(positions))
-    for ours, theirs in zip(room.columns, whole, strict=True):
+    for ours, theirs in zip(room.tensors, whole, strict=True):
         assert ours is theirs is None or (torch.equal(ours, theirs) and ours.dtype == theirs.dtype)
 
 

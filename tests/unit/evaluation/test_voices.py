@@ -33,7 +33,7 @@ def batch_of(run):
         mel=torch.randn(2, 128, 768),
         video=video,
         label=torch.zeros(2),
-        parts=torch.zeros(2, 2),
+        fake_modalities=torch.zeros(2, 2),
         audio_class=torch.zeros(2),
     )
 

@@ -1,4 +1,4 @@
-"""What frozen parts compute, kept on disk: what it depends on, interruptions, several processes, what is refused."""
+"""Frozen features on disk: what they depend on, interruptions, several processes, refused values."""
 
 import json
 import multiprocessing
@@ -20,7 +20,7 @@ from avdfd.elements.form import encode_sound
 from avdfd.features.mel import WINDOW
 from avdfd.models.detector import Detector
 from avdfd.training import array_store, backbone_cache
-from avdfd.training.array_store import Columns
+from avdfd.training.array_store import ArrayStore
 from avdfd.training.build import build_detector
 from tests.helpers.runs import AUDIO, SPECTRA, VISUAL, make_store
 
@@ -31,7 +31,7 @@ FORK = multiprocessing.get_context("fork")
 
 @pytest.fixture(scope="module", autouse=True)
 def many_blocks():
-    """In a small store."""
+    """Make blocks small, so that a small store has several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(array_store, "BLOCK", BLOCK)
         patch.setattr(backbone_cache, "BLOCK", BLOCK)
@@ -45,7 +45,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def root(made, tmp_path):
-    """A store without anything kept in it."""
+    """A store without cached features."""
     shutil.copytree(made, tmp_path / "elements")
     return tmp_path / "elements"
 
@@ -60,9 +60,9 @@ def encoder(*, seed: int = 0, size: int = 32, audio=AUDIO, **visual) -> backbone
     return backbone_cache.Encoder(detector, Inputs(size, audio=audio_model.input), "fp32", CPU)
 
 
-def filled(root: Path, rows: np.ndarray | None = None, **more) -> Columns:
+def filled(root: Path, rows: np.ndarray | None = None, **more) -> ArrayStore:
     store = ElementStore(root)
-    kept = backbone_cache.open_columns(store, encoder())
+    kept = backbone_cache.open_cache(store, encoder())
     backbone_cache.fill(kept, np.arange(len(store)) if rows is None else rows, store, encoder(), **more)
     return kept
 
@@ -84,16 +84,16 @@ def undisturbed(many_blocks, made, tmp_path_factory):
     return content(kept.root)
 
 
-def test_what_is_kept_is_what_the_encoders_see(root):
+def test_cached_features_are_those_of_the_encoders(root):
     store, whole = ElementStore(root), encoder()
     rows = np.array([50, 3, 4])
     kept = filled(root, rows)
     assert np.flatnonzero(kept.done()).tolist() == [3, 4, 50]
     batch = ElementSet(store, store.metas, Inputs(32)).batch([Draw(row, None) for row in rows.tolist()])
-    for name, seen in whole(batch.mel, batch.video)._asdict().items():
-        assert kept.forms[name].dtype == ("float16" if name == "tokens" else "float32")
-        ours = kept.column(name)[torch.from_numpy(rows)]
-        torch.testing.assert_close(ours, seen, rtol=1e-3 if name == "tokens" else 1e-5, atol=1e-5)
+    for name, expected in whole(*batch.model_inputs)._asdict().items():
+        assert kept.formats[name].dtype == ("float16" if name == "tokens" else "float32")
+        ours = kept.array(name)[torch.from_numpy(rows)]
+        torch.testing.assert_close(ours, expected, rtol=1e-3 if name == "tokens" else 1e-5, atol=1e-5)
     about = kept.about()
     assert about["of"]["inputs"]["image_size"] == 32
     assert about["computed"]["clips"] == 3
@@ -101,57 +101,57 @@ def test_what_is_kept_is_what_the_encoders_see(root):
     kept.close()
 
 
-def test_of_a_waveform(root):
-    """It is heard as it is stored, and other spectra of as many numbers are something else."""
+def test_features_of_a_waveform(root):
+    """The waveform is encoded as stored; other spectra with as many values get a folder of their own."""
     store, whole = ElementStore(root), encoder(audio=SPECTRA)
     rows = np.array([3, 4])
-    kept = backbone_cache.open_columns(store, whole)
+    kept = backbone_cache.open_cache(store, whole)
     backbone_cache.fill(kept, rows, store, whole)
-    logit = kept.column("logit_audio")[torch.from_numpy(rows)]
+    logit = kept.array("logit_audio")[torch.from_numpy(rows)]
     sounds = [torch.from_numpy(store.read(store.metas[row].key, waveform=True).waveform) for row in rows.tolist()]
     with torch.inference_mode():
         feature, _ = whole.model.audio_encoder(torch.stack(sounds))
         torch.testing.assert_close(logit, whole.model.audio_head(feature).squeeze(-1))
     kept.close()
-    backbone_cache.open_columns(store, encoder(audio={**SPECTRA, "spectra": [256, 512]})).close()
+    backbone_cache.open_cache(store, encoder(audio={**SPECTRA, "spectra": [256, 512]})).close()
     assert len(folders(root)) == 2
 
 
-def test_nothing_is_computed_twice(root, monkeypatch):
+def test_no_row_is_computed_twice(root, monkeypatch):
     filled(root, np.arange(10)).close()
     calls = []
     encode = Detector.encode
     monkeypatch.setattr(Detector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video))
     filled(root, np.arange(4, 14)).close()
-    assert sum(calls) == 1 + 4  # one to learn the shapes
+    assert sum(calls) == 1 + 4  # one for the shapes
     counted: list[int] = []
     filled(root, np.arange(14), advance=counted.append).close()
     assert counted == []
 
 
-def test_loader_processes_give_the_same(root, undisturbed):
+def test_loader_processes_change_nothing(root, undisturbed):
     kept = filled(root, workers=2)
     kept.close()
     assert content(kept.root) == undisturbed
 
 
-def test_another_order_of_the_work_gives_the_same(root, undisturbed):
+def test_order_of_computation_changes_nothing(root, undisturbed):
     for start in (BLOCK, 0):
         kept = filled(root, np.arange(start, len(ElementStore(root))))
         kept.close()
     assert content(kept.root) == undisturbed
 
 
-def test_what_it_depends_on_has_a_folder_of_its_own(root, monkeypatch):
+def test_every_dependency_changes_the_folder(root, monkeypatch):
     def open_with(**changes):
-        backbone_cache.open_columns(ElementStore(root), encoder(**changes)).close()
+        backbone_cache.open_cache(ElementStore(root), encoder(**changes)).close()
         return len(folders(root))
 
     assert open_with() == 1
     assert open_with() == 1
     assert open_with(seed=1) == 2  # weights
     assert open_with(size=48) == 3  # image size
-    assert open_with(heads=4) == 4  # weights of the same shapes, another computation
+    assert open_with(heads=4) == 4  # same shapes of weights, another computation
     with monkeypatch.context() as patch:
         patch.setattr(backbone_cache, "FRAME_CHOICE", [*range(16)])
         assert open_with() == 5
@@ -170,23 +170,23 @@ def grow(root: Path) -> None:
         writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_sound(np.zeros(WINDOW))}])
 
 
-def test_a_store_that_was_read_from_its_journals_is_the_same_store(root):
+def test_merged_index_has_the_digest_of_its_journals(root):
     digest = ElementStore(root).metas.digest()
     assert index.merge(root)
     assert ElementStore(root).metas.digest() == digest
 
 
-def test_numbers_beyond_half_precision_are_an_error_that_names_the_element(root):
+def test_values_beyond_half_precision_name_the_element(root):
     store, big = ElementStore(root), encoder()
     big.model.visual_encoder.backbone.norm.weight.data.fill_(1e5)
-    kept = backbone_cache.open_columns(store, big)
+    kept = backbone_cache.open_cache(store, big)
     with pytest.raises(UserError, match=r"element .*/00000_mp4/000000: its tokens are not finite as float16; train it"):
         backbone_cache.fill(kept, np.array([0, 40]), store, big)
     assert not kept.done().any()
     kept.close()
 
 
-def test_too_small_a_disk_is_refused_before_anything_is_computed(root, monkeypatch):
+def test_too_little_space_is_refused_before_computing(root, monkeypatch):
     class Usage:
         free = 1000
 
@@ -197,12 +197,12 @@ def test_too_small_a_disk_is_refused_before_anything_is_computed(root, monkeypat
     assert counted == []
 
 
-# ---- several processes, and their ends
+# ---- several processes, some killed
 
 
 def fill_elsewhere(root: Path, kill_after: int) -> None:
-    """Kills itself after so many blocks; with -1, never."""
-    torch.set_num_threads(1)  # threads do not outlive a fork
+    """Fill the cache, and kill this process after so many blocks; never with -1."""
+    torch.set_num_threads(1)  # threads do not survive a fork
     blocks = []
 
     def advance(count: int) -> None:
@@ -211,12 +211,12 @@ def fill_elsewhere(root: Path, kill_after: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     store = ElementStore(root)
-    kept = backbone_cache.open_columns(store, encoder())
+    kept = backbone_cache.open_cache(store, encoder())
     backbone_cache.fill(kept, np.arange(len(store)), store, encoder(), advance=advance)
     (root / f"{os.getpid()}.count").write_text(str(sum(blocks)))
 
 
-def test_killed_while_filling_it_goes_on_to_the_same_values(root, undisturbed):
+def test_filling_continues_after_a_kill_to_the_same_values(root, undisturbed):
     child = FORK.Process(target=fill_elsewhere, args=(root, 3))
     child.start()
     child.join()

@@ -1,4 +1,4 @@
-"""Training on what frozen parts have computed: the numbers of a run without, homes, resuming, signals, requests."""
+"""Training on cached features: equal losses, homes, resuming, signals, refused settings."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import torch
 import train
 from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.core.errors import EndedBySignal, UserError
+from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
 from avdfd.inference import scoring
@@ -46,7 +47,7 @@ def stage2(made, tmp_path):
 
 @pytest.fixture
 def empty(made, monkeypatch, tmp_path):
-    """Nothing has been computed yet."""
+    """An empty cache."""
     monkeypatch.setattr(backbone_cache, "FOLDER", str(tmp_path / "frozen"))
     return tmp_path / "frozen"
 
@@ -60,7 +61,7 @@ def same(one: Path, other: Path) -> bool:
     ("tokens", "tolerance", "options"),
     [("float16", 1e-3, []), ("float32", 1e-6, []), ("float32", 1e-6, ["--direction=symmetric", "--fusion=fixed"])],
 )
-def test_a_run_has_the_numbers_of_one_without(stage2, empty, tmp_path, monkeypatch, capsys, tokens, tolerance, options):
+def test_cached_run_has_uncached_losses(stage2, empty, tmp_path, monkeypatch, capsys, tokens, tolerance, options):
     monkeypatch.setattr(backbone_cache, "TOKENS", tokens)
     train.main([*stage2, *options])
     train.main([*stage2, *options, "--cache=true", "--name=cached"])
@@ -69,11 +70,11 @@ def test_a_run_has_the_numbers_of_one_without(stage2, empty, tmp_path, monkeypat
         assert other["loss"] == pytest.approx(one["loss"], abs=tolerance)
         assert other["val_auc"] == pytest.approx(one["val_auc"], abs=0.05)
     said = capsys.readouterr().out
-    assert "clips without augmentation, 0.00 MB each and 0.00 GB in all; 24 are missing; " in said
+    assert "clips without augmentation, 0.00 MB each and 0.00 GB in total; 24 are missing; " in said
     assert "cache: read from memory at" in said
 
 
-def test_other_runs_and_points_of_a_search_compute_nothing(stage2, empty, monkeypatch, tmp_path):
+def test_other_runs_compute_nothing_again(stage2, empty, monkeypatch, tmp_path):
     calls = []
     encode = Detector.encode
     monkeypatch.setattr(Detector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video))
@@ -85,7 +86,7 @@ def test_other_runs_and_points_of_a_search_compute_nothing(stage2, empty, monkey
 
 
 @pytest.mark.parametrize("cut_after", [2, 5])
-def test_an_interrupted_run_goes_on_bit_by_bit(stage2, empty, tmp_path, monkeypatch, cut_after):
+def test_interrupted_run_resumes_bit_for_bit(stage2, empty, tmp_path, monkeypatch, cut_after):
     arguments = [*stage2, "--cache=true"]
     train.main(arguments)
     step, taken = Training.step, []
@@ -103,8 +104,8 @@ def test_an_interrupted_run_goes_on_bit_by_bit(stage2, empty, tmp_path, monkeypa
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "plain")
 
 
-def test_a_signal_while_it_is_filled(stage2, empty, tmp_path, monkeypatch):
-    write, calls = backbone_cache.Columns.write, []
+def test_signal_while_filling_keeps_computed_features(stage2, empty, tmp_path, monkeypatch):
+    write, calls = backbone_cache.ArrayStore.write, []
 
     def signalled(self, *rest):
         calls.append(0)
@@ -113,15 +114,15 @@ def test_a_signal_while_it_is_filled(stage2, empty, tmp_path, monkeypatch):
         write(self, *rest)
 
     monkeypatch.setattr(backbone_cache, "BLOCK", 4)
-    monkeypatch.setattr(backbone_cache.Columns, "write", signalled)
-    with pytest.raises(EndedBySignal, match="what is computed is kept; run it again with --resume"):
+    monkeypatch.setattr(backbone_cache.ArrayStore, "write", signalled)
+    with pytest.raises(EndedBySignal, match="computed features are kept; run it again with --resume"):
         train.main([*stage2, "--cache=true"])
     before = len(calls)
     train.main([*stage2, "--cache=true", "--resume"])
     assert 0 < before < len(calls)
 
 
-def test_augmentation_is_refused_by_name_where_it_would_be_lost(stage2, tmp_path, capsys):
+def test_augmentation_is_refused_with_a_cache(stage2, tmp_path, capsys):
     flips = ["--augment.flip=0.5", "--augment.mel_noise=0.1", "--cache=true"]
     with pytest.raises(UserError, match=r"without augmentation: set augment.mel_noise, augment.flip to 0, or cache to"):
         train.main([*stage2, *flips])
@@ -133,57 +134,60 @@ def test_augmentation_is_refused_by_name_where_it_would_be_lost(stage2, tmp_path
 @pytest.fixture(scope="module")
 def kept(made, tmp_path_factory):
     store, some = ElementStore(made / "elements"), encoder()
-    columns = backbone_cache.open_columns(store, some)
-    backbone_cache.fill(columns, store.metas.rows, store, some)
-    return store, columns
+    cache = backbone_cache.open_cache(store, some)
+    backbone_cache.fill(cache, store.metas.rows, store, some)
+    return store, cache
 
 
 @pytest.mark.parametrize("place", ["gpu", "memory", "disk"])
-def test_every_home_gives_the_same_batches(kept, place):
-    store, columns = kept
+def test_homes_give_equal_batches(kept, place):
+    store, cache = kept
     metas = store.metas.take([7, 3, 50, 20, 4])
     order = Shared(Sequential(len(metas), 2))
-    feed = cached_batches.EncodedFeed(columns, metas, order, CPU, place=place)
-    batches = [*feed]
-    assert len(feed) == len(batches) == 3
+    opened = cached_batches.CachedBatches(cache, metas, order, CPU, place=place)
+    batches = [*opened]
+    assert len(opened) == len(batches) == 3
     assert torch.cat([batch.label for _, batch in batches]).tolist() == [meta.label for meta in metas]
+    classes = torch.cat([batch.audio_class for _, batch in batches]).tolist()
+    assert classes == [AUDIO_CLASS.get(meta.tier, -1) for meta in metas]
+    assert all(batch.mel is batch.video is None and batch.model_inputs == (batch.cached,) for _, batch in batches)
     for name in cached_batches.Encoded._fields:
-        whole = torch.cat([getattr(batch.encoded, name) for _, batch in batches])
+        whole = torch.cat([getattr(batch.cached, name) for _, batch in batches])
         assert whole.dtype == torch.float32
-        assert torch.equal(whole, columns.column(name)[[7, 3, 50, 20, 4]].float())
+        assert torch.equal(whole, cache.array(name)[[7, 3, 50, 20, 4]].float())
     assert [share.draws for share, _ in batches] == [*order]
 
 
-def test_rates(kept):
-    store, columns = kept
-    feed = cached_batches.EncodedFeed(columns, store.metas, Shared(Sequential(56, 4)), CPU)
-    assert feed.rate() > 0
-    few = cached_batches.EncodedFeed(columns, store.metas[:2], Shared(Sequential(2, 4)), CPU)
+def test_rate_of_reading_is_measured(kept):
+    store, cache = kept
+    opened = cached_batches.CachedBatches(cache, store.metas, Shared(Sequential(56, 4)), CPU)
+    assert opened.rate() > 0
+    few = cached_batches.CachedBatches(cache, store.metas[:2], Shared(Sequential(2, 4)), CPU)
     assert few.rate() > 0
 
 
 @pytest.mark.parametrize(
     ("read", "computed", "says"),
     [
-        (50.0, 20.0, "read from files at 50.0 clips/s, computed at 20.0 on the cpu: reading pays"),
+        (50.0, 20.0, "read from files at 50.0 clips/s, computed at 20.0 on the cpu: caching pays off"),
         (5.0, 20.0, "read from files at 5.0 clips/s, computed at 20.0 on the cpu: computing is faster: set cache to"),
         (5.0, None, "read from files at 5.0 clips/s"),
     ],
 )
-def test_says_whether_it_pays(kept, monkeypatch, read, computed, says):
-    _, columns = kept
+def test_verdict_compares_reading_and_computing(kept, monkeypatch, read, computed, says):
+    _, cache = kept
     facts = {} if computed is None else {"computed": {"clips_per_second": computed, "device": "cpu", "clips": 9}}
-    monkeypatch.setattr(columns, "about", lambda: facts)
-    assert cached_batches._verdict(columns, "disk", read).startswith(says)
+    monkeypatch.setattr(cache, "about", lambda: facts)
+    assert cached_batches._verdict(cache, "disk", read).startswith(says)
 
 
-def test_the_shipped_search_is_cached():
+def test_shipped_search_uses_the_cache():
     runs = expand(load("config/search/frozen.json", SearchConfig), "config/search/frozen.json")
     configs = [run.config for run in runs]
     assert all(isinstance(cfg, TrainConfig) and cfg.cache and cfg.backbone_lr_scale == 0 for cfg in configs)
 
 
-def test_two_processes_share_the_work_and_give_the_losses_of_one(made, tmp_path):
+def test_two_processes_share_filling_and_have_the_losses_of_one(made, tmp_path):
     losses = {}
     for processes in (1, 2):
         folder = tmp_path / str(processes)
