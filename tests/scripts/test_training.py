@@ -45,7 +45,7 @@ def test_both_stages(stage1, stage2, tmp_path):
 
     train.main(stage2())
     two = tmp_path / "runs" / "two"
-    assert "training elements: on the disk, read by no loader processes; validation" in log(two)
+    assert "training elements: on disk, read by no loader processes; validation" in log(two)
     assert len(epochs(two)) == 2
     audio, detector = scoring.load_run(one, "cpu"), scoring.load_run(two, "cpu")
     assert audio.branches == ("audio",)
@@ -96,7 +96,7 @@ def test_an_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
     one, disk = (tmp_path / "runs" / name for name in ("one", "disk"))
     assert epochs(one) == epochs(disk)
     assert "training elements: 0.00 GB in memory" in log(one)
-    with pytest.raises(UserError, match=r"hears the waveform and no mel: set augment.mel_noise to 0"):
+    with pytest.raises(UserError, match=r"takes the waveform and has no mel: set augment.mel_noise to 0"):
         train.main([*stage2(name="noisy"), "--augment.mel_noise=0.1"])
     train.main(stage2())
     detector, audio = scoring.load_run(tmp_path / "runs" / "two", "cpu"), scoring.load_run(one, "cpu")
