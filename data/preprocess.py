@@ -63,13 +63,13 @@ def main(argv: list[str]) -> int:
 
 def list_clips(cfg: PreprocessConfig) -> list[Clip]:
     """The clips of the data set, in order of their path."""
-    sound = "frames" not in cfg.media.keep
+    audio = "frames" not in cfg.media.keep
     if cfg.manifest:
         clips = clips_of(Path(cfg.manifest), Path(cfg.input), cfg.tiers)
         if not any(clip.path.exists() for clip in clips):
             raise UserError(f"{cfg.input}: has none of the files that {cfg.manifest} lists; `input` is their root")
     else:
-        clips = scan(cfg.input, cfg.tiers, sound=sound)
+        clips = scan(cfg.input, cfg.tiers, audio=audio)
     check_names(clips)
     return clips
 

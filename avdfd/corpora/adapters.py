@@ -1,8 +1,8 @@
-"""Layouts of data sets -> the clips in them: those that are told by folders, names and CSV tables.
+"""Adapters of data sets whose clips are described by folders, file names and CSV tables.
 
-An adapter takes the root of a data set and yields an Entry for every video file there, and one for every file that
-the data set's tables list and that is not there. What a data set does not say is "unknown" and never guessed: a fake
-of which it is not known whether video or audio was faked is of the tier FAKE.
+An adapter takes the root of a data set and yields an Entry for every video file, and one for every file that the
+tables list but that is missing. Unknown facts are "unknown" and never guessed: a fake whose manipulated modality is
+unknown has the tier FAKE.
 """
 
 import re
@@ -22,13 +22,14 @@ OWN_TABLE = "clips.csv"
 def fakeavceleb(root: Path) -> Iterator[Entry]:
     """FakeAVCeleb: `<tier folder>/<race>/<gender>/<identity>/<clip>`, and meta_data.csv where there is one.
 
-    Reads of the table source, target1, target2, method, type, path, and the folder in its nameless last column. A
-    clip is of everybody whom its folder, name or rows name. A path listed twice has the method of its first row.
+    Reads source, target1, target2, method, type, path and the folder in the unnamed last column of the table. The
+    identities of a clip are all those in its folder, name and rows. A path listed twice has the method of its first
+    row.
     """
     rows: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for row in read_table(root / TABLE, ("method", "type", "path")):
         rows.setdefault((row["type"], row.get("source", ""), PurePosixPath(row["path"]).name), []).append(row)
-    originals = {_person_and_number(source): source for source in media_files(root, RVRA.folder)}
+    originals = {_identity_and_number(source): source for source in media_files(root, RVRA.folder)}
 
     def entry(tier: Tier, source: str, listed: list[dict[str, str]]) -> Entry:
         path = PurePosixPath(source)
@@ -42,7 +43,7 @@ def fakeavceleb(root: Path) -> Iterator[Entry]:
             source,
             tier,
             identities=tuple(dict.fromkeys([identity, *others])),
-            base=originals.get(_person_and_number(source), source),
+            base=originals.get(_identity_and_number(source), source),
             method=method or (RVRA.name if tier is RVRA else UNKNOWN),
             race=race,
             gender=gender,
@@ -59,12 +60,12 @@ def fakeavceleb(root: Path) -> Iterator[Entry]:
 
 
 def voxceleb2(root: Path) -> Iterator[Entry]:
-    """VoxCeleb2: `.../<identity, id00012>/<YouTube video>/<clip, 00001.mp4>`, all of them real.
+    """VoxCeleb2: `.../<identity, id00012>/<YouTube video>/<clip, 00001.mp4>`, all real.
 
-    Reads the gender from vox2_meta.csv (VoxCeleb2 ID, Gender: m or f) where that lies in the root.
+    Reads the gender from vox2_meta.csv (VoxCeleb2 ID, Gender: m or f) if the root has it.
     """
-    people = read_table(root / "vox2_meta.csv", ("VoxCeleb2 ID", "Gender"))
-    genders = {row["VoxCeleb2 ID"]: _gender(row["Gender"]) for row in people}
+    rows = read_table(root / "vox2_meta.csv", ("VoxCeleb2 ID", "Gender"))
+    genders = {row["VoxCeleb2 ID"]: _gender(row["Gender"]) for row in rows}
     for source in media_files(root):
         path = PurePosixPath(source)
         identity = path.parent.parent.name
@@ -76,12 +77,12 @@ def voxceleb2(root: Path) -> Iterator[Entry]:
 
 
 def kodf(root: Path) -> Iterator[Entry]:
-    """KoDF, as AI-Hub gives it out: videos anywhere below the root, known by their file name.
+    """KoDF, as distributed by AI-Hub: videos anywhere below the root, identified by their file name.
 
-    Reads the tables 원본영상_*메타데이터*.csv (originals: 영상ID file, UUID person, 인물성별 gender) and
-    변조영상_*메타데이터*.csv (fakes: 영상ID, 타겟영상 original, 타겟UUID and 소스UUID persons, 변조모델 method,
-    인물성별). Face swaps (dffs, dfl, fsgan) keep the sound of their original: FVRA. Of the other fakes the tables do
-    not say what the sound is: FAKE.
+    Reads the tables 원본영상_*메타데이터*.csv (originals: 영상ID file, UUID identity, 인물성별 gender) and
+    변조영상_*메타데이터*.csv (fakes: 영상ID, 타겟영상 original, 타겟UUID and 소스UUID identities, 변조모델 method,
+    인물성별). Face swaps (dffs, dfl, fsgan) keep the audio of their original: FVRA. For other fakes the tables do not
+    describe the audio: FAKE.
     """
     tables = kodf_tables(root)
     if not tables:
@@ -98,13 +99,13 @@ def kodf(root: Path) -> Iterator[Entry]:
         ):
             method = row["변조모델"] if fake else "real"
             swap = method.lower() in ("dffs", "dfl", "fsgan")
-            people = (row["타겟UUID"], row["소스UUID"]) if fake else (row["UUID"],)
+            identities = (row["타겟UUID"], row["소스UUID"]) if fake else (row["UUID"],)
             for source in by_name.get(row["영상ID"], [row["영상ID"]]):
                 listed[source] = make_entry(
                     root,
                     source,
                     RVRA if not fake else FVRA if swap else FAKE,
-                    identities=tuple(dict.fromkeys(person for person in people if person)),
+                    identities=tuple(dict.fromkeys(identity for identity in identities if identity)),
                     base=by_name.get(row["타겟영상"], [row["타겟영상"]])[0] if fake else source,
                     method=method,
                     gender=_gender(row.get("인물성별", "")),
@@ -114,7 +115,7 @@ def kodf(root: Path) -> Iterator[Entry]:
 
 
 def kodf_tables(root: Path) -> list[Path]:
-    """The tables of KoDF below a root."""
+    """Return the tables of KoDF below a root."""
     tables = []
     for path in sorted(root.rglob("*.csv")):
         name = _composed(path.name)
@@ -124,9 +125,9 @@ def kodf_tables(root: Path) -> list[Path]:
 
 
 def plain(root: Path) -> Iterator[Entry]:
-    """Folders real/ and fake/, and manifest.csv (file, identity, fake_method) where there is one.
+    """Folders real/ and fake/, and manifest.csv (file, identity, fake_method) if there is one.
 
-    Without a row the identity is the name up to the first `__`.
+    Without a row, the identity is the file name up to the first `__`.
     """
     rows = {row["file"]: row for row in read_table(root / "manifest.csv", ("file", "identity", "fake_method"))}
     tiers = {"real": RVRA, FAKE.folder: FAKE}
@@ -145,11 +146,11 @@ def plain(root: Path) -> Iterator[Entry]:
 
 
 def own_table(root: Path) -> Iterator[Entry]:
-    """Videos anywhere below the root, with a table of one's own, clips.csv. Its columns:
+    """Videos anywhere below the root, with your own table clips.csv. Its columns:
 
-    file (relative to the root); label (real, fake, 0 or 1) or tier (a tier's name), where the label real means RVRA
-    and fake means FAKE; and, where they are known, identity (several with `;` between them; else the name up to the
-    first `__`), base (file of the source clip), method, race, gender, page (where it was published), split.
+    file (relative to the root); label (real, fake, 0 or 1) or tier (name of a tier), where the label real means RVRA
+    and fake means FAKE; and optionally identity (several are separated by `;`; default: the file name up to the first
+    `__`), base (file of the source clip), method, race, gender, page (where it was published), split.
     """
     listed = {}
     for row in read_own(root / OWN_TABLE):
@@ -161,18 +162,18 @@ def own_table(root: Path) -> Iterator[Entry]:
     yield from reconcile(root, set(media_files(root)), listed, OWN_TABLE)
 
 
-def _person_and_number(source: str) -> tuple[str, str]:
-    """Identity folder and leading clip number, which a clip shares with what was made from it."""
+def _identity_and_number(source: str) -> tuple[str, str]:
+    """Return the identity folder and the leading clip number, which a clip shares with the fakes made from it."""
     path = PurePosixPath(source)
     number = re.match(r"\d+", path.stem)
     return path.parent.name, number.group() if number else path.stem
 
 
 def _gender(text: str) -> str:
-    """As FakeAVCeleb calls it."""
+    """Return the gender in FakeAVCeleb's words."""
     return {"m": "men", "남": "men", "f": "women", "여": "women"}.get(_composed(text).lower()[:1], UNKNOWN)
 
 
 def _composed(text: str) -> str:
-    """Korean names unpacked on a Mac come with their letters apart."""
+    """Return text in composed form: macOS unpacks Korean names in decomposed form."""
     return unicodedata.normalize("NFC", text)

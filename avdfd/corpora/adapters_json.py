@@ -1,4 +1,4 @@
-"""Layouts of data sets -> the clips in them: those that are told by JSON tables. See `avdfd.corpora.adapters`."""
+"""Adapters of data sets whose clips are described by JSON tables. See `avdfd.corpora.adapters`."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,8 +14,8 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
     """AV-Deepfake1M and AV-Deepfake1M++: train_metadata.json, val_metadata.json beside the folders of the splits.
 
     Reads file (relative to its split's folder or to the root), modify_type (real, visual_modified, audio_modified,
-    both_modified), original, split, audio_model and fake_segments (s). The identity is the folder of the person,
-    `id00012`; in the parts that are not from VoxCeleb2 that of the source video, with the corpus before it.
+    both_modified), original, split, audio_model and fake_segments (s). The identity is its folder, `id00012`; for
+    clips that are not from VoxCeleb2, it is the corpus and the source video.
     """
     tables = av_deepfake1m_tables(root)
     if not tables:
@@ -35,7 +35,7 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
                 root,
                 source,
                 tiers[kind],
-                identities=(_person(row["file"]),),
+                identities=(_identity(row["file"]),),
                 base=folder + row["original"] if row.get("original") else source,
                 method=row.get("audio_model") or kind,
                 split=split,
@@ -47,8 +47,8 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
 def lav_df(root: Path) -> Iterator[Entry]:
     """LAV-DF: metadata.json or metadata.min.json beside the folders train, dev and test.
 
-    Reads file, modify_video, modify_audio, original, split and fake_periods (s). It does not say who is in a clip:
-    the identity is the original that a clip goes back to, so a person with two originals counts as two.
+    Reads file, modify_video, modify_audio, original, split and fake_periods (s). It does not name identities: the
+    original of a clip is used as its identity, so one speaker with two originals counts as two.
     """
     table = lav_df_table(root)
     if table is None:
@@ -76,8 +76,8 @@ def lav_df(root: Path) -> Iterator[Entry]:
 def dfdc(root: Path) -> Iterator[Entry]:
     """DFDC: parts (dfdc_train_part_0 ...), or the root itself, with a metadata.json each.
 
-    Reads label (REAL, FAKE), original and split. It names neither the people nor what was faked, video or audio: the
-    tier of a fake is FAKE, and the identity is the original, so a person with two originals counts as two.
+    Reads label (REAL, FAKE), original and split. It names neither identities nor the manipulated modality: the tier of
+    a fake is FAKE, and the original is used as the identity, so one actor with two originals counts as two.
     """
     tables = dfdc_tables(root)
     if not tables:
@@ -103,37 +103,37 @@ def dfdc(root: Path) -> Iterator[Entry]:
 
 
 def av_deepfake1m_tables(root: Path) -> list[Path]:
-    """The tables of AV-Deepfake1M in a root."""
+    """Return the tables of AV-Deepfake1M in a root."""
     return sorted(root.glob("*_metadata.json"))
 
 
 def lav_df_table(root: Path) -> Path | None:
-    """The table of LAV-DF in a root; the short form has all that is needed."""
+    """Return the table of LAV-DF in a root; the short form is sufficient."""
     tables = [path for path in (root / "metadata.min.json", root / "metadata.json") if _begins(path, b"[")]
     return tables[0] if tables else None
 
 
 def dfdc_tables(root: Path) -> list[Path]:
-    """The tables of DFDC in a root and its folders."""
+    """Return the tables of DFDC in a root and its folders."""
     return [path for path in (root / "metadata.json", *sorted(root.glob("*/metadata.json"))) if _begins(path, b"{")]
 
 
 def _begins(path: Path, mark: bytes) -> bool:
-    """Whether a JSON file, which may be of gigabytes, holds a list or an object."""
+    """Return True if a JSON file begins with a mark. Files may have gigabytes, so only the beginning is read."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(mark)
 
 
-def _person(file: str) -> str:
+def _identity(file: str) -> str:
     places = PurePosixPath(file).parts
-    person = next((place for place in places if IDENTITY.fullmatch(place)), None)
-    return person or "av-deepfake1m:" + "/".join(places[:2])
+    identity = next((place for place in places if IDENTITY.fullmatch(place)), None)
+    return identity or "av-deepfake1m:" + "/".join(places[:2])
 
 
 def _first_original(file: str, originals: dict[str, str | None]) -> str:
-    """The clip without an original that a clip goes back to."""
+    """Return the first clip in the chain of originals of a clip."""
     passed = {file}
     while (before := originals.get(file)) and before not in passed:
         passed.add(before)
@@ -142,5 +142,5 @@ def _first_original(file: str, originals: dict[str, str | None]) -> str:
 
 
 def _periods(row: dict[str, Any], key: str) -> tuple[tuple[float, float], ...] | None:
-    """Pieces of a clip in seconds; None where the table has none, which says that it is not known."""
+    """Return periods of a clip in seconds; None if the table lists none, which means unknown."""
     return tuple((float(start), float(end)) for start, end in row.get(key) or ()) or None

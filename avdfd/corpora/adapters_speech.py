@@ -1,4 +1,4 @@
-"""Collections of speech without pictures: sound files from many pages, with one table of where each is from."""
+"""Adapter of audio-only speech collections: audio files from many pages, with one table of their origin."""
 
 import re
 from collections.abc import Iterator
@@ -12,20 +12,21 @@ from avdfd.corpora.tables import read_table
 TABLE = "manifest.csv"
 COLUMNS = ("file", "label", "method", "speaker", "pair_id", "source_repo", "notes")
 
-# How a fake was made, by the `kind` in its notes -> the tier whose sound is made like that.
+# `kind` in the notes of a fake -> the tier whose audio is made in that way.
 _TIERS = {"copysyn": RVFA_SVC, "vc_selfrecon": RVFA_SVC, "vc": RVFA_VC}
-# A speaker of VCTK (p225) or LibriSpeech (1089) in a name that a page made up: freevc-F_p253_219.
+# A speaker of VCTK (p225) or LibriSpeech (1089) in a page's own name, such as freevc-F_p253_219.
 _IN_A_NAME = re.compile(r"(?<![0-9A-Za-z])(?:(p\d{3})|(\d{2,5}))_\d")
 
 
 def speech(root: Path) -> Iterator[Entry]:
-    """Sound files anywhere below the root, with manifest.csv: file, label (bonafide, spoof or fake), method, speaker,
-    pair_id (of the utterance that a fake says again), source_repo (the page), notes (`key=value` with `;` between).
+    """Audio files anywhere below the root, with manifest.csv: file, label (bonafide, spoof or fake), method, speaker,
+    pair_id (of the utterance that a fake copies), source_repo (the page), notes (`key=value` separated by `;`).
 
-    The notes' `kind` gives the tier: copysyn, an utterance made again from its own analysis, is RVFA-SVC; vc, a voice
-    converted to another one's, RVFA-VC; all others, as tts, RVFA. A fake is of its speaker and of whose utterance it
-    says again (`source` in the notes, and the original of its pair). A speaker is the same on all pages where it has
-    the same name; one of VCTK or LibriSpeech also within a name of a page's own. The others are of their page alone.
+    `kind` in the notes gives the tier: copysyn, an utterance re-synthesised from its own analysis, is RVFA-SVC; vc, an
+    utterance converted to another voice, is RVFA-VC; all others, such as tts, are RVFA. The identities of a fake are
+    its speaker and the speaker of the utterance that it copies (`source` in the notes, and the original of its pair).
+    Speakers of VCTK and LibriSpeech, also within a page's own name, are the same on all pages; so is every speaker
+    with the name of a corpus in capitals. Other speakers are specific to their page.
     """
     rows = read_table(root / TABLE, COLUMNS)
     originals = {row["pair_id"]: row for row in rows if row["pair_id"] and _is_real(row, root)}
@@ -34,12 +35,12 @@ def speech(root: Path) -> Iterator[Entry]:
         real = _is_real(row, root)
         notes = dict(note.strip().partition("=")[::2] for note in row["notes"].split(";"))
         original = row if real else originals.get(row["pair_id"], row)
-        people = (row["speaker"], "" if real else notes.get("source", ""), original["speaker"])
+        speakers = (row["speaker"], "" if real else notes.get("source", ""), original["speaker"])
         listed[row["file"]] = make_entry(
             root,
             row["file"],
             RVRA if real else _TIERS.get(notes.get("kind", ""), RVFA),
-            identities=tuple(dict.fromkeys(_person(name, row["source_repo"]) for name in people if name)),
+            identities=tuple(dict.fromkeys(_identity(name, row["source_repo"]) for name in speakers if name)),
             base=original["file"],
             method="real" if real else row["method"],
             page=row["source_repo"],
@@ -48,7 +49,7 @@ def speech(root: Path) -> Iterator[Entry]:
 
 
 def is_speech(root: Path) -> bool:
-    """Whether a root has the table of such a collection."""
+    """Return True if a root has the table of such a collection."""
     path = root / TABLE
     if not path.is_file():
         return False
@@ -63,8 +64,8 @@ def _is_real(row: dict[str, str], root: Path) -> bool:
     return labels[row["label"]]
 
 
-def _person(name: str, page: str) -> str:
-    """The speaker by a name that means the same on every page."""
+def _identity(name: str, page: str) -> str:
+    """Return a name of the speaker that means the same on every page."""
     corpus, _, number = name.partition("-")
     if corpus.isupper() or (corpus == "Libri" and number.isdigit()):
         return name

@@ -1,4 +1,4 @@
-"""FakeAVCeleb v1.2: its table, and a root compared with what was released.
+"""FakeAVCeleb v1.2: its table, and the comparison of a root with the release.
 
 References: Khalid et al., "FakeAVCeleb: A Novel Audio-Video Multimodal Deepfake Dataset", NeurIPS 2021 (Datasets and
 Benchmarks).
@@ -23,30 +23,30 @@ TWICE = 22
 
 @dataclass
 class Comparison:
-    """What a root has, and where it differs; paths are relative to the root, all lists sorted."""
+    """Content of a root and its differences from the release; paths are relative to the root, all lists sorted."""
 
     rows: dict[str, int]
     files: dict[str, int]
     sources: int
-    """Identities that folders are named after."""
+    """Number of identities that have a folder."""
     people: int
-    """Identities altogether, those of swapped faces and borrowed voices included."""
+    """Number of all identities, including those of swapped faces and borrowed voices."""
     paths: list[str]
-    """All files of tiers that the table has."""
+    """All files of the tiers in the table."""
     counts: list[str] = field(default_factory=list)
-    """Numbers that are not those of the release."""
+    """Counts that differ from those of the release."""
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     wrong_folder: dict[str, str] = field(default_factory=dict)
-    """Where a file is, by where the table says it should be; neither counts as missing or extra."""
+    """Path in the table -> actual path, for files in another folder; they count neither as missing nor as extra."""
     twice: dict[str, list[str]] = field(default_factory=dict)
-    """Paths that are listed more than once, with the methods that the rows give. Part of the release."""
+    """Paths that are listed more than once, with the methods of their rows. The release has them, too."""
     disagreeing: list[str] = field(default_factory=list)
-    """Paths whose row names another tier, race, gender or identity than its folder. A remark, not a difference."""
+    """Paths whose row and folder disagree on tier, race, gender or identity. A remark, not a difference."""
     one_person: list[str] = field(default_factory=list)
-    """FakeVideo files that name one identity only, where source and target are expected. A remark."""
+    """FakeVideo files that name one identity only, although source and target are expected. A remark."""
     made_here: dict[str, int] = field(default_factory=dict)
-    """Files of tiers that the table does not have, such as cloned voices. A remark."""
+    """Number of files in tiers that the table does not have, such as cloned voices. A remark."""
 
     @property
     def differs(self) -> bool:
@@ -54,9 +54,9 @@ class Comparison:
 
 
 def row_path(row: dict[str, str]) -> str:
-    """Where the file of a row is, relative to the root: by the row's folder, or by its columns if it has none.
+    """Return the path of a row's file, relative to the root: from the row's folder, or else from its columns.
 
-    The table calls the name `path`, and has the folder in a last column without a name.
+    The table names the file in `path` and the folder in an unnamed last column.
     """
     folder = PurePosixPath(row.get("") or "/".join(_places(row)))
     parts = folder.parts[1:] if folder.parts[:1] == ("FakeAVCeleb",) else folder.parts
@@ -64,9 +64,9 @@ def row_path(row: dict[str, str]) -> str:
 
 
 def compare(root: Path, *, released: bool) -> Comparison:
-    """Compares a root's files with its table, and both with the numbers of the release if `released`.
+    """Compare the files of a root with its table, and both with the counts of the release if `released`.
 
-    Raises UserError if there is no such root, no table in it, or no folder of a tier.
+    Raises UserError if the root, its table, or all tier folders are missing.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the root of FakeAVCeleb_v1.2")
@@ -86,14 +86,14 @@ def compare(root: Path, *, released: bool) -> Comparison:
         rows=dict(Counter(row["type"] for row in rows)),
         files={folder: len(paths) for folder, paths in found.items()},
         sources=len({PurePosixPath(path).parent.name for path in present}),
-        people=len({person for path in present for person in _people(path, listed.get(path, []))}),
+        people=len({identity for path in present for identity in _identities(path, listed.get(path, []))}),
         paths=sorted(present),
         twice={path: [row["method"] for row in same] for path, same in sorted(listed.items()) if len(same) > 1},
         disagreeing=sorted(path for path, same in listed.items() if any(_disagrees(path, row) for row in same)),
         one_person=sorted(
             path
             for path in listed.keys() | present
-            if path.startswith("FakeVideo-") and len(_people(path, listed.get(path, []))) < 2
+            if path.startswith("FakeVideo-") and len(_identities(path, listed.get(path, []))) < 2
         ),
         made_here={folder: len(paths) for folder, paths in found.items() if folder not in tabled and paths},
     )
@@ -104,7 +104,7 @@ def compare(root: Path, *, released: bool) -> Comparison:
 
 
 def _place(result: Comparison, absent: set[str], unlisted: set[str]) -> None:
-    """Pairs absent files with unlisted ones of the same identity folder and name; the rest is missing or extra."""
+    """Pair absent files with unlisted ones of the same identity folder and name; the rest is missing or extra."""
     elsewhere: dict[tuple[str, ...], list[str]] = {}
     for path in sorted(unlisted):
         elsewhere.setdefault(PurePosixPath(path).parts[-2:], []).append(path)
@@ -124,7 +124,7 @@ def _unlike_release(result: Comparison) -> list[str]:
         if result.rows.get(folder, 0) != number
     ]
     lines += [
-        f"{name}: {n} rows in {TABLE}, a type the release has not"
+        f"{name}: {n} rows in {TABLE}, a type that the release does not have"
         for name, n in result.rows.items()
         if name not in ROWS
     ]
@@ -143,7 +143,7 @@ def _disagrees(path: str, row: dict[str, str]) -> bool:
     return PurePosixPath(path).parts[:-1] != _places(row)
 
 
-def _people(path: str, rows: list[dict[str, str]]) -> set[str]:
-    """Everybody whom folder, name and rows of a file name."""
+def _identities(path: str, rows: list[dict[str, str]]) -> set[str]:
+    """Return all identities in the folder, name and rows of a file."""
     texts = [path, *(row[key] for row in rows for key in ("source", "target1", "target2"))]
     return {found for text in texts for found in IDENTITY.findall(text)}

@@ -1,4 +1,4 @@
-"""Which layout a root has, and all that it lists."""
+"""Detection of a root's layout, and the list of its clips."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,19 +23,18 @@ LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
 }
 
 
-def list_entries(root: Path, layout: str = "auto", *, sound: bool = False) -> list[Entry]:
-    """All clips of a data set in order of their path; `layout` is one of LAYOUTS, or "auto" to tell it by the folders.
+def list_entries(root: Path, layout: str = "auto", *, audio: bool = False) -> list[Entry]:
+    """Return all clips of a data set in order of their path.
 
-    Files without pictures are listed where `sound` is all that is wanted.
-
-    Raises UserError for a missing root, one that has not this layout, one without videos, and tables that cannot be
-    read.
+    `layout` is one of LAYOUTS, or "auto" to detect it from folders and tables. With `audio`, audio files without video
+    are listed too. Raises UserError for a missing root, another layout, a root without clips, and tables that cannot
+    be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the root of the videos")
     name = find_layout(root) if layout == "auto" else layout
     entries = sorted(LAYOUTS[name](root), key=lambda entry: entry.clip.source)
-    entries = [entry for entry in entries if sound or not is_audio(entry.clip.source)]
+    entries = [entry for entry in entries if audio or not is_audio(entry.clip.source)]
     if all(entry.problem for entry in entries):
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]
@@ -44,7 +43,7 @@ def list_entries(root: Path, layout: str = "auto", *, sound: bool = False) -> li
 
 
 def find_layout(root: Path) -> str:
-    """The layout that the folders and tables of a root show. Raises UserError if it is none that is known."""
+    """Detect the layout of a root from its folders and tables. Raises UserError if it is unknown."""
     if any((root / tier.folder).is_dir() for tier in TIERS.values() if tier is not FAKE):
         return "fakeavceleb"
     if (root / OWN_TABLE).is_file():
@@ -63,7 +62,7 @@ def find_layout(root: Path) -> str:
         return "voxceleb2"
     if kodf_tables(root):
         return "kodf"
-    state = "no layout that is known" if any(root.iterdir()) else "an empty folder"
+    state = "unknown layout" if any(root.iterdir()) else "empty folder"
     raise UserError(
         f"{root}: {state}; expected <tier folder>/<race>/<gender>/<identity>/<clip>, or real/ and fake/, "
         f"or a table {OWN_TABLE}, or the folders and tables of VoxCeleb2, AV-Deepfake1M, LAV-DF, DFDC or KoDF"

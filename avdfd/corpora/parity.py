@@ -1,8 +1,8 @@
-"""Codec parity of a data set: every clip with the sound of one chain, and the record of what was made.
+"""Codec parity of a data set: the audio of every clip passes one chain.
 
-The new root holds the clips under their old names, as MP4, or as WAV where there is no picture. In its folder `.parity`
-each clip has a small JSON file that says what it was made from, so that any number of jobs may work on one root and
-each may be stopped at any time.
+The new root holds the clips under their old names, as MP4, or as WAV if there is no video. Its folder `.parity` has a
+small JSON file per clip that records how it was made. Any number of jobs may work on one root, and each may be stopped
+at any time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,11 +22,11 @@ from avdfd.media.codecs import through_one_of
 from avdfd.media.decode import read_audio
 from avdfd.media.remux import picture_end, replace_sound
 
-FORM = 1  # of the chain: a change of what it computes is a change of settings
+FORM = 1  # version of the chain's code: counts as a setting
 
 
 class Task(NamedTuple):
-    """A clip to be made: where it is, where it goes, and what it has in common with the others of its recording."""
+    """A clip to be made: its file, the new file, and the edges and band that all versions of its recording share."""
 
     path: Path
     out: Path
@@ -37,8 +37,8 @@ class Task(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is known of a clip: the recording that it is a version of, size and time of change (ns) of its file; then,
-    as far as it got, what was measured, how it was made, the size of that, or why it cannot be made."""
+    """State of a clip: the recording that it is a version of, size and modification time (ns) of its file; then, as far
+    as known, its measurements, the edges and band that it was made with, the size of the new file, or the problem."""
 
     recording: str
     stamp: tuple[int, int]
@@ -51,12 +51,12 @@ class Record(NamedTuple):
 
 
 def measure(path: Path, chain: ChainConfig) -> Version:
-    """Runs in a worker: what is to be known of a clip for the other versions of its recording. Raises MediaError."""
+    """Measure a clip, for all versions of its recording. Runs in a worker. Raises MediaError."""
     return measure_version(_read(path, chain), chain)
 
 
 def make(task: Task, chain: ChainConfig) -> int:
-    """Runs in a worker: writes a clip and returns its size in bytes. Raises MediaError, and OSError on a full disk."""
+    """Write a clip and return its size in bytes. Runs in a worker. Raises MediaError, and OSError on a full disk."""
     samples = same_sound(_read(task.path, chain), task.edges, task.band, task.recording, chain)
     samples = through_one_of(chain.codecs, samples, chain.rate, task.source)
     if is_audio(task.source):
@@ -75,15 +75,15 @@ def _read(path: Path, chain: ChainConfig) -> np.ndarray:
 
 
 def made_name(source: str) -> str:
-    """Where the new clip lies, relative to the new root."""
+    """Return the path of the new clip, relative to the new root."""
     return PurePosixPath(source).with_suffix(".wav" if is_audio(source) else ".mp4").as_posix()
 
 
 class ParityRoot:
-    """A new root and its records; makes it if there is none.
+    """A new root and its records; created if it is missing.
 
-    Raises UserError if it lies in the input or holds it, holds other things, was made with other settings or cannot be
-    written to.
+    Raises UserError if it lies within the input or contains it, holds other files, was made with other settings or
+    cannot be written to.
     """
 
     def __init__(self, root: Path, source_root: Path, chain: ChainConfig) -> None:
@@ -97,15 +97,15 @@ class ParityRoot:
         refuse_changes(root, before, now)
 
     def out(self, source: str) -> Path:
-        """Where the new clip of a source lies."""
+        """Return the path of the new clip of a source."""
         return self.root / made_name(source)
 
     def sources(self) -> Iterator[str]:
-        """All clips that there is a record of."""
+        """Iterate over all clips that have a record."""
         return iter(self._records)
 
     def read(self, source: str) -> Record | None:
-        """What is known of a clip, if anything."""
+        """Return the record of a clip, or None."""
         values = self._records.read(source)
         if values is None:
             return None
@@ -116,26 +116,26 @@ class ParityRoot:
         return Record(**values)
 
     def write(self, source: str, record: Record) -> None:
-        """Notes what is known of a clip. One with a problem has no file."""
+        """Write the record of a clip. A clip with a problem has no file."""
         if record.problem:
             self.out(source).unlink(missing_ok=True)
         self._records.write(source, record._asdict())
 
     def drop(self, source: str) -> None:
-        """Removes a clip and its record."""
+        """Remove a clip and its record."""
         self.out(source).unlink(missing_ok=True)
         self._records.remove(source)
 
     def is_made(self, source: str, record: Record) -> bool:
-        """Whether the file that a record is of is there."""
+        """Return True if the file that a record describes exists."""
         out = self.out(source)
         return record.size is not None and out.is_file() and out.stat().st_size == record.size
 
     def sweep(self, sources: Iterable[str]) -> None:
-        """Removes what killed runs have left of files that were being written, of these clips only."""
+        """Remove the temporary files that killed runs left behind, of these clips only."""
         files = {path for source in sources for path in (self.out(source), self._records.path(source))}
         for folder in {path.parent for path in files}:
             for path in folder.glob(".*"):
-                # The name of a temporary file is that of the file, between two dots, and eight letters.
+                # A temporary file has the name of the file between two dots, and eight letters.
                 if path.is_file() and folder / path.name[1:-9] in files:
                     path.unlink()

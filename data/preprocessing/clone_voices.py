@@ -30,10 +30,18 @@ from avdfd.core.journal import Record
 from avdfd.core.shards import parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.cloning.backends import check_backend, processes
-from avdfd.corpora.cloning.clips import SINGLE, Job, Made, listen, make_clip
+from avdfd.corpora.cloning.clips import SINGLE, Job, Made, embed_recording, make_clip
 from avdfd.corpora.cloning.naturalness import open_naturalness
 from avdfd.corpora.cloning.output import Output
-from avdfd.corpora.cloning.people import Recording, digest, mean_vector, real_clips, recordings_of, references, stamp
+from avdfd.corpora.cloning.recordings import (
+    Recording,
+    digest,
+    mean_vector,
+    real_clips,
+    recordings_of,
+    references,
+    stamp,
+)
 from avdfd.corpora.cloning.scores import check_recogniser
 from avdfd.corpora.cloning.speaker import open_encoder
 
@@ -75,7 +83,7 @@ def hear_all(out: Output, people: People, cfg: CloneConfig) -> None:
         if known.get(recording.source, {}).get("stamp") != stamp(recording.path) or known[recording.source].get("again")
     ]
     workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(todo))
-    results = run_killable(partial(listen, cfg=cfg), todo, workers=workers, time_limit=cfg.time_limit)
+    results = run_killable(partial(embed_recording, cfg=cfg), todo, workers=workers, time_limit=cfg.time_limit)
     with contextlib.closing(results), tqdm(total=len(todo), desc="voices", unit="file") as bar:
         for recording, result in results:
             if isinstance(result, Failure):

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     cfg = load(args.config, ParityConfig, overrides=overrides)
     shard = parse_shard(args.shard)
     started = time.monotonic()
-    listed = list_entries(Path(cfg.input), sound=cfg.sound)
+    listed = list_entries(Path(cfg.input), audio=cfg.sound)
     # All versions of a recording are in one shard: what they have in common is measured once.
     entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and shard.takes(e.clip.base)}
     root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     cfg = load(args.config, ResynthesisConfig, overrides=overrides)
     source_root, root = Path(cfg.input), Path(cfg.output)
     refuse_overlap(root, source_root)
-    entries = [entry for entry in list_entries(source_root, sound=True) if not entry.problem]
+    entries = [entry for entry in list_entries(source_root, audio=True) if not entry.problem]
     ensure_writable(root)
     with held(root / ".lock", root):
         for entry in entries:

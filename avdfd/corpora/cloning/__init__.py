@@ -1,1 +1,1 @@
-"""Voice-cloned clips from real ones: whose voice to take, conversion, scores, and which candidate is kept."""
+"""Voice-cloned clips made from real ones: choice of the reference, conversion, scores, choice of the candidate."""

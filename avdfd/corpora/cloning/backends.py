@@ -1,4 +1,4 @@
-"""Back ends by their configs: WORLD in this process, Seed-VC and other programs in processes of their own."""
+"""Back ends of voice conversion: WORLD in this process, Seed-VC and other programs in their own processes."""
 
 import functools
 import os
@@ -19,11 +19,11 @@ from avdfd.corpora.cloning.seed_vc import SeedVc, devices, driver
 
 Config = WorldConfig | SeedVcConfig | CommandConfig
 
-_CHECK_LIMIT = 300.0  # seconds: importing a large library from a network drive takes its time
+_CHECK_LIMIT = 300.0  # seconds: importing a large library from a network drive is slow
 
 
 def check_backend(cfg: Config) -> None:
-    """Raises UserError if a back end's program, checkout or environment is not there."""
+    """Raise UserError if the program, checkout or environment of a back end is missing."""
     if cfg.kind == "command" and shutil.which(cfg.command[0]) is None:
         raise UserError(f"backend.command: no program '{cfg.command[0]}'; give its path")
     if cfg.kind == "seed-vc":
@@ -36,14 +36,14 @@ def check_backend(cfg: Config) -> None:
 
 
 def processes(cfg: Config, workers: int) -> int:
-    """How many worker processes convert at a time; 0 workers are as many as the machine, or its GPUs, suggest."""
+    """Return the number of worker processes; with 0 workers, one per core, or per GPU for Seed-VC."""
     if cfg.kind == "seed-vc":
         return min(workers or len(devices(cfg)), len(devices(cfg)))
     return workers or len(os.sched_getaffinity(0))
 
 
 def settings_of(cfg: Config, turn: int, seed: int) -> dict[str, float]:
-    """The settings of a candidate: drawn from its seed for WORLD, one guidance after the other for Seed-VC."""
+    """Return the settings of a candidate: drawn from its seed for WORLD, the guidances in turn for Seed-VC."""
     if cfg.kind == "world":
         return asdict(world_backend.draw_settings(cfg, seed))
     if cfg.kind == "seed-vc":
@@ -53,7 +53,7 @@ def settings_of(cfg: Config, turn: int, seed: int) -> dict[str, float]:
 
 
 def open_backend(cfg: Config, folder: Path, time_limit: float) -> Convert:
-    """A back end that keeps its files in `folder`; a conversion that takes longer than `time_limit` s is killed."""
+    """Open a back end with its files in `folder`. A conversion that takes longer than `time_limit` s is killed."""
     if cfg.kind == "world":
         return world_backend.convert
     if cfg.kind == "seed-vc":

@@ -1,4 +1,4 @@
-"""One real clip -> the clip and its clones, all with the sound of one chain; runs in a worker process."""
+"""Cloning of one real clip: the clip and its clones, whose audio passes one chain. Runs in a worker process."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ from avdfd.core.journal import Record
 from avdfd.core.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.core.workers import die_with_parent
 from avdfd.corpora.cloning.backends import open_backend
-from avdfd.corpora.cloning.people import Recording, hear
+from avdfd.corpora.cloning.recordings import Recording, voice_record
 from avdfd.corpora.cloning.refine import Outcome, plans, refine
 from avdfd.corpora.cloning.request import ConversionError, Convert
 from avdfd.corpora.cloning.scores import Judge, SourceFacts
@@ -25,45 +25,45 @@ from avdfd.media.chain import common_ground, lay_out, measure_version, on_one_li
 from avdfd.media.decode import Sound, read_audio, read_sound
 from avdfd.media.remux import picture_end, replace_sound
 
-SINGLE = "no other recording of this person"
+SINGLE = "no other recording of this person"  # outputs store it
 
 _KINDS = {RVFA_VC: "vc", RVFA_SVC: "svc"}
 
 
 class Job(NamedTuple):
-    """A real clip to be cloned. `references` are the most similar other recordings of the person, the best first;
-    `person` (D,) is the mean embedding of all of them."""
+    """A real clip to be cloned. `references` are the most similar other recordings of its identity, best first;
+    `speaker` (D,) is the mean embedding of all its recordings."""
 
     source: str
     path: Path
     inputs: str
-    person: np.ndarray
+    speaker: np.ndarray
     references: tuple[Recording, ...]
 
 
 class Made(NamedTuple):
-    """What came of a clip: its record, and the files, by tier, that wait in the spool to be moved into place."""
+    """Result of a clip: its record, and the files, by tier, that wait in the spool to be moved into place."""
 
     record: Record
     files: dict[str, Path]
 
 
-def listen(recording: Recording, cfg: CloneConfig) -> Record:
-    """What is to be known of a person's recording. Raises MediaError."""
-    _settle_in()
-    return hear(recording, open_encoder(cfg.encoder))
+def embed_recording(recording: Recording, cfg: CloneConfig) -> Record:
+    """Return the record of a recording's voice. Raises MediaError."""
+    _prepare_worker()
+    return voice_record(recording, open_encoder(cfg.encoder))
 
 
 def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
-    """Clones a clip. Raises MediaError if the clip or a reference cannot be read."""
-    _settle_in()
-    convert, judge = _studio(cfg, spool)
+    """Clone a clip. Raises MediaError if the clip or a reference cannot be read."""
+    _prepare_worker()
+    convert, judge = _tools(cfg, spool)
     sounds = read_audio(job.path)
     begin, samples = sounds[0].start, on_one_line(sounds, max(sound.end for sound in sounds))
     tolerance = 1 / (read_streams(job.path).fps or FPS)
     versions, lines, again = {RVRA: samples}, [], False
     try:
-        facts: SourceFacts | ConversionError = judge.listen(samples, job.person)
+        facts: SourceFacts | ConversionError = judge.source_facts(samples, job.speaker)
     except ConversionError as error:
         facts = error
     for tier in (tier for tier in _KINDS if tier.name in cfg.tiers):
@@ -94,22 +94,22 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
 
 
 def made_path(source: str, tier: Tier, cfg: CloneConfig) -> str:
-    """Where a clip that is made from a real one lies, relative to the output."""
+    """Return the path of the clip of a tier that is made from a real clip, relative to the output."""
     path = PurePosixPath(source)
     suffix = f"_{method(tier, cfg)}" if tier is not RVRA else ""
     return PurePosixPath(tier.folder, *path.parts[1:-1], f"{path.stem}{suffix}.mp4").as_posix()
 
 
 def method(tier: Tier, cfg: CloneConfig) -> str:
-    """What the clips of a tier are listed as made by."""
+    """Return the method that the clips of a tier are listed with."""
     return "real" if tier is RVRA else f"{cfg.backend.name}-{_KINDS[tier]}"
 
 
 def _write(
     job: Job, versions: dict[Tier, np.ndarray], begin: float, chain: ChainConfig | None, spool: Path
 ) -> dict[str, Path]:
-    """Writes all versions of a recording into the spool, with a sound that does not tell how they were made; without a
-    chain, as they are."""
+    """Write all versions of a recording into the spool. Their audio passes one chain, so that its format does not
+    reveal how they were made; without a chain, it is unchanged."""
     name = hashlib.sha256(job.source.encode()).hexdigest()[:16]
     files = {tier.name: spool / f"{name}-{tier.name}.mp4" for tier in versions}
     if chain is None:
@@ -127,7 +127,7 @@ def _write(
 def _line(
     job: Job, tier: Tier, cfg: CloneConfig, outcome: Outcome, facts: SourceFacts | ConversionError
 ) -> dict[str, Any]:
-    """What clones.jsonl says of a clip and tier."""
+    """Return the line of clones.jsonl for a clip and tier."""
     kept = next((candidate for candidate in outcome.candidates if not candidate["reason"]), None)
     return {
         "source": job.source,
@@ -143,19 +143,19 @@ def _line(
 
 
 @functools.cache
-def _settle_in() -> None:
-    """Once in a worker process. There is one per core already, and none is to outlive the run."""
+def _prepare_worker() -> None:
+    """Set up a worker process, once: one thread, as there is a worker per core, and it must not outlive the run."""
     die_with_parent()
     torch.set_num_threads(1)
 
 
-_STUDIOS: dict[Path, tuple[Convert, Judge]] = {}  # models are loaded once per process
+_TOOLS: dict[Path, tuple[Convert, Judge]] = {}  # models are loaded once per process
 
 
-def _studio(cfg: CloneConfig, spool: Path) -> tuple[Convert, Judge]:
+def _tools(cfg: CloneConfig, spool: Path) -> tuple[Convert, Judge]:
     folder = spool / str(os.getpid())
-    if folder not in _STUDIOS:
+    if folder not in _TOOLS:
         folder.mkdir(exist_ok=True)
         judge = Judge(cfg.scores, open_encoder(cfg.encoder), folder, cfg.time_limit)
-        _STUDIOS[folder] = open_backend(cfg.backend, folder, cfg.time_limit), judge
-    return _STUDIOS[folder]
+        _TOOLS[folder] = open_backend(cfg.backend, folder, cfg.time_limit), judge
+    return _TOOLS[folder]

@@ -1,7 +1,7 @@
-"""How natural speech sounds, without a reference: DNSMOS P.835, a network trained on the ratings of listeners.
+"""Naturalness of speech without a reference: DNSMOS P.835, a network trained on the ratings of listeners.
 
-Its speech quality (SIG, 1 to 5) is used; background noise is a score of its own, and the audio chain's matter. What a
-clone may lose is set against its source's own score, as a good clone of a bad recording sounds bad.
+Its speech quality (SIG, 1 to 5) is used; background noise has its own score and depends on the audio chain. A clone is
+compared with the score of its source, because a good clone of a bad recording sounds bad.
 
 References: Reddy, Gopal and Cutler, "DNSMOS P.835: A non-intrusive perceptual objective speech quality metric to
 evaluate noise suppressors", ICASSP 2022; the model `sig_bak_ovr.onnx` of speechmos 0.0.1.1 (MIT).
@@ -22,16 +22,19 @@ from avdfd.features.mel import SAMPLE_RATE
 
 _MODEL = "dnsmos_models/sig_bak_ovr.onnx"
 _SHA256 = "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd"
-_LENGTH = 144_160  # samples that it hears at once, 9.01 s
-_CALIBRATION = (-0.08397278, 1.22083953, 0.0052439)  # of the raw output to the scale of the ratings
+_LENGTH = 144_160  # samples of an input, 9.01 s
+_CALIBRATION = (-0.08397278, 1.22083953, 0.0052439)  # polynomial from the raw output to the rating scale
 
 
 def open_naturalness() -> Callable[[np.ndarray], float]:
-    """A function from a sound (S,) float32 at 16 kHz to its speech quality. Raises UserError without the weights."""
+    """Return a function from samples (S,) float32 at 16 kHz to their speech quality.
+
+    Raises UserError if the weights are not installed.
+    """
     session = _session()
 
     def rate(samples: np.ndarray) -> float:
-        if len(samples) < _LENGTH:  # a shorter sound is heard again until the time is filled
+        if len(samples) < _LENGTH:  # shorter audio is repeated
             samples = np.tile(samples, -(-_LENGTH // max(1, len(samples))))[:_LENGTH]
         starts = range(0, len(samples) - _LENGTH + 1, SAMPLE_RATE)
         raw = [

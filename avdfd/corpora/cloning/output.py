@@ -1,8 +1,8 @@
-"""The folder of cloned clips: what is done, by shard, and the lists of all shards.
+"""The folder of cloned clips: the records of each shard, and the lists of all shards.
 
-<tier folder>/<race>/<gender>/<identity>/<clip>.mp4        RVRA; clones have _<method> behind the clip's name
+<tier folder>/<race>/<gender>/<identity>/<clip>.mp4        RVRA; the names of clones end in _<method>
 meta_data.csv     FakeAVCeleb's table of the clips         clones.jsonl   a line per real clip and tier: scores
-problems.csv      clones that are not there, and why       .clones/       settings and the records of the shards
+problems.csv      missing clones and their reasons         .clones/       settings and the records of the shards
 """
 
 import json
@@ -23,7 +23,7 @@ from avdfd.corpora.cloning.clips import Made, method
 from avdfd.corpora.fakeavceleb import TABLE
 
 STATE = ".clones"
-FORM = 1  # of what the code makes: a change of it is a change of settings
+FORM = 1  # version of the code that makes clips: counts as a setting
 
 _COLUMNS = ("source", "target1", "target2", "method", "category", "type", "race", "gender", "path", "")
 _OF_THE_RUN = {
@@ -35,8 +35,8 @@ _OF_THE_RUN = {
 class Output:
     """One shard of the output, as a context manager.
 
-    Raises UserError if the folder holds something else or overlaps the input, was made with other settings or in
-    another number of shards, or if another run works on this shard.
+    Raises UserError if the folder holds other files or overlaps the input, was made with other settings or another
+    number of shards, or if another run is writing to this shard.
     """
 
     def __init__(self, cfg: CloneConfig, shard: Shard) -> None:
@@ -50,7 +50,7 @@ class Output:
         self._claim()
         with ExitStack() as stack:
             stack.enter_context(held(self._state / f"{self._name}.lock", self.root))
-            shutil.rmtree(self.spool, ignore_errors=True)  # of a run that was killed
+            shutil.rmtree(self.spool, ignore_errors=True)  # left by a killed run
             self.spool.mkdir()
             stack.callback(shutil.rmtree, self.spool, ignore_errors=True)
             voices, clips = (self._state / f"{self._name}.{name}.jsonl" for name in ("voices", "clips"))
@@ -68,14 +68,14 @@ class Output:
             self._write_lists()
 
     def is_done(self, source: str, inputs: str) -> bool:
-        """Whether a clip has been made from the recordings of its person as they are now."""
+        """Return True if a clip was made from the current recordings of its identity."""
         record = self.clips.get(source)
         if record is None or record["again"] or record["inputs"] != inputs:
             return False
         return all((self.root / path).is_file() for path in record["files"].values())
 
     def add(self, made: Made) -> None:
-        """Moves the files of a clip into place and notes it, in this order."""
+        """Move the files of a clip into place, then record it."""
         self._remove_files(made.record["source"])
         for tier, waiting in made.files.items():
             path = self.root / made.record["files"][tier]
@@ -84,7 +84,7 @@ class Output:
         self.clips.add(made.record)
 
     def keep_only(self, sources: Collection[str], recordings: Collection[str]) -> int:
-        """Drops clips and recordings that are not there any more; returns the number of clips dropped."""
+        """Remove clips and recordings that no longer exist; return the number of removed clips."""
         gone = vanished(self.root, self.clips, sources, Path(self.cfg.input))
         for source in gone:
             self._remove_files(source)
@@ -119,7 +119,7 @@ class Output:
 
 
 def settings(cfg: CloneConfig, shard: Shard) -> dict[str, Any]:
-    """What the clips depend on, by config key."""
+    """Return the settings that the clips depend on, by config key."""
     flat: dict[str, Any] = {"form": FORM, "parts": shard.of}
     for key, value in cfg.model_dump(mode="json").items():
         if isinstance(value, Mapping):
@@ -130,7 +130,7 @@ def settings(cfg: CloneConfig, shard: Shard) -> dict[str, Any]:
 
 
 def _rows(clips: Iterable[Record], cfg: CloneConfig) -> Iterable[tuple[str, ...]]:
-    """FakeAVCeleb's rows: its categories are A for RVRA and B for RVFA."""
+    """Yield FakeAVCeleb's rows: its categories are A for RVRA and B for RVFA."""
     for record in clips:
         for name, file in record["files"].items():
             tier, path = TIERS[name], PurePosixPath(file)

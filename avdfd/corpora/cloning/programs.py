@@ -1,4 +1,4 @@
-"""Programs of others: without a shell, in a process group of their own, and gone when this process is."""
+"""External programs: run without a shell, in their own process group, and ended with this process."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from avdfd.corpora.cloning.request import ConversionError
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Starts a program; `options` are those of Popen. Raises ConversionError if it cannot be started."""
+    """Start a program; `options` are those of Popen. Raises ConversionError if it cannot be started."""
     try:
         return subprocess.Popen(command, start_new_session=True, preexec_fn=die_with_parent, **options)
     except OSError as error:
@@ -21,9 +21,9 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
 
 
 def run(command: Sequence[str], time_limit: float, log: Path) -> str:
-    """Runs a program to its end and returns what it printed; what it says on stderr goes to `log`.
+    """Run a program to its end and return its stdout; its stderr goes to `log`.
 
-    Raises ConversionError if it fails or takes too long; its whole process group is killed then.
+    Raises ConversionError if it fails or takes too long; then its whole process group is killed.
     """
     with (
         log.open("wb") as errors,
@@ -41,14 +41,14 @@ def run(command: Sequence[str], time_limit: float, log: Path) -> str:
 
 
 def end(program: subprocess.Popen[bytes]) -> None:
-    """Kills a program and all that it started."""
+    """Kill a program and all processes that it started."""
     with suppress(ProcessLookupError):
         os.killpg(program.pid, signal.SIGKILL)
     program.wait()
 
 
 def filled(template: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """The arguments with {name} replaced; other braces stay."""
+    """Return the arguments with {name} replaced; other braces stay."""
     arguments = list(template)
     for name, value in values.items():
         arguments = [argument.replace(f"{{{name}}}", value) for argument in arguments]
@@ -56,6 +56,6 @@ def filled(template: Sequence[str], values: Mapping[str, str]) -> list[str]:
 
 
 def last_words(log: Path) -> str:
-    """The last line that a program wrote to its log, to be put behind a reason."""
+    """Return the last line of a program's log, to be appended to a reason."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f": {lines[-1].strip()[:200]}" if lines else ""

@@ -1,4 +1,4 @@
-"""Refinement by multi-inference: several conversions of one clip, scored, of which the hardest that passes is kept."""
+"""Refinement by multi-inference: several conversions of a clip are scored; the hardest that passes is kept."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from avdfd.corpora.cloning.scores import Judge, Scores, SourceFacts
 
 
 class Plan(NamedTuple):
-    """A conversion to be tried: which of the references, the seed, and settings of its own."""
+    """A conversion to try: the reference, the seed, and the settings of the candidate."""
 
     reference: str
     seed: int
@@ -21,19 +21,19 @@ class Plan(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a clip and tier: the samples (S,) that are kept, if any, and what every candidate was and scored."""
+    """Result for a clip and tier: the samples (S,) that are kept, if any, and all candidates with their scores."""
 
     samples: np.ndarray | None
     candidates: list[dict[str, Any]]
-    """`reference`, `seed`, `settings`, `scores` where there are any, and `reason`: "" for the one that is kept."""
+    """`reference`, `seed`, `settings`, `scores` if there are any, and `reason`: "" for the one that is kept."""
     failures: int
-    """How many of them the back end failed at."""
+    """Number of candidates at which the back end failed."""
     reason: str = ""
-    """Why there is no clip."""
+    """Why no candidate was kept."""
 
 
 def plans(cfg: CloneConfig, tier: str, source: str, references: Sequence[str]) -> Iterator[Plan]:
-    """The conversions of a clip: references and settings in turn, seeds from the clip's own name."""
+    """Yield the conversions of a clip: references and settings in turn, seeds from the clip's name."""
     for number in range(cfg.candidates):
         name = f"{cfg.seed}/{tier}/{source}/{number}"
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
@@ -49,7 +49,7 @@ def refine(
     judge: Judge,
     tolerance: float,
 ) -> Outcome:
-    """Tries the conversions of a clip; a result may be longer or shorter than the source by `tolerance` seconds."""
+    """Try the conversions of a clip; a result may be up to `tolerance` s longer or shorter than the source."""
     tried: list[dict[str, Any]] = []
     passed: dict[int, tuple[Scores, np.ndarray]] = {}
     failures = 0

@@ -1,7 +1,6 @@
-"""What every back end is asked for, and what it may answer.
+"""Interface of a back end: a function from a Request to samples (S',) float32 at 16 kHz.
 
-A back end is a function from a Request to samples (S',) float32 at 16 kHz. Whatever goes wrong with one conversion is a
-ConversionError; the clip then gets no clone from it.
+A conversion that fails raises ConversionError; that candidate then gives no clone.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,41 +11,44 @@ import numpy as np
 from avdfd.features.mel import SAMPLE_RATE
 
 _SILENCE = 10 ** (-70 / 20)  # root mean square, as in avdfd.media.windows
-_COPY = 10 ** (-20 / 20)  # of the source: what differs by less has not been converted
+_COPY = 10 ** (-20 / 20)  # of the source: a result that differs by less was not converted
 
 
 class ConversionError(Exception):
-    """A conversion that gave nothing usable; the message is the reason that is listed."""
+    """A conversion without a usable result; the message is the reason that is listed."""
 
 
 class Request(NamedTuple):
-    """Say again what `source` (S,) says, with the voice of `reference` (R,); both float32 at 16 kHz."""
+    """Conversion of `source` (S,) to the voice of `reference` (R,); both float32 at 16 kHz."""
 
     source: np.ndarray
     reference: np.ndarray
     seed: int
     settings: Mapping[str, float] = {}
-    """What a candidate has in place of the back end's own settings."""
+    """Settings of this candidate, which replace those of the back end."""
 
 
 Convert = Callable[[Request], np.ndarray]
 
 
 def checked(samples: np.ndarray, source: np.ndarray, tolerance: float) -> np.ndarray:
-    """The samples of a conversion (S',), cut or ended with silence to be as long as the source (S,).
+    """Return the samples of a conversion (S',), cut or padded with silence to the length of the source (S,).
 
-    Raises ConversionError for samples that are no sound, are the source itself, or are off by more than `tolerance` s.
+    Raises ConversionError if they are empty, silent, not finite, equal to the source, or differ from its length by
+    more than `tolerance` s.
     """
     if not len(samples):
         raise ConversionError("the result is empty")
     if not np.isfinite(samples).all():
-        raise ConversionError("the result has values that are no numbers")
+        raise ConversionError("the result has values that are not finite")
     if np.sqrt(np.square(samples, dtype=np.float64).mean()) < _SILENCE:
         raise ConversionError("the result is silent")
-    late = (len(samples) - len(source)) / SAMPLE_RATE
-    if abs(late) > tolerance:
-        raise ConversionError(f"the result is {abs(late):.3f} s {'longer' if late > 0 else 'shorter'} than the source")
-    samples = np.pad(samples, (0, max(0, -round(late * SAMPLE_RATE))))[: len(source)].astype(np.float32)
+    excess = (len(samples) - len(source)) / SAMPLE_RATE
+    if abs(excess) > tolerance:
+        raise ConversionError(
+            f"the result is {abs(excess):.3f} s {'longer' if excess > 0 else 'shorter'} than the source"
+        )
+    samples = np.pad(samples, (0, max(0, -round(excess * SAMPLE_RATE))))[: len(source)].astype(np.float32)
     gain = float(samples @ source) / max(float(source @ source), 1e-12)
     if np.linalg.norm(samples - gain * source) < _COPY * np.linalg.norm(samples):
         raise ConversionError("the result is the source itself")

@@ -1,8 +1,7 @@
-"""Seed-VC version 2, from the user's checkout and in its own environment: `seed_vc_driver.py` runs there.
+"""Seed-VC version 2 from the user's checkout; `seed_vc_driver.py` runs in its own environment.
 
 References: Liu, "Zero-shot voice conversion with diffusion transformers", arXiv:2411.09943; entry points
-`load_v2_models` and `convert_voice_v2` of inference_v2.py, the latter with streaming: a long source is converted
-stretch by stretch.
+`load_v2_models` and `convert_voice_v2` of inference_v2.py. The latter streams: a long source is converted in segments.
 """
 
 import fcntl
@@ -28,13 +27,13 @@ _DRIVER = Path(__file__).with_name("seed_vc_driver.py")
 
 
 def devices(cfg: SeedVcConfig) -> list[str]:
-    """The GPUs to use, as in CUDA_VISIBLE_DEVICES."""
+    """Return the GPUs to use, named as in CUDA_VISIBLE_DEVICES."""
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return cfg.gpus or visible or ["0"]
 
 
 def arguments(cfg: SeedVcConfig) -> dict[str, Any]:
-    """What inference_v2.py takes as arguments."""
+    """Return the arguments of inference_v2.py."""
     intelligibility, similarity = cfg.guidance[0]
     return {
         "diffusion_steps": cfg.diffusion_steps,
@@ -53,14 +52,14 @@ def arguments(cfg: SeedVcConfig) -> dict[str, Any]:
 
 
 def driver(python: str) -> list[str]:
-    """The command that runs the driver in an environment; isolated from this one's paths."""
+    """Return the command that runs the driver in an environment, isolated from the paths of this one."""
     return [os.path.abspath(shutil.which(python) or python), "-I", str(_DRIVER)]
 
 
 class SeedVc:
-    """A back end. Its process has one GPU, starts with the first conversion, and anew after one that failed.
+    """Back end whose process uses one GPU. It starts with the first conversion, and again after a failed one.
 
-    If the models do not even load at first, all conversions fail for that reason.
+    If the models cannot be loaded the first time, all conversions fail for that reason.
     """
 
     def __init__(self, cfg: SeedVcConfig, folder: Path, time_limit: float) -> None:
@@ -99,7 +98,7 @@ class SeedVc:
         self._loaded = True
 
     def _ask(self, request: dict[str, Any], time_limit: float) -> None:
-        """Sends a line and waits for the answer; without a good one it ends the process and raises ConversionError."""
+        """Send a line and wait for the answer. On failure, end the process and raise ConversionError."""
         program = self._program
         assert program is not None
         assert program.stdin is not None
@@ -118,15 +117,15 @@ class SeedVc:
             raise ConversionError(f"seed-vc ended ({cause(code)}){programs.last_words(self._log)}")
         answer = json.loads(line)
         if "error" in answer:
-            self._end()  # after an error of CUDA nothing works any more
+            self._end()  # after a CUDA error, all further calls fail
             raise ConversionError(f"seed-vc: {answer['error']}")
 
     def _end(self) -> int:
-        """Ends the process; returns its exit code, or that of the signal."""
+        """End the process; return its exit code, or that of the signal."""
         program, self._program = self._program, None
         assert program is not None
         with suppress(subprocess.TimeoutExpired):
-            program.wait(0.5)  # one that ends by itself has an exit code to tell
+            program.wait(0.5)  # a process that ends by itself has its own exit code
         programs.end(program)
         for pipe in (program.stdin, program.stdout):
             with suppress(BrokenPipeError):
@@ -140,21 +139,21 @@ class SeedVc:
 
 
 def _read_line(pipe: IO[bytes], time_limit: float) -> bytes | None:
-    """A line of a pipe, or what there was before it was closed, or None if that takes too long."""
+    """Return a line of a pipe, or the bytes before it was closed, or None after the time limit."""
     deadline, line = time.monotonic() + time_limit, b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while not line.endswith(b"\n"):
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 return None
-            if not (part := os.read(pipe.fileno(), 65536)):
+            if not (block := os.read(pipe.fileno(), 65536)):
                 break
-            line += part
+            line += block
     return line
 
 
 def _free_gpu(names: list[str], folder: Path) -> tuple[str, IO[str]]:
-    """A GPU that no other worker of this run has, with the file whose lock says so: it goes with the process."""
+    """Return a GPU that no other worker of this run uses, and its lock file; the lock ends with the process."""
     while True:
         for number, name in enumerate(names):
             file = (folder / f"gpu-{number}.lock").open("a")
@@ -164,7 +163,7 @@ def _free_gpu(names: list[str], folder: Path) -> tuple[str, IO[str]]:
                 file.close()
             else:
                 return name, file
-        time.sleep(0.2)  # that of a worker that has just been killed will be free
+        time.sleep(0.2)  # the GPU of a worker that was just killed will be free
 
 
 def _absolute(path: str | None) -> str | None:

@@ -1,14 +1,14 @@
-"""Runs inside a checkout of Plachtaa/seed-vc, by the Python of its environment, and converts what it is asked to.
+"""Driver of Plachtaa/seed-vc: runs in its checkout, with the Python of its environment, and converts on request.
 
-    python seed_vc_driver.py < requests > answers        (in the checkout's folder)
+    python seed_vc_driver.py < requests > answers        (in the folder of the checkout)
 
-Its models are loaded once. Requests and answers are JSON lines:
+The models are loaded once. Requests and answers are JSON lines:
 
-    {"settings": {...}}                   the first: what inference_v2.py takes as arguments
+    {"settings": {...}}                   the first: arguments of inference_v2.py
     {"source": WAV, "reference": WAV, "output": WAV, "seed": N, "settings": {...}}
-    {"ok": true} or {"error": "..."}      one answer for each, the first when the models are loaded
+    {"ok": true} or {"error": "..."}      one answer each, the first when the models are loaded
 
-It imports nothing of avdfd, whose requirements are others. It ends with its input.
+It imports nothing from avdfd, which has other requirements. It ends when its input ends.
 """
 
 import importlib
@@ -26,7 +26,7 @@ import torch
 
 
 def main() -> None:
-    """Answers go where stdout went; what the models print goes to stderr."""
+    """Answer requests. Answers go to the original stdout; prints of the models go to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.path.insert(0, os.getcwd())
@@ -37,7 +37,7 @@ def main() -> None:
         try:
             settings = handle(request, settings)
             answer = {"ok": True}
-        except Exception as error:  # whatever it is, the one who asked has to know
+        except Exception as error:  # every error must reach the caller
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def handle(request: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Loads the models, or converts one recording. Returns the settings that hold for what follows."""
+    """Load the models, or convert one recording. Return the settings for the following requests."""
     inference: Any = importlib.import_module("inference_v2")
     if "source" not in request:
         inference.vc_wrapper_v2 = inference.load_v2_models(Namespace(**request["settings"]))

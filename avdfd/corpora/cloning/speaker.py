@@ -1,9 +1,9 @@
-"""Speaker encoders: a sound -> a vector of unit length, whose inner products say how alike two voices are.
+"""Speaker encoders: audio -> an embedding of unit length; the inner product measures the similarity of two voices.
 
-ge2e    the encoder of Resemblyzer; its weights come inside a wheel, so it is there without a network (default)
-ecapa   ECAPA-TDNN by SpeechBrain, from a folder that the user has
+ge2e    the encoder of Resemblyzer; its weights are part of a wheel, so it needs no network (default)
+ecapa   ECAPA-TDNN by SpeechBrain, from a local folder
 
-Shapes: sound (S,) float32 at 16 kHz, mel (T, 40) with 10 ms per frame, pieces (B, 160, 40), vector (D,) float32.
+Shapes: audio (S,) float32 at 16 kHz, mel (T, 40) with 10 ms per frame, pieces (B, 160, 40), embedding (D,) float32.
 
 References: GE2E: Wan et al., "Generalized end-to-end loss for speaker verification", ICASSP 2018; weights of
 Resemblyzer 0.1.4 (Apache 2.0), trained on LibriSpeech-other, VoxCeleb1 and VoxCeleb2. ECAPA-TDNN: Desplanques et al.,
@@ -28,24 +28,24 @@ from avdfd.core.files import sha256_of
 from avdfd.features.mel import SAMPLE_RATE
 
 Embed = Callable[[np.ndarray], np.ndarray]
-"""Sound (S,) -> vector (D,) of unit length. Raises MediaError for a sound without speech to tell a voice by."""
+"""Audio (S,) -> embedding (D,) of unit length. Raises MediaError if there is too little speech."""
 
 SHORTEST = 0.5
-"""Seconds of speech below which a voice is not told."""
+"""Seconds of speech that an embedding needs."""
 
 _WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
 _N_FFT, _HOP, _MELS = 400, 160, 40
 _PIECE, _STEP = 160, 80  # mel frames
-_COVERED = 0.75  # part of the last piece that must be there
-_LEVEL = 10 ** (-30 / 20)  # RMS that quiet speech is raised to
+_COVERED = 0.75  # share of the last piece that must be filled
+_LEVEL = 10 ** (-30 / 20)  # RMS to which quiet speech is amplified
 _SILENCE = 10 ** (-70 / 20)
 _BLOCK = 480  # samples, 30 ms
-_QUIET = 10 ** (-35 / 20)  # below the loudest block: a pause
-_PAUSE = 6  # blocks of a pause that stay
+_QUIET = 10 ** (-35 / 20)  # relative to the loudest block: a quieter block is a pause
+_PAUSE = 6  # blocks of a pause that are kept
 
 
 def open_encoder(cfg: Ge2eConfig | EcapaConfig) -> Embed:
-    """The encoder of a config. Raises UserError if its weights or its library are not there."""
+    """Open the encoder of a config. Raises UserError if its weights or its library are missing."""
     return _ge2e() if cfg.kind == "ge2e" else _ecapa(Path(cfg.folder))
 
 
@@ -64,7 +64,7 @@ class Ge2e(nn.Module):
 
 @functools.cache
 def _ge2e() -> Embed:
-    # The package itself is not imported: it needs webrtcvad, which has to be compiled.
+    # The package itself is not imported: it needs webrtcvad, which must be compiled.
     spec = importlib.util.find_spec("resemblyzer")
     weights = (
         Path(spec.submodule_search_locations[0], "pretrained.pt") if spec and spec.submodule_search_locations else None
@@ -97,7 +97,7 @@ def _ecapa(folder: Path) -> Embed:
         ) from None
     if not (folder / "hyperparams.yaml").is_file():
         raise UserError(f"{folder}: no hyperparams.yaml in it; give the folder of speechbrain/spkrec-ecapa-voxceleb")
-    # Its hyperparams name the hub as the place of the weights, which are in the folder.
+    # Its hyperparams point to the hub, but the weights are in the folder.
     model = EncoderClassifier.from_hparams(
         source=str(folder), savedir=str(folder), overrides={"pretrained_path": str(folder)}, run_opts={"device": "cpu"}
     )
@@ -111,18 +111,18 @@ def _ecapa(folder: Path) -> Embed:
 
 
 def speech_of(samples: np.ndarray) -> np.ndarray:
-    """The speech (S,) of a sound, long pauses shortened, at -30 dB or more. Raises MediaError if it is too little."""
+    """Return the speech (S,) with long pauses shortened, at -30 dB or more. Raises MediaError if it is too short."""
     blocks = samples[: len(samples) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).astype(np.float64)
     loudness = np.sqrt(np.square(blocks).mean(axis=1))
     loud = loudness > max(loudness.max(initial=0.0) * _QUIET, _SILENCE)
     kept = blocks[binary_dilation(loud, np.ones(_PAUSE + 1))].ravel()
     if len(kept) < SHORTEST * SAMPLE_RATE:
-        raise MediaError(f"only {len(kept) / SAMPLE_RATE:.2f} s of speech, too little to tell the voice by")
+        raise MediaError(f"only {len(kept) / SAMPLE_RATE:.2f} s of speech, too little for a speaker embedding")
     return (kept * max(1.0, _LEVEL / np.sqrt(np.square(kept).mean()))).astype(np.float32)
 
 
 def _pieces(samples: Tensor) -> Tensor:
-    """Sound (S,) -> mel pieces (B, 160, 40), half overlapping; one that is too short to fill is padded with silence."""
+    """Audio (S,) -> mel pieces (B, 160, 40) that overlap by half; the last one is padded with silence."""
     starts = range(0, max(1, len(samples) // _HOP - int(_COVERED * _PIECE) + 1), _STEP)
     samples = F.pad(samples, (0, max(0, (starts[-1] + _PIECE) * _HOP - len(samples))))
     window = torch.hann_window(_N_FFT)
@@ -133,5 +133,5 @@ def _pieces(samples: Tensor) -> Tensor:
 
 @functools.cache
 def _filters() -> Tensor:
-    """Filters (40, 201) on Slaney's mel scale, each of unit area."""
+    """Return filters (40, 201) on Slaney's mel scale, each of unit area."""
     return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_N_FFT, n_mels=_MELS))

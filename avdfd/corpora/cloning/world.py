@@ -2,8 +2,9 @@
 
 Shapes: T frames of 5 ms, F = 513 frequencies, samples (S,) float64 at 16 kHz.
 
-References: WORLD: Morise, Yokomori and Ozawa, IEICE Trans. Inf. Syst. 2016. Conversion by mean and deviation of
-log F0 and by the mean mel-cepstrum is the usual baseline of the voice conversion challenges (Toda et al., 2016).
+References: WORLD: Morise, Yokomori and Ozawa, IEICE Trans. Inf. Syst. 2016. Conversion by the mean and standard
+deviation of log F0 and by the mean mel-cepstrum is the usual baseline of the voice conversion challenges (Toda et al.,
+2016).
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ import numpy as np
 import pyworld
 from scipy.ndimage import uniform_filter1d
 
-RATE = 16_000  # that of avdfd.features.mel, which would bring torch: the corpus starts a process for every person
+RATE = 16_000  # as in avdfd.features.mel, whose import of torch is too slow: the corpus starts a process per identity
 _FRAME_MS = 5.0
-_RAMP = 800.0  # Hz over which harmonics give way to noise, and the band gives out
+_RAMP = 800.0  # Hz: width of the transitions from harmonics to noise, and at the band limit
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What WORLD takes a voice apart into: F0 (T,), spectral envelope and aperiodicity (T, F)."""
+    """WORLD's parameters of a voice: F0 (T,), spectral envelope and aperiodicity (T, F)."""
 
     f0: np.ndarray
     envelope: np.ndarray
@@ -28,9 +29,9 @@ class Analysis:
 
 @dataclass(frozen=True)
 class CloneSettings:
-    """How rough a cloning is: size of the mel-cepstrum, frames it is smoothed over, how far F0's movement shrinks, the
-    frequency (Hz) above which the voice is noise only, and the one from which on the vocoder's band gives out, with
-    how much (dB) is missing at the top."""
+    """Coarseness of a clone: size of the mel-cepstrum, frames that it is smoothed over, reduction of F0's movement (0
+    to 1), frequency (Hz) above which the voice is noise only, and the band limit (Hz) with the attenuation (dB) above
+    it."""
 
     cepstrum: int
     smooth: int
@@ -41,7 +42,7 @@ class CloneSettings:
 
 
 def analyse(samples: np.ndarray) -> Analysis:
-    """Take a voice (S,) apart."""
+    """Analyse a voice (S,)."""
     rough, times = pyworld.dio(samples, RATE, f0_floor=60.0, f0_ceil=420.0, frame_period=_FRAME_MS)
     f0 = pyworld.stonemask(samples, rough, times, RATE)
     envelope = pyworld.cheaptrick(samples, f0, times, RATE)
@@ -49,17 +50,17 @@ def analyse(samples: np.ndarray) -> Analysis:
 
 
 def median_f0(samples: np.ndarray) -> float:
-    """Median F0 of a voice (S,), Hz."""
+    """Return the median F0 of a voice (S,) in Hz."""
     f0, _ = pyworld.dio(samples, RATE, f0_floor=60.0, f0_ceil=420.0, frame_period=_FRAME_MS)
     return float(np.median(f0[f0 > 0]))
 
 
 def clone(source: Analysis, reference: Analysis, settings: CloneSettings, samples: int) -> np.ndarray:
-    """Say again, in `samples` samples, what `source` says with the voice of `reference`.
+    """Convert `source` to the voice of `reference`, in `samples` samples.
 
-    The envelope goes through a low mel-cepstrum, the aperiodicity through one band and a maximum voiced frequency, as
-    in parametric vocoders: the spectrum comes out smoother than a real voice's, noise takes the place of high
-    harmonics, and the top of the band is weak, which is what gives clones away.
+    The envelope passes a low-order mel-cepstrum, the aperiodicity one band and a maximum voiced frequency, as in
+    parametric vocoders. The result has the typical artefacts of clones: a spectrum smoother than that of a real voice,
+    noise in place of high harmonics, and a weak upper band.
     """
     f0 = _convert_f0(source.f0, reference.f0, settings.flatten)
     cepstrum, target = (
@@ -80,7 +81,7 @@ def clone(source: Analysis, reference: Analysis, settings: CloneSettings, sample
 
 
 def _convert_f0(source: np.ndarray, reference: np.ndarray, flatten: float) -> np.ndarray:
-    """Move log F0 (T,) to the mean and deviation of the reference's; unvoiced frames stay 0."""
+    """Convert log F0 (T,) to the mean and standard deviation of the reference; unvoiced frames stay 0."""
     voiced = source > 0
     log_source, log_reference = np.log(source[voiced]), np.log(reference[reference > 0])
     scale = (1 - flatten) * log_reference.std() / max(float(log_source.std()), 1e-3)

@@ -1,4 +1,4 @@
-"""WORLD as a back end: settings drawn from a candidate's seed, conversion in this process."""
+"""WORLD as a back end: the settings are drawn from the seed of a candidate; converts in this process."""
 
 import functools
 
@@ -8,12 +8,12 @@ from avdfd.config import WorldConfig
 from avdfd.corpora.cloning.request import ConversionError, Request
 from avdfd.corpora.cloning.world import Analysis, CloneSettings, analyse, clone
 
-_FEWEST_VOICED = 20  # frames: of fewer a mean says nothing
+_FEWEST_VOICED = 20  # frames that a mean needs
 
 
 def convert(request: Request) -> np.ndarray:
-    """A candidate (S,) float32; the request's settings are those of CloneSettings. Raises ConversionError."""
-    source, reference = (_analysed(sound.tobytes()) for sound in (request.source, request.reference))
+    """Return a candidate (S,) float32; the request's settings are those of CloneSettings. Raises ConversionError."""
+    source, reference = (_analysed(audio.tobytes()) for audio in (request.source, request.reference))
     if min((source.f0 > 0).sum(), (reference.f0 > 0).sum()) < _FEWEST_VOICED:
         raise ConversionError("no voiced speech in the source or the reference")
     settings = CloneSettings(**request.settings)  # type: ignore[arg-type]
@@ -21,7 +21,7 @@ def convert(request: Request) -> np.ndarray:
 
 
 def draw_settings(cfg: WorldConfig, seed: int) -> CloneSettings:
-    """How rough the candidate of a seed is."""
+    """Draw the settings of a candidate from its seed."""
     rng = np.random.default_rng(seed)
     return CloneSettings(
         cepstrum=int(rng.integers(cfg.cepstrum[0], cfg.cepstrum[1] + 1)),
@@ -35,7 +35,7 @@ def draw_settings(cfg: WorldConfig, seed: int) -> CloneSettings:
 
 @functools.lru_cache(maxsize=4)
 def _analysed(samples: bytes) -> Analysis:
-    """The analysis of a sound in float32; that of the candidate before is often the same."""
+    """Return the analysis of samples in float32, cached: consecutive candidates often share source or reference."""
     return analyse(np.frombuffer(samples, np.float32).astype(np.float64))
 
 

@@ -82,9 +82,9 @@ def serial(monkeypatch, one_thread) -> list[str]:
                 yield item, Failure(str(error))
 
     monkeypatch.setattr(clone_voices, "run_killable", run)
-    monkeypatch.setattr(cloning_clips, "_settle_in", lambda: None)
+    monkeypatch.setattr(cloning_clips, "_prepare_worker", lambda: None)
     monkeypatch.setattr(scores, "open_naturalness", lambda: lambda samples: 3.0)
-    monkeypatch.setattr(cloning_clips, "_STUDIOS", {})
+    monkeypatch.setattr(cloning_clips, "_TOOLS", {})
     return done
 
 
@@ -96,7 +96,7 @@ def config(tmp_path: Path, **values) -> Path:
 
 
 def run(path: Path, *more: str) -> int:
-    cloning_clips._STUDIOS.clear()
+    cloning_clips._TOOLS.clear()
     return clone_voices.main(["--config", str(path), *more])
 
 

@@ -129,7 +129,7 @@ def test_sound_files_become_wav_through_a_codec_of_their_own(tmp_path, serial):
     assert real["sample_rate"] == fake["sample_rate"] == 16_000
     assert real["duration"] == fake["duration"] == pytest.approx(3.0, abs=0.064)
     assert real["loudness"] == pytest.approx(fake["loudness"], abs=0.5)
-    [kept] = [entry.clip for entry in list_entries(out, sound=True) if entry.clip.source == "fake.wav"]
+    [kept] = [entry.clip for entry in list_entries(out, audio=True) if entry.clip.source == "fake.wav"]
     assert (kept.page, kept.base, kept.tier) == ("p", "real.wav", "RVFA-SVC")
     first = tree(out)
     serial.clear()

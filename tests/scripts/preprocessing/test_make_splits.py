@@ -151,7 +151,7 @@ def test_wrong_duplicates(manifest):
     path = manifest.with_name("wrong.csv")
     for content in (b"", b"one,two\n1,2\n", b"group,path\n1,\xff\n", b"group,path\n1,2,3\n"):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"wrong\.csv: not what make_manifest\.py --duplicates writes \("):
+        with pytest.raises(UserError, match=r"wrong\.csv: not written by make_manifest\.py --duplicates \("):
             split_manifest(manifest, "--duplicates", path)
 
 

@@ -37,7 +37,7 @@ def run(root, *more):
 def test_fakes_lie_beside_all_clips_and_what_failed_is_listed(root):
     code, out = run(root)
     assert code == 1, "real/b.wav is too short for both ways"
-    listed = {entry.clip.source: entry.clip for entry in list_entries(out, sound=True)}
+    listed = {entry.clip.source: entry.clip for entry in list_entries(out, audio=True)}
     assert set(listed) == {
         "real/a.wav",
         "real/b.wav",

@@ -233,7 +233,7 @@ def test_speech_of_many_pages(tmp_path):
     header = "file,label,method,speaker,pair_id,source_repo,notes"
     (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
     assert find_layout(tmp_path) == "speech"
-    entries = {entry.clip.source: entry for entry in list_entries(tmp_path, sound=True)}
+    entries = {entry.clip.source: entry for entry in list_entries(tmp_path, audio=True)}
     real, copy = entries["real/gt1.flac"].clip, entries["fake/v1.flac"].clip
     assert (real.tier, real.identities, real.base, real.page) == ("RVRA", ("LJ",), "real/gt1.flac", "x/one")
     assert (copy.tier, copy.identities, copy.base, copy.method) == ("RVFA-SVC", ("LJ",), "real/gt1.flac", "WaveNet")
@@ -251,4 +251,4 @@ def test_speech_of_many_pages(tmp_path):
         list_entries(tmp_path)
     (tmp_path / "manifest.csv").write_text(f"{header}\nfake/tts.flac,maybe,VITS,LJ,,y/two,\n")
     with pytest.raises(UserError, match=r"fake/tts.flac: label 'maybe'; expected bonafide or fake"):
-        list_entries(tmp_path, sound=True)
+        list_entries(tmp_path, audio=True)

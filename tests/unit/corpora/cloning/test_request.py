@@ -12,7 +12,7 @@ OTHER = np.random.default_rng(1).normal(0, 0.1, 16_000).astype(np.float32)
     [
         (np.zeros(0, np.float32), "the result is empty"),
         (np.zeros(16_000, np.float32), "the result is silent"),
-        (np.where(np.arange(16_000) == 7, np.nan, OTHER), "values that are no numbers"),
+        (np.where(np.arange(16_000) == 7, np.nan, OTHER), "values that are not finite"),
         (OTHER[:14_000], "0.125 s shorter than the source"),
         (np.tile(OTHER, 2), "1.000 s longer than the source"),
         (0.5 * SOURCE, "the source itself"),

@@ -80,7 +80,7 @@ def test_candidate_is_scored_against_source_and_person(tmp_path):
         "import os, sys; print('One, two!' if os.path.getsize(sys.argv[1]) > 50000 else '')",
     ]
     listener = judge(tmp_path, recogniser=[*recogniser, "{sound}"])
-    source = listener.listen(SPEECH, open_encoder(Ge2eConfig())(SPEECH))
+    source = listener.source_facts(SPEECH, open_encoder(Ge2eConfig())(SPEECH))
     assert source.words == ["one", "two"]
     assert listener.score(SPEECH, source) == Scores(1.0, 1.0, source.naturalness, 0.0)
     with pytest.raises(ConversionError, match="the result has only 0"):

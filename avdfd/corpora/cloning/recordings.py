@@ -1,7 +1,7 @@
-"""Recordings of people, what is known of their voices, and which of them is a reference for which.
+"""Recordings of each identity, records of their voices, and the choice of reference recordings.
 
-A voice is a record: source, stamp (size and time of change), and either a `reason` why it cannot be used, or sha256,
-sound_hash (hexadecimal) and embedding (base64 of float32).
+A voice is a record: source, stamp (size and modification time), and either a `reason` why it cannot be used, or
+sha256, sound_hash (hexadecimal) and embedding (base64 of float32).
 """
 
 import base64
@@ -25,20 +25,23 @@ from avdfd.corpora.layouts import list_entries
 from avdfd.media.decode import read_sound
 from avdfd.media.fingerprints import sound_hash
 
-SOUNDS = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}
+AUDIO_SUFFIXES = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}
 ELSEWHERE = "recordings/"
-"""How the source of a recording under the other root begins."""
+"""Prefix of the source of a recording in the other root."""
 
 
 class Recording(NamedTuple):
-    """A file with somebody's voice. `source` names it, whichever root it is under."""
+    """A file with one voice. `source` names it in either root."""
 
     source: str
     path: Path
 
 
 def real_clips(root: Path) -> list[Clip]:
-    """The RVRA clips of a root in FakeAVCeleb's layout. Raises UserError if it is none, or two names are too alike."""
+    """Return the RVRA clips of a root in FakeAVCeleb's layout.
+
+    Raises UserError for another layout, or if two clips of an identity have the same number.
+    """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; `input` is the root of the videos")
     if not (root / RVRA.folder).is_dir():
@@ -57,50 +60,50 @@ def real_clips(root: Path) -> list[Clip]:
                 f"{root / clip.source}: expected a name that begins with the clip's number, such as 00012.mp4"
             )
         other = numbers.setdefault((path.parts[3], digits), clip.source)
-        if other != clip.source:  # by the number a clone is told to be made from it
+        if other != clip.source:  # the number identifies the original of a clone
             raise UserError(f"{root}: {other} and {clip.source} have the same identity and number; rename one of them")
     return clips
 
 
 def recordings_of(clips: Iterable[Clip], root: Path | None) -> dict[str, list[Recording]]:
-    """The recordings of every identity of the clips: the clips, and what another root has of them, in order.
+    """Return the recordings of every identity in the clips, in order: the clips, and those in another root.
 
-    Raises UserError if that root has nothing of anybody.
+    Raises UserError if that root has no recording of these identities.
     """
-    people: dict[str, list[Recording]] = {}
+    by_identity: dict[str, list[Recording]] = {}
     for clip in clips:
-        people.setdefault(clip.identities[0], []).append(Recording(clip.source, clip.path))
+        by_identity.setdefault(clip.identities[0], []).append(Recording(clip.source, clip.path))
     if root is not None:
-        found = list(_elsewhere(root, people.keys()))
+        found = list(_elsewhere(root, by_identity.keys()))
         if not found:
-            raise UserError(f"{root}: no recordings of these people; expected .../<identity>/.../<file>")
+            raise UserError(f"{root}: no recordings of these identities; expected .../<identity>/.../<file>")
         for identity, recording in found:
-            people[identity].append(recording)
-    return {identity: sorted(recordings) for identity, recordings in sorted(people.items())}
+            by_identity[identity].append(recording)
+    return {identity: sorted(recordings) for identity, recordings in sorted(by_identity.items())}
 
 
 def _elsewhere(root: Path, wanted: Iterable[str]) -> Iterable[tuple[str, Recording]]:
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; `recordings` is a root with more recordings of the people")
+        raise UserError(f"{root}: no such folder; `recordings` is a root with more recordings of the identities")
     names = set(wanted)
     for place, folders, files in os.walk(root):
         inside = [part for part in Path(place).relative_to(root).parts if part in names]
-        # Somebody else's folder need not be looked into.
+        # Folders of other identities are skipped.
         folders[:] = [f for f in folders if inside or f in names or not IDENTITY.fullmatch(f)]
         for name in files if inside else ():
-            if Path(name).suffix.lower() in SUFFIXES | SOUNDS and not name.startswith("."):
+            if Path(name).suffix.lower() in SUFFIXES | AUDIO_SUFFIXES and not name.startswith("."):
                 path = Path(place, name)
                 yield inside[-1], Recording(ELSEWHERE + path.relative_to(root).as_posix(), path)
 
 
 def digest(recordings: Sequence[Recording]) -> str:
-    """Tells the recordings of a person, as they are now, from others: what is chosen among them depends on all."""
+    """Return a digest of an identity's recordings and their stamps: the choice of references depends on all of them."""
     facts = [[recording.source, *stamp(recording.path)] for recording in recordings]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def hear(recording: Recording, embed: Embed) -> Record:
-    """What is to be known of a voice. Raises MediaError for a file that cannot be used."""
+def voice_record(recording: Recording, embed: Embed) -> Record:
+    """Return the record of a voice. Raises MediaError for a file that cannot be used."""
     samples = read_sound(recording.path)
     fingerprint = sound_hash(samples)
     if fingerprint is None:
@@ -116,24 +119,24 @@ def hear(recording: Recording, embed: Embed) -> Record:
 
 
 def vector(voice: Mapping[str, str]) -> np.ndarray:
-    """The embedding (D,) of a voice."""
+    """Return the embedding (D,) of a voice."""
     return np.frombuffer(base64.b64decode(voice["embedding"]), np.float32)
 
 
 def mean_vector(voices: Sequence[Record]) -> np.ndarray:
-    """The mean embedding (D,) of a person's voices, of unit length."""
+    """Return the mean embedding (D,) of an identity's voices, of unit length."""
     mean = np.mean([vector(voice) for voice in voices], axis=0)
     return mean / np.linalg.norm(mean)
 
 
 def references(voice: Record, voices: Iterable[Record], count: int) -> list[Record]:
-    """The most similar other voices of the same person, the best first; copies of the recording itself left out."""
+    """Return the most similar other voices of the same identity, best first, without near-duplicates of `voice`."""
     own = vector(voice)
-    others = [other for other in voices if not _same_sound(voice, other)]
+    others = [other for other in voices if not _near_duplicates(voice, other)]
     return sorted(others, key=lambda other: (-float(vector(other) @ own), other["source"]))[:count]
 
 
-def _same_sound(one: Record, other: Record) -> bool:
+def _near_duplicates(one: Record, other: Record) -> bool:
     if one["source"] == other["source"] or one["sha256"] == other["sha256"]:
         return True
     return distance(bytes.fromhex(one["sound_hash"]), bytes.fromhex(other["sound_hash"])) <= SOUND_BITS

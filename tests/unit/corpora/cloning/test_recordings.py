@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.corpora.cloning.people import ELSEWHERE, digest, mean_vector, real_clips, recordings_of, references
+from avdfd.corpora.cloning.recordings import ELSEWHERE, digest, mean_vector, real_clips, recordings_of, references
 
 FOLDER = "RealVideo-RealAudio/African/men"
 RNG = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def test_recordings_are_the_clips_and_those_of_another_root(tmp_path):
     assert digest(people["id1"]) == before != digest(people["id1"][:2])
     files(tmp_path / "vox", "dev/id1/abc/00003.m4a").joinpath("dev/id1/abc/00003.m4a").write_bytes(b"other")
     assert digest(people["id1"]) != before
-    with pytest.raises(UserError, match="no recordings of these people"):
+    with pytest.raises(UserError, match="no recordings of these identities"):
         recordings_of(clips, files(tmp_path / "other", "id9/a.wav"))
     with pytest.raises(UserError, match="no such folder; `recordings`"):
         recordings_of(clips, tmp_path / "nowhere")
