@@ -8,13 +8,13 @@
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
-# The rows of the ablation that CONFIG names; more arguments are passed on. An interrupted one goes on.
+# Runs the rows of the ablation named by CONFIG; arguments are passed on. An interrupted ablation resumes.
 #   bash ablate.sh                                one run on each GPU of the machine, then the table
-#   bash ablate.sh --list                         how many runs there are
+#   bash ablate.sh --list                         the number of runs
 #   sbatch --array=0-44 ablate.sh                 training by 45 tasks; when they are done: sbatch ablate.sh
 #   CONFIG=config/demo/ablation.json bash ablate.sh
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

@@ -8,12 +8,12 @@
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
-# A published system with the config that CONFIG names: all its stages, in order; more arguments are passed on.
+# All stages of a published system, in order, with the config named by CONFIG; arguments are passed on.
 #   CONFIG=config/baseline_mrdf.json bash baseline.sh --train.lr=1e-4      every GPU of the machine
-#   CONFIG=... sbatch baseline.sh --stage pretrain                         one GPU; saves and is queued again, as train.sh
+#   CONFIG=... sbatch baseline.sh --stage pretrain                         one GPU; saves and is requeued, like train.sh
 #   CONFIG=... sbatch -N 2 --gres=gpu:8 baseline.sh                        sixteen
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

@@ -8,7 +8,7 @@
 # Scores a split with a trained run and writes a report; arguments are passed on.
 #   bash evaluate.sh --run runs/train --split test          sbatch evaluate.sh --run runs/train --split test
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

@@ -1,7 +1,7 @@
-# Sourced by the scripts that train, from the root of the repository.
-#   launch SCRIPT ARGUMENTS     once per GPU of the machine, or of all nodes of the SLURM job, by torchrun
-#   supervise COMMAND           in a batch job: passes on the signals that ask for the end, and has it queued again
-# PROCESSES sets the number of processes on each node. config/cluster.env, if there, is read first: modules, NCCL.
+# Sourced from the root of the repository by the scripts that train.
+#   launch SCRIPT ARGUMENTS     runs it by torchrun, one process per GPU of the machine or the SLURM job
+#   supervise COMMAND           in a batch job, forwards the signals that ask it to end and requeues the job
+# PROCESSES sets the number of processes per node. config/cluster.env, if it exists, is sourced first: modules, NCCL.
 
 launch() {
   if [[ -f config/cluster.env ]]; then source config/cluster.env; fi
@@ -27,12 +27,12 @@ launch() {
 }
 
 supervise() {
-  # Outside of a batch job the terminal and whoever started this send their signals themselves.
+  # Outside a batch job, the terminal or the caller signals the command directly.
   if [[ ${ENVIRONMENT:-} != BATCH ]]; then exec "$@"; fi
   local asked="" code=0
   "$@" &
   local child=$!
-  # To all nodes by SLURM, where there are several: a signal to srun would end it, and not the training.
+  # With several nodes SLURM signals all of them: a signal to srun would end srun, not the training.
   forward() {
     asked=yes
     if [[ $1 == srun ]]; then scancel --signal=TERM "$SLURM_JOB_ID"; else kill -TERM "$child" 2>/dev/null || true; fi
@@ -45,7 +45,7 @@ supervise() {
   done
   trap - TERM USR1
   if [[ -n $asked && $code != 0 ]]; then
-    echo "ended by a signal; the job is queued again and goes on where it was" >&2
+    echo "ended by a signal; the job is requeued and will resume" >&2
     scontrol requeue "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
   fi
   return "$code"

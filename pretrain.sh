@@ -8,13 +8,13 @@
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
-# Stage 1 with the config that CONFIG names; more arguments are passed on.
+# Stage 1 with the config named by CONFIG; arguments are passed on.
 #   bash pretrain.sh --optim.lr=1e-4                         every GPU of the machine
 #   CONFIG=config/demo/pretrain.json bash pretrain.sh
-#   sbatch pretrain.sh                                       one GPU; before its time is over it saves, and is queued again
+#   sbatch pretrain.sh                                       one GPU; saves before its time limit and is requeued
 #   sbatch -N 2 --gres=gpu:8 pretrain.sh                     sixteen
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

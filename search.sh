@@ -8,14 +8,14 @@
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
-# Settings and seeds of the search that CONFIG names; more arguments are passed on. An interrupted search goes on.
+# Runs the settings and seeds of the search named by CONFIG; arguments are passed on. An interrupted search resumes.
 #   bash search.sh                                one run on each GPU of the machine, until all are done
-#   bash search.sh --list                         how many runs there are
+#   bash search.sh --list                         the number of runs
 #   sbatch --array=0-15 search.sh                 all of them by 16 tasks
 #   SHARDS=16 sbatch --array=3,7 search.sh        two of the tasks again
 #   CONFIG=config/search/demo.json bash search.sh --jobs 2
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

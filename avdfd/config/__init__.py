@@ -16,6 +16,7 @@ from avdfd.config.baselines import (
     BASELINES,
     AvffConfig,
     AvffModelConfig,
+    BaselineConfig,
     MrdfConfig,
     MrdfModelConfig,
     RecipeConfig,
@@ -58,6 +59,7 @@ __all__ = [
     "AugmentConfig",
     "AvffConfig",
     "AvffModelConfig",
+    "BaselineConfig",
     "ChainConfig",
     "CloneConfig",
     "CodecConfig",
@@ -98,7 +100,6 @@ __all__ = [
     "parse",
 ]
 
-RUNS: dict[str, type[RunConfig]] = {
-    model.model_fields["kind"].default: model for model in (PretrainConfig, TrainConfig, *BASELINES)
-}
+_RUNS: tuple[type[RunConfig], ...] = (PretrainConfig, TrainConfig, *BASELINES)
+RUNS: dict[str, type[RunConfig]] = {model.model_fields["kind"].default: model for model in _RUNS}
 """Config class by kind, of the scripts that write a run folder."""

@@ -3,7 +3,7 @@
 The defaults are the published recipes. A system with two stages has an optimiser section per stage.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -269,4 +269,6 @@ class VfdConfig(RunConfig):
         return self
 
 
-BASELINES: tuple[type[AvffConfig], type[MrdfConfig], type[VfdConfig]] = (AvffConfig, MrdfConfig, VfdConfig)
+BaselineConfig = AvffConfig | MrdfConfig | VfdConfig
+"""Config of any published system."""
+BASELINES: tuple[type[RunConfig], ...] = get_args(BaselineConfig)

@@ -37,12 +37,13 @@ class MediaConfig(Section):
     max_windows: Count = 0
     """At most this many windows of each clip, from its start; 0 takes all."""
     repeat_short: bool = False
-    """Where no frames are kept, repeat audio shorter than a window until it fills one, as AASIST does; otherwise such a
-    clip is listed and left out."""
+    """Repeat audio shorter than a window until it fills one, as AASIST does; only without frames. Otherwise such a clip
+    is listed and left out."""
     trim_silence: bool = False
     """Leave out leading and trailing silence of a clip, together with its frames."""
     min_fake: NonNegative = 0.1
-    """Where a data set marks the fake seconds of a clip, leave out windows with fewer of them than this."""
+    """Smallest number of fake seconds in a window of a fake clip; windows with fewer are left out. Applies to data sets
+    that mark the fake seconds."""
     time_limit: PositiveFloat = 600.0
     """Seconds allowed for one file before its worker is killed and the file is listed."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95

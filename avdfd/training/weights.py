@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from avdfd import config
-from avdfd.config import AudioModelConfig, AvffConfig, MrdfConfig, PretrainConfig, TrainConfig, VfdConfig
+from avdfd.config import AudioModelConfig, BaselineConfig, PretrainConfig, TrainConfig
 from avdfd.config.base import Positive, Section
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
@@ -28,7 +28,7 @@ _KEY = "avdfd"
 class RunFacts(Section):
     """What it takes to use weights, and where they are from."""
 
-    config: Annotated[PretrainConfig | TrainConfig | AvffConfig | MrdfConfig | VfdConfig, Field(discriminator="kind")]
+    config: Annotated[PretrainConfig | TrainConfig | BaselineConfig, Field(discriminator="kind")]
     """Of the run."""
     audio_model: AudioModelConfig | None = None
     """Sizes of the audio branch, of both stages of the method."""

@@ -4,12 +4,12 @@
 #SBATCH --mem=32G
 #SBATCH --time=24:00:00
 #SBATCH --output=%x-%j.out
-# Clones voices with the config that CONFIG names; arguments are passed on. An interrupted run goes on.
-# As a SLURM array each task makes a part; a repeated array with fewer tasks needs SHARDS, their number.
+# Clones voices with the config named by CONFIG; arguments are passed on. An interrupted run resumes.
+# In a SLURM array each task does one share; to repeat some of the tasks, set SHARDS to their full number.
 #   bash data/preprocessing/clone_voices.sh --input=/data/FakeAVCeleb_v1.2 --output=/data/clones
 #   sbatch --array=0-3 --gres=gpu:1 data/preprocessing/clone_voices.sh ...       (from the root of the repository)
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")/../..
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

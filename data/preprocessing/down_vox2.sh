@@ -4,11 +4,11 @@
 #SBATCH --mem=4G
 #SBATCH --time=24:00:00
 #SBATCH --output=%x-%j.out
-# The clips of VoxCeleb2 of the people that the arguments name. An interrupted run goes on.
+# Downloads the VoxCeleb2 clips of the identities that the arguments name. An interrupted run resumes.
 #   bash data/preprocessing/down_vox2.sh --fakeavceleb /data/FakeAVCeleb_v1.2 --out /data/VoxCeleb2 --dry-run
-#   sbatch data/preprocessing/down_vox2.sh --identities people.txt --out /data/VoxCeleb2       (from the repository's root)
+#   sbatch data/preprocessing/down_vox2.sh --identities ids.txt --out /data/VoxCeleb2       (from the repository's root)
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")/../..
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

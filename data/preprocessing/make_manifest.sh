@@ -4,11 +4,11 @@
 #SBATCH --mem=32G
 #SBATCH --time=08:00:00
 #SBATCH --output=%x-%j.out
-# Lists a data set; arguments are passed on. An interrupted run goes on.
+# Lists a data set; arguments are passed on. An interrupted run resumes.
 #   bash data/preprocessing/make_manifest.sh --root /data/FakeAVCeleb_v1.2 --out data/manifests/fakeavceleb.parquet
 #   sbatch data/preprocessing/make_manifest.sh ...           (from the root of the repository)
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")/../..
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

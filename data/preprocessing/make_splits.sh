@@ -8,7 +8,7 @@
 #   bash data/preprocessing/make_splits.sh avdfd_7_3 --manifest m.parquet --duplicates m.parquet.duplicates.csv --out FOLDER
 #   sbatch data/preprocessing/make_splits.sh ...             (from the root of the repository)
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")/../..
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"

@@ -4,11 +4,11 @@
 #SBATCH --mem=4G
 #SBATCH --time=48:00:00
 #SBATCH --output=%x-%j.out
-# All of VoxCeleb2 that the data set on the hub has. An interrupted run goes on.
+# Downloads all VoxCeleb2 clips that the hub holds. An interrupted run resumes.
 #   bash data/preprocessing/voxceleb2_download.sh --out /data/VoxCeleb2 --dry-run
 #   sbatch data/preprocessing/voxceleb2_download.sh --out /data/VoxCeleb2 --workers 8          (from the repository's root)
 set -euo pipefail
-# Under sbatch this file is a copy in a spool folder; the job starts from where it was submitted.
+# Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.
 root=$(dirname "${BASH_SOURCE[0]}")/../..
 [[ -f $root/setup.sh ]] || root=${SLURM_SUBMIT_DIR:-.}
 cd "$root"
