@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import Reads, label_of, sound_of
+from avdfd.datasets.loaders import Reads, label_of, mel_or_pcm_of
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
@@ -107,7 +107,7 @@ class Inputs(NamedTuple):
 
     def raw(self, element: Element) -> Raw:
         if self.audio_input == "mel":
-            sound = sound_of(element)
+            sound = mel_or_pcm_of(element)
         else:
             sound = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
         return Raw(sound, torch.from_numpy(element.frames), label_of(element))

@@ -1,4 +1,4 @@
-"""Elements of a split as what a model takes: read from the disk, then prepared for a draw."""
+"""Elements of a split as model inputs: read from disk, then prepared and augmented."""
 
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
@@ -21,7 +21,7 @@ from avdfd.datasets.transforms import (
     mel_input,
     mel_of,
     normalise,
-    out_of_step,
+    shift_out_of_sync,
     video_input,
 )
 from avdfd.elements import Element, ElementMeta
@@ -33,36 +33,36 @@ B = TypeVar("B", bound=tuple)
 
 
 class Reads(NamedTuple):
-    """Which parts of an element are read."""
+    """Fields of an element to read."""
 
     waveform: bool = False
     mel: bool = True
-    """Or the waveform in its place, which is smaller, where a GPU makes the mel of it."""
+    """The waveform, which is smaller, takes its place if a GPU computes the mel."""
     mel_err: bool = False
     frames: Sequence[int] | None = None
-    """Numbers of the face frames; None for no frames."""
+    """Indices of the face frames; None for no frames."""
 
 
 class InputForm(Protocol):
-    """What a model needs of an element, and how it becomes tensors. Sent to loader processes, so it is picklable.
+    """How a model's inputs are made from elements. It is sent to loader processes, so it has to be picklable.
 
-    What costs reading and decoding is apart from what depends on the draw: the former is kept or sent to a GPU, the
-    latter is done there.
+    Reading and decoding (`raw`) are separate from augmentation (`prepare`): raw examples can be kept in memory or sent
+    to a GPU, and are prepared there.
     """
 
     @property
     def reads(self) -> Reads: ...
 
     def raw(self, element: Element) -> Any:
-        """What is read of an element, as a NamedTuple of tensors of the same shapes for all elements of a store.
+        """Read an element as a NamedTuple of tensors, whose shapes are the same for all elements of a store.
 
-        The label (1 = fake) of an element without metadata, a video that nobody has labelled, is NaN.
+        The label (1 = fake) is NaN for an element without metadata, which is of an unlabelled video.
         """
 
     def prepare(self, raw: Any, seeds: Seeds | None) -> Any:
-        """A batch of the raw examples, stacked, as the model takes it, on the device that it is on.
+        """Turn stacked raw examples into a batch for the model, on the same device.
 
-        It is augmented by a draw for every seed; without seeds it is not. A clip's part does not depend on the others.
+        With seeds, each clip is augmented by its own seed; without, none is. A clip does not depend on the others.
         """
 
 
@@ -124,7 +124,7 @@ class Inputs(NamedTuple):
 
     def raw(self, element: Element) -> Raw:
         meta = element.meta
-        of = {"waveform": pcm_of, "mel": sound_of, "mel_err": lambda element: torch.from_numpy(element.mel_err)}
+        of = {"waveform": pcm_of, "mel": mel_or_pcm_of, "mel_err": lambda element: torch.from_numpy(element.mel_err)}
         audio = of[self.audio](element)
         return Raw(
             audio=audio if self.front is None else self._patches(self.front, audio),
@@ -146,7 +146,7 @@ class Inputs(NamedTuple):
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
         audio, label, fake = self._audio(raw.audio, rngs), raw.label, raw.fake_modalities
         if self.synchrony is not None and rngs is not None and video is not None:
-            audio, video, label = out_of_step(audio, video, label, self.synchrony, rngs)
+            audio, video, label = shift_out_of_sync(audio, video, label, self.synchrony, rngs)
             # Neither modality is fake, but if the shift shows anywhere, it does in the video.
             fake = torch.stack([fake[:, 0], torch.maximum(fake[:, 1], label - raw.label)], dim=1)
         return Batch(audio, video, label, fake, raw.audio_class)
@@ -162,18 +162,18 @@ class Inputs(NamedTuple):
         return front(self._audio(audio[None], None)).values[0].clone()
 
 
-def sound_of(element: Element) -> Tensor:
-    """The log mel of an element (128, 768), or its waveform (49152,) as int16 where it comes without a mel."""
+def mel_or_pcm_of(element: Element) -> Tensor:
+    """Return the log mel of an element (128, 768), or its waveform (49152,) as int16 if it was read without a mel."""
     return pcm_of(element) if element.mel is None else torch.from_numpy(element.mel)
 
 
 def pcm_of(element: Element) -> Tensor:
-    """The waveform of an element (49152,) as int16, in which it is stored."""
+    """Return the waveform of an element (49152,) as int16, the type in which it is stored."""
     return torch.from_numpy((element.waveform * 32_768).astype(np.int16))
 
 
 def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
-    """The batch of the form; a CPU makes a clip after the other, so that all that comes between stays in its cache."""
+    """Prepare a batch. A CPU prepares clip by clip, so that intermediate results stay in its cache."""
     if raw[0].device.type != "cpu":
         return form.prepare(raw, seeds)
     clips = []
@@ -184,22 +184,22 @@ def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
 
 
 def label_of(element: Element) -> Tensor:
-    """The label of an element as a float, 1 = fake, NaN where it is not known."""
+    """Return the label of an element as a float: 1 = fake, NaN if unknown."""
     return torch.tensor(float(element.meta.label) if element.meta else torch.nan)
 
 
 def stack(examples: Sequence[B]) -> B:
-    """NamedTuples of tensors as one, stacked along a new first dimension; what is None stays None."""
+    """Stack NamedTuples of tensors along a new first dimension; None stays None."""
     return fields.join(examples, torch.stack)
 
 
 def to_device(batch: B, device: torch.device) -> B:
-    """A NamedTuple of tensors on a device."""
+    """Move a NamedTuple of tensors to a device."""
     return fields.change(batch, lambda x: x.to(device, non_blocking=True))
 
 
 class ElementSet:
-    """Chosen elements of a store, in the form that a model takes."""
+    """Selected elements of a store, and how they become model inputs."""
 
     def __init__(self, store: Store, metas: Sequence[ElementMeta], inputs: InputForm) -> None:
         self.store = store
@@ -210,33 +210,32 @@ class ElementSet:
         return len(self.metas)
 
     def raw(self, positions: Sequence[int], reads: Reads | None = None) -> Any:
-        """The elements at these positions as a raw batch, of other parts than the form's if they are named."""
-        parts = (reads or self.inputs.reads)._asdict()
-        return stack([self.inputs.raw(self.store.read(self.metas[i].key, **parts)) for i in positions])
+        """Read the raw batch of the elements at these positions; `reads` replaces the fields that `inputs` reads."""
+        wanted = (reads or self.inputs.reads)._asdict()
+        return stack([self.inputs.raw(self.store.read(self.metas[i].key, **wanted)) for i in positions])
 
     def prepare(self, raw: Any, draws: Sequence[Draw]) -> Any:
-        """The batch of these draws, of which `raw` is what was read."""
+        """Prepare the batch of these draws from its raw batch."""
         return prepare(self.inputs, raw, seeds_of(draws))
 
     def batch(self, draws: Sequence[Draw]) -> Any:
-        """The batch of these draws."""
+        """Read and prepare the batch of these draws."""
         return self.prepare(self.raw([draw.position for draw in draws]), draws)
 
 
 def seeds_of(draws: Sequence[Draw]) -> Seeds | None:
-    """The seeds of a batch; None if it is not augmented."""
+    """Return the seeds of a batch; None if it is not augmented."""
     seeds = [draw.seed for draw in draws if draw.seed is not None]
-    assert len(seeds) in (0, len(draws)), "a batch is augmented or it is not"
+    assert len(seeds) in (0, len(draws)), "a batch is augmented as a whole or not at all"
     return seeds or None
 
 
 def split_metas(
     config: RunConfig, store: Store, split: str, tiers: Iterable[str] | None = None
 ) -> Sequence[ElementMeta]:
-    """Elements of a split: RVRA and the given fake tiers (default: those of the config). Checks all splits.
+    """Return the elements of a split: RVRA and the given fake tiers (default: those of the config). Checks all splits.
 
-    Raises UserError for overlapping splits, and for a split without real elements or, if fakes are wanted, without
-    fakes.
+    Raises UserError for overlapping splits, and for a split that lacks real elements or wanted fakes.
     """
     wanted = {"RVRA", *(config.data.fake_tiers if tiers is None else tiers)}
     members = assign(store.metas, read_splits(config.data.splits))

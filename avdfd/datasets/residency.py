@@ -1,4 +1,4 @@
-"""Rows that a step has without reading files: they are in the memory of the GPU, or in that of the machine."""
+"""Data residency: rows kept in the memory of the GPU or of the machine, so that a step reads no files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -60,40 +60,40 @@ def size_of(row: tuple[Any, ...]) -> int:
 
 
 def choose(wanted: Home, size: int, device: torch.device) -> Place:
-    """Where data of so many bytes are to be kept.
+    """Choose where to keep data of `size` bytes.
 
-    "auto" is the GPU's memory if they take at most half of what is free, else this process's part of the machine's, by
-    the same rule, else the disk. Raises UserError if a place is asked for that is not there, or that is too small.
+    "auto" is the GPU's memory if the data take at most half of what is free, else this process's share of the machine's
+    memory by the same rule, else the disk. Raises UserError if the wanted place does not exist or is too small.
     """
     if wanted == "disk":
         return "disk"
     room: dict[Place, float] = {}
     if device.type == "cuda":
         room["gpu"] = torch.cuda.mem_get_info(device)[0]
-    # All processes of a machine keep data.
+    # Every process of the machine keeps data.
     room["memory"] = available_memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if wanted == "auto":
         fitting: Iterator[Place] = (place for place, free in room.items() if 2 * size <= free)
         return next(fitting, "disk")
     if wanted not in room:
-        raise UserError(f"data.home '{wanted}': this run is on the {device.type}; use 'memory', or 'auto'")
+        raise UserError(f"data.home '{wanted}': this run uses the {device.type}; choose 'memory', or 'auto'")
     if size > room[wanted]:
         raise UserError(
-            f"data.home '{wanted}': the data take {size / 1e9:.1f} GB there, and this process can have "
-            f"{room[wanted] / 1e9:.1f} GB; use 'auto' or 'disk'"
+            f"data.home '{wanted}': the data take {size / 1e9:.1f} GB there, and this process can use "
+            f"{room[wanted] / 1e9:.1f} GB; choose 'auto' or 'disk'"
         )
     return wanted
 
 
 def available_memory() -> int:
-    """Bytes that may still be allocated on this machine, or in the control groups of this process (SLURM's --mem)."""
+    """Return the bytes that can still be allocated on this machine, within this process's cgroups (SLURM's --mem)."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(lines["MemAvailable"].removesuffix("kB")) * 1024
-    return max(0, min([free, *_rooms(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup").read_text())]))
+    return max(0, min([free, *_cgroup_rooms(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup").read_text())]))
 
 
-def _rooms(root: Path, groups: str) -> Iterator[int]:
-    """What is left of the limits of control groups, of version 1 or 2, and of those that they are in."""
+def _cgroup_rooms(root: Path, groups: str) -> Iterator[int]:
+    """Yield the bytes left under each memory limit of the cgroups, version 1 or 2, and of their parents."""
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -106,6 +106,6 @@ def _rooms(root: Path, groups: str) -> Iterator[int]:
         for folder in (group, *group.parents):
             limit, used = folder / limit_name, folder / "memory.stat"
             if top in (folder, *folder.parents) and limit.is_file() and limit.read_text().strip() != "max":
-                # Cached files do not count: they give way.
+                # The page cache does not count: it is given up on demand.
                 stat = dict(entry.split() for entry in used.read_text().splitlines())
                 yield int(limit.read_text()) - int(stat[used_name])

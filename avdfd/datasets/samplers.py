@@ -1,5 +1,5 @@
-"""Which elements form a batch. A draw names the element and the seed of its augmentation, so that an epoch is a
-function of (seed, epoch) alone, whatever the number of loader processes.
+"""Samplers of batches. A draw names an element and the seed of its augmentation, so an epoch is a function of
+(seed, epoch) alone, whatever the number of loader processes.
 """
 
 from abc import ABC, abstractmethod
@@ -102,8 +102,8 @@ class Shared(Sampler[list[Draw]]):
 class Shuffled(Epochs):
     """Every element once per epoch in random order; the last incomplete batch is kept.
 
-    With `tiers`, the elements' own, an epoch is as long, but has as many of each tier: a small one comes more than
-    once, a large one not all of it.
+    With `tiers`, those of the elements, an epoch has the same length but equally many elements of each tier: those of a
+    small tier are repeated, some of a large one left out.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, *, tiers: Coded | None = None) -> None:
@@ -122,27 +122,28 @@ class Shuffled(Epochs):
             batch = order[start : start + self.batch_size].tolist()
             if self.tiers is None:
                 yield [Draw(i, (self.seed, self.epoch, i)) for i in batch]
-            else:  # one that comes again has another place, and so another augmentation
+            else:  # a repeated element has another place, and so another augmentation
                 yield [Draw(i, (self.seed, self.epoch, i, place)) for place, i in enumerate(batch, start)]
 
 
 def _balanced(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many positions as there are codes (N,), the codes in turn; all positions of a code come before one returns."""
+    """Return N positions for codes (N,), the codes in turn; positions repeat only when all of a code are used."""
     members = [np.flatnonzero(codes == code) for code in np.unique(codes)]
     share = -(-len(codes) // len(members))
-    columns = [
+    per_code = [
         np.concatenate([rng.permutation(positions) for _ in range(-(-share // len(positions)))])[:share]
         for positions in members
     ]
-    return np.stack(columns, axis=1).reshape(-1)[: len(codes)]
+    return np.stack(per_code, axis=1).reshape(-1)[: len(codes)]
 
 
 class Paired(Epochs):
-    """Pairs every fake with a real element of the same identity, or page: batches of `pairs` reals, then their fakes.
+    """Pairs of a fake and a real element of the same identity or page: batches of `pairs` reals, then their fakes.
 
-    Every fake comes once per epoch; its partner is drawn anew from all real elements of that. With
-    `first_real` it is always the first one, as in the released code. With `balance` there are as many fakes, but as
-    many of each tier. An incomplete last batch is dropped, as a contrastive loss depends on the batch size.
+    Every fake comes once per epoch, and its partner is drawn from all real elements of its identity or page. With
+    `first_real` it is always the first one, as in the released code. With `balance` an epoch has the same number of
+    fakes, but equally many of each tier. An incomplete last batch is dropped: a contrastive loss depends on the batch
+    size.
     """
 
     def __init__(
@@ -156,30 +157,29 @@ class Paired(Epochs):
         balance: bool = False,
         by: Literal["identity", "page"] = "identity",
     ) -> None:
-        label, people = coded(metas, "label"), coded(metas, "identities" if by == "identity" else "page")
-        first: dict[str, int] = {}
-        person = np.array(
-            [first.setdefault(group[0] if by == "identity" else group, len(first)) for group in people.values], np.int64
-        )[people.codes]
+        label, groups = coded(metas, "label"), coded(metas, "identities" if by == "identity" else "page")
+        numbers: dict[str, int] = {}
+        names = (value[0] if by == "identity" else value for value in groups.values)
+        group = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)[groups.codes]
         fake = np.array(label.values, np.int64)[label.codes] == 1
         self.fakes = np.flatnonzero(fake)
         reals = np.flatnonzero(~fake)
-        # The reals of a person are neighbours in `reals`, from `start` to `end`.
-        self._reals = reals[np.argsort(person[reals], kind="stable")]
-        order = person[self._reals]
-        self._start = np.searchsorted(order, person[self.fakes], "left")
-        self._end = np.searchsorted(order, person[self.fakes], "right")
+        # The reals of a group are neighbours in `_reals`, from `_start` to `_end`.
+        self._reals = reals[np.argsort(group[reals], kind="stable")]
+        order = group[self._reals]
+        self._start = np.searchsorted(order, group[self.fakes], "left")
+        self._end = np.searchsorted(order, group[self.fakes], "right")
         alone = self.fakes[self._start == self._end]
         if len(alone):
             meta = metas[int(alone[0])]
             if by == "page":
                 raise UserError(
                     f"{source}: no RVRA element of page '{meta.page}', the partner that fake clip {meta.source} needs; "
-                    "pair_by identity takes one of its person"
+                    "add one, or set pair_by to identity"
                 )
             raise UserError(
                 f"{source}: no RVRA element of identity '{meta.identities[0]}', the partner that fake clip "
-                f"{meta.source} needs; add the real clip or take the identity off the list"
+                f"{meta.source} needs; add the real clip or remove the identity from the list"
             )
         if len(self.fakes) < pairs:
             raise UserError(f"{source}: {len(self.fakes)} fake elements are fewer than optim.batch_size = {pairs}")
@@ -199,6 +199,6 @@ class Paired(Epochs):
             chosen = order[start : start + self.pairs]
             reals = self._reals[rng.integers(self._start[chosen], self._end[chosen])].tolist()
             fakes = self.fakes[chosen].tolist()
-            # A real may come twice in an epoch: its place in the order makes its augmentation another one.
+            # A real may come twice in an epoch: its place in the order gives it another augmentation.
             places = chosen.tolist() if self._tiers is None else range(start, start + self.pairs)
             yield [Draw(p, (self.seed, self.epoch, p, i)) for p, i in zip(reals + fakes, [*places] * 2, strict=True)]

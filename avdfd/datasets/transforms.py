@@ -1,9 +1,9 @@
-"""From stored examples to what a model sees, for a batch at once, on the device it is on.
+"""Transforms of a batch of stored examples into model inputs, on the device of the batch.
 
-mel (B, 128, 768)   frames (B, T, H, W, 3) uint8 in   video (B, 3, T, S, S) uint8 out; `normalise` makes floats of it
+mel (B, 128, 768)   frames (B, T, H, W, 3) uint8 in   video (B, 3, T, S, S) uint8 out; `normalise` turns it into floats
 
-Augmentation is one draw per clip, from a generator of its own, and only where generators are given. The few numbers of
-a draw come from NumPy; what is drawn for every point of a spectrogram comes from torch on the device, so that it
+Each clip is augmented by one draw from a generator of its own; without generators there is no augmentation. The few
+random numbers of a draw come from NumPy. Noise for every point of a spectrogram comes from torch on the device, so it
 differs between a CPU and a GPU.
 """
 
@@ -20,10 +20,10 @@ from avdfd.config import AugmentConfig, SynchronyConfig
 from avdfd.features.mel import FRAMES, MEL_BINS, log_mel, zscore
 
 CLIP_FRAMES = 16
-# The middle of each sixteenth of the window.
 FRAME_CHOICE = [int((i + 0.5) * FRAMES / CLIP_FRAMES) for i in range(CLIP_FRAMES)]
+"""The frame in the middle of each sixteenth of the window."""
 
-_APART = 2  # frames of a clip, 384 ms: out of step, whatever is said
+_MIN_SHIFT = 2  # frames of a clip, 384 ms: out of sync in any speech
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -34,17 +34,17 @@ Rngs = Sequence[Generator]
 
 
 def generators(seeds: Seeds) -> list[Generator]:
-    """A generator for every clip of a batch."""
+    """Return a generator for every clip of a batch."""
     return [np.random.default_rng(seed) for seed in seeds]
 
 
-def mel_of(sound: Tensor) -> Tensor:
-    """Mels (B, 128, 768) of sounds as they are read: 16-bit waveforms (B, 49152), or mels, which stay as they are."""
-    return log_mel(floats(sound)) if sound.dtype == torch.int16 else sound
+def mel_of(audio: Tensor) -> Tensor:
+    """Audio as read, 16-bit waveforms (B, 49152) or log mels -> log mels (B, 128, 768)."""
+    return log_mel(floats(audio)) if audio.dtype == torch.int16 else audio
 
 
 def floats(samples: Tensor) -> Tensor:
-    """16-bit samples -> [-1, 1]."""
+    """Convert 16-bit samples to floats in [-1, 1]."""
     return samples.float() / 32_768
 
 
@@ -63,7 +63,7 @@ def mel_input(log_mels: Tensor, augment: AugmentConfig, rngs: Rngs | None) -> Te
 
 
 def noise_and_masks(spectrograms: Tensor, augment: AugmentConfig, rngs: Rngs) -> Tensor:
-    """Noise and SpecAugment's masks on normalised spectrograms (B, bins, frames)."""
+    """Add noise and SpecAugment's masks to normalised spectrograms (B, bins, frames)."""
     if augment.mel_noise:
         noise = torch.empty_like(spectrograms)
         for one, rng in zip(noise, rngs, strict=True):
@@ -77,7 +77,7 @@ def noise_and_masks(spectrograms: Tensor, augment: AugmentConfig, rngs: Rngs) ->
 
 
 def torch_generator(rng: Generator, device: torch.device) -> torch.Generator:
-    """A generator on a device, seeded by one of NumPy."""
+    """Return a torch generator on a device, seeded from one of NumPy."""
     return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
 
 
@@ -86,14 +86,14 @@ def video_input(
 ) -> Tensor:
     """Frames (B, T, H, W, 3) uint8 -> video (B, 3, T, size, size) uint8, augmented if generators are given.
 
-    One draw holds for all frames of a clip. `per_frame` draws flip and grey-scale anew for every frame, as the
-    released code did; it destroys the temporal evidence and is there for faithful mode only.
+    One draw applies to all frames of a clip. `per_frame` draws flip and greyscale for every frame, as the released code
+    did; this destroys temporal evidence and exists for faithful mode only.
     """
     video = resize(frames.flatten(0, 1), size).unflatten(0, frames.shape[:2])
     if rngs is not None:
         draws = video.shape[1] if per_frame else 1
         if augment.flip:
-            video = _some_frames(video, augment.flip, draws, rngs, lambda pictures: pictures.flip(-2))
+            video = _some_frames(video, augment.flip, draws, rngs, lambda images: images.flip(-2))
         if augment.grayscale:
             video = _some_frames(video, augment.grayscale, draws, rngs, _gray)
         if augment.brightness:
@@ -103,41 +103,42 @@ def video_input(
     return video.permute(0, 4, 1, 2, 3).contiguous()
 
 
-def out_of_step(
-    sound: Tensor, video: Tensor, label: Tensor, synchrony: SynchronyConfig, rngs: Rngs
+def shift_out_of_sync(
+    audio: Tensor, video: Tensor, label: Tensor, synchrony: SynchronyConfig, rngs: Rngs
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sound (B, ..., S), video (B, 3, T, H, W) and label (B,) with clips turned round, some real ones out of step.
+    """Circularly shift some clips, and the audio of some real ones against their video, which makes them fakes.
 
-    Turning puts the end before the beginning. Clips in step have such a place too, so that it tells nothing.
+    audio (B, ..., S), video (B, 3, T, H, W), label (B,). A circular shift leaves a seam where the end meets the start.
+    Clips in sync are shifted too, so that a seam says nothing about the label.
     """
     frames = video.shape[2]
-    step = sound.shape[-1] // frames
-    sounds, videos, labels = [], [], []
-    for one, pictures, truth, rng in zip(sound, video, label, rngs, strict=True):
+    step = audio.shape[-1] // frames
+    audios, videos, labels = [], [], []
+    for one, images, truth, rng in zip(audio, video, label, rngs, strict=True):
         both = int(rng.integers(frames)) if rng.random() < synchrony.turned else 0
-        apart = int(rng.integers(_APART, frames - _APART + 1)) if rng.random() < synchrony.out_of_step else 0
-        real = (truth == 0).to(torch.int64)  # on the device: a GPU would be waited for
-        sounds.append(_turned(one, (both + apart * real) * step))
-        videos.append(pictures.roll(both, 1))
+        apart = int(rng.integers(_MIN_SHIFT, frames - _MIN_SHIFT + 1)) if rng.random() < synchrony.out_of_step else 0
+        real = (truth == 0).to(torch.int64)  # stays on the device, so that nothing waits for a GPU
+        audios.append(_circularly_shifted(one, (both + apart * real) * step))
+        videos.append(images.roll(both, 1))
         labels.append(torch.maximum(truth, torch.full_like(truth, float(apart > 0))))
-    return torch.stack(sounds), torch.stack(videos), torch.stack(labels)
+    return torch.stack(audios), torch.stack(videos), torch.stack(labels)
 
 
-def _turned(sound: Tensor, shift: Tensor) -> Tensor:
-    """(..., S) rolled to the right by a number that is on the device."""
-    places = (torch.arange(sound.shape[-1], device=sound.device) - shift) % sound.shape[-1]
-    return sound.index_select(-1, places)
+def _circularly_shifted(audio: Tensor, shift: Tensor) -> Tensor:
+    """Roll audio (..., S) to the right by a shift that is on the device."""
+    places = (torch.arange(audio.shape[-1], device=audio.device) - shift) % audio.shape[-1]
+    return audio.index_select(-1, places)
 
 
-def resize(pictures: Tensor, size: int, mode: str = "bilinear") -> Tensor:
-    """Pictures (N, H, W, 3) uint8 -> (N, size, size, 3) uint8, antialiased as by PIL, within one or two levels.
+def resize(images: Tensor, size: int, mode: str = "bilinear") -> Tensor:
+    """Images (N, H, W, 3) uint8 -> (N, size, size, 3) uint8, antialiased like PIL's, within one or two levels.
 
-    Antialiased, so that a smaller model does not see folded high frequencies.
+    Without antialiasing, high frequencies would alias in the smaller image.
     """
-    if pictures.shape[1:3] == (size, size):
-        return pictures
-    colours = pictures.permute(0, 3, 1, 2)
-    if pictures.device.type == "cpu":  # has a fast way for bytes, which GPUs have not
+    if images.shape[1:3] == (size, size):
+        return images
+    colours = images.permute(0, 3, 1, 2)
+    if images.device.type == "cpu":  # has a fast path for bytes, which GPUs lack
         small = F.interpolate(colours, size=(size, size), mode=mode, antialias=True)
     else:
         small = _bytes(F.interpolate(colours.float(), size=(size, size), mode=mode, antialias=True))
@@ -145,33 +146,33 @@ def resize(pictures: Tensor, size: int, mode: str = "bilinear") -> Tensor:
 
 
 def normalise(video: Tensor) -> Tensor:
-    """uint8 video (B, 3, T, H, W) -> float with ImageNet's channel means and deviations, on the device it is on."""
+    """uint8 video (B, 3, T, H, W) -> float, by ImageNet's channel means and standard deviations, on the same device."""
     mean, std = (constant(values, video.device).view(3, 1, 1, 1) for values in (_MEAN, _STD))
     return (video.float() / 255 - mean) / std
 
 
 @functools.cache
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Numbers on a device, sent there once: a GPU would be waited for."""
+    """Return numbers on a device, copied there once, as each copy would wait for a GPU."""
     return torch.tensor(values, device=device)
 
 
 def _some_frames(video: Tensor, chance: float, draws: int, rngs: Rngs, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Video (B, T, H, W, 3) with a change of the frames that chance picks, in `draws` draws for each clip."""
+    """Change random frames of a video (B, T, H, W, 3), picked in `draws` draws per clip."""
     picked = np.stack([rng.random(draws) < chance for rng in rngs])
     numbers = _to(np.flatnonzero(np.broadcast_to(picked, video.shape[:2])), video.device)
-    pictures = video.flatten(0, 1)
-    return pictures.index_copy(0, numbers, change(pictures.index_select(0, numbers))).view_as(video)
+    images = video.flatten(0, 1)
+    return images.index_copy(0, numbers, change(images.index_select(0, numbers))).view_as(video)
 
 
-def _gray(pictures: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     """ITU-R BT.601 luma in all three channels."""
-    luma = (pictures.float() * constant(_LUMA, pictures.device)).sum(-1, keepdim=True)
-    return _bytes(luma).expand_as(pictures)
+    luma = (images.float() * constant(_LUMA, images.device)).sum(-1, keepdim=True)
+    return _bytes(luma).expand_as(images)
 
 
 def _brightness(video: Tensor, most: float, rngs: Rngs) -> Tensor:
-    """Another gain and contrast for every clip; the sums are of whole numbers, and so do not depend on their order."""
+    """Change gain and contrast per clip; sums are of integers, so their order does not matter."""
     factors = 1 + most * np.stack([rng.uniform(-1, 1, 2) for rng in rngs]).astype(np.float32)
     gain, contrast = _to(factors.T, video.device)[..., None, None, None, None]
     mean = (video.sum((1, 2, 3, 4), keepdim=True, dtype=torch.int64) / video[0].numel()).float()
@@ -179,7 +180,7 @@ def _brightness(video: Tensor, most: float, rngs: Rngs) -> Tensor:
 
 
 def _shift(video: Tensor, reach: int, rngs: Rngs) -> Tensor:
-    """Another translation for every clip, by up to so many pixels; what comes in is the edge again."""
+    """Translate each clip by up to `reach` pixels, and repeat the edge where pixels are missing."""
     size = video.shape[2]
     for axis in (2, 3):
         first, last = video.narrow(axis, 0, 1), video.narrow(axis, size - 1, 1)
@@ -190,14 +191,14 @@ def _shift(video: Tensor, reach: int, rngs: Rngs) -> Tensor:
 
 
 def _smooth_curve(rng: Generator) -> np.ndarray:
-    """A random curve over the mel bins (128,) of unit deviation, made of the lowest cosines."""
+    """Draw a random curve over the mel bins (128,) of unit standard deviation, from the lowest cosines."""
     bins = (np.arange(MEL_BINS) + 0.5) / MEL_BINS
     waves = np.cos(np.pi * np.outer(np.arange(1, 5), bins))
     return (rng.standard_normal(4) @ waves / np.sqrt(2)).astype(np.float32)
 
 
 def _spans(spectrograms: Tensor, axis: int, longest: int, rngs: Rngs) -> Tensor:
-    """Whether a place along an axis is in the span that a clip's draw hides: (B, places)."""
+    """Draw one span to mask per clip along an axis: bool (B, places)."""
     total = spectrograms.shape[axis]
     lengths = [int(rng.integers(0, min(longest, total) + 1)) for rng in rngs]
     starts = [int(rng.integers(0, total - length + 1)) for rng, length in zip(rngs, lengths, strict=True)]

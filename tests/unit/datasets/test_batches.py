@@ -159,7 +159,7 @@ def test_place_follows_config_and_memory(cfg, audio, video, metas, monkeypatch):
     assert places("auto", video, audio) == ["disk", "disk"]
     assert places("memory", video) == ["memory"]
     assert places("disk", audio) == ["disk"]
-    with pytest.raises(UserError, match="data.home 'gpu': this run is on the cpu"):
+    with pytest.raises(UserError, match="data.home 'gpu': this run uses the cpu"):
         places("gpu", audio)
     mels = 2 * len(metas) * 4 * 128 * 768
     monkeypatch.setattr(residency, "available_memory", lambda: 2 * mels + 1000)

@@ -1,4 +1,4 @@
-"""Rows in memory, and where there is room for them."""
+"""Rows in memory, and the choice of where to keep them."""
 
 from typing import NamedTuple
 
@@ -14,35 +14,35 @@ CPU = torch.device("cpu")
 GB = 10**9
 
 
-class Columns(NamedTuple):
+class Rows(NamedTuple):
     numbers: Tensor
-    pictures: Tensor | None
+    frames: Tensor | None
     label: Tensor
 
 
-def columns(count=7):
-    return Columns(torch.arange(count, dtype=torch.int16), None, torch.arange(3.0 * count).view(count, 3))
+def tensors(count=7):
+    return Rows(torch.arange(count, dtype=torch.int16), None, torch.arange(3.0 * count).view(count, 3))
 
 
-def test_rows_come_in_the_order_in_which_they_are_asked_for():
-    rows = Resident(columns(), CPU).take([5, 0, 5])
-    assert isinstance(rows, Columns)
+def test_rows_come_in_the_requested_order():
+    rows = Resident(tensors(), CPU).take([5, 0, 5])
+    assert isinstance(rows, Rows)
     assert rows.numbers.tolist() == [5, 0, 5]
-    assert rows.pictures is None
+    assert rows.frames is None
     assert rows.label.tolist() == [[15, 16, 17], [0, 1, 2], [15, 16, 17]]
-    assert Resident(columns(), CPU).take(torch.tensor([2])).numbers.tolist() == [2]
+    assert Resident(tensors(), CPU).take(torch.tensor([2])).numbers.tolist() == [2]
 
 
-def test_rows_of_a_mapped_file(tmp_path):
+def test_rows_of_a_memory_mapped_file(tmp_path):
     path = tmp_path / "features"
     path.write_bytes(torch.arange(12, dtype=torch.float16).numpy().tobytes())
     mapped = torch.from_file(str(path), shared=False, size=12, dtype=torch.float16).view(4, 3)
-    assert Resident(columns(4)._replace(label=mapped), CPU).take([3, 1]).label.tolist() == [[9, 10, 11], [3, 4, 5]]
+    assert Resident(tensors(4)._replace(label=mapped), CPU).take([3, 1]).label.tolist() == [[9, 10, 11], [3, 4, 5]]
 
 
-def test_rows_are_put_where_they_belong():
-    whole = columns()
-    row = Columns(*(None if x is None else x[0] for x in whole))
+def test_rows_are_stored_at_their_positions():
+    whole = tensors()
+    row = Rows(*(None if x is None else x[0] for x in whole))
     room = Resident.empty(row, 7, "memory", CPU)
     for positions in ([6, 2, 0], [1, 3, 4, 5]):
         room.put(positions, Resident(whole, CPU).take(positions))
@@ -50,8 +50,8 @@ def test_rows_are_put_where_they_belong():
         assert ours is theirs is None or (torch.equal(ours, theirs) and ours.dtype == theirs.dtype)
 
 
-def test_size():
-    assert size_of(columns(1)) == 2 + 12
+def test_size_counts_the_bytes_of_all_tensors():
+    assert size_of(tensors(1)) == 2 + 12
 
 
 @pytest.fixture
@@ -74,31 +74,31 @@ def machine(monkeypatch):
         (6, "cpu", 1, "disk"),
     ],
 )
-def test_the_place_for_a_size(machine, size, device, processes, place):
+def test_auto_chooses_the_place_by_size(machine, size, device, processes, place):
     machine.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert choose("auto", size * GB, torch.device(device)) == place
     assert choose("disk", size * GB, torch.device(device)) == "disk"
 
 
-def test_what_is_asked_for_is_done_as_long_as_it_fits(machine):
+def test_wanted_place_is_used_if_the_data_fit(machine):
     assert choose("memory", 9 * GB, CPU) == "memory"
     assert choose("gpu", 3 * GB, torch.device("cuda")) == "gpu"
-    with pytest.raises(UserError, match="data.home 'gpu': this run is on the cpu"):
+    with pytest.raises(UserError, match="data.home 'gpu': this run uses the cpu"):
         choose("gpu", GB, CPU)
-    with pytest.raises(UserError, match=r"data.home 'memory': the data take 11.0 GB there, .* can have 10.0 GB"):
+    with pytest.raises(UserError, match=r"data.home 'memory': the data take 11.0 GB there, .* can use 10.0 GB"):
         choose("memory", 11 * GB, CPU)
-    with pytest.raises(UserError, match=r"data.home 'gpu': the data take 5.0 GB there, .* can have 4.0 GB"):
+    with pytest.raises(UserError, match=r"data.home 'gpu': the data take 5.0 GB there, .* can use 4.0 GB"):
         choose("gpu", 5 * GB, torch.device("cuda"))
 
 
-def test_a_control_group_limits_the_memory(tmp_path):
-    """Of both versions, in groups within groups; without a limit there is none."""
+def test_cgroups_limit_the_memory(tmp_path):
+    """Limits of both versions and of parent groups count; a group without a limit adds none."""
     for folder, limit, used in (("job", "900", "100"), ("job/step", "max", "50"), ("memory/old", "800", "300")):
         (tmp_path / folder).mkdir(parents=True)
         old = folder.startswith("memory")
         (tmp_path / folder / ("memory.limit_in_bytes" if old else "memory.max")).write_text(limit + "\n")
         (tmp_path / folder / "memory.stat").write_text(f"file 1000\n{'total_rss' if old else 'anon'} {used}\n")
-    assert list(residency._rooms(tmp_path, "0::/job/step\n")) == [800]
-    assert list(residency._rooms(tmp_path, "4:cpu,memory:/old/gone\n3:cpuset:/\n")) == [500]
-    assert list(residency._rooms(tmp_path, "0::/\n")) == []
+    assert list(residency._cgroup_rooms(tmp_path, "0::/job/step\n")) == [800]
+    assert list(residency._cgroup_rooms(tmp_path, "4:cpu,memory:/old/gone\n3:cpuset:/\n")) == [500]
+    assert list(residency._cgroup_rooms(tmp_path, "0::/\n")) == []
     assert 0 < residency.available_memory() < 10**14

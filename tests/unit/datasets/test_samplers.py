@@ -1,4 +1,4 @@
-"""What forms a batch."""
+"""Samplers: orders of an epoch, pairs, balanced tiers."""
 
 from collections import Counter
 
@@ -60,12 +60,12 @@ def test_partners_vary_by_default_and_not_in_faithful_mode():
     assert partners(True) == {0, 6, 12}
 
 
-def test_a_fake_without_its_real():
+def test_fake_without_real_partner_is_refused():
     with pytest.raises(UserError, match="no RVRA element of identity 'z'"):
         Paired([*METAS, meta("z", "RVFA")], pairs=2, seed=0, source="s")
 
 
-def test_fewer_fakes_than_a_batch():
+def test_fewer_fakes_than_a_batch_are_refused():
     with pytest.raises(UserError, match=r"12 fake elements are fewer than optim.batch_size = 13"):
         Paired(METAS, pairs=13, seed=0, source="s")
 
@@ -74,7 +74,7 @@ def tiers_of(draws, metas=METAS):
     return [metas[d.position].tier for d in draws]
 
 
-def test_balanced_epochs_have_as_many_of_each_tier():
+def test_balanced_epochs_have_equally_many_of_each_tier():
     metas = [meta("a", "RVRA", window=w) for w in range(2)] + [meta("b", "RVFA", window=w) for w in range(10)]
     sampler = Shuffled(12, 5, seed=0, tiers=coded(metas, "tier"))
     batches = list(sampler)
@@ -84,7 +84,7 @@ def test_balanced_epochs_have_as_many_of_each_tier():
     assert all({"RVRA", "RVFA"} == set(tiers_of(batch, metas)) for batch in batches)
     assert Counter(d.position for d in draws if d.position < 2) == {0: 3, 1: 3}  # in turn
     assert len({d.position for d in draws if d.position >= 2}) == 6  # none of them twice
-    assert len({d.seed for d in draws}) == 12  # one that comes again is augmented otherwise
+    assert len({d.seed for d in draws}) == 12  # repeated elements are augmented differently
     assert list(sampler) == batches
     seen = set()
     for sampler.epoch in range(8):
@@ -92,7 +92,7 @@ def test_balanced_epochs_have_as_many_of_each_tier():
     assert seen == set(range(12))
 
 
-def test_balanced_pairs():
+def test_balanced_pairs_have_equally_many_of_each_tier():
     metas = [meta(i, "RVRA") for i in "ab"] + [meta(i, "RVFA", window=w) for i in "ab" for w in range(5)]
     metas += [meta("a", "RVFA-VC", window=w) for w in range(2)]
     batches = list(Paired(metas, pairs=4, seed=0, source="s", balance=True))
@@ -106,7 +106,7 @@ def test_balanced_pairs():
             assert metas[real.position].identities == metas[fake.position].identities
 
 
-def test_pairs_of_a_page():
+def test_pairs_are_of_one_page():
     metas = [
         meta("a", "RVRA", page="p"),
         meta("b", "RVFA", page="p"),

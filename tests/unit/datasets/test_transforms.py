@@ -1,4 +1,4 @@
-"""Inputs of the models: a batch is what each clip by itself would be, and augmentation one draw for all of a clip."""
+"""Model inputs: a clip does not depend on its batch, and one draw augments all of it."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from avdfd.datasets.transforms import (
     mel_input,
     mel_of,
     normalise,
-    out_of_step,
     resize,
+    shift_out_of_sync,
     video_input,
 )
 from avdfd.features.mel import log_mel, zscore
@@ -54,7 +54,7 @@ def test_mel_is_z_scored(log_mels):
     np.testing.assert_allclose(mel[2], expected, rtol=1e-6, atol=1e-7)
 
 
-def test_a_mel_is_made_of_16_bits_and_others_are_left_alone(log_mels):
+def test_mel_is_computed_from_16_bits_and_mels_are_unchanged(log_mels):
     samples = torch.from_numpy(np.random.default_rng(0).integers(-(2**15), 2**15, (2, 49_152)).astype(np.int16))
     exact = torch.stack([log_mel(one.double() / 2**15) for one in samples]).float()
     torch.testing.assert_close(mel_of(samples), exact, rtol=1e-4, atol=1e-4)
@@ -77,15 +77,15 @@ def test_smaller_video_is_antialiased(frames):
     assert (resize(torch.full((1, 64, 64, 3), 200, dtype=torch.uint8), 48) == 200).all()
 
 
-def test_nothing_is_augmented_without_a_generator(frames, log_mels):
+def test_no_augmentation_without_generators(frames, log_mels):
     assert torch.equal(video_input(frames, 64, EVERYTHING, None), video_input(frames, 64, OFF, None))
     assert torch.equal(mel_input(log_mels, EVERYTHING, None), mel_input(log_mels, OFF, None))
 
 
 @pytest.mark.parametrize("per_frame", [False, True])
 @pytest.mark.parametrize("size", [64, 32])
-def test_a_clip_does_not_depend_on_the_batch(frames, log_mels, per_frame, size):
-    """Whatever else is in it, and in whatever order: clips go to any process."""
+def test_clip_does_not_depend_on_its_batch(frames, log_mels, per_frame, size):
+    """Nor on their order, as any process may prepare a clip."""
     before = frames.clone(), log_mels.clone()
     video = video_input(frames, size, EVERYTHING, generators(SEEDS), per_frame=per_frame)
     mel = mel_input(log_mels, EVERYTHING, generators(SEEDS))
@@ -98,7 +98,7 @@ def test_a_clip_does_not_depend_on_the_batch(frames, log_mels, per_frame, size):
     assert torch.equal(log_mels, before[1])
 
 
-def test_flips_and_greys(frames):
+def test_flip_and_greyscale_change_the_drawn_clips(frames):
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1, 1)
     grey = (plain(frames) * weights).sum(dim=1, keepdim=True).round().to(torch.uint8).expand(-1, 3, -1, -1, -1)
     for name, changed in (("flip", plain(frames).flip(-1)), ("grayscale", grey)):
@@ -107,11 +107,11 @@ def test_flips_and_greys(frames):
         assert 0 < sum(picked) < 6
         for clip, was_picked, before, after in zip(video, picked, plain(frames), changed, strict=True):
             difference = clip.int() - (after if was_picked else before).int()
-            assert difference.abs().max() <= (name == "grayscale")  # halves go either way
+            assert difference.abs().max() <= (name == "grayscale")  # halves may be rounded either way
 
 
 def test_brightness_is_a_gain_and_a_contrast_around_the_mean(frames):
-    calm = frames // 4 + 96  # nothing is cut off
+    calm = frames // 4 + 96  # no value is clipped
     video = video_input(calm, 64, AugmentConfig(brightness=0.2), generators(SEEDS))
     for clip, before, seed in zip(video.double(), plain(calm).double(), SEEDS, strict=True):
         gain, contrast = 1 + 0.2 * np.random.default_rng(seed).uniform(-1, 1, 2)
@@ -120,7 +120,7 @@ def test_brightness_is_a_gain_and_a_contrast_around_the_mean(frames):
     assert len({clip.numpy().tobytes() for clip in video}) == 6
 
 
-def test_shifts_repeat_the_edge(frames):
+def test_shift_repeats_the_edge(frames):
     reach = 40 * 64 // 224
     video = video_input(frames, 64, AugmentConfig(shift=40), generators(SEEDS))
     moves = set()
@@ -133,7 +133,7 @@ def test_shifts_repeat_the_edge(frames):
 
 
 @pytest.mark.parametrize("augment", [{"flip": 0.5}, {"grayscale": 0.5}, {"brightness": 0.4}, {"shift": 20}])
-def test_one_draw_for_all_frames(frames, augment):
+def test_one_draw_applies_to_all_frames(frames, augment):
     """Sixteen equal frames stay equal to each other under every draw, and the draws differ."""
     still = frames[:1, :1].expand(12, 16, -1, -1, -1)
     video = video_input(still, 64, AugmentConfig(**augment), generators([(seed,) for seed in range(12)]))
@@ -148,7 +148,7 @@ def test_faithful_mode_draws_per_frame(frames):
         assert 0 < sum(flipped) < 16
 
 
-def test_masks_hide_one_span_each(log_mels):
+def test_each_mask_hides_one_span(log_mels):
     before = mel_input(log_mels, OFF, None)
     mel = mel_input(log_mels, AugmentConfig(time_mask=100, mel_mask=20), generators(SEEDS))
     for clip, whole in zip(mel, before, strict=True):
@@ -169,7 +169,7 @@ def test_noise_is_added_to_the_normalised_mel(log_mels):
     noise = mel_input(log_mels, AugmentConfig(mel_noise=0.3), generators(SEEDS)) - mel_input(log_mels, OFF, None)
     assert noise.std(dim=(1, 2)).numpy() == pytest.approx(0.3, abs=3e-3)
     assert noise.mean(dim=(1, 2)).numpy() == pytest.approx(0, abs=4e-3)
-    assert np.abs(np.corrcoef(noise.flatten(1))[np.triu_indices(6, 1)]).max() < 0.02  # another one for every clip
+    assert np.abs(np.corrcoef(noise.flatten(1))[np.triu_indices(6, 1)]).max() < 0.02  # different in every clip
 
 
 def test_tilt_colours_whole_bins(log_mels):
@@ -185,7 +185,7 @@ def test_tilt_colours_whole_bins(log_mels):
     assert len({curve.numpy().round(2).tobytes() for curve in curves[:, :, 0]}) == 6
 
 
-def test_normalise():
+def test_normalise_uses_the_statistics_of_imagenet():
     video = torch.zeros(2, 3, 16, 4, 4, dtype=torch.uint8)
     video[:, 0] = 255
     out = normalise(video)
@@ -193,37 +193,37 @@ def test_normalise():
     assert out[0, 2].unique().item() == pytest.approx(-0.406 / 0.225)
 
 
-def turned(label, *, sound_points=768, **parts):
-    """Of clips whose sound and pictures say their own moment: by how many pictures each was turned, and the labels."""
+def shifted(label, *, samples=768, **chances):
+    """Shift clips whose audio and video encode their time; return both shifts in frames, and the labels."""
     clips = len(label)
-    sound = torch.arange(sound_points).expand(clips, 2, -1)
+    audio = torch.arange(samples).expand(clips, 2, -1)
     video = torch.arange(16, dtype=torch.uint8)[None, None, :, None, None].expand(clips, 3, 16, 2, 2)
     rngs = generators([(seed, 1) for seed in range(clips)])
-    sound, video, label = out_of_step(sound, video, label, SynchronyConfig(**parts), rngs)
-    assert (sound.diff(dim=2) == 1).sum() >= clips * 2 * (sound_points - 2)  # only turned, nothing lost
-    heard = -sound[:, 0, 0] % sound_points * 16 / sound_points
-    shown = -video[:, 0, 0, 0, 0].int() % 16
-    return heard, shown, label
+    audio, video, label = shift_out_of_sync(audio, video, label, SynchronyConfig(**chances), rngs)
+    assert (audio.diff(dim=2) == 1).sum() >= clips * 2 * (samples - 2)  # shifted circularly, nothing lost
+    audio_shift = -audio[:, 0, 0] % samples * 16 / samples
+    video_shift = -video[:, 0, 0, 0, 0].int() % 16
+    return audio_shift, video_shift, label
 
 
-@pytest.mark.parametrize("sound_points", [768, 49_152])
-def test_sound_and_pictures_turn_together(sound_points):
-    heard, shown, label = turned(torch.zeros(40), sound_points=sound_points, out_of_step=0.0, turned=1.0)
-    assert (heard == shown).all()
-    assert len(set(shown.tolist())) > 8
+@pytest.mark.parametrize("samples", [768, 49_152])
+def test_audio_and_video_are_shifted_together(samples):
+    audio, video, label = shifted(torch.zeros(40), samples=samples, out_of_step=0.0, turned=1.0)
+    assert (audio == video).all()
+    assert len(set(video.tolist())) > 8
     assert (label == 0).all()
 
 
-def test_real_clips_out_of_step_are_fakes():
-    heard, shown, label = turned(torch.zeros(200), out_of_step=0.5, turned=0.5)
-    apart = (heard - shown) % 16
+def test_real_clips_out_of_sync_become_fakes():
+    audio, video, label = shifted(torch.zeros(200), out_of_step=0.5, turned=0.5)
+    apart = (audio - video) % 16
     assert set(label[apart == 0].tolist()) == {0.0}
     assert set(label[apart != 0].tolist()) == {1.0}
     assert 70 < (apart != 0).sum() < 130
-    assert set(apart.tolist()) == {0.0, *map(float, range(2, 15))}  # by 384 ms at least, either way
+    assert set(apart.tolist()) == {0.0, *map(float, range(2, 15))}  # by at least 384 ms, in either direction
 
 
-def test_fakes_stay_in_step_with_themselves():
-    heard, shown, label = turned(torch.ones(60), out_of_step=1.0, turned=0.5)
-    assert (heard == shown).all()
+def test_fakes_stay_in_sync():
+    audio, video, label = shifted(torch.ones(60), out_of_step=1.0, turned=0.5)
+    assert (audio == video).all()
     assert (label == 1).all()
