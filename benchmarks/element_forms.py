@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import Element, ElementStore, ElementWriter
-from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.features.mel import FRAMES
 
 ALL = list(range(FRAMES))
@@ -116,7 +116,7 @@ def write_store(quality: int) -> Callable[[Path, list[Element]], None]:
         with ElementWriter(folder / "store", {"jpeg": quality}) as writer:
             for number, element in enumerate(elements):
                 jpegs = b"".join(encode_frame(frame, quality) for frame in element.frames)
-                window = {"start": 0.0, "end": 3.072, "parts": {**encode_sound(element.waveform), "mjpeg": jpegs}}
+                window = {"start": 0.0, "end": 3.072, "parts": {**encode_audio(element.waveform), "mjpeg": jpegs}}
                 writer.add(clip(f"{number:05d}"), [window])
 
     return write

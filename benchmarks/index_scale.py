@@ -24,7 +24,7 @@ from avdfd.core.journal import Journal
 from avdfd.core.shards import Shard
 from avdfd.datasets.samplers import Paired, Shuffled
 from avdfd.elements import ElementStore, ElementWriter, coded
-from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX, journal_name, shard_name
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
@@ -65,7 +65,7 @@ def make(root: Path, size: int, parts: int) -> None:
     """A store whose clips share one element."""
     rng = np.random.default_rng(0)
     jpeg = encode_frame(rng.integers(0, 256, (FACE_SIZE, FACE_SIZE, 3), np.uint8), 90)
-    element = {**encode_sound(rng.uniform(-0.5, 0.5, WINDOW)), "mjpeg": jpeg * FRAMES}
+    element = {**encode_audio(rng.uniform(-0.5, 0.5, WINDOW)), "mjpeg": jpeg * FRAMES}
     for number in range(parts):
         with ElementWriter(root, {"made": "up"}, part=Shard(number, parts)) as writer:
             writer.add(clip(0), [{"start": 0.0, "end": 3.072, "parts": element}])

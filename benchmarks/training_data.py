@@ -15,7 +15,7 @@ from avdfd.datasets.batches import Batches, reads_on
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, stack, to_device
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementWriter
-from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
 
 AUGMENT = AugmentConfig(flip=0.5, grayscale=0.5)
@@ -106,7 +106,7 @@ def write_data(folder: Path, clips: int, *, seen: bool) -> Path:
             source = f"{tier(name).folder}/Asian/men/id{number:05d}/00000.mp4"
             clip = {"tier": name, "identities": [f"id{number:05d}"], "source": source, "base": source, "method": ""}
             clip |= {"race": "Asian", "gender": "men", "sha256": source}
-            parts = encode_sound(rng.uniform(-0.5, 0.5, WINDOW))
+            parts = encode_audio(rng.uniform(-0.5, 0.5, WINDOW))
             np.save(arrays / f"{number}.mel.npy", rng.standard_normal((128, 768), np.float32))
             if seen:
                 parts["mjpeg"] = b"".join(jpegs[i] for i in rng.integers(0, len(jpegs), FRAMES))

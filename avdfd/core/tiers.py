@@ -1,10 +1,10 @@
-"""Tiers and labels: the one place that says what is real and what is fake.
+"""Tiers and their labels: the only definition of real and fake.
 
-A tier names how the video and the audio of a clip were made. Label 1 = fake everywhere. The folder names are those
-of FakeAVCeleb (Khalid et al., NeurIPS 2021), with two added for cloned voices:
+A tier states how the video and the audio of a clip were made. Label 1 = fake everywhere. The folder names are those
+of FakeAVCeleb (Khalid et al., NeurIPS 2021); two tiers are added for cloned voices:
 
-    RVFA-VC   the voice is cloned from the best other recording of the same person (harder)
-    RVFA-SVC  the clip's own audio is both source and reference of the clone (hardest)
+    RVFA-VC   voice cloned from the best other recording of the same identity (harder)
+    RVFA-SVC  voice cloned with the clip's own audio as both source and reference (hardest)
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from avdfd.core.errors import UserError
 
 @dataclass(frozen=True)
 class Tier:
-    """One way of making a clip. `video` and `audio` are labels (1 = fake, None = not known)."""
+    """A kind of clip. `video` and `audio` are the labels of its streams (1 = fake, None = unknown)."""
 
     name: str
     folder: str
@@ -23,12 +23,12 @@ class Tier:
 
     @property
     def label(self) -> int:
-        """Label of the clip as a whole: 1 if any part of it is fake."""
+        """Label of the whole clip: 1 if its video or its audio is fake, or may be."""
         return int(self.video != 0 or self.audio != 0)
 
     @property
     def fake_modalities(self) -> tuple[int, int]:
-        """Labels of the audio and of the video (1 = fake), 1 where it is not known."""
+        """Labels of audio and video; an unknown label of a fake clip counts as fake."""
         return int(self.audio != 0), int(self.video != 0)
 
 
@@ -39,23 +39,22 @@ FVFA = Tier("FVFA", "FakeVideo-FakeAudio", video=1, audio=1)
 RVFA_VC = Tier("RVFA-VC", "RealVideo-FakeAudio-VoiceClone", video=0, audio=1)
 RVFA_SVC = Tier("RVFA-SVC", "RealVideo-FakeAudio-SelfVoiceClone", video=0, audio=1)
 
-# A fake of which nothing else is known, as in a plain `fake/` folder; it takes part in no per-modality label.
+# A fake clip of unknown kind, as in a plain `fake/` folder; it has no label for a single modality.
 FAKE = Tier("FAKE", "fake", video=None, audio=None)
 
 TIERS: dict[str, Tier] = {t.name: t for t in (RVRA, RVFA, FVRA, FVFA, RVFA_VC, RVFA_SVC, FAKE)}
 
-# Stage 1 orders the audio classes by how far a voice is from the real one (0 is real).
+# Stage 1 orders the audio classes by the distance of the voice from the real one (0 = real).
 AUDIO_CLASS: dict[str, int] = {"RVRA": 0, "RVFA-SVC": 1, "RVFA-VC": 2, "RVFA": 3}
 AUDIO_ORDER = tuple(sorted(AUDIO_CLASS, key=AUDIO_CLASS.__getitem__))
 """Tiers in the order of their intended distance from the prototype of real speech, the nearest first."""
 
 OWN_METHOD = "own-"
-"""Methods of `avdfd.corpora.vocoding` begin with it: fakes made of real clips for training, which nothing is tested
-on."""
+"""Prefix of the methods of `avdfd.corpora.vocoding`, which re-synthesise real clips for training, never for testing."""
 
 
 def tier(name: str) -> Tier:
-    """The tier called `name`. Raises UserError with the known names if there is none."""
+    """Return the tier called `name`. Raises UserError, which lists the known names, if there is none."""
     if name not in TIERS:
         raise UserError(f"unknown tier '{name}': use one of {', '.join(TIERS)}")
     return TIERS[name]

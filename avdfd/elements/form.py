@@ -1,4 +1,4 @@
-"""The form of elements: as arrays, and as members of a shard.
+"""Elements as arrays and as members of a shard, and the conversion between both.
 
 waveform (49152,) float32   mel, mel_err (128, 768) float32   frames (77, 224, 224, 3) uint8 RGB
 """
@@ -24,7 +24,7 @@ MEMBERS = {
     "mel_err.npy": 4 * MEL_BINS * MEL_FRAMES,
     "mjpeg": 0,
 }
-"""Members that an element may have beside its metadata: suffix -> bytes of data at the end of it; 0: all of it."""
+"""Optional members of an element: suffix -> number of data bytes at the end of the member; 0 = the whole member."""
 
 
 _JSON_FIELDS = (
@@ -49,7 +49,7 @@ class ElementMeta(ClipMeta):
 
 @dataclass(frozen=True)
 class Element:
-    """An element; a part that was not asked for is None."""
+    """An element; arrays that were not requested are None."""
 
     meta: ElementMeta | None
     waveform: Any = None
@@ -57,22 +57,22 @@ class Element:
     mel: Any = None
     """(128, 768) float32 log mel, not z-scored."""
     mel_err: Any = None
-    """(128, 768) float32, by how much a diffusion model misses the mel (avdfd/media/reconstruction.py)."""
+    """(128, 768) float32 reconstruction error of a diffusion model (avdfd/media/reconstruction.py)."""
     frames: Any = None
     """(n, 224, 224, 3) uint8 RGB."""
 
 
 def pack(meta: ElementMeta, waveform: np.ndarray, frames: np.ndarray, jpeg_quality: int) -> dict[str, bytes]:
-    """An element as the members of a shard, by suffix. The waveform is rounded to 16 bits, and the mel is of that."""
+    """Return an element as members of a shard, by suffix. The mel is computed from the waveform rounded to 16 bits."""
     return {
         "json": encode_meta(meta),
-        **encode_sound(waveform),
+        **encode_audio(waveform),
         "mjpeg": b"".join(encode_frame(frame, jpeg_quality) for frame in frames),
     }
 
 
 def unpack(parts: Mapping[str, bytes]) -> Element:
-    """Inverse of `pack`; what there are no members of is None."""
+    """Inverse of `pack`; arrays without a member are None."""
     meta = decode_meta(parts["json"]) if "json" in parts else None
     sound, mjpeg = parts.get("wav"), parts.get("mjpeg")
     waveform = pcm(np.frombuffer(sound, np.uint8)[-2 * WINDOW :]) if sound is not None else None
@@ -85,21 +85,21 @@ def unpack(parts: Mapping[str, bytes]) -> Element:
 
 
 def encode_meta(meta: ElementMeta) -> bytes:
-    """Return the content of KEY.json: all fields, and the labels, which other tools want to read."""
+    """Return the content of KEY.json: all fields, and the labels for other tools."""
     known = asdict(meta) | {name: getattr(meta, name) for name in _LABELS}
     ordered = {name: known[name] for name in dict.fromkeys((*_JSON_FIELDS, *known))}
     return json.dumps(ordered, ensure_ascii=False).encode()
 
 
 def decode_meta(data: bytes) -> ElementMeta:
-    """Inverse of `encode_meta`; a fact that the store does not have yet gets its default."""
+    """Inverse of `encode_meta`; a fact that the store lacks gets its default."""
     known = json.loads(data)
     known = {name: value for name, value in known.items() if name not in _LABELS}
     return ElementMeta(**{**known, "identities": tuple(known["identities"])})
 
 
-def encode_sound(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
-    """Samples (49152,) in [-1, 1] -> WAV, and the mel of what the WAV holds if it is wanted."""
+def encode_audio(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
+    """Return the WAV member of samples (49152,) in [-1, 1] and, if `mel`, the mel member computed from that WAV."""
     parts = {"wav": encode_wav(waveform, SAMPLE_RATE)}
     if mel:
         parts["mel.npy"] = encode_array(mel_of(pcm(np.frombuffer(parts["wav"], np.uint8)[-2 * WINDOW :])))
@@ -107,7 +107,7 @@ def encode_sound(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
 
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
-    """Samples (S,) in [-1, 1] -> a WAV file of 16 bits."""
+    """Return samples (S,) in [-1, 1] as a 16-bit WAV file."""
     sound = io.BytesIO()
     with wave.open(sound, "wb") as file:
         file.setparams((1, 2, rate, len(samples), "NONE", ""))
@@ -116,39 +116,42 @@ def encode_wav(samples: np.ndarray, rate: int) -> bytes:
 
 
 def quantise(waveform: np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1], clipped there, as the 16 bits that they are stored in."""
+    """Return samples as 16-bit integers, clipped to [-1, 1]."""
     return np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")
 
 
 def mel_of(waveform: np.ndarray) -> np.ndarray:
-    """Log mel (128, 768) of a stored waveform (49152,)."""
+    """Return the log mel (128, 768) of a stored waveform (49152,)."""
     return log_mel(torch.from_numpy(waveform)).numpy()
 
 
 def encode_array(array: np.ndarray) -> bytes:
-    """An array as .npy."""
+    """Return an array as the content of an .npy file."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:
-    """RGB (224, 224, 3) uint8 -> JPEG with full chroma."""
+    """Return an RGB frame (224, 224, 3) uint8 as a JPEG without chroma subsampling."""
     chroma = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, *chroma]
     return cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), settings)[1].tobytes()
 
 
 def decode_frame(jpeg: np.ndarray) -> np.ndarray:
-    """Bytes of a JPEG (n,) uint8 -> RGB (224, 224, 3) uint8. Raises UserError if they are damaged."""
+    """Return the RGB frame (224, 224, 3) uint8 of a JPEG (n,) uint8. Raises UserError if it is damaged."""
     frame = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB)
     if frame is None:
-        raise UserError("a stored frame is damaged; delete the element store and make it anew")
+        raise UserError("a stored frame is damaged; delete the element store and make it again")
     return frame
 
 
 def frame_sizes(mjpeg: bytes) -> list[int]:
-    """Sizes of concatenated JPEGs. Their data cannot hold the mark of an end and a start: 0xFF is escaped in it."""
+    """Return the sizes in bytes of concatenated JPEGs, split at each end marker followed by a start marker.
+
+    JPEG data cannot contain this sequence, as 0xFF is escaped in it.
+    """
     return [len(jpeg) + 4 for jpeg in mjpeg[2:-2].split(b"\xff\xd9\xff\xd8")]
 
 
@@ -160,5 +163,5 @@ def meta_of(clip: Mapping[str, Any], window: Mapping[str, Any], version: str) ->
 
 
 def pcm(data: np.ndarray) -> np.ndarray:
-    """Bytes of 16-bit samples -> float32 in [-1, 1]."""
+    """Return 16-bit samples, given as bytes, as float32 in [-1, 1]."""
     return data.view("<i2").astype(np.float32) / 32768

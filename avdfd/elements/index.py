@@ -1,4 +1,4 @@
-"""The journals of all parts of a store -> one index in columns, without touching the shards."""
+"""Index of a store: the journals of all parts as columns, built without reading the shards."""
 
 import base64
 import contextlib
@@ -19,13 +19,13 @@ from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, pa
 from avdfd.elements.table import SCHEMA, ElementTable
 from avdfd.features.mel import FRAMES
 
-_BATCH = 20_000  # rows that are Python objects at a time
+_BATCH = 20_000  # maximum number of rows that are Python objects at the same time
 
 
 def read_table(root: Path) -> ElementTable:
-    """Metadata of all elements: the index where there is one, else what the journals say.
+    """Return the metadata of all elements from the index or, if there is none, from the journals.
 
-    Raises UserError if the folder is no store.
+    Raises UserError if the folder is not a store.
     """
     version = read_settings(root)["version"]
     if (root / INDEX).exists():
@@ -34,9 +34,9 @@ def read_table(root: Path) -> ElementTable:
 
 
 def merge(root: Path) -> bool:
-    """Writes the index, unless another run is writing to a part: then the last of them will. Returns whether it did.
+    """Write the index and return True, or return False if another run is writing to a part of the store.
 
-    A writer takes the index away before it changes anything: one that is there is never out of date.
+    The run that ends last then writes it. A writer deletes the index first, so that it is never out of date.
     """
     with index_lock(root):
         for part in parts_of(root):
@@ -48,17 +48,17 @@ def merge(root: Path) -> bool:
         table = _build(root)
         table = table.replace_schema_metadata({"version": read_settings(root)["version"]})
         with atomic_file(root / INDEX) as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=max(1, len(table)))  # in one piece, or columns would be in several
+            writer.write_table(table, max_chunksize=max(1, len(table)))  # ElementTable expects one chunk per column
         return True
 
 
 def index_lock(root: Path) -> contextlib.AbstractContextManager[int]:
-    """Waits until nobody else makes the index, or takes it away."""
+    """Return a lock on the index, held as a context manager; entering waits until it is free."""
     return held(root / INDEX_LOCK, root, wait=True)
 
 
 def pack_sizes(sizes: list[int]) -> str:
-    """Sizes of the frames for a journal: as numbers they would be most of what makes it slow to read."""
+    """Return frame sizes as base64 for a journal, which reads much faster than a list of numbers."""
     return base64.b64encode(np.array(sizes, "<u4").tobytes()).decode()
 
 

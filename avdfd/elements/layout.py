@@ -1,4 +1,4 @@
-"""Files of an element store, and what store.json says."""
+"""File names of an element store, and its settings."""
 
 import json
 from pathlib import Path
@@ -13,29 +13,32 @@ INDEX_LOCK = ".index.lock"
 
 
 def journal_name(part: int) -> str:
+    """Return the file name of a part's journal."""
     return f"journal-{part:03d}.jsonl"
 
 
 def shard_name(part: int, number: int) -> str:
+    """Return the file name of a shard."""
     return f"shard-{part:03d}-{number:05d}.tar"
 
 
 def lock_name(part: int) -> str:
+    """Return the name of the lock file that the writer of a part holds."""
     return f".part-{part:03d}.lock"
 
 
 def read_settings(root: Path) -> dict[str, Any]:
-    """What store.json says: version, parts, settings. Raises UserError if there is none."""
+    """Return the content of store.json: version, parts, settings. Raises UserError if there is none."""
     try:
         return json.loads((root / STORE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         problem = "is not an element store" if root.exists() else "no such element store"
         raise UserError(f"{root}: {problem}; data/preprocess.py makes one") from None
     except json.JSONDecodeError:
-        raise UserError(f"{root / STORE}: damaged; delete the store and make it anew") from None
+        raise UserError(f"{root / STORE}: damaged; delete the store and make it again") from None
 
 
 def parts_of(root: Path) -> list[Shard]:
-    """The parts that a store is made in; one for a folder that is not a store yet."""
+    """Return the parts of a store; one part for a folder that is not a store yet."""
     count = read_settings(root).get("parts", 1) if (root / STORE).exists() else 1
     return [Shard(number, count) for number in range(count)]

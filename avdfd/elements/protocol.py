@@ -1,4 +1,4 @@
-"""The interface that every source of elements has."""
+"""Interface of all sources of elements."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +8,7 @@ from avdfd.elements.form import Element, ElementMeta
 
 
 class Store(Protocol):
-    """What has elements: `ElementStore`, as it is or perturbed (`avdfd.evaluation.robustness.store`), and
-    `VfdFolder`."""
+    """Source of elements: `ElementStore`, a perturbed one (`avdfd.evaluation.robustness.store`), or `VfdFolder`."""
 
     root: Path
 
@@ -29,4 +28,7 @@ class Store(Protocol):
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
     ) -> Element:
-        """The parts of an element that are asked for. Raises KeyError, and UserError for what is not there."""
+        """Return the requested arrays of an element; `frames` are frame numbers.
+
+        Raises KeyError for an unknown key, and UserError for an array that the source does not have.
+        """

@@ -1,4 +1,4 @@
-"""Reading of element stores."""
+"""Reader of element stores."""
 
 import os
 from collections import OrderedDict
@@ -14,13 +14,13 @@ from avdfd.elements.index import read_table
 from avdfd.elements.layout import shard_name
 from avdfd.features.mel import FACE_SIZE, MEL_BINS, MEL_FRAMES
 
-_OPEN = 128  # shards that a process keeps open: a large store has more than it may
+_OPEN = 128  # maximum number of shards that a process keeps open; a large store has more than the system allows
 
 
 class ElementStore:
-    """Elements of a folder by key, in the order of their keys. Raises UserError if it is not a store.
+    """Elements of a folder by key, in the order of their keys. Raises UserError if the folder is not a store.
 
-    It can be used in worker processes, forked or spawned, which share the memory of its index.
+    It can be used in forked or spawned worker processes, which share the memory of its index.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -40,12 +40,12 @@ class ElementStore:
 
     @property
     def has_waveforms(self) -> bool:
-        """Whether all elements have one."""
+        """True if all elements have a waveform."""
         return bool((self._numbers["wav"] >= 0).all())
 
     @property
     def has_frames(self) -> bool:
-        """Whether all elements have pictures."""
+        """True if all elements have frames."""
         return bool((self._numbers["mjpeg"] >= 0).all())
 
     def read(
@@ -57,10 +57,10 @@ class ElementStore:
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
     ) -> Element:
-        """Reads the parts that are asked for, of the frames only those asked for.
+        """Read the requested arrays of an element; `frames` are frame numbers, and only these frames are decoded.
 
-        A mel that is not stored is made of the waveform. Raises KeyError, and UserError for a part that the store
-        does not have.
+        A mel that is not stored is computed from the waveform. Raises KeyError for an unknown key, and UserError for
+        an array that the store does not have.
         """
         row = self.metas.find(key)
         file = self._shard(int(self._numbers["part"][row]), int(self._numbers["shard"][row]))
@@ -76,7 +76,7 @@ class ElementStore:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "metas": self.metas, "version": self.version}  # open files stay with their process
+        return {"root": self.root, "metas": self.metas, "version": self.version}  # open files belong to their process
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -105,7 +105,7 @@ class ElementStore:
         return out
 
     def _shard(self, part: int, number: int) -> int:
-        """An open file; the one that was not used for longest is closed when there are too many."""
+        """Return the open file of a shard; with too many open files, the least recently used one is closed."""
         place = (part, number)
         if place in self._shards:
             self._shards.move_to_end(place)
@@ -114,7 +114,7 @@ class ElementStore:
         try:
             self._shards[place] = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            raise UserError(f"{path}: missing; run data/preprocess.py again to make it anew") from None
+            raise UserError(f"{path}: missing; run data/preprocess.py again to restore it") from None
         if len(self._shards) > _OPEN:
             os.close(self._shards.popitem(last=False)[1])
         return self._shards[place]
@@ -123,5 +123,5 @@ class ElementStore:
 def _bytes(root: Path, file: int, start: int, count: int) -> np.ndarray:
     data = bytearray(count)
     if os.preadv(file, [data], start) != count:
-        raise UserError(f"{root}: a shard is shorter than the index says; delete the store and make it anew")
+        raise UserError(f"{root}: a shard is shorter than the index says; delete the store and make it again")
     return np.frombuffer(data, np.uint8)

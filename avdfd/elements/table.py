@@ -1,7 +1,7 @@
-"""Metadata of many elements as columns: an Arrow file that all processes map into the same memory.
+"""Metadata of many elements as columns of an Arrow file, memory-mapped and shared by all processes.
 
-A million elements open at once, as nothing is read before it is used. What has to look at all of them works with
-codes: a field of every element as a number, and the few values that the numbers stand for.
+Opening a million elements takes no time, as columns are loaded lazily. Code that needs a field of all elements works
+with codes: one number per element, and the few values that the numbers stand for.
 """
 
 import hashlib
@@ -33,23 +33,23 @@ SCHEMA = pa.schema(
         ("sizes", pa.list_(pa.uint32(), FRAMES)),
     ]
 )
-"""A row per element in order of the keys. `first` to `last` are its bytes in a shard, a suffix has where the data of
-that member begins, -1 if it has none; `sizes` are bytes of the frames. The facts about the clip are dictionary-encoded
-strings; identities are a JSON list."""
+"""One row per element, in the order of the keys. The facts about the clip are dictionary-encoded strings; identities
+are a JSON list. `first` to `last` are byte offsets in a shard; the column of a suffix is the offset of that member's
+data, -1 if there is no such member. `sizes` are the sizes of the frames in bytes."""
 
 
 class Coded(NamedTuple):
-    """A field of N elements: `values[codes[i]]`. There may be values that no element has."""
+    """Field of N elements: that of element i is `values[codes[i]]`. Some values may have no element."""
 
     codes: np.ndarray
-    """(N,) whole numbers."""
+    """(N,) integers."""
     values: list[Any]
 
 
 class ElementTable(Sequence[ElementMeta]):
-    """Metadata of elements in order of their keys, or of some of them; a slice is a table too.
+    """Metadata of the elements of a store, by key, or of a selection; a slice is a table, too.
 
-    It is sent to other processes by the name of its file, if it has one.
+    Pickling a table that has a file stores the file's path alone.
     """
 
     def __init__(self, table: pa.Table, version: str, rows: np.ndarray | None = None, path: Path | None = None) -> None:
@@ -60,14 +60,14 @@ class ElementTable(Sequence[ElementMeta]):
 
     @classmethod
     def load(cls, path: Path, rows: np.ndarray | None = None) -> "ElementTable":
-        """Maps a file into memory. Raises UserError if it is damaged."""
+        """Memory-map a file. Raises UserError if it is damaged or of another version."""
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except pa.ArrowInvalid:
-            raise UserError(f"{path}: damaged; delete it, data/preprocess.py makes it anew from the journals") from None
+            raise UserError(f"{path}: damaged; delete it, data/preprocess.py makes it from the journals") from None
         table = _with_defaults(table)
         if table.schema.names != SCHEMA.names:
-            raise UserError(f"{path}: of another version; delete it, data/preprocess.py makes it anew")
+            raise UserError(f"{path}: of another version; delete it, data/preprocess.py makes it again")
         return cls(table, table.schema.metadata[b"version"].decode(), rows, path)
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class ElementTable(Sequence[ElementMeta]):
         return ElementTable, (self._table, self.version, self.rows)
 
     def take(self, positions: np.ndarray | Sequence[int]) -> "ElementTable":
-        """The elements at these positions, in that order."""
+        """Return the elements at these positions, in this order."""
         return ElementTable(self._table, self.version, self.rows[np.asarray(positions, np.int64)], self._path)
 
     def coded(self, name: str) -> Coded:
@@ -106,19 +106,19 @@ class ElementTable(Sequence[ElementMeta]):
         return Coded(codes, values)
 
     def numbers(self, name: str) -> np.ndarray:
-        """A column of numbers for all rows of the store: (M,), `sizes` (M, 77). It is not copied."""
+        """Return a numeric column for all rows of the store, without a copy: (M,), `sizes` (M, 77)."""
         column = self._columns[name]
         if name == "sizes":
             return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, FRAMES)
         return column.to_numpy(zero_copy_only=True)
 
     def digest(self) -> str:
-        """sha256 of what all rows of the store are made of, in their order: keys, files, preprocessing."""
+        """Return the sha256 of the preprocessing version and all keys and file hashes of the store, in order."""
         keys, files = (self._columns[name].to_pylist() for name in ("key", "sha256"))
         return hashlib.sha256("\0".join([self.version, *keys, *files]).encode()).hexdigest()
 
     def find(self, key: str) -> int:
-        """The row of a key in the store. Raises KeyError."""
+        """Return the row of a key in the store, by binary search. Raises KeyError."""
         keys = self._columns["key"]
         low, high = 0, len(keys)
         while low < high:
@@ -139,7 +139,7 @@ class ElementTable(Sequence[ElementMeta]):
 
 
 def _with_defaults(table: pa.Table) -> pa.Table:
-    """Return the table with the default of every fact that its store did not know yet."""
+    """Return the table with the default of every fact that the file lacks."""
     absent = {name: value for name, value in CLIP_DEFAULTS.items() if name not in table.schema.names}
     for name, value in absent.items():
         codes = pa.array(np.zeros(len(table), np.int32))
@@ -148,7 +148,7 @@ def _with_defaults(table: pa.Table) -> pa.Table:
 
 
 def coded(metas: Sequence[ElementMeta], name: str) -> Coded:
-    """A field of every element as numbers, whether they are a table or a list."""
+    """Return a field of every element as codes; `metas` is a table or a list."""
     if isinstance(metas, ElementTable):
         return metas.coded(name)
     numbers: dict[Any, int] = {}

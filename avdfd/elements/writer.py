@@ -1,4 +1,4 @@
-"""Writing of element stores: append-only, and whole after any interruption."""
+"""Writer of element stores: append-only, and consistent after any interruption."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ from avdfd.features.mel import FRAMES
 
 
 class ElementWriter:
-    """Adds clips to a part of a store, as a context manager; makes the store if there is none.
+    """Context manager that adds clips to a part of a store, and makes the store if there is none.
 
-    A clip is in the store once its line is in the journal, which is written after its data; whatever an interruption
-    leaves behind that is cut off when the part is next opened. What is added in the order of the sources gives the
-    same bytes, whether it was interrupted or not. Raises UserError if the folder holds something else, if the store
-    was made with other settings or in another number of parts, or if another run is writing to the part.
+    A clip is in the store once its line is in the journal, which is written after its data. Data without a line, left
+    by an interruption, is cut off when the part is next opened; so clips that are added in the order of their sources
+    give byte-identical files, interrupted or not. Raises UserError if the folder is no store and not empty, if the
+    store has other settings or another number of parts, or if another run is writing to the part.
     """
 
     def __init__(
@@ -61,10 +61,11 @@ class ElementWriter:
                 self._shard.close()
 
     def add(self, clip: Mapping[str, Any], windows: Iterable[Mapping[str, Any]], **facts: Any) -> None:
-        """Adds a clip (tier, identities, source, base, method, race, gender, sha256) with its windows, or replaces it.
+        """Add a clip with its windows, or replace it.
 
-        A window has `start`, `end` and `parts`. `facts` are kept in the record of the clip. Without windows the
-        record alone is kept: that the clip was looked at, and what came of it.
+        `clip` has the fields of `ClipMeta`, and may have more for its record. A window has `start`, `end` and `parts`
+        (suffix -> bytes of the member). `facts` are stored in the record. Without windows, only the record is stored,
+        which tells later runs that the clip was processed.
         """
         if clip["source"] in self.records:
             self.drop([clip["source"]])
@@ -72,7 +73,7 @@ class ElementWriter:
         self._commit(_record(clip, places, facts))
 
     def drop(self, sources: Iterable[str]) -> None:
-        """Removes clips. Shards that held them are written anew, so that none of them has stale members."""
+        """Remove clips, and rewrite the shards that had them, so that no shard has stale members."""
         gone = set(sources)
         stale = {w["shard"] for source in gone for w in self.records[source]["windows"]}
         if stale:
@@ -89,19 +90,21 @@ class ElementWriter:
             del self._ends[number]
 
     def size(self) -> int:
-        """Bytes of the part's shards."""
+        """Return the size of the part's shards in bytes."""
         return sum(self._ends.values())
 
     def _claim(self) -> None:
-        """Makes the store, or checks that it is one with the same settings."""
+        """Make the store, or check that the existing one has the same settings."""
         about = {"version": self.version, "parts": self.part.of, "settings": self.settings}
         found = claim(self.root, self.root / STORE, about, holds="element store")
         before = {**found["settings"], "parts": found["parts"]}
         refuse_changes(self.root, before, {**self.settings, "parts": self.part.of})
 
     def _find_end(self) -> None:
-        """Where each shard ends, and which is the last. A clip whose data is not all there (deleted, or lost with the
-        power) counts as not done; what is beyond the last clip is cut off."""
+        """Find the end of each shard and the last shard, and delete later shards.
+
+        A clip with missing data, as after a power failure, counts as not done.
+        """
         prefix = shard_name(self.part.number, 0)[: -len("00000.tar")]
         files = {int(path.stem[len(prefix) :]): path for path in self.root.glob(f"{prefix}*.tar")}
         sizes = {number: path.stat().st_size for number, path in files.items()}
@@ -126,7 +129,7 @@ class ElementWriter:
         self._shard = AppendedFile(path, self._ends.setdefault(self._number, 0))
 
     def _finish_shard(self) -> None:
-        self._shard.add(bytes(2 * tarfile.BLOCKSIZE))  # the mark of the end of an archive
+        self._shard.add(bytes(2 * tarfile.BLOCKSIZE))  # end marker of a tar archive
 
     def _next_shard(self) -> None:
         self._finish_shard()
@@ -135,7 +138,7 @@ class ElementWriter:
         self._open_shard()
 
     def _append(self, clip: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the members of a window; returns where they are."""
+        """Write the members of a window; return its key, times and byte offsets."""
         if self._count >= self.shard_clips:
             self._next_shard()
         place = {
@@ -159,7 +162,7 @@ class ElementWriter:
         return {**place, "shard": self._number, "at": at, "sizes": pack_sizes(sizes)}
 
     def _moved(self, place: Mapping[str, Any], stale: set[int]) -> dict[str, Any]:
-        """Copies the members of a window out of a stale shard."""
+        """Copy the members of a window out of a stale shard; return its new place."""
         if place["shard"] not in stale:
             return dict(place)
         if self._count >= self.shard_clips:

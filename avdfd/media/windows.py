@@ -16,7 +16,7 @@ import numpy as np
 
 from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
-from avdfd.elements.form import encode_array, encode_frame, encode_sound, mel_of, unpack
+from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of, unpack
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.media.decode import Frame, Sound, read_audio, read_video
@@ -208,7 +208,7 @@ def _unusable(window: Window, media: MediaConfig, fake_periods: Sequence[Sequenc
 
 def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
     """The members of an element that are kept."""
-    parts = encode_sound(window.samples, mel="mel" in media.keep)
+    parts = encode_audio(window.samples, mel="mel" in media.keep)
     if media.mel_err is not None:
         error = reconstruction(media.mel_err).error(mel_of(unpack({"wav": parts["wav"]}).waveform))
         parts["mel_err.npy"] = encode_array(error)

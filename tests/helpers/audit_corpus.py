@@ -8,7 +8,7 @@ import numpy as np
 
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementStore, ElementWriter
-from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.features.mel import FRAMES, SAMPLE_RATE, WINDOW
 
 PEOPLE = 10
@@ -41,7 +41,7 @@ def write_store(root, clips) -> ElementStore:
             clip = {"tier": name, "identities": [identity], "source": source, "base": base, "method": ""}
             clip |= {"race": "Asian", "gender": "men", "sha256": source}
             windows = [
-                {"start": 1.024 * place, "end": 1.024 * place + 3.072, "parts": {**encode_sound(sound), "mjpeg": mjpeg}}
+                {"start": 1.024 * place, "end": 1.024 * place + 3.072, "parts": {**encode_audio(sound), "mjpeg": mjpeg}}
                 for place, sound in enumerate(sounds)
             ]
             writer.add(clip, windows)

@@ -11,7 +11,7 @@ from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.core.files import BEST
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
-from avdfd.elements.form import encode_frame, encode_sound
+from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
 from avdfd.inference import scoring
 from avdfd.training import weights
@@ -41,7 +41,7 @@ def make_store(root: Path) -> Path:
                 clip |= {"race": "Asian", "gender": "men", "sha256": source}
                 windows = []
                 for start in (0.0, 1.0):
-                    sound = encode_sound(rng.uniform(-0.5, 0.5, WINDOW) * rng.random())
+                    sound = encode_audio(rng.uniform(-0.5, 0.5, WINDOW) * rng.random())
                     mjpeg = b"".join(jpegs[i] for i in rng.integers(0, 5, FRAMES))
                     windows.append({"start": start, "end": start + 3.072, "parts": {**sound, "mjpeg": mjpeg}})
                 writer.add(clip, windows)

@@ -20,7 +20,7 @@ from avdfd.core import errors
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
-from avdfd.elements.form import encode_sound, encode_wav
+from avdfd.elements.form import encode_audio, encode_wav
 from avdfd.features.mel import WINDOW
 from avdfd.inference import scoring
 from avdfd.metrics import roc
@@ -133,7 +133,7 @@ def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, 
             sound = 0.1 * rng.standard_normal(WINDOW) + hum * (tier != "RVRA")
             (tmp_path / source).parent.mkdir(exist_ok=True)
             (tmp_path / source).write_bytes(encode_wav(sound, 16_000))
-            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_sound(sound)}])
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_audio(sound)}])
     store = ElementStore(tmp_path / "speech")
     lists = {f"fold_{n}": fold for n, fold in enumerate(page_folds(store.metas, 2, 0.2), 1)}
     save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas)

@@ -1,4 +1,4 @@
-"""Labels, in their one place."""
+"""Tiers and their labels."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS, TIERS, tier
 
 
-def test_labels():
+def test_labels_of_all_tiers():
     labels = {name: (t.label, t.video, t.audio) for name, t in TIERS.items()}
     assert labels == {
         "RVRA": (0, 0, 0),
@@ -19,7 +19,7 @@ def test_labels():
     }
 
 
-def test_parts_of_a_fake_may_be_fake_if_they_are_not_known():
+def test_unknown_modality_label_of_a_fake_counts_as_fake():
     parts = {name: tier(name).fake_modalities for name in ("RVRA", "RVFA-VC", "FVRA", "FVFA", "FAKE")}
     assert parts == {"RVRA": (0, 0), "RVFA-VC": (1, 0), "FVRA": (0, 1), "FVFA": (1, 1), "FAKE": (1, 1)}
     assert all(max(t.fake_modalities) == t.label for t in TIERS.values())

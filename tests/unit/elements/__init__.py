@@ -1,11 +1,11 @@
-"""Made-up elements for tests: metadata alone, or a small store on disk."""
+"""Synthetic metadata for tests."""
 
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementMeta
 
 
 def meta(identity: str, tier_name: str, clip: int = 0, window: int = 0, **changes) -> ElementMeta:
-    """Metadata of a window of a clip in FakeAVCeleb's layout."""
+    """Return metadata of a window of a clip in FakeAVCeleb's layout."""
     kind = tier(tier_name)
     source = f"{kind.folder}/Asian/men/{identity}/{clip:05d}.mp4"
     values = {

@@ -1,4 +1,4 @@
-"""Parts of a store become one index."""
+"""Merging of the parts of a store into one index."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def write(root: Path, number: int, of: int = 3) -> None:
 
 
 @pytest.mark.parametrize("merged", [True, False])
-def test_parts_read_as_one_store(tmp_path, merged):
+def test_parts_are_read_as_one_store(tmp_path, merged):
     for number in (2, 0, 1):
         write(tmp_path / "store", number)
     if merged:
@@ -38,7 +38,7 @@ def test_parts_read_as_one_store(tmp_path, merged):
         assert np.array_equal(element.frames, whole.frames[[3, 70]])
 
 
-def test_an_index_is_never_out_of_date(tmp_path):
+def test_index_is_removed_while_a_part_is_written(tmp_path):
     write(tmp_path / "store", 0)
     write(tmp_path / "store", 1)
     assert merge(tmp_path / "store")
@@ -46,19 +46,19 @@ def test_an_index_is_never_out_of_date(tmp_path):
     with ElementWriter(tmp_path / "store", SETTINGS, 2, Shard(2, 3)) as writer:
         assert not (tmp_path / "store" / INDEX).exists()
         writer.add(clip("real/2.mp4"), [WINDOWS[2]])
-        assert not merge(tmp_path / "store")  # the last one to end will
+        assert not merge(tmp_path / "store")  # the writer that ends last will
         assert len(ElementStore(tmp_path / "store")) == 5
     assert merge(tmp_path / "store")
     assert len(ElementStore(tmp_path / "store")) == 5
 
 
-def test_another_number_of_parts_is_refused(tmp_path):
+def test_other_number_of_parts_is_refused(tmp_path):
     write(tmp_path / "store", 0)
     with pytest.raises(UserError, match=r"parts was 3 and is now 4\): use --shard i/3"):
         write(tmp_path / "store", 0, of=4)
 
 
-def test_two_parts_at_a_time_but_one_only_once(tmp_path):
+def test_two_parts_have_writers_at_once_but_one_part_has_not(tmp_path):
     with (
         ElementWriter(tmp_path / "store", SETTINGS, 2, Shard(0, 3)),
         ElementWriter(tmp_path / "store", SETTINGS, 2, Shard(1, 3)),
@@ -67,7 +67,7 @@ def test_two_parts_at_a_time_but_one_only_once(tmp_path):
         write(tmp_path / "store", 1)
 
 
-def test_shards_of_a_part_do_not_depend_on_the_others(tmp_path):
+def test_files_of_a_part_are_independent_of_other_parts(tmp_path):
     write(tmp_path / "one", 1)
     for number in (0, 1, 2):
         write(tmp_path / "all", number)
@@ -77,21 +77,21 @@ def test_shards_of_a_part_do_not_depend_on_the_others(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
 
 
-def test_sound_alone(tmp_path):
+def test_audio_only_element(tmp_path):
     sound = {name: data for name, data in WINDOWS[0]["parts"].items() if name == "wav"}
     with ElementWriter(tmp_path / "store", SETTINGS) as writer:
         writer.add(clip("real/a.wav"), [{**WINDOWS[0], "parts": sound}])
     store, whole = ElementStore(tmp_path / "store"), unpack(WINDOWS[0]["parts"])
     element = store.read(store.metas[0].key, waveform=True)
     assert np.array_equal(element.waveform, whole.waveform)
-    assert np.array_equal(element.mel, whole.mel)  # made of the waveform
+    assert np.array_equal(element.mel, whole.mel)  # computed from the waveform
     with pytest.raises(UserError, match=r"have no mjpeg; make a store with another media.keep"):
         store.read(store.metas[0].key, frames=[0])
     with pytest.raises(UserError, match=r"have no mel_err.npy"):
         store.read(store.metas[0].key, mel_err=True)
 
 
-def test_more_shards_than_may_be_open(tmp_path, monkeypatch):
+def test_number_of_open_shards_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr("avdfd.elements.store._OPEN", 2)
     for number in range(3):
         write(tmp_path / "store", number)

@@ -17,7 +17,7 @@ import torch
 from avdfd.core.errors import UserError
 from avdfd.core.journal import AppendedFile
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
-from avdfd.elements.form import encode_frame, encode_sound, frame_sizes
+from avdfd.elements.form import encode_audio, encode_frame, frame_sizes
 from avdfd.elements.layout import STORE
 from avdfd.features.mel import FRAMES, WINDOW, log_mel
 
@@ -30,14 +30,14 @@ def waveform(seed: int) -> np.ndarray:
 
 
 def frames(seed: int) -> np.ndarray:
-    """(77, 224, 224, 3), smooth, each frame with a brightness of its own."""
+    """Return smooth random frames (77, 224, 224, 3)."""
     rng = np.random.default_rng(seed)
     small = rng.integers(60, 200, (FRAMES, 4, 4, 3)).astype(np.uint8)
     return np.stack([cv2.resize(frame, (224, 224), interpolation=cv2.INTER_LINEAR) for frame in small])
 
 
 def window(start: float, seed: int) -> dict:
-    sound = encode_sound(waveform(seed))
+    sound = encode_audio(waveform(seed))
     mjpeg = b"".join(encode_frame(frame, 90) for frame in frames(seed))
     return {"start": start, "end": start + 3.072, "parts": {**sound, "mjpeg": mjpeg}}
 
@@ -66,7 +66,7 @@ def members(root: Path) -> list[str]:
     return names
 
 
-def test_pack_and_unpack_are_inverse_but_for_rounding():
+def test_unpack_inverts_pack_up_to_rounding():
     facts = {"tier": "RVFA", "identities": ("id1", "id2"), "source": "s.mp4", "base": "b.mp4", "method": "m"}
     facts |= {"race": "r", "gender": "g", "sha256": "ab"}
     meta = ElementMeta(**facts, key="k", start=1.0, end=4.072, version="v")
@@ -78,7 +78,7 @@ def test_pack_and_unpack_are_inverse_but_for_rounding():
     assert np.abs(element.waveform - sound).max() <= 0.5 / 32768 + 1e-9
     assert np.abs(element.frames.astype(int) - pictures).mean() < 1.5
     assert element.frames.shape == (FRAMES, 224, 224, 3)
-    # The mel is exactly that of the stored sound, so a reader may compute either from the other.
+    # The mel is exactly that of the stored audio, so it may as well be computed when the element is read.
     assert np.array_equal(element.mel, log_mel(torch.from_numpy(element.waveform)).numpy())
     assert element.mel.dtype == element.waveform.dtype == np.float32
 
@@ -86,18 +86,18 @@ def test_pack_and_unpack_are_inverse_but_for_rounding():
 def test_loud_samples_are_clipped_not_wrapped():
     loud = np.full(WINDOW, 1.5, np.float32)
     loud[::2] = -1.5
-    element = unpack({**encode_sound(loud), "mjpeg": encode_frame(frames(0)[0], 90)})
+    element = unpack({**encode_audio(loud), "mjpeg": encode_frame(frames(0)[0], 90)})
     assert element.waveform.max() == pytest.approx(32767 / 32768)
     assert element.waveform.min() == -1
 
 
-def test_frames_are_found_in_a_stream_of_noise():
+def test_frame_sizes_of_noise():
     rng = np.random.default_rng(0)
     jpegs = [encode_frame(rng.integers(0, 256, (224, 224, 3), dtype=np.uint8), 100) for _ in range(5)]
     assert frame_sizes(b"".join(jpegs)) == [len(jpeg) for jpeg in jpegs]
 
 
-def test_store_gives_back_what_was_written(tmp_path):
+def test_store_returns_written_elements(tmp_path):
     with ElementWriter(tmp_path / "store", SETTINGS) as writer:
         writer.add(clip("real/b.mp4"), [WINDOWS[0], WINDOWS[1]])
         writer.add(clip("fake/a.mp4", "RVFA"), [WINDOWS[2]])
@@ -123,7 +123,7 @@ def test_store_gives_back_what_was_written(tmp_path):
         store.read("nothing")
 
 
-def test_shards_are_ordinary_webdataset_archives(tmp_path):
+def test_shards_are_webdataset_archives(tmp_path):
     root = tmp_path / "store"
     fill(root, ["real/a.mp4", "real/b.mp4"], shard_clips=3)
     assert len(list(root.glob("shard-*.tar"))) == 2
@@ -134,7 +134,7 @@ def test_shards_are_ordinary_webdataset_archives(tmp_path):
     assert np.load(io.BytesIO(parts["mel.npy"])).shape == (128, 768)
 
 
-def test_long_and_foreign_names(tmp_path):
+def test_long_and_non_ascii_names(tmp_path):
     source = f"real/{'é' * 40}/{'long' * 30}.mp4"
     fill(tmp_path / "store", [source])
     store = ElementStore(tmp_path / "store")
@@ -161,7 +161,7 @@ def test_store_works_in_child_processes(tmp_path, method):
     assert pickle.loads(pickle.dumps(store)).read(store.metas[0].key).mel.shape == (128, 768)
 
 
-def test_what_is_not_a_store_is_refused(tmp_path):
+def test_other_and_empty_folders_are_refused(tmp_path):
     for root, words in ((tmp_path / "missing", "no such element store"), (tmp_path, "is not an element store")):
         with pytest.raises(UserError, match=words):
             ElementStore(root)
@@ -171,7 +171,7 @@ def test_what_is_not_a_store_is_refused(tmp_path):
         ElementStore(tmp_path / "empty")
 
 
-def test_a_lost_or_cut_shard_is_said(tmp_path):
+def test_missing_or_truncated_shard_is_reported(tmp_path):
     fill(tmp_path / "store", ["real/a.mp4"])
     store, shard = ElementStore(tmp_path / "store"), tmp_path / "store" / "shard-000-00000.tar"
     os.truncate(shard, 1000)
@@ -182,7 +182,7 @@ def test_a_lost_or_cut_shard_is_said(tmp_path):
         ElementStore(tmp_path / "store").read(store.metas[0].key)
 
 
-def test_second_writer_goes_on_where_the_first_ended(tmp_path):
+def test_second_writer_appends(tmp_path):
     fill(tmp_path / "store", ["real/a.mp4", "real/c.mp4"])
     fill(tmp_path / "store", ["real/b.mp4"])
     fill(tmp_path / "whole", ["real/a.mp4", "real/c.mp4", "real/b.mp4"])
@@ -195,7 +195,7 @@ def test_second_writer_goes_on_where_the_first_ended(tmp_path):
 
 
 def interrupted(root: Path, monkeypatch, writes: int) -> bool:
-    """Writes two clips, with Ctrl-C before the given write; whether that came."""
+    """Write two clips, interrupted in the middle of a given write; return False if there were fewer writes."""
     count = 0
     add = AppendedFile.add
 
@@ -203,7 +203,7 @@ def interrupted(root: Path, monkeypatch, writes: int) -> bool:
         nonlocal count
         count += 1
         if count == writes:
-            add(self, data[: len(data) // 2])  # and the write itself is cut short
+            add(self, data[: len(data) // 2])  # a partial write
             raise KeyboardInterrupt
         add(self, data)
 
@@ -217,7 +217,7 @@ def interrupted(root: Path, monkeypatch, writes: int) -> bool:
     return False
 
 
-def test_interruption_at_any_write_leaves_a_store_to_go_on_with(tmp_path, monkeypatch):
+def test_interruption_at_any_write_can_be_resumed(tmp_path, monkeypatch):
     fill(tmp_path / "whole", ["real/a.mp4", "real/b.mp4"])
     writes = 1
     while interrupted(root := tmp_path / f"cut{writes}", monkeypatch, writes):
@@ -255,7 +255,7 @@ def test_killed_writer_leaves_whole_elements(tmp_path):
         assert np.array_equal(store.read(meta.key).mel, unpack(WINDOWS[0]["parts"]).mel)
 
 
-def test_dropped_and_replaced_clips_leave_no_trace(tmp_path):
+def test_dropped_and_replaced_clips_leave_no_members(tmp_path):
     root = tmp_path / "store"
     fill(root, ["real/a.mp4", "real/b.mp4", "real/c.mp4"])
     with ElementWriter(root, SETTINGS, shard_clips=3) as writer:
@@ -284,7 +284,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     assert "decoder" not in str(caught.value)
 
 
-def test_folder_with_other_things_is_not_written_to(tmp_path):
+def test_folder_with_other_files_is_not_written_to(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds other files"):
         ElementWriter(tmp_path, SETTINGS).__enter__()
@@ -293,7 +293,7 @@ def test_folder_with_other_things_is_not_written_to(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_two_writers_do_not_mix(tmp_path):
+def test_second_writer_at_once_is_refused(tmp_path):
     with (
         ElementWriter(tmp_path / "store", SETTINGS),
         pytest.raises(UserError, match="another run"),
@@ -301,7 +301,7 @@ def test_two_writers_do_not_mix(tmp_path):
         ElementWriter(tmp_path / "store", SETTINGS).__enter__()
 
 
-def test_full_disk_is_an_error_that_names_the_file_and_can_be_continued(tmp_path, monkeypatch):
+def test_full_disk_names_the_file_and_can_be_resumed(tmp_path, monkeypatch):
     root, pwrite, left = tmp_path / "store", os.pwrite, 3_000_000
 
     def limited(file: int, data: memoryview, at: int) -> int:

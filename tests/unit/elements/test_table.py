@@ -1,4 +1,4 @@
-"""Metadata as columns."""
+"""Metadata of elements as columns."""
 
 import pickle
 
@@ -15,7 +15,7 @@ from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> ElementStore:
-    """Two windows of three clips, with an index."""
+    """Store of three clips, one of them without windows, with an index."""
     root = tmp_path_factory.mktemp("table") / "store"
     with ElementWriter(root, SETTINGS) as writer:
         writer.add(clip("real/b.mp4"), [WINDOWS[0], WINDOWS[1]])
@@ -25,7 +25,7 @@ def store(tmp_path_factory) -> ElementStore:
     return ElementStore(root)
 
 
-def test_rows_are_what_was_written(store):
+def test_rows_equal_written_metadata(store):
     fake, real = store.metas[0], store.metas[-1]
     assert (fake.source, fake.tier, fake.label, fake.label_video, fake.label_audio) == ("fake/a.mp4", "FVRA", 1, 1, 0)
     assert (fake.identities, fake.base, fake.start) == (("id1", 'i"2'), "real/b.mp4", 2.0)
@@ -33,7 +33,7 @@ def test_rows_are_what_was_written(store):
     assert [m.key for m in store.metas] == [store.metas[i].key for i in range(len(store))]
 
 
-def test_some_rows_are_a_table_too(store):
+def test_selection_of_rows_is_a_table(store):
     some = store.metas.take([2, 0])
     assert [m.key for m in some] == [store.metas[2].key, store.metas[0].key]
     assert isinstance(store.metas[1:], ElementTable)
@@ -43,31 +43,31 @@ def test_some_rows_are_a_table_too(store):
 
 
 @pytest.mark.parametrize("name", ["source", "tier", "identities", "base", "method", "gender", "sha256", "label"])
-def test_codes_of_a_table_and_of_a_list_say_the_same(store, name):
+def test_codes_of_table_and_list_agree(store, name):
     for metas in (store.metas, list(store.metas), store.metas.take([1])):
         codes, values = coded(metas, name)
         assert [values[code] for code in codes] == [getattr(m, name) for m in metas]
 
 
-def test_codes_of_made_up_elements():
+def test_codes_of_a_list():
     codes, values = coded([meta("a", "RVRA"), meta("b", "RVFA"), meta("a", "RVRA", window=1)], "identities")
     assert codes.tolist() == [0, 1, 0]
     assert values == [("a",), ("b",)]
 
 
-def test_keys_are_found(store):
+def test_find(store):
     assert [store.metas.find(m.key) for m in store.metas] == [0, 1, 2]
     for key in ("", "real/b_mp4/000500", "zzz"):
         with pytest.raises(KeyError):
             store.metas.find(key)
 
 
-def test_sent_to_another_process_by_the_name_of_the_file(store):
+def test_pickle_stores_the_path_of_the_file(store):
     data = pickle.dumps(store.metas.take([2, 1]))
     assert store.metas[1].sha256.encode() not in data
     assert list(pickle.loads(data)) == [store.metas[2], store.metas[1]]
     (store.root / INDEX).rename(store.root / "aside")
-    try:  # made of the journals, it has no file
+    try:  # a table built from the journals has no file
         built = ElementStore(store.root).metas
         assert list(pickle.loads(pickle.dumps(built))) == list(store.metas)
         assert np.array_equal(built.numbers("sizes"), store.metas.numbers("sizes"))
@@ -75,7 +75,7 @@ def test_sent_to_another_process_by_the_name_of_the_file(store):
         (store.root / "aside").rename(store.root / INDEX)
 
 
-def test_damaged_or_foreign_files_are_refused(store, tmp_path):
+def test_damaged_files_are_refused(store, tmp_path):
     data = (store.root / INDEX).read_bytes()
     (tmp_path / "cut.arrow").write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match="damaged; delete it"):

@@ -16,7 +16,7 @@ from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw
 from avdfd.elements import ElementStore, ElementWriter, index
-from avdfd.elements.form import encode_sound
+from avdfd.elements.form import encode_audio
 from avdfd.features.mel import WINDOW
 from avdfd.models.detector import Detector
 from avdfd.training import array_store, backbone_cache
@@ -167,7 +167,7 @@ def grow(root: Path) -> None:
     clip = {"tier": "RVRA", "identities": ["id9"], "source": source, "base": source, "method": ""}
     clip |= {"race": "Asian", "gender": "men", "sha256": source}
     with ElementWriter(root, settings) as writer:
-        writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_sound(np.zeros(WINDOW))}])
+        writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_audio(np.zeros(WINDOW))}])
 
 
 def test_merged_index_has_the_digest_of_its_journals(root):
