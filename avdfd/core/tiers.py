@@ -28,7 +28,7 @@ class Tier:
 
     @property
     def fake_modalities(self) -> tuple[int, int]:
-        """Labels of audio and video; an unknown label of a fake clip counts as fake."""
+        """Labels of audio and video (1 = fake); an unknown label of a fake clip counts as fake."""
         return int(self.audio != 0), int(self.video != 0)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avdfd.core.clips import CLIP_FIELDS
+from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
 from avdfd.metrics.roc import Floats
 
 Texts = NDArray[np.object_]
@@ -19,6 +19,7 @@ _NOT_IN_CSV = ("base", "sha256", "page")
 _RENAMED = {"source": "clip", "identities": "identity"}
 _CSV_COLUMNS = {name: _RENAMED.get(name, name) for name in CLIP_FIELDS if name not in _NOT_IN_CSV}
 """Field of ClipMeta -> its column of scores.csv."""
+_CSV_DEFAULTS = {column: CLIP_DEFAULTS[name] for name, column in _CSV_COLUMNS.items() if name in CLIP_DEFAULTS}
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
 def from_csv(rows: Sequence[Mapping[str, str]], branch: str, runs: int, *, name: str) -> ScoredClips:
     """Return the clips of a scores.csv, given as rows by column name, with the scores of one branch under `name`.
 
-    Raises KeyError or ValueError for rows that `csv_rows` has not made.
+    A fact that the file lacks gets its default. Raises KeyError or ValueError for rows that `csv_rows` has not made.
     """
+    rows = [{**_CSV_DEFAULTS, **row} for row in rows]
     facts = {name: np.array([row[column] for row in rows], object) for name, column in _CSV_COLUMNS.items()}
     label, windows = (np.array([int(row[column]) for row in rows]) for column in ("label", "windows"))
     scores = np.array([[float(row[column]) for row in rows] for column in _score_columns(branch, runs)])

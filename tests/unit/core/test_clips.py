@@ -43,7 +43,7 @@ from avdfd.corpora.tables import own_lines
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_meta, unpack
 from avdfd.elements.index import merge
-from avdfd.evaluation import pooling
+from avdfd.evaluation import pooling, scored_clips
 from avdfd.inference.scoring import Scores
 from tests.unit.elements.test_store import SETTINGS, WINDOWS
 from data.preprocess import describe
@@ -75,10 +75,13 @@ for indexed in (False, True):
 assert unpack({"json": encode_meta(store.metas[0])}).meta == store.metas[0]
 
 scored = Scores([one.key for one in store.metas], {"audio": np.array([0.1, 0.9])})
-table = [*pooling.rows(pooling.pool(store.metas, scored))]
+table = [*scored_clips.csv_rows(pooling.pool(store.metas, scored))]
 assert [dict(zip(table[0], row))["language"] for row in table[1:]] == ["ko", "unknown"]
-again = pooling.from_rows([dict(zip(table[0], map(str, row))) for row in table[1:]], "audio", 1, name="x")
-assert again.facts["language"].tolist() == ["ko", "unknown"]
+rows = [dict(zip(table[0], map(str, row))) for row in table[1:]]
+assert scored_clips.from_csv(rows, "audio", 1, name="x").facts["language"].tolist() == ["ko", "unknown"]
+for row in rows:  # as an evaluation had it before
+    del row["language"]
+assert scored_clips.from_csv(rows, "audio", 1, name="x").facts["language"].tolist() == ["unknown"] * 2
 
 assert {one.language for one in ElementStore(former / "store").metas} == {"unknown"}
 assert [one.language for one in read_manifest(former / "m.parquet")] == ["unknown"]
