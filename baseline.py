@@ -10,7 +10,6 @@ before the last has a run folder of its own, `<name>-<stage>`. Several seeds or 
 """
 
 import argparse
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,17 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd import report
 from avdfd.baselines import SYSTEMS, System, released
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import BEST, write_atomic
+from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
-from avdfd.evaluation.evaluate import Request, evaluate
+from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
 from avdfd.metrics import roc
 from avdfd.report import files
 from avdfd.splits import folds
@@ -73,7 +71,7 @@ def main(argv: list[str]) -> None:
                 for stage in stages:
                     train(one, system, stage, world, stop, resume=args.resume)
         if args.folds:
-            judge_folds(cfg, args.folds, world)
+            evaluate_all_folds(cfg, args.folds, world)
 
 
 def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, *, resume: bool) -> None:
@@ -182,27 +180,11 @@ def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, T
     return weights.load(Path(former.runs) / former.name / BEST, cfg.kind).model
 
 
-def judge_folds(cfg: RunConfig, folder: Path, world: World) -> None:
-    """Evaluates the run of every fold on the people that it has not seen, and writes `<name>-folds.json`.
-
-    The first process does; the others wait, fold by fold, so that none of them ends the job before it is done.
-    """
-    reports = []
-    for fold in folds.fold_configs(cfg, folder):
-        run = Path(fold.runs) / fold.name
-        for split in ("validation", "test"):
-            if world.first:
-                done = evaluate(Request(str(run), split=split, device=cfg.device))
-                files.write(done)
-                print(f"{report.as_text(done.result)}\n\n{done.folder / 'report.html'}")
-            distributed.all_reduce_max(world, 0)
-        reports.append(run / "eval" / "test" / "report.json")
-    if not world.first:
-        return
-    summary = folds.summarise(reports)
-    path = Path(cfg.runs) / f"{cfg.name}-folds.json"
-    write_atomic(path, (json.dumps(summary, indent=2) + "\n").encode())
-    print(f"{folds.as_text(summary)}\n\n{path}")
+def evaluate_all_folds(cfg: RunConfig, folder: Path, world: World) -> None:
+    """Evaluate the run of every fold on its test split, and write the mean over folds to `<name>-folds.json`."""
+    tested = evaluate_folds(folds.fold_configs(cfg, folder), world, lambda done: print(files.write(done)))
+    if world.first:
+        print(files.write_folds(Path(cfg.runs) / cfg.name, summarise(tested), summarise_pages(tested)))
 
 
 @torch.inference_mode()

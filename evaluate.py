@@ -18,7 +18,6 @@ shortcuts in the source files; with `--strict`, a shortcut or a leak is exit cod
 import argparse
 import re
 
-from avdfd import report
 from avdfd.core.errors import run_script
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.evaluation import robustness
@@ -77,9 +76,7 @@ def main(argv: list[str]) -> int:
             seed=args.seed,
         )
     )
-    files.write(done)
-    print(report.as_text(done.result))
-    print(f"\n{done.folder / 'report.html'}")
+    print(files.write(done))
     return FOUND if args.strict and not verdicts.passes(done.result["audit"]) else 0
 
 

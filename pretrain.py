@@ -10,7 +10,6 @@ real/fake BCE, an ordinal ring around a learned prototype of real speech, and th
 """
 
 import argparse
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from avdfd.config import AugmentConfig, PretrainConfig, load
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import BEST, write_atomic
+from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.batches import open_batches
@@ -57,11 +56,12 @@ def main(argv: list[str]) -> None:
             f"{args.config}: data.fake_tiers: stage 1 has no class for {unordered[0]}; "
             "it orders RVFA-SVC, RVFA-VC and RVFA"
         )
-    with distributed.join(cfg.device) as world, Stop() as stop:
-        for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
-            fit(one, world, stop, resume=args.resume)
-    if args.folds and world.first:
-        judge_folds(cfg, args.folds, args.probes)
+    with distributed.join(cfg.device) as world:
+        with Stop() as stop:
+            for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
+                fit(one, world, stop, resume=args.resume)
+        if args.folds:
+            evaluate_all_folds(cfg, args.folds, args.probes, world)
 
 
 def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
@@ -187,14 +187,22 @@ def validate(
     return values if pages is None else {**values, "val_page_auc": roc.auc_within(label, logit, pages)}
 
 
-def judge_folds(cfg: PretrainConfig, folder: Path, root: Path | None) -> None:
-    """Judges the run of every fold on the pages that it has not seen, and writes `<name>-pages.json`."""
-    from avdfd.evaluation import by_page as pages  # training does not need it, and its imports take time
+def evaluate_all_folds(cfg: PretrainConfig, folder: Path, root: Path | None, world: World) -> None:
+    """Evaluate the run of every fold on pages it has not seen; write `<name>-folds.json` and `<name>-pages.json`.
 
-    judged, probes = pages.judge_folds(cfg, folder, root)
-    path = Path(cfg.runs) / f"{cfg.name}-pages.json"
-    write_atomic(path, (json.dumps({**judged, "probes": probes}, indent=2) + "\n").encode())
-    print(f"{pages.as_text(judged, probes)}\n\n{path}")
+    `root` holds the source files, which are probed for shortcuts on the same folds; None for no probes.
+    """
+    # Imported here, as training does not need them and they take time.
+    from avdfd.evaluation.audit.page_probes import probe_folds
+    from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
+    from avdfd.report import files
+
+    configs = folds.fold_configs(cfg, folder)
+    tested = evaluate_folds(configs, world, lambda done: print(files.write(done)), tiers=cfg.data.fake_tiers)
+    if world.first:
+        pages = summarise_pages(tested)
+        probes = probe_folds(configs, ElementStore(cfg.data.elements), root) if root and pages else None
+        print(files.write_folds(Path(cfg.runs) / cfg.name, summarise(tested), pages, probes))
 
 
 if __name__ == "__main__":

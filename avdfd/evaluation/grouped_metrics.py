@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.evaluation.pages import page_metrics
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.metrics import bootstrap, calibration, roc
 from avdfd.metrics.paired import paired_auc
@@ -85,6 +86,7 @@ def grouped_metrics(
         "tiers": {name: section(part) for name, part in tiers.items()},
         "methods": {name: section(part, [main]) for name, part in _method_parts(clips)},
         "groups": {name: _groups(clips, columns, main, section) for name, columns in GROUPS.items()},
+        "pages": _pages(clips, replicates, seed),
         "windows": section(windows) if windows is not None else None,
         "paired": {
             other: {name: paired(part, other) for name, part in {"overall": clips, **tiers}.items()}
@@ -102,6 +104,12 @@ def grouped_metrics(
         "weight_audio": {name: _weights(part.weight_audio) for name, part in _by_tier(clips)
                          if part.weight_audio is not None},
     }  # fmt: skip
+
+
+def _pages(clips: ScoredClips, replicates: int, seed: int) -> dict[str, Any] | None:
+    """Return the page metrics of every branch; None if no page is known."""
+    found = {name: page_metrics(clips, name, replicates=replicates, seed=seed) for name in clips.scores}
+    return None if None in found.values() else found
 
 
 def tier_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
+from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, UNKNOWN
 from avdfd.metrics.roc import Floats
 
 Texts = NDArray[np.object_]
-_NOT_IN_CSV = ("base", "sha256", "page")
-"""Facts about a clip that scores.csv leaves out; every other fact is a column under the name of its field."""
+_PAGE_FACTS = ("page", "base")
+"""Facts that metrics by page need: columns of scores.csv where the page of any clip is known."""
+_NOT_IN_CSV = ("sha256", *_PAGE_FACTS)
+"""Facts about a clip that are no regular columns; every other fact is a column under the name of its field."""
 _RENAMED = {"source": "clip", "identities": "identity"}
 _CSV_COLUMNS = {name: _RENAMED.get(name, name) for name in CLIP_FIELDS if name not in _NOT_IN_CSV}
 """Field of ClipMeta -> its column of scores.csv."""
@@ -64,6 +66,11 @@ class ScoredClips:
     def method(self) -> Texts:
         return self.facts["method"]
 
+    @property
+    def has_pages(self) -> bool:
+        """True if the page of any clip is known."""
+        return "page" in self.facts and set(self.facts["page"]) != {UNKNOWN}
+
     def where(self, mask: NDArray[np.bool_]) -> "ScoredClips":
         """Return the clips for which `mask` (N,) is true."""
         columns: dict[str, Any] = {
@@ -71,6 +78,19 @@ class ScoredClips:
         }
         facts = {name: column[mask] for name, column in self.facts.items()}
         return replace(self, facts=facts, scores={name: s[:, mask] for name, s in self.scores.items()}, **columns)
+
+
+def join_clips(parts: Sequence[ScoredClips]) -> ScoredClips:
+    """Return the clips of several evaluations together, with their scores and without what explains them.
+
+    All parts have the scores of the same branches.
+    """
+    return ScoredClips(
+        {name: np.concatenate([part.facts[name] for part in parts]) for name in parts[0].facts},
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.windows for part in parts]),
+        {name: np.concatenate([part.scores[name] for part in parts], axis=1) for name in parts[0].scores},
+    )
 
 
 def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
@@ -89,6 +109,7 @@ def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
         **_fact_columns(clips),
         **scores,
         **{name: empty if values is None else values.tolist() for name, values in explained.items()},
+        **({name: clips.facts[name].tolist() for name in _PAGE_FACTS} if clips.has_pages else {}),
     }
     yield list(columns)
     yield from (list(row) for row in zip(*columns.values(), strict=True))
@@ -101,6 +122,8 @@ def from_csv(rows: Sequence[Mapping[str, str]], branch: str, runs: int, *, name:
     """
     rows = [{**_CSV_DEFAULTS, **row} for row in rows]
     facts = {name: np.array([row[column] for row in rows], object) for name, column in _CSV_COLUMNS.items()}
+    if rows and _PAGE_FACTS[0] in rows[0]:
+        facts |= {name: np.array([row[name] for row in rows], object) for name in _PAGE_FACTS}
     label, windows = (np.array([int(row[column]) for row in rows]) for column in ("label", "windows"))
     scores = np.array([[float(row[column]) for row in rows] for column in _score_columns(branch, runs)])
     return ScoredClips(facts, label, windows, scores={name: scores})

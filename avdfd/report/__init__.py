@@ -15,7 +15,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from avdfd.report import audit, frame, gallery, plots, points, robustness, sentences, tables, voices
+from avdfd.report import audit, frame, gallery, pages, plots, points, robustness, sentences, tables, voices
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
 
 _CAPTIONS = {
@@ -59,6 +59,8 @@ def as_text(result: Mapping[str, Any]) -> str:
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
     tables.append("\n".join(line for line in known if line))
+    if result.get("pages"):
+        tables += [pages.branches_text(result["pages"]), pages.pages_text(result["pages"][main])]
     if "robustness" in result:
         tables.append(align(robustness.as_text(result["robustness"], branches)))
     tables += [align(rows) for rows in audit.as_text(result)]
@@ -88,6 +90,7 @@ def build(result: Mapping[str, Any]) -> str:
         "<h2>For whom, and on what?</h2>",
         tables.groups(result),
         f"<p class=note>{sentences.about_groups(result)}</p>",
+        pages.pages_html(result),
         voices.as_html(result),
         gallery.as_html(result),
         robustness.as_html(result["robustness"], result["branches"]) if "robustness" in result else "",

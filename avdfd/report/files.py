@@ -1,15 +1,42 @@
-"""The files of an evaluation."""
+"""The files of evaluations, and the text that a script prints about them."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from avdfd import report
 from avdfd.core.files import write_atomic, write_csv
 from avdfd.evaluation.evaluate import Evaluation
 from avdfd.evaluation.scored_clips import csv_rows
+from avdfd.report.pages import folds_text, pages_text
 
 
-def write(done: Evaluation) -> None:
-    """Write scores.csv, report.html and, last, report.json: where it exists, the other two do."""
+def write(done: Evaluation) -> str:
+    """Write scores.csv, report.html and report.json; return the tables and the path of the page as text.
+
+    report.json is written last: where it exists, the other two do.
+    """
+    page = done.folder / "report.html"
     write_csv(done.folder / "scores.csv", csv_rows(done.clips))
-    write_atomic(done.folder / "report.html", report.build(done.result).encode())
-    write_atomic(done.folder / "report.json", (json.dumps(done.result, indent=2, allow_nan=False) + "\n").encode())
+    write_atomic(page, report.build(done.result).encode())
+    _write_json(done.folder / "report.json", done.result)
+    return f"{report.as_text(done.result)}\n\n{page}"
+
+
+def write_folds(
+    stem: Path, summary: Mapping[str, Any], pages: Mapping[str, Any] | None, probes: Mapping[str, Any] | None = None
+) -> str:
+    """Write `<stem>-folds.json` and, if pages are known, `<stem>-pages.json`; return tables and paths as text."""
+    path = stem.with_name(f"{stem.name}-folds.json")
+    _write_json(path, summary)
+    text = f"{folds_text(summary)}\n\n{path}"
+    if pages:
+        path = stem.with_name(f"{stem.name}-pages.json")
+        _write_json(path, {**pages, "probes": probes})
+        text += f"\n\n{pages_text(pages, probes)}\n\n{path}"
+    return text
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomic(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -1,7 +1,9 @@
 """Scored clips as columns and as rows of scores.csv."""
 
-from avdfd.evaluation.scored_clips import ScoredClips, csv_rows
+from avdfd.evaluation.pages import page_metrics
+from avdfd.evaluation.scored_clips import ScoredClips, csv_rows, from_csv
 from tests.helpers.scored import BRANCHES, made_up_clips
+from tests.unit.evaluation.test_pages import clips_of_pages, make_page
 
 
 def test_some_of_the_clips():
@@ -22,3 +24,12 @@ def test_rows_keep_every_digit():
     assert [float(str(value)) for value in first[8:11]] == [clips.scores[b][0, 0] for b in BRANCHES]
     head, *_ = csv_rows(made_up_clips(("audio",), runs=2))
     assert head[8:10] == ["audio[0]", "audio[1]"]
+
+
+def test_scores_csv_keeps_what_metrics_by_page_need():
+    clips = clips_of_pages(make_page("one", [0.1, 0.6], [0.2, 0.5]), make_page("two", [0.5, 0.6], [0.7, 0.6]))
+    head, *lines = csv_rows(clips)
+    assert head[-2:] == ["page", "base"]
+    read = from_csv([dict(zip(head, map(str, line), strict=True)) for line in lines], "audio", 1, name="audio")
+    drawn = {"replicates": 20, "seed": 0}
+    assert page_metrics(read, "audio", **drawn) == page_metrics(clips, "audio", **drawn)

@@ -1,0 +1,76 @@
+"""Cross-validation: the evaluation of every fold's run, and what all folds say together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avdfd.config import RunConfig
+from avdfd.evaluation.evaluate import Evaluation, Request, evaluate
+from avdfd.evaluation.grouped_metrics import TUNED
+from avdfd.evaluation.pages import page_metrics
+from avdfd.evaluation.scored_clips import join_clips
+from avdfd.training import distributed
+from avdfd.training.distributed import World
+
+METRICS = ("auc", "ap", "balanced_accuracy", "eer", TUNED)
+
+
+def evaluate_folds(
+    configs: Sequence[RunConfig],
+    world: World,
+    finish: Callable[[Evaluation], None],
+    *,
+    tiers: Sequence[str] = (),
+) -> list[Evaluation]:
+    """Evaluate the run of every fold on validation, for its thresholds, and on test; return the test evaluations.
+
+    `finish` writes an evaluation to its folder. The first process does all of it; the others wait, fold by fold, so
+    that none of them ends the job early, and return an empty list. `tiers` are the fake tiers to include, empty for
+    all.
+    """
+    tested = []
+    for cfg in configs:
+        for split in ("validation", "test"):
+            if world.first:
+                run = str(Path(cfg.runs) / cfg.name)
+                done = evaluate(Request(run, split=split, tiers=tiers, device=cfg.device))
+                finish(done)
+                tested += [done] if split == "test" else []
+            distributed.all_reduce_max(world, 0)
+    return tested
+
+
+def summarise(tested: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return the mean and standard deviation (n - 1) over folds of the main branch's metrics."""
+    results = [done.result for done in tested]
+    main = results[0]["main"]
+    sections = {"overall": [result["overall"][main] for result in results]}
+    for tier in results[0]["tiers"]:
+        sections[tier] = [result["tiers"][tier][main] for result in results if tier in result["tiers"]]
+    return {
+        "folds": [str(done.folder) for done in tested],
+        "branch": main,
+        "metrics": {name: _over_folds(metrics) for name, metrics in sections.items()},
+    }
+
+
+def summarise_pages(tested: Sequence[Evaluation], *, replicates: int = 1000, seed: int = 0) -> dict[str, Any] | None:
+    """Return the page metrics of the main branch over the test clips of all folds; None if no page is known.
+
+    Each page is scored by the run of its fold, and scores are compared only within a page.
+    """
+    main = tested[0].result["main"]
+    return page_metrics(join_clips([done.clips for done in tested]), main, replicates=replicates, seed=seed)
+
+
+def _over_folds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return every metric that all folds have."""
+    common = [name for name in METRICS if all(name in one for one in metrics)]
+    return {name: _spread([one[name] for one in metrics]) for name in common}
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "deviation": deviation, "folds": values}

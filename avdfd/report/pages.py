@@ -1,0 +1,98 @@
+"""Metrics by page (`avdfd.evaluation.pages`), shortcut probes by page and folds, as text and HTML."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from avdfd.report import frame
+from avdfd.report.numbers import NAMES, align, number
+
+_HEADING = "<h2>Within each page</h2>"
+_NOTE = (
+    "AUC and EER of the {main} score among the clips of one page. Pairs: the fraction of fakes that score above the "
+    "original they were made from. Means are over pages, with 95 % intervals from pages drawn with replacement."
+)
+_HEAD = ["page", "clips", "fakes", "AUC", "EER", "pairs", "fake above its original"]
+
+
+def pages_text(metrics: Mapping[str, Any], probes: Mapping[str, Any] | None = None) -> str:
+    """Return the tables of one branch: its pages, the means over them, methods and, if given, shortcut probes."""
+    auc, eer, pairs = (_mean(metrics, name) for name in ("auc", "eer", "pair_accuracy"))
+    methods = [[name, str(of["fakes"]), number(of["auc"])] for name, of in metrics["methods"].items()]
+    texts = [
+        align([_HEAD, *_rows(metrics)]),
+        f"mean over pages: AUC {auc}, EER {eer}, fake above its original {pairs}",
+        align([["method", "fakes", "AUC"], *methods]),
+    ]
+    if probes:
+        rows = [[name, _mean(found, "auc"), _highest(found.get("within", {}))] for name, found in probes.items()]
+        texts.append(align([["shortcut probe", "AUC over pages", "within a page, at most"], *rows]))
+    return "\n\n".join(texts)
+
+
+def branches_text(pages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the means over pages of every branch and system as a table."""
+    rows = [[name, *_means(metrics)] for name, metrics in pages.items()]
+    return align([["mean over pages", "AUC", "EER", "fake above its original"], *rows])
+
+
+def pages_html(result: Mapping[str, Any]) -> str:
+    """Return heading and tables; nothing if no page is known."""
+    if not result.get("pages"):
+        return ""
+    main, tables = result["main"], []
+    means = [[name, *_means(metrics)] for name, metrics in result["pages"].items()]
+    for head, rows in (
+        (["mean over pages", "AUC", "EER", "fake above its original"], means),
+        (_HEAD, _rows(result["pages"][main])),
+    ):
+        cells = "".join(f"<th class=num>{name}</th>" for name in head[1:])
+        body = "".join(
+            f"<tr><th scope=row>{escape(name)}</th>{''.join(f'<td class=num>{cell}</td>' for cell in more)}</tr>"
+            for name, *more in rows
+        )
+        tables.append(frame.box(f"<thead><tr><th>{head[0]}</th>{cells}</tr></thead>", body))
+    return f"{_HEADING}{''.join(tables)}<p class=note>{_NOTE.format(main=escape(main))}</p>"
+
+
+def folds_text(summary: Mapping[str, Any]) -> str:
+    """Return mean and standard deviation over folds as a table with a row for each tier."""
+    metrics = list(summary["metrics"]["overall"])
+    head = [f"{len(summary['folds'])} folds, {summary['branch']} score", *({"auc": "AUC", **NAMES}[m] for m in metrics)]
+    rows = [
+        [tier, *(f"{of[m]['mean']:.3f} ± {of[m]['deviation']:.3f}" if m in of else "" for m in metrics)]
+        for tier, of in summary["metrics"].items()
+    ]
+    return f"{align([head, *rows])}\nMean ± standard deviation over folds."
+
+
+def _rows(metrics: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [
+            name,
+            *(str(page["clips"]), str(page["fakes"]), number(page["auc"]), number(page["eer"]), str(page["pairs"])),
+            "" if page["pair_accuracy"] is None else number(page["pair_accuracy"]),
+        ]
+        for name, page in metrics["pages"].items()
+    ]
+
+
+def _means(metrics: Mapping[str, Any]) -> list[str]:
+    return [_mean(metrics, name) for name in ("auc", "eer", "pair_accuracy")]
+
+
+def _mean(metrics: Mapping[str, Any], name: str) -> str:
+    """Return a mean over pages with its interval."""
+    mean = metrics["mean"][name]
+    if mean["value"] is None:
+        return "-"
+    interval = "" if mean["interval"] is None else " [{:.3f}, {:.3f}]".format(*mean["interval"])
+    return number(mean["value"]) + interval
+
+
+def _highest(within: Mapping[str, float]) -> str:
+    """Return the page on which a cue reaches most."""
+    if not within:
+        return ""
+    page = max(within, key=lambda name: within[name])
+    return f"{number(within[page])} ({page})"
