@@ -1,12 +1,12 @@
-"""Trains a published system on the same elements and splits as the method: AVFF, MRDF or VFD.
+"""Train a published system on the same elements and splits as the method: AVFF, MRDF or VFD.
 
     CONFIG=config/baseline_avff.json bash baseline.sh                      all stages of the system, in order
     python baseline.py --config config/baseline_avff.json --stage pretrain
     python baseline.py --config config/baseline_mrdf.json --folds data/splits/mrdf_5fold
-    python baseline.py --config config/released/mrdf.json --published mrdf_ce.ckpt       a run without training
+    python baseline.py --config config/released/mrdf.json --published mrdf_ce.ckpt       a run of a published checkpoint
 
-The config's `kind` names the system. What differs between systems is in avdfd/baselines, one module each; a stage
-before the last has a run folder of its own, `<name>-<stage>`. Several seeds or settings: one `--name` each.
+The config's `kind` names the system; the systems' own code is in avdfd/baselines, one module each. Every stage before
+the last has its own run folder, `<name>-<stage>`. Give runs with other seeds or settings another `--name`.
 """
 
 import argparse
@@ -44,12 +44,14 @@ from avdfd.training.weights import RunFacts
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Trains a baseline.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Train a baseline.", allow_abbrev=False)
     cli.add_argument("--config", default="config/baseline_avff.json")
     cli.add_argument("--stage", default="all", help="a stage of the system, or all")
-    cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train and test once for each")
-    cli.add_argument("--published", type=Path, metavar="FILE", help="make a run of its authors' checkpoint")
-    cli.add_argument("--resume", action="store_true", help="go on with the run, or start it")
+    cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train and test once per fold")
+    cli.add_argument(
+        "--published", type=Path, metavar="FILE", help="make a run of the authors' checkpoint, without training"
+    )
+    cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, *BASELINES, overrides=overrides)
     system = SYSTEMS[cfg.kind]
@@ -63,8 +65,8 @@ def main(argv: list[str]) -> None:
             return
         if world.size > 1 and system.one_process(cfg):
             raise UserError(
-                f"{args.config}: {cfg.kind} as released looks across the samples of a batch, and one process has to "
-                "have all of it: set PROCESSES=1, or faithful to false"
+                f"{args.config}: {cfg.kind} as released mixes the samples of a batch, so one process needs the whole "
+                "batch: set PROCESSES=1, or faithful to false"
             )
         with Stop() as stop:
             for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
@@ -75,7 +77,7 @@ def main(argv: list[str]) -> None:
 
 
 def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, *, resume: bool) -> None:
-    """One stage of a system, from the best epoch of the stage before it."""
+    """Train one stage of a system, starting from the best epoch of the stage before."""
     recipe: RecipeConfig = getattr(cfg, stage)
 
     # ---- data
@@ -89,7 +91,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     order = Shared(system.batches(cfg, stage, train_metas), rank=world.rank, size=world.size, limit=recipe.micro_batch)
     train_set = ElementSet(store, train_metas, system.inputs(cfg, stage, train=True))
     val_set = ElementSet(store, val_metas, system.inputs(cfg, stage, train=False))
-    # Without labels, validation is the training loss on other people, so its batches are made as in training.
+    # Without labels, validation is the training loss on other identities, with batches drawn as in training.
     val_batches = Sequential(len(val_set), recipe.batch_size) if labelled else system.batches(cfg, stage, val_metas)
     val_order = Shared(val_batches, rank=world.rank, size=world.size)
     train_data, val_data = open_batches(cfg.data, device, (train_set, order), (val_set, val_order))
@@ -109,13 +111,13 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     run.announce(f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     def counted(net: nn.Module, batch: Any) -> Any:
-        """The model's part of a step, on tensors that have shapes alone."""
+        """Run the model's part of a step on tensors of the meta device."""
         chance = Chance(World(torch.device("meta")), len(batch.label), 0)
         return system.outputs(net, batch, cfg, stage, chance)
 
     # ---- epochs
     metric = cfg.select.metric if labelled else "loss"
-    flops = 0.0  # of a clip, counted once
+    flops = 0.0  # per clip, counted once
     bar = loop.epochs(progress, recipe.epochs, title, world)
     for epoch in bar:
         if progress.stale >= cfg.select.patience:
@@ -152,7 +154,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
 
 
 def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
-    """A run folder of a published checkpoint, for evaluate.py and detect.py."""
+    """Make a run folder of a published checkpoint, for evaluate.py and detect.py."""
     if not world.first:
         return
     stage = system.STAGES[-1]
@@ -167,12 +169,12 @@ def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:
-    """The config under the name of the stage's run."""
+    """Return the config under the name of the stage's run."""
     return cfg if stage == system.STAGES[-1] else cfg.model_copy(update={"name": f"{cfg.name}-{stage}"})
 
 
 def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, Tensor] | None:
-    """What the stage before this one has learned; None for a first stage, and where the config brings other weights."""
+    """Return the weights of the stage before; None for a first stage and if the config names other weights."""
     position = system.STAGES.index(stage)
     if position == 0 or system.brings_weights(cfg):
         return None
@@ -191,8 +193,10 @@ def evaluate_all_folds(cfg: RunConfig, folder: Path, world: World) -> None:
 def validate(
     model: nn.Module, system: System, cfg: RunConfig, stage: str, batches: Iterable[tuple[Share, Any]], world: World
 ) -> dict[str, float]:
-    """Of a stage with labels: AUC and AP of every branch over the validation elements, each counted once, and BCE of
-    the main one. Of a stage without: its mean training loss, with the same random draws in every epoch.
+    """Return validation metrics.
+
+    For a stage with labels: AUC and AP of every branch over the validation elements, each counted once, and the BCE of
+    the main branch. For other stages: the mean training loss, with the same random draws in every epoch.
     """
     model.eval()
     recipe: RecipeConfig = getattr(cfg, stage)

@@ -2,8 +2,8 @@
 
     B batch   C channels   H, W pixels   L frames of audio   T frames of video
 
-One backward pass and one optimiser train both sides at once: the autoencoder's loss holds the critics' weights fixed,
-the critics' loss holds the pictures fixed, so that the gradient of the sum is each side's own.
+One backward pass and one optimiser train both sides at once: the autoencoder's loss treats the critics' weights as
+constants and the critics' loss the reconstructions, so that the gradient of the sum gives each side its own gradient.
 
 References:
     Oorloff et al., "AVFF: Audio-Visual Feature Fusion for Video Deepfake Detection", CVPR 2024.
@@ -24,9 +24,9 @@ from OpenAVFF.reconstruction import full_precision
 
 
 class Critic(nn.Module):
-    """Scores how real pictures (B, C, H, W) look: (B,). No normalisation layers: the penalty is per picture.
+    """Score of images (B, C, H, W), higher for real ones: (B,). Without normalisation, as the penalty is per image.
 
-    The strided convolutions see 38 pixels around a place, more than a patch, so that seams between patches show.
+    The receptive field is 38 pixels, more than a patch, so that seams between patches are detected.
     """
 
     def __init__(self, channels: int, *, width: int = 64) -> None:
@@ -35,7 +35,7 @@ class Critic(nn.Module):
             nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1)
             for before, after in ((channels, width), (width, 2 * width), (2 * width, 4 * width))
         )
-        # Without a bias, which would shift the scores of real and fake alike.
+        # A bias would shift the scores of real and fake equally, so there is none.
         self.score = nn.Conv2d(4 * width, 1, kernel_size=3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,10 +45,10 @@ class Critic(nn.Module):
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, points: Tensor) -> Tensor:
-    """Squared distance of the critic's slope from 1 at points (B,), 0 to 1, between real and fake pictures: (B,).
+    """Squared difference of the critic's slope from 1, at points (B,) in [0, 1] between real and fake images: (B,).
 
-    The slope is score per root mean square of the pixels: the losses then have the size of a reconstruction error,
-    whatever the size of a picture.
+    The slope is the change of the score per root mean square of the pixels, so that the losses have the scale of a
+    reconstruction error for every image size.
     """
     between = torch.lerp(real, fake, points.view(-1, *[1] * (real.ndim - 1))).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
@@ -57,18 +57,18 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, points: Tens
 
 
 class Wasserstein(NamedTuple):
-    """Losses of each clip (B,), to be averaged and added up: generator and critic share no parameters."""
+    """Losses per clip (B,). Their means may be added, as generator and critic share no parameters."""
 
     generator: Tensor
-    """Lower if the fakes score higher; no gradient for the critic."""
+    """Decreases as fakes score higher; no gradient for the critic."""
     critic: Tensor
-    """Lower if real and fake are told apart; no gradient for the fakes."""
+    """Decreases as the critic separates real from fake; no gradient for the fakes."""
     penalty: Tensor | None
-    """Of the critic's slope; None in eval mode, as it needs gradients."""
+    """Gradient penalty of the critic; None in eval mode, as it needs gradients."""
 
 
 def wasserstein(critic: nn.Module, real: Tensor, fake: Tensor, points: Tensor) -> Wasserstein:
-    """Losses of both sides for pictures (B, ...); the penalty is taken at points (B,) between them, from 0 to 1."""
+    """Losses of both sides for images (B, ...), with the penalty at points (B,) in [0, 1] between real and fake."""
     frozen = {name: parameter.detach() for name, parameter in critic.named_parameters()}
     generator = -functional_call(critic, frozen, (fake,))
     fake = fake.detach()
@@ -77,7 +77,7 @@ def wasserstein(critic: nn.Module, real: Tensor, fake: Tensor, points: Tensor) -
 
 
 class AdversarialOutput(NamedTuple):
-    """What adversarial pre-training computes for a batch."""
+    """Outputs of adversarial pre-training for a batch."""
 
     autoencoder: PretrainingOutput
     critics: Wasserstein
@@ -88,16 +88,16 @@ class AdversarialLosses(NamedTuple):
     """Scalars."""
 
     total_loss: Tensor
-    """What is minimised; in eval mode the autoencoder's own loss, for the critics' scale changes as they learn."""
+    """The loss to minimise; in eval mode that of the autoencoder only, as the scale of the critics' scores drifts."""
     generator_loss: Tensor
     critic_loss: Tensor
-    """With the penalty, where there is one."""
+    """Includes the penalty, if there is one."""
 
 
 def adversarial_losses(
     autoencoder: Tensor, clips: Wasserstein, *, adversarial_weight: float = 0.1, penalty_weight: float = 10.0
 ) -> AdversarialLosses:
-    """The losses of a batch, and their sum with the autoencoder's own."""
+    """Return the losses of a batch and their weighted sum with the autoencoder's own."""
     generator, critic = clips.generator.mean(), clips.critic.mean()
     if clips.penalty is None:
         return AdversarialLosses(autoencoder, generator, critic)
@@ -106,9 +106,9 @@ def adversarial_losses(
 
 
 class AdversarialPretraining(nn.Module):
-    """VideoCAVMAE and the critics of its reconstructions, side by side, so that its released keys stay its own.
+    """VideoCAVMAE and the critics of its reconstructions; the released keys of the former are below `model.`.
 
-    Its state dict has `model.*` and `critics.*`. A video's frames are the channels of its critic, which sees motion.
+    The critics are below `critics.`. A video's frames are the channels of its critic, which can so use motion.
     """
 
     def __init__(self, model: VideoCAVMAE, *, width: int = 64) -> None:
@@ -125,22 +125,24 @@ class AdversarialPretraining(nn.Module):
     ) -> AdversarialOutput:
         """audio (B, L, 128), video (B, 3, T, H, W), mask_indices as in VideoCAVMAE.
 
-        points: (B, 2), where between 0, a real clip, and 1, its reconstruction, the slopes of the critics of audio and
-        video are looked at; drawn at random if None.
+        points: (B, 2) places of the audio and the video penalty between 0, the real clip, and 1, its reconstruction;
+        drawn at random if None.
         """
         out = self.model(audio, video, mask_indices)
         audio_target, video_target = self.model.targets(audio, video)
         if points is None:
             points = torch.rand(len(audio), 2, device=audio.device)
-        # A gradient of a gradient is too fine for half precision.
+        # Second-order gradients need more than half precision.
         with full_precision(audio):
-            heard = wasserstein(self.critics["audio"], audio_target.float(), out.audio_recon.float(), points[:, 0])
-            seen = wasserstein(
+            audio_loss = wasserstein(self.critics["audio"], audio_target.float(), out.audio_recon.float(), points[:, 0])
+            video_loss = wasserstein(
                 self.critics["video"],
                 video_target.float().flatten(1, 2),
                 out.video_recon.float().flatten(1, 2),
                 points[:, 1],
             )
-        penalty = None if heard.penalty is None or seen.penalty is None else heard.penalty + seen.penalty
-        both = Wasserstein(heard.generator + seen.generator, heard.critic + seen.critic, penalty)
+        penalty = None
+        if audio_loss.penalty is not None and video_loss.penalty is not None:
+            penalty = audio_loss.penalty + video_loss.penalty
+        both = Wasserstein(audio_loss.generator + video_loss.generator, audio_loss.critic + video_loss.critic, penalty)
         return AdversarialOutput(out, both)

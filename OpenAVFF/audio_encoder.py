@@ -1,4 +1,4 @@
-"""ViT over patches of a filter bank: the audio encoder of AVFF.
+"""AVFF's audio encoder: a ViT over patches of a filter bank.
 
     B batch   L frames   128 mel bands   D width
     N tokens = 8 * (L / 16), ordered band, time: time varies fastest
@@ -26,7 +26,7 @@ BANDS = MEL_BINS // PATCH
 
 
 def sincos_grid(rows: int, columns: int, dim: int) -> Tensor:
-    """Position embedding (1, rows * columns, dim): half of the channels for the column, then half for the row."""
+    """Return the position embedding (1, rows * columns, dim): half of the channels for the column, half for the row."""
     rate = 10_000 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     row, column = (torch.arange(n, dtype=torch.float64)[:, None] * rate for n in (rows, columns))
     angles = torch.stack([column.expand(rows, -1, -1), row[:, None].expand(-1, columns, -1)], dim=2)
@@ -34,7 +34,7 @@ def sincos_grid(rows: int, columns: int, dim: int) -> Tensor:
 
 
 def audio_image(audio: Tensor) -> Tensor:
-    """A filter bank (B, L, 128) as the picture (B, 1, 128, L) that patches are cut from."""
+    """Filter bank (B, L, 128) -> image (B, 1, 128, L), which is cut into patches."""
     return rearrange(audio, "b l m -> b 1 m l")
 
 

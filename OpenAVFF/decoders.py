@@ -1,8 +1,8 @@
-"""The two decoders of AVFF's pre-training: from tokens of both modalities to pictures.
+"""The two decoders of AVFF's pre-training: from tokens of both modalities to a filter bank and a video.
 
     B batch   N tokens   D width of the encoders   L frames of audio   T frames, H, W pixels of video
 
-The state_dict keys are those of the released OpenAVFF, which holds more than it uses.
+The state_dict keys are those of the released OpenAVFF, including unused ones.
 
 References:
     Cai et al., "MARLIN: Masked Autoencoder for facial video Representation LearnINg", CVPR 2023.
@@ -20,7 +20,7 @@ from OpenAVFF.visual_encoder import Block, PositionEmbedding, init_weights
 
 
 class AudioDecoder(nn.Module):
-    """Tokens (B, N, D) -> filter bank as a picture (B, 1, 128, L).
+    """Tokens (B, N, D) -> filter bank as an image (B, 1, 128, L).
 
     `positions=False` leaves out the position and modality embeddings, as the released code does.
     """
@@ -39,7 +39,7 @@ class AudioDecoder(nn.Module):
         self.grid = grid
         self.positions = positions
         self.decoder_embed = nn.Linear(encoder_dim, dim)
-        # Without a gradient where they are not used: a distributed step waits for the gradient of every parameter.
+        # No gradient if unused: a distributed step waits for the gradient of every parameter.
         self.decoder_modality = nn.Parameter(torch.empty(1, 1, dim), requires_grad=positions)
         self.decoder_pos_embed = nn.Parameter(sincos_grid(*grid, dim), requires_grad=positions)
         self.blocks = Stack(vision_transformer.Block(dim, heads, norm_layer=nn.LayerNorm) for _ in range(depth))
@@ -75,7 +75,7 @@ class VisualDecoder(nn.Module):
         super().__init__()
         self.grid = grid
         self.decoder_patch_embed = nn.Linear(encoder_dim, dim)
-        # A released key that nothing reads: what a mask token stands for is predicted from the other modality.
+        # A released key without use: masked tokens are predicted from the other modality instead.
         self.register_buffer("mask_token", torch.zeros(1, 1, dim))
         self.pos_embedding = PositionEmbedding(grid[0] * grid[1] * grid[2], dim)
         self.blocks = Stack(Block(dim, heads, qkv_bias=False) for _ in range(depth))

@@ -1,4 +1,4 @@
-"""AVFF's audio front end: Kaldi filter bank, stretched to a fixed number of frames.
+"""AVFF's audio front end: a Kaldi filter bank, resampled to a fixed number of frames.
 
     S samples at 16 kHz   T frames of 10 ms   L frames of the encoder's input
 
@@ -19,9 +19,9 @@ STD = 4.4849
 
 
 def fbank(waveform: Tensor, *, length: int = 1024, mean: float = MEAN, std: float = STD) -> Tensor:
-    """Normalised log filter bank (..., length, 128) of waveforms (S,) or (B, S) in [-1, 1], at least 25 ms long."""
+    """Normalised log filter bank (..., length, 128) of waveforms (S,) or (B, S) in [-1, 1] of 25 ms or more."""
     if waveform.ndim == 2:
-        # Kaldi's front end takes one recording at a time.
+        # torchaudio's Kaldi front end takes one recording at a time.
         return torch.stack([fbank(one, length=length, mean=mean, std=std) for one in waveform])
     features = kaldi.fbank(
         (waveform - waveform.mean())[None],
@@ -37,7 +37,7 @@ def fbank(waveform: Tensor, *, length: int = 1024, mean: float = MEAN, std: floa
 
 
 def stretch(features: Tensor, length: int) -> Tensor:
-    """Features (T, F) or (B, T, F), interpolated linearly in time to (..., length, F)."""
+    """Interpolate features (T, F) or (B, T, F) linearly in time to (..., length, F)."""
     batch = features if features.ndim == 3 else features[None]
     stretched = F.interpolate(batch.transpose(1, 2), size=length, mode="linear").transpose(1, 2)
     return stretched if features.ndim == 3 else stretched[0]

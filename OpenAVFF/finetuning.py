@@ -1,4 +1,4 @@
-"""AVFF's second stage: real or fake, from the features of the first.
+"""AVFF's second stage: a classifier on the features of the first.
 
     B batch   L frames of audio   T frames, H, W pixels of video   N, M tokens of audio, of video   D width
 
@@ -26,21 +26,21 @@ from OpenAVFF.fusion import FusionNetwork
 from OpenAVFF.visual_encoder import VisualEncoder
 
 _NEW = ("a2v.mlp.", "v2a.mlp.", "mlp_vision.", "mlp_audio.", "mlp_head.")
-"""What the first stage does not have, or has in another size: it fuses half of the slots, this one fuses all."""
+"""Layers that the first stage lacks, or has in another size: it fuses half of the slots, this one all of them."""
 _DROPPED = ("audio_decoder.", "visual_decoder.", "a2v.mlp.", "v2a.mlp.")
 
 
 def finetune_weights(pretrained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What fine-tuning takes from a state dict of pre-training: encoders and fusion transformers.
+    """Return the part of a pre-training state dict that fine-tuning uses: encoders and fusion transformers.
 
-    `pretrained` is that of a VideoCAVMAE, or of an AdversarialPretraining with one inside.
+    `pretrained` is the state dict of a VideoCAVMAE or of an AdversarialPretraining.
     """
     autoencoder = {k.removeprefix("model."): v for k, v in pretrained.items() if not k.startswith("critics.")}
     return {key: value for key, value in autoencoder.items() if not key.startswith(_DROPPED)}
 
 
 class FinetuningOutput(NamedTuple):
-    """What the second stage computes for a batch."""
+    """Outputs of the second stage for a batch."""
 
     logits: Tensor
     """(B, 2): fake, real."""
@@ -63,12 +63,12 @@ class Head(nn.Module):
 
 
 class VideoCAVMAEFT(nn.Module):
-    """The classifier. The defaults are the published sizes; those of its layers follow from `dim`.
+    """The classifier. The defaults are the published sizes; its layers' sizes follow from `dim`.
 
-    By default `mlp_vision` and `mlp_audio` see a token with its prediction from the other modality (2 * dim wide), so
-    that they can tell where the two disagree, and their outputs are averaged over tokens after a GELU.
+    By default `mlp_vision` and `mlp_audio` take each token with its prediction from the other modality (2 * dim
+    channels), so that they can detect where the two disagree, and their outputs are averaged over tokens after a GELU.
     `faithful` computes what OpenAVFF does: the A2V and V2A networks attend across the batch, and `mlp_vision` and
-    `mlp_audio` see the mean over channels of every token (as wide as there are tokens).
+    `mlp_audio` take the mean over channels of every token (as many inputs as tokens).
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class VideoCAVMAEFT(nn.Module):
         return F.gelu(layer(tokens)).mean(dim=1)
 
     def load_pretrained(self, pretrained: Mapping[str, Tensor]) -> None:
-        """Takes encoders and fusion transformers from the state dict of a VideoCAVMAE; the rest stays fresh.
+        """Load encoders and fusion transformers from a state dict of pre-training; other layers keep their weights.
 
-        Raises ValueError naming the keys if anything else is missing, unexpected or of another shape.
+        Raises ValueError, naming the keys, if keys are missing, unexpected or of another shape.
         """
         weights, own = finetune_weights(pretrained), self.state_dict()
         wanted = {key for key in own if not key.startswith(_NEW)}
@@ -135,9 +135,9 @@ class VideoCAVMAEFT(nn.Module):
         self.load_state_dict(weights, strict=False)
 
     def new_parameters(self) -> list[str]:
-        """Names of the parameters that pre-training does not provide, for a learning rate of their own.
+        """Return the names of the parameters that pre-training does not provide, for a separate learning rate.
 
-        In faithful mode without the last layer, which OpenAVFF trains as slowly as the encoders.
+        In faithful mode the last layer is excluded, as OpenAVFF trains it at the encoders' learning rate.
         """
         slow = "mlp_head.fc3." if self.faithful else ()
         return [name for name, _ in self.named_parameters() if name.startswith(_NEW) and not name.startswith(slow)]

@@ -1,6 +1,6 @@
-"""Tokens of one modality predicted from those of the other: the A2V and V2A networks of AVFF.
+"""AVFF's A2V and V2A networks: predict the tokens of one modality from those of the other.
 
-    B batch   N tokens of the one, M tokens of the other modality   D width
+    B batch   N tokens of the given, M tokens of the predicted modality   D width
 
 The state_dict keys are those of the released OpenAVFF.
 
@@ -19,8 +19,8 @@ from OpenAVFF.visual_encoder import Layer
 class FusionAttention(nn.Module):
     """Multi-head self-attention with the parameters of nn.MultiheadAttention: (B, M, D) -> (B, M, D).
 
-    Tokens attend to the tokens of their own sample. With `across_samples`, a token attends instead to the tokens at
-    its own place in all samples of the batch, as in the released code, which takes the first axis for the sequence.
+    Tokens attend to the tokens of their own sample. With `across_samples`, a token attends to the tokens at its own
+    place in all samples of the batch instead, as in the released code, which uses the first axis as the sequence.
     """
 
     def __init__(self, dim: int, heads: int, across_samples: bool) -> None:
@@ -57,7 +57,7 @@ class FusionBlock(nn.Module):
 
 
 class FusionNetwork(nn.Module):
-    """A linear layer along the token axis, to the other modality's number of tokens, and one transformer block."""
+    """A linear layer along the token axis to the other modality's number of tokens, then one transformer block."""
 
     def __init__(
         self, *, tokens_in: int, tokens_out: int, dim: int = 768, heads: int = 12, across_samples: bool = False

@@ -1,4 +1,4 @@
-"""AVFF's first stage: self-supervised learning of how the audio and the video of real faces go together.
+"""AVFF's first stage: self-supervised learning of the correspondence of audio and video on real faces.
 
     B batch   L frames of audio   T frames, H, W pixels of video   S = T / 2 time slots   D width
 
@@ -30,14 +30,14 @@ from OpenAVFF.visual_encoder import VisualEncoder
 
 
 class Clips(NamedTuple):
-    """What the losses need of each clip. Put together, those of parts of a batch are those of the whole."""
+    """Inputs of the losses per clip; those of parts of a batch, concatenated, are those of the whole batch."""
 
     audio_embedding: Tensor
-    """(B, D) mean token, for the contrast."""
+    """(B, D) mean token, for the contrastive loss."""
     video_embedding: Tensor
     """(B, D)"""
     audio_error: Tensor
-    """(B,) of the reconstruction."""
+    """(B,) mean squared error of the reconstruction."""
     video_error: Tensor
     """(B,)"""
 
@@ -47,7 +47,7 @@ class PretrainingLosses(NamedTuple):
 
     total_loss: Tensor
     nce_loss: Tensor
-    """Contrast between clips."""
+    """Contrastive loss between clips."""
     c_acc: Tensor
     """Share of clips whose best match in the batch is their own other modality."""
     rec_loss_a: Tensor
@@ -55,7 +55,7 @@ class PretrainingLosses(NamedTuple):
 
 
 class PretrainingOutput(NamedTuple):
-    """What the first stage computes for a batch; losses are those of `PretrainingLosses`."""
+    """Outputs of the first stage for a batch; the losses are those of `PretrainingLosses`."""
 
     total_loss: Tensor
     nce_loss: Tensor
@@ -70,7 +70,7 @@ class PretrainingOutput(NamedTuple):
 
 
 def pretraining_losses(clips: Clips, *, rec_weight: float = 1.0, nce_weight: float = 0.01) -> PretrainingLosses:
-    """The losses of a batch, and their sum by these weights."""
+    """Return the losses of a batch and their weighted sum."""
     nce_loss, c_acc = contrastive_loss(clips.audio_embedding, clips.video_embedding)
     rec_loss_a, rec_loss_v = clips.audio_error.mean(), clips.video_error.mean()
     total_loss = rec_weight * (rec_loss_a + rec_loss_v) + nce_weight * nce_loss
@@ -80,10 +80,10 @@ def pretraining_losses(clips: Clips, *, rec_weight: float = 1.0, nce_weight: flo
 class VideoCAVMAE(nn.Module):
     """Masked audio-visual autoencoder with complementary masking in time.
 
-    The defaults are the published sizes. `visual_qkv_bias` makes room for MARLIN's weights in the visual encoder.
+    The defaults are the published sizes. `visual_qkv_bias` gives the visual encoder the biases of MARLIN's weights.
     `faithful` computes what OpenAVFF does: the A2V and V2A networks attend across the batch, the audio is masked by
-    frequency band (its tokens are cut into slots in their stored order), its decoder knows no positions, and targets
-    are normalised along the width of the picture.
+    frequency band (its tokens are cut into slots in their stored order), its decoder has no positions, and targets are
+    normalised along the image width.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class VideoCAVMAE(nn.Module):
         if self.slots % 2 or columns % self.slots:
             raise ValueError(f"{self.slots} time slots: must be even and divide the {columns} columns of audio tokens")
         self.faithful = faithful
-        # Audio tokens are stored band by band. Cut in that order, as released, a slot is a band; in time it is columns.
+        # Audio tokens are stored band by band. Cut in that order, as released, a slot is a band; else a time span.
         self.audio_order = "slot band w" if faithful else "band slot w"
         decoder = {"encoder_dim": dim, "dim": decoder_dim, "depth": decoder_depth, "heads": decoder_heads}
         self.audio_decoder = AudioDecoder(grid=self.audio_encoder.grid, positions=not faithful, **decoder)
@@ -138,13 +138,13 @@ class VideoCAVMAE(nn.Module):
         """audio (B, L, 128), video (B, 3, T, H, W); both normalised.
 
         mask_indices: the S / 2 slots whose video stays visible and whose audio is hidden; drawn at random if None.
-        The weights are those of the losses. Raises ValueError for other mask_indices.
+        rec_weight, nce_weight: weights of the losses. Raises ValueError for other mask_indices.
         """
         audio_tokens = self.audio_encoder(audio)
         video_tokens, _ = self.visual_encoder(video)
 
-        seen, heard = self.draw_slots(mask_indices, audio.device)
-        fused_audio, fused_video = self.fuse(audio_tokens, video_tokens, seen, heard)
+        with_video, with_audio = self.draw_slots(mask_indices, audio.device)
+        fused_audio, fused_video = self.fuse(audio_tokens, video_tokens, with_video, with_audio)
         audio_recon, video_recon = self.audio_decoder(fused_audio), self.visual_decoder(fused_video)
 
         audio_target, video_target = self.targets(audio, video)
@@ -157,35 +157,41 @@ class VideoCAVMAE(nn.Module):
         losses = pretraining_losses(clips, rec_weight=rec_weight, nce_weight=nce_weight)
         return PretrainingOutput(*losses, audio_recon, video_recon, clips)
 
-    def draw_slots(self, seen: Sequence[int] | None, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Slots whose video is visible and slots whose audio is, (S / 2,) each, ascending, the same for the batch."""
-        if seen is None:
+    def draw_slots(self, with_video: Sequence[int] | None, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the slots with visible video and with visible audio: (S / 2,) each, ascending, equal for all clips."""
+        if with_video is None:
             order = torch.randperm(self.slots, device=device)
         else:
-            seen = [int(slot) for slot in seen]
-            heard = [slot for slot in range(self.slots) if slot not in seen]
-            if len(seen) != self.slots // 2 or len(heard) != self.slots // 2:
-                raise ValueError(f"mask_indices must be {self.slots // 2} of the slots 0-{self.slots - 1}, not {seen}")
-            order = torch.tensor(seen + heard).to(device, non_blocking=True)
+            with_video = [int(slot) for slot in with_video]
+            with_audio = [slot for slot in range(self.slots) if slot not in with_video]
+            if len(with_video) != self.slots // 2 or len(with_audio) != self.slots // 2:
+                raise ValueError(
+                    f"mask_indices must be {self.slots // 2} of the slots 0-{self.slots - 1}, not {with_video}"
+                )
+            order = torch.tensor(with_video + with_audio).to(device, non_blocking=True)
         return order[: self.slots // 2].sort().values, order[self.slots // 2 :].sort().values
 
-    def fuse(self, audio: Tensor, video: Tensor, seen: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, D) of both modalities -> the same with the hidden slots predicted from the other modality."""
+    def fuse(self, audio: Tensor, video: Tensor, with_video: Tensor, with_audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Replace the hidden slots in both modalities' tokens (B, N, D) by predictions from the other modality."""
         audio = rearrange(audio, f"b ({self.audio_order}) d -> b slot (band w) d", band=BANDS, slot=self.slots)
         video = rearrange(video, "b (slot n) d -> b slot n d", slot=self.slots)
-        audio, video = audio[:, heard], video[:, seen]
+        audio, video = audio[:, with_audio], video[:, with_video]
         predicted_video, predicted_audio = self.a2v(audio.flatten(1, 2)), self.v2a(video.flatten(1, 2))
 
-        audio = torch.cat([audio, predicted_audio.reshape(audio.shape)], dim=1)[:, torch.cat([heard, seen]).argsort()]
-        video = torch.cat([video, predicted_video.reshape(video.shape)], dim=1)[:, torch.cat([seen, heard]).argsort()]
+        audio = torch.cat([audio, predicted_audio.reshape(audio.shape)], dim=1)[
+            :, torch.cat([with_audio, with_video]).argsort()
+        ]
+        video = torch.cat([video, predicted_video.reshape(video.shape)], dim=1)[
+            :, torch.cat([with_video, with_audio]).argsort()
+        ]
         audio = rearrange(audio, f"b slot (band w) d -> b ({self.audio_order}) d", band=BANDS)
         return audio, video.flatten(1, 2)
 
     def targets(self, audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-        """What the decoders are to produce: pictures (B, 1, 128, L) and (B, 3, T, H, W)."""
-        picture = audio_image(audio)
+        """Return the decoders' targets: audio (B, 1, 128, L) and video (B, 3, T, H, W)."""
+        image = audio_image(audio)
         if self.faithful:
-            return normalise(picture), normalise(video)
+            return normalise(image), normalise(video)
         tubelet, patch = self.visual_encoder.tubelet, self.visual_encoder.patch
-        audio_target = normalise_patches(picture.unsqueeze(2), tubelet=1, patch=PATCH).squeeze(2)
+        audio_target = normalise_patches(image.unsqueeze(2), tubelet=1, patch=PATCH).squeeze(2)
         return audio_target, normalise_patches(video, tubelet=tubelet, patch=patch)

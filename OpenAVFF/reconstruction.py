@@ -1,4 +1,4 @@
-"""What AVFF's pre-training compares: pictures normalised for reconstruction, and clips for contrast.
+"""Targets and losses of AVFF's pre-training: reconstruction of normalised patches, and contrast of clips.
 
     B batch   C colours   T frames   H, W pixels   D width
 
@@ -20,29 +20,29 @@ TEMPERATURE = 0.05
 
 
 def normalise(x: Tensor) -> Tensor:
-    """To zero mean and unit deviation (unbiased) along the last axis."""
+    """Normalise to zero mean and unit standard deviation (unbiased) along the last axis."""
     return (x - x.mean(dim=-1, keepdim=True)) / (x.var(dim=-1, keepdim=True) + 1e-6).sqrt()
 
 
 def normalise_patches(video: Tensor, *, tubelet: int, patch: int) -> Tensor:
-    """Normalises each tubelet of a video (B, C, T, H, W) per colour."""
+    """Normalise each tubelet of a video (B, C, T, H, W) per colour."""
     patches = rearrange(video, "b c (t r) (h p) (w q) -> b c t h w (r p q)", r=tubelet, p=patch, q=patch)
     return rearrange(normalise(patches), "b c t h w (r p q) -> b c (t r) (h p) (w q)", r=tubelet, p=patch)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """Leaves autocast on the device of a tensor; tensors of shapes alone have no precision, and no autocast."""
+    """Return a context without autocast on the tensor's device; the meta device has no autocast."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of each sample (B, ...): (B,), in float32."""
+    """Mean squared error of each sample (B, ...): (B,), in float32."""
     return (predicted.float() - target.float()).square().flatten(1).mean(dim=1)
 
 
 def contrastive_loss(audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-    """InfoNCE between the embeddings (B, D) of a batch, in both directions -> loss and share of right matches."""
-    # Half-precision products would be off by as much as the temperature resolves.
+    """InfoNCE between the embeddings (B, D) of a batch, in both directions -> loss and share of correct matches."""
+    # The rounding error of half precision is as large as differences that matter at this temperature.
     with full_precision(audio):
         similarity = F.normalize(audio.float(), dim=-1) @ F.normalize(video.float(), dim=-1).T / TEMPERATURE
     own = torch.arange(len(similarity), device=similarity.device)

@@ -38,18 +38,18 @@ class PatchEmbedding(nn.Module):
         self.projection = nn.Conv3d(3, dim, kernel_size=size, stride=size)
 
     def forward(self, video: Tensor) -> Tensor:
-        # GPUs are made for matrix products, not for convolving three channels in three dimensions; a CPU is faster so.
+        # On a GPU the matrix product is faster than a 3-D convolution of three channels, on a CPU it is slower.
         return self.product(video) if video.is_cuda else rearrange(self.projection(video), "b d t h w -> b (t h w) d")
 
     def product(self, video: Tensor) -> Tensor:
-        """The same as a matrix product over the pixels of every tubelet."""
+        """The projection as a matrix product over the pixels of every tubelet."""
         r, p, q = self.projection.kernel_size
         pixels = rearrange(video, "b c (t r) (h p) (w q) -> b (t h w) (c r p q)", r=r, p=p, q=q)
         return F.linear(pixels, self.projection.weight.flatten(1), self.projection.bias)
 
 
 class PositionEmbedding(nn.Module):
-    """The sinusoid table; a buffer, so that a released table takes its place on loading."""
+    """Sinusoidal position embedding; a buffer, so that a released table can be loaded."""
 
     emb: Tensor
 
@@ -86,7 +86,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A linear layer under the name that the released keys use."""
+    """Linear layer under the name in the released keys."""
 
     def __init__(self, dim_in: int, dim_out: int) -> None:
         super().__init__()
@@ -153,12 +153,12 @@ class VisualEncoder(nn.Module):
         self.apply(init_weights)
 
     def init_from_scratch(self) -> None:
-        """Draws a patch projection that whitens natural images, for training without pre-trained weights.
+        """Draw a patch projection that whitens natural images, for training without pre-trained weights.
 
-        Pictures have amplitudes that fall with frequency, so that under a white random projection the fine detail
-        in which forgeries show drowns in the coarse. Here each filter's amplitude grows with frequency instead, and
-        the features get the size of the position embedding. On the built-in corpus a small ViT then finds re-drawn
-        mouths within a few hundred steps, which with the usual initialisation it does not (benchmarks/README.md).
+        The amplitude of images falls with frequency, so a white random projection is dominated by coarse structure and
+        hides the fine detail in which forgeries show. Here each filter's amplitude grows with frequency instead, and
+        the features are scaled like the position embedding. On the built-in corpus a small ViT then detects re-drawn
+        mouths within a few hundred steps, which it does not with the usual initialisation (benchmarks/README.md).
         """
         weight = self.patch_embedding.projection.weight
         n = torch.arange(self.patch)
@@ -179,7 +179,7 @@ class VisualEncoder(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """For `nn.Module.apply`: Xavier-uniform linear layers and patch projections."""
+    """Initialise linear layers and patch projections Xavier-uniformly; for `nn.Module.apply`."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""AVFF: learns on real faces how sound and picture go together, then tells reals from fakes.
+"""AVFF: self-supervised pre-training on real faces, then classification of reals and fakes.
 
 B batch   L audio frames   S side of the frames
 
@@ -47,9 +47,9 @@ LABELLED = ("finetune",)
 
 
 class Raw(NamedTuple):
-    """What is read of B elements."""
+    """Parts of B elements as they are read."""
 
-    sound: Tensor
+    audio: Tensor
     """(B, 49152) int16 waveform or (B, 128, 768) log mel, or the normalised filter bank (B, L, 128)."""
     frames: Tensor
     """(B, 16, 224, 224, 3) uint8."""
@@ -68,7 +68,7 @@ class Batch(NamedTuple):
 
 
 class Pretrained(NamedTuple):
-    """Of B elements: the fields of OpenAVFF's `Clips`, then those of `Wasserstein`, None without critics."""
+    """Inputs of the pre-training losses: fields of OpenAVFF's `Clips`, then of `Wasserstein` (None without critics)."""
 
     audio_embedding: Tensor
     video_embedding: Tensor
@@ -80,7 +80,7 @@ class Pretrained(NamedTuple):
 
 
 class Finetuned(NamedTuple):
-    """Of B elements."""
+    """Inputs of the fine-tuning loss for B elements."""
 
     logits: Tensor
     """(B, 2): fake, real."""
@@ -89,7 +89,7 @@ class Finetuned(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Sixteen frames, and the mel or filter bank of the same span."""
+    """Input form: sixteen frames, and the mel or filter bank of the same span."""
 
     audio_input: str
     audio_length: int
@@ -98,7 +98,7 @@ class Inputs(NamedTuple):
     image_size: int
     augment: AugmentConfig = AugmentConfig()
     roll: bool = False
-    """OpenAVFF's augmentation: noise, and a shift in time by up to the whole length."""
+    """Use OpenAVFF's augmentation: noise, and a circular shift in time by up to the whole length."""
 
     @property
     def reads(self) -> Reads:
@@ -107,18 +107,18 @@ class Inputs(NamedTuple):
 
     def raw(self, element: Element) -> Raw:
         if self.audio_input == "mel":
-            sound = mel_or_pcm_of(element)
+            audio = mel_or_pcm_of(element)
         else:
-            sound = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
-        return Raw(sound, torch.from_numpy(element.frames), label_of(element))
+            audio = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
+        return Raw(audio, torch.from_numpy(element.frames), label_of(element))
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
         rngs = None if seeds is None else generators(seeds)
         if self.audio_input == "mel":
-            mel = mel_input(mel_of(raw.sound), self.augment, rngs)
+            mel = mel_input(mel_of(raw.audio), self.augment, rngs)
             audio = F.interpolate(mel, size=self.audio_length, mode="linear").mT
         else:
-            audio = raw.sound if rngs is None else noise_and_masks(raw.sound.mT, self.augment, rngs).mT
+            audio = raw.audio if rngs is None else noise_and_masks(raw.audio.mT, self.augment, rngs).mT
         if self.roll and rngs is not None:
             audio = torch.stack([_rolled(one, rng) for one, rng in zip(audio, rngs, strict=True)])
         video = video_input(raw.frames, self.image_size, self.augment, rngs)
@@ -126,7 +126,7 @@ class Inputs(NamedTuple):
 
 
 def _rolled(audio: Tensor, rng: Generator) -> Tensor:
-    """Audio (L, 128) with noise of a random strength up to 0.1, shifted in time, what leaves coming in again."""
+    """Return audio (L, 128) with noise of random strength up to 0.1, circularly shifted in time."""
     noise = torch.rand(audio.shape, generator=torch_generator(rng, audio.device), device=audio.device)
     return (audio + noise * rng.random() / 10).roll(int(rng.integers(-len(audio), len(audio))), dims=0)
 
@@ -171,10 +171,10 @@ def build(cfg: AvffConfig, stage: str, former: Mapping[str, Tensor] | None) -> n
 
 
 def _start_from(model: VideoCAVMAEFT, former: Mapping[str, Tensor] | None, weights: WeightsConfig | None) -> None:
-    """Pre-trained weights of our own, or of the file that the config names."""
+    """Load pre-trained weights: those of the stage before, or of the file that the config names."""
     if weights is not None:
         former = unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)
-    assert former is not None, "fine-tuning starts from something"
+    assert former is not None, "fine-tuning starts from pre-trained weights"
     try:
         model.load_pretrained(former)
     except ValueError as error:
@@ -224,10 +224,10 @@ def outputs(net: nn.Module, batch: Batch, cfg: AvffConfig, stage: str, chance: C
     if stage == "finetune":
         return Finetuned(net(batch.audio, video).logits, batch.label)
     slots = video.shape[2] // VisualEncoder.tubelet
-    seen = chance.order(slots)[: slots // 2]
+    with_video = chance.order(slots)[: slots // 2]
     if not cfg.loss.adversarial:
-        return Pretrained(*net(batch.audio, video, seen).clips)
-    out = net(batch.audio, video, seen, chance.uniform(2))
+        return Pretrained(*net(batch.audio, video, with_video).clips)
+    out = net(batch.audio, video, with_video, chance.uniform(2))
     return Pretrained(*out.autoencoder.clips, *out.critics)
 
 
@@ -255,5 +255,5 @@ def shown(batch: Batch) -> tuple[Tensor, Tensor]:
 
 def scores(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:
     logits = model(batch.audio, normalise(batch.video)).logits.float()
-    # Both columns are logits in their own right, of fake and of real. OpenAVFF reads the first alone.
+    # Each column is a logit of its own, of fake and of real. OpenAVFF uses only the first.
     return {"fused": logits[:, 0] if cfg.faithful else (logits[:, 0] - logits[:, 1]) / 2}

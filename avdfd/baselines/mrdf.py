@@ -1,4 +1,4 @@
-"""MRDF: AV-HuBERT's front ends and fusion encoder, regularised across and within the modalities.
+"""MRDF: AV-HuBERT's front ends and fusion encoder, regularised across and within modalities.
 
 B batch   T video frames, 25 per second
 
@@ -36,10 +36,10 @@ LABELLED = ("train",)
 
 
 class Raw(NamedTuple):
-    """What is read of B elements."""
+    """Parts of B elements as they are read."""
 
     frames: Tensor
-    """(B, T, 112, 112, 3) uint8, of half the size."""
+    """(B, T, 112, 112, 3) uint8, at half size."""
     audio: Tensor
     """(B, 104, T)."""
     label: Tensor
@@ -55,17 +55,17 @@ class Batch(NamedTuple):
     audio: Tensor
     """(B, 104, T)."""
     padding: Tensor | None
-    """(B, T), True beyond a clip's end; None if all clips are of one length."""
+    """(B, T), True beyond a clip's end; None if all clips have the same length."""
     label: Tensor
     """(B,) float, 1 = fake."""
     label_video: Tensor
-    """(B,) 1 = fake, -1 = not known."""
+    """(B,) 1 = fake, -1 = unknown."""
     label_audio: Tensor
-    """(B,) 1 = fake, -1 = not known."""
+    """(B,) 1 = fake, -1 = unknown."""
 
 
 class Outputs(NamedTuple):
-    """Of B elements: those of the model, and the labels (B,) of either modality, 1 = fake."""
+    """The model's outputs, as `MrdfOutput`, and the labels (B,) of both modalities, 1 = fake."""
 
     m_logits: Tensor | None
     v_cross: Tensor
@@ -77,7 +77,7 @@ class Outputs(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """All frames, cut to the middle of the face, and log filter banks."""
+    """Input form: all frames, cropped to the middle of the face, and log filter banks."""
 
     max_steps: int
 
@@ -124,8 +124,8 @@ def batches(cfg: MrdfConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs
     for tier in (tiers.tier(names.values[code]) for code in np.unique(names.codes)):
         if tier.video is None or tier.audio is None:
             raise UserError(
-                f"{cfg.data.elements}: MRDF learns from labels of either modality, which the tier {tier.name} does not "
-                "have; leave it out of data.fake_tiers"
+                f"{cfg.data.elements}: MRDF needs a label for each modality, which the tier {tier.name} does not have; "
+                "leave it out of data.fake_tiers"
             )
     return Shuffled(len(metas), cfg.train.batch_size, cfg.seed, tiers=names if cfg.data.balance_tiers else None)
 

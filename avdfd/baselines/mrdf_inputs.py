@@ -1,8 +1,8 @@
-"""From frames and filter banks to what MRDF sees.
+"""MRDF's inputs from frames and filter banks.
 
     frames (T, H, W, 3) uint8, 25 per second   video (3, T, 100, 100) uint8   audio (104, T)
 
-Augmentation is one draw per clip, and only where a generator is given. `mrdf_normalise` runs on the device.
+Augmentation is one draw per clip, and only if a generator is given. `mrdf_normalise` runs on the device.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _STD = 0.165
 
 
 def half_size(frames: np.ndarray) -> Tensor:
-    """Frames (T, H, W, 3) uint8, at least 200 x 200 -> the same (T, H / 2, W / 2, 3). Raises ValueError for smaller."""
+    """Halve frames (T, H, W, 3) uint8 to (T, H / 2, W / 2, 3). Raises ValueError if they are below 200 x 200."""
     height, width = (size // 2 for size in frames.shape[1:3])
     if min(height, width) < SIDE:
         raise ValueError(f"frames of {frames.shape[2]}x{frames.shape[1]} are smaller than {2 * SIDE}x{2 * SIDE}")
@@ -32,9 +32,9 @@ def half_size(frames: np.ndarray) -> Tensor:
 
 
 def mrdf_video(small: Tensor, rng: Generator | None) -> Tensor:
-    """Half-size frames (T, H, W, 3) uint8 -> cut to the middle (3, T, 100, 100) uint8.
+    """Crop half-size frames (T, H, W, 3) uint8 to the middle: (3, T, 100, 100) uint8.
 
-    With a generator the cut is anywhere, and every second clip is mirrored.
+    With a generator the crop is anywhere, and half of the clips are mirrored.
     """
     height, width = small.shape[1:3]
     top, left, mirror = (height - SIDE) // 2, (width - SIDE) // 2, False
@@ -46,19 +46,19 @@ def mrdf_video(small: Tensor, rng: Generator | None) -> Tensor:
 
 
 def mrdf_normalise(video: Tensor) -> Tensor:
-    """uint8 video -> float with the mean and deviation of AV-HuBERT's pictures, on the device it is on."""
+    """Normalise uint8 video by the mean and standard deviation of AV-HuBERT's frames, on its device."""
     return (video.float() / 255 - _MEAN) / _STD
 
 
 def pad_batch(examples: Sequence[tuple[Tensor, Tensor]], max_steps: int = MAX_STEPS) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs of video (3, T, 100, 100) and audio (104, T), cut to `max_steps` -> video (B, 3, T, 100, 100),
-    audio (B, 104, T) and padding_mask (B, T), True beyond a clip's end.
+    """Pad pairs of video (3, T, 100, 100) and audio (104, T), cut to `max_steps`, to a batch.
 
-    Raises ValueError if the two of a pair differ in length.
+    Returns video (B, 3, T, 100, 100), audio (B, 104, T) and padding_mask (B, T), True beyond a clip's end. Raises
+    ValueError if video and audio of a pair differ in length.
     """
     for video, audio in examples:
         if video.shape[1] != audio.shape[1]:
-            raise ValueError(f"{video.shape[1]} steps of video, {audio.shape[1]} of audio")
+            raise ValueError(f"{video.shape[1]} steps of video, but {audio.shape[1]} of audio")
     videos = pad_sequence([rearrange(v[:, :max_steps], "c t h w -> t c h w") for v, _ in examples], batch_first=True)
     audios = pad_sequence([rearrange(a[:, :max_steps], "f t -> t f") for _, a in examples], batch_first=True)
     lengths = torch.tensor([min(a.shape[1], max_steps) for _, a in examples])

@@ -6,16 +6,16 @@ from avdfd.elements import ElementStore
 
 
 def open_store(path: str, *kinds: str) -> ElementStore | VfdFolder:
-    """The elements of a folder, for systems of these kinds.
+    """Open the elements of a folder for systems of these kinds.
 
-    Raises UserError if there are none, or if one of the systems needs what a VFD folder does not have.
+    Raises UserError if there are none, or if a VFD folder is opened for other systems.
     """
     if not is_vfd_folder(path):
         return ElementStore(path)
     other = next((kind for kind in kinds if kind != "vfd"), None)
     if other:
         raise UserError(
-            f"{path}: a VFD folder has one picture and a voice feature per clip, but {other} needs sound and video; "
-            "give it elements of data/preprocess.py"
+            f"{path}: a VFD folder has one image and a voice feature per clip, but {other} needs audio and video; "
+            "use elements made by data/preprocess.py"
         )
     return VfdFolder(path)

@@ -1,7 +1,7 @@
 """Checkpoints published by the authors of a system, loaded into this repository's modules.
 
-`load(system, state_dict, **sizes)` takes the released keys and returns a module in eval mode that computes what
-was released.
+`load(system, state_dict, **sizes)` takes a state dict with the released keys and returns a module in eval mode that
+computes what the released code does.
 
     python -m avdfd.released convert IN OUT.safetensors --system openavff-finetune
 """
@@ -30,7 +30,7 @@ from OpenAVFF.finetuning import VideoCAVMAEFT
 from OpenAVFF.pretraining import VideoCAVMAE
 from OpenAVFF.visual_encoder import VisualEncoder
 
-# Released prefix -> ours. Keys below a prefix are the same in both.
+# Released prefix -> ours. Keys below a prefix are the same.
 _AUDIO = {"audio_enc.": "encoder.", "proj.": "projection.", "aux_head.": "head.", "proto_real": "prototype"}
 _DETECTOR = {
     "audio_enc.": "audio_encoder.",
@@ -45,7 +45,7 @@ _DETECTOR = {
 
 
 class ReleasedDetector(nn.Module):
-    """The detector with the released call: frames before colours."""
+    """The detector with the released call, in which frames come before colours."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ReleasedDetector(nn.Module):
 
 
 def load(system: str, state_dict: Mapping[str, Any] | str | Path, **sizes: int) -> nn.Module:
-    """The released `system` with the given weights (or file of weights), in eval mode.
+    """Return the released `system` with the given weights (or file of weights), in eval mode.
 
     openavff-pretrain: `module(audio, video, mask_indices=[...])` -> total_loss, nce_loss, c_acc, rec_loss_a,
         rec_loss_v, audio_recon, video_recon; sizes encoder_depth (12), decoder_depth (4).
@@ -68,13 +68,13 @@ def load(system: str, state_dict: Mapping[str, Any] | str | Path, **sizes: int) 
         size visual_depth (12).
     marlin: `module(video)` -> tokens, mean token; size visual_depth (12).
     mrdf-ce, mrdf-margin: `module(video, audio, padding_mask)` -> m_logits, v_cross, a_cross, v, a.
-    avhubert: `module(video, audio, padding_mask)` -> features, of grey pictures; sizes encoder_layers (12), dim (768),
+    avhubert: `module(video, audio, padding_mask)` -> features, from grey frames; sizes encoder_layers (12), dim (768),
         heads (12), ffn_dim (3072), width (64).
     vfd2022-face, vfd2022-voice, vfd2023-face, vfd2023-voice: `module(x)` -> embedding; size layers (12), 2023.
 
-    A depth that is given leaves out the deeper blocks of the checkpoint. Wrappings are opened: `module.` prefixes,
+    A smaller depth leaves out the deeper blocks of the checkpoint. Wrappers are removed: `module.` prefixes,
     `state_dict` of Lightning, `model` of fairseq, `face_model_state_dict` and `voice_model_state_dict`.
-    Raises UserError for an unknown system, unknown sizes, and missing, unexpected or misshapen keys.
+    Raises UserError for an unknown system, unknown sizes, and keys that are missing, unexpected or of another shape.
     """
     if system not in SYSTEMS:
         raise UserError(f"unknown released system '{system}': use {', '.join(SYSTEMS)}")
@@ -101,14 +101,14 @@ def _detector(weights: Weights, *, visual_depth: int) -> Detector:
 
 
 class _Released(NamedTuple):
-    """How a system is built from what was released."""
+    """Recipe for a released system's module."""
 
     build: Callable[..., nn.Module]
-    """(weights, **sizes) -> module."""
+    """(weights, **sizes) -> module with random weights."""
     keys: Callable[[Weights], Weights] = dict
-    """Released keys -> those of the module."""
+    """Released state dict -> state dict of the module."""
     sizes: Mapping[str, int] = MappingProxyType({})
-    """As released."""
+    """Released sizes."""
 
 
 _FACE, _VOICE = (3, 224, 224), (1, 128, 256)
@@ -139,7 +139,7 @@ SYSTEMS = {
     "vfd2023-face": _Released(lambda _, layers: PatchTransformer(_FACE, layers=layers), sizes={"layers": 12}),
     "vfd2023-voice": _Released(lambda _, layers: PatchTransformer(_VOICE, layers=layers), sizes={"layers": 12}),
 }
-# Size -> where its blocks are in the released keys, before their number.
+# Size -> pattern of the released keys before the number of the block.
 _BLOCKS = {
     "encoder_depth": r"(audio_encoder\.transformer|visual_encoder\.blocks)",
     "decoder_depth": r"(audio|visual)_decoder\.blocks",
@@ -150,17 +150,17 @@ _BLOCKS = {
 
 
 def convert(source: Path, target: Path, system: str, **sizes: int) -> str:
-    """Writes a published checkpoint under its own keys as safetensors, and its sha256, which it returns, beside it.
+    """Write a published checkpoint with its own keys as safetensors, with its sha256 beside it; return the sha256.
 
-    Raises UserError for what `load` refuses, and if the target is no `.safetensors` or cannot be written.
+    Raises UserError if `load` does, if the target is no `.safetensors`, or if it cannot be written.
     """
     if target.suffix != ".safetensors":
-        raise UserError(f"{target}: the target is a safetensors file; name it OUT.safetensors")
+        raise UserError(f"{target}: the target must be a safetensors file; name it OUT.safetensors")
     content = read_weights(source)
     load(system, content, **sizes)
     weights = unwrap(content, str(source), branch=system.rpartition("-")[2])
     ensure_writable(target.parent)
-    # Released files have tensors under two names, which safetensors does not know.
+    # Released files have tensors under two names, which safetensors does not support.
     own = {key: value.detach().clone().contiguous() for key, value in weights.items()}
     data = safetensors.torch.save(own, metadata={"system": system})
     write_atomic(target, data)

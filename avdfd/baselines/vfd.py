@@ -1,4 +1,4 @@
-"""VFD: learns on real clips of many people which voice and face belong together, then on fakes which do not.
+"""VFD: voice-face matching on real clips of many identities, then fine-tuning on fakes.
 
 B batch   S side of the face
 
@@ -36,7 +36,7 @@ LABELLED = ("finetune",)
 
 
 class Raw(NamedTuple):
-    """What is read of B elements."""
+    """Parts of B elements as they are read."""
 
     voice: Tensor
     """(B, 49152) int16 waveform, or the dB mel (B, 512, 301) of a VFD folder."""
@@ -58,15 +58,15 @@ class Batch(NamedTuple):
     label: Tensor
     """(B,) float, 1 = fake."""
     fake_voice: Tensor
-    """(B,) whether the voice is fake, or may be."""
+    """(B,) bool, False if the voice is known to be real."""
     fake_face: Tensor
-    """(B,) whether the face is fake, or may be."""
+    """(B,) bool, False if the face is known to be real."""
     identity: Tensor
-    """(B,) a number for the person."""
+    """(B,) a number per identity."""
 
 
 class Outputs(NamedTuple):
-    """Embeddings (B, E) of voices and faces, and what `Batch` has of them."""
+    """Embeddings (B, E) of voices and faces, and the labels of `Batch`."""
 
     voice: Tensor
     face: Tensor
@@ -77,7 +77,7 @@ class Outputs(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The voice of the middle 3 s (2022) or 2.56 s (2023), and the frame in the middle; both by chance in training."""
+    """Input form: the voice of the middle 3 s (2022) or 2.56 s (2023) and the middle frame; random ones in training."""
 
     year: int
     image_size: int
@@ -93,7 +93,7 @@ class Inputs(NamedTuple):
         meta, from_folder = element.meta, element.waveform is None
         if from_folder and self.year == 2023:
             raise UserError(
-                "a VFD folder holds the voice features of 2022; VFD 2023 needs elements, or model.year 2022"
+                "a VFD folder holds the voice features of 2022; use elements for VFD 2023, or set model.year to 2022"
             )
         return Raw(
             voice=torch.from_numpy(element.mel) if from_folder else pcm_of(element),
@@ -107,24 +107,24 @@ class Inputs(NamedTuple):
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
         rngs = None if seeds is None else generators(seeds)
         frame = vfd_inputs.one_frame(raw.frames, rngs)
-        picture = vfd_inputs.face_2022 if self.year == 2022 else vfd_inputs.face_2023
-        face = picture(frame, self.image_size, self.augment, rngs)
+        face_of = vfd_inputs.face_2022 if self.year == 2022 else vfd_inputs.face_2023
+        face = face_of(frame, self.image_size, self.augment, rngs)
         return Batch(self.voice(raw.voice, rngs)[:, None], face, *raw[2:])
 
-    def voice(self, sound: Tensor, rngs: Rngs | None) -> Tensor:
-        """The mels of the year (B, bins, frames); a VFD folder has those of 2022 already."""
-        if sound.dtype != torch.int16:
-            return vfd_inputs.normalise_mel_2022(sound)
+    def voice(self, audio: Tensor, rngs: Rngs | None) -> Tensor:
+        """Return the mels of the year (B, bins, frames); a VFD folder already has those of 2022."""
+        if audio.dtype != torch.int16:
+            return vfd_inputs.normalise_mel_2022(audio)
         if self.year == 2022:
-            samples = floats(vfd_inputs.cut(sound, vfd_inputs.VOICE_2022, rngs))
+            samples = floats(vfd_inputs.cut(audio, vfd_inputs.VOICE_2022, rngs))
             return vfd_inputs.normalise_mel_2022(vfd_inputs.mel_db_2022(samples))
-        return vfd_inputs.mel_2023(floats(vfd_inputs.cut(sound, vfd_inputs.VOICE_2023, rngs)))
+        return vfd_inputs.mel_2023(floats(vfd_inputs.cut(audio, vfd_inputs.VOICE_2023, rngs)))
 
 
 class Matcher(nn.Module):
-    """Both networks, and a map from their distance to a logit of being fake.
+    """Both networks, and a monotonic map from their distance to a logit of being fake.
 
-    The map is increasing, so it changes no ranking; it is learned beside the networks and gives them no gradient.
+    The map keeps the ranking; it is learned beside the networks and gives them no gradient.
     """
 
     def __init__(self, networks: VoiceFace, *, frozen: bool = False) -> None:
@@ -136,14 +136,14 @@ class Matcher(nn.Module):
         self.offset = nn.Parameter(torch.zeros(()))
 
     def train(self, mode: bool = True) -> "Matcher":
-        """Like nn.Module.train, but frozen networks stay in eval mode."""
+        """As nn.Module.train, but frozen networks stay in eval mode."""
         super().train(mode)
         if self.frozen:
             self.networks.eval()
         return self
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embeddings (B, E) of voices and faces."""
+        """Return embeddings (B, E) of voices and faces."""
         normalise = vfd_inputs.normalise_2022 if self.networks.year == 2022 else vfd_inputs.normalise_2023
         return self.networks(batch.voice, normalise(batch.face))
 
@@ -171,9 +171,9 @@ def one_process(cfg: VfdConfig) -> bool:
 def batches(cfg: VfdConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
     size = getattr(cfg, stage).batch_size
     if stage == "match":
-        people = coded(metas, "identities")
-        if len({people.values[code][0] for code in np.unique(people.codes)}) < 2:
-            raise UserError(f"{cfg.data.splits}: voice-face matching needs two people or more in every split")
+        identities = coded(metas, "identities")
+        if len({identities.values[code][0] for code in np.unique(identities.codes)}) < 2:
+            raise UserError(f"{cfg.data.splits}: voice-face matching needs at least two identities in every split")
         return Shuffled(len(metas), size, cfg.seed)
     return Paired(metas, size, cfg.seed, source=cfg.data.splits, balance=cfg.data.balance_tiers)
 
@@ -192,7 +192,7 @@ def build(cfg: VfdConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn
 
 
 def _released_sizes(cfg: VfdConfig) -> dict[str, int]:
-    """Released weights have the published sizes, except that a network of 2023 may be cut."""
+    """Sizes for released weights: the published ones, but a network of 2023 may have fewer layers."""
     return {"layers": cfg.model.depth} if cfg.model.year == 2023 and cfg.model.depth else {}
 
 
@@ -214,8 +214,8 @@ def rebuild(cfg: VfdConfig, stage: str) -> Matcher:
 
 def published(file: Path) -> dict[str, Tensor]:
     raise UserError(
-        f"{file}: VFD's checkpoints are two networks without a threshold: name them in model.face and model.voice, set "
-        "model.frozen, and run --stage match (config/released/vfd.json)"
+        f"{file}: VFD's checkpoints are two networks without a threshold; name them in model.face and model.voice, set "
+        "model.frozen to true, and run --stage match (config/released/vfd.json)"
     )
 
 
@@ -233,7 +233,7 @@ def losses(model: nn.Module, out: Outputs, cfg: VfdConfig, stage: str) -> dict[s
     distance, label = model.networks.distance(out.voice, out.face), out.label
     if stage == "match":
         loss = match_loss(out.voice, out.face, out.identity, cfg)
-        # A pair that does not match stands for a fake.
+        # Pairs that do not match serve as fakes.
         other = out.identity != out.identity.roll(1)
         distance = torch.cat([distance, model.networks.distance(out.voice, out.face.roll(1, 0))])
         label = torch.cat([torch.zeros_like(other), other]).float()
@@ -244,7 +244,7 @@ def losses(model: nn.Module, out: Outputs, cfg: VfdConfig, stage: str) -> dict[s
 
 
 def match_loss(voice: Tensor, face: Tensor, identity: Tensor, cfg: VfdConfig) -> Tensor:
-    """Each voice (B, E) against the faces (B, E) of all other people in the batch."""
+    """Contrastive loss of each voice (B, E) against the faces (B, E) of all other identities in the batch."""
     same = vfd_losses.same_identity(identity)
     if cfg.model.year == 2022:
         return vfd_losses.triplet_in_batch(voice, face, same, cfg.loss.margin)
@@ -252,17 +252,17 @@ def match_loss(voice: Tensor, face: Tensor, identity: Tensor, cfg: VfdConfig) ->
 
 
 def finetune_loss(out: Outputs, cfg: VfdConfig) -> Tensor:
-    """The first half of the batch is real, the second has a fake of the same person for each.
+    """Contrastive loss; the first half of the batch is real, the second holds a fake of the same identity for each.
 
-    2022: a real voice is nearer to its face than to the fake one, and, beyond what was released, a real face nearer
-    to its voice than to a fake one: in a voice-cloned clip there is no fake face to learn from.
-    2023: a real pair is told from `negatives` fake ones; fakes of the batch are shared among its reals.
+    2022: a real voice should be nearer to its face than to the fake one. Beyond the released code, a real face should
+    also be nearer to its voice than to the fake one, as a voice-cloned clip has no fake face to learn from.
+    2023: a real pair is contrasted with `negatives` fake pairs of the batch.
     """
     n = len(out.voice) // 2
     (voice, other_voice), (face, other_face) = out.voice.split(n), out.face.split(n)
     if cfg.model.year == 2023:
-        turns = torch.arange(min(cfg.loss.negatives, n), device=voice.device)
-        chosen = (torch.arange(n, device=voice.device)[:, None] + turns) % n
+        shifts = torch.arange(min(cfg.loss.negatives, n), device=voice.device)
+        chosen = (torch.arange(n, device=voice.device)[:, None] + shifts) % n
         return vfd_losses.info_nce_pairs(voice, face, other_voice[chosen], other_face[chosen], cfg.loss.temperature)
     if cfg.faithful:
         return vfd_losses.triplet(voice, face, other_face, cfg.loss.margin)
@@ -270,12 +270,12 @@ def finetune_loss(out: Outputs, cfg: VfdConfig) -> Tensor:
         [_hinge(voice, face, other_face, cfg.loss.margin), _hinge(face, voice, other_voice, cfg.loss.margin)]
     )
     fake = torch.cat([out.fake_face[n:], out.fake_voice[n:]])
-    # Multiplied, not picked out: how many there are is not to be waited for.
+    # A mask instead of indexing, which would wait for the GPU to count them.
     return (hinges * fake).sum() / fake.sum()
 
 
 def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Triplet loss of every sample (B,)."""
+    """Triplet loss per sample: (B,)."""
     near, far = (vfd_losses.euclidean_distance(anchor, other) for other in (positive, negative))
     return F.relu(near - far + margin)
 

@@ -1,10 +1,9 @@
-"""The folders in which VFD 2022 keeps its data: a picture of a face and the mel of a voice for every clip.
+"""Folders in the format of VFD 2022: an image of a face and the mel of a voice for every clip.
 
 VoxCeleb2, real clips:      face/<identity>/<video>/<clip>.jpg   voice/<identity>_<video>_<clip>.npy
 DFDC, with fakes:           real/<clip>.jpg   fake/<clip>.jpg    audio_feat/<clip>.npy
 
-An .npy holds the dB mel (512, 301) float32 of the first 3 s of the clip, as `avdfd.baselines.vfd_inputs.mel_db_2022`
-makes it.
+An .npy holds the dB mel (512, 301) float32 of the clip's first 3 s (`avdfd.baselines.vfd_inputs.mel_db_2022`).
 
 References:
     Cheng et al., "Voice-Face Homogeneity Tells Deepfake", arXiv 2203.02195, 2022.
@@ -30,16 +29,16 @@ _SECONDS = 3.0
 
 
 def is_vfd_folder(path: str | Path) -> bool:
-    """Whether a folder has the sub-folders of one of the two layouts."""
+    """Return True if the folder has the sub-folders of one of the two layouts."""
     return _is_voxceleb(Path(path)) or _is_dfdc(Path(path))
 
 
 class VfdFolder:
-    """The clips of a VFD folder, to be read like those of an `ElementStore`; the key is the path of the picture.
+    """Clips of a VFD folder with the interface of an `ElementStore`; the key is the path of the image.
 
-    Nothing is known of the videos themselves. So `start` and `end` are the 3 s that the mel is of, the time of the
-    picture is not known, and in place of a sha256 there is "path:" with the path: copies of a file under another name
-    are not found. Raises UserError for another layout, a folder without pictures, and pictures without a voice.
+    The videos themselves are unavailable, so `start` and `end` are those of the mel's 3 s, the time of the image is
+    unknown, and the sha256 is replaced by "path:" and the path: copies of a file under another name are not detected.
+    Raises UserError for another layout, a folder without images, and images without a voice.
     """
 
     version = "vfd-folder"
@@ -56,9 +55,7 @@ class VfdFolder:
             state = "is not a VFD folder" if self.root.is_dir() else "no such folder"
             raise UserError(f"{root}: {state}; one has face/ and voice/, or audio_feat/ beside real/ or fake/")
         if not clips:
-            raise UserError(
-                f"{root}: no pictures; expected face/<identity>/<video>/<clip>.jpg, or real|fake/<clip>.jpg"
-            )
+            raise UserError(f"{root}: no images; expected face/<identity>/<video>/<clip>.jpg, or real|fake/<clip>.jpg")
         clips.sort(key=lambda clip: clip[0].key)
         self.metas = [meta for meta, _ in clips]
         self.index = {meta.key: position for position, meta in enumerate(self.metas)}
@@ -77,22 +74,21 @@ class VfdFolder:
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
     ) -> Element:
-        """Reads the parts that are asked for: of the sound always the mel (512, 301) in dB, and of the frames the one
-        that there is (1, 224, 224, 3), whichever are named.
+        """Read an element: the dB mel (512, 301) for any audio, and the single image (1, 224, 224, 3) for any frames.
 
-        Raises KeyError, and UserError for damaged files.
+        Raises KeyError for an unknown key and UserError for damaged files.
         """
         position = self.index[key]
         return Element(
             meta=self.metas[position],
             mel=_read_mel(self.root / self._voices[position]) if mel or waveform else None,
-            frames=_read_picture(self.root / key)[None] if frames is not None else None,
+            frames=_read_image(self.root / key)[None] if frames is not None else None,
         )
 
     def _voxceleb(self) -> Iterator[tuple[ElementMeta, str]]:
         for path in self.root.glob("face/[!.]*/[!.]*/[!.]*.jpg"):
             _, identity, video, _ = path.relative_to(self.root).parts
-            base = f"face/{identity}/{video}"  # clips of one video go together
+            base = f"face/{identity}/{video}"  # groups the clips of a video
             yield self._meta(path, RVRA, identity, base), f"voice/{identity}_{video}_{path.stem}.npy"
 
     def _dfdc(self) -> Iterator[tuple[ElementMeta, str]]:
@@ -116,10 +112,10 @@ class VfdFolder:
         )
 
     def _check_voices(self) -> None:
-        there = {
+        present = {
             f"{folder}/{path.name}" for folder in ("voice", "audio_feat") for path in self.root.glob(f"{folder}/*")
         }
-        missing = [voice for voice in self._voices if voice not in there]
+        missing = [voice for voice in self._voices if voice not in present]
         if missing:
             raise UserError(
                 f"{self.root}: {len(missing)} of {len(self)} faces have no voice, e.g. {missing[0]} is missing; add it "
@@ -136,27 +132,27 @@ def _is_dfdc(root: Path) -> bool:
 
 
 def _read_mel(path: Path) -> np.ndarray:
-    """The array of an .npy as float32. Raises UserError, and never runs code that a pickle holds."""
+    """Read an .npy as float32, without unpickling. Raises UserError if it is damaged or of another shape."""
     try:
         stored = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, tokenize.TokenError):  # the latter for some damaged headers
+    except (ValueError, tokenize.TokenError):  # TokenError: some damaged headers
         raise UserError(
-            f"{path}: not a whole .npy of plain numbers (truncated, damaged or a pickle); make it anew"
+            f"{path}: not a complete .npy of plain numbers (truncated, damaged or a pickle); recreate it"
         ) from None
     if stored.shape != MEL_2022 or stored.dtype.kind != "f":
         raise UserError(
-            f"{path}: holds {stored.dtype} {stored.shape}, not the float {MEL_2022} of VFD 2022; make it anew"
+            f"{path}: holds {stored.dtype} {stored.shape}, not the float {MEL_2022} of VFD 2022; recreate it"
         )
     mel = np.array(stored, np.float32, order="C")
     if not np.isfinite(mel).all():
-        raise UserError(f"{path}: holds numbers that are not finite; make it anew")
+        raise UserError(f"{path}: holds non-finite numbers; recreate it")
     return mel
 
 
-def _read_picture(path: Path) -> np.ndarray:
-    """A picture as RGB (224, 224, 3) uint8. Raises UserError if it cannot be decoded."""
+def _read_image(path: Path) -> np.ndarray:
+    """Read an image as RGB (224, 224, 3) uint8. Raises UserError if it cannot be decoded."""
     data = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
-    if picture is None:
-        raise UserError(f"{path}: cannot be decoded; replace the picture or remove it")
-    return resize(torch.from_numpy(picture)[None], FACE_SIZE)[0].numpy()
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    if image is None:
+        raise UserError(f"{path}: cannot be decoded; replace the image or remove it")
+    return resize(torch.from_numpy(image)[None], FACE_SIZE)[0].numpy()

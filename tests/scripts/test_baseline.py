@@ -1,4 +1,4 @@
-"""baseline.py end to end on a made-up store: every system and stage, what is left behind, resuming, wrong requests."""
+"""baseline.py end to end on a synthetic store: every system and stage, written files, resuming, wrong requests."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ LAST = {"avff": "finetune", "mrdf": "train", "vfd": "finetune"}
 
 @pytest.fixture
 def config(store, tmp_path):
-    """Writes the config of a system, with changes, and returns the arguments that name it."""
+    """Write the config of a system, with changes; return the arguments that name it."""
 
     def config(kind, **changes):
         return write_config(tmp_path, store, kind, kind, ["RVFA", "FVRA"], SYSTEMS[kind] | changes)
@@ -66,7 +66,7 @@ def message(arguments, script=baseline):
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
-def test_all_stages_then_scores(kind, config, store, tmp_path):
+def test_all_stages_and_scores(kind, config, store, tmp_path):
     baseline.main(config(kind))
     runs = tmp_path / "runs"
     stages = {"avff": ["avff-pretrain"], "mrdf": [], "vfd": ["vfd-match"]}[kind]
@@ -96,7 +96,7 @@ def test_a_score_does_not_depend_on_the_batch(kind, config, store, tmp_path):
     turned = score(run, ElementSet(elements, metas[::-1], run.inputs), batch_size=5).branch["fused"]
     np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(turned[::-1], together, rtol=1e-4, atol=1e-6)
-    # detect.py has windows in memory, with all their frames.
+    # detect.py passes windows in memory, with all their frames.
     windows = [elements.read(meta.key, waveform=True, frames=range(77)) for meta in metas[:3]]
     unlabelled = [replace(window, meta=None) for window in windows]
     np.testing.assert_allclose(score_windows(run, unlabelled).branch["fused"], together[:3], rtol=1e-4, atol=1e-6)
@@ -123,7 +123,7 @@ def test_avff_on_the_published_filter_bank_and_as_released(config, tmp_path):
     assert load_run(tmp_path / "runs" / "avff", "cpu").inputs.reads.waveform
 
 
-def test_fine_tuning_starts_from_the_best_of_pre_training(config, tmp_path):
+def test_fine_tuning_starts_from_the_best_pre_training_epoch(config, tmp_path):
     baseline.main([*config("avff"), "--stage", "pretrain"])
     baseline.main([*config("avff", finetune={**RECIPE, "lr": 1e-12, "epochs": 1}), "--stage", "finetune"])
     former = weights.load(tmp_path / "runs" / "avff-pretrain" / BEST, "avff").model
@@ -162,7 +162,7 @@ def test_fine_tuning_from_a_published_file(config, tmp_path):
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(kind, config, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_result(kind, config, tmp_path, monkeypatch):
     baseline.main(config(kind))
     save_last = checkpoint.save_last
 
@@ -192,7 +192,7 @@ def test_loader_processes_change_nothing(config, store, tmp_path):
     assert epochs(tmp_path / "runs" / "w0") == epochs(tmp_path / "runs" / "w2")
 
 
-def test_a_matching_stage_alone_scores_without_having_seen_a_fake(config, tmp_path):
+def test_the_matching_stage_scores_without_training_on_fakes(config, tmp_path):
     baseline.main([*config("vfd"), "--stage", "match"])
     assert load_run(tmp_path / "runs" / "vfd-match", "cpu").branches == ("fused",)
 
@@ -207,7 +207,7 @@ def test_frozen_networks_learn_a_scale_only(config, tmp_path):
         torch.save({k.removeprefix(prefix): v for k, v in before.items() if k.startswith(prefix)}, files[name]["file"])
     model = {**SYSTEMS["vfd"]["model"], **files, "frozen": True}
     with pytest.raises(UserError, match=r"face\.pt|vfd2022-face: not a checkpoint"):
-        baseline.main([*config("vfd", model=model, name="zero"), "--stage", "match"])  # of another size than published
+        baseline.main([*config("vfd", model=model, name="zero"), "--stage", "match"])  # not the published size
     model = {**SYSTEMS["vfd"]["model"], "frozen": True}
     baseline.main([*config("vfd", model=model, name="zero", match={**RECIPE, "lr": 0.1}), "--stage", "match"])
     after = load_run(tmp_path / "runs" / "zero-match", "cpu").model
@@ -217,7 +217,7 @@ def test_frozen_networks_learn_a_scale_only(config, tmp_path):
 
 
 def test_a_run_of_a_published_checkpoint(config, store, tmp_path):
-    """Trained as released, published as its authors do, and adopted: the same scores."""
+    """A run trained as released, saved in its authors' format and adopted gives the same scores."""
     for kind, changes in (
         ("avff", {"loss": {"adversarial": 0.0}}),
         ("mrdf", {"model": {**SYSTEMS["mrdf"]["model"], "encoder_layers": 0}}),
@@ -259,13 +259,13 @@ def test_vfd_scores_a_folder_of_its_own_format(config, tmp_path, capsys):
     assert len(rows) == len({row["fused"] for row in rows}) == 6, "six clips, six scores"
     (folder / "audio_feat" / "clip4.npy").write_bytes(b"broken")
     damaged = message(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "0"], evaluate)
-    assert "clip4.npy: not a whole .npy of plain numbers" in damaged
+    assert "clip4.npy: not a complete .npy of plain numbers" in damaged
     (folder / "audio_feat" / "clip4.npy").unlink()
     missing = message(["--run", run, "--elements", str(folder), "--split", "all"], evaluate)
     assert "1 of 6 faces have no voice, e.g. audio_feat/clip4.npy" in missing
 
 
-def test_others_cannot_use_a_vfd_folder(config, tmp_path):
+def test_other_systems_refuse_a_vfd_folder(config, tmp_path):
     baseline.main(config("mrdf"))
     folder = vfd_folder(tmp_path / "dfdc")
     arguments = ["--run", str(tmp_path / "runs" / "mrdf"), "--elements", str(folder), "--split", "all"]
@@ -300,19 +300,19 @@ def test_our_run_and_baselines_on_the_same_clips(config, store, tmp_path, capsys
     assert all(section["avff"]["auc"] >= 0 for section in report["tiers"].values())
     html = (ours / "eval/test/report.html").read_text()
     assert all(f"against {kind}" in html for kind in SYSTEMS)
-    # A baseline by itself gets the same figures.
+    # A baseline evaluated alone gets the same figures.
     evaluate.main(["--run", str(runs / "avff"), "--bootstrap", "20", "--device", "cpu"])
     alone = json.loads((runs / "avff/eval/test/report.json").read_text())
     assert alone["overall"]["fused"]["auc"] == report["overall"]["avff"]["auc"]
 
 
-def test_runs_that_cannot_be_compared(config, store, tmp_path):
+def test_incomparable_runs_are_refused(config, store, tmp_path):
     baseline.main(config("mrdf"))
     runs = tmp_path / "runs"
     ours = str(make_run(runs, "train", store))
     again = message(["--run", ours, "--against", ours], evaluate)
     assert "two columns of the table would be called 'train'" in again
-    # A baseline that was trained on those who are to be tested.
+    # A baseline that was trained on test identities.
     swapped = tmp_path / "swapped"
     swapped.mkdir()
     for ours_split, theirs in (("train", "test"), ("validation", "validation"), ("test", "train")):
@@ -372,10 +372,10 @@ def test_wrong_requests(config, store, tmp_path):
     )
     assert "holds a run already" in message([*config("avff"), "--stage", "pretrain"])
     assert "made with another 'pretrain.lr'" in message([*config("avff"), "--resume", "--pretrain.lr=0.5"])
-    baseline.main([*config("avff"), "--stage", "pretrain", "--resume", "--finetune.lr=0.5"])  # no concern of this stage
+    baseline.main([*config("avff"), "--stage", "pretrain", "--resume", "--finetune.lr=0.5"])  # irrelevant to this stage
 
 
-def test_a_tier_without_labels_of_either_modality(config, store, tmp_path):
+def test_mrdf_refuses_a_tier_without_labels_of_both_modalities(config, store, tmp_path):
     metas = ElementStore(store / "elements").metas
     unknown = replace(metas[0], tier="FAKE", label=1, label_video=None, label_audio=None)
     cfg = load(config("mrdf")[1], MrdfConfig)
@@ -383,7 +383,7 @@ def test_a_tier_without_labels_of_either_modality(config, store, tmp_path):
         mrdf.batches(cfg, "train", [*metas, unknown])
 
 
-def test_detectors_are_no_baselines(config, store, tmp_path):
+def test_other_configs_are_refused(config, store, tmp_path):
     ours = make_run(tmp_path, "train", store)
     path = tmp_path / "ours.json"
     path.write_text(json.dumps(weights.load(ours / BEST, "train").facts.config.model_dump()))

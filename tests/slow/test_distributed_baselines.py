@@ -125,6 +125,6 @@ def test_folds_are_judged_once(store, tmp_path):
 def test_what_two_processes_refuse(store, tmp_path):
     path = write_config(store, tmp_path, "avff", model=AVFF, loss={"adversarial": 0.0}, faithful=True)
     done = torchrun("baseline.py", "--config", str(path))
-    assert "avff as released looks across the samples of a batch" in done.stderr
+    assert "avff as released mixes the samples of a batch" in done.stderr
     assert done.stderr.count("error: ") == 1
     assert "exitcode  : 2" in done.stderr

@@ -62,7 +62,7 @@ def test_penalty_is_taken_between_real_and_fake():
     torch.testing.assert_close(critic.given, torch.tensor([[0.25] * 3, [0.75] * 3]))  # one point per sample
 
 
-def test_points_are_drawn_for_each_clip_and_modality():
+def test_points_are_drawn_per_clip_and_modality():
     stage = build()
     batch = clips(3)
     torch.manual_seed(1)
@@ -87,7 +87,7 @@ def test_losses_of_a_linear_critic():
     assert wasserstein(critic.eval(), real, fake, points(2)).penalty is None
 
 
-def test_each_loss_reaches_its_own_side():
+def test_each_loss_has_a_gradient_for_its_own_side_only():
     torch.manual_seed(0)
     critic = Critic(2, width=4)
     real = torch.randn(3, 2, 32, 32)
@@ -103,7 +103,7 @@ def test_each_loss_reaches_its_own_side():
 
 
 def test_one_backward_gives_each_side_its_own_gradient():
-    """The gradient of the sum: the autoencoder's without the critics' loss, the critics' without the autoencoder's."""
+    """The sum gives the autoencoder no gradient of the critics' loss, and the critics none of the autoencoder's."""
     stage = build()
     batch = clips(2)
 
@@ -134,13 +134,13 @@ def test_validation_needs_no_gradient_and_no_critics():
     assert torch.isfinite(critic)
 
 
-def test_the_released_keys_stay_the_models_own():
+def test_released_keys_stay_below_model():
     stage = build()
     own = {key.removeprefix("model.") for key in stage.state_dict() if not key.startswith("critics.")}
     assert own == stage.model.state_dict().keys()
 
 
-def test_half_precision_leaves_the_critics_alone():
+def test_critics_run_in_full_precision_under_autocast():
     stage = build()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = stage(*clips(2))
@@ -154,7 +154,7 @@ def test_a_critic_takes_any_size(size):
     assert Critic(1, width=4)(torch.randn(2, 1, *size)).shape == (2,)
 
 
-def test_a_critic_learns_to_tell_blurred_from_sharp():
+def test_a_critic_learns_to_separate_blurred_from_sharp():
     torch.manual_seed(0)
     critic = Critic(1, width=8)
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.5, 0.9))
@@ -172,6 +172,6 @@ def test_a_critic_learns_to_tell_blurred_from_sharp():
     real, fake = batch()
     with torch.no_grad():
         assert (critic(real) - critic(fake)).min() > 0.2
-    # The root mean square distance of the two is the most that a slope of 1 allows.
+    # A slope of 1 allows at most the root mean square distance of the two.
     distance = (real - fake).square().mean((1, 2, 3)).sqrt().mean()
     assert (critic(real) - critic(fake)).mean() < 1.3 * distance

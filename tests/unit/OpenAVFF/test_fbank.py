@@ -32,7 +32,7 @@ def test_batch_length_and_offset():
 
 
 def test_a_tone_that_stops():
-    """Energy in the band of the tone, in the half of the time in which it sounds."""
+    """The energy is in the tone's band and in the half of the time in which it is audible."""
     tone = torch.sin(2 * torch.pi * 1000 * torch.arange(48_000) / 16_000)
     tone[24_000:] = 0
     features = fbank(tone + 1e-4 * torch.randn(48_000, generator=torch.Generator().manual_seed(0)), length=256)

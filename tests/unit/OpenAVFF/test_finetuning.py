@@ -1,4 +1,4 @@
-"""AVFF's second stage: scores, and what it takes from the first."""
+"""AVFF's second stage: scores, and the weights loaded from the first."""
 
 import pytest
 import torch
@@ -37,9 +37,9 @@ def test_a_score_does_not_depend_on_the_batch():
 
 
 @torch.inference_mode()
-def test_a_released_score_does():
+def test_a_released_score_depends_on_the_batch():
     model = build(faithful=True).eval()
-    # Means over the channels of a fresh LayerNorm are zero, and so is what the head sees.
+    # A new LayerNorm has zero mean over channels, so the head's input would be zero.
     for network in (model.a2v, model.v2a):
         torch.nn.init.normal_(network.transformer.norm2.weight)
     audio, video = clips(4)
@@ -47,17 +47,17 @@ def test_a_released_score_does():
 
 
 @pytest.mark.parametrize("faithful", [False, True])
-def test_a_step_reaches_every_parameter(faithful):
+def test_every_parameter_gets_a_gradient(faithful):
     model = build(faithful=faithful)
-    # Away from the released head's blind spot, see above.
+    # Avoids the zero input of the released head, see above.
     for norm in (model.audio_encoder.norm, model.visual_encoder.norm):
         torch.nn.init.normal_(norm.weight)
     F.binary_cross_entropy_with_logits(model(*clips(3)).logits, torch.tensor([[1.0, 0], [0, 1], [1, 0]])).backward()
     assert all(p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_a_few_steps_learn_which_clips_go_together():
-    """The default head sees whether the two modalities carry the same: a task that neither alone solves."""
+def test_a_few_steps_learn_which_modalities_match():
+    """The default head detects whether both modalities carry the same signal, which neither alone shows."""
     torch.manual_seed(0)
     model = build()
     model.mlp_head.dropout.p = 0.0
@@ -75,8 +75,8 @@ def test_a_few_steps_learn_which_clips_go_together():
 
 
 @torch.inference_mode()
-def test_the_head_sees_which_token_has_which_prediction():
-    """The same predictions in another order, with the same mean, make other features."""
+def test_the_head_depends_on_the_pairing_of_tokens_and_predictions():
+    """The same predictions in another order have the same mean but give other features."""
     model = build().eval()
     predicted, tokens = torch.randn(2, 16, 24), torch.randn(2, 16, 24)
     paired, shuffled = (torch.cat([p, tokens], dim=-1) for p in (predicted, predicted.roll(1, dims=1)))
@@ -85,7 +85,7 @@ def test_the_head_sees_which_token_has_which_prediction():
     assert (model.summary(model.mlp_vision, shuffled) - features).abs().max() > 1e-2
 
 
-def test_finetuning_takes_encoders_and_fusion_transformers(pretrained):
+def test_finetuning_loads_encoders_and_fusion_transformers(pretrained):
     weights = finetune_weights(pretrained)
     dropped = pretrained.keys() - weights.keys()
     assert {".".join(key.split(".")[: 1 if "decoder" in key else 2]) for key in dropped} == {
@@ -100,7 +100,7 @@ def test_finetuning_takes_encoders_and_fusion_transformers(pretrained):
         assert torch.equal(value, before[key] if key.startswith(FRESH) else pretrained[key]), key
 
 
-def test_finetuning_takes_from_adversarial_pretraining():
+def test_finetuning_loads_from_adversarial_pretraining():
     torch.manual_seed(1)
     stage = AdversarialPretraining(VideoCAVMAE(**SIZES, **DECODER), width=4)
     weights = finetune_weights(stage.state_dict())
@@ -108,7 +108,7 @@ def test_finetuning_takes_from_adversarial_pretraining():
     build().load_pretrained(stage.state_dict())
 
 
-def test_other_weights_are_named(pretrained):
+def test_keys_that_do_not_fit_are_named(pretrained):
     model = build()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     short = {key: value for key, value in pretrained.items() if key != "audio_encoder.norm.bias"}

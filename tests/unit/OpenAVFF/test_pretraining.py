@@ -21,7 +21,7 @@ def model():
 
 
 @pytest.mark.parametrize("faithful", [False, True])
-def test_a_step_reaches_every_parameter(faithful):
+def test_every_parameter_gets_a_gradient(faithful):
     model = build(faithful=faithful, visual_qkv_bias=not faithful)
     audio, video = clips(2)
     out = model(audio, video, rec_weight=2.0, nce_weight=0.5)
@@ -35,7 +35,7 @@ def test_a_step_reaches_every_parameter(faithful):
     assert {name for name, _ in model.named_parameters()} - trained == (unused if faithful else set())
 
 
-def test_sizes_of_a_laptop():
+def test_smaller_sizes():
     """Token counts follow from the sizes: 7x7 per slot of 112x112 video, 8x4 per slot of 512 frames of audio."""
     with torch.device("meta"):
         model = VideoCAVMAE(image_size=112, audio_length=512)
@@ -59,12 +59,12 @@ def test_random_slots_are_complementary_halves(model):
     drawn = set()
     torch.manual_seed(0)
     for _ in range(50):
-        seen, heard = (slots.tolist() for slots in model.draw_slots(None, torch.device("cpu")))
-        assert len(seen) == len(heard) == 2
-        assert sorted(seen + heard) == [0, 1, 2, 3]
-        assert seen == sorted(seen)
-        drawn.add(tuple(seen))
-    assert len(drawn) == 6  # all the halves of four
+        with_video, with_audio = (slots.tolist() for slots in model.draw_slots(None, torch.device("cpu")))
+        assert len(with_video) == len(with_audio) == 2
+        assert sorted(with_video + with_audio) == [0, 1, 2, 3]
+        assert with_video == sorted(with_video)
+        drawn.add(tuple(with_video))
+    assert len(drawn) == 6  # all halves of four slots
     torch.manual_seed(0)
     first = model(*clips(1))
     torch.manual_seed(0)
@@ -89,45 +89,45 @@ def test_wrong_slots(model, slots):
     [(False, "b (band s w) d -> b s (band w) d"), (True, "b (s band w) d -> b s (band w) d")],
 )
 @torch.inference_mode()
-def test_visible_tokens_stay_and_hidden_ones_come_from_the_other_modality(faithful, audio_slots):
+def test_visible_tokens_stay_and_hidden_ones_are_predicted(faithful, audio_slots):
     model = build(faithful=faithful).eval()
-    seen, heard = [0, 2], [1, 3]
+    with_video, with_audio = [0, 2], [1, 3]
     audio, video = torch.randn(2, 4, 32, 24), torch.randn(2, 4, 4, 24)  # by slot
 
     def fuse(audio, video):
         stored, cut = audio_slots.split(" -> ")
         band = 2 if faithful else 8
         audio, video = rearrange(audio, f"{cut} -> {stored}", band=band), video.flatten(1, 2)
-        audio, video = model.fuse(audio, video, torch.tensor(seen), torch.tensor(heard))
+        audio, video = model.fuse(audio, video, torch.tensor(with_video), torch.tensor(with_audio))
         return rearrange(audio, audio_slots, s=4, band=band), video.unflatten(1, (4, -1))
 
     fused_audio, fused_video = fuse(audio, video)
-    assert torch.equal(fused_audio[:, heard], audio[:, heard])
-    assert torch.equal(fused_video[:, seen], video[:, seen])
+    assert torch.equal(fused_audio[:, with_audio], audio[:, with_audio])
+    assert torch.equal(fused_video[:, with_video], video[:, with_video])
 
-    # What is hidden does not matter.
-    audio[:, seen], video[:, heard] = 0, 0
+    # Hidden slots do not matter.
+    audio[:, with_video], video[:, with_audio] = 0, 0
     again_audio, again_video = fuse(audio, video)
     assert torch.equal(again_audio, fused_audio)
     assert torch.equal(again_video, fused_video)
 
-    # What is seen makes the audio that is not heard, and nothing else.
-    video[:, seen] = torch.randn(2, 2, 4, 24)
+    # Visible video changes the predicted audio and nothing else.
+    video[:, with_video] = torch.randn(2, 2, 4, 24)
     new_audio, new_video = fuse(audio, video)
-    assert (new_audio[:, seen] - fused_audio[:, seen]).abs().amax(dim=-1).min() > 0.01
-    assert torch.equal(new_audio[:, heard], fused_audio[:, heard])
-    assert torch.equal(new_video[:, heard], fused_video[:, heard])
+    assert (new_audio[:, with_video] - fused_audio[:, with_video]).abs().amax(dim=-1).min() > 0.01
+    assert torch.equal(new_audio[:, with_audio], fused_audio[:, with_audio])
+    assert torch.equal(new_video[:, with_audio], fused_video[:, with_audio])
 
 
-def test_a_slot_of_audio_is_the_time_of_a_slot_of_video():
-    """What is heard in a slot is filled into the video of the slots that are not seen: same times, all bands."""
+def test_slots_of_audio_and_video_span_the_same_time():
+    """The hidden video of a slot is predicted from the visible audio of the same times, in all bands."""
     model = build().eval()
     tokens = torch.arange(16).repeat(8)[None, :, None].expand(1, -1, 24).float()  # each token holds its column
-    heard_tokens = []
-    model.a2v.register_forward_hook(lambda _, args, __: heard_tokens.append(args[0]))
+    audio_tokens = []
+    model.a2v.register_forward_hook(lambda _, args, __: audio_tokens.append(args[0]))
     with torch.no_grad():
         model.fuse(tokens, torch.zeros(1, 16, 24), torch.tensor([0, 3]), torch.tensor([1, 2]))
-    assert sorted(heard_tokens[0][0, :, 0].tolist()) == sorted(8 * list(range(4, 12)))
+    assert sorted(audio_tokens[0][0, :, 0].tolist()) == sorted(8 * list(range(4, 12)))
 
 
 def test_targets_are_normalised_per_patch(model):
@@ -172,7 +172,7 @@ def test_contrast_equals_the_explicit_sum():
 @pytest.mark.parametrize("faithful", [False, True])
 @torch.inference_mode()
 def test_reconstructions_and_the_batch(faithful):
-    """By default a clip is reconstructed alike in any company; as released it is not."""
+    """By default a reconstruction does not depend on the batch; as released it does."""
     model = build(faithful=faithful).eval()
     audio, video = clips(3)
     together = model(audio, video, mask_indices=[0, 3])

@@ -30,7 +30,7 @@ def clips():
 
 
 def filled(module):
-    """The module, which has fewer layers than the released one, with the reference's weights, in eval mode."""
+    """The module in eval mode with the reference's weights, which have fewer layers than the released ones."""
     weights = reference.state_dict("openavff", type(module).__name__)
     module.load_state_dict({key: weights[key] for key in module.state_dict()})
     return module.eval()
@@ -69,7 +69,7 @@ def test_finetuning(expected, clips):
     close(fused["a2v"].unflatten(1, (8, -1))[:, :, ::49, ::96], expected["ft_a2v"])
     close(fused["v2a"].unflatten(1, (8, -1))[:, :, ::16, ::96], expected["ft_v2a"])
     close(alone, expected["ft_logits_first_alone"])
-    # As released: who else is in the batch changes the score.
+    # As released, the other samples of the batch change the score.
     assert (alone - logits[:1]).abs().max() > 5e-4
 
 
@@ -82,7 +82,7 @@ def test_keys_and_shapes_at_full_size(model):
 
 
 def test_keys_of_the_default_mode():
-    """Only the inputs of two layers of the classifier have another width."""
+    """Only two layers of the classifier have another input width."""
     with torch.device("meta"):
         released, own = VideoCAVMAE(faithful=True).state_dict(), VideoCAVMAE().state_dict()
         classifier, own_classifier = VideoCAVMAEFT(faithful=True).state_dict(), VideoCAVMAEFT().state_dict()

@@ -1,4 +1,4 @@
-"""Layers in a row, with and without what they compute on the way."""
+"""A stack of layers with and without activation checkpointing."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from OpenAVFF.visual_encoder import PatchEmbedding
 
 
 class Half(nn.Module):
-    """A layer with dropout that notes how often it runs."""
+    """A layer with dropout that counts its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def test_checkpointing_gives_the_same_gradients_with_dropout():
     assert [layer.calls for layer in stack] == [4, 4, 4]
 
 
-def test_every_layer_gets_what_else_there_is():
+def test_every_layer_gets_the_other_arguments():
     stack = Stack(Half() for _ in range(2)).eval()
     x = torch.randn(4, 6)
     first, second = stack
@@ -49,7 +49,7 @@ def test_every_layer_gets_what_else_there_is():
     assert list(stack.state_dict()) == list(nn.Sequential(Half(), Half()).state_dict())
 
 
-def test_patches_are_the_same_by_convolution_and_by_product():
+def test_patch_projection_equals_the_matrix_product():
     torch.manual_seed(0)
     embedding = PatchEmbedding(dim=12, tubelet=2, patch=4)
     video = torch.randn(2, 3, 4, 8, 12)

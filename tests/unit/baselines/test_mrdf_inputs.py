@@ -1,4 +1,4 @@
-"""Pictures and batches of MRDF."""
+"""Frames and batches of MRDF."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def halved(frames):
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (200, 260)])
-def test_the_middle_of_the_half_size_picture(height, width):
+def test_the_middle_of_the_half_size_frame(height, width):
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     video = mrdf_video(half_size(frames), None)
     top, left = (height // 2 - 100) // 2, (width // 2 - 100) // 2
@@ -29,7 +29,7 @@ def test_the_middle_of_the_half_size_picture(height, width):
     assert np.array_equal(video.permute(1, 2, 3, 0).numpy(), expected)
 
 
-def test_random_cuts_are_places_of_the_same_picture(frames):
+def test_random_crops_are_places_of_the_same_frame(frames):
     small = halved(frames)
     cuts = {}
     for top in range(13):
@@ -92,5 +92,5 @@ def test_long_clips_are_cut():
 
 
 def test_unequal_lengths_are_refused():
-    with pytest.raises(ValueError, match="3 steps of video, 4 of audio"):
+    with pytest.raises(ValueError, match="3 steps of video, but 4 of audio"):
         pad_batch([(example(3)[0], example(4)[1])])

@@ -53,7 +53,7 @@ def test_stage2_equals_the_released_network():
     close(predicted[:, ::196, ::64], expected["det_pred"])
 
 
-def test_wrong_keys_are_named(pretrain_weights):
+def test_keys_that_do_not_fit_are_named(pretrain_weights):
     short = {k: v for k, v in pretrain_weights.items() if k != "proj.0.bias"}
     with pytest.raises(UserError, match=r"lacks 1 of 60 keys, e.g. 'projection.0.bias'"):
         released.load("avdfd-pretrain", short)
@@ -84,7 +84,7 @@ def test_visual_weights_from_a_file(tmp_path, init, prefix):
         assert torch.equal(target.state_dict()[key], value), key
 
 
-def test_visual_weights_of_another_kind(tmp_path):
+def test_other_visual_weights_are_refused(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"head.weight": torch.zeros(2)}, path)
     with pytest.raises(UserError, match=r"no 'encoder\.\*' keys; these are other weights"):

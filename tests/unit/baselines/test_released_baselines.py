@@ -1,4 +1,4 @@
-"""Every published checkpoint loads by its system's name, in the wrappings found in the wild, or is refused by name."""
+"""Every published checkpoint loads by its system's name, in its published wrappers; others are refused by name."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ def test_openavff():
     expected = reference.values("openavff")
     audio = reference.tensor("openavff.audio.0", 2, 1024, 128)
     video = reference.tensor("openavff.video.0", 2, 3, 16, 224, 224)
-    # The reference has fewer blocks than the released checkpoint: a depth that is given leaves out the others.
+    # The reference has fewer blocks than the released checkpoint: a smaller depth leaves out the others.
     module = released.load(
         "openavff-pretrain", reference.state_dict("openavff", "VideoCAVMAE"), encoder_depth=2, decoder_depth=1
     )
@@ -48,7 +48,7 @@ def test_mrdf(variant):
     weights = reference.state_dict("mrdf", {"ce": "MRDF_CE", "margin": "MRDF_Margin"}[variant])
     padding = torch.zeros(3, 24, dtype=torch.bool)
     padding[1, -5:] = True
-    # Lightning keeps its weights beside the state of training.
+    # Lightning stores its weights beside the training state.
     module = released.load(f"mrdf-{variant}", {"state_dict": weights, "epoch": 3})
     out = module(
         video=reference.tensor("mrdf.video.0", 3, 3, 24, 100, 100),
@@ -107,7 +107,7 @@ def test_marlin(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_avhubert_in_the_wrapping_of_fairseq(tmp_path):
+def test_avhubert_in_the_wrapper_of_fairseq(tmp_path):
     sizes = {"encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 4}
     source = AVHubert(**sizes)
     path = tmp_path / "base.pt"
@@ -151,7 +151,7 @@ def test_wrong_files_are_named(tmp_path, encoder_weights):
         released.load("avdfd-audio-encoder", path)
 
 
-def test_some_blocks_missing_is_no_smaller_model(encoder_weights):
+def test_missing_blocks_are_not_a_smaller_model(encoder_weights):
     short = {k: v for k, v in encoder_weights.items() if not k.startswith("encoder.layers.3.")}
     with pytest.raises(UserError, match=r"lacks 12 of \d+ keys, e\.g\. 'encoder\.layers\.3\."):
         released.load("avdfd-audio-encoder", short)
@@ -192,7 +192,7 @@ def test_convert_refuses_code_and_other_systems(tmp_path, encoder_weights, monke
     ):
         with pytest.raises(UserError, match=message):
             released.convert(source, target, system)
-    with pytest.raises(UserError, match="the target is a safetensors file"):
+    with pytest.raises(UserError, match="the target must be a safetensors file"):
         released.convert(other, tmp_path / "out.pt", "avdfd-audio-encoder")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.pt", "other.pt"], "nothing ran, nothing was written"
     result = run(bomb, target, "--system", "avdfd-audio-encoder")

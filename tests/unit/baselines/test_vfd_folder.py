@@ -1,4 +1,4 @@
-"""Data in the folders of VFD."""
+"""Clips in folders of VFD's format."""
 
 import pickle
 from pathlib import Path
@@ -18,7 +18,7 @@ sample_only = pytest.mark.skipif(not VFD_SAMPLE.is_dir(), reason="the authors' s
 
 
 def add(root, picture, voice, shade=100, size=224):
-    """A grey picture and a mel of one number, as a pair."""
+    """A pair of a uniformly grey image and a constant mel."""
     for path in (root / picture, root / voice):
         path.parent.mkdir(parents=True, exist_ok=True)
     grey = np.full((size, size, 3), shade, np.uint8)
@@ -97,12 +97,12 @@ def test_a_folder_can_be_sent_to_loader_processes(dfdc):
     assert folder.read("real/abc.jpg").mel[0, 0] == -6
 
 
-def test_hidden_files_are_no_pictures(dfdc):
+def test_hidden_files_are_ignored(dfdc):
     (dfdc / "real" / "._abc.jpg").write_bytes(b"")
     assert len(VfdFolder(dfdc)) == 2
 
 
-def test_other_folders(tmp_path):
+def test_other_folders_are_refused(tmp_path):
     assert not is_vfd_folder(tmp_path)
     with pytest.raises(UserError, match="is not a VFD folder; one has face/ and voice/, or audio_feat/ beside real/"):
         VfdFolder(tmp_path)
@@ -112,7 +112,7 @@ def test_other_folders(tmp_path):
     assert not is_vfd_folder(tmp_path)
     (tmp_path / "audio_feat").mkdir()
     assert is_vfd_folder(tmp_path)
-    with pytest.raises(UserError, match="no pictures; expected face/<identity>"):
+    with pytest.raises(UserError, match="no images; expected face/<identity>"):
         VfdFolder(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_faces_without_a_voice_are_counted_and_the_first_is_named(voxceleb):
         VfdFolder(voxceleb)
 
 
-def test_who_asks_for_sound_gets_the_mel_that_there_is(dfdc):
+def test_any_audio_is_read_as_the_mel(dfdc):
     element = VfdFolder(dfdc).read("real/abc.jpg", waveform=True, mel=False)
     assert element.waveform is None
     assert element.mel.shape == (512, 301)
@@ -140,7 +140,7 @@ class Trap:
 
 
 def voices(tmp_path):
-    """Bad files by what is wrong with them."""
+    """Damaged files by the kind of damage."""
     good = tmp_path / "good.npy"
     np.save(good, np.zeros((512, 301), np.float32))
     whole = good.read_bytes()
@@ -161,7 +161,7 @@ def voices(tmp_path):
 )
 def test_damaged_mels_are_named_and_run_no_code(dfdc, wrong):
     (dfdc / "audio_feat" / "abc.npy").write_bytes(voices(dfdc)[wrong])
-    with pytest.raises(UserError, match=r"abc.npy: not a whole .npy of plain numbers .*; make it anew"):
+    with pytest.raises(UserError, match=r"abc.npy: not a complete .npy of plain numbers .*; recreate it"):
         VfdFolder(dfdc).read("real/abc.jpg")
     assert not (dfdc / "sprung").exists()
 
@@ -174,17 +174,17 @@ def test_damaged_mels_are_named_and_run_no_code(dfdc, wrong):
         (np.full((512, 301), np.nan, np.float32), "holds numbers that are not finite"),
     ],
 )
-def test_mels_of_another_kind(dfdc, array, message):
+def test_other_mels_are_refused(dfdc, array, message):
     np.save(dfdc / "audio_feat" / "abc.npy", array)
     with pytest.raises(UserError, match=message):
         VfdFolder(dfdc).read("real/abc.jpg")
 
 
 @pytest.mark.parametrize("keep", [0, 20, -200])
-def test_damaged_pictures_are_named(dfdc, keep):
+def test_damaged_images_are_named(dfdc, keep):
     path = dfdc / "fake" / "xyz.jpg"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="xyz.jpg: cannot be decoded; replace the picture or remove it"):
+    with pytest.raises(UserError, match="xyz.jpg: cannot be decoded; replace the image or remove it"):
         VfdFolder(dfdc).read("fake/xyz.jpg", frames=[0])
 
 
@@ -209,7 +209,7 @@ def test_the_authors_sample_is_read_and_scored(name, labels):
 @sample_only
 @pytest.mark.parametrize("name", ["Voxceleb2", "DFDC"])
 def test_the_authors_mels_are_decibels_of_our_filters(name):
-    """Below 1 kHz the filters are more than the spectral lines that they sum, so their powers are not free."""
+    """Below 1 kHz there are more filters than spectral lines, so their powers depend on each other."""
     folder = VfdFolder(VFD_SAMPLE / name)
     filters = _filters_2022(torch.device("cpu"))[:160].double().numpy()
     for meta in folder.metas:

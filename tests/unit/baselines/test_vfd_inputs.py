@@ -1,4 +1,4 @@
-"""What VFD is given: mels equal to librosa's and torchaudio's, and faces."""
+"""VFD's inputs: mels equal to librosa's and torchaudio's, and faces."""
 
 import librosa
 import numpy as np
@@ -17,7 +17,7 @@ PLAIN = AugmentConfig()
 
 
 def sound(samples):
-    """A chord that fades in noise."""
+    """A fading chord in noise."""
     time = torch.arange(samples) / 16_000
     chord = sum(torch.sin(2 * torch.pi * hertz * time) for hertz in (170, 1100, 5000))
     noise = torch.randn(samples, generator=torch.Generator().manual_seed(0))
@@ -25,7 +25,7 @@ def sound(samples):
 
 
 def picture(height=224, width=224):
-    """Two ramps and noise, so that every place is a different one."""
+    """Two ramps and noise, so that no two places are equal."""
     rows, columns = np.mgrid[:height, :width]
     noise = np.random.default_rng(0).integers(0, 256, (height, width))
     return np.stack([rows * 255 // height, columns * 255 // width, noise], axis=-1).astype(np.uint8)
@@ -76,7 +76,7 @@ def test_2023_mel_equals_torchaudio():
     torch.testing.assert_close(mel, expected[:, :256], rtol=2e-4, atol=1e-5)
 
 
-def test_the_middle_is_cut_without_chance_and_anywhere_with_it():
+def test_cut_is_the_middle_or_random_with_generators():
     waveforms = torch.arange(49_152.0).expand(500, -1)
     assert cut(waveforms, 48_000, None)[0, [0, -1]].tolist() == [480, 48_479]
     assert (cut(waveforms, 40_960, None)[:, 0] == 4000).all()
@@ -88,7 +88,7 @@ def test_the_middle_is_cut_without_chance_and_anywhere_with_it():
     assert cut(waveforms, 49_152, rngs).shape == (500, 49_152)
 
 
-def test_one_frame_is_the_middle_or_by_chance():
+def test_one_frame_is_the_middle_or_random():
     frames = torch.arange(7, dtype=torch.uint8).view(1, 7, 1, 1, 1).expand(100, -1, -1, -1, 3)
     assert (vfd_inputs.one_frame(frames, None) == 3).all()
     rngs = [np.random.default_rng(seed) for seed in range(100)]
@@ -98,7 +98,7 @@ def test_one_frame_is_the_middle_or_by_chance():
     assert (vfd_inputs.one_frame(frames[:, :1], rngs) == 0).all()
 
 
-def test_2022_sees_the_whole_frame():
+def test_2022_takes_the_whole_frame():
     frames = torch.from_numpy(picture())[None]
     face = face_2022(frames, 224, PLAIN, None)
     assert torch.equal(face, frames.permute(0, 3, 1, 2))
@@ -107,8 +107,8 @@ def test_2022_sees_the_whole_frame():
     assert torch.equal(flipped, face.flip(-1))
 
 
-def test_2023_sees_the_middle_without_chance():
-    """Resized by 8/7 like PIL, of which the middle remains."""
+def test_2023_takes_the_middle_without_generators():
+    """Resized by 8/7 like PIL, then cropped to the middle."""
     from PIL import Image
 
     frame = picture()
@@ -121,21 +121,21 @@ def test_2023_sees_the_middle_without_chance():
     assert face_2023(frames, 64, PLAIN, None).shape == (1, 3, 64, 64)
 
 
-def test_2023_crops_are_of_the_published_sizes_and_places():
+def test_2023_crops_have_the_published_sizes_and_places():
     frame, rng = torch.from_numpy(picture()), np.random.default_rng(0)
     crops = [vfd_inputs._crop(frame, rng) for _ in range(400)]
     sides = [224, 196, 168, 147]
     pairs = {tuple(sides.index(n) for n in crop.shape[:2]) for crop in crops}
     assert pairs == {(i, j) for i in range(4) for j in range(4) if abs(i - j) <= 1}
     for crop in crops:
-        # The ramps of the first row and column tell where a crop begins, in steps of a quarter of what is left.
+        # The ramps of the first row and column show the start of a crop, in quarters of the margin.
         top, left = int(crop[0, 0, 0]) * 224 / 255, int(crop[0, 0, 1]) * 224 / 255
         for start, side in ((top, crop.shape[0]), (left, crop.shape[1])):
             step = (224 - side) // 4
             assert min(abs(start - step * k) for k in range(5)) <= 1
 
 
-def test_2023_training_faces_are_of_one_draw():
+def test_2023_training_faces_are_repeatable():
     frames = torch.from_numpy(picture())[None].expand(3, -1, -1, -1)
     faces = face_2023(frames, 96, PLAIN, [np.random.default_rng(seed) for seed in (1, 1, 2)])
     assert faces.shape == (3, 3, 96, 96)
@@ -145,7 +145,7 @@ def test_2023_training_faces_are_of_one_draw():
     assert not torch.equal(first, other)
 
 
-def test_normalisation_is_the_released_one():
+def test_normalisation_equals_the_released_one():
     faces = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     torch.testing.assert_close(vfd_inputs.normalise_2022(faces).flatten(), torch.tensor([-1, -0.6, 1]))
     expected = (torch.tensor([0, 0.2, 1]) - torch.tensor([0.48145466, 0.4578275, 0.40821073])) / torch.tensor(
@@ -154,7 +154,7 @@ def test_normalisation_is_the_released_one():
     torch.testing.assert_close(vfd_inputs.normalise_2023(faces).flatten(), expected)
 
 
-def test_pictures_of_any_shape_are_resized():
+def test_images_of_any_shape_are_resized():
     assert resize(torch.from_numpy(picture(100, 150))[None], 224).shape == (1, 224, 224, 3)
     squares = torch.from_numpy(picture())[None]
     assert resize(squares, 224) is squares
