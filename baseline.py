@@ -57,13 +57,13 @@ def main(argv: list[str]) -> None:
     system = SYSTEMS[cfg.kind]
     if args.stage not in ("all", *system.STAGES):
         raise UserError(f"--stage {args.stage}: {cfg.kind} has the stages {', '.join(system.STAGES)}, or all")
-    whole = system.STAGES[-1:] if system.brings_weights(cfg) else system.STAGES
+    whole = system.STAGES[-1:] if system.has_pretrained_weights(cfg) else system.STAGES
     stages = whole if args.stage == "all" else (args.stage,)
     with distributed.join(cfg.device) as world:
         if args.published:
             adopt(cfg, system, args.published, world)
             return
-        if world.size > 1 and system.one_process(cfg):
+        if world.size > 1 and system.needs_whole_batch(cfg):
             raise UserError(
                 f"{args.config}: {cfg.kind} as released mixes the samples of a batch, so one process needs the whole "
                 "batch: set PROCESSES=1, or faithful to false"
@@ -129,7 +129,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
         model.train()
         sums: dict[str, Tensor] = {}
         for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
-            run.show(*system.shown(batch), (train_set.metas[draw.position] for draw in share.draws))
+            run.show(*system.preview(batch), (train_set.metas[draw.position] for draw in share.draws))
             chance = Chance(world, share.total, cfg.seed, epoch, progress.step)
             flops = flops or training_flops(model, batch, call=counted)
             with distributed.accumulating(net, share.last):
@@ -176,7 +176,7 @@ def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:
 def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, Tensor] | None:
     """Return the weights of the stage before; None for a first stage and if the config names other weights."""
     position = system.STAGES.index(stage)
-    if position == 0 or system.brings_weights(cfg):
+    if position == 0 or system.has_pretrained_weights(cfg):
         return None
     former = stage_config(cfg, system, system.STAGES[position - 1])
     return weights.load(Path(former.runs) / former.name / BEST, cfg.kind).model

@@ -35,11 +35,11 @@ class System(Protocol):
     def inputs(self, cfg: Any, stage: str, *, train: bool) -> InputForm:
         """Return the form in which the model takes elements."""
 
-    def brings_weights(self, cfg: Any) -> bool:
+    def has_pretrained_weights(self, cfg: Any) -> bool:
         """Return True if the config names weights that replace all stages before the last."""
 
-    def one_process(self, cfg: Any) -> bool:
-        """Return True if the model mixes the samples of a batch, so that one process needs the whole batch."""
+    def needs_whole_batch(self, cfg: Any) -> bool:
+        """Return True if the model mixes the samples of a batch, so that a single process has to compute it."""
 
     def batches(self, cfg: Any, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
         """Return the order of the training elements."""
@@ -71,7 +71,7 @@ class System(Protocol):
     def losses(self, model: nn.Module, out: Any, cfg: Any, stage: str) -> dict[str, Tensor]:
         """Return scalars from a whole batch's outputs: "loss" is minimised, the others are recorded."""
 
-    def shown(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def preview(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return audio (B, bins, frames) and video (B, 3, T, S, S) uint8 of a batch for inspection."""
 
     def scores(self, model: nn.Module, batch: Any, cfg: Any) -> dict[str, Tensor]:

@@ -142,11 +142,11 @@ def inputs(cfg: AvffConfig, stage: str, *, train: bool) -> Inputs:
     return Inputs(m.audio_input, m.audio_length, m.fbank_mean, m.fbank_std, m.image_size, augment, roll)
 
 
-def brings_weights(cfg: AvffConfig) -> bool:
+def has_pretrained_weights(cfg: AvffConfig) -> bool:
     return cfg.model.openavff is not None
 
 
-def one_process(cfg: AvffConfig) -> bool:
+def needs_whole_batch(cfg: AvffConfig) -> bool:
     return cfg.faithful
 
 
@@ -249,7 +249,7 @@ def losses(model: nn.Module, out: Pretrained | Finetuned, cfg: AvffConfig, stage
     return {"loss": both.total_loss, **parts, "generator": both.generator_loss, "critic": both.critic_loss}
 
 
-def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+def preview(batch: Batch) -> tuple[Tensor, Tensor]:
     return batch.audio.transpose(1, 2), batch.video
 
 

@@ -111,11 +111,11 @@ def inputs(cfg: MrdfConfig, stage: str, *, train: bool) -> Inputs:
     return Inputs(cfg.model.max_steps)
 
 
-def brings_weights(cfg: MrdfConfig) -> bool:
+def has_pretrained_weights(cfg: MrdfConfig) -> bool:
     return False
 
 
-def one_process(cfg: MrdfConfig) -> bool:
+def needs_whole_batch(cfg: MrdfConfig) -> bool:
     return False
 
 
@@ -181,7 +181,7 @@ def losses(model: nn.Module, out: Outputs, cfg: MrdfConfig, stage: str) -> dict[
     )
 
 
-def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+def preview(batch: Batch) -> tuple[Tensor, Tensor]:
     return batch.audio, batch.video
 
 

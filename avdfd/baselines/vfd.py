@@ -160,11 +160,11 @@ def inputs(cfg: VfdConfig, stage: str, *, train: bool) -> Inputs:
     return Inputs(cfg.model.year, cfg.model.image_size, train, cfg.augment if train else AugmentConfig())
 
 
-def brings_weights(cfg: VfdConfig) -> bool:
+def has_pretrained_weights(cfg: VfdConfig) -> bool:
     return cfg.model.face is not None
 
 
-def one_process(cfg: VfdConfig) -> bool:
+def needs_whole_batch(cfg: VfdConfig) -> bool:
     return cfg.faithful and cfg.model.year == 2022
 
 
@@ -280,7 +280,7 @@ def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) ->
     return F.relu(near - far + margin)
 
 
-def shown(batch: Batch) -> tuple[Tensor, Tensor]:
+def preview(batch: Batch) -> tuple[Tensor, Tensor]:
     return batch.voice[:, 0], batch.face[:, :, None]
 
 

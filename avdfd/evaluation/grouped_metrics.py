@@ -169,7 +169,7 @@ def _measure(
 
     def statistic(weights: Floats | None, run: int) -> dict[str, Any]:
         thresholds = {"balanced_accuracy": 0.5} | ({TUNED: fitted["eer_threshold"][run]} if fitted else {})
-        values = roc.of_curve(roc.roc(clips.label, scores[run], weights), thresholds)
+        values = roc.all_metrics(roc.roc(clips.label, scores[run], weights), thresholds)
         values |= calibration.proper_scores(clips.label, scores[run], weights)
         if calibrated is not None:
             after = calibration.proper_scores(clips.label, calibrated[run], weights)

@@ -106,7 +106,7 @@ def min_dcf(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(_min_dcf(roc(labels, scores)))
 
 
-def of_curve(curve: Roc, thresholds: Mapping[str, float]) -> dict[str, Floats]:
+def all_metrics(curve: Roc, thresholds: Mapping[str, float]) -> dict[str, Floats]:
     """Return name -> metric (...,) for each weighting.
 
     `thresholds` maps names to thresholds; balanced accuracy at each is reported under its name.

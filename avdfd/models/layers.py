@@ -1,4 +1,7 @@
-"""Layers that several models share."""
+"""Layers that several models share.
+
+B batch   N tokens   D width
+"""
 
 from torch import Tensor, nn
 

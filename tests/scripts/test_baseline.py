@@ -269,7 +269,7 @@ def test_other_systems_refuse_a_vfd_folder(config, tmp_path):
     baseline.main(config("mrdf"))
     folder = vfd_folder(tmp_path / "dfdc")
     arguments = ["--run", str(tmp_path / "runs" / "mrdf"), "--elements", str(folder), "--split", "all"]
-    assert "a VFD folder has one picture and a voice feature per clip, but mrdf needs" in message(arguments, evaluate)
+    assert "a VFD folder has one image and a voice feature per clip, but mrdf needs" in message(arguments, evaluate)
 
 
 SAMPLE = VFD_SAMPLE / "DFDC"

@@ -171,7 +171,7 @@ def test_damaged_mels_are_named_and_run_no_code(dfdc, wrong):
     [
         (np.zeros((301, 512), np.float32), r"holds float32 \(301, 512\), not the float \(512, 301\)"),
         (np.zeros((512, 301), np.int16), r"holds int16 \(512, 301\)"),
-        (np.full((512, 301), np.nan, np.float32), "holds numbers that are not finite"),
+        (np.full((512, 301), np.nan, np.float32), "holds non-finite numbers"),
     ],
 )
 def test_other_mels_are_refused(dfdc, array, message):

@@ -14,7 +14,7 @@ def measured(labels, scores, groups, **changes):
     runs = np.atleast_2d(scores)
 
     def statistic(weights, run):
-        return roc.of_curve(roc.roc(labels, runs[run], weights), {"balanced_accuracy": 0.5})
+        return roc.all_metrics(roc.roc(labels, runs[run], weights), {"balanced_accuracy": 0.5})
 
     return bootstrap.measure(statistic, labels, groups, runs=len(runs), **changes)
 

@@ -66,10 +66,10 @@ def test_min_dcf_is_the_cheapest_threshold(labels, scores):
 def test_low_false_alarm_rates_need_many_reals():
     labels = np.repeat([0, 1], 1000)
     scores = np.concatenate([np.arange(1000), np.full(1000, 998.5)]) / 1000  # one real is above all fakes
-    values = roc.of_curve(roc.roc(labels, scores), {})
+    values = roc.all_metrics(roc.roc(labels, scores), {})
     assert (values["tpr_at_1_fpr"], values["tpr_at_0_1_fpr"]) == (1, 1)
     scores[998] = 0.9999  # a second one
-    values = roc.of_curve(roc.roc(labels, scores), {})
+    values = roc.all_metrics(roc.roc(labels, scores), {})
     assert (values["tpr_at_1_fpr"], values["tpr_at_0_1_fpr"]) == (1, 0)
 
 
