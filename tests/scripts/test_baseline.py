@@ -377,7 +377,7 @@ def test_wrong_requests(config, store, tmp_path):
 
 def test_mrdf_refuses_a_tier_without_labels_of_both_modalities(config, store, tmp_path):
     metas = ElementStore(store / "elements").metas
-    unknown = replace(metas[0], tier="FAKE", label=1, label_video=None, label_audio=None)
+    unknown = replace(metas[0], tier="FAKE")
     cfg = load(config("mrdf")[1], MrdfConfig)
     with pytest.raises(UserError, match="the tier FAKE does not have"):
         mrdf.batches(cfg, "train", [*metas, unknown])
