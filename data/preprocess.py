@@ -1,12 +1,12 @@
-"""Videos -> elements: decodes, finds the face, cuts windows of 3.072 s, packs them into a store.
+"""Videos -> elements: decodes, finds faces, cuts windows of 3.072 s, and packs them into an element store.
 
-    bash data/preprocess.sh                                    data set of the config
+    bash data/preprocess.sh                                    the data set of the config
     python data/preprocess.py --config config/demo/preprocess.json --workers=2
     sbatch --array=0-15 data/preprocess.sh                     one store by 16 tasks: --shard 0/16 ... --shard 15/16
 
-A second run does only what is missing, and takes up changed and vanished files; a run that was killed goes on and
-makes the same bytes. Files that cannot be used are listed in quarantine.csv, with the reason; they are tried again
-when they change. Exit code 1 if they are too many.
+A second run only does what is missing, and follows changed and removed files. A killed run resumes to byte-identical
+output. Files that cannot be used are listed in quarantine.csv with their reasons, and tried again when they change.
+Exit code 1 if there are too many of them.
 """
 
 import argparse
@@ -42,11 +42,11 @@ from avdfd.elements.layout import journal_name, parts_of
 from avdfd.media.windows import reconstruction, windows
 
 AHEAD = 4  # files per worker that may wait for a slow one before them
-FORM = 2  # of the windows that the code makes: a change of them is a change of settings
+FORM = 2  # version of the code that makes windows: counts as a setting
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Videos -> elements.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Cuts videos into elements and stores them.", allow_abbrev=False)
     cli.add_argument("--config", default="config/preprocess.json")
     cli.add_argument("--shard", default="", help="i/n: only part i of n, as one of n tasks (default: all parts)")
     args, overrides = cli.parse_known_args(argv)
@@ -55,14 +55,14 @@ def main(argv: list[str]) -> int:
     parts = [parse_shard(args.shard)] if args.shard else parts_of(root)
     clips = list_clips(cfg)
     if cfg.media.mel_err is not None:
-        reconstruction(cfg.media.mel_err)  # what is wrong with it is said before the work
+        reconstruction(cfg.media.mel_err)  # its errors are reported before the work starts
     codes = [make_part(part, [clip for clip in clips if part.takes(clip.source)], cfg) for part in parts]
     finish(root)
     return max(codes)
 
 
 def list_clips(cfg: PreprocessConfig) -> list[Clip]:
-    """The clips of the data set, in order of their path."""
+    """Return the clips of the data set, in order of their path."""
     audio = "frames" not in cfg.media.keep
     if cfg.manifest:
         clips = clips_of(Path(cfg.manifest), Path(cfg.input), cfg.tiers)
@@ -75,7 +75,7 @@ def list_clips(cfg: PreprocessConfig) -> list[Clip]:
 
 
 def make_part(part: Shard, clips: list[Clip], cfg: PreprocessConfig) -> int:
-    """Makes one part of the store; returns the exit code."""
+    """Make one part of the store; return the exit code."""
     started = time.monotonic()
     with ElementWriter(cfg.output, settings(cfg), cfg.shard_clips, part) as writer:
         process(writer, plan(writer, clips, cfg), cfg)
@@ -83,7 +83,7 @@ def make_part(part: Shard, clips: list[Clip], cfg: PreprocessConfig) -> int:
 
 
 def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> list[Clip]:
-    """Drops what is gone; returns the clips that are new or changed."""
+    """Remove the clips that are gone from the store; return the clips that are new or changed."""
     present = {clip.source for clip in clips}
     known = {source for source, record in writer.records.items() if record["clip"]["tier"] in cfg.tiers}
     gone = vanished(writer.root, known, present, Path(cfg.input))
@@ -96,7 +96,7 @@ def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> lis
 
 
 def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) -> bool:
-    """Whether the store has this clip as it is now. Reads the file only if its time or size differ."""
+    """Return True if the store has the current version of a clip. Reads the file only if its time or size differ."""
     if record is None or any(record["clip"].get(key, UNKNOWN) != value for key, value in describe(clip).items()):
         return False
     if record["stopped_after"] is not None and record["stopped_after"] < cfg.media.time_limit:
@@ -105,11 +105,11 @@ def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) ->
 
 
 def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> None:
-    """Makes the elements of the clips, in processes of their own; what they make is stored in the order of the clips,
-    so that a store does not depend on which process was faster."""
+    """Make the elements of the clips in worker processes. They are stored in the order of the clips, so that the store
+    does not depend on which process was faster."""
     workers = cfg.workers or len(os.sched_getaffinity(0))
     spool = writer.root / f".spool-{writer.part.number:03d}"
-    shutil.rmtree(spool, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(spool, ignore_errors=True)  # left by a killed run
     spool.mkdir()
     work = partial(spool_windows, media=cfg.media, folder=spool)
     results = run_killable(
@@ -137,11 +137,11 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
 
 
 class Spooled(NamedTuple):
-    """The windows of a clip, in a file: those of a long one would fill the memory."""
+    """Windows of a clip, in a file, as those of a long clip would fill the memory."""
 
     file: Path
     windows: list[dict[str, Any]]
-    """`start`, `end`, and the `sizes` of the parts, which are one after the other in the file."""
+    """`start`, `end`, and the `sizes` of the members, which follow each other in the file."""
     left_out: list[dict[str, Any]]
     sha256: str
 
@@ -152,7 +152,7 @@ class Spooled(NamedTuple):
 
 
 def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
-    """Runs in a worker: cuts a clip. Raises MediaError."""
+    """Cut a clip into windows. Runs in a worker. Raises MediaError."""
     cv2.setNumThreads(1)  # there is one worker per core already
     torch.set_num_threads(1)
     kept: list[dict[str, Any]] = []
@@ -169,7 +169,7 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
 
 
 def report(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig, seconds: float) -> int:
-    """Prints what the part has; returns the exit code."""
+    """Print a summary of the part; return the exit code."""
     bad = elements = left_out = 0
     for clip in clips:
         record = writer.records[clip.source]
@@ -192,9 +192,9 @@ def report(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig, seco
 
 
 def finish(root: Path) -> None:
-    """Makes the index and the lists of the whole store, unless other tasks still write to it."""
+    """Write the index and the lists of the whole store, unless other tasks are still writing to it."""
     if not merge(root):
-        print(f"{root}: other parts are still written to; the last of them makes the index")
+        print(f"{root}: other tasks are still writing to it; the last of them writes the index")
         return
     bad, out, missing = [("source", "reason")], [("source", "start", "end", "reason")], []
     for part in parts_of(root):
@@ -207,13 +207,13 @@ def finish(root: Path) -> None:
     write_csv(root / "quarantine.csv", bad)
     write_csv(root / "left_out.csv", out)
     if len(bad) > 1:
-        print(f"{root / 'quarantine.csv'} says why; a file is tried again once it or the settings change")
+        print(f"{root / 'quarantine.csv'} lists the reasons; a file is tried again when it or the settings change")
     if missing:
         print(f"{root}: indexed without parts {', '.join(missing)}, which have not been made yet")
 
 
 def settings(cfg: PreprocessConfig) -> dict[str, Any]:
-    """What the elements depend on, by config key."""
+    """Return the settings that the elements depend on, by config key."""
     flat: dict[str, Any] = {"form": FORM}
     for key, value in cfg.media.model_dump(exclude={"time_limit": True, "mel_err": {"device"}}).items():
         if isinstance(value, dict):
@@ -224,7 +224,7 @@ def settings(cfg: PreprocessConfig) -> dict[str, Any]:
 
 
 def describe(clip: Clip) -> dict[str, Any]:
-    """The clip as its record has it."""
+    """Return the facts about a clip as its record stores them."""
     described = asdict(clip)
     del described["path"], described["sha256"]
     described["identities"] = [*clip.identities]
@@ -234,7 +234,7 @@ def describe(clip: Clip) -> dict[str, Any]:
 
 
 def check_names(clips: list[Clip]) -> None:
-    """Keys of elements have no dots, as tools tell members of a shard apart by them."""
+    """Raise UserError if two names differ in dots only: keys have no dots, as these separate the members of a shard."""
     seen: dict[str, str] = {}
     for clip in clips:
         other = seen.setdefault(clip.source.replace(".", "_"), clip.source)

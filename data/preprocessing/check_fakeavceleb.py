@@ -1,11 +1,11 @@
-"""Compares a FakeAVCeleb_v1.2 root with what was released, and opens every file.
+"""Compares a FakeAVCeleb_v1.2 root with the release, and opens every file.
 
     python data/preprocessing/check_fakeavceleb.py /data/FakeAVCeleb_v1.2 --json check.json
     python data/preprocessing/check_fakeavceleb.py /data/a_part_of_it --subset
 
-Released are 500 RVRA, 500 RVFA, 9,709 FVRA and 10,857 FVFA rows in meta_data.csv, with 22 paths listed twice: 21,544
-files. `--subset` does not ask for these numbers, only that table and files agree. Exit code 0 if all is as released
-and every file can be read, 1 if not, 2 if there is no such root.
+The release has 500 RVRA, 500 RVFA, 9,709 FVRA and 10,857 FVFA rows in meta_data.csv, with 22 paths listed twice: 21,544
+files. `--subset` does not require these counts, only that table and files agree. Exit code 0 if everything agrees and
+every file can be read, 1 if not, 2 if the root is missing.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.fakeavceleb import FILES, ROWS, TABLE, Comparison, compare
 from avdfd.corpora.inventory import probe
 
-SHOWN = 20  # lines of a list that are printed; --json has them all
+SHOWN = 20  # lines of a list that are printed; --json has all
 
 
 def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Compares a FakeAVCeleb root with the release.", allow_abbrev=False)
     cli.add_argument("root", type=Path)
     cli.add_argument("--subset", action="store_true", help="a part of the data set: only table and files must agree")
-    cli.add_argument("--json", type=Path, help="file for the findings in full")
+    cli.add_argument("--json", type=Path, help="file for all findings")
     cli.add_argument("--workers", type=int, default=0, help="processes that open files; 0: one per core")
-    cli.add_argument("--time-limit", type=float, default=30, help="seconds for a file before it is given up")
+    cli.add_argument("--time-limit", type=float, default=30, help="time limit for a file in seconds")
     args = cli.parse_args(argv)
     if args.workers < 0 or args.time_limit <= 0:
         raise UserError("--workers takes a whole number of 0 or more, --time-limit seconds above 0")
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 
 def open_all(root: Path, paths: list[str], workers: int, time_limit: float) -> dict[str, str]:
-    """Opens every file in processes of their own; why some cannot be read, by path."""
+    """Open every file in worker processes; return the reasons of those that cannot be read, by path."""
     reasons = {}
     results = run_killable(
         probe, (root / path for path in paths), workers=min(workers, len(paths)), time_limit=time_limit
@@ -72,18 +72,18 @@ def open_all(root: Path, paths: list[str], workers: int, time_limit: float) -> d
 
 
 def report(found: Comparison, unreadable: dict[str, str]) -> None:
-    """Prints the numbers, then every kind of difference, then what is remarkable but no difference."""
+    """Print the counts, then every kind of difference, then remarks."""
     print(f"{'':42s}{'rows':>8s}{'files':>8s}{'released':>10s}")
     for folder in sorted(found.rows.keys() | found.files.keys() | ROWS.keys()):
         released = f"{ROWS[folder]:>10,}" if folder in ROWS else f"{'-':>10s}"
         print(f"{folder:42s}{found.rows.get(folder, 0):>8,}{found.files.get(folder, 0):>8,}{released}")
     released = f"{sum(ROWS.values()):>10,} rows, {FILES:,} files"
-    print(f"{'together':42s}{sum(found.rows.values()):>8,}{len(found.paths):>8,}{released}")
-    print(f"identities: {found.sources} that folders are named after, {found.people} with those of faces and voices")
-    show("unlike the release", found.counts)
-    show(f"in {TABLE}, but not there", found.missing)
-    show(f"there, but not in {TABLE}", found.extra)
-    show("in a wrong folder", (f"{path}: is at {place}" for path, place in found.wrong_folder.items()))
+    print(f"{'total':42s}{sum(found.rows.values()):>8,}{len(found.paths):>8,}{released}")
+    print(f"identities: {found.sources} with a folder, {found.people} including those of swapped faces and voices")
+    show("differs from the release", found.counts)
+    show(f"in {TABLE}, but missing", found.missing)
+    show(f"present, but not in {TABLE}", found.extra)
+    show("in the wrong folder", (f"{path}: is at {place}" for path, place in found.wrong_folder.items()))
     show("cannot be read", (f"{path}: {reason}" for path, reason in unreadable.items()))
     show("remark: listed twice", (f"{path}: {', '.join(methods)}" for path, methods in found.twice.items()))
     show("remark: row and folder disagree", found.disagreeing)
@@ -92,7 +92,7 @@ def report(found: Comparison, unreadable: dict[str, str]) -> None:
 
 
 def show(title: str, lines: Iterable[str]) -> None:
-    """Prints a list that is not empty, the first lines of it."""
+    """Print the first lines of a list, unless it is empty."""
     lines = list(lines)
     if lines:
         print(f"{title}: {len(lines)}")

@@ -3,9 +3,9 @@
     python data/preprocessing/clone_voices.py --config config/clone_voices.json --input=/data/FakeAVCeleb_v1.2
     python data/preprocessing/clone_voices.py --shard 2/4         the third of four shards
 
-Of several candidates of each clip the hardest that passes is kept; real clips and clones get the sound of one audio
-chain. clones.jsonl has the scores of all candidates, problems.csv the clones that could not be made and why. A second
-run does what is missing, and tries again what the back end failed at. Exit code 1 if there are too many problems.
+Of several candidates per clip, the hardest that passes is kept; the audio of real clips and clones passes one chain.
+clones.jsonl has the scores of all candidates; problems.csv lists the clones that could not be made and the reasons. A
+second run does what is missing, and retries what the back end failed at. Exit code 1 if there are too many problems.
 """
 
 import argparse
@@ -45,41 +45,42 @@ from avdfd.corpora.cloning.recordings import (
 from avdfd.corpora.cloning.scores import check_recogniser
 from avdfd.corpora.cloning.speaker import open_encoder
 
-People = dict[str, list[Recording]]
+Recordings = dict[str, list[Recording]]
+"""Identity -> its recordings."""
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Voice-cloned hard samples.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Makes voice-cloned hard samples.", allow_abbrev=False)
     cli.add_argument("--config", default="config/clone_voices.json")
     cli.add_argument("--shard", default="0/1", metavar="I/N", help="shard I of N, from 0 on")
     args, overrides = cli.parse_known_args(argv)
     cfg, shard = load(args.config, CloneConfig, overrides=overrides), parse_shard(args.shard)
     check_backend(cfg.backend)
     check_recogniser(cfg.scores)
-    open_encoder(cfg.encoder)  # what is missing is to be said before the work
+    open_encoder(cfg.encoder)  # missing weights are reported before the work starts
     open_naturalness()
     started = time.monotonic()
     clips = real_clips(Path(cfg.input))
-    people = recordings_of(clips, Path(cfg.recordings) if cfg.recordings else None)
-    people = {identity: recordings for identity, recordings in people.items() if shard.takes(identity)}
-    clips = [clip for clip in clips if clip.identities[0] in people]
+    recordings = recordings_of(clips, Path(cfg.recordings) if cfg.recordings else None)
+    recordings = {identity: some for identity, some in recordings.items() if shard.takes(identity)}
+    clips = [clip for clip in clips if clip.identities[0] in recordings]
     with Output(cfg, shard) as out:
-        gone = out.keep_only([c.source for c in clips], [r.source for group in people.values() for r in group])
+        gone = out.keep_only([c.source for c in clips], [r.source for some in recordings.values() for r in some])
         if gone:
             print(f"{cfg.output}: {gone} clips are gone from {cfg.input}, and their clones with them")
-        hear_all(out, people, cfg)
-        jobs = [job for job in plan(out, clips, people, cfg) if not out.is_done(job.source, job.inputs)]
+        embed_all(out, recordings, cfg)
+        jobs = [job for job in plan(out, clips, recordings, cfg) if not out.is_done(job.source, job.inputs)]
         clone_all(out, jobs, cfg)
         return report(out, clips, len(jobs), time.monotonic() - started)
 
 
-def hear_all(out: Output, people: People, cfg: CloneConfig) -> None:
-    """Takes the speaker embedding of every recording that is new or changed."""
+def embed_all(out: Output, recordings: Recordings, cfg: CloneConfig) -> None:
+    """Compute the speaker embedding of every recording that is new or changed."""
     known = out.voices
     todo = [
         recording
-        for recordings in people.values()
-        for recording in recordings
+        for some in recordings.values()
+        for recording in some
         if known.get(recording.source, {}).get("stamp") != stamp(recording.path) or known[recording.source].get("again")
     ]
     workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(todo))
@@ -94,17 +95,17 @@ def hear_all(out: Output, people: People, cfg: CloneConfig) -> None:
             bar.update()
 
 
-def plan(out: Output, clips: list[Clip], people: People, cfg: CloneConfig) -> Iterator[Job]:
-    """What is to be cloned, and from which recordings; clips that cannot be read are left out."""
-    by_person: dict[str, list[Clip]] = {}
+def plan(out: Output, clips: list[Clip], recordings: Recordings, cfg: CloneConfig) -> Iterator[Job]:
+    """Yield the clips to be cloned, with their reference recordings; clips that cannot be read are left out."""
+    by_identity: dict[str, list[Clip]] = {}
     for clip in clips:
-        by_person.setdefault(clip.identities[0], []).append(clip)
-    for identity, recordings in people.items():
-        paths = dict(recordings)
-        voices = [out.voices[recording.source] for recording in recordings]
+        by_identity.setdefault(clip.identities[0], []).append(clip)
+    for identity, own in recordings.items():
+        paths = dict(own)
+        voices = [out.voices[recording.source] for recording in own]
         voices = [voice for voice in voices if "reason" not in voice]
-        inputs = digest(recordings)
-        for clip in by_person[identity]:
+        inputs = digest(own)
+        for clip in by_identity[identity]:
             voice = out.voices[clip.source]
             if "reason" not in voice:
                 best = [Recording(r["source"], paths[r["source"]]) for r in references(voice, voices, cfg.references)]
@@ -112,10 +113,10 @@ def plan(out: Output, clips: list[Clip], people: People, cfg: CloneConfig) -> It
 
 
 def clone_all(out: Output, jobs: list[Job], cfg: CloneConfig) -> None:
-    """Makes the clips. Raises UserError if the back end fails at everything from the start."""
+    """Make the clips. Raises UserError if the back end fails at all of the first clips."""
     workers = min(processes(cfg.backend, cfg.workers), len(jobs))
     load_limit = cfg.backend.load_limit if cfg.backend.kind == "seed-vc" else 0.0
-    limit = load_limit + 2 * cfg.time_limit * (1 + cfg.candidates * len(cfg.tiers))  # of a hanging process
+    limit = load_limit + 2 * cfg.time_limit * (1 + cfg.candidates * len(cfg.tiers))  # for a process that hangs
     results = run_killable(partial(make_clip, cfg=cfg, spool=out.spool), jobs, workers=workers, time_limit=limit)
     alive = any(is_scored(record) for record in out.clips.values())
     failed: list[str] = []
@@ -138,12 +139,12 @@ def clone_all(out: Output, jobs: list[Job], cfg: CloneConfig) -> None:
 
 
 def is_scored(record: Record) -> bool:
-    """Whether a conversion of a clip got as far as to its scores."""
+    """Return True if a conversion of a clip was scored."""
     return any("scores" in candidate for line in record["clones"] for candidate in line["candidates"])
 
 
 def report(out: Output, clips: list[Clip], made_now: int, seconds: float) -> int:
-    """Prints the summary; returns the exit code."""
+    """Print the summary; return the exit code."""
     lines = [line for record in out.clips.values() for line in record["clones"]]
     kept = [line for line in lines if line["file"]]
     single = sum(line["reason"] == SINGLE for line in lines)
@@ -158,7 +159,7 @@ def report(out: Output, clips: list[Clip], made_now: int, seconds: float) -> int
     if single:
         print(f"  {single} without RVFA-VC: {SINGLE}; `recordings` names a root with more")
     if bad:
-        print(f"  {bad} clones could not be made; {out.root / 'problems.csv'} says why")
+        print(f"  {bad} clones could not be made; {out.root / 'problems.csv'} lists the reasons")
     if bad <= out.cfg.max_problems * wanted:
         return 0
     print(

@@ -1,11 +1,11 @@
-"""Videos -> the same videos, real and fake, with the sound of one common chain, so that no fake is told by its codec.
+"""Passes the audio of all videos, real and fake, through one chain, so that no codec reveals a fake.
 
     python data/preprocessing/codec_parity.py --config config/codec_parity.json --input=videos --output=videos-parity
     python data/preprocessing/codec_parity.py --input=videos --output=videos-parity --shard 0/4
 
-The picture is not encoded again; with `sound`, files without one are taken too, and become WAV. A second run does only
-what is missing or changed, and leaves what it would not make otherwise. Clips that cannot be made are listed in
-problems.csv, with the reason. Exit code 1 if they are too many.
+Video packets are copied. With `sound`, files without video are taken too, and become WAV. A second run only makes what
+is missing or changed. Clips that cannot be made are listed in problems.csv with their reasons. Exit code 1 if there are
+too many of them.
 """
 
 import argparse
@@ -43,15 +43,15 @@ Records = dict[str, Record]
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Gives all videos the sound of one chain.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Passes the audio of all videos through one chain.", allow_abbrev=False)
     cli.add_argument("--config", default="config/codec_parity.json")
-    cli.add_argument("--shard", default="0/1", help="i/n: shard i of n, from 0 on; all shards may run side by side")
+    cli.add_argument("--shard", default="0/1", help="i/n: shard i of n, from 0 on; all shards may run at once")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, ParityConfig, overrides=overrides)
     shard = parse_shard(args.shard)
     started = time.monotonic()
     listed = list_entries(Path(cfg.input), audio=cfg.sound)
-    # All versions of a recording are in one shard: what they have in common is measured once.
+    # All versions of a recording are in one shard: their common edges and band are measured once.
     entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and shard.takes(e.clip.base)}
     root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)
     with held(root.state / f"part-{shard.number}-of-{shard.of}.lock", root.root):
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
 
 
 def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], shard: Shard, source_root: Path) -> Records:
-    """Drops what is gone; returns the records of clips that are as they were, with one for each that cannot be."""
+    """Remove the clips that are gone; return the records of unchanged clips, and of those that cannot be made."""
     known = {source: record for source in root.sources() if (record := root.read(source))}
     known = {source: record for source, record in known.items() if shard.takes(record.recording)}
     for source in vanished(root.root, known, listed, source_root):
@@ -90,7 +90,7 @@ def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], shard: S
 
 
 def measure_all(root: ParityRoot, entries: dict[str, Entry], records: Records, cfg: ParityConfig) -> None:
-    """Measures the clips that are new or changed, or were given up under a shorter time limit."""
+    """Measure the clips that are new or changed, or were stopped by a shorter time limit."""
     todo = {}
     for source, entry in entries.items():
         record = records.get(source)
@@ -108,7 +108,7 @@ def measure_all(root: ParityRoot, entries: dict[str, Entry], records: Records, c
 
 
 def find_grounds(records: Records, cfg: ParityConfig) -> dict[str, tuple[Edges, float]]:
-    """Edges and band of every recording, from all versions of it that could be measured."""
+    """Return the edges and band of every recording, common to all its versions that could be measured."""
     versions = defaultdict(list)
     for record in records.values():
         if record.version:
@@ -123,7 +123,7 @@ def make_all(
     grounds: dict[str, tuple[Edges, float]],
     cfg: ParityConfig,
 ) -> int:
-    """Makes the clips that are missing, or not as their recording has it now; returns how many."""
+    """Make the clips that are missing or were made with other edges or band; return their number."""
     todo: dict[Task, str] = {}
     for source, record in records.items():
         if not record.version:
@@ -143,7 +143,7 @@ def make_all(
 
 
 def _run(work: Callable[[Any], Any], todo: Iterable[Any], cfg: ParityConfig, name: str) -> Iterator[tuple[Any, Any]]:
-    """The results of a work, in processes of their own, with a bar."""
+    """Yield items and their results, computed in worker processes, with a progress bar."""
     items = list(todo)
     workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(items))
     results = run_killable(work, items, workers=workers, time_limit=cfg.time_limit)
@@ -162,7 +162,7 @@ def _too_short(record: Record, cfg: ParityConfig) -> bool:
 
 
 def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> None:
-    """problems.csv of all shards, and the table that the layout has: a copy of meta_data.csv, or a clips.csv."""
+    """Write problems.csv of all shards, and the table of the layout: a copy of meta_data.csv, or a clips.csv."""
     with held(root.lock, root.root, wait=True):
         records = {source: record for source in sorted(root.sources()) if (record := root.read(source))}
         problems = [(source, record.problem) for source, record in records.items() if record.problem]
@@ -186,11 +186,11 @@ def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> Non
 
 
 def report(cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, made: int, seconds: float) -> int:
-    """Prints the summary; returns the exit code."""
+    """Print the summary; return the exit code."""
     bad = sum(bool(record.problem) for record in records.values())
     which = f"shard {shard}, " if shard.of > 1 else ""
     print(
-        f"{cfg.output}: {which}{len(records)} files, {len(records) - bad} there ({made} made now), "
+        f"{cfg.output}: {which}{len(records)} files, {len(records) - bad} present ({made} made now), "
         f"{bad} could not be made, {seconds:.0f} s"
     )
     grounds = {record.recording: record for record in records.values() if record.edges}
@@ -200,7 +200,7 @@ def report(cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, 
             f"  {long} of {len(grounds)} recordings have an edge of chain.max_edge = {cfg.chain.max_edge:g} s or more"
         )
     if bad:
-        print(f"{root.root / 'problems.csv'} says why; a file is tried again once it or the settings change")
+        print(f"{root.root / 'problems.csv'} lists the reasons; a file is tried again when it or the settings change")
     if bad <= cfg.max_problems * len(records):
         return 0
     print(

@@ -1,15 +1,15 @@
-"""Clips of VoxCeleb2 from the tar shards of a data set on the Hugging Face hub, without keeping the shards.
+"""Downloads clips of VoxCeleb2 from the tar shards of a data set on the Hugging Face hub, without storing the shards.
 
     python data/preprocessing/down_vox2.py --fakeavceleb /data/FakeAVCeleb_v1.2 --out /data/VoxCeleb2 --dry-run
-    python data/preprocessing/down_vox2.py --identities people.txt --out /data/VoxCeleb2
+    python data/preprocessing/down_vox2.py --identities identities.txt --out /data/VoxCeleb2
     python data/preprocessing/down_vox2.py --all --out /data/VoxCeleb2
 
-The default data set has the sound (.m4a) of VoxCeleb2's dev set; people of the test set are not in it, nor is video.
+The default data set has the audio (.m4a) of VoxCeleb2's dev set; it has no video and no identities of the test set.
 
-A second run fetches only what is missing: it goes on inside a shard, and reads a finished one again only for other
-identities that are in it. manifest.jsonl lists the clips (path, sha256, bytes, shard), problems.csv what could not be
-had and why, missing.txt the identities without a clip. Exit code 1 if there are problems or no clip at all.
-HF_TOKEN in the environment is the token, where the data set needs one.
+A second run fetches only what is missing: it resumes inside a shard, and reads a finished shard again only for further
+identities that are in it. manifest.jsonl lists the clips (path, sha256, bytes, shard), problems.csv the failures and
+their reasons, missing.txt the identities without a clip. Exit code 1 if there are problems or no clip at all. If the
+data set needs a token, set HF_TOKEN in the environment.
 """
 
 import argparse
@@ -36,30 +36,30 @@ from avdfd.core.tiers import TIERS
 from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard
 from avdfd.corpora.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
 
-PEOPLE = 5994  # in the dev set of VoxCeleb2, which is what the default data set has
-SHARE = 2  # people have more or fewer clips: room is asked for twice the average
+IDENTITIES = 5994  # in the dev set of VoxCeleb2, which the default data set has
+SHARE = 2  # identities have more or fewer clips: twice the average size is required
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Clips of VoxCeleb2 from the Hugging Face hub.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Downloads clips of VoxCeleb2 from the hub.", allow_abbrev=False)
     who = cli.add_mutually_exclusive_group(required=True)
     who.add_argument("--identities", type=Path, help="text file with an identity (id00012) per line")
-    who.add_argument("--fakeavceleb", type=Path, help="root of FakeAVCeleb: everybody who is in it")
-    who.add_argument("--all", action="store_true", help="everybody")
+    who.add_argument("--fakeavceleb", type=Path, help="root of FakeAVCeleb: all its identities")
+    who.add_argument("--all", action="store_true", help="all identities")
     cli.add_argument("--out", type=Path, required=True, help="folder for the clips")
-    cli.add_argument("--repo", default="gaunernst/voxceleb2-dev-wds", help="data set on the hub (that one is audio)")
+    cli.add_argument("--repo", default="gaunernst/voxceleb2-dev-wds", help="data set on the hub (default: audio only)")
     cli.add_argument("--base-url", default="https://huggingface.co")
     cli.add_argument("--revision", default="main")
-    cli.add_argument("--workers", type=int, default=4, help="shards at a time")
+    cli.add_argument("--workers", type=int, default=4, help="number of shards that are read at once")
     cli.add_argument("--max-bytes", default="", help="leave shards beyond this for another run: 500M, 20G")
-    cli.add_argument("--dry-run", action="store_true", help="say how much would be fetched, and fetch nothing")
+    cli.add_argument("--dry-run", action="store_true", help="print how much would be fetched, and fetch nothing")
     args = cli.parse_args(argv)
 
     wanted = None if args.all else read_wanted(args.identities, args.fakeavceleb)
     limit = bytes_of(args.max_bytes) if args.max_bytes else None
     hub = make_hub(args)
     try:
-        shards = replace(hub, retries=3).shards()  # who has no network is not to wait for minutes
+        shards = replace(hub, retries=3).shards()  # without a network, fail early
     except DownloadError as error:
         print(f"error: {args.base_url}: {error}; check the network, the proxy and --base-url", file=sys.stderr)
         return 1
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 
 def read_wanted(identities: Path | None, fakeavceleb: Path | None) -> frozenset[str]:
-    """The identities of a list or of a FakeAVCeleb root."""
+    """Return the identities of a list or of a FakeAVCeleb root."""
     if identities is not None:
         return read_list(identities)
     assert fakeavceleb is not None, "argparse asks for one of the two"
@@ -92,7 +92,7 @@ def read_list(path: Path) -> frozenset[str]:
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if name := line.partition("#")[0].strip():
             if not re.fullmatch(r"id\d+", name):
-                raise UserError(f"{path}: line {number}: '{name}' is no identity of VoxCeleb2, such as id00012")
+                raise UserError(f"{path}: line {number}: '{name}' is not an identity of VoxCeleb2, such as id00012")
             found.add(name)
     if not found:
         raise UserError(f"{path}: the list is empty; write one identity per line")
@@ -100,7 +100,7 @@ def read_list(path: Path) -> frozenset[str]:
 
 
 def read_fakeavceleb(root: Path) -> frozenset[str]:
-    """Everybody with a folder, `<tier folder>/<race>/<gender>/<identity>`, or in meta_data.csv."""
+    """Return all identities with a folder, `<tier folder>/<race>/<gender>/<identity>`, or in meta_data.csv."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; --fakeavceleb takes the root of FakeAVCeleb")
     folders = (path.name for tier in TIERS.values() for path in (root / tier.folder).glob("*/*/id*"))
@@ -109,14 +109,14 @@ def read_fakeavceleb(root: Path) -> frozenset[str]:
     if table.is_file():  # also the targets of the fakes, who may have no folder
         found |= set(re.findall(r"id\d+", table.read_text(encoding="utf-8", errors="replace")))
     if not found:
-        raise UserError(f"{root}: neither meta_data.csv nor <tier folder>/<race>/<gender>/<identity> names anybody")
+        raise UserError(f"{root}: neither meta_data.csv nor <tier folder>/<race>/<gender>/<identity> names an identity")
     return frozenset(found)
 
 
 def bytes_of(text: str) -> int:
     number = re.fullmatch(r"(\d+(?:\.\d+)?)([kKMGT]?)B?", text)
     if number is None:
-        raise UserError(f"--max-bytes: '{text}' is no size; write 500M or 20G")
+        raise UserError(f"--max-bytes: '{text}' is not a size; write 500M or 20G")
     return int(float(number[1]) * 1000 ** " KMGT".index(number[2].upper() or " "))
 
 
@@ -124,19 +124,19 @@ def make_hub(args: argparse.Namespace) -> Hub:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", args.repo):
         raise UserError(f"--repo: '{args.repo}' is not of the form owner/name")
     if not re.match(r"https?://[^/]", args.base_url):
-        raise UserError(f"--base-url: '{args.base_url}' is no address; write https://...")
+        raise UserError(f"--base-url: '{args.base_url}' is not an address; write https://...")
     if args.workers < 1:
         raise UserError("--workers takes a number of 1 or more")
     token = os.environ.get("HF_TOKEN", "").strip()
-    if not re.fullmatch(r"[!-~]*", token):  # the HTTP library would print it in its complaint
-        raise UserError("HF_TOKEN has characters that no token has; set it anew")
+    if not re.fullmatch(r"[!-~]*", token):  # the HTTP library would print it in its error
+        raise UserError("HF_TOKEN has characters that are invalid in a token; set it again")
     return Hub(args.repo, args.revision, args.base_url.rstrip("/"), token or None)
 
 
 class Todo(NamedTuple):
     shards: list[Shard]
     left: int
-    """Bytes to read of them."""
+    """Bytes of them that are still to be read."""
     room: int
     """Bytes that the clips may take."""
     later: int
@@ -144,7 +144,7 @@ class Todo(NamedTuple):
 
 
 def make_plan(shards: list[Shard], out: Path, wanted: frozenset[str] | None, limit: int | None) -> Todo:
-    """The shards that still have something to read, as far as the limit goes."""
+    """Return the shards that are still to be read, up to the limit."""
     todo, total, later = [], 0, 0
     for shard in shards:
         left = plan(shard, out, wanted).left
@@ -155,7 +155,7 @@ def make_plan(shards: list[Shard], out: Path, wanted: frozenset[str] | None, lim
             total += left
     if later and not todo:
         raise UserError("--max-bytes is less than any shard has left; give more")
-    share = 1.0 if wanted is None else min(1.0, SHARE * len(wanted) / PEOPLE)
+    share = 1.0 if wanted is None else min(1.0, SHARE * len(wanted) / IDENTITIES)
     return Todo(todo, total, round(total * share), later)
 
 
@@ -190,14 +190,14 @@ def in_words(size: int) -> str:
 
 @contextmanager
 def claim(out: Path) -> Iterator[None]:
-    """Keeps other runs out of the folder."""
+    """Lock the folder against other runs."""
     ensure_writable(out / ".shards")
     with held(out / ".shards" / "lock", out):
         yield
 
 
 class Watch:
-    """Shows what the threads do, and stops them once one of them or the user has ended the run."""
+    """Shows the progress of the threads, and stops them when one of them or the user ends the run."""
 
     def __init__(self, bar: "tqdm[None]") -> None:
         self.bar, self.clips = bar, 0
@@ -221,7 +221,7 @@ class Watch:
 
 
 def fetch(hub: Hub, todo: Todo, out: Path, wanted: frozenset[str] | None, workers: int) -> dict[str, str]:
-    """Reads the shards, some at a time; returns why which of them failed."""
+    """Read the shards, some at a time; return the reasons of those that failed."""
     failed: dict[str, str] = {}
     started = time.monotonic()
     with (
@@ -249,7 +249,7 @@ def fetch(hub: Hub, todo: Todo, out: Path, wanted: frozenset[str] | None, worker
 
 
 def report(summary: Summary, shards: int, failed: dict[str, str], wanted: frozenset[str] | None, out: Path) -> int:
-    """Writes what could not be had, prints the summary; returns the exit code."""
+    """Write the lists of problems and missing identities, print the summary; return the exit code."""
     people, size, done, whole, refused = summary
     rows = [("shard", "member", "reason"), *((shard, "", failed[shard]) for shard in sorted(failed)), *refused]
     write_csv(out / "problems.csv", rows)
@@ -268,11 +268,11 @@ def report(summary: Summary, shards: int, failed: dict[str, str], wanted: frozen
     if failed or refused:
         print(
             f"error: {len(failed)} shards failed, {len(refused)} members were refused; see {out / 'problems.csv'}; "
-            "a second run tries the failed shards again",
+            "a second run retries the failed shards",
             file=sys.stderr,
         )
     elif not people:
-        print("error: no clip of anybody who is wanted", file=sys.stderr)
+        print("error: no clip of the wanted identities", file=sys.stderr)
     return int(bool(failed or refused) or not people)
 
 

@@ -3,8 +3,8 @@
     python data/preprocessing/make_manifest.py --root /data/FakeAVCeleb_v1.2 --out data/manifests/fakeavceleb.parquet
     python data/preprocessing/make_manifest.py --root videos --layout csv --out own.parquet --duplicates
 
-A file that cannot be used has a row with the reason. A second run opens only what is new or changed; an interrupted
-one goes on. `--duplicates` also writes OUT.duplicates.csv: copies by their bytes, picture or sound.
+A file that cannot be used has a row with the reason. A second run opens only new and changed files; an interrupted run
+resumes. `--duplicates` also writes OUT.duplicates.csv: near-duplicates by bytes, video or audio.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from avdfd.corpora.inventory import FileFacts, examine, stamp
 from avdfd.corpora.layouts import LAYOUTS, list_entries
 from avdfd.corpora.manifest import ManifestRow, make_row, read_manifest, write_manifest
 
-SAVE_EVERY = 60.0  # seconds: what an interruption may cost
+SAVE_EVERY = 60.0  # seconds of work that a kill may lose
 SHOWN = 20  # lines of a list that are printed
 
 
@@ -39,8 +39,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
     cli.add_argument("--out", type=Path, required=True, help="the manifest, a .parquet file")
     cli.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
-    cli.add_argument("--time-limit", type=float, default=300, help="seconds for a file before it is given up")
-    cli.add_argument("--duplicates", action="store_true", help="find copies and write OUT.duplicates.csv")
+    cli.add_argument("--time-limit", type=float, default=300, help="time limit for a file in seconds")
+    cli.add_argument("--duplicates", action="store_true", help="find near-duplicates and write OUT.duplicates.csv")
     args = cli.parse_args(argv)
     if args.workers < 0 or args.time_limit <= 0:
         raise UserError("--workers takes a whole number of 0 or more, --time-limit seconds above 0")
@@ -60,14 +60,14 @@ def main(argv: list[str]) -> int:
 
 
 def load(out: Path) -> dict[str, ManifestRow]:
-    """What earlier runs learned, finished or not, by path."""
+    """Return the rows of earlier runs, finished or not, by path."""
     return {row.source: row for path in (out, partial(out)) if path.exists() for row in read_manifest(path)}
 
 
 def inspect(
     entries: list[Entry], known: dict[str, ManifestRow], out: Path, workers: int, time_limit: float
 ) -> list[ManifestRow]:
-    """A row for every entry; opens the files that are new or changed, in processes of their own."""
+    """Return a row for every entry; new and changed files are opened in worker processes."""
     rows: list[ManifestRow] = []
     todo: dict[Path, Entry] = {}
     for entry in entries:
@@ -104,18 +104,18 @@ def inspect(
 
 
 def is_done(row: ManifestRow, now: FileFacts, time_limit: float) -> bool:
-    """Whether a row is of the file as it is now, and not of one given up under a shorter limit."""
+    """Return True if a row describes the current file and was not stopped by a shorter time limit."""
     known = row.file
     unchanged = known.sha256 is not None and (known.size, known.mtime_ns) == (now.size, now.mtime_ns)
     return unchanged and (row.stopped_after is None or row.stopped_after >= time_limit)
 
 
 def report(out: Path, rows: list[ManifestRow]) -> int:
-    """Prints what the manifest holds; 1 if nothing in it can be used."""
+    """Print a summary of the manifest; return 1 if no file can be used."""
     usable = [row for row in rows if not row.file.error]
-    people = {person for row in usable for person in row.identities}
+    identities = {identity for row in usable for identity in row.identities}
     hours = sum(row.file.streams.duration or 0 for row in usable) / 3600
-    print(f"{out}: {len(rows)} rows, {len(usable)} usable, {len(people)} identities, {hours:.2f} hours")
+    print(f"{out}: {len(rows)} rows, {len(usable)} usable, {len(identities)} identities, {hours:.2f} hours")
     for tier, number in sorted(Counter(row.tier for row in usable).items()):
         print(f"  {tier}: {number}")
     bad = [row for row in rows if row.file.error]
@@ -126,7 +126,7 @@ def report(out: Path, rows: list[ManifestRow]) -> int:
 
 
 def report_duplicates(out: Path, rows: list[ManifestRow]) -> None:
-    """Prints the copies and writes them; those of different source clips are the ones that nobody planned."""
+    """Print and write the near-duplicates; groups of different source clips are unexpected, and are listed."""
     groups = find_duplicates([row.file for row in rows])
     lines = [["group", "match", "path", "tier", "base", "identities"]]
     for number, group in enumerate(groups, start=1):
@@ -134,23 +134,23 @@ def report_duplicates(out: Path, rows: list[ManifestRow]) -> None:
             lines.append([str(number), group.match, row.source, row.tier, row.base, ";".join(row.identities)])
     path = out.with_name(f"{out.name}.duplicates.csv")
     write_csv(path, lines)
-    print(f"{path}: {len(groups)} groups of copies")
+    print(f"{path}: {len(groups)} groups of near-duplicates")
     for match in MATCHES:
         found = [group for group in groups if group.match == match]
-        strange = [group for group in found if len({rows[member].base for member in group.members}) > 1]
+        unexpected = [group for group in found if len({rows[member].base for member in group.members}) > 1]
         files = sum(len(group.members) for group in found)
-        print(f"  same {match}: {len(found)} groups, {files} files; {len(strange)} groups of different source clips")
-        show([f"    {describe(group, rows)}" for group in strange])
+        print(f"  same {match}: {len(found)} groups, {files} files; {len(unexpected)} groups of different source clips")
+        show([f"    {describe(group, rows)}" for group in unexpected])
 
 
 def describe(group: Group, rows: list[ManifestRow]) -> str:
-    """The files of a group on one line."""
+    """Return the files of a group on one line."""
     names = [rows[member].source for member in group.members]
     return " = ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def show(lines: list[str]) -> None:
-    """Prints the first lines of a list, which the file that was written has in full."""
+    """Print the first lines of a list; the written file has all of them."""
     for line in lines[:SHOWN]:
         print(line)
     if len(lines) > SHOWN:
@@ -158,7 +158,7 @@ def show(lines: list[str]) -> None:
 
 
 def partial(out: Path) -> Path:
-    """Where an unfinished run keeps what it has."""
+    """Return the file in which an unfinished run keeps its rows."""
     return out.with_name(f"{out.name}.partial")
 
 

@@ -1,21 +1,21 @@
-"""Writes the clip lists of a named protocol: who is trained on, selected on and tested.
+"""Writes the clip lists of a named protocol: training, validation and test clips.
 
     python data/preprocessing/make_splits.py avdfd_7_3 --elements data/elements --out data/splits/avdfd_7_3
     python data/preprocessing/make_splits.py mrdf_5fold --manifest m.parquet --duplicates m.parquet.duplicates.csv \
         --out data/splits/mrdf_5fold
 
-The clips are those of a store of elements, or the usable ones of a manifest, of which some may turn out to have no
-face. `--duplicates`, from `make_manifest.py --duplicates`, keeps near-duplicates in one split.
+The clips are those of an element store, or the usable clips of a manifest, some of which may turn out to have no face.
+`--duplicates`, from `make_manifest.py --duplicates`, keeps near-duplicates in one split.
 
-avdfd_7_3             70 % of the people are trained on, of the others half select and half test
-avdfd_70              the same with 70 people held, of 500
-avff_70_30            30 % are tested; validation is taken from the other 70 %
-mrdf_5fold            fold_1.csv to fold_5.csv for `baseline.py --folds`: one clip of each person and category
-leave_one_method_out  without_RVFA.csv, without_FVRA-WL.csv ...: one method is tested alone, nobody trains on it
-real_only             only real clips are trained on
-page_disjoint         fold_1.csv to fold_5.csv for `pretrain.py --folds`: other pages, methods and people are tested
+avdfd_7_3             70 % of the identities for training; half of the others for validation, half for the test
+avdfd_70              the same with 70 of 500 identities held out
+avff_70_30            30 % for the test; validation is taken from the other 70 %
+mrdf_5fold            fold_1.csv to fold_5.csv for `baseline.py --folds`: one clip of each identity and category
+leave_one_method_out  without_RVFA.csv, without_FVRA-WL.csv ...: one method is in the test only
+real_only             only real clips for training
+page_disjoint         fold_1.csv to fold_5.csv for `pretrain.py --folds`: other pages, methods, identities in the test
 
-`--train FILE` and `--held FILE` give the identities of the first two, one per line, as their authors publish them.
+`--train FILE` and `--held FILE` set the identities of the first two protocols, one per line, as published.
 """
 
 import argparse
@@ -49,13 +49,17 @@ SHARES = {
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Writes the lists of a protocol.", allow_abbrev=False)
     cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold", "page_disjoint"])
-    cli.add_argument("--elements", type=Path, help="store of elements whose clips are split")
-    cli.add_argument("--manifest", type=Path, help="manifest whose clips are split, instead")
-    cli.add_argument("--duplicates", type=Path, help="copies among the clips: MANIFEST.duplicates.csv")
+    cli.add_argument("--elements", type=Path, help="element store whose clips are split")
+    cli.add_argument("--manifest", type=Path, help="manifest whose clips are split")
+    cli.add_argument("--duplicates", type=Path, help="near-duplicates among the clips: MANIFEST.duplicates.csv")
     cli.add_argument("--out", type=Path, required=True, help="folder for the lists")
-    cli.add_argument("--train", type=Path, help="identities that are trained on, one per line")
-    cli.add_argument("--held", type=Path, help="identities that select and test, one per line")
-    cli.add_argument("--only-own", action="store_true", help="page_disjoint: train on no fakes but resynthesise.py's")
+    cli.add_argument("--train", type=Path, help="identities for training, one per line")
+    cli.add_argument("--held", type=Path, help="identities for validation and test, one per line")
+    cli.add_argument(
+        "--only-own",
+        action="store_true",
+        help="page_disjoint: train on resynthesise.py's fakes only",
+    )
     cli.add_argument("--seed", type=int, default=0)
     args = cli.parse_args(argv)
     if args.seed < 0:
@@ -63,13 +67,13 @@ def main(argv: list[str]) -> None:
     if (args.elements is None) == (args.manifest is None):
         raise UserError("name the clips by one of --elements STORE and --manifest FILE.parquet")
     if (args.train or args.held) and not args.protocol.startswith("avdfd"):
-        raise UserError(f"--train and --held are for avdfd_7_3 and avdfd_70; {args.protocol} draws its people")
+        raise UserError(f"--train and --held are for avdfd_7_3 and avdfd_70; {args.protocol} draws its identities")
     if args.only_own and args.protocol != "page_disjoint":
         raise UserError(f"--only-own is for page_disjoint, not for {args.protocol}")
 
-    given = given_people(args.train, args.held)
+    given = given_identities(args.train, args.held)
     clips, others = load(args.elements, args.manifest)
-    groups = copies(args.duplicates, clips, others) if args.duplicates else []
+    groups = duplicates_of(args.duplicates, clips, others) if args.duplicates else []
     lists = make(args.protocol, clips, args.seed, given, groups, only_own=args.only_own)
     ensure_writable(args.out)
     inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
@@ -78,33 +82,33 @@ def main(argv: list[str]) -> None:
 
 
 def load(elements: Path | None, manifest: Path | None) -> tuple[Sequence[ClipMeta], Set[str] | None]:
-    """The clips to be split, and the other files of the data set; None if those are not known."""
+    """Return the clips to be split, and the other files of the data set, or None if they are unknown."""
     if manifest is None:
         assert elements is not None
         return ElementStore(elements).metas, None
     clips, others = read_clips(manifest)
     if not clips:
-        raise UserError(f"{manifest}: none of its {len(others)} files can be used; it says why")
+        raise UserError(f"{manifest}: none of its {len(others)} files can be used; its rows have the reasons")
     return clips, set(others)
 
 
-def copies(path: Path, clips: Sequence[ClipMeta], others: Set[str] | None) -> list[list[str]]:
-    """Groups of copies among the clips of several people; those of one are in one split anyway.
+def duplicates_of(path: Path, clips: Sequence[ClipMeta], others: Set[str] | None) -> list[list[str]]:
+    """Return groups of near-duplicates with several identities; those with one identity are in one split anyway.
 
-    Raises UserError if the file is not of these clips.
+    Raises UserError if the file does not belong to these clips.
     """
     groups = read_groups(path)
-    person_of = {clip.source: clip.identities[:1] for clip in clips}
+    identity_of = {clip.source: clip.identities[:1] for clip in clips}
     named = {source for group in groups for source in group}
-    unknown = named.difference(person_of, others or ())
-    # Files of which there are no elements are nothing unusual, unless that is all of them.
+    unknown = named.difference(identity_of, others or ())
+    # Some files have no elements, but if none has, the list belongs to other clips.
     if unknown and (others is not None or unknown == named):
         raise UserError(
             f"{path}: names {len(unknown)} files that are not among these clips, e.g. '{min(unknown)}'; "
             "take the file that make_manifest.py --duplicates wrote with their manifest"
         )
-    groups = [[source for source in group if source in person_of] for group in groups]
-    return [group for group in groups if len({person_of[source] for source in group}) > 1]
+    groups = [[source for source in group if source in identity_of] for group in groups]
+    return [group for group in groups if len({identity_of[source] for source in group}) > 1]
 
 
 def make(
@@ -116,7 +120,7 @@ def make(
     *,
     only_own: bool = False,
 ) -> dict[str, SplitList]:
-    """The lists of a protocol by name."""
+    """Return the lists of a protocol, by name."""
     if protocol == "mrdf_5fold":
         folds = balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
@@ -125,8 +129,8 @@ def make(
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
     draw = partial(fractions, clips, SHARES[protocol], seed, duplicates=duplicates)
     if protocol == "leave_one_method_out":
-        there = {method_of(clip) for clip in clips}
-        names = [name for name in METHODS if name in there]
+        present = {method_of(clip) for clip in clips}
+        names = [name for name in METHODS if name in present]
         if not names:
             raise UserError(f"no clips of any of {', '.join(METHODS)}: this protocol needs FakeAVCeleb's methods")
         return {f"without_{name}": draw(keep=without(name), kind=method_of) for name in names}
@@ -135,20 +139,20 @@ def make(
     return {protocol: draw(given=given)}
 
 
-def given_people(train: Path | None, held: Path | None) -> dict[str, str]:
-    """Person -> "train" or "held", from lists of identities."""
-    people: dict[str, str] = {}
+def given_identities(train: Path | None, held: Path | None) -> dict[str, str]:
+    """Return identity -> "train" or "held", from lists of identities."""
+    split_of: dict[str, str] = {}
     for path, place in ((train, "train"), (held, "held")):
         if path is None:
             continue
         if not path.is_file():
             raise UserError(f"{path}: no such list of identities")
         for line in path.read_text(encoding="utf-8").split():
-            if people.setdefault(line, place) != place:
+            if split_of.setdefault(line, place) != place:
                 raise UserError(f"{path}: identity '{line}' is in the other list too; keep it in one")
-    return people
+    return split_of
 
 
 if __name__ == "__main__":
-    gc.disable()  # none of a million clips is garbage, and looking for some takes longer than the work
+    gc.disable()  # a million clips would be searched for garbage, which takes longer than the work
     run_script(main)

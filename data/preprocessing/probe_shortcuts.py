@@ -1,10 +1,10 @@
-"""Shortcut probes on a root of videos: how well does one property of a file, such as its loudness, tell the fakes?
+"""Shortcut probes on a root of videos: AUC of single file properties, such as loudness, as detectors.
 
     python data/preprocessing/probe_shortcuts.py --root /data/FakeAVCeleb_v1.2
     python data/preprocessing/probe_shortcuts.py --root videos-parity --max 0.6
 
-Prints the AUC of every cue for every fake tier against RVRA. With `--max`, exit code 1 if one is above it. Files that
-cannot be read are listed and left out.
+Prints the AUC of every cue for every fake tier against RVRA. With `--max`, exit code 1 if an AUC is above it. Files
+that cannot be read are listed and left out.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TIME_LIMIT = 300.0  # seconds for a file
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Looks for shortcuts in a data set.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Measures shortcuts in a data set.", allow_abbrev=False)
     cli.add_argument("--root", type=Path, required=True, help="folder of the videos")
     cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
     cli.add_argument("--max", type=float, help="AUC above which a cue is a shortcut")
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
             bar.update()
     for line in sorted(bad):
         print(f"left out: {line}")
-    readable = [  # in the order of the list, not of the workers, so that the folds are always the same
+    readable = [  # in the order of the list, so that the folds do not depend on the workers
         Clip(clip.tier, clip.identities or (clip.base,), clip.base, found[clip.source])
         for clip in clips
         if clip.source in found
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 
 def report(table: dict[str, dict[str, Probe]], most: float | None) -> int:
-    """Prints the table; 1 if a cue is above `most`."""
+    """Print the table; return 1 if a cue is above `most`."""
     width, names = max(len(tier) for tier in table), (*CUES, IDENTITY)
     print(f"{'AUC':<{width}}  {'  '.join(names)}")
     for tier, cues in table.items():

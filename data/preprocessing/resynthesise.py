@@ -1,10 +1,10 @@
-"""Real speech -> the same clips and fakes made of them by signal processing, for stage 1 to be trained on.
+"""Makes fakes of real speech by signal processing, as training data of stage 1.
 
     python data/preprocessing/resynthesise.py --input=speech --output=speech-own        config/speech/resynthesise.json
 
-The new root has all clips of the old one, as links where the disk allows it, the fakes under own/, and clips.csv. It
-goes through codec_parity.sh and preprocess.sh as any other. A second run makes what is missing. Fakes that cannot be
-made are listed in problems.csv, with the reason. Exit code 1 if they are too many.
+The new root has all clips of the old one (as hard links if possible), the fakes under own/, and clips.csv. It can be
+given to codec_parity.sh and preprocess.sh like any other root. A second run makes what is missing. Fakes that cannot be
+made are listed in problems.csv with their reasons. Exit code 1 if there are too many of them.
 """
 
 import argparse
@@ -58,12 +58,12 @@ def main(argv: list[str]) -> int:
 
 
 def real(entries: list[Entry]) -> list[Entry]:
-    """The clips that fakes are made of."""
+    """Return the clips that fakes are made of."""
     return [entry for entry in entries if entry.clip.tier == RVRA.name]
 
 
 def link(path: Path, out: Path) -> None:
-    """The same file under another name; a copy where that is on another disk."""
+    """Create a hard link, or a copy if the file is on another disk."""
     if out.exists():
         return
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def link(path: Path, out: Path) -> None:
 
 
 def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[str, str]:
-    """Makes the fakes that are missing, in processes of their own; returns why some could not be."""
+    """Make the missing fakes in worker processes; return the reasons of those that could not be made."""
     tasks = [
         Task(entry.clip.path, root / name_of(entry.clip.source, way), way, entry.clip.source)
         for entry in real(entries)
@@ -95,7 +95,7 @@ def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[s
 
 
 def write_lists(root: Path, entries: list[Entry], problems: dict[str, str], cfg: ResynthesisConfig) -> None:
-    """clips.csv of all clips and fakes that are there, and problems.csv."""
+    """Write clips.csv of all clips and fakes that exist, and problems.csv."""
     clips: list[tuple[ClipMeta, str]] = [(entry.clip, entry.split) for entry in entries]
     clips += [(fake_of(entry.clip, way), entry.split) for entry in real(entries) for way in cfg.ways]
     write_csv(root / OWN_TABLE, own_lines((clip, split) for clip, split in clips if clip.source not in problems))

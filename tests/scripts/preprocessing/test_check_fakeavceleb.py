@@ -133,7 +133,7 @@ def test_every_difference_is_listed(part, tmp_path, serial, capsys):
     assert found["one_person"] == [alone]
     assert found["made_here"] == {"RealVideo-FakeAudio-VoiceClone": 1}
     said = capsys.readouterr().out
-    for text in ("in a wrong folder: 1", gone, extra, "not a consistent part", "wav2lip, fsgan"):
+    for text in ("in the wrong folder: 1", gone, extra, "not a consistent part", "wav2lip, fsgan"):
         assert text in said
 
 

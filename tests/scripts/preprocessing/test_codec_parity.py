@@ -94,7 +94,7 @@ def test_whole_script_in_processes(videos, tmp_path):
     command = [sys.executable, SCRIPT, f"--input={videos}", f"--output={out}", "--workers=1", "--max_problems=0.2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
-    assert f"{out}: 4 files, 3 there (3 made now), 1 could not be made" in done.stdout
+    assert f"{out}: 4 files, 3 present (3 made now), 1 could not be made" in done.stdout
     assert "1 of 4 files could not be made, more than max_problems = 0.2" in done.stderr
     assert problems(out) == {MUTE: "no audio stream"}
     assert {path for path in tree(out) if path.endswith(".mp4")} == {REAL, FAKE, OTHER}

@@ -180,7 +180,7 @@ def test_busy_servers_and_broken_connections(fake, tmp_path, files):
 
 def test_nobody_who_is_there(fake, tmp_path, capsys):
     assert run(fake, tmp_path / "out", "--identities", people_list(tmp_path, "id09999")) == 1
-    assert "error: no clip of anybody who is wanted" in capsys.readouterr().err
+    assert "error: no clip of the wanted identities" in capsys.readouterr().err
 
 
 def test_a_part_at_a_time(fake, tmp_path, files, capsys):
@@ -207,7 +207,7 @@ def test_sizes():
         3_000_000_000_000,
     ]
     for text in ("", "much", "-3", "1X"):
-        with pytest.raises(UserError, match="is no size"):
+        with pytest.raises(UserError, match="is not a size"):
             down_vox2.bytes_of(text)
 
 
@@ -218,7 +218,7 @@ def test_room_is_asked_for_first(fake, tmp_path, monkeypatch, capsys):
         run(fake, tmp_path / "out", "--all")
     assert fake.fetched() == []
     # Few people need little of it: twice the average.
-    monkeypatch.setattr(down_vox2, "PEOPLE", 4)
+    monkeypatch.setattr(down_vox2, "IDENTITIES", 4)
     monkeypatch.setattr(down_vox2, "free_bytes", lambda folder: size // 2)
     assert run(fake, tmp_path / "out", "--identities", people_list(tmp_path, "id00012")) == 0
     with pytest.raises(UserError, match="are free"):
@@ -285,9 +285,9 @@ def test_lists_and_roots_that_cannot_be_used(tmp_path):
     [
         (["--repo", "voxceleb2"], "--repo: 'voxceleb2' is not of the form owner/name"),
         (["--repo", "someone/else"], "data set someone/else at main: HTTP 404 Not Found; check --repo"),
-        (["--base-url", "file:///etc"], "--base-url: 'file:///etc' is no address"),
+        (["--base-url", "file:///etc"], "--base-url: 'file:///etc' is not an address"),
         (["--workers", "0"], "--workers takes a number of 1 or more"),
-        (["--max-bytes", "lots"], "--max-bytes: 'lots' is no size"),
+        (["--max-bytes", "lots"], "--max-bytes: 'lots' is not a size"),
         (["--revision", "gone"], f"data set {REPO} at gone: HTTP 404"),
     ],
 )
@@ -313,7 +313,7 @@ def test_the_token_is_sent_and_never_shown(fake, tmp_path, monkeypatch, capsys):
     with pytest.raises(UserError, match=r"no access to data set .* \(HTTP 401\).* use a token in HF_TOKEN") as caught:
         run(fake, tmp_path / "out", "--all")
     monkeypatch.setenv("HF_TOKEN", "hf_sec\nret")
-    with pytest.raises(UserError, match="HF_TOKEN has characters that no token has"):
+    with pytest.raises(UserError, match="HF_TOKEN has characters that are invalid"):
         run(fake, tmp_path / "out", "--all")
     printed = capsys.readouterr()
     assert "hf_sec" not in printed.out + printed.err + str(caught.value)

@@ -47,7 +47,7 @@ def test_the_authors_lists(store, tmp_path):
         run(store, "avdfd_70", "--out", tmp_path, "--train", tmp_path / "train.txt", "--held", tmp_path / "held.txt")
     with pytest.raises(UserError, match="no such list of identities"):
         run(store, "avdfd_70", "--out", tmp_path, "--train", tmp_path / "none.txt")
-    with pytest.raises(UserError, match="mrdf_5fold draws its people"):
+    with pytest.raises(UserError, match="mrdf_5fold draws its identities"):
         run(store, "mrdf_5fold", "--out", tmp_path, "--train", tmp_path / "train.txt")
 
 
