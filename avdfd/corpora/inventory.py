@@ -75,7 +75,7 @@ def examine(path: Path) -> FileFacts:
 
 
 def stamp(path: Path) -> FileFacts:
-    """Return size and modification time of a file alone: both are equal as long as nobody wrote to it."""
+    """Return size and modification time of a file alone: both stay equal as long as it is not written to."""
     try:
         status = path.stat()
     except OSError as error:

@@ -19,7 +19,7 @@ import numpy as np
 from avdfd.config import RunConfig
 from avdfd.core.tiers import RVRA
 from avdfd.elements import ElementMeta, coded
-from avdfd.splits.lists import assign, of_tiers, read_facts, read_splits, take
+from avdfd.splits.lists import assign, of_tiers, read_split_json, read_splits, take
 
 LEAVE_ONE_OUT = "leave_one_method_out"
 _LEFT_OUT = "without_"
@@ -40,7 +40,7 @@ def describe(
     whether its training does.
     """
     config = configs[0]
-    lists, facts = read_splits(config.data.splits), read_facts(config.data.splits)
+    lists, facts = read_splits(config.data.splits), read_split_json(config.data.splits)
     tested = _kinds(of_tiers(judged, set(coded(judged, "tier").values) - {RVRA.name}))
     trained: set[tuple[str, str | None]] = set()
     for one in configs if sees_fakes else []:

@@ -1,1 +1,1 @@
-"""Split lists: reading, drawing, page-disjoint folds, strata."""
+"""Split lists: reading and writing them, drawing them by protocol, page-disjoint folds, strata."""

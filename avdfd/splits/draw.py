@@ -1,8 +1,8 @@
-"""Named protocols: which clips train, select and test. Every list names its clips, so that it means the same anywhere.
+"""Protocols that draw split lists. A list names its clips, so that it is the same on every machine.
 
-No person, source clip or near-duplicate is in two splits: a clip that shows people of two, as most face swaps would,
-or that is a copy of one of a later split, is left out, and counted. A copy is one by its bytes, its picture or its
-sound: each of them alone would tell. People are drawn within their race, gender and kinds of clips.
+No identity, source clip or near-duplicate is in two splits. A clip with identities of two splits, as in most face
+swaps, or with a near-duplicate in a later split is left out, and counted. Two clips are near-duplicates if their bytes,
+their video or their audio match. Identities are drawn within strata of race, gender and kinds of clips.
 
 References:
     Khalid et al., "FakeAVCeleb", NeurIPS 2021 (methods).
@@ -32,13 +32,13 @@ METHODS = {
     "FVFA-GAN": ("FVFA", "fsgan-wav2lip"),
     "FVFA-WL": ("FVFA", "wav2lip"),
 }
-"""Name of a left-out method -> tier and method of FakeAVCeleb (None for all of the tier)."""
+"""Name of a left-out method -> tier and method of FakeAVCeleb; None = all methods of the tier."""
 
 Keep = Callable[[ClipMeta, str], bool]
-"""(clip, split) -> whether a protocol wants it there."""
+"""(clip, split) -> True if a protocol takes the clip in that split."""
 
 _GIVEN = {"": SPLITS, "train": SPLITS[:1], "held": SPLITS[1:]}
-"""What the authors' lists say of a person -> the splits that are left to draw from."""
+"""Split of an identity in the authors' lists -> the splits that are left to draw from."""
 
 
 def fractions(
@@ -51,22 +51,22 @@ def fractions(
     keep: Keep = lambda clip, split: True,
     kind: Callable[[ClipMeta], str] = attrgetter("tier"),
 ) -> SplitList:
-    """People drawn into train, validation and test by `shares`, with all their clips.
+    """Draw identities into train, validation and test by `shares`, each with all its clips.
 
-    They are drawn within their race, gender and the kinds of clips that are theirs, which `kind` names.
-    `given` says where some people are; of "held" ones, validation and test take parts by their shares.
-    `duplicates` are groups of sources that show or say the same. Raises UserError for too few people.
+    They are drawn within strata of race, gender and the kinds of their clips, as named by `kind`. `given` maps some
+    identities to "train" or "held"; held identities are drawn into validation and test. `duplicates` are groups of
+    sources that are near-duplicates. Raises UserError for too few identities.
     """
-    clips, given = once(clips), given or {}
+    clips, given = unique_clips(clips), given or {}
     strata = strata_of(clips, kind)
     unknown = sorted(given.keys() - strata.keys())
     if unknown:
-        raise UserError(f"the given lists name {len(unknown)} people without clips, e.g. '{unknown[0]}'")
+        raise UserError(f"the given lists name {len(unknown)} identities without clips, e.g. '{unknown[0]}'")
     rng = np.random.default_rng(seed)
     split_of: dict[str, str] = {}
     for place, splits in _GIVEN.items():
-        people = {person: stratum for person, stratum in strata.items() if given.get(person, "") == place}
-        split_of |= deal(people, {split: shares[split] for split in splits}, rng)
+        identities = {identity: stratum for identity, stratum in strata.items() if given.get(identity, "") == place}
+        split_of |= deal(identities, {split: shares[split] for split in splits}, rng)
 
     chosen = SplitList([])
     placed = []
@@ -74,7 +74,7 @@ def fractions(
         if keep(clip, split):
             placed.append((clip, split))
         else:
-            chosen.left_out["not of this protocol"] += 1
+            chosen.left_out["not in this protocol"] += 1
     for clip, split in _without_copies(placed, duplicates, chosen.left_out):
         chosen.rows.append(SplitRow(split, clip.identities[0], clip.source))
     check_filled(chosen, clips, keep)
@@ -82,7 +82,7 @@ def fractions(
 
 
 def without(name: str) -> Keep:
-    """For `fractions`: the fakes of one of METHODS are tested, and they alone; all others are trained on."""
+    """Return a `keep` for `fractions` that tests on the fakes of one of METHODS alone and trains on all others."""
 
     def keep(clip: ClipMeta, split: str) -> bool:
         return clip.tier == RVRA.name or (_is(name, clip) == (split == "test"))
@@ -91,12 +91,12 @@ def without(name: str) -> Keep:
 
 
 def method_of(clip: ClipMeta) -> str:
-    """The one of METHODS that a clip is made by, or else its tier."""
+    """Return the name in METHODS of a clip's method, or else its tier."""
     return next((name for name in METHODS if _is(name, clip)), clip.tier)
 
 
 def real_only(clip: ClipMeta, split: str) -> bool:
-    """For `fractions`: nothing but real clips in training."""
+    """A `keep` for `fractions` that trains on real clips alone."""
     return split != "train" or clip.tier == RVRA.name
 
 
@@ -108,19 +108,20 @@ def balanced_folds(
     *,
     duplicates: Iterable[Sequence[str]] = (),
 ) -> list[SplitList]:
-    """`count` folds of people: those of one part are tested, a `validation` share of all others is for selection.
+    """Draw `count` folds of identities: each is the test split once, and a `validation` share of the others selects.
 
-    People are drawn within their race and gender. Everybody gives one clip of each category, drawn anew for every fold
-    among those that show nobody of another split and have no copy there; a person without such a clip of every
+    Identities are drawn within strata of race and gender. Each has one clip of every category, drawn for each fold
+    from its clips without identities or near-duplicates of another split. An identity that lacks such a clip in one
     category is left out of the fold, so that the categories stay balanced. The published protocol has no validation
-    people: it selects on the test fold. Raises UserError for fewer people than it takes.
+    split: it selects on the test fold. Raises UserError for too few identities.
     """
-    clips = [clip for clip in once(clips) if clip.tier in CATEGORIES]
+    clips = [clip for clip in unique_clips(clips) if clip.tier in CATEGORIES]
     strata = strata_of(clips, attrgetter("tier"))
-    people = {person for person, stratum in strata.items() if len(stratum.kinds) == len(CATEGORIES)}
-    if len(people) < 3 * count:
+    identities = {identity for identity, stratum in strata.items() if len(stratum.kinds) == len(CATEGORIES)}
+    if len(identities) < 3 * count:
         raise UserError(
-            f"{len(people)} people have clips of all of {', '.join(CATEGORIES)}; {count} folds take {3 * count} or more"
+            f"{len(identities)} identities have clips of all of {', '.join(CATEGORIES)}; "
+            f"{count} folds need {3 * count} or more"
         )
     duplicates = list(duplicates)
     rng = np.random.default_rng(seed)
@@ -128,10 +129,10 @@ def balanced_folds(
     return [
         _fold(
             clips,
-            people,
-            {person: "test" for person, part in part_of.items() if part == tested}
+            identities,
+            {identity: "test" for identity, part in part_of.items() if part == tested}
             | deal(
-                {person: stratum for person, stratum in strata.items() if part_of[person] != tested},
+                {identity: stratum for identity, stratum in strata.items() if part_of[identity] != tested},
                 {"validation": validation, "train": 1 - validation},
                 rng,
             ),
@@ -144,24 +145,24 @@ def balanced_folds(
 
 def _fold(
     clips: Sequence[ClipMeta],
-    people: Set[str],
+    identities: Set[str],
     split_of: Mapping[str, str],
     duplicates: Iterable[Sequence[str]],
     rng: np.random.Generator,
 ) -> SplitList:
-    """One clip of each category for everybody of whom there is one of each."""
+    """Draw one clip of each category for every identity that has one of each."""
     fold = SplitList([])
-    unused: Counter[str] = Counter()  # a fold leaves most clips out: it counts people instead
+    unused: Counter[str] = Counter()  # a fold leaves out most clips, so it counts identities instead
     of: dict[tuple[str, str], list[str]] = defaultdict(list)
     for clip, _ in _without_copies(_place(clips, split_of, unused), duplicates, unused):
         of[clip.identities[0], clip.tier].append(clip.source)
-    for person in sorted(people, key=lambda person: (SPLITS.index(split_of[person]), person)):
-        fitting = [of[person, category] for category in CATEGORIES]
+    for identity in sorted(identities, key=lambda identity: (SPLITS.index(split_of[identity]), identity)):
+        fitting = [of[identity, category] for category in CATEGORIES]
         if all(fitting):
             chosen = (sources[int(rng.integers(len(sources)))] for sources in fitting)
-            fold.rows += [SplitRow(split_of[person], person, source) for source in chosen]
+            fold.rows += [SplitRow(split_of[identity], identity, source) for source in chosen]
         else:
-            fold.left_out["people without a clip of every category that fits their split alone"] += 1
+            fold.left_out["identities without a suitable clip of every category"] += 1
     check_filled(fold, clips, lambda clip, split: True)
     return fold
 
@@ -171,29 +172,29 @@ def _is(name: str, clip: ClipMeta) -> bool:
     return clip.tier == tier and method in (None, clip.method)
 
 
-def once(clips: Iterable[ClipMeta]) -> list[ClipMeta]:
-    """Clips by path; an element store has one for every window."""
+def unique_clips(clips: Iterable[ClipMeta]) -> list[ClipMeta]:
+    """Return one item per clip, by source; an element store has one per window."""
     return [clip for _, clip in sorted({clip.source: clip for clip in clips}.items())]
 
 
 def _place(
     clips: Iterable[ClipMeta], split_of: Mapping[str, str], left_out: Counter[str]
 ) -> list[tuple[ClipMeta, str]]:
-    """Each clip with the split of the people in it, if that is one."""
+    """Return each clip with the split of its identities, if all of them are in the same."""
     placed = []
     for clip in clips:
         splits = {split_of[identity] for identity in clip.identities}
         if len(splits) == 1:
             placed.append((clip, splits.pop()))
         else:
-            left_out["shows people of two splits" if splits else "of nobody that is known"] += 1
+            left_out["has identities of two splits" if splits else "has no known identity"] += 1
     return placed
 
 
 def _without_copies(
     placed: Sequence[tuple[ClipMeta, str]], duplicates: Iterable[Sequence[str]], left_out: Counter[str]
 ) -> list[tuple[ClipMeta, str]]:
-    """The clips that share no file, source clip or near-duplicate with one of a later split: what is tested stays."""
+    """Return the clips that share no file, source clip or near-duplicate with a clip of a later split."""
     rank_of = {clip.source: SPLITS.index(split) for clip, split in placed}
     copies: set[str] = set()
     for value in (attrgetter("sha256"), attrgetter("base")):
@@ -205,21 +206,21 @@ def _without_copies(
         there = [source for source in group if source in rank_of]
         highest = max((rank_of[source] for source in there), default=0)
         copies.update(source for source in there if rank_of[source] < highest)
-    left_out["a copy of a clip of another split"] += len(copies)
+    left_out["near-duplicate of a clip of another split"] += len(copies)
     return [(clip, split) for clip, split in placed if clip.source not in copies]
 
 
 def check_filled(chosen: SplitList, clips: Sequence[ClipMeta], keep: Keep) -> None:
-    """Every split has somebody, real clips, and fakes where there are any that the protocol takes."""
+    """Raise UserError unless every split has real clips, and fakes if the protocol takes any in that split."""
     tier_of = {clip.source: clip.tier for clip in clips}
     fakes = [clip for clip in clips if clip.tier != RVRA.name]
     for split in SPLITS:
         real = {tier_of[row.source] == RVRA.name for row in chosen.rows if row.split == split}
         lacks_fakes = False not in real and any(keep(clip, split) for clip in fakes)
-        lacking = "nobody" if not real else "no real clip" if True not in real else "no fake" if lacks_fakes else ""
+        lacking = "no clip" if not real else "no real clip" if True not in real else "no fake" if lacks_fakes else ""
         if lacking:
             reasons = chosen.reasons()
             raise UserError(
-                f"too few people: {lacking} is left for {split}; the protocol needs more clips"
+                f"too few identities: {lacking} is left for {split}; the protocol needs more clips"
                 + (f" ({reasons})" if reasons else "")
             )

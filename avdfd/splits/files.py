@@ -1,4 +1,4 @@
-"""Clip lists as files: CSVs of split, identity and source, and beside them what they are."""
+"""Writer of clip lists: CSV files of split, identity and source, and a split.json that describes them."""
 
 import hashlib
 import json
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from avdfd.core.clips import ClipMeta
 from avdfd.core.files import csv_text, sha256_of, write_atomic, write_csv
-from avdfd.splits.lists import CLIP_COLUMNS, SPLIT_FACTS, SPLITS
+from avdfd.splits.lists import CLIP_COLUMNS, SPLIT_JSON, SPLITS
 
 
 class SplitRow(NamedTuple):
-    """A clip of a list."""
+    """Clip of a split list."""
 
     split: str
     identity: str
@@ -23,16 +23,16 @@ class SplitRow(NamedTuple):
 
 @dataclass
 class SplitList:
-    """One list: its rows, and what was left out of it."""
+    """Rows of a split list, and the clips that were left out of it."""
 
     rows: list[SplitRow]
     left_out: Counter[str] = field(default_factory=Counter)
-    """Reason -> clips."""
+    """Reason -> number of clips."""
     listed: list[tuple[str, str]] = field(default_factory=list)
-    """Source and reason of clips left out, where a protocol tells them one by one."""
+    """Source and reason of every clip left out, for protocols that list them."""
 
     def reasons(self) -> str:
-        """What was left out, on one line; empty if nothing was."""
+        """Return the numbers of clips left out by reason, on one line; empty if there are none."""
         return "; ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
 
 
@@ -44,9 +44,9 @@ def save(
     clips: Iterable[ClipMeta],
     inputs: Iterable[Path] = (),
 ) -> list[str]:
-    """Writes each list as `<name>.csv`, and beside them, last, their counts and hashes, and those of the inputs.
+    """Write each list as `<name>.csv`, left_out.csv if clips left out are listed, and split.json last.
 
-    Returns a line about each list. Clips left out that are listed are in left_out.csv.
+    split.json has the counts and the hash of each list, and the hashes of the input files. Return a line per list.
     """
     tier_of = {clip.source: clip.tier for clip in clips}
     facts, lines = {}, []
@@ -54,10 +54,10 @@ def save(
         data = csv_text([CLIP_COLUMNS, *one.rows]).encode()
         write_atomic(folder / f"{name}.csv", data)
         facts[f"{name}.csv"] = {"sha256": hashlib.sha256(data).hexdigest(), **_counts(one, tier_of)}
-        people = facts[f"{name}.csv"]["identities"]
+        identities = facts[f"{name}.csv"]["identities"]
         left_out = one.reasons()
         lines.append(
-            f"{folder / name}.csv: {len(one.rows)} clips; people: {people}"
+            f"{folder / name}.csv: {len(one.rows)} clips; identities: {identities}"
             + (f"; left out: {left_out}" if left_out else "")
         )
     listed = [(name, *pair) for name, one in lists.items() for pair in one.listed]
@@ -65,11 +65,11 @@ def save(
         write_csv(folder / "left_out.csv", [("list", "source", "reason"), *listed])
     made_from = {path.name: sha256_of(path) for path in inputs}
     about = {"protocol": protocol, "seed": seed, "made_from": made_from, "lists": facts}
-    write_atomic(folder / SPLIT_FACTS, (json.dumps(about, indent=2) + "\n").encode())
+    write_atomic(folder / SPLIT_JSON, (json.dumps(about, indent=2) + "\n").encode())
     return lines
 
 
 def _counts(one: SplitList, tier_of: Mapping[str, str]) -> dict[str, Any]:
     clips = {split: Counter(tier_of[row.source] for row in one.rows if row.split == split) for split in SPLITS}
-    people = {split: len({row.identity for row in one.rows if row.split == split}) for split in SPLITS}
-    return {"identities": people, "clips": clips, "left_out": one.left_out}
+    identities = {split: len({row.identity for row in one.rows if row.split == split}) for split in SPLITS}
+    return {"identities": identities, "clips": clips, "left_out": one.left_out}

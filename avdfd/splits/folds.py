@@ -1,4 +1,4 @@
-"""Cross-validation: the same config once for each fold."""
+"""Cross-validation: one config per fold."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +10,7 @@ R = TypeVar("R", bound=RunConfig)
 
 
 def fold_configs(cfg: R, folder: Path) -> list[R]:
-    """The config once for each fold file of a folder, named after the fold. Raises UserError if there are none."""
+    """Return one config per fold file of a folder, named after the fold. Raises UserError if there is no fold file."""
     files = sorted(folder.glob("fold_*.csv"))
     if not files:
         raise UserError(f"{folder}: no fold_*.csv here; data/preprocessing/make_splits.py makes them")

@@ -1,8 +1,8 @@
-"""Train / validation / test: who is in which, and the check that nothing crosses between them.
+"""Train, validation and test split: membership of identities, and the check that the splits are disjoint.
 
 A split folder holds train.txt, validation.txt and test.txt with one identity per line; '#' starts a comment. A clip
-list is a CSV with the columns split, identity, source: of these people these clips alone (avdfd/splits/draw.py). Where
-a split.json beside it knows the list's hash, it must be that one.
+list is a CSV with the columns split, identity, source: only these clips of these identities (avdfd/splits/draw.py). If
+a split.json in its folder has the list's hash, the list must match it.
 """
 
 import csv
@@ -22,24 +22,24 @@ from avdfd.elements import Coded, ElementMeta, ElementTable, coded
 
 SPLITS = ("train", "validation", "test")
 CLIP_COLUMNS = ("split", "identity", "source")
-SPLIT_FACTS = "split.json"
+SPLIT_JSON = "split.json"
 
 
 class Lists(NamedTuple):
-    """Who is in which split."""
+    """Split membership of identities."""
 
     path: str
-    """The folder or file that they are from."""
+    """Folder or file of the lists."""
     split_of: dict[str, str]
     """Identity -> split."""
     clips: frozenset[str] | None = None
-    """The only source clips that count; None for all."""
+    """Sources of the only clips to use; None = all clips."""
 
 
 def read_splits(path: str | Path) -> Lists:
-    """Reads a split folder or clip list.
+    """Read a split folder or clip list.
 
-    Raises UserError for a missing or empty list, an identity in two splits, and a list that is not as it was made.
+    Raises UserError for a missing or empty list, an identity in two splits, and a list that was changed.
     """
     path = Path(path)
     return _read_clip_list(path) if path.suffix == ".csv" else _read_folder(path)
@@ -79,67 +79,70 @@ def _read_clip_list(path: Path) -> Lists:
         sources.add(row["source"])
     absent = [split for split in SPLITS if split not in split_of.values()]
     if absent:
-        raise UserError(f"{path}: names nobody for {absent[0]}; make the list anew")
+        raise UserError(f"{path}: has no identities for {absent[0]}; make the list again")
     return Lists(str(path), split_of, frozenset(sources))
 
 
-def read_facts(path: str | Path) -> dict[str, Any]:
-    """What the split.json beside a clip list says of it and its protocol; empty if there is none."""
+def read_split_json(path: str | Path) -> dict[str, Any]:
+    """Return the split.json of a clip list's folder, which describes its protocol; empty if there is none."""
     path = Path(path)
-    facts = path.parent / SPLIT_FACTS
+    facts = path.parent / SPLIT_JSON
     return json.loads(facts.read_text(encoding="utf-8")) if path.suffix == ".csv" and facts.is_file() else {}
 
 
 def _check_hash(path: Path, data: bytes) -> None:
-    known = read_facts(path).get("lists", {}).get(path.name)
+    known = read_split_json(path).get("lists", {}).get(path.name)
     if known and known["sha256"] != hashlib.sha256(data).hexdigest():
-        facts = path.parent / SPLIT_FACTS
+        facts = path.parent / SPLIT_JSON
         raise UserError(
-            f"{path}: not the list that {facts} has the hash of; make the lists anew, or remove {SPLIT_FACTS}"
+            f"{path}: does not have the hash that {facts} states; make the lists again, or remove {SPLIT_JSON}"
         )
 
 
 def assign(metas: Sequence[ElementMeta], lists: Lists) -> dict[str, list[int]]:
-    """Split -> positions of its elements. Elements of identities that no list names are left out.
+    """Return the positions of the elements of each split. Elements whose identities no list names are left out.
 
-    Raises UserError when an identity, a source clip or a file would be in two splits, and for a clip list that
-    names identities or clips that there are no elements of.
+    Raises UserError if an identity, a source clip or a file would be in two splits, and for a clip list that names
+    identities or clips without elements.
     """
-    sources, people = coded(metas, "source"), coded(metas, "identities")
+    sources, identities = coded(metas, "source"), coded(metas, "identities")
     if lists.clips is not None:
-        _check_known(sources, people, lists, lists.clips)
-    groups = [{lists.split_of[i] for i in named if i in lists.split_of} for named in people.values]
+        _check_known(sources, identities, lists, lists.clips)
+    groups = [{lists.split_of[i] for i in named if i in lists.split_of} for named in identities.values]
     split_of_group = np.array([SPLITS.index(min(group)) if group else -1 for group in groups], np.int64)
-    split_of = split_of_group[people.codes]
+    split_of = split_of_group[identities.codes]
     if lists.clips is not None:
         listed = np.array([source in lists.clips for source in sources.values], bool)
         split_of = np.where(listed[sources.codes], split_of, -1)
-    torn = np.array([len(group) > 1 for group in groups], bool)[people.codes] & (split_of >= 0)
+    torn = np.array([len(group) > 1 for group in groups], bool)[identities.codes] & (split_of >= 0)
     if torn.any():
         meta = metas[int(np.argmax(torn))]
         named = sorted({lists.split_of[i] for i in meta.identities if i in lists.split_of})
         raise UserError(
-            f"{lists.path}: clip {meta.source} shows {' and '.join(meta.identities)}, which are in "
+            f"{lists.path}: clip {meta.source} has the identities {' and '.join(meta.identities)}, which are in "
             f"{' and '.join(named)}; put them in one split or remove the clip"
         )
-    _check_disjoint(metas, people, split_of, lists.path)
+    _check_disjoint(metas, identities, split_of, lists.path)
     return {split: np.flatnonzero(split_of == number).tolist() for number, split in enumerate(SPLITS)}
 
 
 def take(metas: Sequence[ElementMeta], positions: Sequence[int] | np.ndarray) -> Sequence[ElementMeta]:
-    """The elements at these positions."""
+    """Return the elements at these positions."""
     return metas.take(positions) if isinstance(metas, ElementTable) else [metas[i] for i in positions]
 
 
 def of_tiers(metas: Sequence[ElementMeta], tiers: Collection[str]) -> Sequence[ElementMeta]:
-    """The elements of these tiers."""
+    """Return the elements of these tiers."""
     tier = coded(metas, "tier")
     return take(metas, np.flatnonzero(np.array([name in tiers for name in tier.values], bool)[tier.codes]))
 
 
-def _check_known(sources: Coded, people: Coded, lists: Lists, clips: frozenset[str]) -> None:
-    """A clip list is a fixed set: with some clips missing, its figures would not be those of the protocol."""
-    present = {identity for group in people.values for identity in group}
+def _check_known(sources: Coded, identities: Coded, lists: Lists, clips: frozenset[str]) -> None:
+    """Raise UserError if identities or clips of a clip list have no elements.
+
+    Without some of its clips, results would not be those of the protocol.
+    """
+    present = {identity for group in identities.values for identity in group}
     for what, unknown in (
         ("identities", sorted(lists.split_of.keys() - present)),
         ("clips", sorted(clips.difference(sources.values))),
@@ -147,12 +150,12 @@ def _check_known(sources: Coded, people: Coded, lists: Lists, clips: frozenset[s
         if unknown:
             raise UserError(
                 f"{lists.path}: names {len(unknown)} {what} without elements, e.g. '{unknown[0]}'; preprocess them, "
-                "or make the lists anew from these elements"
+                "or make the lists again from these elements"
             )
 
 
 def check_classes(metas: Sequence[ElementMeta], split: str, source: str, *, fakes: bool = True) -> None:
-    """Raises UserError unless real elements are there, and fake ones if they are wanted."""
+    """Raise UserError unless there are real elements and, if `fakes`, fake ones."""
     label = coded(metas, "label")
     labels = {label.values[code] for code in np.unique(label.codes)}
     if labels != ({0, 1} if fakes else {0}):
@@ -163,10 +166,10 @@ def check_classes(metas: Sequence[ElementMeta], split: str, source: str, *, fake
         )
 
 
-def _check_disjoint(metas: Sequence[ElementMeta], people: Coded, split_of: np.ndarray, source: str) -> None:
-    """Raises UserError for an identity, source clip or file that is in two splits; `split_of` (N,) is -1 for none."""
+def _check_disjoint(metas: Sequence[ElementMeta], identities: Coded, split_of: np.ndarray, source: str) -> None:
+    """Raise UserError for an identity, source clip or file in two splits; `split_of` (N,) is -1 for no split."""
     seen: dict[str, set[str]] = defaultdict(set)
-    for group, splits in zip(people.values, _splits_of(people, split_of), strict=True):
+    for group, splits in zip(identities.values, _splits_of(identities, split_of), strict=True):
         for identity in group:
             seen[identity] |= splits
     clips, files = coded(metas, "base"), coded(metas, "sha256")
@@ -182,7 +185,7 @@ def _check_disjoint(metas: Sequence[ElementMeta], people: Coded, split_of: np.nd
 
 
 def _splits_of(field: Coded, split_of: np.ndarray) -> list[set[str]]:
-    """The splits that each value of a field is in."""
+    """Return the set of splits of each value of a field."""
     bits = np.zeros(len(field.values), np.int64)
     inside = split_of >= 0
     np.bitwise_or.at(bits, field.codes[inside], 1 << split_of[inside])
@@ -191,14 +194,17 @@ def _splits_of(field: Coded, split_of: np.ndarray) -> list[set[str]]:
 
 
 def check_unseen(config: RunConfig, metas: Sequence[ElementMeta], split: str) -> None:
-    """Raises UserError if a run was trained, or selected, on somebody who is to be judged as `split` ("all": test)."""
+    """Raise UserError if a run was trained or selected on an identity of the elements to be scored.
+
+    `split` is theirs; "all" counts as test, and elements of the run's own train split may be scored as "train".
+    """
     seen = {"train": (), "validation": ("train",)}.get(split, ("train", "validation"))
     split_of = read_splits(config.data.splits).split_of
-    people = coded(metas, "identities")
-    for code in np.unique(people.codes):
-        for identity in people.values[code]:
+    identities = coded(metas, "identities")
+    for code in np.unique(identities.codes):
+        for identity in identities.values[code]:
             if split_of.get(identity) in seen:
                 raise UserError(
                     f"run '{config.name}': identity '{identity}' of the {split} elements is in its "
-                    f"{split_of[identity]} list ({config.data.splits}); judge it on people that it has not seen"
+                    f"{split_of[identity]} list ({config.data.splits}); score it on identities that it has not seen"
                 )

@@ -1,8 +1,8 @@
-"""page_disjoint: folds of collections from many pages, so that what is tested was published where nothing else was.
+"""Page-disjoint folds, for collections from many web pages: the test pages of a fold are in no other split.
 
-Fakes of one page share a codec, a level, a system and its speakers, and the same corpora and systems come again on
-other pages. So the training clips of a fold have no page, no method, no person and no utterance in common with those
-it is selected and tested on; what has, is left out and listed.
+Fakes of one page share codec, level, system and speakers, and the same corpora and systems appear on several pages. So
+the training clips of a fold share no page, method, identity or utterance with its validation and test clips; those that
+do are left out and listed.
 """
 
 import itertools
@@ -14,39 +14,39 @@ from typing import NamedTuple
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import OWN_METHOD, RVRA
-from avdfd.splits.draw import check_filled, once
+from avdfd.splits.draw import check_filled, unique_clips
 from avdfd.splits.files import SplitList, SplitRow
 
 Pages = frozenset[str]
 
 _LARGEST = 1.5
-"""Fakes that the pages of one fold may have, as a multiple of an equal share; a page that has more is alone."""
+"""Largest number of fakes on the test pages of a fold, relative to an equal share; a larger page is a fold alone."""
 
 
 class Trait(NamedTuple):
-    """Something that clips of two pages may have in common."""
+    """A property that clips of two pages may share."""
 
     kind: str
     value: str
 
 
 def page_folds(clips: Iterable[ClipMeta], count: int, validation: float, *, only_own: bool = False) -> list[SplitList]:
-    """`count` folds of pages: each page that has real clips and fakes is tested once, others are for training only.
+    """Return `count` folds of pages: each page with real clips and fakes is tested once, other pages only train.
 
-    Pages that share most are tested together, as each would take the other's clips out of training. Validation gets
-    pages with about a share `validation` of the fakes that are left, those that cost training least. A training fake
-    needs a real clip of its person beside it. Nothing is drawn: the same clips give the same folds.
+    Pages that share most are tested together, as each would remove the other's clips from training. The validation
+    pages have about a share `validation` of the remaining fakes, and are those that cost training least. A fake is
+    trained on only together with a real clip of its identity. Nothing is random: equal clips give equal folds.
 
-    Fakes made here (`avdfd.corpora.vocoding`) change nothing of that: they are never selected on or tested, and are
-    trained on where their original is. With `only_own` they are the only fakes in training.
+    Re-synthesised fakes (`avdfd.corpora.vocoding`) do not affect this: they are never validated or tested on, and are
+    in training if their original is. With `only_own`, they are the only fakes in training.
 
-    Raises UserError for clips without pages, fewer pages than it takes, or `only_own` without such fakes.
+    Raises UserError for clips without pages, too few pages, or `only_own` without re-synthesised fakes.
     """
-    everything = once(clips)
+    everything = unique_clips(clips)
     clips = [clip for clip in everything if not clip.method.startswith(OWN_METHOD)]
     own = [clip for clip in everything if clip.method.startswith(OWN_METHOD)]
     if only_own and not own:
-        raise UserError("no clip is a fake made by resynthesise.py, and no others were to be trained on")
+        raise UserError("only fakes made by resynthesise.py were to be trained on, and there are none")
     family_of = families({clip.method for clip in clips if clip.tier != RVRA.name})
     traits = {clip.source: frozenset(_traits(clip, family_of)) for clip in clips}
     by_page: dict[str, list[ClipMeta]] = defaultdict(list)
@@ -55,8 +55,8 @@ def page_folds(clips: Iterable[ClipMeta], count: int, validation: float, *, only
     whole = [page for page, members in sorted(by_page.items()) if _has_both(members)]
     if len(whole) < count + 1:
         raise UserError(
-            f"{len(whole)} pages have real clips and fakes; {count} folds take {count + 1} or more. Elements have the "
-            "pages that the table of their clips names"
+            f"{len(whole)} pages have real clips and fakes; {count} folds need {count + 1} or more. The pages of "
+            "elements come from the column page of clips.csv"
         )
     groups = _groups({page: by_page[page] for page in whole}, traits, count)
     folds = [_fold(clips, tested, whole, traits, validation) for tested in groups]
@@ -64,8 +64,10 @@ def page_folds(clips: Iterable[ClipMeta], count: int, validation: float, *, only
 
 
 def families(methods: Iterable[str]) -> dict[str, str]:
-    """Method -> its family: names are of one family if one has all the words of the other (DiffWave, DiffWave-128),
-    or through a third."""
+    """Return the family of each method.
+
+    Two names are of one family if one has all words of the other (DiffWave, DiffWave-128), or through a third name.
+    """
     names = sorted(methods)
     words = {name: set(re.findall(r"[a-z0-9+]+", name.lower())) for name in names}
     family = {name: name for name in names}
@@ -77,7 +79,7 @@ def families(methods: Iterable[str]) -> dict[str, str]:
 
 
 def _traits(clip: ClipMeta, family_of: dict[str, str]) -> Iterable[Trait]:
-    yield from (Trait("person", identity) for identity in clip.identities)
+    yield from (Trait("speaker", identity) for identity in clip.identities)
     yield Trait("utterance", clip.base)
     yield Trait("file", clip.sha256)
     if clip.tier != RVRA.name:
@@ -93,7 +95,7 @@ def _fakes(clips: Iterable[ClipMeta]) -> int:
 
 
 def _groups(by_page: dict[str, list[ClipMeta]], traits: dict[str, frozenset[Trait]], count: int) -> list[Pages]:
-    """The pages in `count` groups: time and again the two that would cost each other most clips are made one."""
+    """Return the pages in `count` groups: repeatedly, the two groups that cost each other most clips are merged."""
     of_page = {page: frozenset[Trait]().union(*(traits[c.source] for c in by_page[page])) for page in by_page}
 
     def lost(one: Pages, other: Pages) -> int:
@@ -123,17 +125,17 @@ def _fold(
     traits: dict[str, frozenset[Trait]],
     validation: float,
 ) -> SplitList:
-    """One fold: its clips, and what was left out of it."""
+    """Return the fold of some test pages."""
     fold = SplitList([])
     test = [clip for clip in clips if clip.page in tested]
-    rest = _apart(fold, [clip for clip in clips if clip.page not in tested], test, traits, "tested")
+    rest = _apart(fold, [clip for clip in clips if clip.page not in tested], test, traits, "test")
     selecting = _selecting(rest, whole, traits, validation)
     select = [clip for clip in rest if clip.page in selecting]
-    train = _apart(fold, [clip for clip in rest if clip.page not in selecting], select, traits, "selecting")
+    train = _apart(fold, [clip for clip in rest if clip.page not in selecting], select, traits, "validation")
     voices = {clip.identities[0] for clip in train if clip.tier == RVRA.name}
     for clip in train:
         if clip.identities[0] not in voices:
-            _leave_out(fold, clip, "a fake without a real clip of its person in training")
+            _leave_out(fold, clip, "fake without a real clip of its identity in training")
     paired = [clip for clip in train if clip.identities[0] in voices]
     for split, members in (("train", paired), ("validation", select), ("test", test)):
         fold.rows += [SplitRow(split, clip.identities[0], clip.source) for clip in members]
@@ -142,26 +144,28 @@ def _fold(
 
 
 def _with_own(fold: SplitList, clips: Sequence[ClipMeta], own: Sequence[ClipMeta], only: bool) -> SplitList:
-    """A fold with the fakes made here of what it trains on; with `only`, without the other fakes that it trains on."""
+    """Return a fold with the re-synthesised fakes of its training clips; with `only`, without other training fakes."""
     if only:
         fakes = {clip.source: clip for clip in clips if clip.tier != RVRA.name}
         for row in [row for row in fold.rows if row.split == "train" and row.source in fakes]:
             fold.rows.remove(row)
-            _leave_out(fold, fakes[row.source], "a fake that was not made here")
+            _leave_out(fold, fakes[row.source], "fake that was not made by resynthesise.py")
     trained = {row.source for row in fold.rows if row.split == "train"}
     for clip in own:
         if clip.base in trained:
             fold.rows.append(SplitRow("train", clip.identities[0], clip.source))
         else:
-            _leave_out(fold, clip, "made of a clip that is not trained on")
+            _leave_out(fold, clip, "re-synthesised from a clip that is not trained on")
     return fold
 
 
 def _selecting(
     clips: Sequence[ClipMeta], whole: Sequence[str], traits: dict[str, frozenset[Trait]], share: float
 ) -> set[str]:
-    """Pages for validation, the cheapest first: a page costs its own clips, and the fakes of others that it takes out
-    of training, for each of its fakes."""
+    """Return the validation pages, chosen greedily by cost.
+
+    The cost of a page is the number of its clips and of other pages' fakes that it removes from training, per fake.
+    """
     chosen: set[str] = set()
     wanted = share * _fakes(clips)
     while True:
@@ -183,13 +187,13 @@ def _selecting(
 def _apart(
     fold: SplitList, clips: Sequence[ClipMeta], held: Sequence[ClipMeta], traits: dict[str, frozenset[Trait]], name: str
 ) -> list[ClipMeta]:
-    """The clips that have nothing in common with the held-out ones; the others are left out."""
+    """Return the clips that share no trait with the held-out ones; the others are left out."""
     seen: Set[Trait] = frozenset[Trait]().union(*(traits[clip.source] for clip in held))
     kept = []
     for clip in clips:
         common = sorted(traits[clip.source] & seen)
         if common:
-            _leave_out(fold, clip, f"a {common[0].kind} of a {name} page")
+            _leave_out(fold, clip, f"shares its {common[0].kind} with a {name} page")
         else:
             kept.append(clip)
     return kept

@@ -58,8 +58,8 @@ def test_a_list_for_each_method_that_there_is():
         make_splits.make("leave_one_method_out", [c for c in clips if c.tier != "RVFA"], 0, {})
 
 
-def test_too_few_people_for_folds(store, tmp_path):
-    with pytest.raises(UserError, match="5 folds take 15 or more"):
+def test_too_few_identities_for_folds(store, tmp_path):
+    with pytest.raises(UserError, match="5 folds need 15 or more"):
         run(store, "mrdf_5fold", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -108,10 +108,10 @@ def test_near_duplicates_of_several_people_do_not_cross(manifest, capsys):
     assert {lists.split_of[source.split("/")[3]] for source in kept} == {"test"}
     facts = json.loads((manifest.parent / "out" / "split.json").read_text())
     assert facts["made_from"].keys() == {"m.parquet", "m.parquet.duplicates.csv"}
-    assert facts["lists"]["avdfd_7_3.csv"]["left_out"]["a copy of a clip of another split"] == 10 - len(kept)
-    assert f"left out: {10 - len(kept)} a copy of a clip of another split" in capsys.readouterr().out
+    assert facts["lists"]["avdfd_7_3.csv"]["left_out"]["near-duplicate of a clip of another split"] == 10 - len(kept)
+    assert f"left out: {10 - len(kept)} near-duplicate of a clip of another split" in capsys.readouterr().out
     with pytest.raises(
-        UserError, match=r"no real clip is left for train; .* \(\d+ a copy of a clip of another split\)"
+        UserError, match=r"no real clip is left for train; .* \(\d+ near-duplicate of a clip of another split\)"
     ):
         split_manifest(manifest, "--duplicates", write_copies(manifest, real))
 

@@ -1,4 +1,4 @@
-"""Protocols: disjoint in people, clips and copies, balanced where they say so, the same for the same seed."""
+"""Protocols: splits are disjoint in identities, clips and near-duplicates, balanced, and determined by the seed."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from tests.unit.elements import meta
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 
-def people(count, **changes):
+def synthetic_clips(count, **changes):
     return [meta(f"id{i:02d}", tier, clip, **changes) for i in range(count) for tier in CATEGORIES for clip in range(2)]
 
 
@@ -25,7 +25,7 @@ def lists_of(rows):
 
 
 def swaps(count):
-    """Face swaps of everybody with everybody else."""
+    """Return face swaps of every pair of identities."""
     return [
         meta(
             f"id{one:02d}",
@@ -41,7 +41,7 @@ def swaps(count):
 
 
 def test_shares_hold_within_race_and_gender():
-    clips = people(20, race="Asian") + [
+    clips = synthetic_clips(20, race="Asian") + [
         meta(f"w{i:02d}", tier, gender="women") for i in range(20) for tier in CATEGORIES
     ]  # fmt: skip
     rows = fractions(clips, SHARES, seed=0).rows
@@ -55,24 +55,26 @@ def test_shares_hold_within_race_and_gender():
     assert rows != fractions(clips, SHARES, seed=1).rows
 
 
-def test_swaps_between_splits_are_left_out_and_counted():
-    clips = people(20) + swaps(20)
+def test_face_swaps_between_splits_are_left_out_and_counted():
+    clips = synthetic_clips(20) + swaps(20)
     chosen = fractions(clips, SHARES, seed=0)
     split_of = {row.identity: row.split for row in chosen.rows}
     shown = {clip.source: clip.identities for clip in clips}
     for row in chosen.rows:
         assert {split_of[identity] for identity in shown[row.source]} == {row.split}
-    assert chosen.left_out["shows people of two splits"] == len(clips) - len(chosen.rows) > 0
-    assert assign(clips, lists_of(chosen.rows))["test"], "and the loader agrees"
+    assert chosen.left_out["has identities of two splits"] == len(clips) - len(chosen.rows) > 0
+    assert assign(clips, lists_of(chosen.rows))["test"], "as the loaders do"
 
 
-def test_copies_do_not_cross():
-    clips = people(20)
+def test_near_duplicates_are_in_one_split():
+    clips = synthetic_clips(20)
     copies = [[clips[i].source for i in range(0, len(clips), 8)]]
     chosen = fractions(clips, SHARES, seed=0, duplicates=copies)
     kept = {row.source: row.split for row in chosen.rows}
-    assert {kept[source] for source in copies[0] if source in kept} == {"test"}, "the tested one stays"
-    assert chosen.left_out["a copy of a clip of another split"] == sum(source not in kept for source in copies[0])
+    assert {kept[source] for source in copies[0] if source in kept} == {"test"}, "the test clip is kept"
+    assert chosen.left_out["near-duplicate of a clip of another split"] == sum(
+        source not in kept for source in copies[0]
+    )
     same_file = [meta("id00", "RVRA", 7, sha256="x"), meta("id19", "RVRA", 7, sha256="x")]
     for seed in range(5):
         rows = fractions(clips + same_file, SHARES, seed).rows
@@ -81,15 +83,15 @@ def test_copies_do_not_cross():
 
 def test_given_lists():
     given = {f"id{i:02d}": "train" if i < 14 else "held" for i in range(20)}
-    rows = fractions(people(20), SHARES, seed=3, given=given).rows
+    rows = fractions(synthetic_clips(20), SHARES, seed=3, given=given).rows
     splits = {row.identity: row.split for row in rows}
     assert {splits[f"id{i:02d}"] for i in range(14)} == {"train"}
     assert Counter(splits[f"id{i:02d}"] for i in range(14, 20)) == {"validation": 3, "test": 3}
-    with pytest.raises(UserError, match="name 1 people without clips, e.g. 'stranger'"):
-        fractions(people(20), SHARES, seed=3, given={"stranger": "train"})
+    with pytest.raises(UserError, match="name 1 identities without clips, e.g. 'stranger'"):
+        fractions(synthetic_clips(20), SHARES, seed=3, given={"stranger": "train"})
 
 
-def test_a_left_out_method_is_tested_alone():
+def test_left_out_method_is_only_tested():
     methods = {"RVFA": "rtvc", "FVRA": "wav2lip", "FVFA": "fsgan-wav2lip", "RVRA": "real"}
     clips = [meta(f"id{i:02d}", tier, method=method) for i in range(20) for tier, method in methods.items()]
     clips += [meta(f"id{i:02d}", "FVFA", 5, method="wav2lip") for i in range(20)]
@@ -102,17 +104,17 @@ def test_a_left_out_method_is_tested_alone():
     assert {method_of[row.source][0] for row in rows if row.split == "test"} == {"RVRA", "RVFA"}
 
 
-def test_real_only_trains_on_nothing_else():
-    rows = fractions(people(20), SHARES, seed=0, keep=draw.real_only).rows
+def test_real_only_trains_on_real_clips():
+    rows = fractions(synthetic_clips(20), SHARES, seed=0, keep=draw.real_only).rows
     assert {row.source.split("/")[0] for row in rows if row.split == "train"} == {"RealVideo-RealAudio"}
     assert len({row.source.split("/")[0] for row in rows if row.split == "test"}) == 4
 
 
-def test_a_fold_has_a_clip_of_each_category_for_every_person():
-    made = balanced_folds(people(20), 5, validation=0.25, seed=0)
+def test_folds_have_one_clip_per_identity_and_category():
+    made = balanced_folds(synthetic_clips(20), 5, validation=0.25, seed=0)
     tested = Counter(row.identity for fold in made for row in fold.rows if row.split == "test")
     assert len(tested) == 20
-    assert set(tested.values()) == {4}, "everybody is tested once, with four clips"
+    assert set(tested.values()) == {4}, "every identity is tested once, with four clips"
     for fold in made:
         split_of = {row.identity: row.split for row in fold.rows}
         assert Counter(split_of.values()) == {"train": 12, "validation": 4, "test": 4}
@@ -122,8 +124,8 @@ def test_a_fold_has_a_clip_of_each_category_for_every_person():
             assert len(set(folders.values())) == 1, "1:1:1:1"
 
 
-def test_folds_take_fakes_that_show_nobody_of_another_split():
-    clips = [m for m in people(20) if m.tier != "FVFA"] + swaps(20)
+def test_folds_have_no_fakes_with_identities_of_another_split():
+    clips = [m for m in synthetic_clips(20) if m.tier != "FVFA"] + swaps(20)
     shown = {clip.source: clip.identities for clip in clips}
     for fold in balanced_folds(clips, 5, 0.25, 0):
         split_of = {row.identity: row.split for row in fold.rows}
@@ -131,46 +133,46 @@ def test_folds_take_fakes_that_show_nobody_of_another_split():
             assert {split_of.get(identity, row.split) for identity in shown[row.source]} == {row.split}
 
 
-def test_too_few_people():
-    with pytest.raises(UserError, match="14 people have clips of all of RVRA, RVFA, FVRA, FVFA; 5 folds take 15"):
-        balanced_folds([*people(14), meta("lonely", "RVRA")], 5, 0.25, 0)
-    with pytest.raises(UserError, match="too few people: nobody is left for"):
-        fractions(people(2), SHARES, 0)
+def test_too_few_identities():
+    with pytest.raises(UserError, match="14 identities have clips of all of RVRA, RVFA, FVRA, FVFA; 5 folds need 15"):
+        balanced_folds([*synthetic_clips(14), meta("lonely", "RVRA")], 5, 0.25, 0)
+    with pytest.raises(UserError, match="too few identities: no clip is left for"):
+        fractions(synthetic_clips(2), SHARES, 0)
 
 
 @pytest.fixture
 def written(tmp_path):
-    clips = people(20)
+    clips = synthetic_clips(20)
     lists = {"fold_1": balanced_folds(clips, 5, 0.25, 0)[0], "other": fractions(clips, SHARES, 0)}
     lines = save(tmp_path, "some", 0, lists, clips)
-    assert lines[0].startswith(f"{tmp_path}/fold_1.csv: 80 clips; people: ")
+    assert lines[0].startswith(f"{tmp_path}/fold_1.csv: 80 clips; identities: ")
     return tmp_path / "fold_1.csv"
 
 
-def test_a_list_is_read_as_it_was_written(written):
+def test_written_list_is_read(written):
     facts = json.loads((written.parent / "split.json").read_text())
     assert (facts["protocol"], facts["seed"], set(facts["lists"])) == ("some", 0, {"fold_1.csv", "other.csv"})
     lists = read_splits(written)
-    members = assign(people(20), lists)
+    members = assign(synthetic_clips(20), lists)
     for split, counts in facts["lists"]["fold_1.csv"]["clips"].items():
         assert sum(counts.values()) == len(members[split])
     assert len(lists.split_of) == sum(facts["lists"]["fold_1.csv"]["identities"].values()) == 20
 
 
-def test_a_changed_list_is_refused(written):
+def test_changed_list_is_refused(written):
     text = written.read_text()
     written.write_text(text.replace("train", "test", 1))
-    with pytest.raises(UserError, match=r"fold_1\.csv: not the list that .*split\.json has the hash of"):
+    with pytest.raises(UserError, match=r"fold_1\.csv: does not have the hash that .*split\.json states"):
         read_splits(written)
     written.write_text(text)
     read_splits(written)
 
 
-def test_unknown_people_and_clips_are_refused(written):
+def test_identities_and_clips_without_elements_are_refused(written):
     lists = read_splits(written)
     with pytest.raises(UserError, match=r"fold_1\.csv: names 1 identities without elements, e\.g\. 'id19'"):
-        assign(people(19), lists)
-    missing = [m for m in people(20) if not (m.identities == ("id03",) and m.tier == "FVRA")]
+        assign(synthetic_clips(19), lists)
+    missing = [m for m in synthetic_clips(20) if not (m.identities == ("id03",) and m.tier == "FVRA")]
     with pytest.raises(UserError, match=r"fold_1\.csv: names 1 clips without elements, e\.g\. 'FakeVideo-RealAudio"):
         assign(missing, lists)
 
@@ -182,10 +184,10 @@ def test_unknown_people_and_clips_are_refused(written):
         (lambda rows: [*rows, ["tset", "id01", "x"]], "line 82: write train or validation or test"),
         (lambda rows: [*rows, ["train", "", "x"]], "line 82: write train or"),
         (lambda rows: [*rows, ["train", rows[1][1], "x"], ["test", rows[1][1], "x"]], "is in two splits"),
-        (lambda rows: [row for row in rows if row[0] != "validation"], "names nobody for validation"),
+        (lambda rows: [row for row in rows if row[0] != "validation"], "has no identities for validation"),
     ],
 )
-def test_wrong_lists(written, change, message):
+def test_invalid_lists_are_refused(written, change, message):
     (written.parent / "split.json").unlink()
     with written.open(newline="") as file:
         rows = list(csv.reader(file))

@@ -1,4 +1,4 @@
-"""Splits are disjoint in every identity, source clip and file, or nothing starts."""
+"""Reading of split lists, and the check that splits are disjoint in identities, source clips and files."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def lists(tmp_path):
 SPLIT_OF = {"a": "train", "b": "train", "c": "validation", "d": "test"}
 
 
-def test_lists(lists):
+def test_split_folder_is_read(lists):
     assert read_splits(lists()).split_of == SPLIT_OF
 
 
@@ -38,31 +38,31 @@ def test_empty_and_missing_list(lists):
         read_splits(folder)
 
 
-def test_elements_go_where_their_identity_is():
+def test_elements_are_in_the_split_of_their_identity():
     metas = [meta("a", "RVRA"), meta("c", "RVRA"), meta("x", "RVRA"), meta("d", "RVFA"), meta("b", "RVFA")]
     assert assign(metas, Lists("s", SPLIT_OF)) == {"train": [0, 4], "validation": [1], "test": [3]}
 
 
-def test_a_clip_with_people_of_two_splits():
+def test_clip_with_identities_of_two_splits():
     metas = [meta("a", "FVRA", identities=("a", "d"))]
-    with pytest.raises(UserError, match="shows a and d, which are in test and train"):
+    with pytest.raises(UserError, match="has the identities a and d, which are in test and train"):
         assign(metas, Lists("s", SPLIT_OF))
 
 
-def test_an_unlisted_person_cannot_bridge_two_splits():
+def test_unlisted_identity_in_two_splits():
     metas = [meta("a", "FVRA", identities=("a", "x")), meta("d", "FVRA", identities=("d", "x"))]
     with pytest.raises(UserError, match="identity 'x' is in test and train"):
         assign(metas, Lists("s", SPLIT_OF))
 
 
 @pytest.mark.parametrize(("field", "what"), [("base", "source clip"), ("sha256", "file with sha256")])
-def test_the_same_material_in_two_splits(field, what):
+def test_source_clip_or_file_in_two_splits(field, what):
     metas = [meta("a", "RVRA", **{field: "same"}), meta("d", "RVRA", **{field: "same"})]
     with pytest.raises(UserError, match=f"{what} 'same' is in test and train"):
         assign(metas, Lists("s", SPLIT_OF))
 
 
 @pytest.mark.parametrize(("tiers", "has"), [(["RVRA"], "only real"), (["RVFA", "FVRA"], "only fake"), ([], "no")])
-def test_a_split_with_one_class(tiers, has):
+def test_split_with_one_class_or_none(tiers, has):
     with pytest.raises(UserError, match=f"split 'test' has {has} elements"):
         check_classes([meta("d", t) for t in tiers], "test", "s")

@@ -1,4 +1,4 @@
-"""page_disjoint: nothing that a fold tests was trained on, and what that costs is listed."""
+"""Page-disjoint folds: splits share nothing, and clips left out are listed with a reason."""
 
 import csv
 import itertools
@@ -14,7 +14,7 @@ from tests.unit.elements import meta
 
 
 def page(name, methods, people, *, real=True):
-    """A page: of everybody a real clip, and a fake of it by each method."""
+    """Return the clips of a page: for each identity a real clip, unless not `real`, and a fake by each method."""
     clips = []
     for person in people:
         original = f"{name}/{person}.wav"
@@ -28,7 +28,7 @@ def page(name, methods, people, *, real=True):
 
 
 def collection():
-    """Six pages: VCTK's people on three of them, HiFi-GAN on two under two names, and one page of real clips only."""
+    """Return six pages with fakes, three of which share identities and two a method, and one page of real clips."""
     return [
         *page("a", ["HiFi-GAN", "WaveNet"], ["LJ", "p1"]),
         *page("b", ["HiFi-GAN-V1"], ["anna", "bert"]),
@@ -48,7 +48,7 @@ def split(fold, clips):
     }
 
 
-def test_splits_have_nothing_in_common():
+def test_splits_share_nothing():
     clips = collection()
     family = families({clip.method for clip in clips if clip.method})
     for fold in page_folds(clips, 3, 0.2):
@@ -64,19 +64,19 @@ def test_splits_have_nothing_in_common():
                 assert not set().union(*map(facts, one)) & set().union(*map(facts, other))
 
 
-def test_every_page_with_both_classes_is_tested_once_and_whole():
+def test_pages_with_both_classes_are_tested_once_and_whole():
     clips = collection()
     tested = [clip.source for fold in page_folds(clips, 3, 0.2) for clip in split(fold, clips)["test"]]
     assert sorted(tested) == sorted(clip.source for clip in clips if clip.page != "real")
 
 
-def test_pages_that_share_people_or_methods_are_tested_together():
+def test_pages_that_share_identities_are_tested_together():
     clips = collection()
     tested = [{clip.page for clip in split(fold, clips)["test"]} for fold in page_folds(clips, 3, 0.2)]
-    assert {"a", "c"} in tested, "p1 takes three clips of each out of training, more than others have in common"
+    assert {"a", "c"} in tested, "p1 removes three clips of each from training, more than other pages share"
 
 
-def test_what_is_dropped_is_listed_with_its_reason(tmp_path):
+def test_clips_left_out_are_listed_with_a_reason(tmp_path):
     clips = collection()
     folds = page_folds(clips, 3, 0.2)
     for fold in folds:
@@ -88,15 +88,15 @@ def test_what_is_dropped_is_listed_with_its_reason(tmp_path):
     with (tmp_path / "left_out.csv").open(newline="") as file:
         rows = [(row["list"], row["source"], row["reason"]) for row in csv.DictReader(file)]
     assert rows == [(f"fold_{n}", *pair) for n, fold in enumerate(folds, 1) for pair in fold.listed]
-    assert any("of a tested page" in line for line in lines)
-    members = assign(clips, read_splits(tmp_path / "fold_1.csv"))  # the loaders take it
+    assert any("with a test page" in line for line in lines)
+    members = assign(clips, read_splits(tmp_path / "fold_1.csv"))  # as the loaders do
     assert [len(found) for found in members.values()] == [len(found) for found in split(folds[0], clips).values()]
 
 
-def test_a_fake_is_trained_on_only_beside_a_real_clip_of_its_person():
+def test_fake_is_trained_on_only_with_a_real_clip_of_its_identity():
     clips = [*collection(), *page("g", ["StarGAN"], ["nobody"], real=False)]
     folds = page_folds(clips, 3, 0.2)
-    reason = "a fake without a real clip of its person in training"
+    reason = "fake without a real clip of its identity in training"
     assert all(("g/nobody_StarGAN.wav", reason) in fold.listed for fold in folds)
     for fold in folds:
         train = split(fold, clips)["train"]
@@ -104,7 +104,7 @@ def test_a_fake_is_trained_on_only_beside_a_real_clip_of_its_person():
         assert {clip.identities[0] for clip in train} <= voices
 
 
-def test_same_clips_in_any_order_give_the_same_folds():
+def test_order_of_clips_does_not_matter():
     clips = collection()
     assert page_folds(clips, 3, 0.2) == page_folds(clips[::-1], 3, 0.2)
 
@@ -118,14 +118,14 @@ def test_families_of_methods():
 
 
 def test_too_few_pages():
-    with pytest.raises(UserError, match="6 pages have real clips and fakes; 6 folds take 7 or more"):
+    with pytest.raises(UserError, match="6 pages have real clips and fakes; 6 folds need 7 or more"):
         page_folds(collection(), 6, 0.2)
-    with pytest.raises(UserError, match="1 pages have real clips and fakes"):  # all of them of page "unknown"
+    with pytest.raises(UserError, match="1 pages have real clips and fakes"):  # all clips are of page "unknown"
         page_folds([meta(f"id{i}", tier) for i in range(9) for tier in ("RVRA", "RVFA")], 5, 0.15)
 
 
 def with_own(clips):
-    """A fake made here of every real clip."""
+    """Return the clips, and a re-synthesised fake of every real clip."""
     reals = [clip for clip in clips if clip.tier == RVRA.name]
     return [
         *clips,
@@ -145,7 +145,7 @@ def with_own(clips):
     ]
 
 
-def test_own_fakes_are_trained_on_with_their_original_and_change_nothing_else():
+def test_own_fakes_join_their_original_and_change_nothing_else():
     clips = collection()
     everything = with_own(clips)
     for before, after in zip(page_folds(clips, 3, 0.2), page_folds(everything, 3, 0.2), strict=True):
@@ -164,5 +164,5 @@ def test_only_own_fakes_are_trained_on():
         assert train
         assert all(clip.method.startswith(OWN_METHOD) for clip in train)
         assert {row.source for row in fold.rows} | {source for source, _ in fold.listed} == {c.source for c in clips}
-    with pytest.raises(UserError, match=r"no clip is a fake made by resynthesise\.py"):
+    with pytest.raises(UserError, match=r"only fakes made by resynthesise\.py were to be trained on"):
         page_folds(collection(), 3, 0.2, only_own=True)

@@ -1,4 +1,4 @@
-"""What holds for every list of every protocol, on made-up data sets with swaps, copies and uneven strata."""
+"""Properties of all lists of all protocols, on synthetic data with face swaps, near-duplicates and uneven strata."""
 
 import random
 from collections import Counter
@@ -26,26 +26,27 @@ KINDS = (
 
 
 def data_set(seed):
-    """Some 120 people: of uneven races, a fifth with real clips only; swaps with people who may have no clips at all.
+    """Return clips, and groups of near-duplicates among them.
 
-    Returns clips and near-duplicates among those of different people.
+    There are about 120 identities, unevenly distributed over races. A fifth of them have real clips only; some face
+    swaps are with identities that have no clips.
     """
     rng = random.Random(seed)
-    people = []
+    identities = []
     for race, gender in (("African", "men"), ("African", "women"), ("Asian", "men"), ("unknown", "women")):
-        people += [(f"id{len(people) + i:03d}", race, gender) for i in range(rng.randrange(15, 46))]
+        identities += [(f"id{len(identities) + i:03d}", race, gender) for i in range(rng.randrange(15, 46))]
     strangers = [f"stranger{i}" for i in range(10)]
     clips = []
-    for person, race, gender in people:
+    for identity, race, gender in identities:
         facts = {"race": race, "gender": gender}
         if rng.random() < 0.2:
-            clips += [meta(person, "RVRA", 50 + n, **facts) for n in range(rng.randrange(1, 4))]
+            clips += [meta(identity, "RVRA", 50 + n, **facts) for n in range(rng.randrange(1, 4))]
             continue
         for number, (tier, method) in enumerate(KINDS * 2):
-            others = (people[rng.randrange(len(people))][0], rng.choice(strangers)) if "swap" in method else ()
-            shown = tuple(dict.fromkeys([person, *others[: rng.randrange(1, 3)]]))
+            others = (identities[rng.randrange(len(identities))][0], rng.choice(strangers)) if "swap" in method else ()
+            shown = tuple(dict.fromkeys([identity, *others[: rng.randrange(1, 3)]]))
             clips.append(
-                meta(person, tier, number, method=method, identities=shown, base=f"{person}/{number % 2}", **facts)
+                meta(identity, tier, number, method=method, identities=shown, base=f"{identity}/{number % 2}", **facts)
             )
     same_file, same_base = rng.sample(range(len(clips)), 6), rng.sample(range(len(clips)), 6)
     for changed, field in ((same_file, "sha256"), (same_base, "base")):
@@ -57,7 +58,7 @@ def data_set(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_nothing_crosses(protocol, seed):
+def test_splits_are_disjoint(protocol, seed):
     clips, copies = data_set(seed)
     by_source = {clip.source: clip for clip in clips}
     for chosen in make(protocol, clips, seed, {}, copies).values():
@@ -77,7 +78,7 @@ def test_nothing_crosses(protocol, seed):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_order_does_not_matter_and_the_seed_does(protocol):
+def test_lists_depend_on_the_seed_and_not_on_the_order(protocol):
     clips, copies = data_set(7)
     rng = random.Random(0)
     shuffled = rng.sample(clips, len(clips)), [rng.sample(group, len(group)) for group in rng.sample(copies, 8)]
@@ -92,20 +93,20 @@ def test_order_does_not_matter_and_the_seed_does(protocol):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("protocol", sorted(SHARES.keys() - {"leave_one_method_out"}))
-def test_every_stratum_is_shared_out_to_within_one_person(protocol, seed):
-    clips = [clip for clip in data_set(seed)[0] if len(clip.identities) == 1]  # nobody is left out
+def test_shares_of_every_stratum_are_right_up_to_one_identity(protocol, seed):
+    clips = [clip for clip in data_set(seed)[0] if len(clip.identities) == 1]  # so no clip is left out
     strata = strata_of(clips, attrgetter("tier"))
     (chosen,) = make(protocol, clips, seed, {}).values()
-    people = {row.identity: row.split for row in chosen.rows}
+    identities = {row.identity: row.split for row in chosen.rows}
     sizes = Counter(strata.values())
-    counts = Counter((strata[person], split) for person, split in people.items())
+    counts = Counter((strata[identity], split) for identity, split in identities.items())
     for stratum, size in sizes.items():
         for split, share in SHARES[protocol].items():
             assert abs(counts[stratum, split] - share * size) < 1
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_folds_are_alike(seed):
+def test_folds_have_equal_shares_of_strata(seed):
     clips = [clip for clip in data_set(seed)[0] if len(clip.identities) == 1]
     strata = {p: s for p, s in strata_of(clips, attrgetter("tier")).items() if len(s.kinds) == 4}
     sizes = Counter((s.race, s.gender) for s in strata.values())
@@ -119,14 +120,14 @@ def test_folds_are_alike(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_dealing_keeps_the_shares_of_strata_and_of_all(seed):
+def test_deal_keeps_the_shares_of_strata_and_of_all(seed):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 12, rng.integers(1, 40))
     strata = {f"{number}-{i}": Stratum(str(number), "", ()) for number, size in enumerate(sizes) for i in range(size)}
     shares = dict(zip("abcde", rng.dirichlet(np.ones(rng.integers(2, 6))), strict=False))
     part_of = deal(strata, shares, rng)
     assert part_of.keys() == strata.keys()
-    counts = Counter((strata[person].race, part) for person, part in part_of.items())
+    counts = Counter((strata[identity].race, part) for identity, part in part_of.items())
     for part, share in shares.items():
         assert all(abs(counts[str(number), part] - share * size) < 1 for number, size in enumerate(sizes))
         assert abs(sum(p == part for p in part_of.values()) - share * len(strata)) < 2
