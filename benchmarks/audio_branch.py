@@ -1,10 +1,10 @@
-"""Size and speed of the audio branch, as published and its robust variants, on one core: sound in, logit out.
+"""Size and speed of the audio branch, as published and its robust variants, on one core, from audio to logit.
 
     python benchmarks/audio_branch.py [--batches 5]
 
 Parameters are those of the encoder and its heads; FLOPs, of training, are those of `avdfd.training.flops`, which counts
-products of matrices and no statistics. The variants take turns, and the median batch of 32 clips counts. `trained` is
-what is left of a clip when the statistics are kept, as they are in training without augmentation.
+matrix products and no statistics. The variants take turns, and the median batch of 32 clips counts. `trained` is the
+forward pass on cached statistics, as in training without augmentation.
 """
 
 import argparse
@@ -45,13 +45,13 @@ def main() -> None:
     }
     waveform = torch.randn(BATCH, WINDOW) / 10
     mel = zscore(log_mel(waveform))
-    sounds = {name: waveform if net.encoder.front.spectra else mel for name, net in nets.items()}
-    patches = {name: net.encoder.front(sounds[name]) for name, net in nets.items()}
+    inputs = {name: waveform if net.encoder.front.spectra else mel for name, net in nets.items()}
+    patches = {name: net.encoder.front(inputs[name]) for name, net in nets.items()}
     seconds: dict[tuple[str, str], list[float]] = {}
     with torch.inference_mode():
         for turn in range(1 + args.batches):
             for name, net in nets.items():
-                for part, taken in (("whole", sounds[name]), ("trained", patches[name])):
+                for part, taken in (("whole", inputs[name]), ("trained", patches[name])):
                     started = time.perf_counter()
                     net(taken)
                     if turn:  # the first one warms up
@@ -61,7 +61,7 @@ def main() -> None:
         whole, trained = (BATCH / statistics.median(seconds[name, part]) for part in ("whole", "trained"))
         flops = training_flops(net, patches[name])
         print(
-            f"{name:<22} {parameters / 1e6:6.3f} M parameters  {flops / 1e6:7.2f} MFLOP a clip  {whole:6.0f} clips/s"
+            f"{name:<22} {parameters / 1e6:6.3f} M parameters  {flops / 1e6:7.2f} MFLOP per clip  {whole:6.0f} clips/s"
             f"  {trained:7.0f} clips/s trained"
         )
 

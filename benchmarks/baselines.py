@@ -1,27 +1,27 @@
-"""A training step and inference of each baseline as its authors released it, against ours.
+"""A training step and a forward pass of each baseline as its authors released it, against ours.
 
     python benchmarks/baselines.py [--size small|full] [--device cpu|cuda] [--repeats 5] [--batch AVFF MRDF VFD2023]
 
-"released" is what the published code executes, made of our modules in faithful mode:
-- AVFF (OpenAVFF): attention that makes the (N, N) matrix, then its softmax, then the product; fusion across the batch;
-  slots taken out and put back by boolean masks of the tokens' size; fp16 autocast and a GradScaler on a GPU.
+"released" is what the published code executes, composed of our modules in faithful mode:
+- AVFF (OpenAVFF): attention that computes the (N, N) matrix, then its softmax, then the product; fusion across the
+  batch; slots removed and restored by boolean masks of the tokens' size; fp16 autocast and a GradScaler on a GPU.
 - MRDF: no transformer layer and so no attention; pooling without a gradient, so that the stem before it gets none; a
-  padding mask even if nothing is padded; losses in Python loops, over samples, in the variant margin over pairs of
-  them; fp16 autocast and a GradScaler on a GPU. Its front ends have no loop over samples.
-- VFD 2022: a real pair and five fakes a step in four passes, in training that of the fake voices for nothing; explicit
-  attention; a triplet loss per fake; distances one by one; float32.
+  padding mask even if nothing is padded; losses in Python loops over samples, in the variant margin over pairs of
+  samples; fp16 autocast and a GradScaler on a GPU. Its front ends have no loop over samples.
+- VFD 2022: a real pair and five fakes per step in four passes, of which training does not use that of the fake voices;
+  explicit attention; a triplet loss per fake; distances one by one; float32.
 - VFD 2023, fine-tuning: four passes, ten fakes of its own for each real pair; float32. Attention stays fused: the
-  released nn.MultiheadAttention is asked for no weights, and then today's torch fuses it.
-Left out, in favour of the released code: loading, DataParallel, logs, metrics, deterministic cuDNN, and the averages of
-the fusion networks' attention weights. TF32 is as torch has it by default.
+  released nn.MultiheadAttention is called without weights, and today's torch then fuses it.
+Omitted, in favour of the released code: loading, DataParallel, logs, metrics, deterministic cuDNN, and the averages of
+the fusion networks' attention weights. TF32 has torch's default.
 
-Ours are two, as baseline.py runs them: bf16 autocast on a GPU, float32 on a CPU, `recipe_optimizer`. "faithful" does
-the same as the released code. "default" does more in places: AVFF's fusion attends over tokens and its head
-sees each of them, MRDF's stem learns. Inputs, sizes and kind of loss are the same: AVFF has no critics, and VFD 2023
+Ours has two forms, as baseline.py runs them: bf16 autocast on a GPU, float32 on a CPU, `recipe_optimizer`. "faithful"
+does the same as the released code. "default" does more in places: AVFF's fusion attends over tokens and its head takes
+each of them, MRDF's stem is trained. Inputs, sizes and kind of loss are the same: AVFF has no critics, and VFD 2023
 embeds every fake where baseline.py shares those of a batch. MRDF with 12 layers has no released counterpart.
 
-First of all released and faithful have to give the same loss and scores. Repeats are interleaved. A CPU computes with
-one thread, whose own time is counted, so that other work on the machine disturbs little.
+Released and faithful are first checked to give the same loss and scores. Repeats are interleaved. A CPU computes with
+one thread, whose own time is counted, so that other work on the machine has little influence.
 """
 
 import argparse
@@ -66,7 +66,7 @@ PUBLISHED: Sizes = {system: {} for system in SMALL}
 
 
 class Case(NamedTuple):
-    """A system; `loss` and `scores` take a model, `inputs`, and whether to go the `released` way."""
+    """A system; `loss` and `scores` take a model, `inputs`, and `released` for the released computation."""
 
     name: str
     build: Callable[[Form], nn.Module]
@@ -89,7 +89,7 @@ def main() -> None:
     device, small = torch.device(args.device), args.size == "small"
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
     print(f"{where}, torch {torch.__version__}, size {args.size}, load average {os.getloadavg()[0]:.1f}")
-    print(f"ms, median of {args.repeats} (times faster than released); GB a step takes beyond weights and optimiser")
+    print(f"ms, median of {args.repeats} (speed-up over released); GB per step in addition to weights and optimiser")
     print(f"{'':36s}{'params, M':>10s}{'released':>11s}{'faithful':>16s}{'default':>17s}   memory")
     for case in cases(SMALL if small else PUBLISHED, *(args.batch or ((1, 4, 2) if small else (16, 64, 16)))):
         case = case._replace(inputs=tuple(x.to(device) for x in case.inputs))
@@ -100,7 +100,8 @@ def main() -> None:
 
 
 def check(case: Case, device: torch.device) -> None:
-    """Same loss and scores in faithful mode either way, and explicit attention in every attention module that ran."""
+    """Check that faithful mode and the released computation give the same loss and scores, and that every attention
+    module that ran used explicit attention."""
     released, fused = (case.build(form).to(device).eval() for form in ("released", "faithful"))
     fused.load_state_dict(released.state_dict())
     ran: list[nn.Module] = []
@@ -132,12 +133,12 @@ def report(case: Case, device: torch.device, repeats: int) -> None:
 
 
 def measure(runs: list[Callable[[], None]], repeats: int, device: torch.device) -> tuple[list[float], list[int]]:
-    """Median milliseconds of each, and the most GPU memory it takes beyond what is there before."""
+    """Median milliseconds of each, and the peak GPU memory that it allocates."""
     gpu = device.type == "cuda"
     clock = time.perf_counter if gpu else time.process_time
     times: list[list[float]] = [[] for _ in runs]
     peaks = [0] * len(runs)
-    for repeat in range(-2, repeats):  # two to warm up
+    for repeat in range(-2, repeats):  # two for warm-up
         for k in range(len(runs))[:: 1 - 2 * (repeat % 2)]:
             if gpu:
                 torch.cuda.reset_peak_memory_stats(device)
@@ -180,7 +181,7 @@ def action(case: Case, form: Form, model: nn.Module, device: torch.device, train
 
 @contextmanager
 def explicit_attention() -> Iterator[list[torch.Size]]:
-    """Attention in three steps wherever the fused one is called; gives the shapes of the matrices made so far."""
+    """Replace fused attention by three explicit steps; yield the shapes of the matrices computed so far."""
     made = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None, **_: Any) -> Tensor:
@@ -196,11 +197,11 @@ def explicit_attention() -> Iterator[list[torch.Size]]:
 
 
 class ReleasedPretraining(VideoCAVMAE):
-    """Takes slots out and puts them back as OpenAVFF does."""
+    """Removal and restoration of slots as in OpenAVFF."""
 
-    def fuse(self, audio: Tensor, video: Tensor, seen: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
+    def fuse(self, audio: Tensor, video: Tensor, visible_video: Tensor, visible_audio: Tensor) -> tuple[Tensor, Tensor]:
         both, masks, visible = [], [], []
-        for tokens, slots in ((audio, heard), (video, seen)):
+        for tokens, slots in ((audio, visible_audio), (video, visible_video)):
             x = tokens.reshape(len(tokens), self.slots, -1, tokens.shape[-1])
             mask = torch.zeros_like(x, dtype=torch.bool)
             mask[:, slots] = True
@@ -239,7 +240,7 @@ def avff(sizes: Sizes, batch: int, stage: str) -> Case:
 
 
 class ReleasedResNet(ResNet):
-    """Pools in three dimensions and without a gradient, channels first."""
+    """Pooling in three dimensions and without a gradient, channels first."""
 
     def forward(self, video: Tensor) -> Tensor:
         x = self.frontend3D[:3](video)
@@ -300,7 +301,7 @@ def vfd2022(sizes: Sizes, fakes: int = 5) -> Case:
         return model
 
     def embed(network: Any, x: Tensor) -> Tensor:
-        # What a faithful network computes of a clip depends on its place in the pass.
+        # A faithful network's output for a clip depends on the clip's place in the batch.
         return torch.cat([network(x[:1]), network(x[1:])]) if network.faithful else network(x)
 
     def loss(model: Any, voice: Tensor, face: Tensor, *, released: bool) -> Tensor:

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # From a root of videos to a training run on a SLURM cluster, one job after the other:
-# check -> clone (4 tasks) -> manifest with copies -> splits -> preprocess (4 tasks) -> stage 1.
+# check -> clone (4 tasks) -> manifest with near-duplicates -> splits -> preprocess (4 tasks) -> stage 1.
 #   .venv/bin/python data/demo_corpus.py --out FOLDER/videos --identities 40
 #   bash benchmarks/data_on_slurm.sh FOLDER/videos FOLDER/work [sbatch arguments]
-# Only the real clips of the root are used: the fakes are those that are cloned here. Prints state and time of every
-# job; exit code 1 if one of them failed.
+# Only the real clips of the root are used; the fakes are cloned here. Prints state and time of every job; exit code 1
+# if one of them failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 videos=$(realpath "$1") work=$(realpath -m "$2")
@@ -32,7 +32,7 @@ train=$(CONFIG="$work/pretrain.json" submit "$@" --gres=none --dependency="after
 
 state() { scontrol -o show job "$1" | grep -oE 'JobState=[A-Z]+' | sort | uniq -c | tr '\n' ' '; }
 while [[ $(state "$train") =~ PENDING|RUNNING|COMPLETING|CONFIGURING ]]; do
-  # What can no longer start is not waited for.
+  # Do not wait for a job that can no longer start.
   if scontrol -o show job "$train" | grep -q DependencyNeverSatisfied; then scancel "$train"; fi
   sleep 1
 done

@@ -1,9 +1,9 @@
-"""PyAV against decord: speed, and whether frame and time belong together.
+"""PyAV against decord: speed, and accuracy of the frames' times.
 
     python benchmarks/decoders.py [--clips FOLDER]
 
 Speed: all frames of every file as RGB arrays, one thread, in a process that is killed after a minute. Accuracy: files
-made here whose frames show their number, so that what a decoder says about a frame's time can be checked.
+generated here whose frames show their number, so that the reported time of a frame can be checked.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def speed(files: list[Path]) -> None:
 
 
 def agreement(files: list[Path]) -> None:
-    """How the two differ in number, times and pictures of frames."""
+    """Print the differences between the two in number, times and pixels of frames."""
     outcomes: Counter[str] = Counter()
     for path, result in each(compare, files).items():
         outcome = result.reason if isinstance(result, Failure) else result
@@ -108,9 +108,9 @@ def compare(path: Path) -> str:
         return f"times up to {apart * 1e3:.0f} ms apart"
     shapes = {a[1].shape == b[1].shape for a, b in zip(ours, theirs, strict=True)}
     if shapes != {True}:
-        return f"pictures of {ours[0][1].shape[:2]} against {theirs[0][1].shape[:2]}"
+        return f"images of {ours[0][1].shape[:2]} against {theirs[0][1].shape[:2]}"
     pixels = max(np.abs(a[1].astype(int) - b[1]).mean() for a, b in zip(ours, theirs, strict=True))
-    return "same" if pixels < 3 else f"pictures differ by {pixels:.0f} levels"
+    return "same" if pixels < 3 else f"pixels differ by {pixels:.0f} levels"
 
 
 def numbers(path: Path, decoder: str) -> list[tuple[int, float]]:

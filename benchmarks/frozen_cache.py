@@ -1,12 +1,12 @@
-"""Training steps of stage 2 with a frozen backbone: everything computed in every step, or read from the cache.
+"""Training steps of stage 2 with a frozen backbone: features computed in every step, or read from the cache.
 
     python benchmarks/frozen_cache.py --store data/demo/elements [--clips 16] [--batch 4] [--device cuda]
     python benchmarks/frozen_cache.py --store data/demo/elements --visual.dim=192 --visual.heads=3     other sizes
 
-The published sizes (ViT-B, 1568 tokens; predictor of 2 layers, width 512); the weights are random and take as long.
+The published sizes (ViT-B, 1568 tokens; predictor of 2 layers, width 512); random weights take the same time.
 An epoch of whole training steps, data included, of the same clips in random order: from the elements, from the cache in
-memory, from the cache on the disk, where the kernel has been told to forget it, and on a GPU from its memory. What the
-benchmark has written is deleted in the end.
+memory, from the cache on the disk after it was dropped from the kernel's cache, and on a GPU from its memory. The
+benchmark deletes its files at the end.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
         }
         cores = len(os.sched_getaffinity(0))
         print(f"{len(metas)} clips, batch {args.batch}, {device}, {cores} cores, {args.workers} loader processes; load "
-              f"{os.getloadavg()[0]:.1f}; {cache.row_bytes / 1e6:.3f} MB a clip; "
+              f"{os.getloadavg()[0]:.1f}; {cache.row_bytes / 1e6:.3f} MB per clip; "
               f"filled at {cache.about()['computed']['clips_per_second']:.2f} clips/s\n")  # fmt: skip
         base = 0.0
         for name, batches in ways.items():
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def seconds(cfg: TrainConfig, model: Detector, batches: Iterable[Any], device: torch.device) -> float:
-    """Of an epoch of training steps: on a CPU its own time, on a GPU that of the second epoch."""
+    """Return the seconds of an epoch of training steps: on a CPU process time, on a GPU those of the second epoch."""
     now = time.perf_counter if device.type == "cuda" else time.process_time
     optimizer = adamw([([p for p in model.parameters() if p.requires_grad], 1.0)], cfg.optim)
     for _ in range(2 if device.type == "cuda" else 1):

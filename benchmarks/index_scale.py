@@ -1,10 +1,10 @@
-"""How an element store behaves with its size: time to index, time and memory to open, splits, pairs, random reads.
+"""Scaling of an element store with its size: time to index, time and memory to open, splits, pairs, random reads.
 
     python benchmarks/index_scale.py [--sizes 20000 1000000] [--parts 16] [--work FOLDER]
 
-The journals are made up: as many clips as --sizes says, of FakeAVCeleb's tiers and of a person for every 100 of them,
-all of whose windows point to the same bytes of one shard. Every figure is from a process of its own; memory is what
-that process has for itself (Private) and what it maps of the index and shares with others (Shared).
+The journals are generated: as many clips as --sizes says, of FakeAVCeleb's tiers and an identity for every 100 of them;
+all windows point to the same bytes of one shard. Every figure is from a process of its own. Memory is private to that
+process (Private) or mapped from the index and shared with others (Shared).
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def make(root: Path, size: int, parts: int) -> None:
-    """A store whose clips share one element."""
+    """Write a store whose clips share one element."""
     rng = np.random.default_rng(0)
     jpeg = encode_frame(rng.integers(0, 256, (FACE_SIZE, FACE_SIZE, 3), np.uint8), 90)
     element = {**encode_audio(rng.uniform(-0.5, 0.5, WINDOW)), "mjpeg": jpeg * FRAMES}
@@ -97,8 +97,8 @@ def measure(root: Path) -> None:
     figures = {"at start": memory()}
     store, opening = timed(lambda: ElementStore(root))
     figures["open"] = memory()
-    people = sorted({people[0] for people in store.metas.coded("identities").values})
-    split_of = {person: ("train", "train", "validation", "test")[n % 4] for n, person in enumerate(people)}
+    identities = sorted({identities[0] for identities in store.metas.coded("identities").values})
+    split_of = {person: ("train", "train", "validation", "test")[n % 4] for n, person in enumerate(identities)}
     members, splitting = timed(lambda: assign(store.metas, Lists("made up", split_of)))
     train = store.metas.take(members["train"])
     pairs, pairing = timed(lambda: Paired(train, 32, 0, source="made up"))
@@ -123,7 +123,7 @@ def timed(work):  # type: ignore[no-untyped-def]
 
 
 def memory() -> tuple[float, float]:
-    """Megabytes that this process has for itself, and that it maps of files."""
+    """Return the megabytes private to this process, and those that it maps from files."""
     lines = Path(f"/proc/{os.getpid()}/smaps_rollup").read_text().splitlines()
     sizes = {line.split(":")[0]: int(line.split()[1]) / 1000 for line in lines[1:]}
     own = sizes["Private_Dirty"]

@@ -1,15 +1,15 @@
-"""Kills a script at random moments, lets it finish, and compares what it made with that of an uninterrupted run.
+"""Kill a script at random moments, let it finish, and compare its output with that of an uninterrupted run.
 
     python benchmarks/kills.py --work "$(mktemp -d)" -- \\
         python data/preprocessing/clone_voices.py --input=data/demo/videos '--output={output}'
     python benchmarks/kills.py --work "$(mktemp -d)" --kills 30 --training -- \\
         python train.py --config config/demo/train.json --resume --save_minutes=1e-9 '--runs={output}'
 
-{output} is filled in. A kill is SIGKILL to all processes, those in sessions of their own included, as torchrun's are;
-every other time to the script alone, whose workers then have to leave the output alone by themselves. The moments are
-drawn over the time that a whole run takes. A run that gets to its end before all kills are spent is compared, and the
-rest of them goes to a new output. With --training the output is the `runs` of a training script, and is compared by
-what it says: all of the weights, metrics without speed, and the states to go on from.
+{output} is filled in. A kill is SIGKILL to all processes, including those in sessions of their own, like torchrun's;
+every other time to the main process alone, whose workers must then stop writing by themselves. The moments are drawn
+uniformly over the duration of a whole run. A run that finishes before all kills are used is compared, and the rest of
+the kills go to a new output. With --training the output is the `runs` of a training script, and its contents are
+compared: all weights, metrics without speed, and the training states.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _MARK = "KILLED_BY"
 
 
 def main(argv: list[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(description="Kills a script at random moments and compares what it makes.")
+    cli = argparse.ArgumentParser(description="Kills a script at random moments and compares its output.")
     cli.add_argument("--work", type=Path, required=True, help="empty folder for both outputs")
     cli.add_argument("--kills", type=int, default=20)
     cli.add_argument("--seed", type=int, default=0)
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"output {number}: {len(found)} files, {len(other)} differ {' '.join(other[:5])}", flush=True)
         if kills == args.kills:
             break
-    for mark in marks:  # of a torchrun killed at its start, processes wait for it for half an hour
+    for mark in marks:  # processes of a torchrun killed at its start wait half an hour for it
         kill_marked(mark)
     return int(differing > 0)
 
@@ -85,7 +85,7 @@ def filled(command: list[str], output: Path) -> list[str]:
 
 
 def kill_after(command: list[str], seconds: float, mark: str, alone: bool) -> bool:
-    """Starts a command, which has a mark in its environment, and kills it; False if it ended before."""
+    """Start a command with a mark in its environment and kill it; return False if it ended before."""
     environment = {**os.environ, _MARK: mark}
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
@@ -101,7 +101,7 @@ def kill_after(command: list[str], seconds: float, mark: str, alone: bool) -> bo
 
 
 def kill_marked(mark: str) -> None:
-    """SIGKILL to every process whose environment has a mark, until there is none."""
+    """Send SIGKILL to every process whose environment has a mark, until there is none."""
     wanted, found = f"{_MARK}={mark}".encode(), True
     while found:
         found = False
@@ -113,7 +113,7 @@ def kill_marked(mark: str) -> None:
 
 
 def hashes(root: Path) -> dict[str, str]:
-    """The files under a folder, hidden ones included."""
+    """Return the sha256 of the files under a folder, hidden ones included."""
     paths = sorted(path for path in root.rglob("*") if path.is_file())
     return {str(path.relative_to(root)): sha256_of(path) for path in paths}
 
@@ -122,7 +122,7 @@ def hashes(root: Path) -> dict[str, str]:
 
 
 def meanings(root: Path) -> dict[str, str]:
-    """What the runs under a folder say, apart from how fast they were and where they are."""
+    """Return digests of the contents of the runs under a folder, without speed and paths."""
     found = {}
     for path in sorted(root.rglob("*")):
         content: Any = None
@@ -134,7 +134,7 @@ def meanings(root: Path) -> dict[str, str]:
             content = {**facts.model_dump(), "model": model}
         elif path.suffix == ".pt":
             content = torch.load(path, weights_only=True)
-        if isinstance(content, dict):  # where and how it worked
+        if isinstance(content, dict):  # place and conditions of the run
             del content["config"]["runs"], content["config"]["data"]["workers"]
         if content is not None:
             digest = hashlib.sha256()
@@ -144,7 +144,7 @@ def meanings(root: Path) -> dict[str, str]:
 
 
 def _digest(value: Any, update: Callable[[bytes], None]) -> None:
-    """Feeds a value to a hash: tensors by type, shape and every bit, dicts in the order of their keys."""
+    """Feed a value to a hash: tensors by type, shape and every bit, dicts in the order of their keys."""
     if isinstance(value, torch.Tensor):
         update(f"{value.dtype}{list(value.shape)}".encode())
         update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())

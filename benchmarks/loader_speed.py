@@ -1,14 +1,14 @@
-"""Clips per second that a training loop gets: elements in every place, against float32 arrays as released.
+"""Clips per second in a training loop: elements at every location, against float32 arrays as released.
 
     python benchmarks/loader_speed.py --store data/demo/elements [--count 400] [--work FOLDER] [--device cuda]
 
-sound is what stage 1 takes, z-scored mels (B, 128, 768) in batches of 64; pictures are what stage 2 takes, with
-16 frames (B, 3, 16, 224, 224) beside the mel, in batches of 8. All in random order, without augmentation, on the
+"audio" is the input of stage 1, z-scored mels (B, 128, 768) in batches of 64; "frames" that of stage 2, with
+16 frames (B, 3, 16, 224, 224) and the mel, in batches of 8. All in random order, without augmentation, on the
 device. The released form is a mel.npy, and a float32 .npy of the 16 frames, read by NumPy.
 
-First: the start of loader processes, and an epoch after the kernel was told to forget the files, so that they come
-from the disk under --work; memory is filled in it. Later: the epoch after it, and the CPU time of the main process for
-each of its clips, which other work on the machine does not change much. Bytes are those of a clip where it is kept.
+First: start of the loader processes, and an epoch after the files were dropped from the kernel's cache, so that they
+come from the disk under --work; memory is filled in this epoch. Later: the next epoch, and the CPU time of the main
+process per clip, on which other work on the machine has little influence. Bytes are those of a clip at its location.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from avdfd.elements import ElementStore, ElementTable
 from avdfd.features.mel import FACE_SIZE, zscore
 from benchmarks.element_forms import FRAME_CHOICE, forget
 
-BATCH = {"sound": 64, "pictures": 8}
+BATCH = {"audio": 64, "frames": 8}
 WORKERS = (0, 2)
 
 
@@ -49,15 +49,15 @@ class Released(NamedTuple):
 class Pairs(Dataset[Released]):
     """KEY.mel.npy and KEY.frames.npy (16, 224, 224, 3) float32 in [0, 1]."""
 
-    def __init__(self, folder: Path, count: int, *, pictures: bool) -> None:
-        self.folder, self.count, self.pictures = folder, count, pictures
+    def __init__(self, folder: Path, count: int, *, with_frames: bool) -> None:
+        self.folder, self.count, self.with_frames = folder, count, with_frames
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, position: int) -> Released:
         mel = zscore(torch.from_numpy(np.load(self.folder / f"{position}.mel.npy")))
-        if not self.pictures:
+        if not self.with_frames:
             return Released(mel, mel[:0])
         frames = torch.from_numpy(np.load(self.folder / f"{position}.frames.npy"))
         return Released(mel, frames.permute(3, 0, 1, 2))
@@ -82,12 +82,12 @@ def main() -> None:
         write_pairs(pairs, store, [meta.key for meta in metas])
         cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
         print(f"{len(metas)} clips of {args.store}, {device}, {cores} cores, load average {load:.1f}; clips/s\n")
-        print(f"{'':22s}{'MB a clip':>10s}" + "".join(f"{f'{w} workers, {t}':>20s}" for w in WORKERS for t in COLUMNS))
+        print(f"{'':22s}{'MB/clip':>10s}" + "".join(f"{f'{w} workers, {t}':>20s}" for w in WORKERS for t in COLUMNS))
         for kind in BATCH:
-            elements = ElementSet(store, metas, Inputs(FACE_SIZE if kind == "pictures" else None))
+            elements = ElementSet(store, metas, Inputs(FACE_SIZE if kind == "frames" else None))
 
             def released(workers: int, kind: str = kind) -> Iterator[Any]:
-                return read_pairs(Pairs(pairs, len(metas), pictures=kind == "pictures"), kind, workers, device)
+                return read_pairs(Pairs(pairs, len(metas), with_frames=kind == "frames"), kind, workers, device)
 
             show(f"{kind}, released", size(pairs, kind) / len(metas), released, pairs, device)
             for place in places:
@@ -108,7 +108,7 @@ COLUMNS = ("first", "later", "ms")
 
 
 def show(name: str, bytes_each: float, batches: Callable[[int], Iterator[Any]], folder: Path, device: Any) -> None:
-    """Prints the rates of an endless row of epochs, each of which ends with None."""
+    """Print the rates of an endless sequence of epochs, each of which ends with None."""
     line = f"{name:22s}{bytes_each / 1e6:10.2f}"
     for workers in WORKERS:
         endless = batches(workers)
@@ -119,7 +119,7 @@ def show(name: str, bytes_each: float, batches: Callable[[int], Iterator[Any]], 
 
 
 def rate(batches: Iterator[Any], device: torch.device) -> tuple[float, float]:
-    """Clips per second of an epoch, and seconds of this process for a clip."""
+    """Return clips per second of an epoch, and seconds of this process per clip."""
     started, own = time.perf_counter(), time.process_time()
     clips = sum(len(batch.mel) for batch in iter(lambda: next(batches), None))
     if device.type == "cuda":
@@ -147,11 +147,11 @@ def write_pairs(folder: Path, store: ElementStore, keys: list[str]) -> None:
 
 
 def size(folder: Path, kind: str) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.npy" if kind == "pictures" else "*.mel.npy"))
+    return sum(path.stat().st_size for path in folder.glob("*.npy" if kind == "frames" else "*.mel.npy"))
 
 
 def kept(elements: ElementSet, place: Place, device: torch.device) -> float:
-    """Bytes of a clip in a place; on the disk those that are read."""
+    """Return the bytes of a clip at a location; on the disk those that are read."""
     raw = elements.raw([0], reads_on(elements, device))
     if place != "disk":
         return size_of(raw)

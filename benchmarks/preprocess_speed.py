@@ -1,13 +1,13 @@
-"""How long data/preprocess.py takes on one core, against only decoding the same files.
+"""Time of data/preprocess.py on one core, against only decoding the same files.
 
     python benchmarks/preprocess_speed.py                               ../shared/clips, those that need a face crop
     python benchmarks/preprocess_speed.py --clips data/demo/videos      the built-in corpus, 224x224 as it comes
 
-Decoding only is the same decoder, every frame to an RGB array and all of the sound to samples. Preprocessing is the
-script from start to end with one worker. Both run in processes of their own, on the same core, one after the other;
-the start-up (imports) is measured on a run over one file and given apart. Then the same with two workers on two
-cores, against one worker on one core and one on two (where the writing of the elements has a core to itself); and what
-two processes of this machine are to one when they only decode.
+Decoding uses the same decoder and converts every frame to an RGB array and all audio to samples. Preprocessing is the
+whole script with one worker. Both run in processes of their own, on the same core, one after the other; the start-up
+(imports) is measured on a run over one file and reported separately. Then two workers on two cores are compared with
+one worker on one core and on two (where writing the elements has a core to itself), and two processes that only decode
+with one.
 """
 
 import argparse
@@ -63,11 +63,11 @@ def main() -> None:
 
 
 def link_suitable(clips: Path, folder: Path, limit: int) -> int:
-    """Links to the files that give windows; returns how many there are. 224x224 ones are left out if others exist."""
+    """Link the files that yield windows and return their number. 224x224 files are left out if others exist."""
     usable = [
         (clip.path, size)
         for clip in scan(clips, ["RVRA", "RVFA", "FVRA", "FVFA", "RVFA-VC", "RVFA-SVC", "FAKE"])
-        if (size := picture_size(clip.path))
+        if (size := frame_size(clip.path))
     ]
     chosen = [path for path, size in usable if size != (FACE_SIZE, FACE_SIZE)] or [path for path, _ in usable]
     if limit:
@@ -78,14 +78,14 @@ def link_suitable(clips: Path, folder: Path, limit: int) -> int:
     return len(chosen)
 
 
-def picture_size(path: Path) -> tuple[int, ...] | None:
-    """Height and width, or None for a file too short or broken for a window."""
+def frame_size(path: Path) -> tuple[int, ...] | None:
+    """Return height and width, or None for a file too short or broken for a window."""
     try:
-        sounds = read_audio(path)
+        blocks = read_audio(path)
         frames = list(read_video(path, "pyav"))
     except MediaError:
         return None
-    if not frames or min(sounds[-1].end, frames[-1].time) < 3.2:
+    if not frames or min(blocks[-1].end, frames[-1].time) < 3.2:
         return None
     return frames[0].gray().shape
 
@@ -99,8 +99,8 @@ def decode_all(folder: Path) -> None:
                 frame.to_ndarray()
         with av.open(str(path)) as container:
             container.streams.video[0].thread_count = 1
-            for picture in container.decode(video=0):
-                picture.to_ndarray(format="rgb24")
+            for frame in container.decode(video=0):
+                frame.to_ndarray(format="rgb24")
 
 
 def write_config(work: Path) -> Path:
@@ -111,7 +111,7 @@ def write_config(work: Path) -> Path:
 
 
 def timed(command: list[str]) -> dict[str, float]:
-    """Seconds of a command and its children, wall clock and CPU."""
+    """Return the seconds of a command and its children, wall clock and CPU."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, check=True, stderr=subprocess.DEVNULL)
@@ -121,7 +121,7 @@ def timed(command: list[str]) -> dict[str, float]:
 
 
 def scaling(one: float, start_up: float, preprocess: list[str], work: Path) -> None:
-    """Two workers against one that has a core, and one that has two."""
+    """Compare two workers with one worker on one core and on two."""
     wide, two = (timed([*preprocess, f"--workers={n}", f"--output={work / f'of{n}'}"])["wall"] for n in (1, 2))
     for name, seconds in (("one core", one), ("two cores", wide)):
         whole, steady = seconds / two, (seconds - start_up) / (two - start_up)
@@ -129,7 +129,7 @@ def scaling(one: float, start_up: float, preprocess: list[str], work: Path) -> N
 
 
 def machine(decode: list[str]) -> None:
-    """Twice the work by two processes on two cores, against once by one."""
+    """Compare twice the work by two processes on two cores with the work by one."""
     once = timed(decode)["wall"]
     started = time.perf_counter()
     both = [subprocess.Popen(decode, cwd=ROOT, env={**os.environ, **ONE_THREAD}) for _ in range(2)]

@@ -1,10 +1,10 @@
-"""Whether a speaker encoder tells people apart: equal error rate of same- against different-speaker pairs.
+"""Separation of speakers by a speaker encoder: equal error rate of same- against different-speaker pairs.
 
     python benchmarks/speaker_encoder.py [--speech FOLDER] [--ecapa FOLDER]
 
 The folder has manifest.csv (file, label, speaker, pair_id, source_repo); its bonafide rows are used. Recordings of one
-utterance (by pair_id or sound fingerprint) make no pair. "Within a page" pairs share the site they were published on,
-so that microphones and codecs cannot help; a name that means somebody on its page only makes no pair beyond it.
+utterance (by pair_id or audio fingerprint) form no pair. "Within a page" pairs share the site they were published on,
+so that microphones and codecs cannot help; a name that is specific to its page forms no pair across pages.
 Intervals are 95 % by bootstrap over speakers.
 """
 
@@ -41,10 +41,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with (args.speech / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["label"] == "bonafide"]
-    sounds = [read_sound(args.speech / row["file"]) for row in rows]
+    recordings = [read_sound(args.speech / row["file"]) for row in rows]
     embed = open_encoder(EcapaConfig(folder=args.ecapa) if args.ecapa else Ge2eConfig())
     started = time.process_time()
-    vectors = np.stack([embed(sound) for sound in sounds])
+    vectors = np.stack([embed(recording) for recording in recordings])
     seconds = time.process_time() - started
     speakers = np.array([row["speaker"] for row in rows])
     print(
@@ -52,7 +52,7 @@ def main() -> None:
         f"{1e3 * seconds / len(rows):.0f} ms per recording, one core\n\n"
         "pairs                              same  different       EER"
     )
-    first, second = usable_pairs(rows, [sound_hash(sound) for sound in sounds])
+    first, second = usable_pairs(rows, [sound_hash(recording) for recording in recordings])
     pages = np.array([row["source_repo"] for row in rows])
     inside = pages[first] == pages[second]
     show("all", vectors, speakers, first, second)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def usable_pairs(rows: list[dict[str, str]], hashes: list[bytes | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of all pairs whose label is sure."""
+    """Return the positions of all pairs whose label is certain."""
 
     def usable(a: int, b: int) -> bool:
         one, other = rows[a], rows[b]
@@ -87,7 +87,7 @@ def show(name: str, vectors: np.ndarray, speakers: np.ndarray, first: np.ndarray
     rng, drawn = np.random.default_rng(0), []
     for _ in range(REPLICATES):
         times = np.bincount(rng.integers(number.max() + 1, size=number.max() + 1), minlength=number.max() + 1)
-        # Somebody drawn twice has his own pairs twice, and those with another in every combination.
+        # A speaker drawn twice has own pairs twice, and pairs with others in every combination.
         weights = np.where(same, times[number[first]], times[number[first]] * times[number[second]])
         if (weights @ same) and (weights @ (1 - same)):
             drawn.append(eer(same, scores, weights))

@@ -1,4 +1,4 @@
-"""Made-up clips for `training_speed.py`, as the released code reads them and as ours does."""
+"""Generated clips for `training_speed.py`, in the form the released code reads and in ours."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -34,17 +34,17 @@ def made_up(clips: int, device: torch.device) -> Batch:
 
 
 class Source:
-    """Batches without end, as the released code has them or as ours does, on the device.
+    """Endless batches on the device, in the released form or in ours.
 
     `bytes_read` of a clip, as the system counts them.
     """
 
     def __init__(
-        self, folder: Path, batch: int, workers: int, device: torch.device, *, sees: bool, released: bool
+        self, folder: Path, batch: int, workers: int, device: torch.device, *, video: bool, released: bool
     ) -> None:
         before = _bytes_read()
         if released:
-            arrays = Arrays(folder / "arrays", sees=sees)
+            arrays = Arrays(folder / "arrays", video=video)
             arrays[0]
             epoch: Iterable[Any] = DataLoader(
                 arrays,
@@ -59,7 +59,7 @@ class Source:
             batches = (to_device(batch, device) for batch in read)
         else:
             store = ElementStore(folder / "elements")
-            elements = ElementSet(store, store.metas, Inputs(FACE_SIZE if sees else None, AUGMENT))
+            elements = ElementSet(store, store.metas, Inputs(FACE_SIZE if video else None, AUGMENT))
             before = _bytes_read()  # without the index
             elements.raw([0], reads_on(elements, device))
             epoch = Batches(elements, Shared(Shuffled(len(store), batch, 0)), device, workers=workers)
@@ -77,8 +77,8 @@ class Source:
 class Arrays(Dataset[Batch]):
     """NUMBER.mel.npy (128, 768) z-scored and NUMBER.video.npy (3, 16, 224, 224) normalised, both float32."""
 
-    def __init__(self, folder: Path, *, sees: bool) -> None:
-        self.folder, self.sees = folder, sees
+    def __init__(self, folder: Path, *, video: bool) -> None:
+        self.folder, self.video = folder, video
         self.count = len(list(folder.glob("*.mel.npy")))
 
     def __len__(self) -> int:
@@ -86,18 +86,18 @@ class Arrays(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         mel = torch.from_numpy(np.load(self.folder / f"{number}.mel.npy"))
-        video = torch.from_numpy(np.load(self.folder / f"{number}.video.npy")) if self.sees else torch.zeros(())
+        video = torch.from_numpy(np.load(self.folder / f"{number}.video.npy")) if self.video else torch.zeros(())
         label = torch.tensor(number % 2.0)
         return Batch(mel, video, label, torch.stack([label, torch.zeros(())]), torch.tensor(number % 2 * 3))
 
 
-def write_data(folder: Path, clips: int, *, seen: bool) -> Path:
-    """As many clips in both forms, with noise to be heard and, if they are seen, noisy blocks to be looked at."""
+def write_data(folder: Path, clips: int, *, video: bool) -> Path:
+    """Write the same number of clips in both forms: noise as audio and, with `video`, noisy blocks as frames."""
     rng = np.random.default_rng(0)
     side = FACE_SIZE // 8
     coarse = (np.kron(rng.integers(0, 256, (side, side, 3)), np.ones((8, 8, 1))) for _ in range(4))
-    pictures = [np.clip(x + rng.normal(0, 1, x.shape), 0, 255).astype(np.uint8) for x in coarse]
-    jpegs = [encode_frame(picture, 95) for picture in pictures]
+    frames = [np.clip(x + rng.normal(0, 1, x.shape), 0, 255).astype(np.uint8) for x in coarse]
+    jpegs = [encode_frame(frame, 95) for frame in frames]
     arrays = folder / "arrays"
     arrays.mkdir(parents=True)
     with ElementWriter(folder / "elements", {"made": "up"}) as writer:
@@ -108,14 +108,14 @@ def write_data(folder: Path, clips: int, *, seen: bool) -> Path:
             clip |= {"race": "Asian", "gender": "men", "sha256": source}
             parts = encode_audio(rng.uniform(-0.5, 0.5, WINDOW))
             np.save(arrays / f"{number}.mel.npy", rng.standard_normal((128, 768), np.float32))
-            if seen:
+            if video:
                 parts["mjpeg"] = b"".join(jpegs[i] for i in rng.integers(0, len(jpegs), FRAMES))
-                video = rng.standard_normal((3, 16, FACE_SIZE, FACE_SIZE), np.float32)
-                np.save(arrays / f"{number}.video.npy", video)
+                floats = rng.standard_normal((3, 16, FACE_SIZE, FACE_SIZE), np.float32)
+                np.save(arrays / f"{number}.video.npy", floats)
             writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": parts}])
     return folder
 
 
 def _bytes_read() -> int:
-    """What this process has asked the system to read so far."""
+    """Return the bytes that this process has read from the system so far."""
     return int(Path("/proc/self/io").read_text().split()[1])

@@ -1,24 +1,24 @@
-"""A training step of the two stages as released against ours, beside the operations and bytes that it takes at least.
+"""A training step of the two stages as released against ours, with the least operations and bytes that it needs.
 
     python benchmarks/training_speed.py [--size small|full] [--device cpu|cuda] [--repeats 5] [--batch N] [--compile]
     python benchmarks/training_speed.py --count                                  operations at the published sizes
-    python benchmarks/training_speed.py --size full --device cuda --memory       what fits into a GPU
-    python benchmarks/training_speed.py --size full --device cuda --profile      where the time goes
+    python benchmarks/training_speed.py --size full --device cuda --memory       batches that fit into a GPU
+    python benchmarks/training_speed.py --size full --device cuda --profile      time of each operation
 
-"released" is what the published code executes, made of our modules in faithful mode, which compute the same numbers
-(checked first):
-- stage 2: attention of the backbone that makes the (N, N) matrix, its softmax, then the product; the backbone runs
+"released" is what the published code executes, composed of our modules in faithful mode, which compute the same
+numbers (checked first):
+- stage 2: attention of the backbone that computes the (N, N) matrix, its softmax, then the product; the backbone runs
   twice, for the tokens and for the global vector; normalised frames and mel as float32 .npy.
 - stage 1: float32 .npy of the mel.
-- both: fp16 autocast and a GradScaler on a GPU; AdamW as it is, not fused; the loss is read after every step; batches
-  are copied to the GPU and waited for. nn.TransformerEncoderLayer, which it has too, is fused in today's torch.
-Left out, in favour of the released code: its logs, metrics, and the grey-scale and flips that are in its files already.
+- both: fp16 autocast and a GradScaler on a GPU; unfused AdamW; the loss is read after every step; batches are copied
+  to the GPU synchronously. nn.TransformerEncoderLayer, which it also uses, is fused in today's torch.
+Omitted, in favour of the released code: its logs, metrics, and the greyscale and flips that its files contain.
 
 Ours are the steps of pretrain.py and train.py: bf16 autocast on a GPU, fused AdamW, elements of a store, augmented.
-"frozen" is a backbone that learns nothing. "step" is a batch that is there already, "end to end" reads it first: from
-files that the system has in its memory, by loader processes on a GPU's machine and by the same process on a CPU.
+"frozen" is a backbone that is not trained. "step" starts from a batch in memory, "end to end" reads it first: from
+files in the system's cache, by loader processes with a GPU and by the same process on a CPU.
 
-Floors: operations of ours are counted on the model (avdfd/training/flops.py; what checkpointing repeats does not
+Floors: our operations are counted on the model (avdfd/training/flops.py; recomputation by checkpointing does not
 count), bytes where they are read. The ceiling is the rate at which the device multiplies matrices, measured first, by
 operations per clip. Repeats are interleaved. A CPU computes with one thread, whose own time is counted.
 Baselines have a benchmark of their own, baselines.py.
@@ -54,7 +54,7 @@ def main() -> None:
     cli.add_argument("--repeats", type=int, default=5)
     cli.add_argument("--batch", type=int, help="clips per step of stage 2; stage 1 has 16 times as many")
     cli.add_argument("--workers", type=int, help="loader processes")
-    cli.add_argument("--compile", action="store_true", help="compiled layers, too")
+    cli.add_argument("--compile", action="store_true", help="also with compiled layers")
     cli.add_argument("--memory", action="store_true", help="memory and largest batches instead")
     cli.add_argument("--count", action="store_true", help="only count, at the published sizes")
     cli.add_argument("--profile", action="store_true", help="the operations of our full fine-tuning instead")
@@ -81,7 +81,7 @@ def main() -> None:
         print(f"load average at the end {os.getloadavg()[0]:.1f}")
 
 
-# ---- what is measured
+# ---- measurements
 
 
 def speed(sizes: Sizes, batch: int, workers: int, device: torch.device, repeats: int, *, compiled: bool) -> None:
@@ -91,19 +91,19 @@ def speed(sizes: Sizes, batch: int, workers: int, device: torch.device, repeats:
     print(f"{'':34s}{'TFLOP':>8s}{'MB read':>9s}{'to device':>10s}{'ceiling':>9s}{'step':>9s}{'share':>7s}", end="")
     print(f"{'x released':>11s}{'end to end':>12s}{'x released':>11s}   clips/s")
     with tempfile.TemporaryDirectory() as folder:
-        seen = write_data(Path(folder) / "seen", 4 * batch, seen=True)
-        heard = write_data(Path(folder) / "heard", 4 * 16 * batch, seen=False)
+        video = write_data(Path(folder) / "video", 4 * batch, video=True)
+        audio_only = write_data(Path(folder) / "audio", 4 * 16 * batch, video=False)
         for group, clips, data in (
-            (stage2(sizes, frozen=False, compiled=compiled), batch, seen),
-            (stage2(sizes, frozen=True, compiled=compiled), batch, seen),
-            (stage1(sizes), 16 * batch, heard),
+            (stage2(sizes, frozen=False, compiled=compiled), batch, video),
+            (stage2(sizes, frozen=True, compiled=compiled), batch, video),
+            (stage1(sizes), 16 * batch, audio_only),
         ):
             check(*group[:2])
             report(group, clips, data, workers, device, repeats, rate)
 
 
 def count() -> None:
-    """Operations per clip at the published sizes, and what a clip takes of the bus as bytes and as floats."""
+    """Print operations per clip at the published sizes, and the bytes of a clip on the bus as bytes and as floats."""
     with torch.device("meta"):
         groups = [stage2(PUBLISHED, frozen=False), stage2(PUBLISHED, frozen=True), stage1(PUBLISHED)]
     print(f"{'':34s}{'TFLOP per clip':>16s}")
@@ -118,8 +118,8 @@ def count() -> None:
 def report(
     group: list[Way], batch: int, folder: Path, workers: int, device: torch.device, repeats: int, rate: float
 ) -> None:
-    """A line for each way; the first is the released one."""
-    sources = [Source(folder, batch, workers, device, sees=way.sees, released=way.released) for way in group]
+    """Print a line for each way; the first is the released one."""
+    sources = [Source(folder, batch, workers, device, video=way.video, released=way.released) for way in group]
     taken = [take(way, device) for way in group]
     ready = [next(iter(source)) for source in sources]
     work = [training_flops(way.model, *way.clips(x)) for way, x in zip(group, ready, strict=True)]
@@ -129,7 +129,7 @@ def report(
         for batches in (there, sources)
     )
     for k, (way, source) in enumerate(zip(group, sources, strict=True)):
-        floor = work[1]  # what is wanted, not what the released way takes for it
+        floor = work[1]  # the least work, not that of the released way
         step, end, ceiling = 1000 * batch / steps[k], 1000 * batch / whole[k], rate / floor
         to_device = size_of(ready[k]) / batch / 1e6
         print(f"{way.name:34s}{work[k] / 1e12:8.4f}{source.bytes_read / 1e6:9.2f}{to_device:10.2f}", end="")
@@ -142,7 +142,7 @@ def advance(step: Callable[[Any], None], batches: Iterator[Any]) -> Callable[[],
 
 
 def matmul_rate(device: torch.device) -> float:
-    """Operations a second in the best of ten products of large matrices."""
+    """Return operations per second of the best of ten products of large matrices."""
     gpu = device.type == "cuda"
     n, kind = (8192, torch.bfloat16) if gpu else (1024, torch.float32)
     a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
@@ -155,8 +155,8 @@ def matmul_rate(device: torch.device) -> float:
 
 
 def memory(sizes: Sizes, device: torch.device) -> None:
-    """What steps of two batches reserve, and how large one may be if that grows evenly. A twentieth stays free."""
-    print(f"{'':34s}{'GB at 8':>9s}{'at 16':>9s}{'MB a clip':>11s}" + "".join(f"{f'in {gb} GB':>12s}" for gb in MEMORY))
+    """Print the memory that steps of two batch sizes reserve, and the largest batch by extrapolation with 5 % free."""
+    print(f"{'':34s}{'GB at 8':>9s}{'at 16':>9s}{'MB/clip':>11s}" + "".join(f"{f'in {gb} GB':>12s}" for gb in MEMORY))
     for frozen in (False, True):
         for way in (way for way in stage2(sizes, frozen=frozen) if not way.released):
             way = way._replace(model=way.model.to(device))
@@ -176,7 +176,7 @@ def memory(sizes: Sizes, device: torch.device) -> None:
 
 
 def profile(sizes: Sizes, batch: int, device: torch.device) -> None:
-    """Time of each kind of operation in three steps of full fine-tuning."""
+    """Print the time of each kind of operation in three steps of full fine-tuning."""
     way = stage2(sizes, frozen=False)[1]
     step, x = take(way._replace(model=way.model.to(device)), device), made_up(batch, device)
     step(x)

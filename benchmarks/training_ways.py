@@ -1,4 +1,4 @@
-"""What `training_speed.py` compares: the training of both stages as released, and ours."""
+"""Training of both stages as released and as ours, which `training_speed.py` compares."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,18 +30,18 @@ COMMON = {"name": "speed", "data": {"splits": "", "fake_tiers": ["RVFA"]}}
 
 
 class Way(NamedTuple):
-    """A way of training. `clips` makes of a batch what the model takes, `loss` of its output what is minimised."""
+    """A way of training. `clips` converts a batch to the model's inputs, `loss` the model's output to the loss."""
 
     name: str
     model: nn.Module
     clips: Callable[[Any], tuple[Tensor, ...]]
     loss: Callable[[Any, Any], Tensor]
-    sees: bool
+    video: bool
     released: bool = False
 
 
 class ReleasedBackbone(VisualEncoder):
-    """One pass for the tokens, another for the global vector, attention in three steps in both."""
+    """Backbone with one pass for the tokens and another for the global vector, attention in three steps in both."""
 
     def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
         with explicit_attention():
@@ -49,7 +49,7 @@ class ReleasedBackbone(VisualEncoder):
 
 
 def stage2(wanted: Sizes, *, frozen: bool, compiled: bool = False) -> list[Way]:
-    """The released way, ours, and ours with what may be traded."""
+    """Return the released way, ours, and ours with checkpointing or compilation."""
     settings = {**COMMON, "audio": "", "visual": wanted["visual"], "predictor": wanted["predictor"]}
     cfg = parse(settings, TrainConfig, "benchmark")
     audio = parse({**COMMON, "model": wanted["audio"]}, PretrainConfig, "benchmark").model
@@ -72,11 +72,11 @@ def stage2(wanted: Sizes, *, frozen: bool, compiled: bool = False) -> list[Way]:
 
     def ours(name: str, **speed: bool) -> Way:
         model = build(speed=SpeedConfig(**speed))
-        return Way(name, model, lambda batch: (batch.mel, normalise(batch.video)), loss, sees=True)
+        return Way(name, model, lambda batch: (batch.mel, normalise(batch.video)), loss, video=True)
 
     title = "stage 2, frozen" if frozen else "stage 2, full"
     released = Way(
-        f"{title}: released", build(released=True), lambda b: (b.mel, b.video), loss, sees=True, released=True
+        f"{title}: released", build(released=True), lambda b: (b.mel, b.video), loss, video=True, released=True
     )
     ways = [released, ours(f"{title}: ours")]
     if not frozen:
@@ -99,13 +99,13 @@ def stage1(sizes: Sizes) -> list[Way]:
         def loss(out: Any, batch: Any) -> Tensor:
             return pretrain.stage1_loss(cfg, out.z, out.logit, batch.label, batch.audio_class, model.prototype)
 
-        return Way(name, model, lambda batch: (batch.mel,), loss, sees=False, released=released)
+        return Way(name, model, lambda batch: (batch.mel,), loss, video=False, released=released)
 
     return [way("stage 1: released", True), way("stage 1: ours", False)]
 
 
 def take(way: Way, device: torch.device) -> Callable[[Any], None]:
-    """A step of a way, to be called with a batch on the device."""
+    """Return a training step of a way, to be called with a batch on the device."""
     model, half = way.model.to(device).train(), way.released and device.type == "cuda"
     cfg = parse({**COMMON}, PretrainConfig, "benchmark").optim
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -132,11 +132,11 @@ def take(way: Way, device: torch.device) -> Callable[[Any], None]:
 
 
 def check(released: Way, ours: Way) -> None:
-    """Both compute the same loss of the same batch."""
+    """Check that both compute the same loss on the same batch."""
     batch = made_up(2, torch.device("cpu"))
     losses = []
     for way in (released, ours):
-        assert batch.video is not None, "it has been made up"
+        assert batch.video is not None, "generated with video"
         floats = batch._replace(video=normalise(batch.video)) if way.released else batch
         with torch.no_grad():
             losses.append(way.loss(way.model.eval()(*way.clips(floats)), batch).item())

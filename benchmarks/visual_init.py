@@ -1,9 +1,9 @@
-"""Does the whitening patch projection help a small ViT that starts from nothing? (VisualEncoder.init_from_scratch)
+"""Effect of the whitening patch projection on a small ViT trained from scratch (VisualEncoder.init_from_scratch).
 
-    .venv/bin/python benchmarks/visual_init.py            after demo.sh has made the elements of the built-in corpus
+    .venv/bin/python benchmarks/visual_init.py            after demo.sh has written the elements of the built-in corpus
 
 Trains the demo's visual encoder with a linear head on RVRA against FVRA, once with the usual initialisation and once
-with the whitening one, everything else equal, and prints the AUC on windows of unseen identities.
+with the whitening one, all else equal, and prints the AUC on windows of unseen identities.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
-    """Trains on the training identities; AUC over the windows of the test identities after the last epoch."""
+    """Train on the training identities; return the AUC over the windows of the test identities after the last epoch."""
     loop.seed_everything(seed)
     store = ElementStore(cfg.data.elements)
     train, test = (split_metas(cfg, store, split, ["FVRA"]) for split in ("train", "test"))

@@ -59,7 +59,7 @@ SERIALISED = re.compile(
 QUESTION = re.compile(r"(What|Whether|Which|Of|Where)\b")
 """Docstrings start with a verb or a noun phrase."""
 PENDING = {
-    *("*.py", "OpenAVFF", "benchmarks", "data", "tests/helpers", "tests/scripts", "tests/scripts/preprocessing"),
+    *("*.py", "OpenAVFF", "data", "tests/helpers", "tests/scripts", "tests/scripts/preprocessing"),
     *("tests/slow", "tests/slow/slurm", "tests/stored", "tests/unit/OpenAVFF"),
     *(
         f"{root}/{folder}"
