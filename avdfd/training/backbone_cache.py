@@ -57,7 +57,7 @@ class Encoder(NamedTuple):
         """Describe everything that the features depend on."""
         model = self.model
         spectra = model.audio_encoder.front.spectra
-        parts: dict[str, nn.Module] = {
+        modules: dict[str, nn.Module] = {
             "visual_encoder.backbone": model.visual_encoder.backbone,
             "audio_encoder": model.audio_encoder,
             "audio_head": model.audio_head,
@@ -71,9 +71,9 @@ class Encoder(NamedTuple):
                 "audio": self.inputs.audio,
                 **({"spectra": spectra} if spectra else {}),
             },
-            "weights": {name: weights_digest(part) for name, part in parts.items()},
+            "weights": {name: weights_digest(module) for name, module in modules.items()},
             # The number of heads changes the computation and leaves the shapes of the weights alone.
-            "heads": {name: sorted(heads(part)) for name, part in parts.items()},
+            "heads": {name: sorted(heads(module)) for name, module in modules.items()},
             "precision": self.precision if self.device.type == "cuda" else "fp32",
         }
 
@@ -89,18 +89,18 @@ class Encoder(NamedTuple):
         }
 
 
-def weights_digest(part: nn.Module) -> str:
+def weights_digest(module: nn.Module) -> str:
     """Return the sha256 of a module's weights with their names, types and shapes."""
     digest = hashlib.sha256()
-    for name, value in sorted(part.state_dict().items()):
+    for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def heads(part: nn.Module) -> set[int]:
+def heads(module: nn.Module) -> set[int]:
     """Return the numbers of heads of the attention layers in a module."""
-    found = (getattr(m, "heads", getattr(m, "num_heads", None)) for m in part.modules())
+    found = (getattr(m, "heads", getattr(m, "num_heads", None)) for m in module.modules())
     return {n for n in found if isinstance(n, int)}
 
 

@@ -19,16 +19,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Portion(NamedTuple):
-    """What a process is given of a batch."""
+    """One process's portion of a batch."""
 
     own: int
-    """Samples of the batch; they come first."""
+    """Samples without padding; they come first."""
     given: int
-    """With those that only fill up: as many in every process."""
+    """Samples with padding, equally many in every process."""
     total: int
-    """Samples in all processes."""
+    """Samples in all processes, without padding."""
     size: int
-    """Processes."""
+    """Number of processes."""
 
 
 _portion: ContextVar[Portion | None] = ContextVar("portion", default=None)
@@ -36,7 +36,7 @@ _portion: ContextVar[Portion | None] = ContextVar("portion", default=None)
 
 @contextlib.contextmanager
 def dividing(portion: Portion) -> Iterator[None]:
-    """Within it, what a `WholeBatchNorm` is given is this portion of a batch; elsewhere it is a whole one."""
+    """Context in which the input of a `WholeBatchNorm` is this portion of a batch; elsewhere it is a whole batch."""
     token = _portion.set(portion)
     try:
         yield
@@ -45,11 +45,10 @@ def dividing(portion: Portion) -> Iterator[None]:
 
 
 class WholeBatchNorm(_BatchNorm):
-    """BatchNorm1d, 2d or 3d by the statistics of all samples of a divided batch: (N, C, ...) -> (N, C, ...).
+    """BatchNorm1d, 2d or 3d with the statistics of a whole divided batch: (N, C, ...) -> (N, C, ...).
 
-    The rows N are the process's samples, or several rows of each, one sample after the other. Samples that fill up are
-    normalised and not counted. torch's own for several GPUs counts all that it is given, and knows no CPU; where
-    nothing fills up, its kernels do the work.
+    The rows N are the process's samples, or several consecutive rows per sample. Padding is normalised and not counted.
+    torch's SyncBatchNorm counts all rows and does not run on CPUs; on GPUs without padding its kernels are used.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -67,7 +66,7 @@ class WholeBatchNorm(_BatchNorm):
         assert input.ndim >= 2
 
     def _share(self) -> float:
-        """Counts a batch; its weight in the running statistics."""
+        """Count a batch; return its weight in the running statistics."""
         if self.num_batches_tracked is None:
             return 0.0
         self.num_batches_tracked += 1
@@ -92,7 +91,7 @@ class WholeBatchNorm(_BatchNorm):
 
 
 def convert(model: nn.Module) -> None:
-    """Puts a `WholeBatchNorm` in the place of every batch norm, with its parameters, statistics and keys."""
+    """Replace every batch norm by a `WholeBatchNorm` with the same parameters, statistics and keys."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):

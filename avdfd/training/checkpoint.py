@@ -1,8 +1,8 @@
-"""Where a run goes on, written whole or not at all; and torch files of others, read without running code.
+"""Checkpoints, written atomically, from which a run resumes.
 
-A run's checkpoint is one file with the state of model and training and the config they belong to. It is a plain
-`torch.save` of tensors and simple values, so that `weights_only` reading is enough. Weights to be kept and given away
-are another file (avdfd/training/weights.py).
+A checkpoint is one file with the state of model and training, and their config. It is a `torch.save` of tensors and
+simple values, so that it can be read with `weights_only`. Weights for sharing are a separate file
+(avdfd/training/weights.py).
 """
 
 import io
@@ -17,14 +17,14 @@ from avdfd.core.files import read_sha256, sha256_of, sha256_path, write_atomic, 
 from avdfd.training.state_dicts import read_torch
 
 LAST = "last-{epoch:05d}-{step:07d}.pt"
-"""Where a run goes on: after so many epochs, and steps of the next one."""
+"""Name of a checkpoint after so many epochs, and steps of the next one."""
 _KEPT = 2
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Writes a checkpoint atomically, and its sha256 beside it.
+    """Write a checkpoint atomically, and its sha256 beside it.
 
-    A full disk raises OSError and leaves the former file in place.
+    A full disk raises OSError and leaves the previous file in place.
     """
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
@@ -34,9 +34,9 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def save_last(folder: Path, checkpoint: dict[str, Any], *, epoch: int, step: int) -> None:
-    """Writes where a run goes on, and removes all of these files but this one and the one before it.
+    """Write a run's checkpoint, and delete the others except for the one before it.
 
-    Those that are further than this one were passed over as damaged.
+    Checkpoints later than this one were skipped as damaged, and are deleted too.
     """
     path = folder / LAST.format(epoch=epoch, step=step)
     save(path, checkpoint)
@@ -47,21 +47,21 @@ def save_last(folder: Path, checkpoint: dict[str, Any], *, epoch: int, step: int
 
 
 def last_files(folder: Path) -> list[Path]:
-    """Where a run may go on, the newest first."""
+    """Return a run's checkpoints, the newest first."""
     return sorted(folder.glob("last-*.pt"), reverse=True)
 
 
 def load_last(folder: Path, kind: str, keys: Collection[str] = ()) -> tuple[dict[str, Any], list[Path]]:
-    """The newest of a run's files that is whole, and those that were passed over.
+    """Return a run's newest intact checkpoint, and the damaged ones that were skipped.
 
-    Raises UserError if none is, or if it is not of this kind or lacks one of the keys.
+    Raises UserError if none is intact, or if it is of another kind or lacks one of the keys.
     """
-    passed: list[Path] = []
+    damaged: list[Path] = []
     for path in last_files(folder):
-        if read_sha256(path) == sha256_of(path):  # the sha256 of the last one may not have come to be written
-            return _load(path, kind, keys), passed
-        passed.append(path)
-    raise UserError(f"{folder}: none of {', '.join(path.name for path in passed)} is whole; train again")
+        if read_sha256(path) == sha256_of(path):  # a kill may have come before the last sha256
+            return _load(path, kind, keys), damaged
+        damaged.append(path)
+    raise UserError(f"{folder}: none of {', '.join(path.name for path in damaged)} is intact; train again")
 
 
 def _load(path: Path, kind: str, keys: Collection[str]) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def _load(path: Path, kind: str, keys: Collection[str]) -> dict[str, Any]:
         raise UserError(f"{path}: not a checkpoint of this repository; remove it, or train again under another name")
     found = checkpoint["config"].get("kind")
     if found != kind:
-        raise UserError(f"{path}: a checkpoint of '{found}', here one of '{kind}' is wanted")
+        raise UserError(f"{path}: a checkpoint of '{found}', expected one of '{kind}'")
     missing = sorted(set(keys) - checkpoint.keys())
     if missing:
-        raise UserError(f"{path}: lacks '{missing[0]}', so not of this version; train again under another name")
+        raise UserError(f"{path}: lacks '{missing[0]}', so it is of another version; train again under another name")
     return checkpoint

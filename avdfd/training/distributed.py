@@ -1,8 +1,8 @@
-"""Several processes that train one model, one per GPU, as torchrun starts them; or one process alone.
+"""Distributed training of one model by several processes, one per GPU, as torchrun starts them; or by one process.
 
-Every step's batch is divided among the processes, and what the losses need of it is put together again on all of them:
-a loss sees the whole batch, whatever the number of processes. DistributedDataParallel takes the mean of the gradients,
-so `gather` scales them by the number of processes on the way back.
+Each step's batch is divided among the processes. What the losses need is gathered on all of them, so that a loss is
+computed on the whole batch, whatever the number of processes. DistributedDataParallel averages the gradients, so the
+backward pass of `gather` multiplies them by the number of processes.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from avdfd.training import batch_norm
 
 T = TypeVar("T", bound=tuple)
 
-_PATIENCE = timedelta(minutes=30)  # for others, who may still be reading their data
+_TIMEOUT = timedelta(minutes=30)  # other processes may still be reading their data
 
 
 class World(NamedTuple):
-    """The processes, and which of them this one is."""
+    """The processes of a run, and the rank of this one."""
 
     device: torch.device
     rank: int = 0
@@ -39,12 +39,12 @@ class World(NamedTuple):
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and prints."""
+        """True for the process that writes files and prints."""
         return self.rank == 0
 
 
 def pick_device(name: str) -> torch.device:
-    """'auto' is the GPU where there is one. Raises UserError if a GPU is asked for and none is usable."""
+    """Return the device; 'auto' is the GPU if there is one. Raises UserError if no GPU is usable for 'cuda'."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -54,19 +54,19 @@ def pick_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def join(device_name: str) -> Iterator[World]:
-    """The processes that torchrun has started, or this one alone. Raises UserError for more processes than GPUs."""
+    """Join the processes that torchrun started, or run alone. Raises UserError for more processes than GPUs."""
     device = pick_device(device_name)
     if "LOCAL_RANK" not in os.environ:
         yield World(device)
         return
-    die_with_parent()  # else those of a torchrun that was killed would go on beside those of the next one
+    die_with_parent()  # otherwise processes of a killed torchrun would run on beside those of the next one
     local = int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
             raise UserError(f"{local + 1} processes on this machine, but {torch.cuda.device_count()} GPUs; start fewer")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield World(device, dist.get_rank(), dist.get_world_size())
     finally:
@@ -74,7 +74,7 @@ def join(device_name: str) -> Iterator[World]:
 
 
 def parallel(model: nn.Module, world: World) -> nn.Module:
-    """The model to call in training: all processes then have the gradients of the whole batch."""
+    """Wrap a model for training, so that all processes get the gradients of the whole batch."""
     if world.size == 1:
         return model
     batch_norm.convert(model)
@@ -82,14 +82,14 @@ def parallel(model: nn.Module, world: World) -> nn.Module:
 
 
 def accumulating(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[Any]:
-    """Around all but the last part of a step: gradients stay in this process until then."""
+    """Context that keeps gradients in this process until the last micro-batch of a step."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
     return contextlib.nullcontext()
 
 
 def dividing(world: World, total: int) -> contextlib.AbstractContextManager[None]:
-    """Around the model's call on a share of a batch of `total` samples: batch norms then count each of them once."""
+    """Context for a forward pass on a share of `total` samples, in which batch norms count each sample once."""
     if world.size == 1:
         return contextlib.nullcontext()
     own, given = len(range(world.rank, total, world.size)), -(-total // world.size)
@@ -97,50 +97,50 @@ def dividing(world: World, total: int) -> contextlib.AbstractContextManager[None
 
 
 class Chance:
-    """Random numbers for a batch of `total` samples: what a sample gets does not depend on the number of processes."""
+    """Random numbers for a batch of `total` samples, which do not depend on the number of processes."""
 
     def __init__(self, world: World, total: int, *seed: int) -> None:
         self._world, self._total, self._rng = world, total, np.random.default_rng(seed)
 
     def order(self, count: int) -> list[int]:
-        """The numbers below `count` in random order, the same one for all samples."""
+        """Return the numbers below `count` in random order, the same for all samples."""
         return self._rng.permutation(count).tolist()
 
     def uniform(self, columns: int) -> Tensor:
-        """(b, columns) between 0 and 1, for the process's own share of the samples."""
+        """Return random numbers (b, columns) in [0, 1) for this process's share of the samples."""
         whole = self._rng.random((self._total, columns), dtype=np.float32)
         places = np.arange(self._world.rank, self._world.rank + self._total, self._world.size)
         own = torch.from_numpy(whole[np.where(places < self._total, places, 0)])
         return own.to(self._world.device, non_blocking=True)
 
 
-def gather(world: World, total: int, *parts: Tensor) -> tuple[Tensor, ...]:
-    """What each process has of a batch (b, ...) -> all of it (total, ...), in its order, on all of them.
+def gather(world: World, total: int, *shares: Tensor) -> tuple[Tensor, ...]:
+    """Gather each process's share of a batch (b, ...) into the whole batch (total, ...), in order, on all of them.
 
-    Process r has the samples r, r + size, r + 2 size ...; those beyond `total` only fill up. Gradients flow back to
-    the process that a sample is from.
+    Process r has the samples r, r + size, r + 2 size ...; samples beyond `total` are padding. Gradients flow back to
+    the process that a sample came from.
     """
     if world.size == 1:
-        return tuple(part[:total] for part in parts)
-    return tuple(_Gather.apply(part, world)[:total] for part in parts)
+        return tuple(share[:total] for share in shares)
+    return tuple(_Gather.apply(share, world)[:total] for share in shares)
 
 
 def gather_fields(world: World, total: int, share: T) -> T:
-    """`gather` for each tensor of a NamedTuple; what is None stays None."""
-    return fields.change(share, lambda part: gather(world, total, part)[0])
+    """Apply `gather` to each tensor of a NamedTuple; None stays None."""
+    return fields.change(share, lambda tensor: gather(world, total, tensor)[0])
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, part: Tensor, world: World) -> Tensor:
+    def forward(ctx: Any, share: Tensor, world: World) -> Tensor:
         ctx.world = world
-        found = [torch.empty_like(part) for _ in range(world.size)]
-        dist.all_gather(found, part.contiguous())
-        return torch.stack(found, dim=1).flatten(0, 1)
+        shares = [torch.empty_like(share) for _ in range(world.size)]
+        dist.all_gather(shares, share.contiguous())
+        return torch.stack(shares, dim=1).flatten(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        # All processes compute the same loss of the whole batch, so none needs the others' gradients of it.
+        # All processes compute the same loss of the whole batch, so no gradients need to be exchanged here.
         (grad,), world = grads, ctx.world
         return grad.unflatten(0, (-1, world.size))[:, world.rank] * world.size, None
 
@@ -154,10 +154,10 @@ def all_reduce_max(world: World, value: int) -> int:
     return int(largest)
 
 
-def collect(world: World, thing: Any) -> list[Any]:
-    """A thing of every process, in the order of their ranks."""
+def collect(world: World, value: Any) -> list[Any]:
+    """Return the values of all processes, in the order of their ranks."""
     if world.size == 1:
-        return [thing]
-    things: list[Any] = [None] * world.size
-    dist.all_gather_object(things, thing)
-    return things
+        return [value]
+    values: list[Any] = [None] * world.size
+    dist.all_gather_object(values, value)
+    return values

@@ -1,13 +1,13 @@
-"""The fitted score of stage 1: logistic regression on the statistics of clips, each compared within its group.
+"""Fitted score of stage 1: logistic regression on clip statistics, centred within groups.
 
-    N clips   M numbers of a clip
+    N clips   M values of a clip
 
-Groups (pages, or people) are centred on the middle of their two classes, so that what a group is like takes no part,
-and numbers are measured by their deviation within groups: what varies from page to page is not noise for a fake
-beside its own page's real clips. A few hundred clips determine a penalised linear function well, and gradient steps on
-a network with as many inputs less well (docs/experiments.md).
+Each group (a page or an identity) is centred on the midpoint of its two classes, which removes differences between
+groups. Values are scaled by their standard deviation within groups, because variation between pages is no noise when a
+fake is compared with real clips of its own page. A few hundred clips determine a penalised linear function well, and a
+network of as many inputs less well by gradient descent (docs/experiments.md).
 
-References: Fisher, "The use of multiple measurements in taxonomic problems", 1936, for the deviation within groups;
+References: Fisher, "The use of multiple measurements in taxonomic problems", 1936, for within-group deviations;
 Alain and Bengio, "Understanding intermediate layers using linear classifier probes", 2017.
 """
 
@@ -22,17 +22,17 @@ from avdfd.datasets.loaders import ElementSet
 from avdfd.features.patches import Patches
 from avdfd.models.audio_encoder import FittedScore, pooled
 
-_AT_ONCE = 64  # elements
+_BATCH = 64  # elements
 
 
 def fit_score(score: FittedScore, elements: ElementSet, *, by: Literal["identity", "page"], c: float) -> None:
-    """Finds centre and direction from training elements behind the front of the audio branch (`Inputs.front`).
+    """Fit centre and direction to training elements that are read as patches (`Inputs.front`).
 
-    A clip counts once, by the mean of its windows. The score has mean 0 and deviation 1 over the clips.
+    A clip counts once, by the mean of its windows. The score has mean 0 and standard deviation 1 over the clips.
     """
     windows: dict[str, list[np.ndarray]] = defaultdict(list)
-    for first in range(0, len(elements), _AT_ONCE):
-        positions = range(first, min(first + _AT_ONCE, len(elements)))
+    for first in range(0, len(elements), _BATCH):
+        positions = range(first, min(first + _BATCH, len(elements)))
         values = pooled(Patches(elements.raw(positions).audio)).numpy()
         for position, row in zip(positions, values, strict=True):
             windows[elements.metas[position].source].append(row)
@@ -51,10 +51,10 @@ def fit_score(score: FittedScore, elements: ElementSet, *, by: Literal["identity
 def centred_regression(
     values: np.ndarray, labels: np.ndarray, groups: np.ndarray, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """values (N, M), labels (N,) and groups (N,) -> centre (M,) and direction (M,) of a score of deviation 1.
+    """Fit values (N, M), labels (N,) and groups (N,) -> centre (M,) and direction (M,); the score has deviation 1.
 
-    The classes of a group weigh alike, and groups as the root of their smaller class. Groups with one class are left
-    out. Raises ValueError if all of them are.
+    The two classes of a group have equal weight, and a group the root of the size of its smaller class. Groups with one
+    class are left out. Raises ValueError if all of them are.
     """
     rows, targets, weights = [], [], []
     for group in np.unique(groups):

@@ -1,7 +1,7 @@
-"""Floating-point operations of training, counted on the model itself, and how many of them a GPU can do.
+"""Floating-point operations of training, counted on the model itself, and the peak rates of GPUs.
 
-A multiplication and an addition are two operations. Counted are products of matrices, convolutions and attention;
-what else is computed takes less than a percent of them.
+A multiplication and an addition are two operations. Matrix products, convolutions and attention are counted; everything
+else is less than a percent of them.
 """
 
 import copy
@@ -30,16 +30,16 @@ _PEAKS: dict[str, dict[str, float]] = {
     r"RTX 3090$": {"bf16": 71.0, "tf32": 35.6, "fp32": 35.6},
     r"RTX 4090$": {"bf16": 165.2, "tf32": 82.6, "fp32": 82.6},
 }
-"""Words of a device's name -> 1e12 operations a second, dense, sums in fp32. The first that fits holds.
+"""Pattern in a device's name -> dense 1e12 operations per second, accumulated in fp32. The first match counts.
 
 References:
-    NVIDIA's data sheets, of which figures with sparsity are halved; for the last three the white papers of the
-    architectures GA102 and Ada.
+    NVIDIA's data sheets, figures with sparsity halved; for the last three the white papers of the architectures GA102
+    and Ada.
 """
 
 
 def peak(device_name: str, precision: str) -> float | None:
-    """Operations a second of a GPU by its data sheet; None where that is not known here. A part of one has none."""
+    """Return a GPU's peak operations per second by its data sheet; None if unknown, and for MIG slices."""
     if "MIG" in device_name:
         return None
     for words, rates in _PEAKS.items():
@@ -49,24 +49,23 @@ def peak(device_name: str, precision: str) -> float | None:
 
 
 def training_flops(model: nn.Module, *inputs: Any, call: Callable[..., Any] = nn.Module.__call__) -> float:
-    """Operations per clip of `call(model, *inputs)` and its gradients: of those parameters that are not frozen.
+    """Count the operations per clip of `call(model, *inputs)` and of its backward pass, without frozen parameters.
 
-    inputs: tensors (B, ...) and tuples of them. Only shapes are computed with, on a copy that has no values; neither
-    the model nor random numbers are touched. What checkpointing computes again does not count.
+    inputs: tensors (B, ...) and tuples of them. Counting runs on a copy on the meta device, so neither the model nor
+    random generators change. Recomputation by checkpointing does not count.
     """
     shapes = [_shape(x) for x in inputs]
     net = _without_values(model)
     clips = len(next(_tensors(inputs)))
     with _Counter() as counter:
         results = [x for x in _tensors(call(net, *shapes)) if x.requires_grad]
-        if results:  # all may be frozen
+        if results:  # none if all parameters are frozen
             torch.stack([x.float().sum() for x in results]).sum().backward()
     return counter.total / clips
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up operations by torch's own formulas. FlopCounterMode has the same, but it follows modules besides, which
-    the gradient of a gradient does not allow."""
+    """Sums operations by torch's formulas. FlopCounterMode also tracks modules, which fails for second derivatives."""
 
     total = 0
 
@@ -78,14 +77,14 @@ class _Counter(TorchDispatchMode):
 
 
 def _without_values(model: nn.Module) -> nn.Module:
-    """The same modules, but their tensors are on the meta device."""
+    """Copy a model with its tensors on the meta device."""
     shapes: dict[int, Any] = {id(x): _shape(x) for x in chain(model.parameters(), model.buffers())}
     net = copy.deepcopy(model, shapes)
     for module in net.modules():
         if isinstance(module, Stack):
             module.checkpointing = False
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()  # in training, those of several processes ask each other
+            module.eval()  # in training mode, processes would communicate
     return net
 
 
@@ -93,11 +92,11 @@ def _shape(x: Any) -> Any:
     if isinstance(x, nn.Parameter):
         return nn.Parameter(x.detach().to("meta"), requires_grad=x.requires_grad)
     if isinstance(x, Tensor):
-        # What is stored in half precision meets weights that are not, as autocast is not on here.
+        # Half-precision inputs would meet float32 weights, as there is no autocast here.
         return x.detach().to("meta", torch.float32 if x.is_floating_point() else x.dtype)
     if isinstance(x, tuple):
-        parts = [_shape(part) for part in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+        shapes = [_shape(item) for item in x]
+        return type(x)(*shapes) if hasattr(x, "_fields") else tuple(shapes)
     return x
 
 
@@ -105,5 +104,5 @@ def _tensors(x: Any) -> Iterator[Tensor]:
     if isinstance(x, Tensor):
         yield x
     elif isinstance(x, tuple):
-        for part in x:
-            yield from _tensors(part)
+        for item in x:
+            yield from _tensors(item)

@@ -1,4 +1,4 @@
-"""What the training scripts share around their visible loops: seeds, precision, progress."""
+"""Helpers around the loops of the training scripts: seeds, precision, progress bars."""
 
 import contextlib
 import random
@@ -19,42 +19,42 @@ T = TypeVar("T")
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python, NumPy and torch. Augmentation has seeds of its own (avdfd/datasets/samplers.py)."""
+    """Seed Python, NumPy and torch. Augmentation has seeds of its own (avdfd/datasets/samplers.py)."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def speed_up(model: nn.Module, cfg: SpeedConfig, device: torch.device, precision: str) -> None:
-    """Sets what the config asks for, in the model itself, whose state_dict keys stay.
+    """Set up checkpointing, compilation and precision in the model itself; its state_dict keys stay.
 
-    Layers are compiled one by one: it is quick, as they are alike, and gradients leave each of them as soon as they are
-    there, so that processes exchange them meanwhile.
+    Layers are compiled one by one. This is quick, as they are alike, and processes can exchange the gradients of each
+    layer while the next ones are computed.
     """
     for stack in (module for module in model.modules() if isinstance(module, Stack)):
         stack.checkpointing = cfg.checkpointing
         for layer in stack if cfg.compile else ():
             layer.compile()
     if device.type == "cuda":
-        # Beside bf16, the products that are left in fp32 are those of contrastive losses, which need it.
+        # Under bf16 autocast, only the products of contrastive losses stay in fp32, and they need it.
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast on a GPU if asked for; nothing on a CPU."""
+    """Return bf16 autocast on a GPU if `precision` asks for it; a no-op otherwise."""
     if device.type == "cuda" and precision == "bf16":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 
 def epochs(progress: Progress, last: int, title: str, world: World) -> "tqdm[int]":
-    """The epochs that are left, with a bar."""
+    """Iterate over the remaining epochs with a progress bar."""
     return tqdm(range(progress.epoch, last), desc=title, unit="epoch", disable=not world.first)
 
 
 def steps(batches: Iterable[T], left: int, progress: Progress, world: World) -> Iterator[T]:
-    """The parts of an epoch's batches, with a bar of its steps, of which so many are left, that goes away."""
+    """Iterate over an epoch's micro-batches with a temporary progress bar of its steps, of which `left` remain."""
     done = progress.step
     with tqdm(total=done + left, initial=done, desc="train", unit="step", leave=False, disable=not world.first) as bar:
         for batch in batches:

@@ -1,4 +1,4 @@
-"""What an epoch's line says of speed and memory."""
+"""Speed and memory of a training epoch."""
 
 import resource
 import time
@@ -13,11 +13,11 @@ from avdfd.training.distributed import World
 T = TypeVar("T")
 
 SPEED = ("seconds", "clips_per_second", "tflops", "mfu", "data_wait", "memory_gb")
-"""What `Meter.values` may have: nothing of it is the same twice."""
+"""Keys of `Meter.values`, which differ between equal runs."""
 
 
 class Meter:
-    """Times a training epoch: clips and operations a second, and which part of the time was spent waiting for data."""
+    """Measures a training epoch: clips and operations per second, and the fraction of time spent waiting for data."""
 
     def __init__(self, world: World, precision: str) -> None:
         self._world, self._precision = world, precision
@@ -25,7 +25,7 @@ class Meter:
         self._started = time.monotonic()
 
     def watch(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches; the time until each of them is there is waiting."""
+        """Yield the same batches, and count the time until each arrives as waiting."""
         rest = iter(batches)
         while True:
             before = time.monotonic()
@@ -36,16 +36,16 @@ class Meter:
             yield batch
 
     def count(self, clips: int, flops: float) -> None:
-        """Adds clips, of all processes, that have been trained on, with the operations that each of them takes."""
+        """Count trained clips of all processes, and the operations per clip."""
         self._clips += clips
         self._flops += clips * flops
 
     def values(self) -> dict[str, float]:
-        """What the epoch has been like.
+        """Return the epoch's measurements.
 
-        seconds of training; clips_per_second of all processes; tflops, 1e12 operations a second of each of them; mfu,
-        what part that is of what its GPU can do in this precision, if there is a data sheet for it (Chowdhery et al.,
-        "PaLM", 2022, appendix B); data_wait, 0 to 1; memory_gb of this GPU, or of this process where there is none.
+        seconds of training; clips_per_second of all processes; tflops, 1e12 operations per second and process; mfu, the
+        fraction of the GPU's peak in this precision, if its data sheet is known (Chowdhery et al., "PaLM", 2022,
+        appendix B); data_wait, 0 to 1; memory_gb, peak of this GPU, or of this process without one.
         """
         device = self._world.device
         if device.type == "cuda":

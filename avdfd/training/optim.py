@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules: those of the two stages, then those of the baselines' recipes."""
+"""Optimisers and learning-rate schedules of the two stages and of the baselines' recipes."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from avdfd.config import OptimConfig, RecipeConfig
 
 Groups = Iterable[tuple[Iterable[nn.Parameter], float]]
-"""Parameters with their learning rate relative to the config's; frozen ones and those of scale 0 are left out."""
+"""Parameters with the scale of their learning rate; frozen parameters and scale 0 are left out."""
 
 
 def warmup_cosine(epoch: int, config: OptimConfig) -> float:
-    """Learning-rate factor of an epoch (from 0): linear warm-up to 1, then cosine to `min_lr_ratio`."""
+    """Return the learning-rate factor of an epoch (from 0): linear warm-up to 1, then cosine to `min_lr_ratio`."""
     if epoch < config.warmup_epochs:
         return (epoch + 1) / config.warmup_epochs
     progress = (epoch - config.warmup_epochs) / max(1, config.epochs - config.warmup_epochs)
@@ -22,17 +22,17 @@ def warmup_cosine(epoch: int, config: OptimConfig) -> float:
 
 
 def adamw(groups: Groups, config: OptimConfig) -> AdamW:
-    """AdamW for a stage."""
+    """Return the AdamW optimiser of a stage."""
     return AdamW(_trainable(groups, config.lr), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def set_epoch_lr(optimizer: Optimizer, epoch: int, config: OptimConfig) -> float:
-    """Sets the learning rates of an epoch and returns the unscaled one."""
+    """Set the learning rates of an epoch; return the unscaled one."""
     return _set_lr(optimizer, config.lr * warmup_cosine(epoch, config))
 
 
 def recipe_factor(recipe: RecipeConfig, losses: Sequence[float]) -> float:
-    """Learning-rate factor of the epoch that follows the epochs with these validation losses."""
+    """Return the learning-rate factor of the epoch after those with these validation losses."""
     epoch = len(losses)
     if epoch < recipe.warmup_epochs:
         return (epoch + 1) / recipe.warmup_epochs
@@ -49,7 +49,7 @@ def recipe_factor(recipe: RecipeConfig, losses: Sequence[float]) -> float:
 
 
 def recipe_optimizer(groups: Groups, recipe: RecipeConfig) -> Optimizer:
-    """The optimiser that a baseline's recipe asks for."""
+    """Return the optimiser of a baseline's recipe."""
     trainable, decay = _trainable(groups, recipe.lr), recipe.weight_decay
     beta1, beta2 = recipe.betas
     if recipe.optimizer == "sgd":
@@ -59,12 +59,12 @@ def recipe_optimizer(groups: Groups, recipe: RecipeConfig) -> Optimizer:
 
 
 def set_recipe_lr(optimizer: Optimizer, losses: Sequence[float], recipe: RecipeConfig) -> float:
-    """Sets the learning rates of the next epoch and returns the unscaled one."""
+    """Set the learning rates of the next epoch; return the unscaled one."""
     return _set_lr(optimizer, recipe.lr * recipe_factor(recipe, losses))
 
 
 def _plateau_factor(losses: Sequence[float], patience: int) -> float:
-    """Halved whenever more than `patience` epochs pass without a loss that is lower by 1e-4 of itself."""
+    """Halve the factor whenever the loss has not fallen by a relative 1e-4 for more than `patience` epochs."""
     best, stale, factor = math.inf, 0, 1.0
     for loss in losses:
         if loss < best * (1 - 1e-4):

@@ -1,4 +1,4 @@
-"""The folder of a run: resolved config, metrics of every epoch, examples, TensorBoard, log; and Weights & Biases."""
+"""The folder of a run: resolved config, metrics per epoch, examples, TensorBoard, log; and Weights & Biases."""
 
 import functools
 import importlib
@@ -31,7 +31,7 @@ _SHOWN = 8  # examples
 class RunFolder:
     """`<runs>/<name>/`: config.json, metrics.jsonl, examples.png, tensorboard/, log.txt, last-*.pt, best.safetensors.
 
-    Of several processes the `first` writes, and holds the folder as long as it lives; for the others it is a name.
+    Of several processes the `first` writes, and locks the folder until it ends; the others only know its path.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class RunFolder:
         first: bool = True,
         console: Callable[[str], object] = lambda line: None,
     ) -> None:
-        """Opens the folder. `console` is given every line that is announced: the `print` of a script.
+        """Open the folder. `console` is called with every announced line: the `print` of a script.
 
-        Raises UserError if it holds a run already and `resume` is not asked for, another process writes to it, or
-        Weights & Biases is asked for and not installed.
+        Raises UserError if it holds a run already and `resume` is False, if another process writes to it, or if Weights
+        & Biases is configured and not installed.
         """
         self.path, self.first, self.console = Path(config.runs) / config.name, first, console
         if last_files(self.path) and not resume:
-            raise UserError(f"{self.path}: holds a run already; add --resume to go on with it, or change 'name'")
+            raise UserError(f"{self.path}: holds a run already; add --resume to continue it, or change 'name'")
         if not first:
             return
         self._wandb: Any = _package() if config.tracking.wandb else None
@@ -60,14 +60,14 @@ class RunFolder:
         self._to_show = not (self.path / EXAMPLES).exists()
 
     def write_config(self, config: RunConfig) -> None:
-        """Writes config.json, once it is known that the run goes on under this config."""
+        """Write config.json, once the run is known to match this config."""
         if not self.first:
             return
         resolved = {**config.model_dump(), "git": git_revision()}
         write_atomic(self.path / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
         if self._wandb is not None:
             place = {"project": config.tracking.wandb, "name": config.name, "dir": str(self.path)}
-            # The run of before, where there is one: what is logged of its epochs again is the same.
+            # A resumed run continues the same one there: epochs that are logged again have the same values.
             former = {"id": self._wandb_id(), "resume": "allow", "allow_val_change": True}
             self._wandb_run = self._wandb.init(**place, **former, config=resolved)
 
@@ -97,7 +97,7 @@ class RunFolder:
         write_atomic(self.path / EXAMPLES, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
-        """Records the numbers of an epoch (counted from 1)."""
+        """Record the values of an epoch (counted from 1)."""
         if not self.first:
             return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -109,15 +109,15 @@ class RunFolder:
             self._wandb_run.log(values, step=epoch)
 
     def forget_after(self, epoch: int) -> None:
-        """Drops recorded epochs that the checkpoint does not have: they were cut off and come again."""
+        """Drop recorded epochs that come after the checkpoint: they are trained again."""
         path = self.path / "metrics.jsonl"
         if self.first and path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one off
+            whole = [line for line in lines if line.endswith("\n")]  # a kill may have truncated the last one
             write_atomic(path, "".join(line for line in whole if json.loads(line)["epoch"] <= epoch).encode())
 
     def log(self, line: str) -> None:
-        """Appends a line with the time to log.txt."""
+        """Append a line with the time to log.txt."""
         if self.first:
             with (self.path / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
@@ -137,7 +137,7 @@ class RunFolder:
 
 
 def _package() -> Any:
-    """Weights & Biases, which is optional. Raises UserError if it is not installed."""
+    """Import Weights & Biases, which is optional. Raises UserError if it is not installed."""
     try:
         return importlib.import_module("wandb")
     except ImportError:
@@ -146,9 +146,9 @@ def _package() -> Any:
         ) from None
 
 
-@functools.cache  # what has been loaded, whatever becomes of the files
+@functools.cache  # the revision that was imported, even if the files change later
 def git_revision() -> str:
-    """Commit of the code that runs, with '+changes' if files differ from it; 'unknown' outside a checkout."""
+    """Return the commit of the running code, with '+changes' if files differ from it; 'unknown' outside a checkout."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
@@ -162,5 +162,5 @@ def git_revision() -> str:
 
 
 def summary(values: dict[str, Any]) -> str:
-    """Numbers of an epoch as one line."""
+    """Format the values of an epoch as one line."""
     return "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())

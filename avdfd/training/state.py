@@ -1,11 +1,10 @@
-"""The end of a training step: it is taken or skipped, counted, and now and then all of the run's state is saved.
+"""Training state: optimiser steps, checkpointing and resume.
 
-A run that was interrupted goes on as if nothing had happened: what it takes is saved after every epoch, every
-`save_minutes` within one, and when a signal asks for the end. That is the model, the optimiser, torch's generators in
-every process, and how far the run is, with the config and the lists it belongs to. What else there is follows from
-these: the order of the samples and their augmentation from (seed, epoch, step), the learning rate from the epoch, or
-from the validation losses so far. There is no gradient scaler, as bf16 needs none, and nothing in training draws from
-the generators of Python and NumPy.
+An interrupted run resumes to the same result as an uninterrupted one. Its state is saved after every epoch, every
+`save_minutes` within one, and when a signal stops the run. The state is the model, the optimiser, torch's generators in
+every process and the progress, with the config and a digest of the split lists. Everything else follows from these: the
+order of samples and their augmentation from (seed, epoch, step), the learning rate from the epoch or the validation
+losses so far. bf16 needs no gradient scaler, and training draws nothing from the generators of Python and NumPy.
 """
 
 import hashlib
@@ -38,30 +37,30 @@ FREE = {
     *("runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"),
     *("speed", "tracking"),
 }
-"""Keys that may change when a run goes on: where, how fast and in how many processes it works, and who is told."""
-_READ_EVERY = 16  # steps: a GPU is not to be waited for after each of them
+"""Config keys that may change when a run resumes: where, how fast and on how many processes it runs, and tracking."""
+_READ_EVERY = 16  # steps, as reading losses waits for the GPU
 _STOP, _SAVE = 2, 1
 _SAVED = ("config", "splits", "model", "optimizer", "rng", "progress")
 
 
 @dataclass
 class Progress:
-    """Where a run is: the epochs done, the steps done of the next one, the best value and how long ago it was."""
+    """Progress of a run: finished epochs, finished steps of the next one, the best value and the epochs since then."""
 
     epoch: int = 0
     step: int = 0
     best: float = -math.inf
     stale: int = 0
     losses: list[float] = field(default_factory=list)
-    """Validation loss of every epoch, where it is measured."""
+    """Validation loss of every epoch, if it is measured."""
     step_losses: list[dict[str, float]] = field(default_factory=list)
-    """Losses of the steps of this epoch that were taken."""
+    """Losses of this epoch's steps, without the skipped ones."""
     skipped: int = 0
-    """Steps that were not taken, as their loss or gradient was not finite."""
+    """Steps skipped because their loss or gradient was not finite."""
     skipped_in_row: int = 0
 
     def update(self, value: float, *, first: int = 1) -> bool:
-        """Counts an epoch with this validation value; True if it is the new best. None before the `first` can be."""
+        """Count an epoch with this validation value; return True if it is the best so far and not before `first`."""
         self.epoch, self.step, self.step_losses = self.epoch + 1, 0, []
         if self.epoch < first:
             return False
@@ -72,18 +71,18 @@ class Progress:
 
     @property
     def last_loss(self) -> float | None:
-        """Of the step that was read last in this epoch: no later one is known without waiting for the device."""
+        """Loss of the last step that was read in this epoch; later ones would need to wait for the device."""
         return self.step_losses[-1]["loss"] if self.step_losses else None
 
     def mean_losses(self) -> dict[str, float]:
-        """Means over the steps of this epoch; NaN if none was taken."""
+        """Return the mean losses over the steps of this epoch; NaN if all were skipped."""
         if not self.step_losses:
             return {"loss": math.nan}
         return {name: sum(s[name] for s in self.step_losses) / len(self.step_losses) for name in self.step_losses[0]}
 
 
 class Training:
-    """A run's state, and what keeps it: model, optimiser, progress, folder, processes."""
+    """State of a run: model, optimiser, progress, folder, processes."""
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ class Training:
         stop: Stop,
         **facts: Any,
     ) -> None:
-        """`facts` are those that the kind of run adds to what is known of its weights (avdfd/training/weights.py)."""
+        """`facts` are added to those saved with the weights, by kind of run (avdfd/training/weights.py)."""
         self.cfg, self.world, self.run = cfg, world, run
         self.model, self.optimizer, self.stop, self.facts = model, optimizer, stop, facts
         self.progress = Progress()
@@ -103,10 +102,10 @@ class Training:
         self._saved = time.monotonic()
 
     def restore(self, ignore: Collection[str] = ()) -> None:
-        """Puts everything back to where the run was saved last; a fresh run stays as it is.
+        """Restore the state that was saved last; a new run stays unchanged.
 
         `ignore` names sections of the config that do not concern this run. Raises UserError if no saved state is
-        whole, or it is of another config or other splits.
+        intact, or if it has another config or other splits.
         """
         torch.manual_seed(self.cfg.seed + (self.world.rank << 32))  # so that dropout differs between processes
         if checkpoint.last_files(self.run.path):
@@ -117,19 +116,19 @@ class Training:
     def _restore(self, ignore: Collection[str]) -> None:
         state, passed = checkpoint.load_last(self.run.path, self.cfg.kind, _SAVED)
         for path in passed:
-            self.run.log(f"warning: {path} is damaged; going on from the one before")
-        before, now = (
+            self.run.log(f"warning: {path} is damaged; resuming from the one before")
+        saved, current = (
             {k: v for k, v in c.items() if k not in ignore} for c in (state["config"], self.cfg.model_dump())
         )
-        changed = different_keys(before, now)
+        changed = different_keys(saved, current)
         if changed:
             raise UserError(
                 f"{self.run.path}: made with another {changed[0]}; restore it, or change 'name' for a new run"
             )
         if state["splits"] != splits_digest(self.cfg.data.splits):
             raise UserError(
-                f"{self.run.path}: the lists in {self.cfg.data.splits} have changed since it began; restore them, or "
-                "change 'name' for a new run"
+                f"{self.run.path}: the lists in {self.cfg.data.splits} have changed since the run began; restore them, "
+                "or change 'name' for a new run"
             )
         fill(self.model, state["model"], source=str(self.run.path))
         try:
@@ -148,13 +147,14 @@ class Training:
             self.run.log(f"warning: {len(state['rng'])} processes before, {self.world.size} now: dropout differs")
 
     def step(self, losses: dict[str, Tensor], norm: Tensor, batch: Sequence[Draw], elements: ElementSet) -> None:
-        """Takes a step, or none, in any process, if a loss or the gradient's `norm` is not finite.
+        """Take an optimiser step, which all processes skip if the loss or the gradient's `norm` is not finite.
 
-        Whether it was is looked up later, so that a GPU need not be waited for. Raises EndedBySignal if a signal came
-        and all is saved, and WorkError for too many skipped steps in a row.
+        Skipped steps are counted later, so that nothing waits for a GPU here. Saves the state if it is time to, or
+        after a signal. Raises EndedBySignal once it is saved after a signal, and WorkError after too many skipped steps
+        in a row.
         """
         bad = ~(torch.isfinite(norm) & torch.isfinite(losses["loss"]))
-        # The fused optimisers leave everything as it is where this is 1.
+        # Fused optimisers skip the step if this is 1.
         self.optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -170,14 +170,15 @@ class Training:
             self._save()
         if request == _STOP:
             where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
-            self.run.log(f"{self.stop.name or 'another process'} asked for the end: saved in {where}")
-            raise EndedBySignal(f"{self.run.path}: saved in {where}; run it again with --resume to go on")
+            self.run.log(f"{self.stop.name or 'another process'} stopped the run: saved in {where}")
+            raise EndedBySignal(f"{self.run.path}: saved in {where}; run it again with --resume to continue")
 
     def end_epoch(self, values: dict[str, float], metric: str, elements: ElementSet) -> dict[str, float]:
-        """Ends an epoch: counts it, records its numbers, and saves the model, as `best` if it is. Returns all numbers.
+        """End an epoch: count it, record its values, save the weights if they are the best, and the state. Return all
+        values.
 
-        The best epoch has the highest `val_<metric>`, or the lowest if the metric is the loss. The state to go on with
-        is written at the very end: whatever interrupts an epoch before that, it goes on from its middle.
+        The best epoch has the highest `val_<metric>`, or the lowest if the metric is the loss. The state is saved last:
+        an epoch that is interrupted before resumes within it.
         """
         self._read(elements)
         values = {**self.progress.mean_losses(), **values}
@@ -212,7 +213,7 @@ class Training:
         self._saved = time.monotonic()
 
     def _read(self, elements: ElementSet) -> None:
-        """Looks at the steps since the last time: counts those that were taken, and lists those that were not."""
+        """Read the losses of the steps since the last call; count the steps, and log the skipped ones."""
         unread, self._unread = self._unread, []
         if not unread:
             return
@@ -234,24 +235,24 @@ class Training:
                 raise WorkError(
                     f"{self.run.path}: {self.progress.skipped_in_row} steps in a row without a finite loss and "
                     f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "
-                    "log.txt has the keys; lower the learning rate or look at these elements"
+                    "log.txt has the keys; lower the learning rate or inspect these elements"
                 )
 
 
 def _plain(batch: Any) -> dict[str, Any]:
-    """A NamedTuple as a dictionary without classes of ours, which `weights_only` reading refuses."""
+    """Convert a NamedTuple to a dictionary of plain types, as torch.load(weights_only=True) refuses other classes."""
     return {name: tuple(x) if isinstance(x, tuple) else x for name, x in batch._asdict().items()}
 
 
 def splits_digest(path: str) -> str:
-    """A hash of the lists of a split."""
+    """Return the sha256 of a split's lists."""
     place = Path(path)
     files = [place] if place.is_file() else [place / f"{split}.txt" for split in SPLITS]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ, with both values, but for those that are FREE."""
+    """Return the dotted keys whose values differ, with both values, without those in FREE."""
     changed = []
     for key in sorted((old.keys() | new.keys()) - FREE):
         before, after = old.get(key), new.get(key)

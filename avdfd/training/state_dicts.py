@@ -1,6 +1,6 @@
 """Read files of weights without running their code, and load state dicts strictly.
 
-Knows no published system: whoever trains or scores a model of this repository needs no more than this.
+This module knows no published system: training and scoring models of this repository needs nothing more.
 """
 
 import errno
@@ -27,10 +27,9 @@ _WRAPPINGS = ("state_dict", "model_state_dict", "model")
 
 
 def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Any]:
-    """What a safetensors or torch file holds: a state dict, or published wrappings of some
-    (`unwrap`).
+    """Read a safetensors or torch file: a state dict, or a published wrapping of one (see `unwrap`).
 
-    Raises UserError for a missing or damaged file, one that would run code to load, and a wrong sha256.
+    Raises UserError for a missing or damaged file, a file that would run code to load, and a wrong sha256.
     """
     path = Path(path)
     if sha256 is not None:
@@ -51,26 +50,26 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Any]:
 
 
 class _Shell:
-    """Stands for an object of a training library inside a checkpoint: nothing of it is kept, nothing of it runs."""
+    """Placeholder for an object of a training library in a checkpoint: its content is dropped and its code not run."""
 
     def __init__(self, *_: object) -> None: ...
 
     def __setstate__(self, _: object) -> None: ...
 
 
-# What torch's reader raises for damaged archives and pickles beside UnpicklingError, by flipping their bits.
+# Raised by torch's reader for damaged archives and pickles, beside UnpicklingError; found by flipping bits.
 _DAMAGED = (
     *(RuntimeError, EOFError, zipfile.BadZipFile, struct.error, ValueError, LookupError),
     *(AttributeError, TypeError, AssertionError),
 )
 _LIBRARIES = ("argparse.", "fairseq.", "lightning.", "lightning_fabric.", "numpy.", "omegaconf.", "pytorch_lightning.")
-"""Trainers whose settings stand beside the weights in what people publish."""
+"""Libraries whose settings published checkpoints contain beside the weights."""
 
 
 def read_torch(path: Path, *, shells: bool = False) -> Any:
-    """With `shells`, objects of known training libraries are let in as empty shells; all other code is refused."""
+    """Read a torch file without running code. With `shells`, objects of known libraries become empty placeholders."""
     if path.is_dir():
-        raise UserError(f"{path}: a folder, a checkpoint file is wanted")
+        raise UserError(f"{path}: a folder, expected a checkpoint file")
     try:
         empty: list[Any] = []
         if shells and zipfile.is_zipfile(path):
@@ -83,13 +82,13 @@ def read_torch(path: Path, *, shells: bool = False) -> Any:
     except pickle.UnpicklingError:
         raise UserError(f"{path}: not a checkpoint, or one that would run code to load; refused") from None
     except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # what a damaged offset leads to
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # caused by a damaged offset
             raise
         raise UserError(f"{path}: damaged or not a checkpoint; restore it or train again") from None
 
 
 def unwrap(content: Mapping[str, Any], source: str, branch: str = "") -> dict[str, Tensor]:
-    """The state dict inside what was published; `branch`, face or voice, picks one of two networks in one file.
+    """Return the state dict in published content; `branch` (face or voice) picks one of two networks in one file.
 
     Raises UserError if it holds anything but tensors.
     """
@@ -103,15 +102,15 @@ def unwrap(content: Mapping[str, Any], source: str, branch: str = "") -> dict[st
 
 
 def below(weights: Weights, prefixes: Mapping[str, str], source: str) -> dict[str, Tensor]:
-    """What lies below these prefixes, which may be a part of a larger model."""
+    """Return the entries under these prefixes, renamed: often one module of a larger model."""
     kept = {key: value for key, value in weights.items() if key.startswith(tuple(prefixes))}
     if not kept:
-        raise UserError(f"{source}: no '{next(iter(prefixes))}*' keys; these are other weights")
+        raise UserError(f"{source}: no '{next(iter(prefixes))}*' keys; these are weights of something else")
     return rename(kept, prefixes)
 
 
 def rename(state_dict: Weights, prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """Replaces the first prefix that fits each key; keys that none fits stay, to be reported as unexpected."""
+    """Replace the first matching prefix of each key; keys without one stay, and are later reported as unexpected."""
     renamed = {}
     for key, value in state_dict.items():
         old = next((p for p in prefixes if key.startswith(p)), None)
@@ -120,7 +119,7 @@ def rename(state_dict: Weights, prefixes: Mapping[str, str]) -> dict[str, Tensor
 
 
 def shallower(state_dict: Weights, blocks: str, depth: int) -> dict[str, Tensor]:
-    """Without the blocks from number `depth` on; `blocks` is the regular expression before the number."""
+    """Drop the blocks from number `depth` on; `blocks` is the regular expression before the number."""
     number = re.compile(rf"{blocks}\.(?P<number>\d+)\.")
     kept = {}
     for key, value in state_dict.items():
@@ -131,7 +130,7 @@ def shallower(state_dict: Weights, blocks: str, depth: int) -> dict[str, Tensor]
 
 
 def fill(module: nn.Module, state_dict: Weights, source: str) -> None:
-    """load_state_dict(strict) whose failure names the source and the keys. Raises UserError."""
+    """Load a state dict strictly. Raises UserError that names the source and the keys that do not match."""
     own = module.state_dict()
     missing = sorted(own.keys() - state_dict.keys())
     unexpected = sorted(state_dict.keys() - own.keys())

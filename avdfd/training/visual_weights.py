@@ -10,7 +10,7 @@ VISUAL = {"marlin": {"encoder.": ""}, "openavff": {"visual_encoder.": ""}}
 
 
 def load_visual_encoder(module: nn.Module, config: VisualModelConfig) -> None:
-    """Fills a visual encoder from the file that the config names (MARLIN's or OpenAVFF's keys)."""
+    """Load the weights of a visual encoder from the file that the config names (MARLIN's or OpenAVFF's keys)."""
     assert config.weights is not None, "the config asks for no weights"
     weights = unwrap(read_weights(config.weights, sha256=config.sha256), config.weights)
     source = f"{config.weights} as {config.init}"

@@ -1,7 +1,7 @@
-"""A trained model as one safetensors file, to be kept and given away: whole by itself, and read without running code.
+"""A trained model as one safetensors file for sharing, which is read without running code.
 
-What it takes to use the weights is JSON text in the file's header, so a copy of the file alone is enough. Beside it
-stand its sha256 and the same facts as readable JSON.
+Everything that is needed to use the weights is JSON in the file's header, so the file alone is enough. Its sha256 and
+the same metadata as readable JSON are written beside it.
 """
 
 import json
@@ -22,24 +22,24 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
 
 _KEY = "avdfd"
-"""Of the facts in the header. Only one, as safetensors writes several in no fixed order."""
+"""Key of the metadata in the header. A single one, as safetensors writes several in no fixed order."""
 
 
 class RunFacts(Section):
-    """What it takes to use weights, and where they are from."""
+    """Metadata of weights: everything needed to use them, and their origin."""
 
     config: Annotated[PretrainConfig | TrainConfig | BaselineConfig, Field(discriminator="kind")]
-    """Of the run."""
+    """Config of the run."""
     audio_model: AudioModelConfig | None = None
-    """Sizes of the audio branch, of both stages of the method."""
+    """Sizes of the audio branch, for both stages of the method."""
     stage: str | None = None
-    """Which stage of a baseline it is."""
+    """Stage of a baseline."""
     epoch: Positive | None = None
-    """After which it was the best; None for what was not trained here."""
+    """Best epoch; None for weights that were not trained here."""
     metric: str | None = None
-    """By which it is the best, on validation."""
+    """Validation metric that selected the epoch."""
     value: float | None = None
-    """Of the metric."""
+    """Value of the metric."""
     git: str
     """Revision of the code."""
 
@@ -52,16 +52,16 @@ class RunFacts(Section):
 
 
 class Weights(NamedTuple):
-    """A state dict, and what it is of."""
+    """A state dict and its metadata."""
 
     facts: RunFacts
     model: dict[str, Tensor]
 
 
 def save(path: Path, model: Mapping[str, Tensor], facts: RunFacts) -> None:
-    """Writes weights atomically, then their sha256 and `<stem>.json` beside them.
+    """Write weights atomically, then their sha256 and `<stem>.json` beside them.
 
-    A full disk raises OSError and leaves the former weights in place.
+    A full disk raises OSError and leaves the previous weights in place.
     """
     known = facts.model_dump()
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.items()}
@@ -70,7 +70,7 @@ def save(path: Path, model: Mapping[str, Tensor], facts: RunFacts) -> None:
     with atomic_file(path) as file:
         file.write(data)
         file.flush()
-        # What stands beside it is of the former weights. A file without is a whole one, a file with another's is not.
+        # The files beside it belong to the previous weights. Weights without a sha256 are valid, with a wrong one not.
         for beside in (sha256_path(path), readable):
             beside.unlink(missing_ok=True)
     digest = write_sha256(path, data)
@@ -78,30 +78,30 @@ def save(path: Path, model: Mapping[str, Tensor], facts: RunFacts) -> None:
 
 
 def load(path: Path, *kinds: str) -> Weights:
-    """Reads what `save` wrote for a config of one of these kinds; checks the sha256 if it stands beside the file.
+    """Read weights written by `save` for a config of one of these kinds; check the sha256 if it is beside the file.
 
-    Raises UserError for a missing, damaged or foreign file and another kind of run.
+    Raises UserError for a missing, damaged or foreign file, and for another kind of run.
     """
     with _opened(path, kinds) as (facts, file):
         return Weights(facts, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
 
 
 def facts_of(path: Path, *kinds: str) -> RunFacts:
-    """As `load`, without the weights."""
+    """Read the metadata of weights; see `load`."""
     with _opened(path, kinds) as (facts, _):
         return facts
 
 
 @contextmanager
 def _opened(path: Path, kinds: tuple[str, ...]) -> Iterator[tuple[RunFacts, Any]]:
-    """The facts of a file and the file itself."""
+    """Open a file of weights; yield its metadata and the file."""
     if not path.is_file():
         if path.exists():
-            raise UserError(f"{path}: not a file; weights of a run are wanted")
+            raise UserError(f"{path}: not a file; expected the weights of a run")
         raise UserError(f"{path}: no such weights; run the earlier stage first or correct the path")
     expected = read_sha256(path)
     if expected is not None and expected != sha256_of(path):
-        raise UserError(f"{path}: damaged, its sha256 is not that of {sha256_path(path).name}; get both files again")
+        raise UserError(f"{path}: damaged, its sha256 differs from {sha256_path(path).name}; get both files again")
     try:
         with safe_open(path, framework="pt") as file:
             yield _parse(path, (file.metadata() or {}).get(_KEY), kinds), file
@@ -111,15 +111,15 @@ def _opened(path: Path, kinds: tuple[str, ...]) -> Iterator[tuple[RunFacts, Any]
 
 def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> RunFacts:
     if text is None:
-        raise UserError(f"{path}: weights without the facts of a run; name a run folder or its {path.name}")
+        raise UserError(f"{path}: weights without the metadata of a run; name a run folder or its {path.name}")
     try:
         known: Any = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: the facts in its header are not JSON ({error}); get the file again") from None
+        raise UserError(f"{path}: the metadata in its header is not JSON ({error}); get the file again") from None
     settings = known.get("config") if isinstance(known, dict) else None
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: the facts in its header have no config; get the file again")
+        raise UserError(f"{path}: the metadata in its header has no config; get the file again")
     found = settings.get("kind")
     if found not in kinds:
-        raise UserError(f"{path}: a model of '{found}', here one of '{' or '.join(kinds)}' is wanted")
+        raise UserError(f"{path}: a model of '{found}', expected one of '{' or '.join(kinds)}'")
     return config.parse(known, RunFacts, source=str(path))

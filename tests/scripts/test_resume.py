@@ -103,7 +103,7 @@ def test_a_damaged_state_is_passed_over(stage1, tmp_path):
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)
     pretrain.main([*stage1(name="cut"), "--resume"])
-    assert "is damaged; going on from the one before" in (tmp_path / "runs" / "cut" / "log.txt").read_text()
+    assert "is damaged; resuming from the one before" in (tmp_path / "runs" / "cut" / "log.txt").read_text()
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
 
 
@@ -124,7 +124,7 @@ def test_states_that_cannot_be_gone_on_with_are_exit_2(stage1, tmp_path, monkeyp
     fewer = {key: value for key, value in state["optimizer"].items() if key != "param_groups"}
     for changes, reason in (
         ({"x": Bomb()}, f"{newest}: not a checkpoint, or one that would run code to load; refused"),
-        ({"config": {**state["config"], "kind": "train"}}, "a checkpoint of 'train', here one of 'pretrain' is wanted"),
+        ({"config": {**state["config"], "kind": "train"}}, "a checkpoint of 'train', expected one of 'pretrain'"),
         ({"model": {**state["model"], "prototype": torch.zeros(3)}}, "has other shapes for 1 of"),
         ({"optimizer": {**fewer, "param_groups": []}}, "saved with another optimiser"),
         ({"progress": {"epoch": 1}}, "saved by another version of this code"),
@@ -135,7 +135,7 @@ def test_states_that_cannot_be_gone_on_with_are_exit_2(stage1, tmp_path, monkeyp
     assert f"{newest}: lacks 'rng'" in said()
     for path in checkpoint.last_files(run):
         path.write_bytes(path.read_bytes()[:1000])
-    assert "one: none of last-00003-0000000.pt, last-00002-0000000.pt is whole; train again" in said()
+    assert "one: none of last-00003-0000000.pt, last-00002-0000000.pt is intact; train again" in said()
     assert not (tmp_path / "exploded").exists()
     assert (run / "metrics.jsonl").read_text() == numbers, "nothing is lost"
 
@@ -146,7 +146,7 @@ def test_other_splits_are_refused(stage1, store, tmp_path):
     pretrain.main([*stage1(), f"--data.splits={lists}", "--optim.epochs=1"])
     with (lists / "test.txt").open("a") as file:
         file.write("\nid99\n")
-    with pytest.raises(UserError, match=r"the lists in .*lists have changed since it began"):
+    with pytest.raises(UserError, match=r"the lists in .*lists have changed since the run began"):
         pretrain.main([*stage1(), f"--data.splits={lists}", "--optim.epochs=1", "--resume"])
 
 

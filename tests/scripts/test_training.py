@@ -250,12 +250,12 @@ def test_wrong_requests(stage1, stage2, tmp_path):
     assert "stage 1 has no class for FVRA" in message(pretrain, [*stage1(), '--data.fake_tiers=["FVRA"]', "--name=x"])
     assert "train.txt" in message(pretrain, [*stage1(), f"--data.splits={tmp_path}/none", "--name=x"])
     train.main(stage2())
-    assert "a model of 'train', here one of 'pretrain'" in message(
+    assert "a model of 'train', expected one of 'pretrain'" in message(
         train, stage2(audio=str(tmp_path / "runs" / "two"), name="x")
     )
     best = tmp_path / "runs" / "one" / "best.safetensors"
     best.write_bytes(best.read_bytes()[:3000])
-    assert "damaged, its sha256 is not that of best.safetensors.sha256" in message(train, stage2(name="x"))
+    assert "damaged, its sha256 differs from best.safetensors.sha256" in message(train, stage2(name="x"))
     assert not (tmp_path / "runs" / "x").exists(), "nothing is half-written"
 
 

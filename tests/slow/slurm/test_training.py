@@ -139,7 +139,7 @@ def test_a_signal_saves_and_the_job_goes_on_by_itself(nodes, store, tmp_path):
     until(lambda: "Restarts=1" in job(number), number)
     assert len(epochs(run)) < 500
     wait_for(number, path)
-    assert "asked for the end: saved in epoch" in (run / "log.txt").read_text()
+    assert "stopped the run: saved in epoch" in (run / "log.txt").read_text()
     assert len(epochs(run)) == 500
     if nodes == 1:
         assert same(run, alone(store, tmp_path, len(epochs(run))))

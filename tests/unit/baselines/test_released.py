@@ -87,5 +87,5 @@ def test_visual_weights_from_a_file(tmp_path, init, prefix):
 def test_other_visual_weights_are_refused(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"head.weight": torch.zeros(2)}, path)
-    with pytest.raises(UserError, match=r"no 'encoder\.\*' keys; these are other weights"):
+    with pytest.raises(UserError, match=r"no 'encoder\.\*' keys; these are weights of something else"):
         load_visual_encoder(VisualEncoder(depth=1), VisualModelConfig(init="marlin", weights=str(path)))

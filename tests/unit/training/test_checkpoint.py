@@ -67,7 +67,7 @@ def test_a_damaged_one_is_passed_over_and_goes_with_the_next_save(run, damage, m
 def test_none_is_whole(run):
     for path in checkpoint.last_files(run):
         path.write_bytes(path.read_bytes()[:1000])
-    assert refused(run) == f"{run}: none of last-00001-0000003.pt, last-00001-0000002.pt is whole; train again"
+    assert refused(run) == f"{run}: none of last-00001-0000003.pt, last-00001-0000002.pt is intact; train again"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe\x00", b"0" * 64])
@@ -95,9 +95,9 @@ def test_other_content(run):
     newest = checkpoint.last_files(run)[0]
     for content, reason in (
         ({"model": {}}, "not a checkpoint of this repository"),
-        ({"config": {"kind": "pretrain"}}, "a checkpoint of 'pretrain', here one of 'train' is wanted"),
+        ({"config": {"kind": "pretrain"}}, "a checkpoint of 'pretrain', expected one of 'train'"),
         ({"config": {}}, "a checkpoint of 'None'"),
-        ({"config": {"kind": "train"}, "model": {}}, "lacks 'rng', so not of this version"),
+        ({"config": {"kind": "train"}, "model": {}}, "lacks 'rng', so it is of another version"),
     ):
         checkpoint.save(newest, content)
         assert reason in refused(run, "train", "model", "rng")
