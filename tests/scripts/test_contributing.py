@@ -58,11 +58,11 @@ def inputs(cfg, stage, *, train):
     return Inputs(None)
 
 
-def brings_weights(cfg):
+def has_pretrained_weights(cfg):
     return False
 
 
-def one_process(cfg):
+def needs_whole_batch(cfg):
     return False
 
 
@@ -94,7 +94,7 @@ def losses(model, out, cfg, stage):
     return {"loss": F.binary_cross_entropy_with_logits(out.logit, out.label)}
 
 
-def shown(batch):
+def preview(batch):
     return batch.mel, torch.zeros(len(batch.mel), 3, 16, 32, 32, dtype=torch.uint8)
 
 
