@@ -1,14 +1,13 @@
-"""Make the built-in corpus: talking heads, real and fake, in FakeAVCeleb's layout, from nothing but a seed.
+"""Makes the built-in corpus: talking heads, real and fake, in FakeAVCeleb's layout, drawn from a seed.
 
     python data/demo_corpus.py --out data/demo/videos --identities 32 --seed 0
 
-It can be interrupted at any moment; the next run makes what is missing. README.md says what is in it.
+It can be interrupted at any time; the next run makes what is missing.
 """
 
 import argparse
 import csv
 import io
-import json
 import multiprocessing as mp
 import os
 import shutil
@@ -24,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it i
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
-from data.corpus.cast import Person, draw_person
-from data.corpus.clips import CATEGORIES, METHODS, make_person, person_clips
+from avdfd.core.journal import claim, refuse_changes
+from data.corpus.cast import Identity, draw_identity
+from data.corpus.clips import CATEGORIES, METHODS, identity_clips, make_identity
 
-VERSION = 1  # of the generator: clips of another one are not mixed with its own
-FEWEST = 3  # identities: one each to train on, to select on and to test on
+VERSION = 1  # of the generator: clips of different versions are not mixed
+FEWEST = 3  # identities: one each for training, validation and test
 COLUMNS = ("source", "target1", "target2", "method", "category", "type", "race", "gender", "path", "")
 
 
@@ -39,10 +39,10 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read and check the command line. Raises UserError."""
-    parser = _Parser(description="Make the built-in corpus of talking heads, real and fake.")
-    parser.add_argument("--out", type=Path, default=Path("data/demo/videos"), help="folder for it (%(default)s)")
-    parser.add_argument("--identities", type=int, default=32, help="number of people, 12 clips each (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="everything follows from it (%(default)s)")
+    parser = _Parser(description="Makes the built-in corpus of talking heads, real and fake.")
+    parser.add_argument("--out", type=Path, default=Path("data/demo/videos"), help="output folder (%(default)s)")
+    parser.add_argument("--identities", type=int, default=32, help="number of identities, 12 clips each (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws (%(default)s)")
     parser.add_argument("--workers", type=int, default=None, help="processes (one per core)")
     args = parser.parse_args(arguments)
     if args.workers is None:
@@ -56,63 +56,46 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def claim(out: Path, settings: dict[str, int]) -> None:
-    """Make the folder and note the settings in it. Raises UserError if it cannot be written or holds another corpus."""
-    note = out / "corpus.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if note.exists():
-            found = json.loads(note.read_text())
-            if found != settings:
-                raise UserError(f"{out} holds a corpus of {found}, not {settings}: use another --out or delete it")
-        else:
-            write_atomic(note, (json.dumps(settings) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}): choose another folder") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{note} is not readable: delete {out} and run again") from error
-
-
-def metadata_rows(out: Path, people: list[Person]) -> list[tuple[str, ...]]:
-    """The rows of meta_data.csv, FakeAVCeleb's columns."""
+def metadata_rows(out: Path, identities: list[Identity]) -> list[tuple[str, ...]]:
+    """Return the rows of meta_data.csv, with FakeAVCeleb's columns."""
     rows = []
-    for person in people:
-        for tier, path in person_clips(out, person):
+    for identity in identities:
+        for tier, path in identity_clips(out, identity):
             folder = "/".join(("FakeAVCeleb", *path.parent.relative_to(out).parts))
             how = (METHODS[tier], CATEGORIES[tier], tier.folder)
-            rows.append((person.name, "-", "-", *how, person.race, person.gender, path.name, folder))
+            rows.append((identity.name, "-", "-", *how, identity.race, identity.gender, path.name, folder))
     return sorted(rows, key=lambda row: (row[5], row[0], row[8]))
 
 
-def write_metadata(out: Path, people: list[Person]) -> None:
+def write_metadata(out: Path, identities: list[Identity]) -> None:
     """Write meta_data.csv."""
     text = io.StringIO()
-    csv.writer(text).writerows([COLUMNS, *metadata_rows(out, people)])
+    csv.writer(text).writerows([COLUMNS, *metadata_rows(out, identities)])
     write_atomic(out / "meta_data.csv", text.getvalue().encode())
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends the workers
     cv2.setNumThreads(1)  # there is one worker per core already
 
 
-def _make(task: tuple[Path, Person, Path]) -> int:
-    return make_person(*task)
+def _make(task: tuple[Path, Identity, Path]) -> int:
+    return make_identity(*task)
 
 
-def make(out: Path, people: list[Person], workers: int) -> int:
-    """Make every missing clip and return how many that was."""
+def make(out: Path, identities: list[Identity], workers: int) -> int:
+    """Make every missing clip; return their number."""
     partial = out / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was interrupted
+    shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
     partial.mkdir()
-    todo = [p for p in people if not all(path.exists() for _, path in person_clips(out, p))]
+    todo = [p for p in identities if not all(path.exists() for _, path in identity_clips(out, p))]
     made = 0
     context = mp.get_context("spawn")
     try:
-        # A fresh process for every person: see corpus/speech.py.
+        # A new process for every identity: see corpus/speech.py.
         with context.Pool(min(workers, max(1, len(todo))), _start_worker, maxtasksperchild=1) as pool:
-            tasks = [(out, person, partial) for person in todo]
-            for count in tqdm(pool.imap_unordered(_make, tasks), total=len(tasks), desc="corpus", unit="person"):
+            tasks = [(out, identity, partial) for identity in todo]
+            for count in tqdm(pool.imap_unordered(_make, tasks), total=len(tasks), desc="corpus", unit="identity"):
                 made += count
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -120,24 +103,28 @@ def make(out: Path, people: list[Person], workers: int) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the script; returns its exit code."""
+    """Run the script; return its exit code."""
     try:
         args = parse(arguments)
-        claim(args.out, {"version": VERSION, "identities": args.identities, "seed": args.seed})
-        people = [draw_person(index, args.seed) for index in range(args.identities)]
-        made = make(args.out, people, args.workers)
-        write_metadata(args.out, people)
+        settings = {"version": VERSION, "identities": args.identities, "seed": args.seed}
+        refuse_changes(args.out, claim(args.out, args.out / "corpus.json", settings, holds="built-in corpus"), settings)
+        identities = [draw_identity(index, args.seed) for index in range(args.identities)]
+        made = make(args.out, identities, args.workers)
+        write_metadata(args.out, identities)
     except UserError as error:
         print(f"demo_corpus: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"demo_corpus: {args.out}: {error.strerror}; what is there is whole: run again to go on", file=sys.stderr)
+        print(
+            f"demo_corpus: {args.out}: {error.strerror}; finished clips stay: run again to resume",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
-        print("demo_corpus: interrupted; run again to go on", file=sys.stderr)
+        print("demo_corpus: interrupted; run again to resume", file=sys.stderr)
         return 130
-    total = sum(1 for p in people for _ in person_clips(args.out, p))
-    print(f"{args.out}: {total} clips of {len(people)} people in {len(METHODS)} tiers ({made} made now)")
+    total = sum(1 for p in identities for _ in identity_clips(args.out, p))
+    print(f"{args.out}: {total} clips of {len(identities)} identities in {len(METHODS)} tiers ({made} made now)")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Who is in the built-in corpus and what they say: draws of voices, of cloning settings and of English sentences."""
+"""Identities of the built-in corpus and their texts: draws of voices, cloning settings and English sentences."""
 
 from dataclasses import dataclass, replace
 
@@ -7,8 +7,8 @@ import numpy as np
 from avdfd.corpora.cloning.world import CloneSettings, median_f0
 from data.corpus.speech import Speech, Voice, speak, speak_within
 
-# Klatt variants are kept for the fakes; those with breath noise are left out, as they sound different in every run.
-# Variants that speak with espeak-ng's own formant synthesiser and sound like people.
+# Variants of espeak-ng's own formant synthesiser that sound human. Klatt variants are reserved for the fakes; variants
+# with breath noise are left out, as their output differs from run to run.
 _MEN = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "max", "michel", "miguel", "robert", "Andy", "Gene", "Gene2", "Lee",
     "Michael", "Mario", "boris", "john", "norbert", "gustave", "Denis", "pablo", "Diogo",
@@ -55,8 +55,8 @@ _LINKS = (
 
 
 @dataclass(frozen=True)
-class Person:
-    """One identity: its name and folders, its voice, and the seed of everything else about it."""
+class Identity:
+    """One identity: its name and folders, its voice, and the seed of all other draws."""
 
     name: str
     race: str
@@ -65,10 +65,10 @@ class Person:
     seed: tuple[int, int]
 
 
-def draw_person(index: int, seed: int) -> Person:
-    """Identity number `index` of the corpus of this seed; it does not depend on how many others there are."""
+def draw_identity(index: int, seed: int) -> Identity:
+    """Draw identity number `index` of a corpus; it does not depend on the number of identities."""
     rng = np.random.default_rng((seed, index, 0))
-    # Voices and faces alternate, so that any few consecutive identities are as mixed as the whole corpus.
+    # Voices and faces alternate, so that consecutive identities are as mixed as the whole corpus.
     gender = ("men", "women")[index % 2]
     variants = _MEN if gender == "men" else _WOMEN
     order = np.random.default_rng((seed, 1_000_003)).permutation(len(variants))
@@ -77,11 +77,11 @@ def draw_person(index: int, seed: int) -> Person:
     tract = float(rng.uniform(0.95, 1.06))
     voice = Voice(variant, pitch, int(rng.integers(45, 85)), int(rng.integers(150, 186)), tract)
     race = _RACES[(index // 2 + seed) % len(_RACES)]
-    return Person(f"id{index:05d}", race, gender, voice, (seed, index))
+    return Identity(f"id{index:05d}", race, gender, voice, (seed, index))
 
 
 def draw_text(rng: np.random.Generator) -> str:
-    """Two English clauses, one of them with a place: some five or six seconds of speech."""
+    """Draw two English clauses, one of them with a place: five or six seconds of speech."""
 
     def pick(words: tuple[str, ...]) -> str:
         return words[rng.integers(len(words))]
@@ -93,7 +93,7 @@ def draw_text(rng: np.random.Generator) -> str:
 
 
 def draw_speech(voice: Voice, shortest: float, longest: float, rng: np.random.Generator) -> tuple[str, Speech]:
-    """A text that this voice says in a number of seconds between the two, and the voice saying it."""
+    """Draw a text that lasts from `shortest` to `longest` s in this voice; return the text and its speech."""
     for _ in range(200):
         text = draw_text(rng)
         speech = speak(text, voice)
@@ -103,8 +103,8 @@ def draw_speech(voice: Voice, shortest: float, longest: float, rng: np.random.Ge
 
 
 def impersonate(text: str, voice: Voice, samples: int, f0: float, rng: np.random.Generator) -> Speech:
-    """Let espeak-ng's other synthesiser (Klatt) say `text` in `samples` samples, at a median pitch near `f0` Hz."""
-    tract = voice.tract * (1.18 if f0 > 150 else 1.0)  # its voices are men's: a shorter vocal tract makes a woman's
+    """Synthesise `text` with espeak-ng's Klatt synthesiser, in `samples` samples, at a median pitch near `f0` Hz."""
+    tract = voice.tract * (1.18 if f0 > 150 else 1.0)  # its voices are male: a shorter vocal tract makes them female
     other = replace(voice, variant=_KLATT[rng.integers(len(_KLATT))], tract=tract)
     low, high = 0, 99
     while high - low > 4:
@@ -115,7 +115,7 @@ def impersonate(text: str, voice: Voice, samples: int, f0: float, rng: np.random
 
 
 def draw_clone(rough: bool, rng: np.random.Generator) -> CloneSettings:
-    """Settings of one clone: a `rough` one knows the voice from another recording only."""
+    """Draw the settings of a clone; a `rough` one is made from another recording of the voice."""
     cepstrum, smooth, flatten = ((18, 24), (5, 8), (0.1, 0.3)) if rough else ((22, 29), (4, 7), (0.0, 0.1))
     return CloneSettings(
         cepstrum=int(rng.integers(*cepstrum)),

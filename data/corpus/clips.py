@@ -1,4 +1,4 @@
-"""The clips of one person: two recordings, and five fakes of each."""
+"""Clips of one identity: two recordings, and five fakes of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 
 from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.corpora.cloning.world import Analysis, analyse, clone, median_f0
-from data.corpus.cast import Person, draw_clone, draw_speech, impersonate
+from data.corpus.audio import Take, draw_room, finish, record
+from data.corpus.cast import Identity, draw_clone, draw_speech, impersonate
 from data.corpus.face import SIZE, Head, draw_look, draw_motion
 from data.corpus.lipsync import blend, draw_patch
 from data.corpus.mouth import FPS, mouth_track
 from data.corpus.mux import encode_video, write_clip
-from data.corpus.sound import Take, draw_room, finish, record
 from data.corpus.speech import RATE, Speech, speak_within
 
-CLIPS = 2  # recordings of a person
+CLIPS = 2  # recordings per identity
 METHODS = {RVRA: "real", RVFA: "klatt", FVRA: "lipsync", FVFA: "lipsync", RVFA_VC: "world-vc", RVFA_SVC: "world-svc"}
 CATEGORIES = {RVRA: "A", RVFA: "B", FVRA: "C", FVFA: "D", RVFA_VC: "B", RVFA_SVC: "B"}
 
@@ -25,64 +25,64 @@ _SAMPLES_PER_FRAME = RATE // FPS
 
 @dataclass(frozen=True)
 class Recording:
-    """What a real clip and its fakes share: what is said, by whom, and how it was taken. All speeches are of one
-    length: the person's own, the other synthesiser's of the same text, and the person's of another text."""
+    """Shared content of a real clip and its fakes. Its three speeches have equal length: the identity's own, the Klatt
+    synthesiser's with the same text, and the identity's with another text."""
 
     number: int
     own: Speech
     klatt: Speech
     other: Speech
-    voice: np.ndarray  # (S,), as the microphone hears it
+    voice: np.ndarray  # (S,), after the microphone and the room
     analysis: Analysis
     take: Take
 
 
-def clip_path(root: Path, person: Person, tier: Tier, number: int) -> Path:
-    """Where a clip lies, as in FakeAVCeleb."""
+def clip_path(root: Path, identity: Identity, tier: Tier, number: int) -> Path:
+    """Return the path of a clip, as in FakeAVCeleb."""
     suffix = "" if tier is RVRA else f"_{METHODS[tier]}"
-    return root / tier.folder / person.race / person.gender / person.name / f"{number:05d}{suffix}.mp4"
+    return root / tier.folder / identity.race / identity.gender / identity.name / f"{number:05d}{suffix}.mp4"
 
 
-def person_clips(root: Path, person: Person) -> Iterator[tuple[Tier, Path]]:
-    """Every clip of a person."""
+def identity_clips(root: Path, identity: Identity) -> Iterator[tuple[Tier, Path]]:
+    """Yield the tier and path of every clip of an identity."""
     for tier in METHODS:
         for number in range(CLIPS):
-            yield tier, clip_path(root, person, tier, number)
+            yield tier, clip_path(root, identity, tier, number)
 
 
-def make_person(root: Path, person: Person, partial: Path) -> int:
-    """Make what is missing of a person's clips and return how many that was."""
-    missing = {path for _, path in person_clips(root, person) if not path.exists()}
+def make_identity(root: Path, identity: Identity, partial: Path) -> int:
+    """Make the missing clips of an identity; return their number."""
+    missing = {path for _, path in identity_clips(root, identity) if not path.exists()}
     if not missing:
         return 0
-    room = draw_room(np.random.default_rng((*person.seed, 1)))
-    # Both are recorded whatever is missing: speech depends on what was said before it (see corpus/speech.py).
-    recordings = [_record(person, number, room) for number in range(CLIPS)]
+    room = draw_room(np.random.default_rng((*identity.seed, 1)))
+    # Both are recorded even if one is complete: speech depends on earlier speech (see corpus/speech.py).
+    recordings = [_record(identity, number, room) for number in range(CLIPS)]
     for recording, another in zip(recordings, reversed(recordings), strict=True):
-        wanted = [t for t in METHODS if clip_path(root, person, t, recording.number) in missing]
+        wanted = [t for t in METHODS if clip_path(root, identity, t, recording.number) in missing]
         if not wanted:
             continue
-        sounds = _sounds(person, recording, another, room)
-        videos = _videos(person, recording)
+        audio = _audio(identity, recording, another, room)
+        videos = _videos(identity, recording)
         for tier in wanted:
-            path = clip_path(root, person, tier, recording.number)
-            write_clip(path, videos[tier if tier.video else RVRA], sounds[tier], partial)
+            path = clip_path(root, identity, tier, recording.number)
+            write_clip(path, videos[tier if tier.video else RVRA], audio[tier], partial)
     return len(missing)
 
 
-def _fvfa_is_klatt(person: Person, recording: Recording) -> bool:
-    """Whether the fake sound of FVFA is the other synthesiser's or the clone's: every other time."""
-    return (person.seed[1] + recording.number) % 2 == 0
+def _fvfa_is_klatt(identity: Identity, recording: Recording) -> bool:
+    """Return True if FVFA has the Klatt synthesiser's audio and not the clone's; they alternate."""
+    return (identity.seed[1] + recording.number) % 2 == 0
 
 
-def _record(person: Person, number: int, room: np.ndarray) -> Recording:
-    rng = np.random.default_rng((*person.seed, 2, number))
-    text, own = draw_speech(person.voice, 4.6, 6.1, rng)
+def _record(identity: Identity, number: int, room: np.ndarray) -> Recording:
+    rng = np.random.default_rng((*identity.seed, 2, number))
+    text, own = draw_speech(identity.voice, 4.6, 6.1, rng)
     samples = len(own.samples)
-    other_text, _ = draw_speech(person.voice, 0.9 * own.seconds, 1.1 * own.seconds, rng)
-    other = speak_within(other_text, person.voice, samples)
+    other_text, _ = draw_speech(identity.voice, 0.9 * own.seconds, 1.1 * own.seconds, rng)
+    other = speak_within(other_text, identity.voice, samples)
     voice = record(own.samples, room, samples)
-    klatt = impersonate(text, person.voice, samples, median_f0(voice), rng)
+    klatt = impersonate(text, identity.voice, samples, median_f0(voice), rng)
     lead, trail = (int(rng.uniform(0.12, 0.4) * RATE) for _ in range(2))
     frames = max(5 * FPS + 1, -(-(lead + samples + trail) // _SAMPLES_PER_FRAME))
     bit_rate = int(np.exp(rng.uniform(np.log(160_000), np.log(480_000))))
@@ -90,10 +90,10 @@ def _record(person: Person, number: int, room: np.ndarray) -> Recording:
     return Recording(number, own, klatt, other, voice, analyse(voice), take)
 
 
-def _sounds(person: Person, recording: Recording, another: Recording, room: np.ndarray) -> dict[Tier, np.ndarray]:
-    """The sound (S,) of every tier. The clones are told apart by whose statistics they take: `another` recording of the
-    person for RVFA-VC, the recording itself for RVFA-SVC."""
-    rng = np.random.default_rng((*person.seed, 3, recording.number))
+def _audio(identity: Identity, recording: Recording, another: Recording, room: np.ndarray) -> dict[Tier, np.ndarray]:
+    """Return the audio (S,) of every tier. RVFA-VC takes the voice statistics of `another` recording of the identity,
+    RVFA-SVC those of the recording itself."""
+    rng = np.random.default_rng((*identity.seed, 3, recording.number))
     take = recording.take
     voices = {
         RVRA: recording.voice,
@@ -102,18 +102,18 @@ def _sounds(person: Person, recording: Recording, another: Recording, room: np.n
         RVFA_SVC: clone(recording.analysis, recording.analysis, draw_clone(False, rng), take.speech),
     }
     voices[FVRA] = voices[RVRA]
-    voices[FVFA] = voices[RVFA if _fvfa_is_klatt(person, recording) else RVFA_VC]
+    voices[FVFA] = voices[RVFA if _fvfa_is_klatt(identity, recording) else RVFA_VC]
     return {t: finish(v, take, take.frames * _SAMPLES_PER_FRAME, rng) for t, v in voices.items()}
 
 
-def _videos(person: Person, recording: Recording) -> dict[Tier, bytes]:
-    """The encoded videos: the real one (RVRA), one whose mouth says something else (FVRA), and one whose mouth was made
-    again for the fake sound (FVFA)."""
-    rng = np.random.default_rng((*person.seed, 4, recording.number))
+def _videos(identity: Identity, recording: Recording) -> dict[Tier, bytes]:
+    """Return the encoded videos: the real one (RVRA), one whose mouth shows another text (FVRA), and one whose mouth is
+    re-synthesised for the fake audio (FVFA)."""
+    rng = np.random.default_rng((*identity.seed, 4, recording.number))
     take = recording.take
-    look = draw_look(person.race, person.gender, np.random.default_rng((*person.seed, 5)))
+    look = draw_look(identity.race, identity.gender, np.random.default_rng((*identity.seed, 5)))
     head = Head(look, rng)
-    fake_speech = recording.klatt if _fvfa_is_klatt(person, recording) else recording.own
+    fake_speech = recording.klatt if _fvfa_is_klatt(identity, recording) else recording.own
     said = {RVRA: recording.own, FVRA: recording.other, FVFA: fake_speech}
     tracks = {t: mouth_track(speech, take.lead / RATE, take.frames) for t, speech in said.items()}
     patches = {t: draw_patch(rng) for t in (FVRA, FVFA)}

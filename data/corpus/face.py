@@ -1,6 +1,6 @@
-"""Talking heads of the built-in corpus: a person's look, drawn once per clip, and moved and given a mouth per frame.
+"""Talking heads of the built-in corpus: a look, drawn once per clip, then moved and given a mouth in every frame.
 
-The head is modelled as a height map lit from one side, on a canvas of twice the size of the frame, so that turning it
+The head is modelled as a height map lit from one side, on a canvas of twice the frame size, so that scaling it
 down gives smooth edges. Shapes: canvas (448, 448, 4) premultiplied BGRA, frame (224, 224, 3) BGR, both uint8.
 """
 
@@ -16,7 +16,7 @@ SIZE = 224
 _CANVAS = 2 * SIZE
 _CX, _CY = 224.0, 236.0
 
-# Lightest and darkest skin (hue, saturation, value) a group is drawn from; plain mixtures, no claim about anyone.
+# Lightest and darkest skin (hue, saturation, value) of each group; synthetic colours, no claim about real people.
 _SKIN = {
     "African": ((0.065, 0.55, 0.56), (0.055, 0.62, 0.30)),
     "Asian (East)": ((0.085, 0.30, 0.95), (0.080, 0.42, 0.74)),
@@ -28,7 +28,7 @@ _SKIN = {
 
 @dataclass(frozen=True)
 class Look:
-    """One person: sizes in pixels of the canvas, colours (blue, green, red) 0-255, light as a unit vector."""
+    """Look of an identity: sizes in pixels of the canvas, colours (blue, green, red) 0-255, light as a unit vector."""
 
     half_width: float
     half_height: float
@@ -60,7 +60,7 @@ def _bgr(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def draw_look(race: str, gender: str, rng: np.random.Generator) -> Look:
-    """Draw what a person looks like."""
+    """Draw the look of an identity."""
     woman = gender == "women"
     light_skin, dark_skin = (np.array(c) for c in _SKIN[race])
     skin = _bgr(*(light_skin + rng.uniform() * (dark_skin - light_skin)))
@@ -109,21 +109,21 @@ def _bump(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: flo
 
 
 def _noise(rng: np.random.Generator, blur: tuple[float, float]) -> np.ndarray:
-    """A canvas of smooth noise of unit deviation; `blur` is its grain across and down, in pixels."""
+    """Draw a canvas of smooth noise with standard deviation 1; `blur` is its grain (x, y) in pixels."""
     white = rng.standard_normal((_CANVAS, _CANVAS)).astype(np.float32)
     noise = cv2.GaussianBlur(white, (0, 0), sigmaX=blur[0], sigmaY=blur[1])
     return noise / noise.std()
 
 
 def _over(canvas: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Lay a colour (3,) or (H, W, 3) over a premultiplied float BGRA canvas."""
+    """Composite a colour (3,) or (H, W, 3) over a premultiplied float BGRA canvas."""
     alpha = alpha[..., None]
     layer = np.concatenate([np.broadcast_to(colour, (*alpha.shape[:2], 3)), np.full(alpha.shape, 255.0)], axis=2)
     return canvas * (1 - alpha) + layer * alpha
 
 
 def _edge(inside: np.ndarray, softness: float) -> np.ndarray:
-    """Coverage 0-1 of a shape given as a field that is positive inside."""
+    """Return the coverage (0 to 1) of a shape, given as a field that is positive inside."""
     return np.clip(inside / softness + 0.5, 0, 1)
 
 
@@ -145,7 +145,7 @@ class Head:
         self._jaw_map(x, y)
 
     def _outline(self) -> np.ndarray:
-        """1 at the middle of the face, 0 on its outline."""
+        """Return a field that is 1 at the middle of the face and 0 on its outline."""
         lower = np.clip(self._y, 0, 1)
         return 1 - np.abs(self._x / (1 - self.look.jaw * lower**1.5)) ** 2.4 - np.abs(self._y) ** 2.4
 
@@ -185,7 +185,7 @@ class Head:
         return canvas
 
     def _long_hair(self, rng: np.random.Generator) -> np.ndarray:
-        """The canvas with what hangs behind the head; empty for short hair."""
+        """Return the canvas with the hair behind the head; empty for short hair."""
         canvas = np.zeros((_CANVAS, _CANVAS, 4))
         if not self.look.long_hair:
             return canvas
@@ -205,7 +205,7 @@ class Head:
         return _over(canvas, colour, _edge(cap, 0.05) * above)
 
     def _draw_features(self) -> None:
-        """Nostrils, brows and glasses, which only move with the head."""
+        """Draw nostrils, brows and glasses, which only move with the head."""
         look, canvas = self.look, self._base
         w, h = look.half_width, look.half_height
         for side in (-1, 1):
@@ -225,7 +225,7 @@ class Head:
             cv2.line(canvas, (left, round(self._eye_y)), (right, round(self._eye_y)), (40, 36, 34, 255), 4, cv2.LINE_AA)
 
     def _eyes(self, closed: float) -> np.ndarray:
-        """The strip of the canvas with the eyes, lids this far closed."""
+        """Return the strip of the canvas with the eyes; `closed` is the share (0 to 1) that the lids are closed."""
         look = self.look
         top = round(self._eye_y) - 32
         strip = self._base[top : top + 64].copy()
@@ -254,7 +254,7 @@ class Head:
         return strip
 
     def _room(self, rng: np.random.Generator) -> np.ndarray:
-        """What is behind the head: a room out of focus, neck and shoulders (224, 224, 3)."""
+        """Return the background (224, 224, 3): a room out of focus, neck and shoulders."""
         look = self.look
         slope = np.linspace(1.1, 0.75, _CANVAS)[:, None, None] * np.linspace(0.9, 1.1, _CANVAS)[None, :, None]
         scene: np.ndarray = (look.room * slope).astype(np.float32)
@@ -274,7 +274,7 @@ class Head:
         return cv2.resize(textured, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
     def _jaw_map(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Prepare how the lower face moves when the mouth opens: nothing above the lips, all of it at the chin."""
+        """Prepare the movement of the lower face when the mouth opens: none above the lips, full at the chin."""
         top = round(self.mouth[1]) - 24
         x, y = x[top:], y[top:]
         ramp = np.clip((y - self.mouth[1]) / 44, 0, 1)
@@ -283,7 +283,7 @@ class Head:
         self._jaw = (ramp * ramp * (3 - 2 * ramp) * beside * beside * (3 - 2 * beside)).astype(np.float32)
 
     def frame(self, pose: np.ndarray, shape: np.ndarray) -> np.ndarray:
-        """One frame (224, 224, 3): `pose` (5,) is shift x, shift y, turn (degrees), size, closed eyes; `shape` (5,)."""
+        """Draw a frame (224, 224, 3). `pose` (5,): shift x, y, turn (degrees), size, closed eyes; `shape`: (5,)."""
         canvas = self._base.copy()
         drop = 0.45 * self.look.lips.opening * shape[OPEN]
         lower = canvas[self._jaw_top :]
@@ -302,14 +302,14 @@ class Head:
         return cv2.add(np.ascontiguousarray(head[..., :3]), cv2.multiply(self._background, see_through, scale=1 / 255))
 
     def placement(self, pose: np.ndarray) -> np.ndarray:
-        """Matrix (2, 3) from the canvas to the frame."""
+        """Return the matrix (2, 3) from the canvas to the frame."""
         matrix = cv2.getRotationMatrix2D((_CX, _CY + 120), float(pose[2]), 0.5 * float(pose[3]))
         matrix[:, 2] += np.array([SIZE / 2 - _CX, SIZE / 2 + 62 - (_CY + 120)]) + pose[:2]
         return matrix
 
 
 def draw_motion(frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Poses (frames, 5) of a head that sways, nods and blinks; see `Head.frame`."""
+    """Draw poses (frames, 5) of a head that sways, nods and blinks; see `Head.frame`."""
     time = np.arange(frames) / FPS
     poses = np.zeros((frames, 5))
     for column, reach in enumerate((4.0, 3.0, 3.0, 0.015)):

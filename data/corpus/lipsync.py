@@ -1,7 +1,7 @@
-"""Fake videos of the built-in corpus: the mouth drawn again for other speech and blended in.
+"""Fake videos of the built-in corpus: the mouth is drawn for other speech and blended in.
 
-What is left behind is what lip-sync generators that work on a 96x96 crop leave: a patch from mid-nose to chin that is
-softer than its surroundings and free of the camera's grain, a slightly different colour, and a soft seam around it.
+The artefacts are those of lip-sync generators that work on a 96x96 crop: a patch from mid-nose to chin that is softer
+than its surroundings and has no camera grain, a slightly different colour, and a soft seam.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from data.corpus.face import SIZE, Head
 
 @dataclass(frozen=True)
 class Patch:
-    """How one clip's patch was generated: side in pixels of the frame, resolution it was made at, gain of the colour
-    channels (blue, green, red), width of the seam as a part of the side, and flicker of the brightness."""
+    """Properties of one clip's patch: side in pixels of the frame, resolution at which it is drawn, gain of the colour
+    channels (blue, green, red), width of the seam relative to the side, and flicker of the brightness."""
 
     side: float
     resolution: int
@@ -25,7 +25,7 @@ class Patch:
 
 
 def draw_patch(rng: np.random.Generator) -> Patch:
-    """Draw the generator of one clip."""
+    """Draw the patch properties of one clip."""
     return Patch(
         side=rng.uniform(92, 106),
         resolution=int(rng.integers(30, 44)),
@@ -36,7 +36,7 @@ def draw_patch(rng: np.random.Generator) -> Patch:
 
 
 def blend(real: np.ndarray, drawn: np.ndarray, head: Head, pose: np.ndarray, patch: Patch, gain: float) -> np.ndarray:
-    """Put the mouth of `drawn` into `real`, both (224, 224, 3) float32 of the same pose; returns a new frame."""
+    """Blend the mouth of `drawn` into `real`, both (224, 224, 3) float32 of the same pose; return a new frame."""
     size = patch.resolution
     to_frame = head.placement(pose)
     x, y = to_frame @ np.array([*head.mouth, 1.0])

@@ -1,4 +1,4 @@
-"""From phonemes to a mouth: the track a talking head of the built-in corpus follows, and the drawing of its lips.
+"""Mouths of the built-in corpus: tracks of mouth shapes from phonemes, and the drawing of the lips.
 
 Shapes: a track is (T, 5), one row per video frame, columns open, width, round, teeth, tongue, each 0 to 1 (0.5 is the
 resting width).
@@ -39,12 +39,12 @@ _VISEMES: dict[str, tuple[float, float, float, float, float]] = {
 _TARGETS = {name: values for names, values in _VISEMES.items() for name in names.split()}
 _REDUCED = {"@", "@2", "@L", "@r", "I", "3", "a#", "i"}  # unstressed vowels open the mouth half as far
 _STEP = 0.005  # seconds between points of the fine track
-# Lips are on their way before the sound is heard; with this much the opening goes with the loudness (lag 0 on average).
+# Lips move before the sound; with this lead, the opening and the loudness have lag 0 on average.
 _AHEAD = 0.02  # seconds
 
 
 def viseme(phoneme: str) -> tuple[float, ...] | None:
-    """Mouth shape of an espeak-ng phoneme, None for a pause or an unknown one."""
+    """Return the mouth shape of an espeak-ng phoneme, or None for a pause or an unknown phoneme."""
     name = phoneme.lstrip("',%=|")
     while name and name not in _TARGETS:
         name = name[:-1]
@@ -56,10 +56,10 @@ def viseme(phoneme: str) -> tuple[float, ...] | None:
 
 
 def mouth_track(speech: Speech, lead: float, frames: int) -> np.ndarray:
-    """Track (frames, 5) of a mouth that says `speech` from `lead` seconds on; a frame shows the middle of its time.
+    """Return the track (frames, 5) of a mouth whose `speech` starts at `lead` s; a frame shows the middle of its time.
 
-    Shapes run into each other (co-articulation: a Gaussian of 28 ms) and a little ahead of the sound, as a mouth's do,
-    but the lips do meet on p, b, m.
+    Shapes are smoothed (co-articulation: a Gaussian of 28 ms) and slightly ahead of the audio, as in real mouths, but
+    the lips close completely for p, b, m.
     """
     points = int(frames / FPS / _STEP) + 1
     fine = np.tile(np.array(_REST), (points, 1))
@@ -81,7 +81,7 @@ def mouth_track(speech: Speech, lead: float, frames: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Lips:
-    """One person's mouth: half width, thickness of the two lips and opening in pixels of the head's canvas, colours
+    """Mouth of an identity: half width, thickness of the two lips and opening in pixels of the head's canvas, colours
     (blue, green, red) of lips and teeth."""
 
     half_width: float

@@ -1,4 +1,4 @@
-"""The codec chain of the built-in corpus, the same for every clip: H.264 by x264, AAC, MP4, fixed settings."""
+"""Codec chain of the built-in corpus, equal for all clips: H.264 by x264, AAC, MP4, fixed settings."""
 
 import io
 import os
@@ -13,16 +13,16 @@ from data.corpus.face import SIZE
 from data.corpus.mouth import FPS
 from data.corpus.speech import RATE
 
-# No B-frames: a picture then never has to wait for a later one, so both streams start at 0 without an edit list.
-# A bit rate that is kept to 1 %, not a quality: a smooth patch would otherwise make a fake's file smaller.
-# Without the macroblock tree, which on drawn frames has been seen to give other bytes for the same pictures.
+# No B-frames: no frame depends on a later one, so that both streams start at 0 without an edit list.
+# A bit rate that is kept to 1 % instead of a quality: otherwise a smooth patch would make the file of a fake smaller.
+# No macroblock tree: on drawn frames, it gave different bytes for equal frames.
 _X264 = {"preset": "veryfast", "threads": "1", "bf": "0", "g": "50", "x264-params": "ratetol=0.01:mbtree=0"}
 _AAC_BITS_PER_SECOND = 64_000
 
 
 def encode_video(frames: Iterable[np.ndarray], bit_rate: int) -> bytes:
-    """Encode frames (224, 224, 3) BGR uint8 at `bit_rate` (bits/s) into an MP4 without sound. One encoding serves all
-    clips that show it."""
+    """Encode frames (224, 224, 3) BGR uint8 at `bit_rate` (bits/s) into an MP4 without audio. Clips with the same video
+    share one encoding."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=_X264)
@@ -35,12 +35,12 @@ def encode_video(frames: Iterable[np.ndarray], bit_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def write_clip(path: Path, video: bytes, sound: np.ndarray, partial: Path) -> None:
-    """Write one clip: the packets of an encoded video and a sound (S,) float32. It appears at `path` all at once;
-    until then it is in the folder `partial`."""
+def write_clip(path: Path, video: bytes, audio: np.ndarray, partial: Path) -> None:
+    """Write one clip: the packets of an encoded video, and audio (S,) float32. It is written in the folder `partial`
+    and then moved to `path`."""
     waiting = partial / f"{path.parent.name}-{path.parents[3].name}-{path.name}"
     with av.open(io.BytesIO(video)) as source:
-        picture = source.streams.video[0]
-        waiting.write_bytes(mux(picture, read_packets(picture), sound, rate=RATE, bit_rate=_AAC_BITS_PER_SECOND))
+        stream = source.streams.video[0]
+        waiting.write_bytes(mux(stream, read_packets(stream), audio, rate=RATE, bit_rate=_AAC_BITS_PER_SECOND))
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(waiting, path)

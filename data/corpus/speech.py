@@ -1,9 +1,9 @@
 """Speech of the built-in corpus: espeak-ng's library, called through ctypes, with the time of every phoneme.
 
-The library comes with the wheel `espeakng-loader`, so no system package is needed. It runs synchronously and hands
-samples and events to a callback. It keeps global state that starting it again does not clear: what it says depends a
-little on what it said before. The same calls in a fresh process give the same speech, which is why the corpus is made
-with one process per person. Never call it from two threads.
+The library is part of the wheel `espeakng-loader`, so no system package is needed. It runs synchronously and passes
+samples and events to a callback. It keeps global state that initialising it again does not clear: speech depends
+slightly on earlier speech. The same calls in a new process give the same speech; therefore the corpus uses one process
+per identity. Never call it from two threads.
 
 References: the C interface is `speak_lib.h` of espeak-ng 1.52.
 """
@@ -17,9 +17,9 @@ import espeakng_loader
 import numpy as np
 from scipy.signal import resample, resample_poly
 
-RATE = 16_000  # of every sound of the corpus, Hz
+RATE = 16_000  # Hz, of all audio of the corpus
 
-_SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when the callback has had everything
+_SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns after the last call of the callback
 _PHONEME_EVENTS, _DONT_EXIT = 0x1, 0x8000
 _UTF8 = 1
 _SPEED, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
@@ -48,8 +48,8 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Voice:
-    """A speaker: an espeak-ng voice variant, its pitch and intonation range (0-99), its rate (words a minute), and how
-    many times shorter than the variant's its vocal tract is (formants and pitch go up with it)."""
+    """A speaker: an espeak-ng voice variant, its pitch and intonation range (0-99), its rate (words per minute), and
+    the factor by which its vocal tract is shorter than the variant's (which raises formants and pitch)."""
 
     variant: str
     pitch: int
@@ -60,7 +60,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Speech:
-    """What was said: samples (S,) float64 in [-1, 1] at 16 kHz, and each phoneme's name with its start in seconds."""
+    """Speech: samples (S,) float64 in [-1, 1] at 16 kHz, and the start (s) and name of each phoneme."""
 
     samples: np.ndarray
     phonemes: Sequence[tuple[float, str]]
@@ -73,7 +73,7 @@ class Speech:
 
 @lru_cache(maxsize=1)
 def _library() -> tuple[ctypes.CDLL, int]:
-    """The library, started once per process, and the sampling rate it speaks at."""
+    """Return the library, initialised once per process, and its sampling rate."""
     lib = ctypes.CDLL(espeakng_loader.get_library_path())
     lib.espeak_Synth.argtypes = [
         ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
@@ -88,7 +88,7 @@ def _library() -> tuple[ctypes.CDLL, int]:
 
 
 def speak(text: str, voice: Voice) -> Speech:
-    """Say `text`, silence before and after it cut off."""
+    """Synthesise `text`, without the silence before and after it."""
     lib, rate = _library()
     if lib.espeak_SetVoiceByName(f"en-us+{voice.variant}".encode()) != 0:
         raise ValueError(f"espeak-ng has no voice variant '{voice.variant}'")
@@ -114,21 +114,21 @@ def speak(text: str, voice: Voice) -> Speech:
     encoded = text.encode()
     if lib.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8, None, None) != 0:
         raise RuntimeError("espeak-ng could not speak the text")
-    down = round(rate * voice.tract / 100)  # reading the samples faster is what a shorter vocal tract sounds like
+    down = round(rate * voice.tract / 100)  # faster playback sounds like a shorter vocal tract
     samples = resample_poly(np.concatenate(chunks) / 32768, RATE // 100, down)
     faster = down * 100 / rate
     return _trim(samples, [(t / faster, name) for t, name in phonemes])
 
 
 def _trim(samples: np.ndarray, phonemes: Sequence[tuple[float, str]], level: float = 0.01) -> Speech:
-    """Cut the silence at both ends, so that how long it is gets decided in one place for every kind of speech."""
+    """Cut the silence at both ends, because its length is drawn elsewhere for all kinds of speech."""
     loud = np.flatnonzero(np.abs(samples) > level * np.abs(samples).max())
     start, stop = int(loud[0]), int(loud[-1]) + 1
     return Speech(samples[start:stop], [(t - start / RATE, name) for t, name in phonemes])
 
 
 def speak_within(text: str, voice: Voice, samples: int) -> Speech:
-    """Say `text` in exactly `samples` samples: the rate is searched, the last percent is stretched."""
+    """Synthesise `text` in exactly `samples` samples: the rate is searched, the rest is stretched."""
     speech = speak(text, voice)
     for _ in range(3):
         rate = int(np.clip(round(voice.rate * len(speech.samples) / samples), 80, 420))

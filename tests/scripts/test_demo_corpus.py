@@ -1,4 +1,4 @@
-"""The built-in corpus: layout, streams, determinism, sync of mouth and sound, and what differs between the tiers."""
+"""The built-in corpus: layout, streams, determinism, sync of mouth and audio, and differences between the tiers."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, TIERS, T
 from avdfd.evaluation.audit.files import measure
 from avdfd.evaluation.audit.probes import Clip, compare
 from data import demo_corpus
-from data.corpus.cast import draw_person, draw_text
+from data.corpus.cast import draw_identity, draw_text
 from data.corpus.clips import METHODS
 from data.corpus.face import Head, draw_look, draw_motion
 from data.corpus.mouth import OPEN, mouth_track
@@ -27,7 +27,7 @@ from data.preprocessing import codec_parity
 from tests.paths import ROOT
 
 SCRIPT = ROOT / "data" / "demo_corpus.py"
-PEOPLE = 3
+IDENTITIES = 3
 FRAME = 1 / 25
 
 
@@ -38,9 +38,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("corpus") / "videos"
-    done = run("--out", str(out), "--identities", str(PEOPLE), "--seed", "3")
+    done = run("--out", str(out), "--identities", str(IDENTITIES), "--seed", "3")
     assert done.returncode == 0, done.stderr
-    assert "36 clips of 3 people in 6 tiers (36 made now)" in done.stdout
+    assert "36 clips of 3 identities in 6 tiers (36 made now)" in done.stdout
     return out
 
 
@@ -79,9 +79,9 @@ def test_layout_and_metadata(corpus):
         assert (method == "real") == (category == "A") == (kind == RVRA.folder)
         listed.add(corpus / kind / race / gender / source / name)
     assert listed == set(corpus.rglob("*.mp4"))
-    assert {source for source, *_ in rows} == {f"id{i:05d}" for i in range(PEOPLE)}
+    assert {source for source, *_ in rows} == {f"id{i:05d}" for i in range(IDENTITIES)}
     for tier in METHODS:
-        assert len(clips(corpus, tier)) == 2 * PEOPLE
+        assert len(clips(corpus, tier)) == 2 * IDENTITIES
     assert set(METHODS) == {t for t in TIERS.values() if t.name != "FAKE"}
     assert not list(corpus.rglob("*.part"))
     assert not (corpus / ".partial").exists()
@@ -217,16 +217,16 @@ def test_second_run_makes_what_is_missing_and_the_same_again(corpus):
     before = [v.read_bytes() for v in victims]
     for victim in victims:
         victim.unlink()
-    again = run("--out", str(corpus), "--identities", str(PEOPLE), "--seed", "3", "--workers", "1")
+    again = run("--out", str(corpus), "--identities", str(IDENTITIES), "--seed", "3", "--workers", "1")
     assert again.returncode == 0, again.stderr
     assert "(2 made now)" in again.stdout
     assert [v.read_bytes() for v in victims] == before
 
 
 def test_another_seed_gives_other_people_and_texts():
-    ours, theirs = draw_person(0, 3), draw_person(0, 4)
-    assert ours == draw_person(0, 3)
-    assert ours.voice != theirs.voice != draw_person(1, 4).voice
+    ours, theirs = draw_identity(0, 3), draw_identity(0, 4)
+    assert ours == draw_identity(0, 3)
+    assert ours.voice != theirs.voice != draw_identity(1, 4).voice
     assert draw_text(np.random.default_rng(3)) != draw_text(np.random.default_rng(4))
     faces = []
     for seed in (3, 3, 4):
@@ -249,7 +249,7 @@ def test_interrupted_run_leaves_whole_files_only(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert "run again to go on" in stderr
+    assert "run again to resume" in stderr
     finished = list(out.rglob("*.mp4"))
     assert 0 < len(finished) < 36
     assert all(len(pictures(p)) >= 125 for p in finished)
@@ -283,7 +283,7 @@ def test_unwritable_folder(tmp_path, capsys):
 
 
 def test_folder_of_another_corpus(corpus, capsys):
-    assert demo_corpus.main(["--out", str(corpus), "--identities", str(PEOPLE), "--seed", "4"]) == 2
+    assert demo_corpus.main(["--out", str(corpus), "--identities", str(IDENTITIES), "--seed", "4"]) == 2
     stderr = capsys.readouterr().err
     assert len(stderr.splitlines()) == 1
-    assert "'seed': 3" in stderr
+    assert "seed was 3 and is now 4" in stderr
