@@ -1,4 +1,4 @@
-"""The .sh that bash and sbatch both run: the right folder, the environment, the arguments, the exit code."""
+"""Shell scripts that bash and sbatch both run: folder, environment, arguments, exit code."""
 
 import shutil
 import signal
@@ -21,7 +21,7 @@ SCRIPTS = sorted(
 
 @pytest.fixture
 def repository(tmp_path):
-    """The scripts where they belong, an environment that is there, and a Python that says how it was called."""
+    """A root with the scripts, a finished environment, and a Python that prints its arguments."""
     root = tmp_path / "with a space"
     for script in SCRIPTS:
         (root / script).parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def test_script(script, repository, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
-def test_a_batch_job_that_is_asked_to_end_saves_and_is_queued_again(number, repository, tmp_path):
+def test_a_batch_job_asked_to_end_saves_and_is_requeued(number, repository, tmp_path):
     (repository / ".venv" / "bin" / "python").write_text(
         '#!/usr/bin/env bash\ntrap "echo saved; exit 75" TERM\ntouch started\nwhile true; do sleep 0.05; done\n'
     )
@@ -89,7 +89,7 @@ def test_a_batch_job_that_is_asked_to_end_saves_and_is_queued_again(number, repo
     assert job.returncode == 75
 
 
-def test_setup_says_before_it_starts_that_the_disk_is_too_small(tmp_path):
+def test_setup_refuses_a_small_disk_before_it_starts(tmp_path):
     for file in ("setup.sh", "requirements.txt", "requirements-dev.txt", "requirements-weights.txt"):
         shutil.copy(ROOT / file, tmp_path)
     tools = tmp_path / "tools"

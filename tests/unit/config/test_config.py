@@ -1,4 +1,4 @@
-"""Configs are strict, say what is wrong, and every key of them is read by some code."""
+"""Configs are strict, errors name the fault, and some code reads every key."""
 
 import json
 import re
@@ -123,7 +123,7 @@ def test_wrong_values_are_named(write, change, message):
         ),
     ],
 )
-def test_spectra_that_cannot_be(model, message):
+def test_impossible_spectra(model, message):
     with pytest.raises(UserError, match=re.escape(message)):
         config.parse({"name": "x", "data": TRAIN["data"], "model": model}, PretrainConfig, "c.json")
 
