@@ -1,4 +1,4 @@
-"""Runs that were stopped, cut off or damaged go on bit by bit, or say why they cannot."""
+"""Stopped, killed or damaged runs resume bit for bit, or are refused with the reason."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.helpers.runs import epochs, state
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-def test_interrupted_between_the_best_model_and_the_state_it_goes_on_with(stage, stage1, stage2, tmp_path, monkeypatch):
+def test_interrupt_between_best_weights_and_checkpoint(stage, stage1, stage2, tmp_path, monkeypatch):
     pretrain.main(stage1())
     script, config, whole = (pretrain, stage1, "one") if stage == "pretrain" else (train, stage2, "two")
     if stage == "train":
@@ -45,7 +45,7 @@ def same(one, other):
 
 @pytest.mark.parametrize(("workers", "home"), [(0, "memory"), (2, "disk")])
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, home, stage1, stage2, tmp_path, monkeypatch):
+def test_run_cut_off_after_any_step_resumes_bit_for_bit(stage, workers, home, stage1, stage2, tmp_path, monkeypatch):
     """What is on disk after every save is all there is when a run is killed: it is cut off there, again and again.
 
     Wherever its elements are: those of the undisturbed run are in memory in stage 1, and on the disk in stage 2.
@@ -76,7 +76,7 @@ def test_cut_off_after_any_step_it_goes_on_bit_by_bit(stage, workers, home, stag
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_ends_a_run_that_goes_on_bit_by_bit(number, stage1, tmp_path, monkeypatch):
+def test_run_stopped_by_a_signal_resumes_bit_for_bit(number, stage1, tmp_path, monkeypatch):
     pretrain.main(stage1())
     step, taken = Training.step, []
 
@@ -95,7 +95,7 @@ def test_a_signal_ends_a_run_that_goes_on_bit_by_bit(number, stage1, tmp_path, m
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
 
 
-def test_a_damaged_state_is_passed_over(stage1, tmp_path):
+def test_damaged_checkpoint_is_skipped(stage1, tmp_path):
     pretrain.main(stage1())
     pretrain.main(stage1(name="cut"))
     newest = sorted((tmp_path / "runs" / "cut").glob("last-*.pt"))[-1]
@@ -107,7 +107,7 @@ def test_a_damaged_state_is_passed_over(stage1, tmp_path):
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
 
 
-def test_states_that_cannot_be_gone_on_with_are_exit_2(stage1, tmp_path, monkeypatch, capsys):
+def test_unusable_checkpoints_exit_2(stage1, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     pretrain.main(stage1())
     run = tmp_path / "runs" / "one"
@@ -150,7 +150,7 @@ def test_other_splits_are_refused(stage1, store, tmp_path):
         pretrain.main([*stage1(), f"--data.splits={lists}", "--optim.epochs=1", "--resume"])
 
 
-def test_a_run_is_not_overwritten_or_continued_under_another_config(stage1, tmp_path):
+def test_run_is_not_overwritten_or_resumed_with_another_config(stage1, tmp_path):
     pretrain.main(stage1())
     with pytest.raises(UserError, match="holds a run already; add --resume"):
         pretrain.main(stage1())

@@ -1,4 +1,4 @@
-"""A training step never waits for the GPU: whether a loss was finite is looked up later."""
+"""A training step never waits for the GPU: losses are read later."""
 
 from types import SimpleNamespace
 
@@ -41,7 +41,7 @@ def of(cfg, model):
     return Training(cfg, world, None, model, adamw([(model.parameters(), 1.0)], cfg.optim), stop)
 
 
-def test_stage_1(no_waiting):
+def test_stage_1_does_not_wait_for_the_gpu(no_waiting):
     cfg = parse({**COMMON, "model": {"projection_dim": 8}}, PretrainConfig, "test")
     model = small_audio_net().to(GPU)
     training = of(cfg, model)
@@ -55,7 +55,7 @@ def test_stage_1(no_waiting):
         take(training, model, pretrain.stage1_loss(cfg, out.z, out.logit, label, classes, model.prototype))
 
 
-def test_stage_2(no_waiting):
+def test_stage_2_does_not_wait_for_the_gpu(no_waiting):
     cfg = parse({**COMMON, "audio": "none"}, TrainConfig, "test")
     model = small_detector().to(GPU)
     training = of(cfg, model)

@@ -1,4 +1,4 @@
-"""The training scripts, end to end on a made-up store: what they leave behind, and wrong requests."""
+"""Training scripts end to end on a synthetic store: their outputs, and user errors."""
 
 import itertools
 import json
@@ -31,7 +31,7 @@ from tests.helpers.runs import SPECTRA, epochs, log, state
 from tests.paths import ROOT
 
 
-def test_both_stages(stage1, stage2, tmp_path):
+def test_both_stages_are_trained(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     one = tmp_path / "runs" / "one"
     assert re.search(r"training elements: 0\.\d\d GB in memory; validation elements: 0\.\d\d GB in memory\n", log(one))
@@ -56,7 +56,7 @@ def test_both_stages(stage1, stage2, tmp_path):
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
 
 
-def test_only_a_learned_fusion_is_told_where_to_look():
+def test_only_learned_fusion_weights_are_supervised():
     values = {"name": "x", "audio": "none", "data": {"splits": "none", "fake_tiers": ["RVFA", "FVRA"]}}
     one = torch.ones(2)
     log_weights, label = torch.tensor([[0.25, 0.75], [0.2, 0.8]]).log(), torch.tensor([0.0, 1.0])
@@ -72,7 +72,7 @@ def test_only_a_learned_fusion_is_told_where_to_look():
     assert loss(loss={"confidence": 2.0}) == pytest.approx(plain + 2 * told, rel=1e-5)
 
 
-def test_synchrony_is_learned_from_clips_out_of_step(stage1, stage2, tmp_path, monkeypatch):
+def test_synchrony_is_learned_from_clips_out_of_sync(stage1, stage2, tmp_path, monkeypatch):
     labels = []
     loss = train.stage2_loss
     monkeypatch.setattr(train, "stage2_loss", lambda *args: (labels.append(args[2]), loss(*args))[1])
@@ -88,8 +88,8 @@ def test_synchrony_is_learned_from_clips_out_of_step(stage1, stage2, tmp_path, m
     assert detector.synchrony.logit.bias.item() != -1.0
 
 
-def test_an_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
-    """Wherever what does not learn is kept, the numbers are the same; stage 2 takes it as it takes any other."""
+def test_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
+    """Losses do not depend on where patches are kept, and stage 2 takes such an audio branch as any other."""
     robust = {"model": SPECTRA, "augment": {}, "loss": {"ranking": 1.0}}
     pretrain.main(stage1(**robust))
     pretrain.main([*stage1(**robust, name="disk"), "--data.home=disk"])
@@ -104,7 +104,7 @@ def test_an_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
     assert torch.equal(detector.model.audio_encoder.patch_proj.weight, audio.model.encoder.patch_proj.weight)
 
 
-def test_pages_select_where_they_have_both_classes(stage1, store, tmp_path):
+def test_page_auc_selects_if_pages_have_both_classes(stage1, store, tmp_path):
     pretrain.main(stage1(select={"metric": "page_auc"}))
     for epoch in epochs(tmp_path / "runs" / "one"):  # all clips are of one page, which nobody has named
         assert epoch["val_page_auc"] == pytest.approx(epoch["val_auc"])
@@ -113,14 +113,14 @@ def test_pages_select_where_they_have_both_classes(stage1, store, tmp_path):
         pretrain.pages_of(config.load(stage1()[1], PretrainConfig), metas)
 
 
-def test_the_last_epoch_may_be_the_one_that_counts(stage1, tmp_path):
+def test_first_epoch_of_selection(stage1, tmp_path):
     pretrain.main(stage1(select={"first_epoch": 3}))
     run = tmp_path / "runs" / "one"
     facts = json.loads((run / "best.json").read_text())
     assert (facts["epoch"], facts["value"]) == (3, epochs(run)[2]["val_auc"])
 
 
-def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, capsys):
+def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
     """Speech of eight pages, each with its people and its way of faking: a hum, that all fakes have."""
     rng = np.random.default_rng(0)
     hum = 0.3 * np.sin(2 * np.pi * 440 * np.arange(WINDOW) / 16_000)
@@ -156,7 +156,7 @@ def test_folds_are_trained_one_by_one_and_judged_page_by_page(stage1, tmp_path, 
     assert judged["pages"][test[0].page]["auc"] == pytest.approx(auc)
 
 
-def test_same_seed_same_numbers(stage1, tmp_path):
+def test_equal_seeds_give_equal_runs(stage1, tmp_path):
     pretrain.main(stage1())
     pretrain.main(stage1(name="again"))
     pretrain.main(stage1(name="other", seed=1))
@@ -165,7 +165,7 @@ def test_same_seed_same_numbers(stage1, tmp_path):
     assert first != other
 
 
-def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tmp_path):
+def test_checkpointing_changes_nothing_and_can_be_enabled_later(stage1, tmp_path):
     pretrain.main(stage1())
     whole = epochs(tmp_path / "runs" / "one")
     pretrain.main(stage1(name="again", speed={"checkpointing": True}))
@@ -175,7 +175,7 @@ def test_checkpointing_changes_no_number_and_may_be_switched_on_later(stage1, tm
     pretrain.main([*stage1(speed={"checkpointing": True}), "--resume"])
 
 
-def test_steps_that_are_not_finite_are_skipped_counted_and_named(stage1, tmp_path, monkeypatch):
+def test_non_finite_steps_are_skipped_counted_and_logged(stage1, tmp_path, monkeypatch):
     loss, calls = pretrain.stage1_loss, []
 
     def poisoned(*arguments):
@@ -193,7 +193,7 @@ def test_steps_that_are_not_finite_are_skipped_counted_and_named(stage1, tmp_pat
     assert lines[0].count("RealVideo-") == 8  # four pairs, by key
 
 
-def test_too_many_bad_steps_end_the_run_with_the_batch(stage1, tmp_path, monkeypatch, capsys):
+def test_too_many_bad_steps_end_the_run_and_save_the_batch(stage1, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "stage1_loss", lambda *arguments: arguments[1].sum() * float("inf"))
     with pytest.raises(WorkError, match=r"3 steps in a row without a finite loss .* max_bad_steps = 2.*bad_batch.pt"):
         pretrain.main([*stage1(), "--max_bad_steps=2"])
@@ -202,7 +202,7 @@ def test_too_many_bad_steps_end_the_run_with_the_batch(stage1, tmp_path, monkeyp
     assert kept["batch"]["mel"].shape == (8, 128, 768)
 
 
-def test_a_batch_in_parts_is_the_same_batch(stage1, stage2, tmp_path, monkeypatch):
+def test_micro_batches_give_the_losses_of_the_batch(stage1, stage2, tmp_path, monkeypatch):
     pretrain.main(stage1())
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
     predictor = {"depth": 1, "heads": 2, "dropout": 0.0}
@@ -213,7 +213,7 @@ def test_a_batch_in_parts_is_the_same_batch(stage1, stage2, tmp_path, monkeypatc
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
 
 
-def test_early_stopping(stage1, tmp_path):
+def test_training_stops_early(stage1, tmp_path):
     changes = {"optim": {"lr": 1e-12, "epochs": 9, "warmup_epochs": 0, "batch_size": 4}}
     pretrain.main(stage1(**changes, select={"metric": "auc", "patience": 2}))
     # Nothing is learned at this rate, so the first epoch stays the best.
@@ -228,7 +228,7 @@ def test_faithful_mode_leaves_the_audio_head_random(stage1, stage2, tmp_path):
     assert not torch.equal(detector.audio_head[0].weight, audio.head[0].weight)
 
 
-def test_a_frozen_backbone_stays_as_it_is(stage1, stage2, tmp_path):
+def test_frozen_backbone_does_not_change(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-3, "epochs": 1, "warmup_epochs": 1, "batch_size": 4}))
     train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-2, "epochs": 2, "warmup_epochs": 1}, name="longer"))
@@ -238,7 +238,7 @@ def test_a_frozen_backbone_stays_as_it_is(stage1, stage2, tmp_path):
     assert "visual_encoder.proj.weight" not in same
 
 
-def test_wrong_requests(stage1, stage2, tmp_path):
+def test_user_errors_are_explained(stage1, stage2, tmp_path):
     def message(script, arguments):
         with pytest.raises(UserError) as error:
             script.main(arguments)
@@ -275,7 +275,7 @@ def test_exit_codes_and_streams(tmp_path):
 
 
 @pytest.mark.parametrize("number", [28, 13, 30])
-def test_storage_that_refuses_is_a_wrong_request(number, capsys):
+def test_refusing_storage_is_a_user_error(number, capsys):
     def main(_):
         raise OSError(number, "reason", "runs/x/best.safetensors")
 
@@ -285,7 +285,7 @@ def test_storage_that_refuses_is_a_wrong_request(number, capsys):
     assert capsys.readouterr().err.startswith("error: runs/x/best.safetensors: reason; ")
 
 
-def test_a_wrong_request_found_by_a_loader_process_is_one_line(capsys):
+def test_user_error_in_a_loader_process_is_one_line(capsys):
     class Broken(torch.utils.data.Dataset):
         def __len__(self):
             return 2
@@ -302,7 +302,7 @@ def test_a_wrong_request_found_by_a_loader_process_is_one_line(capsys):
     assert capsys.readouterr().err == "error: x.npy: damaged; make it anew\n"
 
 
-def test_an_interrupt_is_no_traceback(capsys):
+def test_interrupt_prints_no_traceback(capsys):
     def main(_):
         raise KeyboardInterrupt
 

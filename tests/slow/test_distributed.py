@@ -1,4 +1,4 @@
-"""Two processes train as one does: the same losses, no sample twice and none dropped."""
+"""Two processes train like one: equal losses, no sample twice and none dropped."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def finish(process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.parametrize("script", ["pretrain", "train"])
-def test_two_processes_give_the_losses_of_one(store, tmp_path, script):
+def test_two_processes_have_the_losses_of_one(store, tmp_path, script):
     found = {}
     for processes in (1, 2):
         folder = tmp_path / str(processes)
@@ -98,7 +98,7 @@ def test_two_processes_give_the_losses_of_one(store, tmp_path, script):
         assert ours == pytest.approx(theirs, abs=1e-4)
 
 
-def test_processes_of_a_killed_torchrun_end_with_it(store, tmp_path):
+def test_killing_torchrun_ends_its_processes(store, tmp_path):
     """Else they would go on, and write beside those of the next one. That it goes on bit by bit is shown in
     tests/slow/test_kill_and_resume.py."""
     path = config(store, tmp_path, "pretrain", save_minutes=1e-9)
@@ -139,7 +139,7 @@ def test_shares_make_up_the_batches(size, part):
         assert batches[:-1] == list(order)
 
 
-def test_a_share_goes_on_in_the_middle_of_an_epoch():
+def test_share_resumes_within_an_epoch():
     shared = Shared(Shuffled(11, 4, 0))
     shared.start(3, 0)
     whole = list(shared)

@@ -1,4 +1,4 @@
-"""Two processes train a baseline as one does: the same losses and validation, batch norms and random draws included."""
+"""Two processes train a baseline like one: equal losses and validation, with batch norms and random draws."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def lines(path: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_two_processes_give_the_losses_of_one(folders, run):
+def test_two_processes_have_the_losses_of_one(folders, run):
     one, two = (lines(folder / f"{run}.jsonl") for folder in folders)
     assert len(one) == len(two) == RUNS[run]
     assert two[:3] == [pytest.approx(losses, rel=1e-5, abs=1e-5) for losses in one[:3]]
@@ -122,7 +122,7 @@ def test_folds_are_judged_once(store, tmp_path):
     assert len(json.loads((tmp_path / "mrdf-folds.json").read_text())["metrics"]["overall"]["auc"]["folds"]) == 2
 
 
-def test_what_two_processes_refuse(store, tmp_path):
+def test_user_errors_of_two_processes(store, tmp_path):
     path = write_config(store, tmp_path, "avff", model=AVFF, loss={"adversarial": 0.0}, faithful=True)
     done = torchrun("baseline.py", "--config", str(path))
     assert "avff as released mixes the samples of a batch" in done.stderr

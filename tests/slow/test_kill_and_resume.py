@@ -1,4 +1,4 @@
-"""N steps straight are k steps, SIGKILL in the middle of an epoch, and N - k steps: every bit that is left is equal."""
+"""N steps equal k steps, SIGKILL within an epoch and N - k steps: all outputs are identical to the bit."""
 
 import json
 import random
@@ -83,7 +83,7 @@ CASES = [("pretrain", 1), ("pretrain", 2), ("train", 1), ("train", 2), ("baselin
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("script", "processes"), CASES)
-def test_killed_in_the_middle_of_an_epoch(script, processes, workers, root, whole, tmp_path):
+def test_kill_within_an_epoch(script, processes, workers, root, whole, tmp_path):
     expected, run = whole(script, processes), tmp_path / RUN[script]
     kinds = sorted(name.removeprefix(f"{run.name}/").split("-")[0] for name in expected)
     assert kinds == ["best.safetensors", "last", "last", "metrics.jsonl"]
@@ -97,7 +97,7 @@ def test_killed_in_the_middle_of_an_epoch(script, processes, workers, root, whol
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_any_moment(seed, root, whole, tmp_path):
+def test_kill_at_any_moment(seed, root, whole, tmp_path):
     """Three times, wherever that finds it; 30 times in docs/benchmarks.md."""
     expected, rng = whole("train", 2), random.Random(seed)
     again = arguments(root, "train", tmp_path, "--data.workers=2")
@@ -133,7 +133,7 @@ def test_nothing_draws_from_the_generators_of_python_and_numpy(root, tmp_path):
         assert (drawn[1] == seeded[1]).all()
 
 
-def test_two_processes_do_not_write_to_one_run(root, tmp_path):
+def test_two_processes_cannot_write_to_one_run(root, tmp_path):
     again = arguments(root, "pretrain", tmp_path, "--data.workers=1")
     with Training("pretrain", again, hang=(0, 1)) as training:
         training.wait_for(lambda: saved(tmp_path / "run", 0, 1))

@@ -230,7 +230,7 @@ def test_filling_continues_after_a_kill_to_the_same_values(root, undisturbed):
     assert content(kept.root) == undisturbed
 
 
-def test_two_processes_fill_it_together(root, undisturbed):
+def test_two_processes_fill_the_cache_together(root, undisturbed):
     children = [FORK.Process(target=fill_elsewhere, args=(root, -1)) for _ in range(2)]
     for child in children:
         child.start()

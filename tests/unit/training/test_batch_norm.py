@@ -1,4 +1,4 @@
-"""Batch norms of a divided batch: three processes against torch's layer on the whole of it."""
+"""Batch norms of a divided batch: three processes against torch's layer on the whole batch."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def model():
     return nn.Sequential(nn.Conv2d(1, 3, 1), nn.Sequential(nn.BatchNorm2d(3, momentum=0.3)), nn.InstanceNorm2d(3))
 
 
-def test_keys_parameters_and_mode_stay():
+def test_conversion_keeps_keys_parameters_and_mode():
     before, after = model(), model().eval()
     parameters = list(after.parameters())
     batch_norm.convert(after)
@@ -76,7 +76,7 @@ def test_keys_parameters_and_mode_stay():
     assert isinstance(after[2], nn.InstanceNorm2d)
 
 
-def test_a_whole_batch_is_normalised_as_ever():
+def test_whole_batch_is_normalised_as_by_torch():
     plain, converted = model(), model()
     batch_norm.convert(converted)
     converted.load_state_dict(plain.state_dict())

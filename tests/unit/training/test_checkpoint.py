@@ -1,4 +1,4 @@
-"""Where a run goes on: the newest file that is whole, or a clear refusal; and files of others, which run no code."""
+"""Checkpoints: the newest intact one is read, or refused clearly; files of others run no code."""
 
 import argparse
 import io
@@ -37,7 +37,7 @@ def refused(run, kind="train", *keys):
     return str(error.value)
 
 
-def test_the_last_two_are_kept_and_the_newest_is_read(run):
+def test_last_two_are_kept_and_the_newest_is_read(run):
     assert files(run) == ["last-00001-0000003.pt", "last-00001-0000002.pt"]
     assert len(os.listdir(run)) == 4, "each with its sha256"
     state, passed = checkpoint.load_last(run, "train", ("model", "step"))
@@ -53,7 +53,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_one_is_passed_over_and_goes_with_the_next_save(run, damage, monkeypatch, tmp_path):
+def test_damaged_checkpoint_is_skipped_and_deleted_by_the_next_save(run, damage, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     newest, before = checkpoint.last_files(run)
     newest.write_bytes(DAMAGED[damage])
@@ -64,14 +64,14 @@ def test_a_damaged_one_is_passed_over_and_goes_with_the_next_save(run, damage, m
     assert not (tmp_path / "exploded").exists()
 
 
-def test_none_is_whole(run):
+def test_no_intact_checkpoint_is_an_error(run):
     for path in checkpoint.last_files(run):
         path.write_bytes(path.read_bytes()[:1000])
     assert refused(run) == f"{run}: none of last-00001-0000003.pt, last-00001-0000002.pt is intact; train again"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe\x00", b"0" * 64])
-def test_without_its_sha256_it_is_not_whole(run, content):
+def test_checkpoint_without_its_sha256_is_damaged(run, content):
     newest = checkpoint.last_files(run)[0]
     digest = run / f"{newest.name}.sha256"
     digest.unlink() if content is None else digest.write_bytes(content)
@@ -80,7 +80,7 @@ def test_without_its_sha256_it_is_not_whole(run, content):
 
 
 @pytest.mark.parametrize("name", [*FOREIGN, "truncated"])
-def test_with_a_sha256_that_fits_it_is_refused_and_nothing_in_it_runs(run, name, monkeypatch, tmp_path):
+def test_foreign_checkpoint_is_refused_and_runs_no_code(run, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     newest = checkpoint.last_files(run)[0]
     newest.write_bytes(DAMAGED[name])
@@ -91,7 +91,7 @@ def test_with_a_sha256_that_fits_it_is_refused_and_nothing_in_it_runs(run, name,
     assert not (tmp_path / "exploded").exists()
 
 
-def test_other_content(run):
+def test_content_of_other_runs_and_versions_is_refused(run):
     newest = checkpoint.last_files(run)[0]
     for content, reason in (
         ({"model": {}}, "not a checkpoint of this repository"),
@@ -103,7 +103,7 @@ def test_other_content(run):
         assert reason in refused(run, "train", "model", "rng")
 
 
-def test_no_damage_is_a_programmers_error(tmp_path):
+def test_flipped_bits_are_reported_as_damage(tmp_path):
     """Bits flipped and bytes changed anywhere, the pickle inside the archive included."""
     rng, whole = random.Random(0), torch_file({**STATE, "optimizer": {"state": {0: {"m": torch.ones(3)}}}})
     archive = zipfile.ZipFile(io.BytesIO(whole))
@@ -123,7 +123,7 @@ def test_no_damage_is_a_programmers_error(tmp_path):
             assert str(path) in str(error)  # noqa: PT017
 
 
-def test_settings_of_training_libraries_are_let_in_as_empty_shells(tmp_path):
+def test_objects_of_training_libraries_become_placeholders(tmp_path):
     path = tmp_path / "published.pt"
     settings = argparse.Namespace(lr=1e-3, nested=[argparse.Namespace()])
     torch.save({"model": {"a": torch.ones(2)}, "args": settings, "best": np.float64(0.5)}, path)
@@ -132,12 +132,12 @@ def test_settings_of_training_libraries_are_let_in_as_empty_shells(tmp_path):
     assert not vars(content["args"])
 
 
-def test_our_own_files_have_no_such_settings(run):
+def test_own_checkpoints_admit_no_placeholders(run):
     checkpoint.save_last(run, {**STATE, "args": argparse.Namespace(lr=1e-3)}, epoch=2, step=0)
     assert "would run code" in refused(run)
 
 
-def test_code_inside_such_settings_does_not_run(tmp_path, monkeypatch):
+def test_code_in_objects_of_libraries_does_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bomb.pt"
     torch.save({"model": {"a": torch.ones(2)}, "args": argparse.Namespace(x=Bomb())}, path)
@@ -146,7 +146,7 @@ def test_code_inside_such_settings_does_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_failed_write_leaves_the_former_files(run, monkeypatch):
+def test_failed_write_leaves_the_previous_files(run, monkeypatch):
     before = {path: path.read_bytes() for path in run.iterdir()}
 
     def full(_):
@@ -158,7 +158,7 @@ def test_a_failed_write_leaves_the_former_files(run, monkeypatch):
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
-def test_weights_from_both_formats(tmp_path):
+def test_weights_are_read_from_both_formats(tmp_path):
     weights = {"a": torch.ones(2)}
     torch.save(weights, tmp_path / "plain.pt")
     save_file(weights, tmp_path / "w.safetensors")
@@ -177,7 +177,7 @@ def test_sha256_is_checked(tmp_path):
         state_dicts.read_weights(tmp_path / "none", sha256=good)
 
 
-def test_damaged_safetensors_and_other_content(tmp_path):
+def test_damaged_safetensors_and_other_content_are_refused(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="damaged or not a safetensors file"):
         state_dicts.read_weights(tmp_path / "w.safetensors")

@@ -1,4 +1,4 @@
-"""The fitted score of stage 1: what the regression finds, and how it gets into both stages."""
+"""The fitted score of stage 1: what the regression finds, and how both stages use it."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def clips(seed, groups=6, per_class=20, numbers=5):
     return values.reshape(-1, numbers), labels.reshape(-1), group.reshape(-1)
 
 
-def test_finds_what_tells_fakes_within_their_group():
+def test_regression_finds_within_group_differences():
     values, labels, groups = clips(0)
     centre, direction = centred_regression(values, labels, groups, 1.0)
     np.testing.assert_allclose(centre, values.mean(0))
@@ -35,7 +35,7 @@ def test_finds_what_tells_fakes_within_their_group():
     assert strength[0] > 5 * np.abs(strength[1:]).max()
 
 
-def test_where_a_group_lies_takes_no_part():
+def test_differences_between_groups_are_ignored():
     values, labels, groups = clips(1)
     moved = values + 3 * np.random.default_rng(2).normal(size=(6, 5))[groups]
     one, other = (centred_regression(v, labels, groups, 0.1)[1] for v in (values, moved))
@@ -55,7 +55,7 @@ def test_groups_of_one_class_are_left_out():
         centred_regression(values, labels, labels, 0.1)
 
 
-def test_the_first_number_of_the_feature_is_the_score_and_the_head_scales_it():
+def test_feature_starts_with_the_score_and_the_head_scales_it():
     torch.manual_seed(0)
     net = build_audio_net(AudioModelConfig(**FITTED)).eval()
     score = net.encoder.score
@@ -73,7 +73,7 @@ def test_the_first_number_of_the_feature_is_the_score_and_the_head_scales_it():
     )
 
 
-def test_both_stages_judge_voices_by_it(stage1, stage2, tmp_path):
+def test_both_stages_use_the_fitted_score(stage1, stage2, tmp_path):
     pretrain.main(stage1(model=FITTED, augment={}))
     run = tmp_path / "runs" / "one"
     aucs = [line["val_auc"] for line in epochs(run)]

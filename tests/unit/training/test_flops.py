@@ -1,4 +1,4 @@
-"""Operations that are counted against operations worked out by hand."""
+"""Counted operations against operations computed by hand."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def detector():
     return Detector(audio, audio_head(audio), VisualBranch())
 
 
-def test_full_fine_tuning(detector):
+def test_operations_of_full_fine_tuning(detector):
     """The input is no parameter, so patches take one product backwards; what is frozen takes none."""
     counted = training_flops(detector, MEL, VIDEO)
     assert counted == pytest.approx(3 * BACKBONE + 2 * PATCHES + AUDIO + 3 * (REST + HEADS), rel=1e-4)
@@ -43,7 +43,7 @@ def test_full_fine_tuning(detector):
     assert pytest.approx(0.076e12, rel=0.01) == 3 * (REST + HEADS)
 
 
-def test_a_frozen_backbone_has_no_backward_pass(detector):
+def test_frozen_backbone_has_no_backward_pass(detector):
     detector.visual_encoder.backbone.requires_grad_(False)
     counted = training_flops(detector, MEL, VIDEO)
     detector.visual_encoder.backbone.requires_grad_(True)
@@ -53,7 +53,7 @@ def test_a_frozen_backbone_has_no_backward_pass(detector):
     assert counted == pytest.approx(expected, rel=1e-4)
 
 
-def test_stage_1():
+def test_operations_of_stage_1():
     tokens = 4 * layer(12, 512, 1024)
     patches = 2 * 12 * 8192 * 512
     heads = 2 * (512 * 512 + 512 * 256) + 2 * (512 * 512 + 512)
@@ -61,7 +61,7 @@ def test_stage_1():
     assert counted == pytest.approx(3 * tokens + 2 * patches + 3 * heads, rel=1e-4)
 
 
-def test_what_is_computed_again_does_not_count(detector):
+def test_recomputation_does_not_count(detector):
     before = training_flops(detector, MEL, VIDEO)
     loop.speed_up(detector, SpeedConfig(checkpointing=True), CPU, "bf16")
     assert training_flops(detector, MEL, VIDEO) == before
@@ -69,7 +69,7 @@ def test_what_is_computed_again_does_not_count(detector):
     loop.speed_up(detector, SpeedConfig(), CPU, "bf16")
 
 
-def test_counting_leaves_everything_as_it_is():
+def test_counting_changes_nothing():
     model = nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5), nn.BatchNorm1d(4))
     weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
     assert training_flops(model, torch.ones(3, 8)) == 2 * (2 * 8 * 4)
@@ -78,7 +78,7 @@ def test_counting_leaves_everything_as_it_is():
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_data_sheets():
+def test_peak_rates_by_device_name():
     assert peak("NVIDIA H100 80GB HBM3", "bf16") == 989.5e12
     assert peak("NVIDIA H100 PCIe", "tf32") == 378e12
     assert peak("NVIDIA A100-SXM4-80GB", "fp32") == 19.5e12

@@ -1,4 +1,4 @@
-"""What a run may trade for speed or memory changes nothing that is learned, nor the keys of a checkpoint."""
+"""Settings for speed and memory change neither what is learned nor the keys of a checkpoint."""
 
 from functools import partialmethod
 
@@ -55,7 +55,7 @@ def test_checkpointing_changes_no_bit(detector, clips):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_compiled_layers(detector, clips, checkpointing, monkeypatch):
+def test_compiled_layers_compute_the_same(detector, clips, checkpointing, monkeypatch):
     """In training and in validation, and a checkpoint of the one is a checkpoint of the other."""
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
     torch._dynamo.reset()
@@ -71,7 +71,7 @@ def test_compiled_layers(detector, clips, checkpointing, monkeypatch):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "something has been compiled"
 
 
-def test_tf32_is_for_those_who_ask_for_it(detector):
+def test_tf32_is_used_on_request_only(detector):
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [backend.allow_tf32 for backend in backends]
     try:

@@ -1,4 +1,4 @@
-"""What an epoch's line says of speed."""
+"""Measured speed of an epoch."""
 
 import time
 
@@ -37,7 +37,7 @@ def test_rates_of_an_epoch(clock):
     assert "mfu" not in values, "a CPU has no data sheet here"
 
 
-def test_mfu_is_what_part_of_the_data_sheet(clock, monkeypatch):
+def test_mfu_is_the_fraction_of_the_peak(clock, monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5e9)
     for name, expected in (("NVIDIA A100-SXM4-80GB", 0.5), ("NVIDIA Something", None)):

@@ -1,4 +1,4 @@
-"""Schedule and parameter groups."""
+"""Learning-rate schedules and parameter groups."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_schedule_equals_the_released_one():
     np.testing.assert_allclose(lrs, reference.values("avdfd")["lr"], rtol=1e-6)
 
 
-def test_groups_are_scaled_and_frozen_ones_left_out():
+def test_groups_are_scaled_and_frozen_parameters_left_out():
     config = OptimConfig(lr=1e-3, epochs=10, warmup_epochs=2)
     body, top, frozen = nn.Linear(2, 2), nn.Linear(2, 1), nn.Linear(2, 2).requires_grad_(False)
     optimizer = adamw([(body.parameters(), 0.1), (top.parameters(), 1.0), (frozen.parameters(), 1.0)], config)
@@ -56,7 +56,7 @@ def test_linear_equals_the_released_schedule_of_vfd():
     assert factors == pytest.approx([1 - max(0, epoch - 1) / 21 for epoch in range(22)])
 
 
-def test_cosine_with_warm_up():
+def test_cosine_follows_the_warm_up():
     recipe = RecipeConfig(schedule="cosine", warmup_epochs=2, epochs=10)
     factors = [recipe_factor(recipe, [1.0] * epoch) for epoch in range(10)]
     assert factors[:4] == pytest.approx([0.5, 1.0, 1.0, 0.5 * (1 + np.cos(np.pi / 8))])
@@ -74,7 +74,7 @@ def test_plateau_equals_torchs(seed):
         assert recipe_factor(recipe, losses[:epoch]) == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
-def test_recipes_optimisers_and_new_layers():
+def test_optimisers_of_recipes():
     old, new = nn.Linear(2, 2), nn.Linear(2, 1)
     recipe = RecipeConfig(lr=1e-5, betas=[0.95, 0.999], weight_decay=5e-7, schedule="halving", halve_from=1)
     optimizer = recipe_optimizer([(old.parameters(), 1.0), (new.parameters(), 50.0)], recipe)

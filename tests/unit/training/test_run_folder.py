@@ -1,4 +1,4 @@
-"""What a run leaves to look at: examples as the model is given them, and Weights & Biases where it is asked for."""
+"""The run folder: examples of inputs, lines on the console, Weights & Biases."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def config(folder, **changes):
 # ---- examples
 
 
-def test_a_picture_of_sound_and_frames():
+def test_image_of_spectrogram_and_frames():
     sound = np.zeros((4, 8), np.float32)
     sound[0] = 1.0  # the lowest frequency is drawn at the bottom
     red = np.zeros((16, 10, 10, 3), np.uint8)
@@ -48,7 +48,7 @@ def test_a_picture_of_sound_and_frames():
     assert examples.draw([Example("", np.zeros((4, 8), np.float32), None)] * 3).shape[0] == 3 * 146
 
 
-def test_examples_are_kept_once(tmp_path):
+def test_examples_are_saved_once(tmp_path):
     metas = [meta("a", "RVRA"), meta("b", "RVFA")]
     for value in (10, 200):
         run = RunFolder(config(tmp_path), resume=True)
@@ -62,14 +62,14 @@ def test_examples_are_kept_once(tmp_path):
     assert (image.width, image.height) == (shown.shape[1], shown.shape[0])
 
 
-def test_only_the_first_process_keeps_them(tmp_path):
+def test_only_the_first_process_saves_examples(tmp_path):
     run = RunFolder(config(tmp_path), resume=True, first=False)
     run.show(torch.rand(2, 128, 768), None, [])
     run.close()
     assert not (tmp_path / "run").exists()
 
 
-def test_the_first_process_announces_on_the_console_and_in_the_log(tmp_path):
+def test_first_process_announces_on_the_console_and_in_the_log(tmp_path):
     lines = []
     run = RunFolder(config(tmp_path), resume=True, console=lines.append)
     run.announce("stage 1 done")
@@ -119,7 +119,7 @@ def stage1(tmp_path):
     return ["--config", str(tmp_path / "stage1.json"), "--resume"]
 
 
-def test_weights_and_biases_is_told_of_a_run_and_of_its_resumption(wandb, stage1, tmp_path):
+def test_weights_and_biases_records_a_run_and_its_resumption(wandb, stage1, tmp_path):
     pretrain.main([*stage1, "--tracking.wandb=voices"])
     run = tmp_path / "run"
     (begun,) = wandb.begun
@@ -140,7 +140,7 @@ def test_weights_and_biases_is_told_of_a_run_and_of_its_resumption(wandb, stage1
     assert len(wandb.begun) == 2
 
 
-def test_another_process_tells_nobody(wandb, tmp_path):
+def test_other_processes_record_nothing(wandb, tmp_path):
     run = RunFolder(config(tmp_path, tracking={"wandb": "voices"}), resume=False, first=False)
     run.write_config(config(tmp_path, tracking={"wandb": "voices"}))
     run.epoch(1, {"loss": 1.0})
@@ -148,7 +148,7 @@ def test_another_process_tells_nobody(wandb, tmp_path):
     assert wandb.begun == []
 
 
-def test_without_the_package_it_is_a_wrong_request(stage1, tmp_path, monkeypatch):
+def test_missing_wandb_package_is_a_user_error(stage1, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"tracking.wandb: the package is not installed; .*pip install wandb"):
         pretrain.main([*stage1, "--tracking.wandb=voices"])
@@ -158,7 +158,7 @@ def test_without_the_package_it_is_a_wrong_request(stage1, tmp_path, monkeypatch
 # ---- the bar of an epoch
 
 
-def test_the_bar_counts_steps_and_shows_the_loss_that_was_read_last(monkeypatch):
+def test_progress_bar_counts_steps_and_shows_the_last_read_loss(monkeypatch):
     seen, progress = [], Progress(step=3)
 
     class Bar:

@@ -8,7 +8,7 @@ from avdfd.training.distributed import pick_device
 from avdfd.training.state import Progress, different_keys
 
 
-def test_cuda_without_a_gpu(monkeypatch):
+def test_cuda_without_a_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no usable GPU"):
         pick_device("cuda")
@@ -21,13 +21,13 @@ def test_progress_counts_from_the_best():
     assert (progress.epoch, progress.best, progress.stale) == (5, 0.8, 0)
 
 
-def test_early_epochs_are_not_chosen_nor_counted_as_stale():
+def test_early_epochs_are_neither_best_nor_stale():
     progress = Progress()
     assert [progress.update(v, first=3) for v in (0.9, 0.8, 0.5, 0.4, 0.6)] == [False, False, True, False, True]
     assert (progress.epoch, progress.best, progress.stale) == (5, 0.6, 0)
 
 
-def test_differences_of_configs_are_named_where_they_matter():
+def test_relevant_differences_of_configs_are_named():
     old = {
         "seed": 0,
         "device": "cpu",

@@ -1,4 +1,4 @@
-"""Weights to be given away: whole in one file, harmless, and of the right kind."""
+"""Weights for sharing: complete in one file, free of code, and of the right kind."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def known(path):
     return json.loads(path.with_suffix(".json").read_text())
 
 
-def test_a_file_its_sha256_and_the_facts_to_read(path):
+def test_file_sha256_and_readable_metadata_are_written(path):
     assert sorted(os.listdir(path.parent)) == ["best.json", BEST, f"{BEST}.sha256"]
     facts, model = weights.load(path, "train", "pretrain")
     assert isinstance(facts.config, PretrainConfig)
@@ -51,13 +51,13 @@ def test_a_file_its_sha256_and_the_facts_to_read(path):
     assert (path.parent / f"{BEST}.sha256").read_text() == f"{sha256_of(path)}  {BEST}\n"
 
 
-def test_the_same_model_is_the_same_file(path):
+def test_equal_models_give_equal_files(path):
     before = path.read_bytes()
     weights.save(path, *reversed(weights.load(path, "pretrain")))
     assert path.read_bytes() == before
 
 
-def test_a_copy_of_the_file_alone_is_enough(path, tmp_path):
+def test_file_alone_is_enough(path, tmp_path):
     copy = tmp_path / "elsewhere" / "voice.safetensors"
     copy.parent.mkdir()
     copy.write_bytes(path.read_bytes())
@@ -70,7 +70,7 @@ def test_a_copy_of_the_file_alone_is_enough(path, tmp_path):
     assert run.branches == ("audio",)
 
 
-def test_every_shape_and_type_comes_back(tmp_path, path):
+def test_every_shape_and_type_is_restored(tmp_path, path):
     facts = weights.load(path, "pretrain").facts
     model = {
         "strided": torch.arange(12.0).view(3, 4).T,
@@ -85,7 +85,7 @@ def test_every_shape_and_type_comes_back(tmp_path, path):
     assert all(torch.equal(found[key], model[key]) and found[key].dtype == model[key].dtype for key in model)
 
 
-def test_facts_are_complete():
+def test_incomplete_metadata_is_refused():
     data = {"splits": "x", "fake_tiers": ["RVFA"]}
     with pytest.raises(UserError, match="key 'audio_model' is missing"):
         parse({"config": {"kind": "pretrain", "name": "x", "data": data}, "git": "x"}, RunFacts, "test")
@@ -98,7 +98,7 @@ def test_facts_are_complete():
 # ---- killed or full while it is written
 
 
-def test_a_failed_write_leaves_the_former_weights(path, monkeypatch):
+def test_failed_write_leaves_the_previous_weights(path, monkeypatch):
     before = path.read_bytes()
 
     def full(_):
@@ -113,7 +113,7 @@ def test_a_failed_write_leaves_the_former_weights(path, monkeypatch):
 
 
 @pytest.mark.parametrize("step", ["write_sha256", "write_atomic"])
-def test_killed_before_what_stands_beside_it_was_written(path, step, monkeypatch):
+def test_kill_before_the_files_beside_it_leaves_valid_weights(path, step, monkeypatch):
     facts, model = weights.load(path, "pretrain")
 
     def killed(*_):
@@ -122,25 +122,25 @@ def test_killed_before_what_stands_beside_it_was_written(path, step, monkeypatch
     monkeypatch.setattr(weights, step, killed)
     with pytest.raises(KeyboardInterrupt):
         weights.save(path, {**model, "more": torch.ones(1)}, facts)
-    assert "more" in weights.load(path, "pretrain").model, "the new one is whole"
+    assert "more" in weights.load(path, "pretrain").model, "the new one is complete"
     assert not path.with_suffix(".json").exists(), "nothing speaks of the former"
 
 
 # ---- what it refuses
 
 
-def test_missing_and_folder(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     assert "none.safetensors: no such weights" in refused(tmp_path / "none.safetensors")
     assert "not a file" in refused(tmp_path)
 
 
-def test_another_kind(path):
+def test_another_kind_is_refused(path):
     assert "a model of 'pretrain', expected one of 'train or avff'" in refused(path, "train", "avff")
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("signed", [True, False])
-def test_other_files_are_refused_and_nothing_in_them_runs(path, name, signed, monkeypatch, tmp_path):
+def test_foreign_files_are_refused_and_run_no_code(path, name, signed, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     path.write_bytes(FOREIGN[name])
     if signed:
@@ -152,7 +152,7 @@ def test_other_files_are_refused_and_nothing_in_them_runs(path, name, signed, mo
 
 
 @pytest.mark.parametrize("part", [0.001, 0.1, 0.5, 0.999])
-def test_truncated(path, part):
+def test_truncated_file_is_refused(path, part):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     assert "its sha256 differs from" in refused(path)
@@ -161,18 +161,18 @@ def test_truncated(path, part):
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
-def test_a_flipped_bit(path, part):
+def test_flipped_bit_is_found(path, part):
     path.write_bytes(flipped(path.read_bytes(), part))
     assert "damaged, its sha256 differs from best.safetensors.sha256" in refused(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"not a hash  best.safetensors\n", b"0" * 64])
-def test_what_stands_beside_it_is_not_its_sha256(path, content):
+def test_wrong_sha256_file_is_refused(path, content):
     (path.parent / f"{BEST}.sha256").write_bytes(content)
     assert "get both files again" in refused(path)
 
 
-def test_headers_without_the_facts(path):
+def test_headers_without_metadata_are_refused(path):
     facts = known(path)
     del facts["sha256"]
     header(path)
@@ -194,7 +194,7 @@ def test_headers_without_the_facts(path):
     assert weights.load(path, "pretrain").facts.git == "unknown"
 
 
-def test_tensors_of_another_model(path):
+def test_tensors_of_another_model_are_refused(path):
     facts, model = weights.load(path, "pretrain")
     weights.save(path, {**model, "prototype": torch.zeros(3)}, facts)
     with pytest.raises(UserError, match="has other shapes for 1 of .* 'prototype'"):
