@@ -1,8 +1,8 @@
 """Fakes made of real speech by signal processing alone: for training, never for testing.
 
-A fake and its original say the same, by the same person, at the same level. What is between the two is how speech was
-made, and nothing else: that is what a detector is to learn, and it needs no fake of anybody else. Each way loses
-something that vocoders lose: phase, fine structure, resolution, aperiodicity.
+A fake and its original have the same text, speaker and level. They differ only in how the speech was made, which is
+what a detector must learn, without any published fakes. Each way has a typical loss of vocoders: phase, fine structure,
+resolution, aperiodicity.
 
 Samples are (S,) float32 at 16 kHz.
 """
@@ -22,7 +22,7 @@ __all__ = ["RATE", "SHORTEST", "WAYS", "Way", "remake"]
 
 
 class Way(NamedTuple):
-    """A way of making speech again, and its tier: the place in stage 1's order of how far a voice is from real."""
+    """A way of re-synthesis, and its tier, which sets the place in stage 1's order of distance from real voices."""
 
     make: Callable[[np.ndarray, Generator], np.ndarray]
     tier: Tier
@@ -39,19 +39,19 @@ WAYS: dict[str, Way] = {
     "linear-prediction": Way(source_filter.linear_prediction, RVFA),
     "harmonics-and-noise": Way(source_filter.harmonics_and_noise, RVFA),
 }
-"""Copies of an utterance first, then copies in another voice, then those that a few numbers are left of."""
+"""Re-synthesised utterances first, then those with another voice, then parametric ones."""
 
 SHORTEST = 2048
-"""Samples that a sound must have."""
+"""Least number of samples."""
 
 _SPLICED = 0.25
-"""Part of the copies that are a mosaic of copy and original."""
+"""Share of the RVFA-SVC fakes that are a mosaic of fake and original."""
 
 
 def remake(samples: np.ndarray, way: str, name: str) -> np.ndarray:
-    """A real sound made again in one of `WAYS`, as loud as it was; all that is drawn is drawn from the names.
+    """Re-synthesise real speech in one of `WAYS`, at its level; all draws are seeded by the names.
 
-    One copy in four is a mosaic of copy and original; a copy in another voice is not, as the two do not fit.
+    One in four fakes with the same voice is a mosaic of fake and original; other voices do not fit the original.
     """
     rng = generator_of(f"{way} of {name}")
     samples = np.ascontiguousarray(samples, np.float32)

@@ -1,4 +1,4 @@
-"""Overlapping triangular bands that cover all bins of a spectrum."""
+"""Overlapping triangular mel bands that cover all bins of a spectrum."""
 
 import functools
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 @functools.cache
 def mel_bands(count: int, bins: int) -> Tensor:
-    """Triangles (count, bins) on the HTK mel scale up to 8 kHz, each a mean: its weights add up to 1.
+    """Return triangles (count, bins) on the HTK mel scale up to 8 kHz; the weights of each add up to 1.
 
-    A band is never narrower than two bins, so that no bin is in none and no band has none.
+    A band is at least two bins wide, so that every bin is in a band and every band has a bin.
     """
     top = 2595 * torch.log10(torch.tensor(1 + 8000 / 700, dtype=torch.float64))
     centres = 700 * (10 ** (torch.linspace(0, 1, count, dtype=torch.float64) * top / 2595) - 1) / 8000 * (bins - 1)

@@ -1,4 +1,4 @@
-"""A root of real clips beside which the fakes made of them lie: `own/<way>/<source>.wav`."""
+"""Files of the fakes beside the real clips of a root: `own/<way>/<source>.wav`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ FOLDER = "own"
 
 
 class Task(NamedTuple):
-    """A fake to be made: of which file, where to, how, and the name that all draws are made from."""
+    """A fake to be made: the real file, the output, the way, and the name that seeds all draws."""
 
     path: Path
     out: Path
@@ -29,18 +29,18 @@ class Task(NamedTuple):
 
 
 def make(task: Task) -> None:
-    """Runs in a worker: writes a fake. Raises MediaError, also for a sound that is too short to be analysed."""
+    """Write a fake. Runs in a worker. Raises MediaError, also for audio that is too short to be analysed."""
     torch.set_num_threads(1)  # there is one worker per core already
     sounds = read_audio(task.path, video=False)
     samples = on_one_line(sounds, sounds[-1].end)
     if len(samples) < SHORTEST:
-        raise MediaError(f"{len(samples) / RATE:.2f} s of sound are too short: {SHORTEST / RATE:.2f} s are needed")
+        raise MediaError(f"{len(samples) / RATE:.2f} s of audio are too short: {SHORTEST / RATE:.2f} s are needed")
     made = remake(samples, task.way, task.source)
     write_atomic(task.out, encode_wav(made / max(1.0, float(np.abs(made).max())), RATE))
 
 
 def name_of(source: str, way: str) -> str:
-    """Where a fake lies, relative to the root."""
+    """Return the path of a fake, relative to the root."""
     return f"{FOLDER}/{way}/{source}.wav"
 
 

@@ -1,7 +1,7 @@
-"""Speech made again from its spectrogram, with what such a way loses: phase, fine structure, resolution.
+"""Re-synthesis of speech from its spectrogram, which loses phase, fine structure or resolution.
 
-Samples are (S,) float32 at 16 kHz, spectra (F, T) complex with F = n_fft // 2 + 1 and four frames to an n_fft. All is
-computed on the CPU, from the generator that is given: the same draw gives the same sound.
+Samples are (S,) float32 at 16 kHz, spectra (F, T) complex with F = n_fft // 2 + 1 and a hop of n_fft / 4. All is
+computed on the CPU, with the given generator: the same state gives the same audio.
 """
 
 import functools
@@ -25,13 +25,13 @@ def analyse(samples: np.ndarray, n_fft: int) -> Tensor:
 
 
 def synthesise(spectrum: Tensor, samples: int) -> np.ndarray:
-    """Spectrum (F, T) -> samples, by overlap and add."""
+    """Spectrum (F, T) -> samples, by overlap-add."""
     n_fft = 2 * (len(spectrum) - 1)
     return torch.istft(spectrum, n_fft, n_fft // 4, window=_hann(n_fft), length=samples).numpy()
 
 
 def griffin_lim(samples: np.ndarray, rng: Generator) -> np.ndarray:
-    """The magnitudes of a sound with a phase found for them.
+    """Original magnitudes with an estimated phase.
 
     References: Griffin and Lim, IEEE Trans. ASSP 1984; the momentum: Perraudin et al., WASPAA 2013.
     """
@@ -40,25 +40,25 @@ def griffin_lim(samples: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def mel_griffin_lim(samples: np.ndarray, rng: Generator) -> np.ndarray:
-    """As `griffin_lim`, from what is left of the magnitudes in 40, 80 or 128 mel bands."""
+    """Like `griffin_lim`, with the magnitudes reduced to 40, 80 or 128 mel bands."""
     n_fft = int(rng.choice([512, 1024]))
     magnitude = _through_mel(analyse(samples, n_fft), int(rng.choice([40, 80, 128])))
     return _find_phase(magnitude, len(samples), int(rng.integers(8, 33)), rng)
 
 
 def mel_phase(samples: np.ndarray, rng: Generator) -> np.ndarray:
-    """Magnitudes through mel bands with the phase of the sound itself, off by an angle of 0.2 to 1.2 rad."""
+    """Magnitudes reduced to mel bands, with the original phase plus noise of 0.2 to 1.2 rad (standard deviation)."""
     spectrum = analyse(samples, int(rng.choice([512, 1024])))
     magnitude = _through_mel(spectrum, int(rng.choice([64, 80, 100, 128])))
-    off = rng.uniform(0.2, 1.2) * torch.from_numpy(rng.standard_normal(spectrum.shape, np.float32))
-    return synthesise(torch.polar(magnitude, spectrum.angle() + off), len(samples))
+    error = rng.uniform(0.2, 1.2) * torch.from_numpy(rng.standard_normal(spectrum.shape, np.float32))
+    return synthesise(torch.polar(magnitude, spectrum.angle() + error), len(samples))
 
 
 def quantised(samples: np.ndarray, rng: Generator) -> np.ndarray:
-    """Log mel spectrum in a residual vector quantiser, as a neural codec's code is; the phase stays.
+    """Log mel spectrum after a residual vector quantiser, as in neural codecs; the phase is kept.
 
-    Each stage rounds what the last one left to the nearest of 16 frames of the clip itself, drawn at random, at a
-    smaller scale from stage to stage. References: Zeghidour et al., "SoundStream", 2021.
+    Each stage quantises the residual of the previous one with a codebook of 16 of its own frames, drawn at random; the
+    codebooks of later stages are scaled by 0.7. References: Zeghidour et al., "SoundStream", 2021.
     """
     spectrum = analyse(samples, int(rng.choice([256, 512, 1024])))
     bands = mel_bands(80, len(spectrum))
@@ -68,12 +68,12 @@ def quantised(samples: np.ndarray, rng: Generator) -> np.ndarray:
     for stage in range(int(rng.integers(2, 7))):
         book = rest[torch.from_numpy(rng.permutation(len(rest))[:16])] * (1 if stage == 0 else 0.7)
         rest = rest - book[torch.cdist(rest, book).argmin(1)]
-    gain = _spread((-rest.T / 2).exp(), bands)  # what was lost is taken from the sound
+    gain = _spread((-rest.T / 2).exp(), bands)  # the residual is removed from the signal
     return synthesise(spectrum * gain.clamp(0.05, 20), len(samples))
 
 
 def shifted(samples: np.ndarray, rng: Generator) -> np.ndarray:
-    """A voice raised or lowered by 0.5 to 3 semitones: stretched by a phase vocoder, then resampled to its length.
+    """Pitch and formants shifted by 0.5 to 3 semitones: a phase vocoder stretches, resampling restores the length.
 
     References: Flanagan and Golden, Bell Syst. Tech. J. 1966; Laroche and Dolson, IEEE Trans. SAP 1999.
     """
@@ -83,7 +83,7 @@ def shifted(samples: np.ndarray, rng: Generator) -> np.ndarray:
     left, share = places.long(), places.frac()
     magnitude = spectrum.abs()
     magnitude = (1 - share) * magnitude[:, left] + share * magnitude[:, left + 1]
-    advance = torch.arange(len(spectrum))[:, None] * (torch.pi / 2)  # of each bin's centre from frame to frame
+    advance = torch.arange(len(spectrum))[:, None] * (torch.pi / 2)  # phase advance of each bin's centre per frame
     turn = spectrum[:, 1:].angle() - spectrum[:, :-1].angle() - advance
     turn = advance + turn - 2 * torch.pi * (turn / (2 * torch.pi)).round()
     phase = torch.cat([spectrum[:, :1].angle(), turn[:, left[:-1]]], 1).double().cumsum(1).float()
@@ -92,8 +92,8 @@ def shifted(samples: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def mosaic(original: np.ndarray, made: np.ndarray, rng: Generator) -> np.ndarray:
-    """Time and frequency cut into patches, each from the original or from what was made of it, with soft seams."""
-    spectra = [analyse(sound, 512) for sound in (original, made)]
+    """Combine patches in time and frequency from the original and its fake, with soft seams."""
+    spectra = [analyse(samples, 512) for samples in (original, made)]
     shape = spectra[0].shape
     grid = torch.from_numpy((rng.random((int(rng.integers(2, 6)), int(rng.integers(4, 12)))) < 0.5).astype(np.float32))
     share = torch.nn.functional.interpolate(grid[None, None], shape, mode="bilinear")[0, 0]
@@ -102,7 +102,7 @@ def mosaic(original: np.ndarray, made: np.ndarray, rng: Generator) -> np.ndarray
 
 
 def fit(samples: np.ndarray, count: int) -> np.ndarray:
-    """Samples as (count,) float32: cut, or zeros at the end."""
+    """Cut samples, or pad them with zeros, to (count,) float32."""
     return np.pad(samples, (0, max(count - len(samples), 0)))[:count].astype(np.float32)
 
 
@@ -118,13 +118,13 @@ def _find_phase(magnitude: Tensor, samples: int, iterations: int, rng: Generator
 
 
 def _through_mel(spectrum: Tensor, count: int) -> Tensor:
-    """What mel bands leave of the magnitudes (F, T)."""
+    """Return magnitudes (F, T) at the resolution of mel bands."""
     bands = mel_bands(count, len(spectrum))
     return _spread(bands @ spectrum.abs().square(), bands).clamp_min(0).sqrt()
 
 
 def _spread(values: Tensor, bands: Tensor) -> Tensor:
-    """Values of bands (N, T) -> of bins (F, T), each the mean of the bands that it is in."""
+    """Values of bands (N, T) -> values of bins (F, T), each the mean over the bands of the bin."""
     return bands.T @ values / bands.sum(0)[:, None]
 
 

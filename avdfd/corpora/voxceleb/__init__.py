@@ -1,1 +1,1 @@
-"""Clips of VoxCeleb2 from a hub: what a server may do on the way, and tar shards that are not kept."""
+"""Clips of VoxCeleb2 from a hub: resumable downloads of tar shards, which are not stored."""

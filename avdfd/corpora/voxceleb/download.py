@@ -1,9 +1,9 @@
-"""Shards of a data set on the Hugging Face hub: listed, and each read as one stream that outlives its connections.
+"""Shards of a data set on the Hugging Face hub: their list, and each as one stream that survives broken connections.
 
-A shard is read through, also past what nobody wants: its members have 75 kB on average, less than a connection
-delivers in the time that a request takes, and the hub limits requests. (A shard of 1,400 such clips, a twelfth of them
-wanted: 1 s in one stream; 62 s by ranged requests for each header and wanted clip, at a round trip of 20 ms.) Ranges
-serve to go on where a connection broke off or a run was killed.
+A shard is read completely, including unwanted members: a member has 75 kB on average, less than a connection delivers
+in the time of a request, and the hub limits requests. (A shard of 1,400 such clips, a twelfth of them wanted: 1 s in
+one stream; 62 s with ranged requests for each header and wanted clip, at a round trip of 20 ms.) Ranges are used to
+resume after a broken connection or a killed run.
 
 References: https://huggingface.co/docs/hub/webdataset, https://huggingface.co/docs/hub/rate-limits (RateLimit header).
 """
@@ -36,7 +36,7 @@ _NETWORK = (OSError, http.client.HTTPException)  # URLError, resets and time-out
 
 
 class DownloadError(Exception):
-    """A file that could not be fetched whole; the message is the reason. `status` is that of HTTP, if it is one."""
+    """A file that could not be fetched completely; the message is the reason. `status` is the HTTP status, if any."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
@@ -44,7 +44,7 @@ class DownloadError(Exception):
 
 
 class Shard(NamedTuple):
-    """A tar file as the hub lists it; `sha256` is None for one that is not in large-file storage."""
+    """A tar file in the list of the hub; `sha256` is None if it is not in large-file storage."""
 
     path: str
     size: int
@@ -52,7 +52,7 @@ class Shard(NamedTuple):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Takes the token along on the same server only: the hub redirects to storage that must not see it."""
+    """Passes the token on to the same server only: the hub redirects to storage that must not receive it."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -69,7 +69,7 @@ _opener = urllib.request.build_opener(_Redirects)
 
 @dataclass(frozen=True)
 class Hub:
-    """A data set on the Hugging Face hub, or on a server that answers like it."""
+    """A data set on the Hugging Face hub, or on a server with the same interface."""
 
     repo: str
     revision: str = "main"
@@ -77,13 +77,13 @@ class Hub:
     token: str | None = field(default=None, repr=False)
     timeout: float = 30
     retries: int = 8
-    """Attempts after the first that may fail in a row, with waits between them that double from 1 s to 60 s."""
+    """Number of retries in a row, with waits that double from 1 s to 60 s."""
     sleep: Callable[[float], None] = time.sleep
 
     def shards(self) -> list[Shard]:
-        """The tar files of the data set, in order of their path.
+        """Return the tar files of the data set, in order of their path.
 
-        Raises UserError if there is no such data set, or none that this token may read, or no tar file in it;
+        Raises UserError if the data set is missing, may not be read with this token, or has no tar file;
         DownloadError if the server does not answer.
         """
         tree = f"{self.base_url}/api/datasets/{self.repo}/tree/{quote(self.revision, safe='')}"
@@ -106,7 +106,7 @@ class Hub:
                     f"{self.base_url}: does not answer with a list of files; check --base-url and the proxy"
                 ) from None
             found |= {shard.path: shard for shard in listed if shard.path.endswith(".tar")}
-            # Only the query of the next page's address counts: a mirror gives the address of the original.
+            # Only the query of the next page's address is used: a mirror returns the address of the original server.
             following = re.search(r'<([^>]*)>\s*;\s*rel="next"', link)
             query = urlsplit(following[1]).query if following else ""
         if not found:
@@ -114,14 +114,14 @@ class Hub:
         return sorted(found.values())
 
     def open_shard(self, path: str, start: int) -> http.client.HTTPResponse:
-        """The answer with a file from byte `start` on, or, from a server without ranges, with all of it."""
+        """Return the response with a file from byte `start` on, or with all of it if the server has no ranges."""
         address = f"{self.base_url}/datasets/{self.repo}/resolve/{quote(self.revision, safe='')}/{quote(path)}"
         return self.request(address, lambda response: response, start)
 
     def request(self, url: str, use: Callable[[http.client.HTTPResponse], T], start: int = 0) -> T:
-        """What `use` makes of the answer, after as many attempts as it takes.
+        """Return `use(response)`, with retries.
 
-        Raises UserError if the server refuses access, DownloadError on any other refusal or when it stays away.
+        Raises UserError if the server denies access, DownloadError for other errors or if all attempts fail.
         """
         for attempt in count(1):
             asked = None
@@ -155,14 +155,14 @@ class Hub:
 
 
 def pause(attempt: int, asked: float | None = None) -> float:
-    """Seconds before the attempt after number `attempt`, 1 the first; spread, as other readers wait too."""
+    """Return the seconds to wait after attempt number `attempt` (from 1), with jitter, as other readers wait too."""
     if asked is not None:
         return min(asked, _LONGEST_WAIT) + random.uniform(0, 1)
     return min(2.0 ** (attempt - 1), 60.0) * random.uniform(0.5, 1)
 
 
 def wait_asked(headers: Message) -> float | None:
-    """Seconds that a server asks for: Retry-After (seconds or a date), or RateLimit (`"resolvers";r=0;t=55`)."""
+    """Return the seconds in a server's Retry-After (seconds or a date) or RateLimit (`"resolvers";r=0;t=55`)."""
     after = headers.get("Retry-After", "").strip()
     if after.isdigit():
         return float(after)
@@ -174,18 +174,18 @@ def wait_asked(headers: Message) -> float | None:
 
 
 class ShardStream:
-    """A shard's bytes from `start` on, in order and each once, over as many connections as it takes."""
+    """Bytes of a shard from `start` on, each once and in order, over as many connections as needed."""
 
     def __init__(self, hub: Hub, shard: Shard, start: int, on_bytes: Callable[[int], None]) -> None:
         self.hub, self.shard, self.on_bytes = hub, shard, on_bytes
         self.position = start
         self.data_end = start
-        """Behind the last byte so far that is not zero."""
+        """End of the last non-zero byte so far."""
         self._digest = hashlib.sha256() if start == 0 and shard.sha256 else None
         self._response: http.client.HTTPResponse | None = None
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, none at the end of the shard. Raises DownloadError if they are not to be had."""
+        """Return at most `size` bytes, none at the end of the shard. Raises DownloadError if all attempts fail."""
         size = min(size, self.shard.size - self.position)
         if size <= 0:
             return b""
@@ -204,7 +204,7 @@ class ShardStream:
         raise AssertionError  # count() has no end
 
     def finish(self) -> str:
-        """Reads what is left. Returns by what the shard was checked; raises tarfile.TarError if it is another one."""
+        """Read the rest and return how the shard was checked. Raises tarfile.TarError if its sha256 differs."""
         while self.read(_BLOCK):
             pass
         if self._digest is None:
@@ -232,7 +232,7 @@ class ShardStream:
         if size != "*" and int(size) != self.shard.size:
             raise DownloadError(f"truncated or changed: {size} bytes on the server, {self.shard.size} in its list")
         behind = self.position if response.status != 206 else 0
-        while behind:  # a server without ranges: over what we have
+        while behind:  # a server without ranges: skip the known bytes
             block = response.read(min(behind, _BLOCK))
             if not block:
                 raise http.client.IncompleteRead(b"")

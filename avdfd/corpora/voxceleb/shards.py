@@ -1,7 +1,7 @@
-"""The clips of some identities out of the tar shards of a WebDataset, and a record of what each shard gave.
+"""Extraction of the clips of some identities from the tar shards of a WebDataset, with a record per shard.
 
-`<out>/.shards/<shard>.json` says how far a shard was read. It is written after the clips that it names, so that a run
-that was killed at any moment goes on from it, and writes the clips since then once more.
+`<out>/.shards/<shard>.json` records how far a shard was read. It is written after the clips that it names, so that a
+killed run resumes from it and only writes the later clips again.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard, ShardStre
 
 CLIP_SUFFIXES = {".m4a", ".mp4", ".wav", ".aac", ".flac", ".mp3", ".ogg"}
 LARGEST_CLIP = 1 << 28
-"""Bytes of a member that is still taken for a clip; it is held in memory."""
+"""Largest size in bytes of a member that counts as a clip; it is held in memory."""
 SAVE_EVERY = 16 << 20
-"""Bytes of a shard after which its state is written: what a killed run has to fetch again at most."""
+"""Bytes of a shard after which its state is written, which a killed run fetches again at most."""
 
 _BUFFER = 1 << 16
 _NAMELESS = "names no identity"
 _IDENTITY = re.compile(r"(?<![A-Za-z0-9-])id\d+(?![A-Za-z0-9])")
-_PART = re.compile(r"(?!\.)[\w\-. ]{1,200}", re.ASCII)  # no name that a shell, a file system or our own files mind
+_SAFE_NAME = re.compile(r"(?!\.)[\w\-. ]{1,200}", re.ASCII)  # for shells, file systems and our hidden files
 
 
 class Clip(BaseModel):
@@ -41,25 +41,25 @@ class Clip(BaseModel):
 
 
 class ShardState(BaseModel):
-    """How far a shard has been read, for whom, and what it gave."""
+    """State of a shard: how far it was read, for which identities, and its clips."""
 
     path: str
     size: int
     sha256: str | None
     wanted: frozenset[str] | None
-    """The identities that were kept up to `offset`; None for all."""
+    """Identities whose clips were taken up to `offset`; None for all."""
     offset: int = 0
-    """Everything before this byte, which starts a member, is done."""
+    """Start of the first member that is not done."""
     done: bool = False
     checked: str = ""
-    """Once done: "sha256" if the shard was read as a whole, "size" if in several runs."""
+    """Once done: "sha256" if the shard was read in one run, "size" if in several runs."""
     people: set[str] = set()
-    """Identities with a clip in what was read."""
+    """Identities with a clip in the part that was read."""
     clips: dict[str, Clip] = {}
     refused: dict[str, str] = {}
-    """Member -> why it was not taken."""
+    """Member -> reason why it was not taken."""
     lost: list[str] = Field(default=[], exclude=True)
-    """Clips that were deleted or changed since."""
+    """Clips that were deleted or changed afterwards."""
 
     @property
     def left(self) -> int:
@@ -74,7 +74,7 @@ class ShardState(BaseModel):
         _records(out).write(_name(self.path), self.model_dump(mode="json"))
 
     def forget(self, out: Path) -> None:
-        """Deletes the clips and what is known: the shard is not what it should be, and so may they be."""
+        """Delete the clips and reset the state: the shard is damaged, so its clips may be damaged too."""
         for path in self.clips:
             (out / path).unlink(missing_ok=True)
         self.offset, self.done, self.people, self.clips, self.refused = 0, False, set(), {}, {}
@@ -104,14 +104,13 @@ def _name(shard: str) -> str:
 
 
 def plan(shard: Shard, out: Path, wanted: frozenset[str] | None) -> ShardState:
-    """The state from which to read on so that the clips of `wanted` (None: of all) are there; changes no file.
+    """Return the state from which to read on to get the clips of `wanted` (None: of all); changes no file.
 
-    A shard is read again from its start for identities that it has and that it was not read for, and when clips that
-    it gave are gone.
+    A shard is read again from its start if it has further wanted identities, or if some of its clips are gone.
     """
     state = read_state(out, shard.path) or ShardState(**shard._asdict(), wanted=wanted)
     if (state.size, state.sha256) != (shard.size, shard.sha256):
-        return ShardState(**shard._asdict(), wanted=wanted)  # the server has another file of that name by now
+        return ShardState(**shard._asdict(), wanted=wanted)  # the file on the server was replaced
     state.lost = [name for name, clip in state.clips.items() if not _is_there(out / name, clip.bytes)]
     for name in state.lost:
         del state.clips[name]
@@ -134,21 +133,22 @@ def fetch_shard(
     on_bytes: Callable[[int], None] = lambda size: None,
     on_clip: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes the clips of a shard that are wanted and not there, and its state, whatever ends it.
+    """Write the wanted clips of a shard that are missing, and its state, even if an exception ends the reading.
 
-    `on_bytes` hears of every byte that was read on, `on_clip` of every clip. Raises DownloadError if the shard cannot
-    be had, or is damaged, in which case its clips go; UserError if its clips are not VoxCeleb2's.
+    `on_bytes` is called with the number of bytes after each read, `on_clip` after each clip. Raises DownloadError if
+    the shard cannot be fetched, or if it is damaged, which deletes its clips; UserError if its clips are not
+    VoxCeleb2's.
     """
     state = plan(shard, out, wanted)
     if state.done:
         return
-    for name in state.lost:  # what is left of them would be taken for files of the user
+    for name in state.lost:  # a changed clip would count as a file of the user
         (out / name).unlink(missing_ok=True)
     stream = ShardStream(hub, shard, state.offset, on_bytes)
     try:
         end = _take_members(stream, state, out, on_clip)
         state.checked = stream.finish()
-        if stream.data_end > end:  # tarfile takes a broken header for the end
+        if stream.data_end > end:  # tarfile treats a broken header as the end
             raise tarfile.TarError(f"no header of a member at byte {end} of {shard.size}")
         state.done = True
     except tarfile.TarError as error:
@@ -160,7 +160,7 @@ def fetch_shard(
 
 
 def _take_members(stream: ShardStream, state: ShardState, out: Path, on_clip: Callable[[], None]) -> int:
-    """Reads members to the end of the archive; returns where the data of the last one ends."""
+    """Read members to the end of the archive; return the end of the last member's data."""
     start = saved = end = state.offset
     nameless = 0
     source: Any = stream  # tarfile needs no more of a file than read()
@@ -197,53 +197,53 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, state: Shard
     assert file is not None, "it is a regular file"
     data = file.read()
     path = out / name
-    for stale in path.parent.glob(f".{path.name}.*"):  # of a run that was killed while it wrote
+    for stale in path.parent.glob(f".{path.name}.*"):  # left by a run that was killed while writing
         stale.unlink()
     if path.is_file() and path.read_bytes() != data:
-        state.refused[name] = "another file of that name is there"
+        state.refused[name] = "another file with this name exists"
         return
     write_atomic(path, data)
     state.clips[name] = Clip(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
 
 def identity_of(name: str) -> str | None:
-    """The VoxCeleb2 identity in a key such as `id00012/21Uxsk56VDQ/00001.m4a`: the first there is."""
+    """Return the first VoxCeleb2 identity in a key such as `id00012/21Uxsk56VDQ/00001.m4a`."""
     found = _IDENTITY.search(name)
     return found.group() if found else None
 
 
 def why_refused(member: tarfile.TarInfo, identity: str | None) -> str:
-    """Why a member is not to be written, or nothing; nothing also for what is no clip, such as .cls files."""
+    """Return why a member must not be written, or "". Also returns "" for members that are no clips, such as .cls."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         return "its path leads out of the folder"
     if not member.isreg() or member.sparse:
-        return "it is not a plain file"
+        return "it is not a regular file"
     if path.suffix.lower() not in CLIP_SUFFIXES:
         return ""
     if identity is None:
         return _NAMELESS
-    if not all(_PART.fullmatch(part) for part in path.parts):
-        return "its name has characters or a length that are not taken"
+    if not all(_SAFE_NAME.fullmatch(part) for part in path.parts):
+        return "its name has forbidden characters or is too long"
     return "" if member.size <= LARGEST_CLIP else f"larger than {LARGEST_CLIP >> 20} MiB"
 
 
 class Summary(NamedTuple):
-    """What an output folder has."""
+    """Content of an output folder."""
 
     people: Counter[str]
     """Clips per identity."""
     size: int
     done: int
-    """Number of shards that were read to their end."""
+    """Number of shards that were read to the end."""
     whole: int
-    """Those among them that were checked by their sha256."""
+    """Number of those that were checked by their sha256."""
     refused: list[tuple[str, str, str]]
     """Shard, member, reason."""
 
 
 def write_manifest(out: Path) -> Summary:
-    """Writes manifest.jsonl from the states of all shards, those of past runs too."""
+    """Write manifest.jsonl from the states of all shards, including those of earlier runs."""
     lines: dict[str, bytes] = {}
     people: Counter[str] = Counter()
     size = done = whole = 0

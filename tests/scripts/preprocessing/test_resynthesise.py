@@ -53,7 +53,7 @@ def test_fakes_lie_beside_all_clips_and_what_failed_is_listed(root):
     with (out / "problems.csv").open(newline="") as file:
         problems = {row["source"]: row["reason"] for row in csv.DictReader(file)}
     assert set(problems) == {"own/mel-phase/real/b.wav.wav", "own/shifted/real/b.wav.wav"}
-    assert "0.03 s of sound are too short" in problems["own/shifted/real/b.wav.wav"]
+    assert "0.03 s of audio are too short" in problems["own/shifted/real/b.wav.wav"]
     made = (out / "own/shifted/real/a.wav.wav").stat().st_mtime_ns
     assert run(root, "--max_problems=0.5")[0] == 0
     assert (out / "own/shifted/real/a.wav.wav").stat().st_mtime_ns == made

@@ -211,7 +211,7 @@ def test_files_of_the_user_are_left_alone(fake, out, files):
     (out / name).write_bytes(b"mine")
     fetch(fake, out, "id00012")
     assert (out / name).read_bytes() == b"mine"
-    assert state_of(out).refused == {name: "another file of that name is there"}
+    assert state_of(out).refused == {name: "another file with this name exists"}
     assert name not in state_of(out).clips
 
 
@@ -310,8 +310,8 @@ def test_names_that_lead_elsewhere_links_and_devices_are_refused_and_listed(fake
     assert set(reasons) == {ascii(name)[1:-1] for name in bad}
     assert [*reasons.values()] == [
         *["its path leads out of the folder"] * 4,
-        *["it is not a plain file"] * 3,
-        *["its name has characters or a length that are not taken"] * 6,
+        *["it is not a regular file"] * 3,
+        *["its name has forbidden characters or is too long"] * 6,
     ]
 
 
@@ -352,6 +352,27 @@ def test_a_state_that_is_none(fake, out):
         path.write_text(text)
         with pytest.raises(UserError, match="damaged; delete this file"):
             fetch(fake, out)
+
+
+def test_state_of_an_earlier_version_is_read(out):
+    """Text as earlier versions wrote it."""
+    path = out / ".shards" / "data%2Fone.tar.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        '{"path":"data/one.tar","size":4096,"sha256":null,"wanted":["id00012","id00017"],"offset":1024,"done":false,'
+        '"checked":"","people":["id00012"],"clips":{"id00012/a/00001.m4a":{"sha256":"ab","bytes":3}},"refused":{}}'
+    )
+    state = state_of(out)
+    assert (state.left, state.wanted, state.people) == (3072, {"id00012", "id00017"}, {"id00012"})
+    assert state.clips["id00012/a/00001.m4a"].bytes == 3
+    state.save(out)
+    assert state_of(out) == state
+    assert [clip["path"] for clip in map(json.loads, manifest_of(out))] == ["id00012/a/00001.m4a"]
+
+
+def manifest_of(out: Path) -> list[str]:
+    write_manifest(out)
+    return (out / "manifest.jsonl").read_text().splitlines()
 
 
 def test_planning_changes_nothing(fake, out):
