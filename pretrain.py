@@ -43,10 +43,10 @@ from avdfd.training.state import Training
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Stage 1: the audio branch.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Train stage 1, the audio branch.", allow_abbrev=False)
     cli.add_argument("--config", default="config/pretrain.json")
-    cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train once for each, then judge page by page")
-    cli.add_argument("--probes", type=Path, metavar="ROOT", help="with --folds: the elements' files, to be probed")
+    cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: one run per fold, evaluated by page")
+    cli.add_argument("--probes", type=Path, metavar="ROOT", help="with --folds: the clips' files, for shortcut probes")
     cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PretrainConfig, overrides=overrides)

@@ -37,7 +37,7 @@ from avdfd.training.visual_weights import load_visual_encoder
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Stage 2: the audio-visual detector.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Train stage 2, the audio-visual detector.", allow_abbrev=False)
     cli.add_argument("--config", default="config/train.json")
     cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)

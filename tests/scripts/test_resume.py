@@ -34,7 +34,7 @@ def test_interrupt_between_best_weights_and_checkpoint(stage, stage1, stage2, tm
     with pytest.raises(KeyboardInterrupt):
         script.main([*config(name="cut"), "--save_minutes=1e-9"])
     monkeypatch.undo()
-    assert len(epochs(tmp_path / "runs" / "cut")) == 1, "recorded, but not in the state that it goes on with"
+    assert len(epochs(tmp_path / "runs" / "cut")) == 1, "recorded, but not in the checkpoint"
     script.main([*config(name="cut"), "--resume"])
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / whole)
 
@@ -46,9 +46,9 @@ def same(one, other):
 @pytest.mark.parametrize(("workers", "home"), [(0, "memory"), (2, "disk")])
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_run_cut_off_after_any_step_resumes_bit_for_bit(stage, workers, home, stage1, stage2, tmp_path, monkeypatch):
-    """What is on disk after every save is all there is when a run is killed: it is cut off there, again and again.
+    """A killed run has only what is on disk, so the run is cut off after every save, again and again.
 
-    Wherever its elements are: those of the undisturbed run are in memory in stage 1, and on the disk in stage 2.
+    The uninterrupted run keeps its elements in memory in stage 1, and on disk in stage 2.
     """
     pretrain.main(stage1())
     script, config, whole = (pretrain, stage1, "one") if stage == "pretrain" else (train, stage2, "two")
@@ -91,7 +91,7 @@ def test_run_stopped_by_a_signal_resumes_bit_for_bit(number, stage1, tmp_path, m
         pretrain.main(stage1(name="cut"))
     assert signal.getsignal(number) == signal.SIG_DFL
     pretrain.main([*stage1(name="cut"), "--resume"])
-    assert len(taken) == 6  # none of them twice
+    assert len(taken) == 6  # no step is taken twice
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "one")
 
 
@@ -137,7 +137,7 @@ def test_unusable_checkpoints_exit_2(stage1, tmp_path, monkeypatch, capsys):
         path.write_bytes(path.read_bytes()[:1000])
     assert "one: none of last-00003-0000000.pt, last-00002-0000000.pt is intact; train again" in said()
     assert not (tmp_path / "exploded").exists()
-    assert (run / "metrics.jsonl").read_text() == numbers, "nothing is lost"
+    assert (run / "metrics.jsonl").read_text() == numbers, "metrics.jsonl is unchanged"
 
 
 def test_other_splits_are_refused(stage1, store, tmp_path):

@@ -23,7 +23,7 @@ COMMON = {"name": "test", "data": {"splits": "none", "fake_tiers": ["RVFA"]}}
 
 @pytest.fixture
 def no_waiting():
-    """A step on a GPU must have run before, for what is done once."""
+    """Forbid waiting, to be called after a first step, which may wait to set things up."""
     yield lambda: torch.cuda.set_sync_debug_mode("error")
     torch.cuda.set_sync_debug_mode("default")
 
@@ -34,8 +34,8 @@ def take(training, model, loss):
     training.step({"loss": loss.detach()}, norm, [], None)
 
 
-def of(cfg, model):
-    """A `Training` that never saves and reads no losses before 16 steps."""
+def training_of(cfg, model):
+    """Return a `Training` that never saves and reads no losses before 16 steps."""
     world = SimpleNamespace(size=1, first=False, device=GPU)
     stop = SimpleNamespace(asked=False)
     return Training(cfg, world, None, model, adamw([(model.parameters(), 1.0)], cfg.optim), stop)
@@ -44,7 +44,7 @@ def of(cfg, model):
 def test_stage_1_does_not_wait_for_the_gpu(no_waiting):
     cfg = parse({**COMMON, "model": {"projection_dim": 8}}, PretrainConfig, "test")
     model = small_audio_net().to(GPU)
-    training = of(cfg, model)
+    training = training_of(cfg, model)
     mel, label = torch.randn(4, 128, 768, device=GPU), torch.tensor([0.0, 1.0, 1.0, 1.0], device=GPU)
     classes = torch.arange(4, device=GPU)
     for step in range(3):
@@ -58,12 +58,12 @@ def test_stage_1_does_not_wait_for_the_gpu(no_waiting):
 def test_stage_2_does_not_wait_for_the_gpu(no_waiting):
     cfg = parse({**COMMON, "audio": "none"}, TrainConfig, "test")
     model = small_detector().to(GPU)
-    training = of(cfg, model)
+    training = training_of(cfg, model)
     mel, video = torch.randn(2, 128, 768, device=GPU), torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8, device=GPU)
-    label, parts = torch.tensor([0.0, 1.0], device=GPU), torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=GPU)
+    label, fake_modalities = torch.tensor([0.0, 1.0], device=GPU), torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=GPU)
     for step in range(3):
         if step == 2:
             no_waiting()
         with loop.autocast(GPU, "bf16"):
             out = model(mel, normalise(video))
-        take(training, model, train.stage2_loss(cfg, out, label, parts))
+        take(training, model, train.stage2_loss(cfg, out, label, fake_modalities))

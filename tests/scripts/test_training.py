@@ -121,7 +121,7 @@ def test_first_epoch_of_selection(stage1, tmp_path):
 
 
 def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
-    """Speech of eight pages, each with its people and its way of faking: a hum, that all fakes have."""
+    """Speech of eight pages, each with its own identities and method; all fakes have a hum."""
     rng = np.random.default_rng(0)
     hum = 0.3 * np.sin(2 * np.pi * 440 * np.arange(WINDOW) / 16_000)
     with ElementWriter(tmp_path / "speech", {"made": "up"}) as writer:
@@ -130,10 +130,10 @@ def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
             facts = {"identities": [f"p{page}-{person}"], "base": base, "page": f"p{page}", "race": "", "gender": ""}
             source = f"p{page}/{person}_{tier}.wav"
             clip = {"tier": tier, "source": source, "sha256": source, "method": f"vc {page}", **facts}
-            sound = 0.1 * rng.standard_normal(WINDOW) + hum * (tier != "RVRA")
+            audio = 0.1 * rng.standard_normal(WINDOW) + hum * (tier != "RVRA")
             (tmp_path / source).parent.mkdir(exist_ok=True)
-            (tmp_path / source).write_bytes(encode_wav(sound, 16_000))
-            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_audio(sound)}])
+            (tmp_path / source).write_bytes(encode_wav(audio, 16_000))
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_audio(audio)}])
     store = ElementStore(tmp_path / "speech")
     lists = {f"fold_{n}": fold for n, fold in enumerate(page_folds(store.metas, 2, 0.2), 1)}
     save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas)
@@ -197,9 +197,13 @@ def test_too_many_bad_steps_end_the_run_and_save_the_batch(stage1, tmp_path, mon
     monkeypatch.setattr(pretrain, "stage1_loss", lambda *arguments: arguments[1].sum() * float("inf"))
     with pytest.raises(WorkError, match=r"3 steps in a row without a finite loss .* max_bad_steps = 2.*bad_batch.pt"):
         pretrain.main([*stage1(), "--max_bad_steps=2"])
-    kept = torch.load(tmp_path / "runs" / "one" / "bad_batch.pt", weights_only=True)
-    assert len(kept["keys"]) == 8
-    assert kept["batch"]["mel"].shape == (8, 128, 768)
+    saved = torch.load(tmp_path / "runs" / "one" / "bad_batch.pt", weights_only=True)
+    assert len(saved["keys"]) == 8
+    assert saved["batch"]["mel"].shape == (8, 128, 768)
+    with pytest.raises(WorkError):
+        pretrain.main([*stage1(name="patches", model=SPECTRA, augment={}), "--max_bad_steps=2"])
+    saved = torch.load(tmp_path / "runs" / "patches" / "bad_batch.pt", weights_only=True)
+    assert len(saved["batch"]["cached"][0]) == 8
 
 
 def test_micro_batches_give_the_losses_of_the_batch(stage1, stage2, tmp_path, monkeypatch):
@@ -256,7 +260,7 @@ def test_user_errors_are_explained(stage1, stage2, tmp_path):
     best = tmp_path / "runs" / "one" / "best.safetensors"
     best.write_bytes(best.read_bytes()[:3000])
     assert "damaged, its sha256 differs from best.safetensors.sha256" in message(train, stage2(name="x"))
-    assert not (tmp_path / "runs" / "x").exists(), "nothing is half-written"
+    assert not (tmp_path / "runs" / "x").exists(), "no run folder is created"
 
 
 def run_python(script, *arguments):
@@ -265,7 +269,7 @@ def run_python(script, *arguments):
 
 
 def test_exit_codes_and_streams(tmp_path):
-    """A wrong request: one line on stderr, no traceback, exit 2."""
+    """A user error is one line on stderr, no traceback, exit 2."""
     result = run_python("pretrain.py", "--config", tmp_path / "none.json")
     assert result.returncode == 2
     assert result.stdout == ""

@@ -15,7 +15,7 @@ from tests.helpers.runs import AUDIO, VISUAL, data_section, epochs, make_run, ma
 from tests.paths import ROOT
 from tests.unit.elements import meta
 
-# Runs a training script and writes down the loss of every step.
+# Runs a training script and records the loss of every step.
 RECORDER = """
 import json, os, sys
 import {script}
@@ -99,8 +99,8 @@ def test_two_processes_have_the_losses_of_one(store, tmp_path, script):
 
 
 def test_killing_torchrun_ends_its_processes(store, tmp_path):
-    """Else they would go on, and write beside those of the next one. That it goes on bit by bit is shown in
-    tests/slow/test_kill_and_resume.py."""
+    """Otherwise they would write to the run beside those of the next torchrun. tests/slow/test_kill_and_resume.py
+    tests that the run resumes bit for bit."""
     path = config(store, tmp_path, "pretrain", save_minutes=1e-9)
     process = start(2, tmp_path, "pretrain", path, "--optim.epochs=500")
     deadline = time.monotonic() + 120
@@ -109,7 +109,7 @@ def test_killing_torchrun_ends_its_processes(store, tmp_path):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
-    process.communicate()  # the end of all that has its pipes, loaders included
+    process.communicate()  # waits for all processes with its pipes, loaders included
     lines = (tmp_path / "pretrain" / "metrics.jsonl").read_text()
     time.sleep(0.3)
     assert (tmp_path / "pretrain" / "metrics.jsonl").read_text() == lines
@@ -121,15 +121,15 @@ def orders():
     return [Sequential(11, 4), Shuffled(11, 4, 0), Paired(metas, 2, 0, source="s")]
 
 
-@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("limit", [0, 1, 2])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_shares_make_up_the_batches(size, part):
+def test_shares_make_up_the_batches(size, limit):
     for order in orders():
-        columns = [list(Shared(order, rank=rank, size=size, limit=part).shares()) for rank in range(size)]
+        per_rank = [list(Shared(order, rank=rank, size=size, limit=limit).shares()) for rank in range(size)]
         batches: list[list] = [[]]
-        for shares in zip(*columns, strict=True):
-            assert len({len(share.draws) for share in shares}) == 1  # what all_gather needs
-            assert not part or len(shares[0].draws) <= part
+        for shares in zip(*per_rank, strict=True):
+            assert len({len(share.draws) for share in shares}) == 1  # as all_gather needs
+            assert not limit or len(shares[0].draws) <= limit
             rows = [draw for row in zip(*(share.draws for share in shares), strict=True) for draw in row]
             batches[-1] += rows[: shares[0].total]
             assert shares[0].weight == pytest.approx(shares[0].total / len(shares[0].batch))

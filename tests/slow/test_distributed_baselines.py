@@ -51,10 +51,10 @@ RUNS = {
     "avff-pretrain": 20, "avff": 21, "avff-parts-pretrain": 2, "avff-parts": 6, "mrdf-ce": 21, "mrdf-margin": 6,
     "mrdf-faithful": 6, "vfd-2022-match": 4, "vfd-2022": 4, "vfd-2023-match": 20, "vfd-2023": 14,
 }  # fmt: skip
-"""Steps of every run."""
+"""Number of steps of every run."""
 ROUGH = {"avff-pretrain": 5e-4, "vfd-2023-match": 5e-5}
-"""Where more than 1e-5 may differ, as rounding errors of 1e-7 grow: at the kinks of the critics, which see few clips,
-and by a batch norm of distances that are nearly equal."""
+"""Tolerances above 1e-5, where rounding errors of 1e-7 grow: at the kinks of the critics, which are given few clips,
+and in a batch norm of nearly equal distances."""
 
 
 def write_config(store: Path, folder: Path, name: str, **values) -> Path:
@@ -73,7 +73,7 @@ def torchrun(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def folders(store, tmp_path_factory):
-    """What one process and what two processes have left behind."""
+    """Output folders of one process and of two processes."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     configs = [str(write_config(store, one, name, **values)) for name, values in CASES.items()]
     done = torchrun("-m", "tests.helpers.baseline_recorder", str(two), *configs)
@@ -100,7 +100,7 @@ def test_two_processes_have_the_losses_of_one(folders, run):
     one, two = (weights.load(folder / run / BEST, run.partition("-")[0]).model for folder in folders)
     assert one.keys() == two.keys()
     for key in one:
-        torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-3)  # noise makes Adam move what has no effect
+        torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-3)  # Adam amplifies noise
 
 
 def test_folds_are_judged_once(store, tmp_path):

@@ -59,7 +59,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(root):
-    """What an undisturbed run of a script on so many processes says."""
+    """Outputs of an uninterrupted run of a script, by number of processes."""
     known = {}
 
     def whole(script, processes):
@@ -98,7 +98,7 @@ def test_kill_within_an_epoch(script, processes, workers, root, whole, tmp_path)
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_kill_at_any_moment(seed, root, whole, tmp_path):
-    """Three times, wherever that finds it; 30 times in docs/benchmarks.md."""
+    """Kill a run three times at random; docs/benchmarks.md reports 30 kills."""
     expected, rng = whole("train", 2), random.Random(seed)
     again = arguments(root, "train", tmp_path, "--data.workers=2")
     for _ in range(3):
@@ -124,7 +124,7 @@ def test_a_difference_of_one_bit_is_found(root, whole, tmp_path):
 
 
 def test_nothing_draws_from_the_generators_of_python_and_numpy(root, tmp_path):
-    """So their state need not be saved."""
+    """Their state is therefore not saved."""
     for script, main in (("pretrain", pretrain.main), ("train", train.main), ("baseline", baseline.main)):
         main(arguments(root, script, tmp_path / script, "--data.workers=0"))
         assert random.getstate() == random.Random(0).getstate()
@@ -139,7 +139,7 @@ def test_two_processes_cannot_write_to_one_run(root, tmp_path):
         training.wait_for(lambda: saved(tmp_path / "run", 0, 1))
         with pytest.raises(UserError, match="run: another run is writing to it"):
             pretrain.main(again)
-    pretrain.main(again)  # its loader may still be there
+    pretrain.main(again)  # a loader process of the killed run may still exist
 
 
 @pytest.mark.parametrize("differs", [False, True])
@@ -151,7 +151,7 @@ def test_outputs_of_killed_commands_are_compared(differs, tmp_path, capsys):
 
 
 def test_all_processes_of_a_command_are_killed(tmp_path):
-    """Those in a session of their own, as torchrun's are, too."""
+    """This includes processes in a session of their own, such as torchrun's."""
     said = tmp_path / "said"
     child = f"while :; do date +%s%N >> {said}; sleep 0.01; done"
     assert kills.kill_after(["bash", "-c", f"setsid bash -c '{child}'; true"], 0.5, "mark", alone=False)

@@ -108,9 +108,9 @@ def test_features_of_a_waveform(root):
     kept = backbone_cache.open_cache(store, whole)
     backbone_cache.fill(kept, rows, store, whole)
     logit = kept.array("logit_audio")[torch.from_numpy(rows)]
-    sounds = [torch.from_numpy(store.read(store.metas[row].key, waveform=True).waveform) for row in rows.tolist()]
+    waveforms = [torch.from_numpy(store.read(store.metas[row].key, waveform=True).waveform) for row in rows.tolist()]
     with torch.inference_mode():
-        feature, _ = whole.model.audio_encoder(torch.stack(sounds))
+        feature, _ = whole.model.audio_encoder(torch.stack(waveforms))
         torch.testing.assert_close(logit, whole.model.audio_head(feature).squeeze(-1))
     kept.close()
     backbone_cache.open_cache(store, encoder(audio={**SPECTRA, "spectra": [256, 512]})).close()

@@ -61,13 +61,13 @@ def test_feature_starts_with_the_score_and_the_head_scales_it():
     score = net.encoder.score
     score.centre.normal_()
     score.direction.normal_()
-    sound = torch.randn(3, 49_152) / 10
-    out = net(sound)
-    values = pooled(net.encoder.front(sound))
+    audio = torch.randn(3, 49_152) / 10
+    out = net(audio)
+    values = pooled(net.encoder.front(audio))
     expected = ((values.double() - score.centre.double()) * score.direction.double()).sum(1)
     torch.testing.assert_close(out.feat[:, 0].double(), expected, rtol=1e-4, atol=1e-2)
     torch.testing.assert_close(out.logit, out.feat[:, 0])  # scale 1, offset 0 at first
-    patches = net.encoder.front(sound).values
+    patches = net.encoder.front(audio).values
     torch.testing.assert_close(
         values, torch.cat([patches.mean(1), patches.std(1, correction=0)], 1), rtol=1e-2, atol=1e-2
     )

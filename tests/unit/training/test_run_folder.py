@@ -31,13 +31,13 @@ def config(folder, **changes):
 
 
 def test_image_of_spectrogram_and_frames():
-    sound = np.zeros((4, 8), np.float32)
-    sound[0] = 1.0  # the lowest frequency is drawn at the bottom
+    spectrogram = np.zeros((4, 8), np.float32)
+    spectrogram[0] = 1.0  # the lowest frequency is drawn at the bottom
     red = np.zeros((16, 10, 10, 3), np.uint8)
     red[..., 0] = 255
     both, alone = (
-        examples.draw([Example("RVFA, fake", sound, red)]),
-        examples.draw([Example("RVRA, real", sound, None)]),
+        examples.draw([Example("RVFA, fake", spectrogram, red)]),
+        examples.draw([Example("RVRA, real", spectrogram, None)]),
     )
     assert both.shape == (146, 512 + 6 + 6 * 128, 3)
     assert alone.shape == (146, 512, 3)
