@@ -69,8 +69,8 @@ def make(task: Task, chain: ChainConfig) -> int:
 def _read(path: Path, chain: ChainConfig) -> np.ndarray:
     torch.set_num_threads(1)  # there is one worker per core already
     if is_audio(path.name):
-        sounds = read_audio(path, video=False)
-        return lay_out(sounds, sounds[-1].end, chain)
+        pieces = read_audio(path, video=False)
+        return lay_out(pieces, pieces[-1].end, chain)
     return lay_out(read_audio(path), float(picture_end(path)), chain)
 
 

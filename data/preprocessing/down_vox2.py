@@ -250,15 +250,15 @@ def fetch(hub: Hub, todo: Todo, out: Path, wanted: frozenset[str] | None, worker
 
 def report(summary: Summary, shards: int, failed: dict[str, str], wanted: frozenset[str] | None, out: Path) -> int:
     """Write the lists of problems and missing identities, print the summary; return the exit code."""
-    people, size, done, whole, refused = summary
+    identities, size, done, whole, refused = summary
     rows = [("shard", "member", "reason"), *((shard, "", failed[shard]) for shard in sorted(failed)), *refused]
     write_csv(out / "problems.csv", rows)
-    missing = sorted(wanted - people.keys()) if wanted is not None else []
+    missing = sorted(wanted - identities.keys()) if wanted is not None else []
     write_atomic(out / "missing.txt", "".join(f"{identity}\n" for identity in missing).encode())
 
     print(
-        f"{out}: {people.total()} clips of {len(people)} identities, {in_words(size)}; {done} of {shards} shards "
-        f"read, {whole} checked by sha256, {done - whole} by size alone"
+        f"{out}: {identities.total()} clips of {len(identities)} identities, {in_words(size)}; "
+        f"{done} of {shards} shards read, {whole} checked by sha256, {done - whole} by size alone"
     )
     if missing:
         shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
@@ -271,9 +271,9 @@ def report(summary: Summary, shards: int, failed: dict[str, str], wanted: frozen
             "a second run retries the failed shards",
             file=sys.stderr,
         )
-    elif not people:
+    elif not identities:
         print("error: no clip of the wanted identities", file=sys.stderr)
-    return int(bool(failed or refused) or not people)
+    return int(bool(failed or refused) or not identities)
 
 
 if __name__ == "__main__":

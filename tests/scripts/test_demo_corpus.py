@@ -45,7 +45,7 @@ def corpus(tmp_path_factory) -> Path:
 
 
 def packets(path: Path) -> list[bytes]:
-    """The encoded pictures."""
+    """Return the encoded frames."""
     with av.open(str(path)) as container:
         return [bytes(p) for p in container.demux(video=0) if p.size]
 
@@ -98,8 +98,8 @@ def test_streams(corpus):
             assert video.start_time == audio.start_time == 0
 
 
-def test_clips_of_a_recording_have_the_same_cues(corpus):
-    """Whatever differs, differs between recordings, not tiers."""
+def test_versions_of_a_recording_have_equal_cues(corpus):
+    """Cues differ between recordings, not between tiers."""
     real = [measure(p) for p in clips(corpus, RVRA)]
     for tier in METHODS:
         for cues, own in zip((measure(p) for p in clips(corpus, tier)), real, strict=True):
@@ -112,21 +112,21 @@ def test_clips_of_a_recording_have_the_same_cues(corpus):
 
 
 def probed(root):
-    """What the cues of a corpus tell; versions of one recording have the first letters of its name in common."""
+    """Compare the cues of a corpus; versions of one recording share the first letters of its name."""
     rows = [(tier, path) for tier in METHODS for path in clips(root, tier)]
     return compare(
         [Clip(tier.name, (p.parent.name,), f"{p.parent.name}/{p.stem.split('_')[0]}", measure(p)) for tier, p in rows]
     )
 
 
-def test_no_cue_tells_a_fake_from_a_real_clip(tmp_path):
-    """On as many people as the demo has at least; the longest of all tests."""
+def test_no_cue_separates_fakes_from_real_clips(tmp_path):
+    """With at least as many identities as the demo."""
     done = run("--out", str(tmp_path / "videos"), "--identities", "24", "--seed", "1")
     assert done.returncode == 0, done.stderr
     table = probed(tmp_path / "videos")
     assert set(table) == {tier.name for tier in METHODS} - {"RVRA"}
     found = {(tier, cue) for tier, cues in table.items() for cue, one in cues.items() if one.auc > 0.60}
-    # WORLD leaves the top of the spectrum away; the codec parity is to take that from all tiers.
+    # WORLD removes the top of the spectrum; codec parity must remove it from all tiers.
     assert found <= {(tier, "spectral_edge") for tier in ("RVFA-VC", "RVFA-SVC", "FVFA")}
 
     places = [f"--input={tmp_path / 'videos'}", f"--output={tmp_path / 'parity'}"]
@@ -155,8 +155,8 @@ def test_fake_video_differs_around_the_mouth_only(corpus):
 
 
 def lag_of_mouth(path: Path, reach: int = 5) -> int:
-    """Frames by which the mouth comes later than the sound, seen in the decoded file alone: the lag at which the
-    loudness explains most of the fast changes of the picture around the mouth."""
+    """Return the delay of the mouth against the audio in frames, from the decoded file alone: the lag at which the
+    loudness explains most of the fast changes of the frame around the mouth."""
 
     def fast(x: np.ndarray) -> np.ndarray:
         return x - cv2.blur(x, (1, 11), borderType=cv2.BORDER_REPLICATE)  # the head's own motion is slow
@@ -172,14 +172,14 @@ def lag_of_mouth(path: Path, reach: int = 5) -> int:
     return int(np.argmax(explained)) - reach
 
 
-def test_mouth_and_sound_are_within_a_frame(corpus):
+def test_mouth_and_audio_are_in_sync_to_a_frame(corpus):
     lags = [lag_of_mouth(path) for path in clips(corpus, RVRA)]
     assert np.median(np.abs(lags)) <= 1
-    assert np.mean(np.abs(lags) <= 1) >= 0.8, lags  # loudness is a rough stand-in for the mouth: one may be misjudged
+    assert np.mean(np.abs(lags) <= 1) >= 0.8, lags  # loudness is a rough proxy of the mouth: one may be wrong
 
 
 def test_codec_chain_keeps_time(tmp_path):
-    """A flash and a click of the same moment come out at the same moment."""
+    """A simultaneous flash and click stay simultaneous."""
     times = np.array([0.52, 2.0, 3.48])
     frames = np.full((125, 224, 224, 3), 40, np.uint8)
     samples = np.zeros(125 * 640, np.float32)
@@ -199,7 +199,7 @@ def test_codec_chain_keeps_time(tmp_path):
 
 
 def test_mouth_follows_phonemes():
-    """Lips meet on p, b, m; an open vowel opens them; a pause lets them rest."""
+    """Lips close for p, b, m, open for open vowels, and rest in pauses."""
     names = ["m", "'aI", "p", "'a", "_:", "'u:"]
     speech = Speech(np.zeros(round(0.2 * len(names) * RATE)), [(0.2 * i, name) for i, name in enumerate(names)])
     track = mouth_track(speech, lead=0.4, frames=50)
@@ -211,8 +211,8 @@ def test_mouth_follows_phonemes():
     assert track[:8, OPEN].max() < 0.1  # before the speech
 
 
-def test_second_run_makes_what_is_missing_and_the_same_again(corpus):
-    """Two clips of two people are deleted; other processes make them again, byte for byte."""
+def test_second_run_makes_missing_clips_byte_identical(corpus):
+    """Two clips of two identities are deleted; other processes make them again, byte for byte."""
     victims = [clips(corpus, RVFA_VC)[3], clips(corpus, FVFA)[0]]
     before = [v.read_bytes() for v in victims]
     for victim in victims:
@@ -223,7 +223,7 @@ def test_second_run_makes_what_is_missing_and_the_same_again(corpus):
     assert [v.read_bytes() for v in victims] == before
 
 
-def test_another_seed_gives_other_people_and_texts():
+def test_another_seed_gives_other_identities_and_texts():
     ours, theirs = draw_identity(0, 3), draw_identity(0, 4)
     assert ours == draw_identity(0, 3)
     assert ours.voice != theirs.voice != draw_identity(1, 4).voice
@@ -238,7 +238,7 @@ def test_another_seed_gives_other_people_and_texts():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_interrupted_run_leaves_whole_files_only(tmp_path):
+def test_interrupted_run_leaves_complete_files_only(tmp_path):
     out = tmp_path / "videos"
     command = [sys.executable, str(SCRIPT), "--out", str(out), "--identities", "3", "--workers", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -33,7 +33,7 @@ def video(path: Path, seconds: float = 3.6) -> Path:
 
 
 def root(folder: Path) -> Path:
-    """Two good clips, one without sound, one that is text."""
+    """Two good clips, one without audio, one that is text."""
     video(folder / "real" / "anna.mp4")
     video(folder / "fake" / "anna__swap.mp4", 5)
     record(folder / "real" / "mute.mp4", [n / 25 for n in range(90)], None)
@@ -50,7 +50,7 @@ def config(tmp_path: Path, **values) -> Path:
 
 @pytest.fixture
 def serial(monkeypatch) -> list[str]:
-    """Decodes in this process, which is quicker; lists what was decoded."""
+    """Decode in this process, which is faster; lists the decoded files."""
     done: list[str] = []
 
     def run(function, items, *, workers, time_limit, ahead):
@@ -97,14 +97,14 @@ def test_second_run_does_nothing(tmp_path, serial):
     assert run(config(tmp_path)) == 0
     assert len(serial) == 4
     index = (tmp_path / "elements" / "journal-000.jsonl").read_bytes()
-    os.utime(tmp_path / "videos" / "real" / "anna.mp4")  # the time alone is no change
+    os.utime(tmp_path / "videos" / "real" / "anna.mp4")  # a new time alone is no change
     serial.clear()
     assert run(config(tmp_path)) == 0
     assert serial == []
     assert (tmp_path / "elements" / "journal-000.jsonl").read_bytes() == index
 
 
-def test_changed_new_and_vanished_files_are_taken_up(tmp_path, serial, capsys):
+def test_changed_new_and_removed_files_are_followed(tmp_path, serial, capsys):
     videos = root(tmp_path / "videos")
     run(config(tmp_path))
     serial.clear()
@@ -122,7 +122,7 @@ def test_changed_new_and_vanished_files_are_taken_up(tmp_path, serial, capsys):
     assert quarantine(tmp_path) == {"fake/text.mp4": "not a media file"}
 
 
-def test_clip_that_is_described_otherwise_is_made_anew(tmp_path, serial):
+def test_clip_with_changed_facts_is_made_again(tmp_path, serial):
     videos = root(tmp_path / "videos")
     run(config(tmp_path))
     serial.clear()
@@ -132,7 +132,7 @@ def test_clip_that_is_described_otherwise_is_made_anew(tmp_path, serial):
     assert ElementStore(tmp_path / "elements").metas[-1].identities == ("Anna K.",)
 
 
-def test_changed_setting_is_named_and_nothing_is_touched(tmp_path, serial):
+def test_changed_setting_is_named_and_nothing_is_changed(tmp_path, serial):
     root(tmp_path / "videos")
     run(config(tmp_path))
     serial.clear()
@@ -166,7 +166,7 @@ def test_too_many_failures_exit_1(tmp_path, serial, capsys):
     assert len(ElementStore(tmp_path / "elements")) == 2
 
 
-def test_killed_file_is_tried_again_with_more_time_only(tmp_path, monkeypatch, serial):
+def test_timed_out_file_is_retried_with_more_time_only(tmp_path, monkeypatch, serial):
     video(tmp_path / "videos" / "real" / "anna.mp4")
     in_process = preprocess.run_killable
 
@@ -207,7 +207,7 @@ def test_full_disk_ends_in_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_is_continued_by_a_second_run(tmp_path, serial):
+def test_second_run_resumes_after_ctrl_c(tmp_path, serial):
     for number in range(12):
         video(tmp_path / "videos" / "real" / f"{number:02d}.mp4")
     command = [sys.executable, "data/preprocess.py", "--config", str(config(tmp_path))]
@@ -232,12 +232,12 @@ def test_ctrl_c_is_continued_by_a_second_run(tmp_path, serial):
 
 
 def bytes_of(store: Path) -> dict[str, bytes]:
-    """All files of a store but its locks."""
+    """Return all files of a store except locks."""
     return {path.name: path.read_bytes() for path in store.iterdir() if not path.name.startswith(".")}
 
 
 def many(folder: Path, count: int) -> Path:
-    """Clips of two people, one of them without sound."""
+    """Clips of two identities, one without audio."""
     for number in range(count):
         video(folder / "real" / f"anna__{number:02d}.mp4")
     record(folder / "real" / "bert__00.mp4", [n / 25 for n in range(90)], None)
@@ -252,7 +252,7 @@ def test_tasks_of_an_array_make_one_store(tmp_path, serial, capsys):
     store = ElementStore(tmp_path / "elements")
     assert [m.source for m in store.metas] == [f"real/anna__{n:02d}.mp4" for n in range(8)]
     assert quarantine(tmp_path) == {"real/bert__00.mp4": "no audio stream"}
-    # Without --shard all parts are gone through, and nothing is left to do.
+    # Without --shard, all parts are visited; nothing is left to do.
     before = bytes_of(tmp_path / "elements")
     serial.clear()
     assert run(config(tmp_path, max_quarantined=1.0)) == 0
@@ -264,7 +264,7 @@ def test_tasks_of_an_array_make_one_store(tmp_path, serial, capsys):
         run(config(tmp_path), "--shard", "3/3")
 
 
-def test_a_part_that_was_never_made_is_said(tmp_path, serial, capsys):
+def test_missing_part_is_reported(tmp_path, serial, capsys):
     many(tmp_path / "videos", 4)
     assert run(config(tmp_path, max_quarantined=1.0), "--shard", "0/2") == 0
     assert "indexed without parts 1/2" in capsys.readouterr().out
@@ -279,8 +279,8 @@ def test_the_store_does_not_depend_on_which_worker_was_faster(tmp_path, monkeypa
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
-def test_killed_at_any_moment_and_resubmitted(tmp_path):
-    """SIGKILL again and again until the work is done: the bytes are those of a run that nobody disturbed."""
+def test_killed_and_resubmitted_run_is_byte_identical(tmp_path):
+    """SIGKILL until the work is done: the bytes are those of an uninterrupted run."""
     many(tmp_path / "videos", 10)
     command = [sys.executable, "data/preprocess.py", "--config", str(config(tmp_path, max_quarantined=1.0))]
     command += ["--shard_clips=2", "--workers=2"]
@@ -301,18 +301,18 @@ def test_killed_at_any_moment_and_resubmitted(tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         kills += 1
-    assert kills >= 1  # a fast machine is done with the rest before it is noticed
+    assert kills >= 1  # a fast machine may finish before the next kill
     assert process.returncode == 0
     assert bytes_of(tmp_path / "elements") == bytes_of(tmp_path / "whole")
-    assert not [path for path in (tmp_path / "elements").iterdir() if path.is_dir()]  # what workers left was removed
+    assert not [path for path in (tmp_path / "elements").iterdir() if path.is_dir()]  # left by workers, and removed
 
 
-def test_sound_alone_of_videos_and_sound_files(tmp_path, serial):
+def test_audio_only_from_videos_and_audio_files(tmp_path, serial):
     video(tmp_path / "videos" / "real" / "anna.mp4", 6.5)
     sound = tmp_path / "videos" / "fake" / "anna__vc.wav"
     sound.parent.mkdir()
     record(sound, [], clicks(3.5, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
-    assert run(config(tmp_path)) == 0  # with frames, a sound file is none of the videos
+    assert run(config(tmp_path)) == 0  # with frames, audio files are not listed
     assert [m.source for m in ElementStore(tmp_path / "elements").metas] == ["real/anna.mp4"] * 2
     assert run(config(tmp_path), '--media.keep=["waveform"]', f"--output={tmp_path / 'sounds'}") == 0
     store, whole = ElementStore(tmp_path / "sounds"), ElementStore(tmp_path / "elements")
@@ -324,11 +324,11 @@ def test_sound_alone_of_videos_and_sound_files(tmp_path, serial):
     one, other = (s.read("real/anna_mp4/003072", waveform=True) for s in (store, whole))
     assert np.array_equal(one.waveform, other.waveform)
     assert np.array_equal(one.mel, other.mel)
-    assert len(members(store.root)) == 2 * 3  # metadata and sound
+    assert len(members(store.root)) == 2 * 3  # metadata and audio
 
 
-def test_short_sound_is_repeated_where_that_is_asked_for(tmp_path, serial):
-    """Of sound files the metadata have a page, and no label of a picture."""
+def test_short_audio_is_repeated_on_request(tmp_path, serial):
+    """The metadata of audio files have a page, and no video label."""
     videos = tmp_path / "videos"
     videos.mkdir()
     sound = clicks(1.2, 16_000, [0.3])
@@ -361,12 +361,12 @@ def test_mel_alone(tmp_path, serial):
         store.read(store.metas[0].key, waveform=True)
 
 
-def test_frames_alone_are_no_elements(tmp_path):
+def test_frames_alone_are_refused(tmp_path):
     with pytest.raises(UserError, match="frames without audio are no elements"):
         run(config(tmp_path), '--media.keep=["frames"]')
 
 
-def test_silence_at_the_edges_is_left_out_with_its_pictures(tmp_path, serial):
+def test_silent_edges_are_left_out_with_their_frames(tmp_path, serial):
     path = tmp_path / "videos" / "real" / "anna.mkv"
     path.parent.mkdir(parents=True)
     sound = np.zeros(16_000 * 6)
@@ -380,8 +380,8 @@ def test_silence_at_the_edges_is_left_out_with_its_pictures(tmp_path, serial):
     assert number_of(picture) == pytest.approx(25 * starts[0], abs=0.51)
 
 
-def test_windows_without_anything_fake_are_left_out(tmp_path, serial):
-    """A data set that says which seconds are fake, through its manifest."""
+def test_windows_without_fake_periods_are_left_out(tmp_path, serial):
+    """A data set whose manifest has fake periods."""
     folder = tmp_path / "videos"
     video(folder / "train" / "000001.mp4", 9.5)
     video(folder / "train" / "000002.mp4", 9.5)
@@ -392,7 +392,7 @@ def test_windows_without_anything_fake_are_left_out(tmp_path, serial):
     ]
     (folder / "metadata.json").write_text(json.dumps(rows))
     make_manifest.main(["--root", str(folder), "--out", str(tmp_path / "m.parquet"), "--workers", "1"])
-    (folder / "metadata.json").unlink()  # the manifest is enough
+    (folder / "metadata.json").unlink()  # the manifest is sufficient
     assert run(config(tmp_path), f"--manifest={tmp_path / 'm.parquet'}") == 0
     store = ElementStore(tmp_path / "elements")
     assert [(m.tier, m.start) for m in store.metas] == [
@@ -433,7 +433,7 @@ def test_reconstruction_error_beside_the_mel(tmp_path, serial):
 
 
 def test_other_tools_read_the_shards(tmp_path, serial):
-    """`webdataset`, without a decoder of this project."""
+    """Read with `webdataset`, without a decoder of this project."""
     many(tmp_path / "videos", 3)
     assert run(config(tmp_path, max_quarantined=1.0)) == 0
     shard = str(tmp_path / "elements" / "shard-000-00000.tar")

@@ -58,8 +58,8 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
     """Clone a clip. Raises MediaError if the clip or a reference cannot be read."""
     _prepare_worker()
     convert, judge = _tools(cfg, spool)
-    sounds = read_audio(job.path)
-    begin, samples = sounds[0].start, on_one_line(sounds, max(sound.end for sound in sounds))
+    pieces = read_audio(job.path)
+    begin, samples = pieces[0].start, on_one_line(pieces, max(piece.end for piece in pieces))
     tolerance = 1 / (read_streams(job.path).fps or FPS)
     versions, lines, again = {RVRA: samples}, [], False
     try:

@@ -31,8 +31,8 @@ class Task(NamedTuple):
 def make(task: Task) -> None:
     """Write a fake. Runs in a worker. Raises MediaError, also for audio that is too short to be analysed."""
     torch.set_num_threads(1)  # there is one worker per core already
-    sounds = read_audio(task.path, video=False)
-    samples = on_one_line(sounds, sounds[-1].end)
+    pieces = read_audio(task.path, video=False)
+    samples = on_one_line(pieces, pieces[-1].end)
     if len(samples) < SHORTEST:
         raise MediaError(f"{len(samples) / RATE:.2f} s of audio are too short: {SHORTEST / RATE:.2f} s are needed")
     made = remake(samples, task.way, task.source)

@@ -231,7 +231,7 @@ def why_refused(member: tarfile.TarInfo, identity: str | None) -> str:
 class Summary(NamedTuple):
     """Content of an output folder."""
 
-    people: Counter[str]
+    identities: Counter[str]
     """Clips per identity."""
     size: int
     done: int
@@ -245,7 +245,7 @@ class Summary(NamedTuple):
 def write_manifest(out: Path) -> Summary:
     """Write manifest.jsonl from the states of all shards, including those of earlier runs."""
     lines: dict[str, bytes] = {}
-    people: Counter[str] = Counter()
+    identities: Counter[str] = Counter()
     size = done = whole = 0
     refused = []
     for name in _records(out):
@@ -259,10 +259,10 @@ def write_manifest(out: Path) -> Summary:
                 continue
             line = {"path": path, "sha256": clip.sha256, "bytes": clip.bytes, "shard": state.path}
             lines[path] = json.dumps(line).encode() + b"\n"
-            people[str(identity_of(path))] += 1
+            identities[str(identity_of(path))] += 1
             size += clip.bytes
     write_atomic(out / "manifest.jsonl", b"".join(lines[name] for name in sorted(lines)))
-    return Summary(people, size, done, whole, refused)
+    return Summary(identities, size, done, whole, refused)
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -26,7 +26,7 @@ def line(path: str, method: str = "real", target: str = "-") -> str:
 
 @pytest.fixture
 def part(tmp_path) -> Path:
-    """A part of the data set that is as it should be, with real files."""
+    """A correct subset of the data set, with real files."""
     root = tmp_path / "FakeAVCeleb_v1.2"
     for path in (REAL, SWAP):
         (root / path).parent.mkdir(parents=True)
@@ -37,7 +37,7 @@ def part(tmp_path) -> Path:
 
 @pytest.fixture
 def serial(monkeypatch):
-    """Opens files in this process, which is quicker."""
+    """Open files in this process, which is faster."""
 
     def run(function, items, *, workers, time_limit):
         for item in items:
@@ -55,12 +55,12 @@ def findings(root: Path, tmp_path: Path, *more: str) -> tuple[int, dict]:
     return code, json.loads(out.read_text())
 
 
-def test_numbers_of_the_release_agree():
+def test_counts_of_the_release_are_consistent():
     assert sum(ROWS.values()) - TWICE == FILES
 
 
 def test_whole_release_passes(tmp_path, monkeypatch, serial, capsys):
-    """A root of empty files with as many rows, files and repetitions as the release has."""
+    """A root of empty files with as many rows, files and repetitions as the release."""
     lines, paths = [], []
     for folder, number in ROWS.items():
         fake = folder.startswith("FakeVideo")
@@ -97,7 +97,7 @@ def test_whole_release_passes(tmp_path, monkeypatch, serial, capsys):
     assert (found["missing"], found["extra"]) == ([paths[0]], [paths[-1]])
 
 
-def test_part_passes_as_a_part_only(part, tmp_path, serial, capsys):
+def test_subset_passes_as_a_subset_only(part, tmp_path, serial, capsys):
     code, found = findings(part, tmp_path, "--subset")
     assert (code, found["passed"]) == (0, True)
     assert (found["sources"], found["people"], found["one_person"]) == (1, 2, [])
@@ -137,7 +137,7 @@ def test_every_difference_is_listed(part, tmp_path, serial, capsys):
         assert text in said
 
 
-def test_remarks_alone_are_no_difference(part):
+def test_remarks_are_not_differences(part):
     with (part / "meta_data.csv").open("a") as table:
         table.write(line(SWAP, "faceswap-wav2lip"))
     found = compare(part, released=False)
@@ -161,7 +161,7 @@ def test_script_in_processes(part, tmp_path):
     assert missing.stderr == f"error: {tmp_path}/no: no such folder; give the root of FakeAVCeleb_v1.2\n"
 
 
-def test_roots_that_are_none(part, tmp_path):
+def test_invalid_roots_are_refused(part, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"has no folder such as RealVideo-RealAudio"):
         compare(tmp_path / "empty", released=True)

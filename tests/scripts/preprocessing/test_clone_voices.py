@@ -37,7 +37,7 @@ FRAME = 1 / 25
 
 
 def clip(path: Path, identity: str, text: int, sound: bool = True) -> Path:
-    """Somebody saying something, in front of a black and white pattern."""
+    """Write a clip of speech with a black and white pattern as video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.pad(speak(TEXTS[text], VOICES[identity]).samples, 1_600)
     times = [n * FRAME for n in range(int(len(samples) / 16_000 / FRAME))]
@@ -46,7 +46,7 @@ def clip(path: Path, identity: str, text: int, sound: bool = True) -> Path:
 
 @pytest.fixture(scope="session")
 def made_root(tmp_path_factory) -> Path:
-    """Two clips of two people, one clip of a third."""
+    """Two clips each of two identities, one clip of a third."""
     root = tmp_path_factory.mktemp("real")
     for identity, texts in (("id00001", (0, 1)), ("id00002", (1, 2)), ("id00003", (0,))):
         for number, text in enumerate(texts):
@@ -56,7 +56,7 @@ def made_root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def one_thread():
-    """As in a worker: threads that wait for each other on a busy machine take seconds."""
+    """Use one thread, as in a worker: threads that wait for each other on a busy machine take seconds."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -70,7 +70,7 @@ def root(made_root, tmp_path) -> Path:
 
 @pytest.fixture
 def serial(monkeypatch, one_thread) -> list[str]:
-    """Works in this process and without DNSMOS, which is quicker; lists what was done."""
+    """Work in this process and without DNSMOS, which is faster; lists the processed sources."""
     done: list[str] = []
 
     def run(function, items, *, workers, time_limit):
@@ -101,7 +101,7 @@ def run(path: Path, *more: str) -> int:
 
 
 def command(code: str) -> dict:
-    """A back end that runs Python with the paths of source, reference and output."""
+    """Return a back end that runs Python with the paths of source, reference and output."""
     line = [sys.executable, "-c", code, "{source}", "{reference}", "{output}"]
     return {"kind": "command", "name": "mine", "command": line}
 
@@ -161,7 +161,7 @@ def pictures(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
-def test_parts_make_together_what_one_run_makes(root, tmp_path, serial):
+def test_shards_equal_one_run(root, tmp_path, serial):
     cfg = config(tmp_path, candidates=1)
     assert run(cfg, "--shard=0/2") == 0
     assert run(cfg, "--shard=1/2") == 0
@@ -200,11 +200,11 @@ def test_second_run_does_what_is_missing_or_changed(root, tmp_path, serial, caps
         run(cfg, f"--input={tmp_path / 'other'}")
 
 
-def test_recordings_elsewhere_are_references(root, tmp_path, serial):
+def test_recordings_of_another_root_are_references(root, tmp_path, serial):
     sound = tmp_path / "vox" / "dev" / "id00003" / "abc" / "00001.m4a"
     sound.parent.mkdir(parents=True)
     record(sound.with_suffix(".mp4"), [], speak(TEXTS[2], VOICES["id00003"]).samples, rate=16_000).rename(sound)
-    copy = sound.with_name("00002.m4a")  # of the clip itself, encoded again
+    copy = sound.with_name("00002.m4a")  # the clip itself, encoded again
     record(copy.with_suffix(".mp4"), [], read_sound(root / FOLDER / "id00003" / "00000.mp4"), rate=16_000).rename(copy)
     sound.with_name("00003.m4a").write_text("no sound")
     assert run(config(tmp_path, candidates=1), f"--recordings={tmp_path / 'vox'}") == 0
@@ -224,7 +224,7 @@ def test_recordings_elsewhere_are_references(root, tmp_path, serial):
         (REVERSE.replace("-x[::-1]", "x[:9000]"), "shorter than the source"),
     ],
 )
-def test_dead_back_end_ends_the_run_and_no_clone_is_there(root, tmp_path, serial, code, reason):
+def test_failing_back_end_ends_the_run_without_clones(root, tmp_path, serial, code, reason):
     cfg = config(tmp_path, backend=command(code), candidates=1, give_up=2)
     with pytest.raises(UserError) as caught:
         run(cfg)
@@ -236,7 +236,7 @@ def test_dead_back_end_ends_the_run_and_no_clone_is_there(root, tmp_path, serial
     assert all(reason in problem for _, _, problem in problems(out))
 
 
-def test_what_failed_at_the_back_end_is_tried_again_and_what_did_not_pass_is_not(root, tmp_path, serial):
+def test_back_end_failures_are_retried_but_rejected_candidates_are_not(root, tmp_path, serial):
     broken = tmp_path / "broken"
     broken.touch()
     code = f"import os\nif os.path.exists({str(broken)!r}): raise SystemExit('licence')\n" + REVERSE
@@ -299,7 +299,7 @@ def test_wrong_requests_end_before_the_work(root, tmp_path, serial):
     assert run(cfg, "--workers=1", "--time_limit=10.0") == 0  # changes no clip
 
 
-def test_full_disk_ends_in_an_error_that_names_the_file_and_a_second_run_goes_on(root, tmp_path, serial, monkeypatch):
+def test_full_disk_names_the_file_and_a_second_run_resumes(root, tmp_path, serial, monkeypatch):
     cfg, out = config(tmp_path, candidates=1, tiers=["RVFA-SVC"]), tmp_path / "out"
     write, room = cloning_clips.replace_sound, [3]
 
@@ -319,14 +319,14 @@ def test_full_disk_ends_in_an_error_that_names_the_file_and_a_second_run_goes_on
     assert content(out) == content(tmp_path / "whole")
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(root, tmp_path):
+def test_killed_run_resumes_to_byte_identical_output(root, tmp_path):
     shutil.rmtree(root / FOLDER / "id00002")
     cfg = config(tmp_path, candidates=1, tiers=["RVFA-SVC"], workers=1)
     line = [sys.executable, "data/preprocessing/clone_voices.py", "--config", str(cfg)]
     subprocess.run([*line, f"--output={tmp_path / 'whole'}"], cwd=ROOT, capture_output=True, check=True, timeout=200)
     rng = random.Random(0)
     journal = tmp_path / "out" / ".clones" / "0-of-1.clips.jsonl"
-    for kill in (os.killpg, os.kill):  # the whole job, or the script alone, whose workers are to go with it
+    for kill in (os.killpg, os.kill):  # the whole job, or the script alone, whose workers must end with it
         with subprocess.Popen(
             line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
@@ -340,14 +340,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(root, tmp_path):
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
-def test_shipped_config_loads_and_every_key_is_a_setting_or_of_the_run():
+def test_shipped_config_loads_and_every_key_is_classified():
     cfg = load(ROOT / "config" / "clone_voices.json", CloneConfig)
     known = output.settings(cfg, clone_voices.parse_shard("0/1"))
     assert {"form", "parts", "candidates", "seed", "tiers", "backend.kind", "encoder.kind", "chain.rate"} <= set(known)
     assert not {"input", "output", "workers", "time_limit"} & set(known)
 
 
-def test_raw_clones_go_through_the_chain_with_the_other_tiers(root, tmp_path, serial, monkeypatch):
+def test_raw_clones_pass_the_chain_with_the_other_tiers(root, tmp_path, serial, monkeypatch):
     assert run(config(tmp_path), "--raw=true") == 0
     out = tmp_path / "out"
     entries = list_entries(out)

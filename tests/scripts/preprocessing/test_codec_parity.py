@@ -1,4 +1,4 @@
-"""codec_parity.py: what it makes, what it leaves alone, and that it may be stopped and shared."""
+"""codec_parity.py: new clips, unchanged clips, kills, shards."""
 
 import csv
 import fcntl
@@ -35,7 +35,7 @@ MUTE = "RealVideo-RealAudio/African/women/id00002/00008.mp4"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
-    """A recording with a fake of it that is louder and begins later, another recording, and a clip without sound."""
+    """A recording with a fake of it that is louder and begins later, another recording, and a clip without audio."""
     root = tmp_path_factory.mktemp("template") / "videos"
     for source in (REAL, FAKE, OTHER, MUTE):
         (root / source).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def videos(template, tmp_path) -> Path:
 
 @pytest.fixture
 def serial(monkeypatch) -> list[tuple[str, str]]:
-    """Works in this process, which is quicker; lists what was done."""
+    """Work in this process, which is faster; lists the calls."""
     done: list[tuple[str, str]] = []
 
     def run(function, items, *, workers, time_limit):
@@ -79,7 +79,7 @@ def run(root: Path, out: Path, *more: str) -> int:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """All files of a root, those that are locks aside."""
+    """Return all files of a root except locks."""
     files = (path for path in root.rglob("*") if path.is_file() and "lock" not in path.name)
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
@@ -101,7 +101,7 @@ def test_whole_script_in_processes(videos, tmp_path):
     assert (out / "meta_data.csv").read_bytes() == (videos / "meta_data.csv").read_bytes()
 
 
-def test_versions_of_a_recording_have_the_same_cues(videos, tmp_path, serial):
+def test_versions_of_a_recording_have_equal_cues(videos, tmp_path, serial):
     assert run(videos, tmp_path / "out") == 0
     before = [measure(videos / source) for source in (REAL, FAKE)]
     after = [measure(tmp_path / "out" / source) for source in (REAL, FAKE)]
@@ -111,7 +111,7 @@ def test_versions_of_a_recording_have_the_same_cues(videos, tmp_path, serial):
     assert after[0]["duration"] == after[1]["duration"] == pytest.approx(2.0, abs=0.064)
 
 
-def test_sound_files_become_wav_through_a_codec_of_their_own(tmp_path, serial):
+def test_audio_files_become_wav_through_one_codec_each(tmp_path, serial):
     root, out = tmp_path / "speech", tmp_path / "out"
     root.mkdir()
     voice = np.random.default_rng(0).normal(0, 0.1, 3 * 24_000)
@@ -139,7 +139,7 @@ def test_sound_files_become_wav_through_a_codec_of_their_own(tmp_path, serial):
     assert (tmp_path / "again" / "fake.wav").read_bytes() == first["fake.wav"]
 
 
-def test_picture_is_not_encoded_again(videos, tmp_path, serial):
+def test_video_packets_are_copied(videos, tmp_path, serial):
     run(videos, tmp_path / "out")
     packets = []
     for root in (videos, tmp_path / "out"):
@@ -162,14 +162,14 @@ def test_second_run_does_what_is_missing_or_changed(videos, tmp_path, serial):
     assert serial == [("make", "00001.mp4"), ("make", "00007.mp4")]
     assert tree(out) == first
 
-    serial.clear()  # the real clip goes by the edges of its fake: a new fake asks for a new real clip
+    serial.clear()  # the real clip shares edges with its fake: a new fake requires a new real clip
     make_video(videos / FAKE, 2.0, size=64)
     run(videos, out)
     assert serial == [("measure", "00001_vc.mp4"), ("make", "00001.mp4"), ("make", "00001_vc.mp4")]
     assert tree(out)[REAL] != first[REAL]
 
 
-def test_what_is_gone_or_broken_has_no_output(videos, tmp_path, serial):
+def test_removed_or_broken_input_has_no_output(videos, tmp_path, serial):
     out = tmp_path / "out"
     run(videos, out)
     (videos / OTHER).unlink()
@@ -179,7 +179,7 @@ def test_what_is_gone_or_broken_has_no_output(videos, tmp_path, serial):
     assert problems(out) == {FAKE: "not a media file", MUTE: "no audio stream"}
 
 
-def test_parts_make_what_one_run_makes(videos, tmp_path, serial):
+def test_shards_equal_one_run(videos, tmp_path, serial):
     run(videos, tmp_path / "one")
     for number in (2, 0, 1):
         run(videos, tmp_path / "many", "--shard", f"{number}/3", "--max_problems=1.0")
@@ -190,7 +190,7 @@ def test_parts_make_what_one_run_makes(videos, tmp_path, serial):
 
 
 @pytest.mark.parametrize("after", [0.05, 0.4])
-def test_killed_run_goes_on(videos, tmp_path, serial, after):
+def test_killed_run_resumes(videos, tmp_path, serial, after):
     run(videos, tmp_path / "whole")
     out = tmp_path / "out"
     command = [sys.executable, SCRIPT, f"--input={videos}", f"--output={out}", "--workers=1", "--max_problems=0.5"]
@@ -201,7 +201,7 @@ def test_killed_run_goes_on(videos, tmp_path, serial, after):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     (out / ".parity" / REAL).parent.mkdir(parents=True, exist_ok=True)
-    for path in (out / REAL, out / ".parity" / f"{REAL}.json"):  # what a kill within a write leaves
+    for path in (out / REAL, out / ".parity" / f"{REAL}.json"):  # left by a kill during a write
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / f".{path.name}.abcd_123").write_text("half")
     run(videos, out)
@@ -232,7 +232,7 @@ def test_two_clips_that_would_be_one_file(tmp_path, serial):
     assert (tmp_path / "out" / "real" / "a.mp4").exists()
 
 
-def test_tiers_that_are_not_taken_are_left_alone(videos, tmp_path, serial):
+def test_other_tiers_are_left_alone(videos, tmp_path, serial):
     out = tmp_path / "out"
     run(videos, out)
     first = tree(out)

@@ -72,7 +72,7 @@ def fakeavceleb(root: Path) -> Path:
     return root
 
 
-def test_the_people_of_a_list(fake, tmp_path, files, capsys):
+def test_identities_of_a_list(fake, tmp_path, files, capsys):
     out = tmp_path / "out"
     assert run(fake, out, "--identities", people_list(tmp_path, "id00012", "id00154", "id09999")) == 0
     expected = wanted(files, "id00012", "id00154")
@@ -97,7 +97,7 @@ def test_the_people_of_a_list(fake, tmp_path, files, capsys):
     assert "1 identities have no clip: id09999; see" in printed
 
 
-def test_the_people_of_fakeavceleb(fake, tmp_path, files):
+def test_identities_of_fakeavceleb(fake, tmp_path, files):
     root = fakeavceleb(tmp_path / "FakeAVCeleb")
     assert down_vox2.read_fakeavceleb(root) == {"id00017", "id00061"}
     (root / "meta_data.csv").write_text(
@@ -108,7 +108,7 @@ def test_the_people_of_fakeavceleb(fake, tmp_path, files):
     assert clips(tmp_path / "out") == wanted(files, *PEOPLE)
 
 
-def test_everybody(fake, tmp_path, files, capsys):
+def test_all_identities(fake, tmp_path, files, capsys):
     assert run(fake, tmp_path / "out", "--all", "--workers", "2") == 0
     assert clips(tmp_path / "out") == wanted(files, *PEOPLE)
     assert "all identities wanted" in capsys.readouterr().out
@@ -129,7 +129,7 @@ def test_a_second_run_does_what_is_missing(fake, tmp_path, files, capsys):
     before = len(fake.fetched())
     assert run(fake, out, "--identities", people_list(tmp_path, "id00061")) == 0
     assert len(fake.fetched()) == before
-    # The last shard is known to have nothing of this one.
+    # The last shard is known to have no clip of this identity.
     assert run(fake, out, "--identities", people_list(tmp_path, "id00012"), "--dry-run") == 0
     assert "of which 3 with" in capsys.readouterr().out
     assert run(fake, out, "--identities", people_list(tmp_path, "id00012")) == 0
@@ -138,7 +138,7 @@ def test_a_second_run_does_what_is_missing(fake, tmp_path, files, capsys):
     assert len((out / "manifest.jsonl").read_text().splitlines()) == len(clips(out))
 
 
-def test_shards_that_fail_are_listed_and_tried_again(fake, tmp_path, files, capsys):
+def test_failed_shards_are_listed_and_retried(fake, tmp_path, files, capsys):
     out = tmp_path / "out"
     good = dict(fake.files)
     one, two, three, _ = good
@@ -146,7 +146,7 @@ def test_shards_that_fail_are_listed_and_tried_again(fake, tmp_path, files, caps
         one: {"size": len(good[one]) + 512},
         two: {"lfs": {"oid": "0" * 64}},
     }
-    fake.files[three] = good[three][:20_000]  # cut on the hub itself
+    fake.files[three] = good[three][:20_000]  # truncated on the hub itself
     assert run(fake, out, "--all", "--workers", "1") == 1
     reasons = {row[0]: row[2] for row in problems(out)}
     assert reasons.keys() == {one, two, three}
@@ -178,12 +178,12 @@ def test_busy_servers_and_broken_connections(fake, tmp_path, files):
     assert clips(tmp_path / "out") == wanted(files, *PEOPLE)
 
 
-def test_nobody_who_is_there(fake, tmp_path, capsys):
+def test_no_wanted_identity_is_present(fake, tmp_path, capsys):
     assert run(fake, tmp_path / "out", "--identities", people_list(tmp_path, "id09999")) == 1
     assert "error: no clip of the wanted identities" in capsys.readouterr().err
 
 
-def test_a_part_at_a_time(fake, tmp_path, files, capsys):
+def test_max_bytes_splits_the_download(fake, tmp_path, files, capsys):
     out = tmp_path / "out"
     sizes = [len(data) for data in fake.files.values()]
     arguments = ["--identities", people_list(tmp_path, "id00012", "id00061", "id09999")]
@@ -211,13 +211,13 @@ def test_sizes():
             down_vox2.bytes_of(text)
 
 
-def test_room_is_asked_for_first(fake, tmp_path, monkeypatch, capsys):
+def test_disk_space_is_checked_first(fake, tmp_path, monkeypatch, capsys):
     size = sum(map(len, fake.files.values()))
     monkeypatch.setattr(down_vox2, "free_bytes", lambda folder: size - 1)
     with pytest.raises(UserError, match="are free, the clips may take .*; free some space, choose another folder"):
         run(fake, tmp_path / "out", "--all")
     assert fake.fetched() == []
-    # Few people need little of it: twice the average.
+    # A few identities need little space: twice the average.
     monkeypatch.setattr(down_vox2, "IDENTITIES", 4)
     monkeypatch.setattr(down_vox2, "free_bytes", lambda folder: size // 2)
     assert run(fake, tmp_path / "out", "--identities", people_list(tmp_path, "id00012")) == 0
@@ -291,7 +291,7 @@ def test_lists_and_roots_that_cannot_be_used(tmp_path):
         (["--revision", "gone"], f"data set {REPO} at gone: HTTP 404"),
     ],
 )
-def test_requests_that_are_wrong(fake, tmp_path, arguments, message):
+def test_invalid_arguments(fake, tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         run(fake, tmp_path / "out", "--all", *arguments)
     assert not (tmp_path / "out").exists()
@@ -330,7 +330,7 @@ def test_two_runs_on_one_folder(fake, tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed(tmp_path, signum):
-    """With a server that is cut short now and then, so that the moment is anywhere."""
+    """With a server whose connections drop, so that the kill may come at any point."""
     files = {f"vox-{n}.tar": members(PEOPLE, 60, size=20_000, seed=n) for n in range(3)}
     out = tmp_path / "out"
     with serve(FakeHub({name: tar(content) for name, content in files.items()})) as fake:

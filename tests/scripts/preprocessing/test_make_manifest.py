@@ -19,7 +19,7 @@ from tests.paths import ROOT
 
 @pytest.fixture
 def videos(tmp_path) -> Path:
-    """Two good clips of one picture, one without sound, one that is text, and one that the table lists in vain."""
+    """Two good clips with equal video, one without audio, one that is text, and one that is listed but missing."""
     root = tmp_path / "videos"
     (root / "real").mkdir(parents=True)
     (root / "fake").mkdir()
@@ -33,7 +33,7 @@ def videos(tmp_path) -> Path:
 
 @pytest.fixture
 def serial(monkeypatch) -> list[str]:
-    """Opens files in this process, which is quicker; lists what was opened."""
+    """Open files in this process, which is faster; lists the opened files."""
     opened: list[str] = []
 
     def run(function, items, *, workers, time_limit):
@@ -90,13 +90,13 @@ def test_second_run_opens_what_is_new_or_changed(videos, tmp_path, serial, capsy
     assert "real/mute.mp4" not in by_path(out)
 
 
-def test_interrupted_run_goes_on(videos, tmp_path, serial, monkeypatch):
+def test_interrupted_run_resumes(videos, tmp_path, serial, monkeypatch):
     out = tmp_path / "m.parquet"
     monkeypatch.setattr(make_manifest, "SAVE_EVERY", 0)
 
     def break_off(path):
         if len(serial) == 4:
-            raise SystemExit  # as a kill would, without a word
+            raise SystemExit  # like a kill
         return examine(path)
 
     monkeypatch.setattr(make_manifest, "examine", break_off)
@@ -119,7 +119,7 @@ def test_killed_process_leaves_nothing_half_written(videos, tmp_path):
     command = [sys.executable, "data/preprocessing/make_manifest.py", "--root", str(videos), "--out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr
-    process.stderr.read(10)  # the progress bar is there, and so is the lock
+    process.stderr.read(10)  # the progress bar is shown, so the lock is held
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
     process.stderr.close()
@@ -128,7 +128,7 @@ def test_killed_process_leaves_nothing_half_written(videos, tmp_path):
     assert len(by_path(out)) == 5
 
 
-def test_file_that_was_given_up_is_tried_again_with_more_time(videos, tmp_path, monkeypatch):
+def test_file_that_timed_out_is_retried_with_more_time(videos, tmp_path, monkeypatch):
     out = tmp_path / "m.parquet"
     tried = []
 

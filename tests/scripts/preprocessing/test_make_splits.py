@@ -1,4 +1,4 @@
-"""make_splits.py: a named protocol becomes files that the loaders take."""
+"""make_splits.py: lists of named protocols that the loaders accept."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def run(store, *arguments):
 
 def test_lists_for_a_store(store, tmp_path, capsys):
     run(store, "avdfd_7_3", "--out", tmp_path / "out")
-    assert "28 clips" in capsys.readouterr().out  # 7 people, 4 tiers
+    assert "28 clips" in capsys.readouterr().out  # 7 identities, 4 tiers
     lists = read_splits(tmp_path / "out" / "avdfd_7_3.csv")
     members = assign(ElementStore(store / "elements").metas, lists)
     assert all(members.values())
@@ -51,7 +51,7 @@ def test_the_authors_lists(store, tmp_path):
         run(store, "mrdf_5fold", "--out", tmp_path, "--train", tmp_path / "train.txt")
 
 
-def test_a_list_for_each_method_that_there_is():
+def test_one_list_per_present_method():
     clips = [meta(f"id{i}", tier) for i in range(12) for tier in ("RVRA", "RVFA", "FVFA")]
     assert list(make_splits.make("leave_one_method_out", clips, 0, {})) == ["without_RVFA"]
     with pytest.raises(UserError, match="needs FakeAVCeleb's methods"):
@@ -66,7 +66,7 @@ def test_too_few_identities_for_folds(store, tmp_path):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """20 people with a clip of each of two tiers, and one that cannot be used; copies of the first two people."""
+    """20 identities with a clip in each of two tiers, an unusable clip, and near-duplicates of the first two."""
     rows = []
     for i in range(20):
         for name in ("RVRA", "RVFA"):
@@ -100,7 +100,7 @@ def test_usable_clips_of_a_manifest(manifest):
     assert not any("broken" in source for source in clips)
 
 
-def test_near_duplicates_of_several_people_do_not_cross(manifest, capsys):
+def test_near_duplicates_of_several_identities_stay_in_one_split(manifest, capsys):
     real = [f"RealVideo-RealAudio/a/b/id{i:02d}/clip.mp4" for i in range(20)]
     own = [real[0], real[0].replace("RealAudio", "FakeAudio"), "RealVideo-RealAudio/a/b/id00/broken.mp4"]
     lists = split_manifest(manifest, "--duplicates", write_copies(manifest, real[:10], own))
@@ -116,7 +116,7 @@ def test_near_duplicates_of_several_people_do_not_cross(manifest, capsys):
         split_manifest(manifest, "--duplicates", write_copies(manifest, real))
 
 
-def test_copies_among_elements_that_are_not_there(store, tmp_path):
+def test_near_duplicates_without_elements(store, tmp_path):
     known = "RealVideo-RealAudio/Asian/men/id1/00000.mp4"
     path = write_copies(tmp_path / "m.parquet", [known, "quarantined.mp4"])
     run(store, "avdfd_7_3", "--out", tmp_path / "out", "--duplicates", path)

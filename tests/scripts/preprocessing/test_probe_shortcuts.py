@@ -1,4 +1,4 @@
-"""Every cue that is planted once is found, and is gone after codec parity; and the script that says so."""
+"""Each planted cue is found, and is removed by codec parity; the script reports it."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ CHAIN = ChainConfig()
 
 
 def speech(rng: np.random.Generator) -> np.ndarray:
-    """1 s of noise with an edge of silence, of some loudness."""
+    """1 s of noise at some loudness, with a silent edge."""
     sound = rng.uniform(0.02, 0.06) * rng.standard_normal(RATE)
     sound[: round(rng.uniform(0.02, 0.06) * RATE)] = 0
     return sound.astype(np.float32)
 
 
 def plant(cue: str, sound: np.ndarray) -> tuple[np.ndarray, ChainConfig]:
-    """A fake's sound, and how it is stored."""
+    """Audio of a fake, and its encoding."""
     if cue == "loudness":
         return 4 * sound, CHAIN
     if cue == "edge_silence":
@@ -40,7 +40,7 @@ def plant(cue: str, sound: np.ndarray) -> tuple[np.ndarray, ChainConfig]:
         return np.concatenate([sound, sound[-4_800:]]), CHAIN
     if cue == "sample_rate":
         return np.repeat(sound, 2), ChainConfig(rate=32_000)
-    return sound, ChainConfig(bit_rate=16_000)  # of bit_rate and file_size
+    return sound, ChainConfig(bit_rate=16_000)  # for bit_rate and file_size
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def picture(tmp_path_factory) -> Path:
 
 
 def write(picture: Path, root: Path, cue: str) -> list[tuple[str, Path, Path]]:
-    """Identity, real clip and fake clip of everybody, in FakeAVCeleb's folders."""
+    """Identity, real clip and fake clip of all identities, in FakeAVCeleb's folders."""
     rng = np.random.default_rng(0)
     people = []
     for number in range(PEOPLE):
@@ -73,7 +73,7 @@ def auc(people: list[tuple[str, Path, Path]], cue: str) -> float:
 @pytest.mark.parametrize(
     "cue", ["duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge"]
 )
-def test_planted_cue_is_found_and_gone_after_parity(picture, tmp_path, cue):
+def test_planted_cue_is_found_and_removed_by_parity(picture, tmp_path, cue):
     people = write(picture, tmp_path / "planted", cue)
     assert auc(people, cue) > 0.9
     after = []
@@ -95,7 +95,7 @@ def serial(monkeypatch):
     monkeypatch.setattr(probe_shortcuts, "run_killable", run)
 
 
-def test_script_prints_the_table_and_names_what_is_too_good(picture, tmp_path, serial, capsys):
+def test_script_prints_the_table_and_names_shortcuts(picture, tmp_path, serial, capsys):
     people = write(picture, tmp_path, "loudness")
     people[0][1].with_name("00002.mp4").write_bytes(b"")
     assert probe_shortcuts.main(["--root", str(tmp_path)]) == 0

@@ -1,4 +1,4 @@
-"""resynthesise.py: a root of real speech and its own fakes, listed as others are."""
+"""resynthesise.py: a root of real speech and its re-synthesised fakes, listed like other roots."""
 
 import csv
 
@@ -34,7 +34,7 @@ def run(root, *more):
     return resynthesise.main([f"--input={root}", f"--output={out}", ways, "--workers=1", *more]), out
 
 
-def test_fakes_lie_beside_all_clips_and_what_failed_is_listed(root):
+def test_fakes_are_beside_all_clips_and_failures_are_listed(root):
     code, out = run(root)
     assert code == 1, "real/b.wav is too short for both ways"
     listed = {entry.clip.source: entry.clip for entry in list_entries(out, audio=True)}

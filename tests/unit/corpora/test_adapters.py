@@ -16,12 +16,12 @@ def touch(root: Path, *names: str) -> None:
 
 
 def listed(root: Path, layout: str) -> dict[str, Entry]:
-    """Entries by source; the layout must also be the one that is found."""
+    """Return entries by source; the layout must also be the detected one."""
     assert find_layout(root) == layout
     return {entry.clip.source: entry for entry in list_entries(root)}
 
 
-def test_fakeavceleb_with_missing_and_twice_listed_files(tmp_path):
+def test_fakeavceleb_with_missing_files_and_files_listed_twice(tmp_path):
     real = "RealVideo-RealAudio/African/men/id00076/00109.mp4"
     swap = "FakeVideo-FakeAudio/African/men/id00076/00109_id01661_xid99Monh-_4_id04547_wavtolip.mp4"
     gone = "FakeVideo-RealAudio/African/men/id00076/00109_id00166_wavtolip.mp4"
@@ -124,7 +124,7 @@ def test_dfdc_parts(tmp_path):
         list_entries(tmp_path)
 
 
-def test_kodf_names_both_people_of_a_swap(tmp_path):
+def test_kodf_names_both_identities_of_a_swap(tmp_path):
     touch(tmp_path, "원본/p1/p1_200715_1.mp4", "dfl/p1/p1_p2_1_0001.mp4", "audio/p1_p3_9.mp4", "x/unlisted.mp4")
     (tmp_path / "원본영상_training_메타데이터.csv").write_text(
         "영상ID,UUID,인물성별\np1_200715_1.mp4,p1,남\n", encoding="utf-8-sig"
@@ -177,7 +177,7 @@ def test_own_table(tmp_path):
         (b"file,label\n\xff\xfe.mp4,real\n", "cannot be read as CSV"),
     ],
 )
-def test_own_table_with_mistakes(tmp_path, table, message):
+def test_invalid_own_tables_are_refused(tmp_path, table, message):
     touch(tmp_path, "a.mp4")
     (tmp_path / "clips.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
     with pytest.raises(UserError) as error:

@@ -10,7 +10,7 @@ from tests.helpers.recordings import record
 
 
 def speech(seed: int, seconds: float = 4.0, rate: int = 16_000) -> np.ndarray:
-    """Noise whose loudness and colour change from syllable to syllable."""
+    """Noise whose loudness and spectrum change from syllable to syllable."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     sound = np.zeros(len(time))
@@ -22,7 +22,7 @@ def speech(seed: int, seconds: float = 4.0, rate: int = 16_000) -> np.ndarray:
 
 
 def pictures(seed: int, count: int, size: int) -> list[np.ndarray]:
-    """A face that nods and speaks before one background, the same for every seed."""
+    """A face that nods and speaks in front of a background that is the same for every seed."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
     phases, speeds = rng.uniform(0, 6, 4), rng.uniform(1, 6, 4)
@@ -60,7 +60,7 @@ def row(path: Path) -> FileFacts:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """An original, its copies, and clips that share something or nothing with it."""
+    """An original, its near-duplicates, and clips that share something or nothing with it."""
     folder = tmp_path_factory.mktemp("clips")
     clip(folder / "0_original.mp4", 1, 1)
     (folder / "1_bytes.mp4").write_bytes((folder / "0_original.mp4").read_bytes())
@@ -72,7 +72,7 @@ def rows(tmp_path_factory):
     return [row(path) for path in sorted(folder.iterdir())]
 
 
-def test_groups_say_what_is_shared(rows):
+def test_groups_name_their_match(rows):
     groups = {(group.match, group.members) for group in find_duplicates(rows)}
     assert groups == {
         ("bytes", (0, 1)),
@@ -82,7 +82,7 @@ def test_groups_say_what_is_shared(rows):
     }
 
 
-def test_distances_of_copies_and_of_others_are_far_apart(rows):
+def test_near_duplicates_are_well_separated_from_other_files(rows):
     original, _, copy, dubbed, face_only, other, _ = rows
     assert distance(original.picture_hash, copy.picture_hash) < 30
     assert distance(original.sound_hash, copy.sound_hash) < 30
@@ -91,7 +91,7 @@ def test_distances_of_copies_and_of_others_are_far_apart(rows):
     assert distance(original.picture_hash, other.picture_hash) > 60
 
 
-def test_sound_is_known_whatever_its_loudness_and_edges():
+def test_audio_is_matched_at_any_loudness_and_edges():
     sound = speech(5).astype(np.float32)
     padded = np.concatenate([np.zeros(8000, np.float32), 0.1 * sound, np.zeros(16_000, np.float32)])
     assert distance(sound_hash(sound), sound_hash(padded)) <= SOUND_BITS
@@ -99,7 +99,7 @@ def test_sound_is_known_whatever_its_loudness_and_edges():
     assert sound_hash(sound[:4000]) is None
 
 
-def test_rows_without_hashes_are_in_no_group(rows):
+def test_rows_without_hashes_have_no_group(rows):
     empty = rows[0]._replace(sha256=None, sound_hash=None, picture_hash=None)
     assert find_duplicates([empty, empty]) == []
     assert find_duplicates([]) == []
@@ -112,7 +112,7 @@ def test_near_hashes_are_found_among_many():
     labels = _near([None, *(bytes(line) for line in table)], 40)
     assert labels[0] == -1
     assert (labels[1:201] == labels[201:401]).mean() > 0.99
-    assert len(np.unique(labels[1:])) >= 19_800  # nobody else is joined
+    assert len(np.unique(labels[1:])) >= 19_800  # no other row is joined
 
 
 def test_groups_do_not_depend_on_the_order(rows):

@@ -27,7 +27,7 @@ def test_facts_of_a_good_file(tmp_path):
     assert facts.streams.fps == pytest.approx(25, abs=0.5)
     assert facts.leading_silence == pytest.approx(
         0.5 + 1024 / 16_000, abs=0.02
-    )  # the encoder puts 1024 samples before it
+    )  # the encoder adds 1024 samples at the start
     assert facts.trailing_silence == pytest.approx(1.0, abs=0.1)
     assert len(facts.sound_hash) == 64
     assert len(facts.picture_hash) == 32
@@ -93,7 +93,7 @@ def rows(root: Path) -> list[ManifestRow]:
     ]
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_written_manifest_is_read_back(tmp_path):
     made = rows(tmp_path)
     write_manifest(tmp_path / "m.parquet", made)
     read = read_manifest(tmp_path / "m.parquet")

@@ -42,7 +42,7 @@ def test_fakeavceleb_folders_and_table(tmp_path):
     assert clips[swap].path == tmp_path / swap
 
 
-def test_only_the_wanted_tiers_but_bases_from_all(tmp_path):
+def test_only_wanted_tiers_are_scanned_with_bases_from_all_tiers(tmp_path):
     touch(tmp_path, "RealVideo-RealAudio/A/men/id1/1.mp4", "RealVideo-FakeAudio-VoiceClone/A/men/id1/1_vc.mp4")
     (clip,) = scan(tmp_path, ["RVFA-VC"])
     assert clip.base == "RealVideo-RealAudio/A/men/id1/1.mp4"
@@ -71,7 +71,7 @@ def test_plain_folders_by_name_and_by_manifest(tmp_path):
     assert clips["real/bert.AVI"].identities == ("bert",)
 
 
-def test_unusable_roots_are_explained(tmp_path):
+def test_unusable_roots_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         scan(tmp_path / "missing", TIERS)
     with pytest.raises(UserError, match="empty folder"):

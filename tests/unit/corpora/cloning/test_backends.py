@@ -28,7 +28,7 @@ def command(code):
     )
 
 
-def test_command_gets_sounds_and_seed_and_its_output_is_read(tmp_path):
+def test_command_gets_audio_and_seed_and_its_output_is_read(tmp_path):
     convert = open_backend(command(ADD), tmp_path, 20)
     made = convert(Request(SOURCE, REFERENCE, 2))
     assert np.abs(made + SOURCE / 2).max() < 1e-3
@@ -44,19 +44,19 @@ def test_command_gets_sounds_and_seed_and_its_output_is_read(tmp_path):
         ("import time; time.sleep(60)", "took longer than 2 s"),
     ],
 )
-def test_command_that_fails_is_no_conversion(tmp_path, code, reason):
+def test_failing_command_raises_conversion_error(tmp_path, code, reason):
     with pytest.raises(ConversionError) as caught:
         open_backend(command(code), tmp_path, 2)(Request(SOURCE, REFERENCE, 1))
     assert reason in str(caught.value)
 
 
-def test_output_of_the_conversion_before_is_not_taken_again(tmp_path):
+def test_stale_output_is_not_read(tmp_path):
     open_backend(command(ADD), tmp_path, 20)(Request(SOURCE, REFERENCE, 1))
     with pytest.raises(ConversionError, match="no such file"):
         open_backend(command("pass"), tmp_path, 20)(Request(SOURCE, REFERENCE, 1))
 
 
-def test_missing_program_is_said_before_the_work():
+def test_missing_program_is_reported_before_the_work():
     with pytest.raises(UserError, match=r"backend\.command: no program 'no-such-program'"):
         check_backend(CommandConfig(name="mine", command=["no-such-program", "{source} {reference} {output}"]))
 

@@ -11,12 +11,12 @@ from avdfd.corpora.cloning.request import ConversionError
 PYTHON = sys.executable
 
 
-def test_output_is_returned_and_braces_of_others_stay(tmp_path):
+def test_output_is_returned_and_other_braces_stay(tmp_path):
     command = programs.filled([PYTHON, "-c", "print({'{a}': 1})"], {"a": "b c"})
     assert programs.run(command, 20, tmp_path / "log") == "{'b c': 1}\n"
 
 
-def test_failure_says_how_and_the_last_words(tmp_path):
+def test_failure_has_the_cause_and_the_last_log_line(tmp_path):
     with pytest.raises(ConversionError, match=r"failed \(exit code 3\): out of tape"):
         programs.run(
             [PYTHON, "-c", "import sys; print('out of tape', file=sys.stderr); sys.exit(3)"], 20, tmp_path / "log"
@@ -27,7 +27,7 @@ def test_failure_says_how_and_the_last_words(tmp_path):
         programs.run(["no-such-program"], 20, tmp_path / "log")
 
 
-def test_time_limit_ends_the_whole_group(tmp_path):
+def test_time_limit_kills_the_process_group(tmp_path):
     pid = tmp_path / "pid"
     code = (
         "import subprocess, sys, time\n"
@@ -57,7 +57,7 @@ def test_program_ends_with_the_process_that_started_it(tmp_path):
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ends within some seconds; one that waits to be reaped has ended."""
+    """Return True if a process ends within some seconds; a zombie has ended."""
     for _ in range(100):
         try:
             os.kill(pid, 0)

@@ -35,7 +35,7 @@ def test_other_layouts_and_names_are_refused(tmp_path):
         real_clips(tmp_path / "twins")
 
 
-def test_recordings_are_the_clips_and_those_of_another_root(tmp_path):
+def test_recordings_include_those_of_another_root(tmp_path):
     root = files(tmp_path / "in", f"{FOLDER}/id1/00001.mp4", f"{FOLDER}/id1/00002.mp4", f"{FOLDER}/id2/00001.mp4")
     more = files(tmp_path / "vox", "dev/id1/abc/00003.m4a", "dev/id3/abc/00003.m4a", "dev/id1/abc/notes.txt")
     clips = real_clips(root)
@@ -63,7 +63,7 @@ def voice(source, vector, sound, sha256=None):
     }
 
 
-def test_references_are_the_most_similar_others_without_copies():
+def test_references_are_the_most_similar_without_near_duplicates():
     own, near, other = (RNG.bytes(64) for _ in range(3))
     same = bytes([own[0] ^ 1, *own[1:]])
     a = voice("a", [1, 0], own)

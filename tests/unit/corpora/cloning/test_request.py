@@ -19,11 +19,11 @@ OTHER = np.random.default_rng(1).normal(0, 0.1, 16_000).astype(np.float32)
         (SOURCE + 0.01 * OTHER, "the source itself"),
     ],
 )
-def test_what_is_no_conversion_is_refused(samples, reason):
+def test_invalid_results_are_refused(samples, reason):
     with pytest.raises(ConversionError, match=reason):
         checked(samples, SOURCE, 0.04)
 
 
-def test_result_is_made_as_long_as_the_source():
+def test_result_gets_the_length_of_the_source():
     assert np.array_equal(checked(OTHER[:15_800], SOURCE, 0.04), np.pad(OTHER[:15_800], (0, 200)))
     assert np.array_equal(checked(np.tile(OTHER, 2)[:16_300], SOURCE, 0.04), OTHER)

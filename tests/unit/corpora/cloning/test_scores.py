@@ -30,7 +30,7 @@ def test_word_error_rate(said, heard, rate):
     assert word_error_rate(said.split(), heard.split()) == rate
 
 
-def test_naturalness_falls_with_damage_and_short_sounds_are_rated():
+def test_naturalness_falls_with_damage_and_short_audio_is_rated():
     rate = open_naturalness()
     clean = rate(SPEECH)
     assert clean == rate(SPEECH)
@@ -59,7 +59,7 @@ SOURCE = SourceFacts(SPEECH, np.ones(1), 3.0, [])
         (Scores(0.9, 0.9, 2.6), ""),
     ],
 )
-def test_what_fails_a_threshold_is_said(scores, reason):
+def test_failed_threshold_is_named(scores, reason):
     assert scores.failing(ScoresConfig(), SOURCE) == reason
 
 
@@ -73,7 +73,7 @@ def test_hardest_is_the_most_similar_or_the_most_natural(tmp_path):
     assert judge(tmp_path, hardest="naturalness").hardest(passed) == 0
 
 
-def test_candidate_is_scored_against_source_and_person(tmp_path):
+def test_candidate_is_scored_against_source_and_speaker(tmp_path):
     recogniser = [
         sys.executable,
         "-c",

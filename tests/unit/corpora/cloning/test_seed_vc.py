@@ -1,4 +1,4 @@
-"""Against a stand-in for a checkout of Plachtaa/seed-vc: the entry points and arguments that inference_v2.py has."""
+"""Seed-VC, tested with a fake checkout that has the entry points and arguments of inference_v2.py."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ def convert_voice_v2(source_audio_path, target_audio_path, args):
     note(convert=vars(args), draw=float(torch.rand(1)), numpy=float(np.random.rand()))
     source, rate = soundfile.read(source_audio_path, dtype="float32")
     target, _ = soundfile.read(target_audio_path, dtype="float32")
-    if abs(target[0]) > 0.9:  # a reference that it chokes on
+    if abs(target[0]) > 0.9:  # a reference that makes it fail
         raise RuntimeError("CUDA error")
     if abs(target[1]) > 0.9:
         time.sleep(60)
@@ -106,7 +106,7 @@ def test_models_load_once_and_conversions_get_the_settings_and_the_seed(checkout
     assert done[0]["numpy"] == done[2]["numpy"] != done[1]["numpy"]
 
 
-def test_failure_is_said_and_the_next_conversion_has_a_new_process(checkout, tmp_path):
+def test_failure_is_reported_and_the_next_conversion_has_a_new_process(checkout, tmp_path):
     convert = backend(config(checkout), tmp_path, time_limit=3.0)
     reasons = ("seed-vc: RuntimeError: CUDA error", "took longer than 3 s", "exit code 7", "no result")
     for bad, reason in enumerate(reasons):
@@ -126,14 +126,14 @@ def test_models_that_do_not_load_fail_all_conversions(checkout, tmp_path):
     assert len(calls(checkout, "load")) == 1
 
 
-def test_workers_have_a_gpu_each(checkout, tmp_path):
+def test_each_worker_has_its_own_gpu(checkout, tmp_path):
     first, second = (backend(config(checkout), tmp_path, name) for name in ("one", "two"))
     for convert in (first, second):
         convert(Request(SOURCE, reference(), 1))
     assert [call["gpu"] for call in calls(checkout, "load")] == ["0", "1"]
 
 
-def test_processes_are_as_many_as_gpus(checkout, monkeypatch):
+def test_one_process_per_gpu(checkout, monkeypatch):
     assert processes(config(checkout), 0) == 2
     assert processes(config(checkout), 8) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")

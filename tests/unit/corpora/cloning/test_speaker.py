@@ -20,7 +20,7 @@ def embed():
     return speaker.open_encoder(Ge2eConfig())
 
 
-def test_same_voice_is_nearer_than_another_whatever_it_says(embed):
+def test_same_voice_is_nearer_than_another_for_any_text(embed):
     vectors = {
         (v, t): embed(speak(text, voice).samples) for v, voice in enumerate(VOICES) for t, text in enumerate(TEXTS)
     }
@@ -30,19 +30,19 @@ def test_same_voice_is_nearer_than_another_whatever_it_says(embed):
     assert same > other + 0.1
 
 
-def test_how_quiet_and_how_much_silence_hardly_matter(embed):
+def test_level_and_silence_hardly_matter(embed):
     sound = 0.01 * speak(TEXTS[0], VOICES[0]).samples.astype(np.float32)
     silence = np.zeros(SAMPLE_RATE, np.float32)
     assert embed(sound) @ embed(np.concatenate([silence, 3 * sound, silence])) > 0.98
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 2.0])
-def test_too_little_speech_is_said(embed, seconds):
+def test_too_little_speech_is_reported(embed, seconds):
     with pytest.raises(MediaError, match=r"only 0\.\d\d s of speech"):
         embed(np.zeros(int(seconds * SAMPLE_RATE), np.float32))
 
 
-def test_pieces_cover_a_sound():
+def test_pieces_cover_the_audio():
     second = torch.ones(SAMPLE_RATE)
     assert speaker._pieces(second[:100]).shape == (1, 160, 40)
     assert speaker._pieces(torch.ones(4 * SAMPLE_RATE)).shape == (4, 160, 40)  # 0, 0.8, 1.6, 2.4 s
@@ -55,7 +55,7 @@ def test_missing_weights_name_the_remedy(monkeypatch):
         speaker.open_encoder(Ge2eConfig())
 
 
-def test_ecapa_without_its_library_or_folder_says_so(monkeypatch, tmp_path):
+def test_ecapa_without_its_library_or_folder_is_reported(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "speechbrain", None)
     monkeypatch.setitem(sys.modules, "speechbrain.inference.speaker", None)
     with pytest.raises(UserError, match="SpeechBrain is not installed"):
@@ -75,7 +75,7 @@ def test_ecapa_is_opened_from_its_folder_alone(monkeypatch, tmp_path):
 
 
 def stand_in(monkeypatch, calls):
-    """SpeechBrain's entry point, as far as it is used."""
+    """The used part of SpeechBrain's entry point."""
 
     class EncoderClassifier:
         @classmethod

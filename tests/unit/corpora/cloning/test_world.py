@@ -19,7 +19,7 @@ def request(source, reference, seed=3):
     return Request(source, reference, seed, asdict(draw_settings(WorldConfig(), seed)))
 
 
-def test_pitch_goes_to_the_reference_and_length_stays():
+def test_pitch_matches_the_reference_and_the_length_is_kept():
     made = convert(request(LOW, HIGH))
     assert made.dtype == np.float32
     assert len(checked(made, LOW, 0.04)) == len(LOW)
@@ -27,11 +27,11 @@ def test_pitch_goes_to_the_reference_and_length_stays():
     assert abs(pitch[2] / pitch[1] - 1) < 0.15 < abs(pitch[0] / pitch[1] - 1)
 
 
-def test_rate_is_that_of_all_sounds():
+def test_rate_equals_the_audio_rate():
     assert world.RATE == SAMPLE_RATE
 
 
-def test_same_request_same_samples_and_another_seed_others():
+def test_samples_depend_on_request_and_seed_only():
     assert np.array_equal(convert(request(LOW, LOW)), convert(request(LOW, LOW)))
     assert not np.array_equal(convert(request(LOW, LOW)), convert(request(LOW, LOW, seed=4)))
 
@@ -44,6 +44,6 @@ def test_settings_are_drawn_within_their_ranges():
     assert len({settings.voiced_to for settings in drawn}) == 20
 
 
-def test_sound_without_voice_is_no_source():
+def test_audio_without_voice_is_refused():
     with pytest.raises(ConversionError, match="no voiced speech"):
         convert(request(np.zeros(16_000, np.float32), HIGH))

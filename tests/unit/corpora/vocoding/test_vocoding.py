@@ -1,4 +1,4 @@
-"""Fakes of our own: other than the sound and close to it, the same every time, with their place in the order."""
+"""Re-synthesised fakes: close to the original but different, deterministic, with their place in the order."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from avdfd.corpora.vocoding.spectral import analyse, synthesise
 
 
 def voice(seconds=0.6):
-    """Harmonics of a moving 120 Hz, louder and softer, with a little noise: (S,) float32."""
+    """Harmonics of a varying 120 Hz tone with changing level and a little noise: (S,) float32."""
     time = np.arange(round(seconds * RATE)) / RATE
     phase = 2 * np.pi * np.cumsum(120 + 10 * np.sin(2 * np.pi * 3 * time)) / RATE
     tone = sum(np.sin(k * phase) / k for k in range(1, 20)) * (1.2 + np.sin(2 * np.pi * 4 * time))
@@ -20,7 +20,7 @@ def voice(seconds=0.6):
 
 
 def spectrum(samples):
-    """Energies of 20 mel bands over time, in dB: what is said, whatever the phase."""
+    """Energies of 20 mel bands over time in dB, which do not depend on the phase."""
     return 10 * (mel_bands(20, 257) @ analyse(samples, 512).abs().square() + 1e-7).log10()
 
 
@@ -29,7 +29,7 @@ def test_config_names_all_ways():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_copy_is_close_other_and_the_same_every_time(way):
+def test_fake_is_close_different_and_deterministic(way):
     sound = voice()
     copy = remake(sound, way, "a.wav")
     assert copy.shape == sound.shape
@@ -45,7 +45,7 @@ def test_a_copy_is_close_other_and_the_same_every_time(way):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("samples", [np.zeros(SHORTEST, np.float32), voice()[:SHORTEST]], ids=["silence", "shortest"])
-def test_sounds_with_little_in_them(way, samples):
+def test_degenerate_audio(way, samples):
     made = remake(samples, way, "a.wav")
     assert made.shape == samples.shape
     assert np.isfinite(made).all()
@@ -57,8 +57,8 @@ def test_order():
     assert set(place.values()) == {1, 2, 3}
 
 
-def test_a_raised_voice_is_higher_or_lower():
-    def pitch(samples):  # of the largest peak of the autocorrelation between 80 and 200 Hz
+def test_shifted_voice_is_higher_or_lower():
+    def pitch(samples):  # largest peak of the autocorrelation between 80 and 200 Hz
         whole = np.correlate(samples, samples, "full")[len(samples) - 1 :]
         return RATE / (80 + np.argmax(whole[80:200]))
 
@@ -66,7 +66,7 @@ def test_a_raised_voice_is_higher_or_lower():
         assert 0.02 < abs(np.log(pitch(remake(voice(), "shifted", name)) / pitch(voice()))) < 0.2
 
 
-def test_spectrum_and_back():
+def test_spectrum_round_trip():
     sound = voice()
     np.testing.assert_allclose(synthesise(analyse(sound, 512), len(sound)), sound, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""A file of the hub arrives whole, each byte once, whatever the server and the network do."""
+"""A file of the hub arrives complete, each byte once, despite failures of server and network."""
 
 import email.utils
 import hashlib
@@ -28,12 +28,12 @@ def fake():
 
 
 def client(fake: FakeHub, **values) -> Hub:
-    """Waits for nothing."""
+    """Do not wait."""
     return Hub(REPO, base_url=fake.url, **{"sleep": lambda seconds: None, "retries": 3, **values})
 
 
 def read(hub: Hub, shard: Shard, start: int = 0) -> tuple[bytes, str]:
-    """The bytes of a shard, and by what it was checked."""
+    """Return the bytes of a shard, and how it was checked."""
     seen: list[int] = []
     stream = ShardStream(hub, shard, start, seen.append)
     blocks = iter(lambda: stream.read(7000), b"")
@@ -44,7 +44,7 @@ def read(hub: Hub, shard: Shard, start: int = 0) -> tuple[bytes, str]:
     return data, checked
 
 
-def test_the_list_goes_over_pages_and_has_size_and_sha256(fake):
+def test_list_spans_pages_with_size_and_sha256(fake):
     fake.files = {"b.tar": b"bb", "a/0.tar": b"a", "c.tar": b"", "notes.txt": b"n"}
     fake.listed = {"c.tar": {"lfs": None}}
     fake.page = 1
@@ -71,17 +71,17 @@ def test_from_the_middle(fake, chunked):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_connections_that_drop_are_taken_up_where_they_broke_off(fake, ranges):
+def test_dropped_connections_resume_at_the_break(fake, ranges):
     fake.ranges = ranges
     fake.faults = [Fault(drop_after=n) for n in (0, 1, 70_000, 0, 0, 150_001)]
     assert read(client(fake), Shard("one.tar", len(DATA), SHA)) == (DATA, "sha256")
     assert len(fake.fetched()) == 7
-    if ranges:  # nothing but what was missing
+    if ranges:  # only the missing bytes
         starts = [0 if r is None else int(r[6:-1]) for _, r in fake.fetched()]
         assert starts == [0, 0, 1, 70_001, 70_001, 70_001, 220_002]
 
 
-def test_a_connection_that_always_drops_is_given_up(fake):
+def test_connection_that_always_drops_ends_in_an_error(fake):
     waits: list[float] = []
     fake.faults = [Fault(drop_after=n) for n in (1000, 0, 0, 0, 0)]
     with pytest.raises(DownloadError, match="at byte 1000 of 300000, 4 times"):
@@ -89,9 +89,9 @@ def test_a_connection_that_always_drops_is_given_up(fake):
     assert len(waits) == 3
 
 
-def test_the_token_goes_to_the_hub_alone(fake):
+def test_token_is_sent_to_the_hub_only(fake):
     hub = client(fake, token="hf_secret")
-    fake.moved = True  # within the hub it stays with the request
+    fake.moved = True  # the token is kept within the hub
     hub.shards()
     read(hub, Shard("one.tar", len(DATA), SHA))
     sent = [(path.split("/")[1], headers.get("Authorization")) for path, headers in fake.log]
@@ -106,7 +106,7 @@ def header(**values: str) -> Message:
     return message
 
 
-def test_the_wait_that_a_server_asks_for():
+def test_requested_wait_is_parsed():
     assert wait_asked(header(Retry_After="7", RateLimit='"api";r=0;t=55')) == 7
     in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
     assert wait_asked(header(Retry_After=in_a_minute)) == pytest.approx(60, abs=3)
@@ -116,7 +116,7 @@ def test_the_wait_that_a_server_asks_for():
     assert wait_asked(header()) is None
 
 
-def test_waits_double_up_to_a_cap_and_are_spread(monkeypatch):
+def test_waits_double_up_to_a_cap_with_jitter(monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
     assert [pause(n) for n in (1, 2, 3, 6, 7, 50)] == [1, 2, 4, 32, 60, 60]
     assert pause(1, asked=10) == 11
@@ -127,7 +127,7 @@ def test_waits_double_up_to_a_cap_and_are_spread(monkeypatch):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_server_is_asked_again_when_it_says(fake, status):
+def test_busy_server_is_retried_after_its_wait(fake, status):
     waits: list[float] = []
     hub = client(fake, sleep=waits.append)
     fake.api_faults = [Fault(status, {"Retry-After": "5"})]
@@ -138,7 +138,7 @@ def test_a_busy_server_is_asked_again_when_it_says(fake, status):
     assert 0.5 <= waits[2] <= 2
 
 
-def test_a_server_that_stays_busy_is_given_up(fake):
+def test_server_that_stays_busy_ends_in_an_error(fake):
     fake.faults = [Fault(503)] * 4
     with pytest.raises(DownloadError, match="HTTP 503 at each of 4 attempts"):
         read(client(fake), Shard("one.tar", len(DATA), SHA))
@@ -147,7 +147,7 @@ def test_a_server_that_stays_busy_is_given_up(fake):
         client(fake).shards()
 
 
-def test_a_list_that_breaks_off_is_asked_for_again(fake):
+def test_truncated_list_is_requested_again(fake):
     fake.api_faults = [Fault(200, body=b'[{"type": "file", ', drop_after=5)]
     assert [shard.path for shard in client(fake).shards()] == ["one.tar"]
 
@@ -172,7 +172,7 @@ def test_no_such_data_set_or_file(fake):
         read(client(fake), Shard("gone.tar", 5, None))
 
 
-def test_answers_that_are_no_list(fake):
+def test_invalid_lists_are_refused(fake):
     for body in (b"<html>Please log in</html>", b'{"error": "x"}', b'[{"type": "file"}]', b"[3]", b"\xff"):
         fake.api_faults = [Fault(200, body=body)]
         with pytest.raises(UserError, match="does not answer with a list of files; check --base-url"):
@@ -206,7 +206,7 @@ def test_a_file_that_is_shorter_than_the_list_says(fake):
     longer = Shard("one.tar", len(DATA) + 512, SHA)
     with pytest.raises(DownloadError, match="truncated or changed: 300000 bytes on the server, 300512 in its list"):
         read(client(fake), longer)
-    fake.chunked = True  # found out at its end
+    fake.chunked = True  # detected at its end
     with pytest.raises(DownloadError, match="truncated: nothing at byte 300000 of 300512"):
         read(client(fake), longer)
 

@@ -1,4 +1,4 @@
-"""The wanted clips of a shard, and nothing else, are there in the end, whatever happened on the way."""
+"""Exactly the wanted clips of a shard are present in the end, despite all failures."""
 
 import errno
 import hashlib
@@ -38,14 +38,14 @@ def out(tmp_path, monkeypatch):
 
 
 def fetch(fake: FakeHub, out: Path, *wanted: str, **values) -> None:
-    """Fetches the clips of some people, or of all."""
+    """Fetch the clips of some identities, or of all."""
     hub = Hub(REPO, base_url=fake.url, retries=2, sleep=lambda seconds: None)
     (shard,) = hub.shards()
     fetch_shard(hub, shard, out, frozenset(wanted) or None, **values)
 
 
 def on_disk(out: Path) -> dict[str, bytes]:
-    """What is in the folder but the records."""
+    """Return the content of the folder without the records."""
     found = (path for path in out.rglob("*") if path.is_file() and ".shards" not in path.parts)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
@@ -61,11 +61,11 @@ def state_of(out: Path, shard: str = SHARD) -> shards.ShardState:
 
 
 class KilledError(Exception):
-    """Stands for the end of the process at some moment."""
+    """Simulates the end of the process."""
 
 
 class Countdown:
-    """Ends the process at a call."""
+    """End the process at a call."""
 
     def __init__(self, calls: int) -> None:
         self.calls = calls
@@ -76,7 +76,7 @@ class Countdown:
             raise KilledError
 
 
-def test_the_clips_of_the_wanted_people_alone(fake, out, files):
+def test_only_clips_of_wanted_identities(fake, out, files):
     fetch(fake, out, "id00017", "id99999")
     assert on_disk(out) == clips_of(files, "id00017")
     state = state_of(out)
@@ -86,7 +86,7 @@ def test_the_clips_of_the_wanted_people_alone(fake, out, files):
     }
 
 
-def test_everybody(fake, out, files):
+def test_all_identities(fake, out, files):
     fetch(fake, out)
     assert on_disk(out) == clips_of(files, *PEOPLE)
 
@@ -134,7 +134,7 @@ def test_killed_after_a_clip(fake, out, files, clip):
     assert len(fake.fetched()) == before + 1
 
 
-def test_after_a_kill_it_goes_on_at_the_first_member_that_is_not_done(fake, out, files):
+def test_killed_run_resumes_at_the_first_unfinished_member(fake, out, files):
     with pytest.raises(KilledError):
         fetch(fake, out, on_clip=Countdown(6))
     offset = state_of(out).offset
@@ -148,7 +148,7 @@ def test_after_a_kill_it_goes_on_at_the_first_member_that_is_not_done(fake, out,
 
 
 def test_a_state_older_than_the_clips(fake, out, files, monkeypatch):
-    """As SIGKILL leaves it: nothing is written on the way out."""
+    """As after SIGKILL: nothing is written at the end."""
     save = shards.ShardState.save
     monkeypatch.setattr(shards.ShardState, "save", lambda state, out: None)
     with pytest.raises(KilledError):
@@ -175,7 +175,7 @@ def test_a_second_run_has_nothing_to_do(fake, out):
     assert len(fake.fetched()) == 1
 
 
-def test_other_people_of_a_shard_that_was_read(fake, out, files):
+def test_further_identities_of_a_finished_shard(fake, out, files):
     fetch(fake, out, "id00012")
     fetch(fake, out, "id00061")
     assert on_disk(out) == clips_of(files, "id00012", "id00061")
@@ -186,7 +186,7 @@ def test_other_people_of_a_shard_that_was_read(fake, out, files):
     assert on_disk(out) == clips_of(files, *PEOPLE)
 
 
-def test_other_people_of_a_shard_that_was_read_in_part(fake, out, files):
+def test_further_identities_of_an_unfinished_shard(fake, out, files):
     with pytest.raises(KilledError):
         fetch(fake, out, "id00012", on_clip=Countdown(2))
     fetch(fake, out, "id00061")
@@ -195,7 +195,7 @@ def test_other_people_of_a_shard_that_was_read_in_part(fake, out, files):
     assert on_disk(out) == clips_of(files, "id00012", "id00061")
 
 
-def test_clips_that_were_deleted_or_cut_come_back(fake, out, files):
+def test_deleted_or_truncated_clips_are_fetched_again(fake, out, files):
     fetch(fake, out, "id00012")
     first, second, *_ = clips_of(files, "id00012")
     (out / first).unlink()
@@ -205,7 +205,7 @@ def test_clips_that_were_deleted_or_cut_come_back(fake, out, files):
     assert state_of(out).refused == {}
 
 
-def test_files_of_the_user_are_left_alone(fake, out, files):
+def test_user_files_are_not_changed(fake, out, files):
     name = next(iter(clips_of(files, "id00012")))
     (out / name).parent.mkdir(parents=True)
     (out / name).write_bytes(b"mine")
@@ -223,7 +223,7 @@ def test_a_new_version_of_the_shard_is_read_from_its_start(fake, out, files):
     assert on_disk(out) == clips_of(more, "id00012")
 
 
-def test_a_wrong_sha256_takes_the_clips_with_it(fake, out, files):
+def test_wrong_sha256_deletes_the_clips(fake, out, files):
     good = dict(fake.files)
     flipped = bytearray(good[SHARD])
     flipped[700] ^= 1
@@ -238,7 +238,7 @@ def test_a_wrong_sha256_takes_the_clips_with_it(fake, out, files):
     assert on_disk(out) == clips_of(files, "id00012")
 
 
-def test_a_shard_that_the_server_has_cut_gives_its_clips_once_it_is_whole(fake, out, files):
+def test_truncated_shard_gives_its_clips_once_it_is_complete(fake, out, files):
     whole = fake.files[SHARD]
     fake.listed = {SHARD: {"size": len(whole), "lfs": {"oid": hashlib.sha256(whole).hexdigest()}}}
     fake.files[SHARD] = whole[:20_000]
@@ -255,8 +255,8 @@ def test_a_shard_that_the_server_has_cut_gives_its_clips_once_it_is_whole(fake, 
     assert on_disk(out) == clips_of(files, "id00012")
 
 
-def test_an_archive_that_breaks_off(fake, out):
-    """The hub itself has the broken file, so that size and sha256 are right."""
+def test_truncated_archive(fake, out):
+    """The hub itself has the damaged file, so size and sha256 match."""
     whole = fake.files[SHARD]
     with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
         member = archive.getmembers()[9]
@@ -273,7 +273,7 @@ def test_an_archive_that_breaks_off(fake, out):
 
 
 @pytest.mark.parametrize("data", [b"<html>no tar</html>" * 100, b"", b"\x1f\x8b" + b"x" * 2000])
-def test_a_file_that_is_no_tar(fake, out, data):
+def test_file_that_is_not_a_tar(fake, out, data):
     fake.files[SHARD] = data
     with pytest.raises(DownloadError, match="damaged"):
         fetch(fake, out)
@@ -315,7 +315,7 @@ def test_names_that_lead_elsewhere_links_and_devices_are_refused_and_listed(fake
     ]
 
 
-def test_a_member_too_large_for_a_clip(fake, out, files, monkeypatch):
+def test_member_too_large_for_a_clip(fake, out, files, monkeypatch):
     monkeypatch.setattr(shards, "LARGEST_CLIP", 2000)
     fetch(fake, out)
     assert on_disk(out) == {n: d for n, d in clips_of(files, *PEOPLE).items() if len(d) <= 2000}
@@ -345,7 +345,7 @@ def test_a_full_disk(fake, out, files, monkeypatch):
     assert on_disk(out) == clips_of(files, *PEOPLE)
 
 
-def test_a_state_that_is_none(fake, out):
+def test_damaged_state_is_refused(fake, out):
     path = out / ".shards" / f"{SHARD.replace('/', '%2F')}.json"
     path.parent.mkdir(parents=True)
     for text in ("", "{", '{"path": 3}', "[]"):
@@ -395,5 +395,5 @@ def test_a_clip_that_two_shards_have_is_listed_once(tmp_path, files):
     assert all(row["shard"] == ("a.tar" if row["path"] in files else "b.tar") for row in rows)
     assert all(row["sha256"] == hashlib.sha256(expected[row["path"]]).hexdigest() for row in rows)
     assert summary.size == sum(row["bytes"] for row in rows) == sum(map(len, expected.values()))
-    assert summary.people == {"id00012": 5, "id00017": 5, "id00061": 5}
+    assert summary.identities == {"id00012": 5, "id00017": 5, "id00061": 5}
     assert (summary.done, summary.whole, summary.refused) == (2, 2, [])
