@@ -84,7 +84,7 @@ class Batch(NamedTuple):
     mel: Tensor | None
     """(B, 128, 768) z-scored mel or mel_err, or (B, 49152) waveform, as the model takes it; None if cached."""
     video: Tensor | None
-    """(B, 3, 16, S, S) uint8; None if cached, and for models without video."""
+    """(B, 3, 16, S, S) uint8; None if `cached` covers it, and for models without video."""
     label: Tensor
     """(B,) float, 1 = fake."""
     fake_modalities: Tensor
@@ -92,7 +92,7 @@ class Batch(NamedTuple):
     audio_class: Tensor
     """(B,) 0 real, then growing distance of the voice from real; -1 for tiers without such a class."""
     cached: tuple[Tensor, ...] | None = None
-    """Output of the frozen parts, as the rest of the model takes it: `Patches` in stage 1, `Encoded` in stage 2."""
+    """Output of the frozen parts, which the model takes in place of the mel (`Patches`) or of both (`Encoded`)."""
 
     @property
     def model_inputs(self) -> tuple[Any, ...]:
