@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.corpora.cloning.speaker import open_encoder
 from avdfd.corpora.duplicates import SOUND_BITS, distance
-from avdfd.media.decode import read_sound
-from avdfd.media.fingerprints import sound_hash
+from avdfd.media.decode import read_waveform
+from avdfd.media.fingerprints import audio_hash
 from avdfd.metrics.roc import eer
 
 REPLICATES = 300
@@ -41,7 +41,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with (args.speech / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["label"] == "bonafide"]
-    recordings = [read_sound(args.speech / row["file"]) for row in rows]
+    recordings = [read_waveform(args.speech / row["file"]) for row in rows]
     embed = open_encoder(EcapaConfig(folder=args.ecapa) if args.ecapa else Ge2eConfig())
     started = time.process_time()
     vectors = np.stack([embed(recording) for recording in recordings])
@@ -52,7 +52,7 @@ def main() -> None:
         f"{1e3 * seconds / len(rows):.0f} ms per recording, one core\n\n"
         "pairs                              same  different       EER"
     )
-    first, second = usable_pairs(rows, [sound_hash(recording) for recording in recordings])
+    first, second = usable_pairs(rows, [audio_hash(recording) for recording in recordings])
     pages = np.array([row["source_repo"] for row in rows])
     inside = pages[first] == pages[second]
     show("all", vectors, speakers, first, second)

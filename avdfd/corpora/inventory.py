@@ -12,7 +12,7 @@ from avdfd.core.files import sha256_of
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import SAMPLE_RATE
 from avdfd.media.decode import first_stream, open_media, read_audio, read_video
-from avdfd.media.fingerprints import picture_hash, sound_hash
+from avdfd.media.fingerprints import audio_hash, video_hash
 
 # Root mean square below which audio is silent, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)
@@ -60,13 +60,13 @@ def examine(path: Path) -> FileFacts:
     try:
         facts = facts._replace(sha256=sha256_of(path))
         facts = facts._replace(streams=read_streams(path))
-        facts = facts._replace(picture_hash=picture_hash(read_video(path, "pyav")))
+        facts = facts._replace(picture_hash=video_hash(read_video(path, "pyav")))
         samples = np.concatenate([sound.samples for sound in read_audio(path)])
         leading, trailing = edge_silence(samples, SAMPLE_RATE)
         facts = facts._replace(leading_silence=leading, trailing_silence=trailing)
         if np.sqrt(np.square(samples).mean()) < _SILENCE:
             raise MediaError("silent audio")
-        facts = facts._replace(sound_hash=sound_hash(samples))
+        facts = facts._replace(sound_hash=audio_hash(samples))
     except MediaError as error:
         return facts._replace(error=str(error))
     except OSError as error:

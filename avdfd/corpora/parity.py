@@ -17,10 +17,10 @@ from avdfd.core.clips import is_audio
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import SETTINGS, RecordFiles, claim, refuse_changes, refuse_overlap
 from avdfd.elements.form import encode_wav
-from avdfd.media.chain import Edges, Version, lay_out, measure_version, same_sound
-from avdfd.media.codecs import through_one_of
+from avdfd.media.chain import Edges, Version, lay_out, measure_version, normalise_version
+from avdfd.media.codecs import random_round_trip
 from avdfd.media.decode import read_audio
-from avdfd.media.remux import picture_end, replace_sound
+from avdfd.media.remux import replace_audio, video_end
 
 FORM = 1  # version of the chain's code: counts as a setting
 
@@ -57,12 +57,12 @@ def measure(path: Path, chain: ChainConfig) -> Version:
 
 def make(task: Task, chain: ChainConfig) -> int:
     """Write a clip and return its size in bytes. Runs in a worker. Raises MediaError, and OSError on a full disk."""
-    samples = same_sound(_read(task.path, chain), task.edges, task.band, task.recording, chain)
-    samples = through_one_of(chain.codecs, samples, chain.rate, task.source)
+    samples = normalise_version(_read(task.path, chain), task.edges, task.band, task.recording, chain)
+    samples = random_round_trip(chain.codecs, samples, chain.rate, task.source)
     if is_audio(task.source):
         write_atomic(task.out, encode_wav(samples, chain.rate))
     else:
-        replace_sound(task.path, samples, task.out, chain)
+        replace_audio(task.path, samples, task.out, chain)
     return task.out.stat().st_size
 
 
@@ -71,7 +71,7 @@ def _read(path: Path, chain: ChainConfig) -> np.ndarray:
     if is_audio(path.name):
         pieces = read_audio(path, video=False)
         return lay_out(pieces, pieces[-1].end, chain)
-    return lay_out(read_audio(path), float(picture_end(path)), chain)
+    return lay_out(read_audio(path), float(video_end(path)), chain)
 
 
 def made_name(source: str) -> str:

@@ -18,7 +18,7 @@ from avdfd.core.errors import MediaError
 from avdfd.core.seeding import generator_of
 from avdfd.features.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
 from avdfd.features.mel import SAMPLE_RATE
-from avdfd.media.decode import Sound
+from avdfd.media.decode import AudioPiece
 
 AAC_FRAME = 1024
 """Samples of an AAC frame. A sound that ends within one is filled up by the encoder, with digital silence."""
@@ -52,13 +52,13 @@ class Version(NamedTuple):
     band: float
 
 
-def lay_out(sounds: Sequence[Sound], end: float, chain: ChainConfig) -> np.ndarray:
+def lay_out(sounds: Sequence[AudioPiece], end: float, chain: ChainConfig) -> np.ndarray:
     """The pieces of sound of a file (16 kHz) -> one sound at `chain.rate` within `chain.band`, zeros in the gaps.
 
     It begins with the first piece and goes to `end` seconds, where the picture ends, however long the pieces are, or to
     the end of the nearest AAC frame: at 16 kHz, 32 ms off at most. Raises MediaError if it is silence.
     """
-    samples = on_one_line(sounds, end)
+    samples = join_pieces(sounds, end)
     if not len(samples) or np.sqrt(np.square(samples).mean()) < _SILENCE:
         raise MediaError("silent audio")
     samples = limit_band(resample(samples, SAMPLE_RATE, chain), chain.band, chain.rate)
@@ -66,7 +66,7 @@ def lay_out(sounds: Sequence[Sound], end: float, chain: ChainConfig) -> np.ndarr
     return np.pad(samples, (0, max(whole - len(samples), 0)))[:whole]
 
 
-def on_one_line(sounds: Sequence[Sound], end: float) -> np.ndarray:
+def join_pieces(sounds: Sequence[AudioPiece], end: float) -> np.ndarray:
     """The pieces of sound of a file as one (S,), from the first piece on to `end` seconds, with zeros in the gaps."""
     begin = sounds[0].start
     samples = np.zeros(max(round((end - begin) * SAMPLE_RATE), 0), np.float32)
@@ -78,14 +78,14 @@ def on_one_line(sounds: Sequence[Sound], end: float) -> np.ndarray:
 
 
 def measure_version(samples: np.ndarray, chain: ChainConfig) -> Version:
-    """A sound as `lay_out` gives it -> what `common_ground` needs of it."""
+    """A sound as `lay_out` gives it -> what `common_edges_and_band` needs of it."""
     count = round(chain.max_edge * PIECES)
     ends = (loud_pieces(side, chain.rate, _LOUD_DB) for side in (samples, samples[::-1]))
     lead, trail = ("".join("01"[int(loud)] for loud in end[:count]) for end in ends)
     return Version(lead, trail, spectral_edge(samples, chain.rate))
 
 
-def common_ground(versions: Iterable[Version], chain: ChainConfig) -> tuple[Edges, float]:
+def common_edges_and_band(versions: Iterable[Version], chain: ChainConfig) -> tuple[Edges, float]:
     """Edges and band (Hz) for all versions of one recording: the longest silence and the narrowest band among them.
 
     An edge ends with the first piece that is loud in all of them, as a version that is silenced up to where another
@@ -103,7 +103,7 @@ def _loud_in_all(ends: Sequence[str], chain: ChainConfig) -> float:
     return chain.max_edge
 
 
-def same_sound(samples: np.ndarray, edges: Edges, band: float, recording: str, chain: ChainConfig) -> np.ndarray:
+def normalise_version(samples: np.ndarray, edges: Edges, band: float, recording: str, chain: ChainConfig) -> np.ndarray:
     """A sound as `lay_out` gives it -> with these edges and this band, the loudness and the noise floor of the chain.
 
     Loudness and noise are drawn from the name of the recording, so that all versions of it have the same. What would

@@ -23,14 +23,14 @@ _FORMS = {
 }
 
 
-def through_one_of(codecs: Sequence[CodecConfig], samples: np.ndarray, rate: int, name: str) -> np.ndarray:
+def random_round_trip(codecs: Sequence[CodecConfig], samples: np.ndarray, rate: int, name: str) -> np.ndarray:
     """A sound through the codec that its name draws; as it is, if there are none."""
     if not codecs:
         return samples
-    return through(codecs[number_of(f"codec of {name}") % len(codecs)], samples, rate)
+    return round_trip(codecs[number_of(f"codec of {name}") % len(codecs)], samples, rate)
 
 
-def through(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray:
+def round_trip(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray:
     """A sound at `rate` encoded and decoded again: as long as before, and without the encoder's delay."""
     container, encoder = _FORMS[codec.name]
     buffer = io.BytesIO()

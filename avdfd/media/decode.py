@@ -36,7 +36,7 @@ _CONTAINERS = (
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioPiece:
     """An unbroken piece of sound: mono float32 at 16 kHz, its first sample at `start` seconds."""
 
     start: float
@@ -65,7 +65,7 @@ class Frame(ABC):
         """(H, W) uint8, upright and with square pixels."""
 
 
-def read_audio(path: str | Path, *, video: bool = True) -> list[Sound]:
+def read_audio(path: str | Path, *, video: bool = True) -> list[AudioPiece]:
     """The sound of a file as unbroken pieces; its channels are averaged.
 
     Raises MediaError, also if the file ends before the time it states, or has no `video` where one is wanted.
@@ -85,7 +85,7 @@ def read_audio(path: str | Path, *, video: bool = True) -> list[Sound]:
     return pieces
 
 
-def read_sound(path: str | Path) -> np.ndarray:
+def read_waveform(path: str | Path) -> np.ndarray:
     """The sound (S,) float32 of a file with or without pictures, mono at 16 kHz; gaps in it are left out.
 
     Raises MediaError.
@@ -213,9 +213,9 @@ def _decoded(container: Any, audio: Any, video: Any | None, shown: list[float]) 
             shown.append(float(packet.pts * video.time_base))
 
 
-def _join(frames: Iterator[av.AudioFrame], seconds: float) -> list[Sound]:
+def _join(frames: Iterator[av.AudioFrame], seconds: float) -> list[AudioPiece]:
     """Audio frames -> pieces. A jump of the time stamps, or a change of rate or channels, begins a new one."""
-    pieces: list[Sound] = []
+    pieces: list[AudioPiece] = []
     piece: _Piece | None = None
     for frame in frames:
         form = (frame.rate, frame.layout.nb_channels)
@@ -250,9 +250,9 @@ class _Piece:
         if self._count - self._resampled >= self.rate:
             self._resample(last=False)
 
-    def close(self) -> Sound:
+    def close(self) -> AudioPiece:
         self._resample(last=True)
-        return Sound(self.start, np.concatenate(self._done))
+        return AudioPiece(self.start, np.concatenate(self._done))
 
     def _resample(self, last: bool) -> None:
         mono = _mono(np.concatenate(self._waiting, axis=1)) if self._waiting else np.zeros(0, np.float32)

@@ -37,7 +37,7 @@ _MOTION = 192
 _STILL = 0.3  # grey levels (RMS): less movement is the noise of a codec
 
 
-def sound_hash(samples: np.ndarray) -> bytes | None:
+def audio_hash(samples: np.ndarray) -> bytes | None:
     """512 bits of a sound (S,) at 16 kHz; None if it is silent or too short to tell."""
     if len(samples) < SAMPLE_RATE // 2:
         return None
@@ -55,7 +55,7 @@ def sound_hash(samples: np.ndarray) -> bytes | None:
     return np.packbits(change > 0).tobytes()
 
 
-def picture_hash(frames: Iterable[Frame]) -> bytes | None:
+def video_hash(frames: Iterable[Frame]) -> bytes | None:
     """256 bits of the frames of a video, of which no more than the first 8 s are read; None if there are none."""
     pieces: list[list[np.ndarray]] = []
     begin = None

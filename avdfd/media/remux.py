@@ -23,7 +23,7 @@ _CLOCK = 720_000
 _TOLERANCE = Fraction(1, 1000)
 
 
-def replace_sound(video: Path, samples: np.ndarray, out: Path, chain: ChainConfig | None) -> None:
+def replace_audio(video: Path, samples: np.ndarray, out: Path, chain: ChainConfig | None) -> None:
     """Writes the picture of a video, not encoded again, with another sound.
 
     `samples` (S,) are mono float32 at `chain.rate`, or, without a chain, at 16 kHz and kept without loss. The first one
@@ -34,7 +34,7 @@ def replace_sound(video: Path, samples: np.ndarray, out: Path, chain: ChainConfi
     Raises MediaError if the video cannot be read or MP4 cannot hold its codec or its times, OSError that names `out`
     where it cannot be written, and ValueError for samples that are no sound.
     """
-    begin = sound_start(video)
+    begin = audio_start(video)
     with open_media(video) as source:
         picture = first_stream(source, "video")
         packets = read_packets(picture)
@@ -55,7 +55,7 @@ def replace_sound(video: Path, samples: np.ndarray, out: Path, chain: ChainConfi
     write_atomic(out, data)
 
 
-def sound_start(path: Path) -> Fraction:
+def audio_start(path: Path) -> Fraction:
     """Seconds at which the first sample of a file is heard, on the time line of its container. Raises MediaError."""
     with open_media(path) as container:
         for frame in container.decode(first_stream(container, "audio")):
@@ -63,7 +63,7 @@ def sound_start(path: Path) -> Fraction:
     raise MediaError("no sound could be decoded")
 
 
-def picture_end(path: Path) -> Fraction:
+def video_end(path: Path) -> Fraction:
     """Seconds at which the last picture of a file has been shown, on the time line of its container.
 
     Raises MediaError.

@@ -19,7 +19,7 @@ from avdfd.core.errors import MediaError
 from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of, unpack
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
-from avdfd.media.decode import Frame, Sound, read_audio, read_video
+from avdfd.media.decode import AudioPiece, Frame, read_audio, read_video
 from avdfd.media.faces import FaceTracker, Square, crop, square
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def windows(
         raise MediaError(", ".join(sorted(reasons)))
 
 
-def assemble(frames: Iterable[Frame], sounds: list[Sound], media: MediaConfig, keep: Keep) -> Iterator[Window]:
+def assemble(frames: Iterable[Frame], sounds: list[AudioPiece], media: MediaConfig, keep: Keep) -> Iterator[Window]:
     """Windows in order of their start, made while the frames pass by; stops reading them once no window can follow.
 
     `keep(frame, start)` gives what a window that begins at `start` holds of a frame. Raises MediaError if there is
@@ -121,7 +121,7 @@ def assemble(frames: Iterable[Frame], sounds: list[Sound], media: MediaConfig, k
 class _Open:
     """A window whose frames are still coming."""
 
-    def __init__(self, start: float, sound: Sound) -> None:
+    def __init__(self, start: float, sound: AudioPiece) -> None:
         self.start, self.sound = start, sound
         self.frames: list[Any] = []
 
@@ -167,7 +167,7 @@ def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
     yield frame, None
 
 
-def _starts(first: float, sounds: list[Sound], hop: float) -> Iterator[tuple[float, Sound]]:
+def _starts(first: float, sounds: list[AudioPiece], hop: float) -> Iterator[tuple[float, AudioPiece]]:
     """Where windows may start in a video that begins at `first`, as far as the sound goes."""
     for sound in sounds:
         begin = max(first, sound.start)
@@ -178,7 +178,7 @@ def _starts(first: float, sounds: list[Sound], hop: float) -> Iterator[tuple[flo
             yield start, sound
 
 
-def _trimmed(sounds: list[Sound]) -> list[Sound]:
+def _trimmed(sounds: list[AudioPiece]) -> list[AudioPiece]:
     """Sound without the silence before and after all of it."""
     lead, trail = edge_silence(np.concatenate([sound.samples for sound in sounds]), SAMPLE_RATE)
     total = sum(len(sound.samples) for sound in sounds)
@@ -189,7 +189,7 @@ def _trimmed(sounds: list[Sound]) -> list[Sound]:
         samples = sound.samples[begin : max(last - passed, 0)]
         passed += len(sound.samples)
         if len(samples):
-            kept.append(Sound(sound.start + begin / SAMPLE_RATE, samples))
+            kept.append(AudioPiece(sound.start + begin / SAMPLE_RATE, samples))
     return kept
 
 
@@ -227,7 +227,7 @@ def reconstruction(config: ReconstructionConfig) -> "Reconstruction":
     return Reconstruction(config)
 
 
-def _sound_windows(sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
+def _sound_windows(sounds: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
     """Windows of sound alone. Raises MediaError if there is no whole one."""
     starts = itertools.islice(_starts(-np.inf, sounds, media.hop), media.max_windows or None)
     made = 0
@@ -240,7 +240,7 @@ def _sound_windows(sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
         yield Window(longest.start, np.resize(longest.samples, WINDOW), [])
 
 
-def _windows(path: str | Path, sounds: list[Sound], media: MediaConfig) -> Iterator[Window]:
+def _windows(path: str | Path, sounds: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
     """Windows whose frames are JPEG, or None where no face was found."""
     frames = read_video(path, media.decoder)
     first = next(frames, None)
@@ -284,7 +284,7 @@ def _packed(frame: Frame, face: Square | None, media: MediaConfig) -> bytes:
     return frame.encoded[face]
 
 
-def _size(shape: tuple[int, ...], duration: float, sounds: list[Sound], media: MediaConfig) -> float:
+def _size(shape: tuple[int, ...], duration: float, sounds: list[AudioPiece], media: MediaConfig) -> float:
     """Bytes of the frames of all windows of a file, at 1.5 bytes per pixel and no more frames than there are."""
     starts = list(_starts(-np.inf, sounds, media.hop))[: media.max_windows or None]
     seconds = sum(sound.end - sound.start for sound in sounds)

@@ -13,7 +13,7 @@ import numpy as np
 from avdfd.core.errors import MediaError
 from avdfd.features.mel import FPS, SAMPLE_RATE
 from avdfd.inference.explanation import at
-from avdfd.media.chain import on_one_line
+from avdfd.media.chain import join_pieces
 from avdfd.media.decode import read_audio, read_video
 from avdfd.media.faces import Square
 from avdfd.media.mux import mux, read_packets
@@ -53,7 +53,7 @@ def overlay(path: Path, decoder: str, story: Story) -> bytes:
     Raises MediaError for a file that cannot be decoded.
     """
     sounds = read_audio(path)
-    samples, start = on_one_line(sounds, sounds[-1].end), Fraction(sounds[0].start).limit_denominator(_CLOCK)
+    samples, start = join_pieces(sounds, sounds[-1].end), Fraction(sounds[0].start).limit_denominator(_CLOCK)
     with av.open(io.BytesIO(_pictures(path, decoder, story))) as drawn:
         video = drawn.streams.video[0]
         return mux(video, read_packets(video), samples, rate=SAMPLE_RATE, bit_rate=_BITS_PER_SECOND, start=start)

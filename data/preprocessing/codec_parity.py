@@ -37,7 +37,7 @@ from avdfd.corpora.inventory import stamp
 from avdfd.corpora.layouts import find_layout, list_entries
 from avdfd.corpora.parity import ParityRoot, Record, Task, made_name, make, measure
 from avdfd.corpora.tables import own_lines
-from avdfd.media.chain import Edges, common_ground
+from avdfd.media.chain import Edges, common_edges_and_band
 
 Records = dict[str, Record]
 
@@ -113,7 +113,7 @@ def find_grounds(records: Records, cfg: ParityConfig) -> dict[str, tuple[Edges, 
     for record in records.values():
         if record.version:
             versions[record.recording].append(record.version)
-    return {recording: common_ground(found, cfg.chain) for recording, found in versions.items()}
+    return {recording: common_edges_and_band(found, cfg.chain) for recording, found in versions.items()}
 
 
 def make_all(

@@ -15,7 +15,7 @@ from avdfd.core.workers import Failure
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
 from avdfd.inference import inspection, scoring
-from avdfd.media.decode import read_audio, read_sound, read_video
+from avdfd.media.decode import read_audio, read_video, read_waveform
 from avdfd.media.windows import SECONDS, extract
 from tests.helpers.recordings import record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
@@ -124,7 +124,7 @@ def test_stage_1_gives_the_audio_verdict(tmp_path, videos, capsys):
 def test_sound_files_get_the_audio_verdict_alone(kind, audio, tmp_path, videos, capsys):
     """The sound of a video in a file of its own scores as the audio branch does there; a short one is repeated."""
     run = make_run(tmp_path, kind, audio=audio)
-    sound = read_sound(videos / "good.mp4")
+    sound = read_waveform(videos / "good.mp4")
     (tmp_path / "good.wav").write_bytes(encode_wav(sound, 16_000))
     (tmp_path / "short.WAV").write_bytes(encode_wav(sound[:20_000], 16_000))
     record(tmp_path / "good.flac", [], sound, rate=16_000, audio_codec="flac")
@@ -148,7 +148,7 @@ def test_sound_files_get_the_audio_verdict_alone(kind, audio, tmp_path, videos, 
 @pytest.mark.usefixtures("in_process")
 def test_a_system_that_needs_pictures_says_so_of_sound(run, videos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(detect, "audio_only", lambda run: None)
-    (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
+    (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
     code, [sound, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
     assert code == 1
     assert sound["error"] == "no pictures, without which train cannot judge"
@@ -203,7 +203,7 @@ def test_overlay_plays(kind, tmp_path, videos, capsys):
 
 @pytest.mark.usefixtures("in_process")
 def test_overlay_of_sound_is_refused(run, tmp_path, videos):
-    (tmp_path / "good.wav").write_bytes(encode_wav(read_sound(videos / "good.mp4"), 16_000))
+    (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
     assert "no pictures to draw into" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
     assert "is the file that is judged" in refused("--run", run, videos / "good.mp4", "--overlay", videos / "good.mp4")
     assert "use one of .mp4" in refused("--run", run, videos / "good.mp4", "--overlay", tmp_path / "o.avi")

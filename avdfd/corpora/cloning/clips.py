@@ -21,9 +21,9 @@ from avdfd.corpora.cloning.scores import Judge, SourceFacts
 from avdfd.corpora.cloning.speaker import open_encoder
 from avdfd.corpora.inventory import read_streams
 from avdfd.features.mel import FPS
-from avdfd.media.chain import common_ground, lay_out, measure_version, on_one_line, same_sound
-from avdfd.media.decode import Sound, read_audio, read_sound
-from avdfd.media.remux import picture_end, replace_sound
+from avdfd.media.chain import common_edges_and_band, join_pieces, lay_out, measure_version, normalise_version
+from avdfd.media.decode import AudioPiece, read_audio, read_waveform
+from avdfd.media.remux import replace_audio, video_end
 
 SINGLE = "no other recording of this person"  # outputs store it
 
@@ -59,7 +59,7 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
     _prepare_worker()
     convert, judge = _tools(cfg, spool)
     pieces = read_audio(job.path)
-    begin, samples = pieces[0].start, on_one_line(pieces, max(piece.end for piece in pieces))
+    begin, samples = pieces[0].start, join_pieces(pieces, max(piece.end for piece in pieces))
     tolerance = 1 / (read_streams(job.path).fps or FPS)
     versions, lines, again = {RVRA: samples}, [], False
     try:
@@ -73,7 +73,7 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
         elif not chosen:
             outcome = Outcome(None, [], 0, SINGLE)
         else:
-            voices = {r.source: samples if r.source == job.source else read_sound(r.path) for r in chosen}
+            voices = {r.source: samples if r.source == job.source else read_waveform(r.path) for r in chosen}
             wanted = plans(cfg, tier.name, job.source, list(voices))
             outcome = refine(wanted, facts, voices, convert, judge, tolerance)
         if outcome.samples is not None:
@@ -114,13 +114,13 @@ def _write(
     files = {tier.name: spool / f"{name}-{tier.name}.mp4" for tier in versions}
     if chain is None:
         for tier, samples in versions.items():
-            replace_sound(job.path, samples, files[tier.name], None)
+            replace_audio(job.path, samples, files[tier.name], None)
         return files
-    end = float(picture_end(job.path))
-    laid = {tier: lay_out([Sound(begin, samples)], end, chain) for tier, samples in versions.items()}
-    edges, band = common_ground([measure_version(samples, chain) for samples in laid.values()], chain)
+    end = float(video_end(job.path))
+    laid = {tier: lay_out([AudioPiece(begin, samples)], end, chain) for tier, samples in versions.items()}
+    edges, band = common_edges_and_band([measure_version(samples, chain) for samples in laid.values()], chain)
     for tier, samples in laid.items():
-        replace_sound(job.path, same_sound(samples, edges, band, job.source, chain), files[tier.name], chain)
+        replace_audio(job.path, normalise_version(samples, edges, band, job.source, chain), files[tier.name], chain)
     return files
 
 

@@ -9,7 +9,7 @@ from scipy.io import wavfile
 from avdfd.core.errors import MediaError
 from avdfd.corpora.cloning.request import ConversionError, Request
 from avdfd.features.mel import SAMPLE_RATE
-from avdfd.media.decode import read_sound
+from avdfd.media.decode import read_waveform
 
 
 def hand_over(request: Request, folder: Path) -> dict[str, str]:
@@ -24,7 +24,7 @@ def hand_over(request: Request, folder: Path) -> dict[str, str]:
 def take_back(paths: Mapping[str, str]) -> np.ndarray:
     """Return the samples (S,) that a program wrote. Raises ConversionError if they are not an audio file."""
     try:
-        return read_sound(paths["output"])
+        return read_waveform(paths["output"])
     except MediaError as error:
         raise ConversionError(f"the program's result: {error}") from None
 

@@ -22,8 +22,8 @@ from avdfd.core.tiers import RVRA
 from avdfd.corpora.cloning.speaker import Embed
 from avdfd.corpora.duplicates import SOUND_BITS, distance
 from avdfd.corpora.layouts import list_entries
-from avdfd.media.decode import read_sound
-from avdfd.media.fingerprints import sound_hash
+from avdfd.media.decode import read_waveform
+from avdfd.media.fingerprints import audio_hash
 
 AUDIO_SUFFIXES = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}
 ELSEWHERE = "recordings/"
@@ -104,8 +104,8 @@ def digest(recordings: Sequence[Recording]) -> str:
 
 def voice_record(recording: Recording, embed: Embed) -> Record:
     """Return the record of a voice. Raises MediaError for a file that cannot be used."""
-    samples = read_sound(recording.path)
-    fingerprint = sound_hash(samples)
+    samples = read_waveform(recording.path)
+    fingerprint = audio_hash(samples)
     if fingerprint is None:
         raise MediaError("silent audio, or too little of it")
     embedding = np.ascontiguousarray(embed(samples), np.float32)

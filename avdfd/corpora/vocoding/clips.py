@@ -13,7 +13,7 @@ from avdfd.core.files import write_atomic
 from avdfd.core.tiers import OWN_METHOD
 from avdfd.corpora.vocoding import RATE, SHORTEST, WAYS, remake
 from avdfd.elements.form import encode_wav
-from avdfd.media.chain import on_one_line
+from avdfd.media.chain import join_pieces
 from avdfd.media.decode import read_audio
 
 FOLDER = "own"
@@ -32,7 +32,7 @@ def make(task: Task) -> None:
     """Write a fake. Runs in a worker. Raises MediaError, also for audio that is too short to be analysed."""
     torch.set_num_threads(1)  # there is one worker per core already
     pieces = read_audio(task.path, video=False)
-    samples = on_one_line(pieces, pieces[-1].end)
+    samples = join_pieces(pieces, pieces[-1].end)
     if len(samples) < SHORTEST:
         raise MediaError(f"{len(samples) / RATE:.2f} s of audio are too short: {SHORTEST / RATE:.2f} s are needed")
     made = remake(samples, task.way, task.source)

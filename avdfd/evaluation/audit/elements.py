@@ -17,7 +17,7 @@ from avdfd.evaluation.audit.probes import Clip
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE
 from avdfd.media.decode import ArrayFrame
-from avdfd.media.fingerprints import picture_hash, sound_hash
+from avdfd.media.fingerprints import audio_hash, video_hash
 
 _EVERY = 6  # frames: one for each quarter of a second, which is what fingerprints are made of
 _RINGS = 16
@@ -92,8 +92,8 @@ class _Looks(Dataset[Look]):
             first.source,
             Clip(first.tier, first.identities, first.base, cues),
             None if first.sha256.startswith("path:") else first.sha256,
-            picture_hash(pictures),
-            sound_hash(start.waveform),
+            video_hash(pictures),
+            audio_hash(start.waveform),
         )
 
 

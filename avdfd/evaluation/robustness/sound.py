@@ -15,7 +15,7 @@ from torchaudio.functional import phase_vocoder
 
 from avdfd.config.audio import CodecConfig
 from avdfd.features.mel import SAMPLE_RATE
-from avdfd.media.codecs import through
+from avdfd.media.codecs import round_trip
 
 MUTED_PIECE = 0.16
 """Seconds of a muted stretch."""
@@ -131,7 +131,7 @@ def _turned(waveform: np.ndarray, samples: int) -> np.ndarray:
 
 
 def _through(waveform: np.ndarray, codec: Literal["mp3", "aac", "opus"], kbps: float) -> np.ndarray:
-    return through(CodecConfig(name=codec, bit_rate=round(1000 * kbps)), waveform, SAMPLE_RATE)
+    return round_trip(CodecConfig(name=codec, bit_rate=round(1000 * kbps)), waveform, SAMPLE_RATE)
 
 
 def _of_length(waveform: np.ndarray, count: int) -> np.ndarray:

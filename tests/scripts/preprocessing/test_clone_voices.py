@@ -24,7 +24,7 @@ from avdfd.corpora.cloning import clips as cloning_clips
 from avdfd.corpora.cloning import output, scores
 from avdfd.corpora.inventory import read_streams
 from avdfd.corpora.layouts import list_entries
-from avdfd.media.decode import read_sound
+from avdfd.media.decode import read_waveform
 from data.corpus.speech import Voice, speak
 from data.preprocessing import clone_voices, codec_parity
 from tests.helpers.recordings import record
@@ -139,7 +139,7 @@ def test_whole_script_in_processes_makes_a_root_that_reads_back(root, tmp_path):
         assert entry.clip.identities == (Path(base).parent.name,)
         assert pictures(entry.clip.path) == pictures(root / base)
         shown = len(pictures(root / base)) * FRAME
-        assert abs(len(read_sound(entry.clip.path)) / 16_000 - shown) <= FRAME
+        assert abs(len(read_waveform(entry.clip.path)) / 16_000 - shown) <= FRAME
     assert problems(out) == [("id00003", "RVFA-VC", "no other recording of this person")]
     lines = [json.loads(text) for text in (out / "clones.jsonl").read_text().splitlines()]
     assert len(lines) == 10
@@ -150,7 +150,7 @@ def test_whole_script_in_processes_makes_a_root_that_reads_back(root, tmp_path):
         assert made["scores"]["similarity"] == best
         assert (made["reference"] == made["source"]) == (made["tier"] == "RVFA-SVC")
         assert Path(made["reference"]).parent == Path(made["source"]).parent
-        original, clone = (read_sound(path / name) for path, name in ((root, made["source"]), (out, made["file"])))
+        original, clone = (read_waveform(path / name) for path, name in ((root, made["source"]), (out, made["file"])))
         both = min(len(original), len(clone))
         assert abs(np.corrcoef(original[:both], clone[:both])[0, 1]) < 0.95
     assert not list((out / ".clones").glob("*.spool"))
@@ -205,7 +205,8 @@ def test_recordings_of_another_root_are_references(root, tmp_path, serial):
     sound.parent.mkdir(parents=True)
     record(sound.with_suffix(".mp4"), [], speak(TEXTS[2], VOICES["id00003"]).samples, rate=16_000).rename(sound)
     copy = sound.with_name("00002.m4a")  # the clip itself, encoded again
-    record(copy.with_suffix(".mp4"), [], read_sound(root / FOLDER / "id00003" / "00000.mp4"), rate=16_000).rename(copy)
+    original = read_waveform(root / FOLDER / "id00003" / "00000.mp4")
+    record(copy.with_suffix(".mp4"), [], original, rate=16_000).rename(copy)
     sound.with_name("00003.m4a").write_text("no sound")
     assert run(config(tmp_path, candidates=1), f"--recordings={tmp_path / 'vox'}") == 0
     assert problems(tmp_path / "out") == [("abc", "", "not a media file")]
@@ -301,7 +302,7 @@ def test_wrong_requests_end_before_the_work(root, tmp_path, serial):
 
 def test_full_disk_names_the_file_and_a_second_run_resumes(root, tmp_path, serial, monkeypatch):
     cfg, out = config(tmp_path, candidates=1, tiers=["RVFA-SVC"]), tmp_path / "out"
-    write, room = cloning_clips.replace_sound, [3]
+    write, room = cloning_clips.replace_audio, [3]
 
     def full(video, samples, path, chain):
         room[0] -= 1
@@ -309,11 +310,11 @@ def test_full_disk_names_the_file_and_a_second_run_resumes(root, tmp_path, seria
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write(video, samples, path, chain)
 
-    monkeypatch.setattr(cloning_clips, "replace_sound", full)
+    monkeypatch.setattr(cloning_clips, "replace_audio", full)
     with pytest.raises(OSError, match="No space left"):
         run(cfg)
     assert len(list_entries(out)) == 2
-    monkeypatch.setattr(cloning_clips, "replace_sound", write)
+    monkeypatch.setattr(cloning_clips, "replace_audio", write)
     assert run(cfg) == 0
     assert run(cfg, f"--output={tmp_path / 'whole'}") == 0
     assert content(out) == content(tmp_path / "whole")

@@ -20,7 +20,7 @@ from avdfd.core.errors import MediaError, UserError
 from avdfd.core.workers import Failure
 from avdfd.corpora.layouts import find_layout, list_entries
 from avdfd.evaluation.audit.files import measure
-from avdfd.media.remux import replace_sound
+from avdfd.media.remux import replace_audio
 from data.preprocessing import codec_parity
 from tests.helpers.recordings import record
 from tests.helpers.videos import make_video
@@ -44,7 +44,7 @@ def template(tmp_path_factory) -> Path:
     make_video(root / MUTE, 1.0, size=64, sound=None)
     late = np.random.default_rng(1).normal(0, 0.3, 44_100 * 2).astype(np.float32)
     late[:22_050] = 0
-    replace_sound(root / REAL, late, root / FAKE, ChainConfig(rate=44_100, bit_rate=96_000))
+    replace_audio(root / REAL, late, root / FAKE, ChainConfig(rate=44_100, bit_rate=96_000))
     (root / "meta_data.csv").write_text("source,method,type,path\nid00001,real,RealVideo-RealAudio,00001.mp4\n")
     return root
 

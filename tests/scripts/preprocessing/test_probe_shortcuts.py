@@ -11,8 +11,8 @@ from avdfd.core.workers import Failure
 from avdfd.corpora.parity import Task, make, measure
 from avdfd.evaluation.audit.files import measure as cues_of
 from avdfd.evaluation.audit.probes import Clip, compare
-from avdfd.media.chain import common_ground, limit_band
-from avdfd.media.remux import replace_sound
+from avdfd.media.chain import common_edges_and_band, limit_band
+from avdfd.media.remux import replace_audio
 from data.preprocessing import probe_shortcuts
 from tests.helpers.videos import make_video
 
@@ -57,8 +57,8 @@ def write(picture: Path, root: Path, cue: str) -> list[tuple[str, Path, Path]]:
         real, fake = (folder / f"id{number:05d}" / "00001.mp4" for folder in folders)
         sound = speech(rng)
         planted, chain = plant(cue, sound)
-        replace_sound(picture, sound, real, CHAIN)
-        replace_sound(picture, planted, fake, chain)
+        replace_audio(picture, sound, real, CHAIN)
+        replace_audio(picture, planted, fake, chain)
         people.append((f"id{number:05d}", real, fake))
     return people
 
@@ -78,7 +78,7 @@ def test_planted_cue_is_found_and_removed_by_parity(picture, tmp_path, cue):
     assert auc(people, cue) > 0.9
     after = []
     for person, *paths in people:
-        edges, band = common_ground([measure(path, CHAIN) for path in paths], CHAIN)
+        edges, band = common_edges_and_band([measure(path, CHAIN) for path in paths], CHAIN)
         outs = [tmp_path / "parity" / path.relative_to(tmp_path / "planted") for path in paths]
         for path, out in zip(paths, outs, strict=True):
             make(Task(path, out, path.name, person, edges, band), CHAIN)
@@ -113,6 +113,6 @@ def test_wrong_requests(picture, tmp_path, serial):
     with pytest.raises(UserError, match="--max an AUC from 0.5 to 1"):
         probe_shortcuts.main(["--root", str(tmp_path), "--max", "60"])
     real = tmp_path / "RealVideo-RealAudio" / "African" / "men" / "id00000" / "00001.mp4"
-    replace_sound(picture, speech(np.random.default_rng(0)), real, CHAIN)
+    replace_audio(picture, speech(np.random.default_rng(0)), real, CHAIN)
     with pytest.raises(UserError, match="probes need readable real clips and fakes; there are RVRA"):
         probe_shortcuts.main(["--root", str(tmp_path)])

@@ -5,7 +5,7 @@ import pytest
 
 from avdfd.corpora.duplicates import SOUND_BITS, _near, distance, find_duplicates
 from avdfd.corpora.inventory import FileFacts, examine
-from avdfd.media.fingerprints import sound_hash
+from avdfd.media.fingerprints import audio_hash
 from tests.helpers.recordings import record
 
 
@@ -94,9 +94,9 @@ def test_near_duplicates_are_well_separated_from_other_files(rows):
 def test_audio_is_matched_at_any_loudness_and_edges():
     sound = speech(5).astype(np.float32)
     padded = np.concatenate([np.zeros(8000, np.float32), 0.1 * sound, np.zeros(16_000, np.float32)])
-    assert distance(sound_hash(sound), sound_hash(padded)) <= SOUND_BITS
-    assert sound_hash(np.zeros(32_000, np.float32)) is None
-    assert sound_hash(sound[:4000]) is None
+    assert distance(audio_hash(sound), audio_hash(padded)) <= SOUND_BITS
+    assert audio_hash(np.zeros(32_000, np.float32)) is None
+    assert audio_hash(sound[:4000]) is None
 
 
 def test_rows_without_hashes_have_no_group(rows):

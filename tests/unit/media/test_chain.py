@@ -10,15 +10,15 @@ from avdfd.media.chain import (
     AAC_FRAME,
     Edges,
     Version,
-    common_ground,
+    common_edges_and_band,
     lay_out,
     limit_band,
     measure_version,
+    normalise_version,
     resample,
-    same_sound,
     silence_edges,
 )
-from avdfd.media.decode import Sound
+from avdfd.media.decode import AudioPiece
 
 RATE = 16_000
 CHAIN = ChainConfig()
@@ -48,7 +48,7 @@ def test_resampling():
 
 
 def test_sound_is_laid_out_from_its_start_to_the_end_of_the_picture():
-    pieces = [Sound(0.5, tone(500, seconds=0.5)), Sound(1.5, tone(500, seconds=0.5))]
+    pieces = [AudioPiece(0.5, tone(500, seconds=0.5)), AudioPiece(1.5, tone(500, seconds=0.5))]
     samples = lay_out(pieces, 1.75, CHAIN)
     assert len(samples) == round(20_000 / AAC_FRAME) * AAC_FRAME
     assert db(samples[400:7_600]) == pytest.approx(-3, abs=0.1)
@@ -61,7 +61,7 @@ def test_sound_is_laid_out_from_its_start_to_the_end_of_the_picture():
 @pytest.mark.parametrize("end", [1.0, 0.2])
 def test_silence_is_an_error(end):
     with pytest.raises(MediaError, match="silent audio"):
-        lay_out([Sound(0.5, np.zeros(8_000, np.float32))], end, CHAIN)
+        lay_out([AudioPiece(0.5, np.zeros(8_000, np.float32))], end, CHAIN)
 
 
 def test_edges_fade_and_leave_the_rest_alone():
@@ -76,19 +76,21 @@ def test_edges_fade_and_leave_the_rest_alone():
 
 def test_common_ground_is_the_longest_silence_and_the_narrowest_band():
     first, second = Version("0011", "1111", 7_500.0), Version("0001", "0111", 5_000.0)
-    assert common_ground([first], CHAIN) == (Edges(0.02, 0.0), 7_000.0)
-    assert common_ground([first, second], CHAIN) == (Edges(0.03, 0.01), 5_000.0)
-    assert common_ground([second, first], CHAIN) == common_ground([first, second], CHAIN)
+    assert common_edges_and_band([first], CHAIN) == (Edges(0.02, 0.0), 7_000.0)
+    assert common_edges_and_band([first, second], CHAIN) == (Edges(0.03, 0.01), 5_000.0)
+    assert common_edges_and_band([second, first], CHAIN) == common_edges_and_band([first, second], CHAIN)
 
 
 def test_an_edge_ends_where_all_versions_are_loud():
     """A version that pauses where the other one begins would else look longer silent."""
-    assert common_ground([Version("0010", "1", 1e4), Version("1101", "1", 1e4)], CHAIN)[0].lead == CHAIN.max_edge
-    assert common_ground([Version("00101", "1", 1e4), Version("11011", "1", 1e4)], CHAIN)[0].lead == 0.04
+    assert (
+        common_edges_and_band([Version("0010", "1", 1e4), Version("1101", "1", 1e4)], CHAIN)[0].lead == CHAIN.max_edge
+    )
+    assert common_edges_and_band([Version("00101", "1", 1e4), Version("11011", "1", 1e4)], CHAIN)[0].lead == 0.04
 
 
 def test_common_ground_has_bounds():
-    edges, band = common_ground([Version("0" * 100, "1", 1_000.0)], CHAIN)
+    edges, band = common_edges_and_band([Version("0" * 100, "1", 1_000.0)], CHAIN)
     assert (edges, band) == (Edges(CHAIN.max_edge, 0.0), CHAIN.least_band)
 
 
@@ -102,15 +104,15 @@ def versions() -> list[np.ndarray]:
 
 
 def test_versions_come_out_alike():
-    laid = [lay_out([Sound(0.0, sound)], 3.0, CHAIN) for sound in versions()]
-    edges, band = common_ground([measure_version(sound, CHAIN) for sound in laid], CHAIN)
-    out = [same_sound(sound, edges, band, "a", CHAIN) for sound in laid]
+    laid = [lay_out([AudioPiece(0.0, sound)], 3.0, CHAIN) for sound in versions()]
+    edges, band = common_edges_and_band([measure_version(sound, CHAIN) for sound in laid], CHAIN)
+    out = [normalise_version(sound, edges, band, "a", CHAIN) for sound in laid]
     assert (edges.lead, band) == (pytest.approx(0.3, abs=0.011), 5_000)
     assert abs(db(out[0]) - CHAIN.loudness) <= CHAIN.loudness_spread
     assert db(out[1]) == pytest.approx(db(out[0]), abs=0.02)
     assert edge_silence(out[1], RATE) == pytest.approx(edge_silence(out[0], RATE), abs=0.011)
     quiet = ChainConfig(noise=-80.0)
-    assert {spectral_edge(same_sound(sound, edges, band, "a", quiet), RATE) for sound in laid} == {5_000}
+    assert {spectral_edge(normalise_version(sound, edges, band, "a", quiet), RATE) for sound in laid} == {5_000}
     # What is left at the edges is the noise, the same in both, and nothing above the band.
     start, end = slice(0, 4_000), slice(-2_800, None)
     for part in (start, end):
@@ -119,8 +121,8 @@ def test_versions_come_out_alike():
 
 
 def test_draws_are_those_of_the_recording():
-    sound = lay_out([Sound(0.0, white(1.0))], 1.0, CHAIN)
-    first, again, other = (same_sound(sound, Edges(), 7e3, name, CHAIN) for name in ("a", "a", "b"))
+    sound = lay_out([AudioPiece(0.0, white(1.0))], 1.0, CHAIN)
+    first, again, other = (normalise_version(sound, Edges(), 7e3, name, CHAIN) for name in ("a", "a", "b"))
     assert np.array_equal(first, again)
     assert db(first) != pytest.approx(db(other), abs=0.01)
 
@@ -128,12 +130,12 @@ def test_draws_are_those_of_the_recording():
 def test_peaks_are_clipped():
     sound = np.zeros(RATE * 2, np.float32)
     sound[8_000:8_010] = 1.0
-    assert np.abs(same_sound(sound, Edges(), 7e3, "a", CHAIN)).max() == 1.0
+    assert np.abs(normalise_version(sound, Edges(), 7e3, "a", CHAIN)).max() == 1.0
 
 
 def test_nothing_between_the_edges_is_an_error():
     with pytest.raises(MediaError, match="nothing but silence"):
-        same_sound(white(1.0), Edges(0.6, 0.6), 7e3, "a", CHAIN)
+        normalise_version(white(1.0), Edges(0.6, 0.6), 7e3, "a", CHAIN)
 
 
 @pytest.mark.parametrize(

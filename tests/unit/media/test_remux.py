@@ -13,7 +13,7 @@ import pytest
 from avdfd.config import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.media.decode import read_audio, read_video
-from avdfd.media.remux import replace_sound
+from avdfd.media.remux import replace_audio
 from tests.helpers.videos import make_video
 
 RATE = 16_000
@@ -84,7 +84,7 @@ def pictures(path: Path) -> list[np.ndarray]:
 )
 def test_times_pictures_and_sound_are_kept(tmp_path, source, suffix):
     video, out = make_source(tmp_path / f"source{suffix}", **source), tmp_path / "out.mp4"
-    replace_sound(video, click(), out, CHAIN)
+    replace_audio(video, click(), out, CHAIN)
     assert offsets(out) == pytest.approx(offsets(video), abs=1e-3)
     assert all(np.array_equal(a, b) for a, b in zip(pictures(out), pictures(video), strict=True))
     [sound] = read_audio(out)
@@ -95,7 +95,7 @@ def test_times_pictures_and_sound_are_kept(tmp_path, source, suffix):
 def test_edit_list_is_really_there(tmp_path):
     """The clip of the test above that begins before 0 holds pictures that are not shown, before and after."""
     video, out = make_source(tmp_path / "source.mp4", video_at=-0.5), tmp_path / "out.mp4"
-    replace_sound(video, click(), out, CHAIN)
+    replace_audio(video, click(), out, CHAIN)
     for path in (video, out):
         with av.open(str(path)) as container:
             assert any(packet.is_discard for packet in container.demux(video=0))
@@ -104,7 +104,7 @@ def test_edit_list_is_really_there(tmp_path):
 @pytest.mark.parametrize(("codec", "suffix"), [("mpeg4", ".avi"), ("mpeg2video", ".mkv"), ("libvpx-vp9", ".webm")])
 def test_other_codecs(tmp_path, codec, suffix):
     video, out = make_source(tmp_path / f"source{suffix}", codec), tmp_path / "out.mp4"
-    replace_sound(video, click(), out, CHAIN)
+    replace_audio(video, click(), out, CHAIN)
     assert offsets(out) == pytest.approx(offsets(video), abs=1e-3)
     assert all(np.array_equal(a, b) for a, b in zip(pictures(out), pictures(video), strict=True))
 
@@ -115,7 +115,7 @@ def test_rotation_is_kept(tmp_path):
     matrix = data.index(b"tkhd") + 44
     data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 64 << 16, 0, 1 << 30)
     video.write_bytes(data)
-    replace_sound(video, click(), out, CHAIN)
+    replace_audio(video, click(), out, CHAIN)
     with av.open(str(out)) as container:
         assert next(container.decode(video=0)).rotation == -90
 
@@ -123,26 +123,26 @@ def test_rotation_is_kept(tmp_path):
 def test_same_bytes_again(tmp_path):
     video = make_source(tmp_path / "source.mp4")
     for name in ("a.mp4", "b.mp4"):
-        replace_sound(video, click(), tmp_path / name, CHAIN)
+        replace_audio(video, click(), tmp_path / name, CHAIN)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
 def test_codec_that_mp4_cannot_hold(tmp_path):
     video = make_source(tmp_path / "source.webm", "libvpx")
     with pytest.raises(MediaError, match="MP4 cannot hold vp8 video"):
-        replace_sound(video, click(), tmp_path / "out.mp4", CHAIN)
+        replace_audio(video, click(), tmp_path / "out.mp4", CHAIN)
     assert not (tmp_path / "out.mp4").exists()
 
 
 def test_source_without_sound(tmp_path):
     with pytest.raises(MediaError, match="no audio stream"):
-        replace_sound(make_video(tmp_path / "a.mp4", 1.0, sound=None), click(), tmp_path / "out.mp4", CHAIN)
+        replace_audio(make_video(tmp_path / "a.mp4", 1.0, sound=None), click(), tmp_path / "out.mp4", CHAIN)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros((2, 9)), np.full(9, np.nan)])
 def test_samples_that_are_no_sound(tmp_path, samples):
     with pytest.raises(ValueError, match="not a sound"):
-        replace_sound(make_video(tmp_path / "a.mp4", 1.0), samples, tmp_path / "out.mp4", CHAIN)
+        replace_audio(make_video(tmp_path / "a.mp4", 1.0), samples, tmp_path / "out.mp4", CHAIN)
 
 
 def test_full_disk_names_the_output_and_leaves_nothing(tmp_path):
@@ -151,7 +151,7 @@ def test_full_disk_names_the_output_and_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(OSError, match="too large") as raised:
-            replace_sound(video, click(), out, CHAIN)
+            replace_audio(video, click(), out, CHAIN)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(out))
