@@ -2,6 +2,7 @@ import signal
 
 import pytest
 
+from avdfd.core.files import sha256_of
 from tests.helpers.runs import AUDIO, VISUAL, make_store, write_config
 
 # What is started in the background ignores Ctrl-C, and so do the scripts that the tests start and interrupt.
@@ -12,9 +13,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slurm", action="store_true", help="also tests that submit jobs to SLURM")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store"))
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory):
+    """Folder with what `make_store` makes, shared by all tests of a process: they read it and never write to it."""
+    root = make_store(tmp_path_factory.mktemp("store"))
+    before = {path: sha256_of(path) for path in root.rglob("*") if path.is_file()}
+    yield root
+    changed = [path for path, digest in before.items() if not path.is_file() or sha256_of(path) != digest]
+    assert not changed, "a test changed the store that all tests share; let it make a copy"
+
+
+@pytest.fixture
+def store(small_store):
+    return small_store
 
 
 @pytest.fixture

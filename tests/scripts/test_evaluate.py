@@ -27,8 +27,8 @@ BRANCHES = ["audio", "visual", "fused"]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("data"))
+def data(small_store):
+    return small_store
 
 
 @pytest.fixture(scope="module")

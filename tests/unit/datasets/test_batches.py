@@ -12,15 +12,14 @@ from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw, Paired, Sequential, Shared, Shuffled
 from avdfd.elements import ElementStore
 from avdfd.features.patches import Front, Patches
-from tests.helpers.runs import make_store
 
 CPU = torch.device("cpu")
 AUGMENT = AugmentConfig(flip=0.5, shift=20, brightness=0.2, mel_noise=0.2, mel_tilt=0.1, time_mask=50)
 
 
 @pytest.fixture(scope="module")
-def cfg(tmp_path_factory):
-    root = make_store(tmp_path_factory.mktemp("store"))
+def cfg(small_store):
+    root = small_store
     return DataConfig(
         elements=str(root / "elements"), splits=str(root / "splits"), fake_tiers=["RVFA"], workers=0, home="auto"
     )

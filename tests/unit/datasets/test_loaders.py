@@ -9,12 +9,11 @@ from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import ElementStore
-from tests.helpers.runs import make_store
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store"))
+def data(small_store):
+    return small_store
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,12 @@ from avdfd.evaluation.pooling import per_window, pool
 from avdfd.evaluation.worst_errors import gallery, thumbnail, worst
 from avdfd.inference.scoring import Scores
 from avdfd.report import gallery as page
-from tests.helpers.runs import make_store
 from tests.helpers.scored import made_up_result
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return ElementStore(make_store(tmp_path_factory.mktemp("data")) / "elements")
+def store(small_store):
+    return ElementStore(small_store / "elements")
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
 from avdfd.inference import scoring
 from avdfd.training import weights
-from tests.helpers.runs import make_run, make_store
+from tests.helpers.runs import make_run
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store"))
+def data(small_store):
+    return small_store
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from avdfd.models.detector import Detector
 from avdfd.training import array_store, backbone_cache
 from avdfd.training.array_store import ArrayStore
 from avdfd.training.build import build_detector
-from tests.helpers.runs import AUDIO, SPECTRA, VISUAL, make_store
+from tests.helpers.runs import AUDIO, SPECTRA, VISUAL
 
 BLOCK = 4
 CPU = torch.device("cpu")
@@ -39,8 +39,8 @@ def many_blocks():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("store")) / "elements"
+def made(small_store):
+    return small_store / "elements"
 
 
 @pytest.fixture

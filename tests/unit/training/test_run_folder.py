@@ -18,7 +18,7 @@ from avdfd.training.distributed import World
 from avdfd.training.examples import Example
 from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Progress
-from tests.helpers.runs import AUDIO, data_section, make_store
+from tests.helpers.runs import AUDIO, data_section
 from tests.unit.elements import meta
 
 
@@ -110,8 +110,7 @@ def wandb(monkeypatch):
 
 
 @pytest.fixture
-def stage1(tmp_path):
-    store = make_store(tmp_path / "store")
+def stage1(store, tmp_path):
     data = data_section(store, "RVFA")
     optim = {"lr": 1e-3, "epochs": 2, "warmup_epochs": 1, "batch_size": 4}
     values = {"kind": "pretrain", "name": "run", "runs": str(tmp_path), "device": "cpu", "data": data, "model": AUDIO}

@@ -11,14 +11,13 @@ from avdfd.elements.form import mel_of
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.features.mel import FRAMES
-from tests.helpers.runs import make_store
 
 WANTED = [3, 20, 60]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return ElementStore(make_store(tmp_path_factory.mktemp("store")) / "elements")
+def store(small_store):
+    return ElementStore(small_store / "elements")
 
 
 @pytest.mark.parametrize("name", PERTURBATIONS)

@@ -15,12 +15,12 @@ from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.inference.scoring import Scores
 from avdfd.metrics import roc
 from avdfd.report import robustness as page
-from tests.helpers.runs import TIERS, make_store
+from tests.helpers.runs import TIERS
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return ElementStore(make_store(tmp_path_factory.mktemp("store")) / "elements")
+def store(small_store):
+    return ElementStore(small_store / "elements")
 
 
 def fake_run(folder, branches=("audio", "visual", "fused"), weights=b"weights"):
