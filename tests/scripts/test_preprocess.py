@@ -348,7 +348,7 @@ def test_short_audio_is_repeated_on_request(tmp_path, serial):
     heard = store.read(real.key, waveform=True).waveform
     assert np.array_equal(heard[:19_200], heard[19_200:38_400])
     assert heard[:19_200] == pytest.approx(sound, abs=1e-3)
-    with pytest.raises(UserError, match="no picture of what is heard twice"):
+    with pytest.raises(UserError, match="repeated audio has no frames"):
         run(config(tmp_path), "--media.repeat_short=true")
 
 
