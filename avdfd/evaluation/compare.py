@@ -1,7 +1,4 @@
-"""What evaluate.py has written of several systems, brought together: the same clips, a score of each system.
-
-The main branch of a system is its score. Several seeds of a system are joined by commas, as they were for evaluate.py.
-"""
+"""Comparison of several evaluated systems on the same clips, each by the score of its main branch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,9 +12,9 @@ _SAME = ("tier", "label", "identity", "windows")
 
 
 def compare(systems: Sequence[StoredEvaluation], reference: str, *, replicates: int, seed: int) -> dict[str, Any]:
-    """Content of compare.json: all that `grouped_metrics` says of the systems' scores, `reference` the main one.
+    """Return the content of compare.json: the grouped metrics of all systems, with `reference` as the main one.
 
-    Raises UserError if two systems have one name, or were judged on other clips or otherwise.
+    Raises UserError if two systems have the same name, or were evaluated on different clips or with different pooling.
     """
     names = [system.name for system in systems]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -49,7 +46,7 @@ def _about(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(first: StoredEvaluation, other: StoredEvaluation) -> None:
-    """Raises UserError unless both were judged on the very same clips, pooled the same way."""
+    """Raise UserError unless both systems were evaluated on the same clips with the same pooling."""
     if first.report["pooling"] != other.report["pooling"]:
         rules = [one.report["pooling"]["windows"] for one in (first, other)]
         raise UserError(
@@ -59,13 +56,14 @@ def _check_same(first: StoredEvaluation, other: StoredEvaluation) -> None:
     ours, theirs = set(first.clips.source), set(other.clips.source)
     if ours != theirs:
         raise UserError(
-            f"{other.folder}: judged on other clips than {first.folder}: {len(theirs - ours)} are only there and "
-            f"{len(ours - theirs)} only here, e.g. {min(ours ^ theirs)}; evaluate both on the same elements and split"
+            f"{other.folder}: evaluated on other clips than {first.folder}: {len(theirs - ours)} only in the former, "
+            f"{len(ours - theirs)} only in the latter, e.g. {min(ours ^ theirs)}; "
+            "evaluate both on the same elements and split"
         )
     for name in _SAME:
         differ = getattr(first.clips, name) != getattr(other.clips, name)
         if differ.any():
             raise UserError(
-                f"{other.folder}: the {name} of {first.clips.source[differ.argmax()]} is another than in "
+                f"{other.folder}: the {name} of {first.clips.source[differ.argmax()]} differs from "
                 f"{first.folder}; evaluate both on the same elements"
             )

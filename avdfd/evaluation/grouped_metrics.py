@@ -1,8 +1,10 @@
-"""What is reported of scored clips: every metric of every branch, for all of them and for parts of them.
+"""Metrics of scored clips, overall and by group: tier, method, page, race and gender.
 
-Every fake tier and every method is judged against RVRA, every group of people by its own fakes and reals; methods and
-groups by the main branch alone. All of it goes into report.json, the figures as numbers, and report.html is made from
-that alone (`avdfd.report`).
+Fakes of a tier or method are compared with all real clips (RVRA); a page, or a group of identities, with its own real
+clips. Tiers and pages have the metrics of every branch, the other groups those of the main branch. The result is the
+content of report.json, plots included as numbers; `avdfd.report` renders it.
+
+    N clips   S runs of one system
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,22 +22,22 @@ from avdfd.metrics.roc import Floats
 TUNED = "balanced_accuracy_at_validation_eer"
 MIN_IDENTITIES = 10
 MIN_CLIPS = 10
-"""A group of people is measured from so many people, fakes and reals on: of fewer, one clip decides who is worst."""
+"""Fewest identities, and clips of each class, of a group with metrics: in a smaller one, single clips decide."""
 GROUPS = {"race": ("race",), "gender": ("gender",), "race and gender": ("race", "gender")}
 
 _HISTOGRAM_BINS = 25
 DOTS = 200
-_POINTS = 400  # of a ROC curve; more cannot be told apart in a figure
+_POINTS = 400  # of a ROC curve; a figure cannot resolve more
 
 Fitted = Mapping[str, Mapping[str, Any]]
 """Branch -> what was fitted on validation, as `fit_on_validation` returns it."""
 
 
 def fit_on_validation(clips: ScoredClips, trained_tiers: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """Threshold of equal errors and temperature of each branch, one for each run; for validation clips.
+    """Return the EER threshold and the temperature of each branch and run, fitted on validation clips.
 
-    Only fakes of tiers that the branch's system was trained on take part (`trained_tiers`), so that those it is judged
-    on without have no part in the choice either. A branch without such clips is left out.
+    Fakes count only if the branch's system was trained on their tier (`trained_tiers`), so that a tier that is new to
+    the system has no influence on its threshold. A branch without such clips is left out.
     """
     fitted = {}
     for branch, scores in clips.scores.items():
@@ -62,10 +64,10 @@ def grouped_metrics(
     replicates: int,
     seed: int,
 ) -> dict[str, Any]:
-    """All of report.json that the scores say.
+    """Return the part of report.json that follows from the scores.
 
-    `branches` are those of the system that the report is about, `main` its main one; the clips have the scores of other
-    systems, too. `fitted` is from validation. `windows` are the same clips' windows, to be judged one by one.
+    `branches` are those of the evaluated system and `main` is its main one; `clips` may also hold the scores of other
+    systems. `fitted` comes from validation. `windows` are the windows of the same clips, for metrics without pooling.
     """
 
     def section(chosen: ScoredClips, names: Iterable[str] = tuple(clips.scores)) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def _pages(clips: ScoredClips, replicates: int, seed: int) -> dict[str, Any] | N
 
 
 def tier_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
-    """Each fake tier that there is, in the order of TIERS, with the real clips."""
+    """Yield the clips of each fake tier together with the real clips, in the order of TIERS."""
     for name in TIERS:
         if name != RVRA.name and (clips.tier == name).any():
             yield name, clips.where(np.isin(clips.tier, (RVRA.name, name)))
@@ -126,7 +128,7 @@ def _by_tier(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
 
 
 def _method_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
-    """Each kind of fake, by its tier and method, with the real clips."""
+    """Yield the fakes of each tier and method together with the real clips."""
     real = clips.tier == RVRA.name
     for name in TIERS:
         fakes = (clips.tier == name) & ~real
@@ -137,7 +139,7 @@ def _method_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
 def _groups(
     clips: ScoredClips, columns: Sequence[str], main: str, section: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
-    """Every group of people, and which of those that are large enough has the lowest AUC."""
+    """Return the metrics of each group of identities, and the group with the lowest AUC among the large enough ones."""
     names = np.array([", ".join(values) for values in zip(*(clips.facts[c] for c in columns), strict=True)], object)
     members: dict[str, Any] = {}
     for name in sorted(set(names)):
@@ -164,7 +166,7 @@ def _size(clips: ScoredClips) -> dict[str, Any]:
 def _measure(
     clips: ScoredClips, scores: Floats, fitted: Mapping[str, Any] | None, replicates: int, seed: int
 ) -> dict[str, Any]:
-    """Metrics of one branch (S, N), with intervals. What needs validation is there if that was evaluated."""
+    """Return the metrics of one branch (S, N) with intervals; those that need validation only if it was evaluated."""
     calibrated = _calibrated(scores, fitted)
 
     def statistic(weights: Floats | None, run: int) -> dict[str, Any]:
@@ -186,14 +188,14 @@ def _measure(
 
 
 def _calibrated(scores: Floats, fitted: Mapping[str, Any] | None) -> Floats | None:
-    """The scores at the temperatures of validation; None unless every run has one."""
+    """Return the scores at the temperatures fitted on validation; None unless every run has one."""
     if fitted is None or None in fitted["temperature"]:
         return None
     return np.stack([calibration.at_temperature(*pair) for pair in zip(scores, fitted["temperature"], strict=True)])
 
 
 def _calibration(labels: np.ndarray, scores: Floats, fitted: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The reliability curve before and after the temperature of validation."""
+    """Return the reliability curve before and after scaling by the temperature fitted on validation."""
     calibrated, y = _calibrated(scores, fitted), np.tile(labels, len(scores))
 
     def curve(values: Floats) -> dict[str, Any]:
@@ -203,7 +205,7 @@ def _calibration(labels: np.ndarray, scores: Floats, fitted: Mapping[str, Any] |
 
 
 def _roc_points(labels: np.ndarray, scores: Floats) -> dict[str, Any]:
-    """A ROC curve as points; of several runs, or of very many clips, at even steps along it, their mean."""
+    """Return a ROC curve as points. Several runs, or many clips, are reduced to a mean at even steps along it."""
     curves = [roc.roc(labels, one) for one in scores]
     if len(curves) == 1 and len(curves[0].fpr) <= _POINTS:
         fpr, tpr = curves[0].fpr, curves[0].tpr
@@ -216,16 +218,16 @@ def _roc_points(labels: np.ndarray, scores: Floats) -> dict[str, Any]:
 
 
 def _histogram(scores: Floats) -> list[float]:
-    """How many of the clips have a score in each even part of 0 to 1, the mean over runs."""
+    """Return the number of clips in each of the even bins from 0 to 1, the mean over runs."""
     return (np.histogram(scores, _HISTOGRAM_BINS, (0, 1))[0] / len(scores)).tolist()
 
 
 def _weights(values: Floats) -> dict[str, Any]:
-    """Quartiles, and `dots`."""
+    """Return the quartiles and the values for a dot plot."""
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
     return {"low": low, "median": median, "high": high, "values": dots(values)}
 
 
 def dots(values: Floats) -> list[float]:
-    """Values in rising order; of many, as many even quantiles as a figure can show."""
+    """Return the values in rising order; of many values, as many even quantiles as a figure can show."""
     return np.quantile(values, np.linspace(0, 1, min(len(values), DOTS))).round(6).tolist()

@@ -1,9 +1,9 @@
-"""From the scores of elements, windows of 3.072 s, to those of clips.
+"""Pooling of the scores of elements, windows of 3.072 s, to scores of clips.
 
     M elements   N clips   S runs of one system
 
-Windows are pooled as probabilities, not as logits: by their mean, their largest, or the mean of the k largest. The most
-suspicious windows say more about a clip of which a second is fake, but a long clip has more of them to be wrong in.
+Windows are pooled as probabilities, not as logits: by their mean, their maximum, or the mean of the k largest. The
+largest scores matter most for a clip with a short fake segment, but a long real clip has more windows to be wrong in.
 """
 
 import re
@@ -21,14 +21,14 @@ DOMAIN = "probability"
 
 
 def parse_rule(text: str) -> str:
-    """A pooling rule, if it is one: "mean", "max", or "top" and a number. Raises ValueError."""
+    """Return a pooling rule: "mean", "max", or "top" and a number. Raises ValueError for another text."""
     if text not in ("mean", "max") and not re.fullmatch(r"top[1-9]\d*", text):
         raise ValueError(f"'{text}' is not mean, max or top and a number, as in top3")
     return text
 
 
 def stack(runs: Sequence[Scores]) -> Scores:
-    """The scores of S runs on the same elements as one: branches (S, M), what explains them as means."""
+    """Return the scores of S runs on the same elements as one: branches (S, M), and explanations averaged over runs."""
     assert all(run.keys == runs[0].keys for run in runs), "the same elements"
 
     def mean(columns: list[np.ndarray | None]) -> np.ndarray | None:
@@ -47,9 +47,9 @@ def stack(runs: Sequence[Scores]) -> Scores:
 
 
 def pool(metas: Sequence[ElementMeta], scores: Scores, rule: str = "mean") -> ScoredClips:
-    """Elements to clips, in the order in which the clips come first; what explains a score is always averaged.
+    """Pool elements to clips, in the order of each clip's first element. Explanations of scores are always averaged.
 
-    A clip with fewer windows than a rule wants gives all of them. Branches are (M,) or (S, M).
+    A clip with fewer windows than the rule asks for uses all of them. Branches are (M,) or (S, M).
     """
     sources = coded(metas, "source")
     _, first, inverse = np.unique(sources.codes, return_index=True, return_inverse=True)
@@ -59,7 +59,7 @@ def pool(metas: Sequence[ElementMeta], scores: Scores, rule: str = "mean") -> Sc
 
 
 def per_window(metas: Sequence[ElementMeta], scores: Scores) -> ScoredClips:
-    """Every window by itself."""
+    """Return every window as if it were a clip."""
     rows = np.arange(len(metas))
     return _columns(metas, rows, rows, scores, "mean")
 
@@ -67,7 +67,7 @@ def per_window(metas: Sequence[ElementMeta], scores: Scores) -> ScoredClips:
 def _columns(
     metas: Sequence[ElementMeta], first: np.ndarray, member: np.ndarray, scores: Scores, rule: str
 ) -> ScoredClips:
-    """Clips whose first windows are at `first`; window i belongs to clip `member[i]`."""
+    """Return the clips whose first windows are at `first`; window i belongs to clip `member[i]`."""
     count = np.bincount(member)
 
     def mean(values: np.ndarray) -> Floats:

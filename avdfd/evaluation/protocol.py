@@ -1,12 +1,12 @@
-"""Which protocol an evaluation follows: what a system was trained on beside what it is judged on.
+"""Protocol of an evaluation: what the system was trained on, compared with what it is tested on.
 
-    within                  every kind of fake that is judged was trained on; other people
-    cross-manipulation      none of them was, or some were not
-    leave one method out    the lists left one method for the test
-    cross-dataset           the elements are of another store
-    real-only               no fake was trained on
+    within                  every kind of fake in the test was trained on; the identities are new
+    cross-manipulation      at least one kind of fake is new to the system
+    leave one method out    the split lists hold one method back for the test
+    cross-dataset           the elements come from another store
+    real-only               the system was trained on real clips only
 
-A kind of fake is a tier and a method. People are always others than in training and validation
+A kind of fake is a tier and a method. Identities are never those of training or validation
 (`avdfd.splits.lists.check_unseen`).
 """
 
@@ -28,26 +28,25 @@ _LEFT_OUT = "without_"
 def describe(
     configs: Sequence[RunConfig],
     *,
-    sees_fakes: bool,
+    trains_on_fakes: bool,
     own: Sequence[ElementMeta] | None,
-    judged: Sequence[ElementMeta],
+    tested: Sequence[ElementMeta],
 ) -> dict[str, Any]:
-    """The protocol as report.json has it: name, lists, tiers that were trained on and judged, kinds of fakes that are
-    new to the system.
+    """Return the `protocol` of report.json: name, split lists, trained and tested tiers, new kinds of fakes.
 
-    `configs` are all that its weights were trained under, the run's own first. `own` are all elements of the store that
-    it was trained on, None where another one is judged; then the configs say what it was trained on. `sees_fakes`:
-    whether its training does.
+    `configs` are those that the weights were trained under, the run's own first. `own` are all elements of the store
+    that the system was trained on, or None if it is tested on another store; its training tiers are then taken from
+    the configs. `trains_on_fakes` is False for a system that is trained on real clips only.
     """
     config = configs[0]
     lists, facts = read_splits(config.data.splits), read_split_json(config.data.splits)
-    tested = _kinds(of_tiers(judged, set(coded(judged, "tier").values) - {RVRA.name}))
+    kinds = _kinds(of_tiers(tested, set(coded(tested, "tier").values) - {RVRA.name}))
     trained: set[tuple[str, str | None]] = set()
-    for one in configs if sees_fakes else []:
+    for one in configs if trains_on_fakes else []:
         same_store = Path(one.data.elements).resolve() == Path(config.data.elements).resolve()
         trained |= _trained(one, own if same_store else None)
     tiers = {tier for tier, _ in trained}
-    new = {(tier, method) for tier, method in tested if not trained & {(tier, method), (tier, None)}}
+    new = {(tier, method) for tier, method in kinds if not trained & {(tier, method), (tier, None)}}
     if own is None:
         name = "cross-dataset"
     elif not trained:
@@ -62,15 +61,15 @@ def describe(
         "lists_protocol": facts.get("protocol"),
         "left_out": Path(config.data.splits).stem.removeprefix(_LEFT_OUT) if name == "leave one method out" else None,
         "trained_tiers": sorted(tiers),
-        "judged_tiers": sorted({tier for tier, _ in tested}),
-        "new_tiers": sorted({tier for tier, _ in tested} - tiers),
+        "judged_tiers": sorted({tier for tier, _ in kinds}),
+        "new_tiers": sorted({tier for tier, _ in kinds} - tiers),
         "new_kinds": sorted(f"{tier} {method}".rstrip() for tier, method in new),
         "people": {split: list(lists.split_of.values()).count(split) for split in ("train", "validation")},
     }
 
 
 def _trained(config: RunConfig, own: Sequence[ElementMeta] | None) -> set[tuple[str, str | None]]:
-    """Kinds of fakes that a config trains on. Without the elements their methods are not known, and are None."""
+    """Return the kinds of fakes that a config trains on. Without the elements their methods are unknown: None."""
     if own is None:
         return {(tier, None) for tier in config.data.fake_tiers}
     train = take(own, assign(own, read_splits(config.data.splits))["train"])
@@ -78,7 +77,7 @@ def _trained(config: RunConfig, own: Sequence[ElementMeta] | None) -> set[tuple[
 
 
 def _kinds(metas: Sequence[ElementMeta]) -> set[tuple[str, str]]:
-    """Tier and method of what is there."""
+    """Return the pairs of tier and method of the elements."""
     tier, method = coded(metas, "tier"), coded(metas, "method")
     pairs = np.unique(np.stack([tier.codes, method.codes]), axis=1).T
     return {(tier.values[t], method.values[m]) for t, m in pairs.tolist()}

@@ -13,9 +13,9 @@ from avdfd.inference.scoring import Run, trained_under
 def describe(
     runs: Sequence[Run], elements: str, store: Sequence[ElementMeta], metas: Sequence[ElementMeta]
 ) -> dict[str, Any]:
-    """A system for report.json: its kind, its runs and weights, and by which protocol it is judged.
+    """Return what report.json says about a system: its kind, its runs with their weights, and its protocol.
 
-    `metas` are judged, of all those of the store `elements`.
+    `metas` are the tested elements, `store` all elements of the store at `elements`.
     """
     first = runs[0]
     own = Path(elements).resolve() == Path(first.config.data.elements).resolve()
@@ -26,6 +26,6 @@ def describe(
             for run in runs
         ],
         "protocol": protocol.describe(
-            trained_under(first), sees_fakes=first.sees_fakes, own=store if own else None, judged=metas
+            trained_under(first), trains_on_fakes=first.trains_on_fakes, own=store if own else None, tested=metas
         ),
     }

@@ -1,6 +1,6 @@
-"""Evaluations on disk: where they are, and what another evaluation takes from them.
+"""Evaluations on disk, as evaluate.py writes them: their folders, how they are read, and what validation has fitted.
 
-evaluate.py has written them. This module imports no model, so that compare.py need not either.
+This module imports no model, so that compare.py starts fast.
 """
 
 import csv
@@ -16,25 +16,28 @@ from avdfd.evaluation.scored_clips import ScoredClips, from_csv
 
 
 def folder_of(first: Path, runs: int, name: str) -> Path:
-    """Where an evaluation of so many runs of a system is, of which this is the first; `name` is a split, or --name."""
+    """Return the folder of an evaluation of a system, given its first run and the number of runs.
+
+    `name` is a split, or evaluate.py's --name.
+    """
     return first / "eval" / (f"{name}-{runs}-seeds" if runs > 1 else name)
 
 
 @dataclass(frozen=True)
 class StoredEvaluation:
-    """A system's report.json and scores.csv."""
+    """The report.json and scores.csv of one system."""
 
     name: str
     folder: Path
     report: dict[str, Any]
     clips: ScoredClips
-    """With the main branch alone, under the system's name; in the order of their names."""
+    """Sorted by name, with the score of the main branch under the system's name."""
 
 
 def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
-    """The evaluation of a run, or of runs joined by commas, on a split; `folder` is evaluate.py's --name.
+    """Read the evaluation of a run, or of runs joined by commas, on a split; `folder` is evaluate.py's --name.
 
-    Raises UserError, with the command that is missing, if there is none, or if the run was trained on since.
+    Raises UserError, naming the missing command, if there is no evaluation or the run was trained further since.
     """
     runs = [Path(name) for name in names.split(",")]
     place = folder_of(runs[0], len(runs), folder or split)
@@ -51,23 +54,23 @@ def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
     except FileNotFoundError:
         raise UserError(f"{names}: not evaluated on {folder or split}; run {command}") from None
     except (KeyError, ValueError):
-        raise UserError(f"{place}: damaged, or of another version; run {command} again") from None
+        raise UserError(f"{place}: damaged, or written by another version; run {command} again") from None
     if report["split"] != split:
-        raise UserError(f"{place}: is of the split '{report['split']}'; give --split {report['split']}")
+        raise UserError(f"{place}: holds the split '{report['split']}'; pass --split {report['split']}")
     if weights != [sha256_of(run / BEST) if (run / BEST).is_file() else old for run, old in zip(runs, weights)]:  # noqa: B905
-        raise UserError(f"{names}: other weights than those that were evaluated; run {command} again")
+        raise UserError(f"{names}: the weights have changed since the evaluation; run {command} again")
     return StoredEvaluation(runs[0].name, place, report, clips)
 
 
 def system_of(branch: str, about: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The system that a column is of: another one by its name, or else the report's own."""
+    """Return the system that a column of the table belongs to: a system of `against`, or the evaluated one."""
     return about["against"].get(branch, about)
 
 
 def fitted_on_validation(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the validation report at `path` has fitted, for those columns of this one that are of the same weights.
+    """Return what the validation report at `path` has fitted, for the columns that have the same weights as there.
 
-    Nothing if there is no such report, if its clips were pooled otherwise, or are not those of the run's own store.
+    Empty if there is no such report, if it pooled windows by another rule, or if it is of another element store.
     """
     if not path.is_file():
         return {}

@@ -1,13 +1,12 @@
-"""How a system hears voices: where stage 1's embedding has them, and how far from its prototype of real speech.
+"""Voices in the embedding of stage 1: their distance from the prototype of real speech, and a map of them.
 
     N clips   P width of the embedding
 
-Stage 1 learns to put the classes RVRA, RVFA-SVC, RVFA-VC and RVFA further and further from the prototype
-(`avdfd.models.losses.ordinal_ring`). Stage 2 takes over its encoder alone; projection and prototype are in stage 1's
-run.
+Stage 1 learns to place the classes RVRA, RVFA-SVC, RVFA-VC and RVFA at increasing distance from the prototype
+(`avdfd.models.losses.ordinal_ring`). Stage 2 keeps only its encoder; projection and prototype stay in stage 1's run.
 
-Every tier is measured by itself. The order is that of the four classes; of the tiers whose video is fake, FVRA has real
-sound and belongs where RVRA is, FVFA where its fake sound is.
+Every tier is measured separately. The order is that of the four classes. Of the tiers with fake video, FVRA has real
+audio and belongs with RVRA, FVFA with the tier of its fake audio.
 """
 
 from collections.abc import Callable
@@ -34,13 +33,13 @@ from avdfd.training.build import load_audio_net
 
 
 class Placing(NamedTuple):
-    """A system with what its stage 1 makes of voices."""
+    """A system whose runs also return the embedding of stage 1."""
 
     runs: list[Run]
-    """Which say `embedding` and `distance` of an element, too; as they were given where that is not to be had."""
+    """Their scores include `embedding` and `distance`; unchanged if stage 1 is not available."""
     about: dict[str, Any] | None
-    """For report.json: `stage1`, the `margin` that training asked for, None without the ordinal loss, and the tiers it
-    was trained on; or why it is `missing`. None for a system without an audio branch of ours."""
+    """For report.json: `stage1`, its `margin` (None without the ordinal loss) and its training tiers; or, under
+    `missing`, why it is not available. None for a system without this audio branch."""
     prototype: np.ndarray | None = None
     """(P,) of the first run."""
 
@@ -55,7 +54,7 @@ class _Tier(NamedTuple):
 
 
 def placing(runs: list[Run]) -> Placing:
-    """The runs of a system with their stage 1, which is there as long as its run is where the config has it."""
+    """Return the runs of a system with their stage 1, which is found if its run is where the config says."""
     if runs[0].audio_branch is None:
         return Placing(runs, None)
     try:
@@ -74,28 +73,28 @@ def placing(runs: list[Run]) -> Placing:
 
 
 def _stage1_of(run: Run) -> tuple[AudioNet, PretrainConfig]:
-    """Raises UserError that says why there is none."""
+    """Return stage 1 of a run. Raises UserError with the reason if it is not available."""
     config = trained_under(run)[-1]
     if isinstance(run.config, TrainConfig):
         path = run.config.audio
         if not isinstance(config, PretrainConfig):
-            raise UserError(f"{path}: stage 1 of {run.folder} is not there; projection and prototype are in that run")
+            raise UserError(f"{path}: stage 1 of {run.folder} is missing; projection and prototype are in that run")
         net = load_audio_net(path)[0].to(run.device).eval()
         assert run.audio_branch is not None, "a detector has one"
         ours, theirs = run.audio_branch[0].state_dict(), net.encoder.state_dict()
         if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
-            raise UserError(f"{path}: has another encoder than {run.folder}; it was trained again since")
+            raise UserError(f"{path}: has another encoder than {run.folder}: it was trained again since")
     else:
         assert isinstance(run.model, AudioNet), "stage 1"
         assert isinstance(config, PretrainConfig), "stage 1"
         net = run.model
     if not config.loss.ordinal and not config.loss.supcon:
-        raise UserError("stage 1 was trained without contrastive and ordinal loss, and so its embedding was not")
+        raise UserError("stage 1 was trained without contrastive and ordinal loss, so its embedding is untrained")
     return net, config
 
 
 def _place(columns: Callable[[Any], dict[str, Tensor]], net: AudioNet, batch: Any) -> dict[str, Tensor]:
-    patches = net.encoder.front(batch.mel)  # which is the run's own, too, and takes longer than what learns
+    patches = net.encoder.front(batch.mel)  # shared with the run, and the slowest part
     z = net(patches).z.float()
     return columns(batch._replace(cached=patches)) | {
         "embedding": z,
@@ -104,7 +103,7 @@ def _place(columns: Callable[[Any], dict[str, Tensor]], net: AudioNet, batch: An
 
 
 def summarise(clips: ScoredClips, placed: Placing, *, replicates: int, seed: int) -> dict[str, Any] | None:
-    """The `voices` of report.json: what `Placing.about` has, a map, and, with a prototype, the distances to it."""
+    """Return the `voices` of report.json: `Placing.about`, a map and, with the ordinal loss, distances."""
     about = placed.about
     if about is None or "missing" in about:
         return about
@@ -118,11 +117,11 @@ def summarise(clips: ScoredClips, placed: Placing, *, replicates: int, seed: int
 
 
 def distances(clips: ScoredClips, *, replicates: int, seed: int) -> dict[str, Any]:
-    """Distances to the prototype; a clip's is the mean over its windows and runs.
+    """Return the distances to the prototype; a clip's distance is the mean over its windows and runs.
 
-    `tiers`    mean of each tier, and by how much it is `beyond` that of RVRA, with intervals over identities
-    `steps`    of neighbours in AUDIO_ORDER, those that are there, by how much the second is further away
-    `ordered`  whether all steps go outwards; None where there is none
+    `tiers`    mean of each tier, and its difference `beyond` RVRA, with intervals over identities
+    `steps`    for each tier of AUDIO_ORDER, how much further away it is than the tier before
+    `ordered`  True if all steps are positive; None without steps
     """
     assert clips.distance is not None, "placed runs have it"
     there = [name for name in dict.fromkeys([*AUDIO_ORDER, *TIERS]) if (clips.tier == name).any()]
@@ -144,13 +143,13 @@ def distances(clips: ScoredClips, *, replicates: int, seed: int) -> dict[str, An
 
 
 def _typical(tier: _Tier, **drawn: int) -> dict[str, Any]:
-    """The mean distance, with its interval."""
+    """Return the mean distance with its interval."""
     found = bootstrap.measure(lambda w, _: {"distance": _mean(tier.distance, w)}, None, tier.identity, **drawn)
     return {name: found[name] for name in ("distance", "distance_interval")}
 
 
 def _apart(near: _Tier, far: _Tier, **drawn: int) -> dict[str, Any]:
-    """By how much the second is further away, with its interval."""
+    """Return how much further away the second tier is, with its interval."""
     outer = np.repeat([0, 1], [len(near.distance), len(far.distance)])
 
     def difference(weights: Floats | None, _: int) -> dict[str, Any]:
@@ -162,15 +161,16 @@ def _apart(near: _Tier, far: _Tier, **drawn: int) -> dict[str, Any]:
 
 
 def _mean(values: Floats, weights: Floats | None) -> Any:
-    """Of values (N,), or in each replicate, (R,), by weights (R, N)."""
+    """Return the mean of values (N,); with weights (R, N), the weighted mean of each replicate (R,)."""
     return values.mean() if weights is None else weights @ values / weights.sum(axis=1)
 
 
 def plane(tier: np.ndarray, embedding: Floats, prototype: np.ndarray | None) -> dict[str, Any] | None:
-    """Embeddings (N, P), and the prototype (P,), on the plane on which they differ most: two principal components.
+    """Project embeddings (N, P) and the prototype (P,) on their first two principal components.
 
-    `explained` is each component's part of the variance, `tiers` has points of clips, of many as many as a figure can
-    show. None where there is no such plane. It is that of the first run, as runs have nothing but distances in common.
+    `explained` is the fraction of the variance that each component explains, `tiers` the points of clips, thinned to
+    what a figure can show. None if the embeddings span no plane. The embeddings are those of the first run, because
+    different runs have different embedding spaces.
     """
     spread = np.ptp(embedding, axis=0)
     if min(embedding.shape) < 2 or not spread.any():

@@ -1,7 +1,7 @@
-"""The worst errors of a system: which clips are furthest on the wrong side of the other class, and how they look.
+"""The worst errors of a system: the clips that rank furthest among the other class, with thumbnails.
 
-A fake is as wrong as the part of the real clips that score higher, a real clip as the part of the fakes that score
-lower; over all clips of a class, the mean of it is 1 - AUC. No threshold has a part in it.
+A fake is as wrong as the fraction of real clips that score higher, a real clip as the fraction of fakes that score
+lower. The mean over a class is 1 - AUC. No threshold is involved.
 """
 
 from base64 import b64encode
@@ -18,15 +18,15 @@ from avdfd.features.mel import FRAMES
 from avdfd.metrics.paired import placements
 
 _SHOWN = (0, FRAMES // 2, FRAMES - 1)
-_STEP = 2  # a thumbnail has every second pixel
+_STEP = 2  # a thumbnail has every second pixel of each side
 
 
 def worst(
     clips: ScoredClips, windows: ScoredClips, metas: Sequence[ElementMeta], main: str, count: int = 6
 ) -> list[dict[str, Any]]:
-    """For report.json: of each class the `count` clips that are most wrong, if they are wrong at all, the worst first.
+    """Return, for report.json, the `count` most wrong clips of each class, the worst first; correct clips are left out.
 
-    `windows` are the same clips' windows, in the order of `metas`; `key` names the most wrong one of a clip.
+    `windows` are the windows of the same clips, in the order of `metas`; `key` names the most wrong window of a clip.
     """
     wrong = 1 - np.mean([placements(clips.label, one) for one in clips.scores[main]], axis=0)
     score, by_window = clips.scores[main].mean(axis=0), windows.scores[main].mean(axis=0)
@@ -54,7 +54,10 @@ def worst(
 def gallery(
     clips: ScoredClips, windows: ScoredClips, store: Store, metas: Sequence[ElementMeta], main: str, videos: str | None
 ) -> dict[str, Any]:
-    """For report.json: the worst errors, with pictures if the store has any; `videos` is the root of the clips."""
+    """Return the `failures` of report.json: the worst errors, with thumbnails if the store has frames.
+
+    `videos` is the root of the source videos.
+    """
     found = worst(clips, windows, metas, main)
     return {
         "videos": videos,
@@ -63,6 +66,6 @@ def gallery(
 
 
 def thumbnail(store: Store, key: str) -> str:
-    """The first, middle and last picture of an element, side by side, as the base64 of a JPEG."""
+    """Return the first, middle and last frame of an element side by side, as the base64 of a JPEG."""
     frames = store.read(key, mel=False, frames=_SHOWN).frames
     return b64encode(encode_frame(np.concatenate([frame[::_STEP, ::_STEP] for frame in frames], axis=1), 80)).decode()

@@ -48,8 +48,8 @@ class Run:
     precision: str
     columns: Callable[[Any], dict[str, Tensor]]
     """What the model says about a batch: a logit of being fake (B,) for each branch, and what explains it."""
-    sees_fakes: bool = True
-    """Whether its training does; its config says which tiers."""
+    trains_on_fakes: bool = True
+    """False for a system that is trained on real clips only; the config names the tiers of the others."""
     audio_branch: tuple[AudioEncoder, nn.Module] | None = None
     """Encoder and head of the audio branch, where the run has one of ours."""
 

@@ -23,7 +23,7 @@ from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.layouts import LAYOUTS, list_entries
 from avdfd.evaluation.audit.files import CUES, measure
-from avdfd.evaluation.audit.probes import IDENTITY, Clip, Probe, compare
+from avdfd.evaluation.audit.probes import IDENTITY, Clip, Probe, probe_tiers
 
 TIME_LIMIT = 300.0  # seconds for a file
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
             f"{args.root}: probes need readable real clips and fakes; there are {', '.join(tiers) or 'none'}"
         )
     try:
-        table = compare(readable)
+        table = probe_tiers(readable)
     except ValueError as error:
         raise UserError(f"{args.root}: cannot be probed ({error})") from None
     return report(table, args.max)

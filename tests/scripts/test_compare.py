@@ -161,7 +161,7 @@ def test_refuses_other_clips(systems, tmp_path):
     few = evaluated(tmp_path, "few")
     path = few / "eval" / "test" / "scores.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    assert "0 are only there and 1 only here, e.g. RVFA-SVC/id5/" in refused(tmp_path, systems[0], few)
+    assert "0 only in the former, 1 only in the latter, e.g. RVFA-SVC/id5/" in refused(tmp_path, systems[0], few)
     moved = evaluated(tmp_path, "moved")
     path = moved / "eval" / "test" / "scores.csv"
     path.write_text(path.read_text().replace(",id5,", ",id4,"))
@@ -170,7 +170,7 @@ def test_refuses_other_clips(systems, tmp_path):
 
 def test_refuses_another_split_or_pooling(systems, tmp_path):
     other = evaluated(tmp_path, "other", split="validation")
-    assert "is of the split 'validation'; give --split validation" in refused(tmp_path, systems[0], other)
+    assert "holds the split 'validation'; pass --split validation" in refused(tmp_path, systems[0], other)
     by_max = evaluated(tmp_path, "max", pooling={"windows": "max", "domain": "probability"})
     assert "windows are pooled by max" in refused(tmp_path, systems[0], by_max)
 
@@ -178,10 +178,10 @@ def test_refuses_another_split_or_pooling(systems, tmp_path):
 def test_refuses_what_is_damaged_or_out_of_date(systems, tmp_path):
     damaged = evaluated(tmp_path, "damaged")
     (damaged / "eval" / "test" / "scores.csv").write_text("clip\nx\n")
-    assert "damaged, or of another version" in refused(tmp_path, damaged)
+    assert "damaged, or written by another version" in refused(tmp_path, damaged)
     old = evaluated(tmp_path, "old")
     (old / "best.safetensors").write_bytes(b"trained again")
-    assert "other weights than those that were evaluated" in refused(tmp_path, old)
+    assert "the weights have changed since the evaluation" in refused(tmp_path, old)
 
 
 def test_refuses_equal_names_and_an_unknown_reference(systems, tmp_path):

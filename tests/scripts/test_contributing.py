@@ -242,8 +242,8 @@ def test_a_data_set(copy, tmp_path):
 
 def test_a_perturbation(copy, tmp_path):
     store = make_store(tmp_path / "store")
-    change(copy, "avdfd/evaluation/robustness/sound.py", PERTURBATION)
-    entry = '    "quieter": Perturbation("Quieter", "gain", (0.8, 0.6, 0.4, 0.2, 0.1), sound.quieter),\n'
+    change(copy, "avdfd/evaluation/robustness/audio.py", PERTURBATION)
+    entry = '    "quieter": Perturbation("Quieter", "gain", (0.8, 0.6, 0.4, 0.2, 0.1), audio.quieter),\n'
     change(copy, "avdfd/evaluation/robustness/__init__.py", entry, before='    "h264": ')
     check_listed("Add a perturbation", touched(copy))
 

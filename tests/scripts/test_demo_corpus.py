@@ -15,7 +15,7 @@ import pytest
 
 from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, TIERS, Tier
 from avdfd.evaluation.audit.files import measure
-from avdfd.evaluation.audit.probes import Clip, compare
+from avdfd.evaluation.audit.probes import Clip, probe_tiers
 from data import demo_corpus
 from data.corpus.cast import draw_identity, draw_text
 from data.corpus.clips import METHODS
@@ -114,7 +114,7 @@ def test_versions_of_a_recording_have_equal_cues(corpus):
 def probed(root):
     """Compare the cues of a corpus; versions of one recording share the first letters of its name."""
     rows = [(tier, path) for tier in METHODS for path in clips(root, tier)]
-    return compare(
+    return probe_tiers(
         [Clip(tier.name, (p.parent.name,), f"{p.parent.name}/{p.stem.split('_')[0]}", measure(p)) for tier, p in rows]
     )
 

@@ -232,9 +232,9 @@ def test_stage_1_is_judged_by_its_audio_branch(data, tmp_path):
 
 def test_a_stage_1_that_is_not_there_is_said(evaluated):
     assert report_of(evaluated)["voices"] == {
-        "missing": f"stage1: stage 1 of {evaluated} is not there; projection and prototype are in that run"
+        "missing": f"stage1: stage 1 of {evaluated} is missing; projection and prototype are in that run"
     }
-    assert f"stage 1 of {evaluated} is not there" in (evaluated / "eval" / "test" / "report.html").read_text()
+    assert f"stage 1 of {evaluated} is missing" in (evaluated / "eval" / "test" / "report.html").read_text()
     assert {row["prototype_distance"] for row in rows_of(evaluated)} == {""}
 
 
@@ -255,7 +255,7 @@ def test_perturbed_clips_are_in_the_report(run, capsys):
     assert kept["sound_late-5.json"]["audio"] != kept["clean.json"]["audio"]
     html = (run / "eval" / "test" / "report.html").read_text()
     assert "Does it hold?" in html
-    assert "Late sound, 400 ms" in html
+    assert "Late audio, 400 ms" in html
     assert "AUC at severity 5" in capsys.readouterr().out
 
 

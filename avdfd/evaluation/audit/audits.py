@@ -1,4 +1,4 @@
-"""The audits as report.json has them."""
+"""The `audit` of report.json: probes of elements and files, and leaks between splits."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +21,9 @@ Part = tuple[Store, Sequence[ElementMeta]]
 def parts_of(
     config: RunConfig, store: Store, metas: Sequence[ElementMeta], split: str, *, foreign: bool
 ) -> dict[str, Part]:
-    """What is judged as `split`, and the other splits that a run knows, each of its store.
+    """Return the elements tested as `split` and those of the run's other splits, each with its store.
 
-    `foreign` says that the store is not the run's own; where that one is not at hand, its splits are left out.
+    `foreign` is True if the store is not the run's own. If the run's own store is missing, its splits are left out.
     """
     parts: dict[str, Part] = {split: (store, metas)}
     if foreign and not Path(config.data.elements).is_dir():
@@ -34,7 +34,10 @@ def parts_of(
 
 
 def of_elements(parts: Mapping[str, Part], workers: int, progress: Bar = iter) -> dict[str, Any]:
-    """Shortcuts in the store of the first part, and leaks between all parts. Raises UserError."""
+    """Return shortcuts in the store of the first part, and leaks between all parts.
+
+    Raises UserError for a store that cannot be probed.
+    """
     store = next(iter(parts.values()))[0]
     looks = {name: look_at(*part, workers, progress) for name, part in parts.items()}
     probed = [look.clip for name, members in looks.items() if parts[name][0] is store for look in members]
@@ -46,11 +49,11 @@ def of_elements(parts: Mapping[str, Part], workers: int, progress: Bar = iter) -
 
 
 def of_files(metas: Sequence[ElementMeta], root: Path, progress: Bar = iter) -> dict[str, Any]:
-    """Shortcuts in the videos that a store was made from. Raises UserError if they are not under `root`."""
+    """Return shortcuts in the source files of a store. Raises UserError if they are not under `root`."""
     first = {meta.source: meta for meta in reversed(metas)}
     missing = next((root / source for source in first if not (root / source).is_file()), None)
     if missing:
-        raise UserError(f"{missing}: no such file; --probes takes the folder that the elements were made from")
+        raise UserError(f"{missing}: no such file; --probes takes the root of the elements' source files")
     try:
         clips = [
             probes.Clip(meta.tier, meta.identities, meta.base, files.measure(root / source))
@@ -63,7 +66,7 @@ def of_files(metas: Sequence[ElementMeta], root: Path, progress: Bar = iter) -> 
 
 def _probe(clips: Sequence[probes.Clip], where: str) -> dict[str, Any]:
     try:
-        table = probes.compare(clips)
+        table = probes.probe_tiers(clips)
     except ValueError as error:
         raise UserError(f"{where}: cannot be probed ({error}); leave its audit out") from None
     return {

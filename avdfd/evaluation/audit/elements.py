@@ -1,6 +1,6 @@
-"""Cues and fingerprints of the clips of a store, from the elements alone: no source file is needed.
+"""Cues and fingerprints of the clips of a store, read from the elements; no source file is needed.
 
-A clip is looked at in its first window, and for the silence at its end in its last one.
+They come from the first window of a clip, and the silence at its end from the last one.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,13 +19,13 @@ from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE
 from avdfd.media.decode import ArrayFrame
 from avdfd.media.fingerprints import audio_hash, video_hash
 
-_EVERY = 6  # frames: one for each quarter of a second, which is what fingerprints are made of
+_EVERY = 6  # frames: one per quarter of a second, as fingerprints use
 _RINGS = 16
 _LEVELS = 8
 
 
 class Look(NamedTuple):
-    """What one look at a clip tells."""
+    """The cues and fingerprints of a clip."""
 
     source: str
     clip: Clip
@@ -41,21 +41,21 @@ def look_at(
     workers: int,
     progress: Callable[[Iterable[Look]], Iterable[Look]] = iter,
 ) -> list[Look]:
-    """A look at every clip, in the order in which they come first, by loader processes.
+    """Return the look at every clip, in the order of their first elements, read by loader processes.
 
-    Raises UserError for a store without sound or frames.
+    Raises UserError for a store without audio or frames.
     """
     if not isinstance(store, ElementStore):
-        raise UserError(f"{store.root}: --audit needs sound and video, which this store does not have")
+        raise UserError(f"{store.root}: --audit needs audio and video, which this store does not have")
     looks = _Looks(store, _ends(metas))
-    return list(progress(DataLoader(looks, batch_size=None, num_workers=workers, collate_fn=_as_it_is)))
+    return list(progress(DataLoader(looks, batch_size=None, num_workers=workers, collate_fn=_unchanged)))
 
 
-def picture_statistics(frame: np.ndarray) -> np.ndarray:
-    """What one picture (H, W, 3) uint8 is like, without what is on it: (30,) colours, spectrum, brightness.
+def frame_statistics(frame: np.ndarray) -> np.ndarray:
+    """Return statistics of a frame (H, W, 3) uint8 that do not describe its content: (30,).
 
-    Means and deviations of the colours, power in 16 rings of the spectrum from coarse to fine, parts of the pixels in
-    8 levels of grey.
+    Means and standard deviations of the colours, power in 16 rings of the spectrum from coarse to fine, and the
+    fraction of pixels in each of 8 grey levels.
     """
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     window = np.outer(*(np.hanning(side) for side in grey.shape))
@@ -68,7 +68,7 @@ def picture_statistics(frame: np.ndarray) -> np.ndarray:
 
 
 class _Looks(Dataset[Look]):
-    """The looks at clips, by their first and last windows."""
+    """The looks at clips, given their first and last windows."""
 
     def __init__(self, store: ElementStore, ends: Sequence[tuple[ElementMeta, ElementMeta]]) -> None:
         self.store, self.ends = store, ends
@@ -85,7 +85,7 @@ class _Looks(Dataset[Look]):
             "loudness": loudness(start.waveform),
             "edge_silence": edge_silence(start.waveform, SAMPLE_RATE)[0] + edge_silence(end.waveform, SAMPLE_RATE)[1],
             "spectral_edge": spectral_edge(start.waveform, SAMPLE_RATE),
-            "first_frame": picture_statistics(start.frames[0]),
+            "first_frame": frame_statistics(start.frames[0]),
         }
         pictures = (ArrayFrame(frame, place * _EVERY / FPS, 0) for place, frame in enumerate(start.frames))
         return Look(
@@ -98,7 +98,7 @@ class _Looks(Dataset[Look]):
 
 
 def _ends(metas: Sequence[ElementMeta]) -> list[tuple[ElementMeta, ElementMeta]]:
-    """First and last window of every clip."""
+    """Return the first and the last window of every clip."""
     found: dict[int, tuple[ElementMeta, ElementMeta]] = {}
     for code, meta in zip(coded(metas, "source").codes.tolist(), metas, strict=True):
         first, last = found.get(code, (meta, meta))
@@ -110,5 +110,5 @@ def _start(meta: ElementMeta) -> float:
     return meta.start
 
 
-def _as_it_is(look: Any) -> Any:
+def _unchanged(look: Any) -> Any:
     return look

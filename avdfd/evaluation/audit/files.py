@@ -13,11 +13,13 @@ CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample
 
 
 def measure(path: Path | str) -> dict[str, Any]:
-    """The cues of one file: duration (s), loudness (RMS, dB of full scale), edge_silence (s, before and after the
-    sound together), file_size (bytes), bit_rate (bits/s of the whole file), sample_rate (Hz), spectral_edge (Hz up to
-    which there is sound, `avdfd.features.acoustics`), tags (what the container says of itself and its streams).
+    """Return the cues of one file.
 
-    Raises MediaError for a file without readable sound.
+    duration (s), loudness (RMS, dB of full scale), edge_silence (s, at the start and the end together), file_size
+    (bytes), bit_rate (bits/s of the whole file), sample_rate (Hz), spectral_edge (the highest frequency with audio, Hz,
+    `avdfd.features.acoustics`), tags (metadata of the container and its streams).
+
+    Raises MediaError for a file without readable audio.
     """
     path = Path(path)
     try:
@@ -32,7 +34,7 @@ def measure(path: Path | str) -> dict[str, Any]:
     except av.FFmpegError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if not pieces or duration <= 0:
-        raise MediaError(f"{path}: no sound in it")
+        raise MediaError(f"{path}: contains no audio")
     sound = np.concatenate(pieces)
     size = float(path.stat().st_size)
     return {
@@ -48,7 +50,7 @@ def measure(path: Path | str) -> dict[str, Any]:
 
 
 def _tags(container: Any) -> frozenset[str]:
-    """What a container states of itself and its streams: names of fields, each alone and with its value."""
+    """Return the metadata of a container and its streams: the name of each field, alone and with its value."""
     facts = {"format": container.format.name, **container.metadata}
     for stream in container.streams:
         context = stream.codec_context

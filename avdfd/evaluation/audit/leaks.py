@@ -1,4 +1,4 @@
-"""Leaks: people, source clips and copies that are in two splits, so that a test is partly of what was trained on."""
+"""Leaks: identities, source clips and near-duplicates that are in two splits, so that a test repeats training data."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,21 +11,21 @@ _EXAMPLES = 4
 
 
 class Leak(NamedTuple):
-    """Something in more than one split."""
+    """An identity, source clip or group of near-duplicates in more than one split."""
 
     kind: str
-    """identity, source clip, or by what clips are copies: bytes, picture+sound, picture, sound."""
+    """identity, source clip, or what the near-duplicates share: bytes, picture+sound, picture, sound."""
     what: str
     splits: list[str]
     clips: list[str]
-    """A few of them, at least one of each split."""
+    """A few examples, at least one from each split."""
 
 
 def find_leaks(parts: Mapping[str, Sequence[Look]]) -> list[Leak]:
-    """All that crosses between parts, by name and, for copies under other names, by fingerprint of picture and sound.
+    """Return what the parts share, by name and, for near-duplicates under other names, by fingerprint.
 
-    A picture or a sound is compared over the first window of a clip. Copies that were cut elsewhere, mirrored or
-    played at another speed are not found.
+    Fingerprints of frames and audio cover the first window of a clip. Near-duplicates that were cut elsewhere,
+    mirrored or played at another speed are not found.
     """
     looks = [(split, look) for split, members in parts.items() for look in members]
     return [*_by_name(looks), *_copies(looks)]

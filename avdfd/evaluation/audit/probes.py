@@ -1,10 +1,9 @@
-"""Shortcut probes: can a fake be told from properties that have nothing to do with faking?
+"""Shortcut probes: classifiers that are given one property of a clip that has nothing to do with manipulation.
 
     N clips   D features of a cue
 
-A data set whose fakes are longer, louder or smaller files than its reals teaches a detector just that. Each probe is
-a classifier that sees one such property (a cue) and nothing else. Where it does much better than chance, the cue is a
-shortcut.
+If the fakes of a data set are longer, louder or smaller files than its real clips, a detector may learn that instead.
+Each probe is given one such property, a cue. A cue whose probe does much better than chance is a shortcut.
 
 References:
     Silence at the edges gives the fakes of FakeAVCeleb away: Smeu et al., "Circumventing shortcuts in audio-visual
@@ -26,34 +25,34 @@ from avdfd.core.tiers import RVRA, TIERS
 from avdfd.metrics import roc
 
 SHORTCUT = 0.6
-"""A probe above this has found something, if that is more than chance."""
+"""A probe above this AUC has found a shortcut if chance does not explain it."""
 CERTAIN = 0.9
-"""A probe above this has found something however few clips there are."""
+"""A probe above this AUC has found a shortcut, however few clips there are."""
 IDENTITY = "identity"
-"""The cue that every clip has: who is in it."""
+"""The cue that every clip has: its identities."""
 
 _FOLDS = 5
 _EXCHANGES = 50
-_DOUBT = 0.05  # that one of all probes of a clean corpus is taken for a shortcut
+_DOUBT = 0.05  # chance that a clean corpus has a probe that counts as a shortcut
 
 
 class Clip(NamedTuple):
-    """What the probes are given of a clip."""
+    """A clip as the probes see it."""
 
     tier: str
     identities: tuple[str, ...]
     base: str
-    """Clip that this one was made from, or the clip itself."""
+    """The clip that this one was made from, or the clip itself."""
     cues: Mapping[str, Any]
     """By name: a number, features (D,), or a set of tags."""
 
 
 class Probe(NamedTuple):
-    """How well one cue tells the fakes."""
+    """The result of one probe."""
 
     auc: float
     by_chance: float | None = None
-    """What the AUC of a clean corpus stays below; of an AUC above SHORTCUT only."""
+    """Upper limit of the AUC on a clean corpus; measured only for an AUC above SHORTCUT."""
 
     @property
     def shortcut(self) -> bool:
@@ -61,25 +60,25 @@ class Probe(NamedTuple):
 
 
 class _Cue(NamedTuple):
-    """What a probe is made of."""
+    """The data of a probe."""
 
     features: np.ndarray
     """(N, D)"""
     labels: np.ndarray
     """(N,) 1 = fake."""
     groups: np.ndarray
-    """(N,) clips of one group are on one side when a classifier is fitted."""
-    people: np.ndarray
-    """(N,) in whose clips labels may be exchanged if the cue tells nothing."""
+    """(N,); the clips of a group are all used to fit a classifier, or none is."""
+    identities: np.ndarray
+    """(N,); labels are exchangeable among the clips of an identity if the cue carries no information."""
 
 
 def probe_auc(features: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> float:
-    """AUC of a classifier that sees one cue only (N, D), or (N,), on `groups` that it was not fitted on: identities.
+    """Return the AUC of a classifier that is given one cue (N, D), or (N,), on groups it was not fitted on.
 
-    The classifier is a logistic regression, for a single number on its square too, so that it finds a fake that has
-    more, less, or an unusual amount of it. AUC is taken inside each fold and averaged: scores of two folds come from
-    two classifiers and need not be comparable. It is not mirrored at 0.5: below means that nothing was learned.
-    Raises ValueError for one class only or fewer than two groups.
+    The groups are usually identities. The classifier is a logistic regression; a single number is given with its
+    square, so that fakes with more, less, or an unusual amount of it are found. AUC is measured within each fold and
+    averaged, as the scores of two classifiers need not be comparable. It is not mirrored at 0.5: an AUC below means
+    that nothing was learned. Raises ValueError for a single class or fewer than two groups.
     """
     x, y, g = np.asarray(features, float), np.asarray(labels), np.asarray(groups)
     x = x[:, None] if x.ndim == 1 else x
@@ -103,13 +102,13 @@ def probe_auc(features: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> floa
     return float(np.mean(aucs))
 
 
-def compare(clips: Sequence[Clip]) -> dict[str, dict[str, Probe]]:
-    """What every cue, and the identity, tells of each fake tier against RVRA: `{tier: {cue: Probe}}`.
+def probe_tiers(clips: Sequence[Clip]) -> dict[str, dict[str, Probe]]:
+    """Probe every cue, and the identity, for each fake tier against RVRA: `{tier: {cue: Probe}}`.
 
-    Identities are probed on source clips that the classifier was not fitted on, as it has to know the people. Among
-    many probes of few clips, some are above SHORTCUT by chance. What chance does is seen with labels exchanged; a
-    shortcut is above what all probes of a clean corpus stay below, 19 times in 20 (Bonferroni), or above CERTAIN.
-    Raises ValueError as `probe_auc`.
+    Identities are probed on source clips that the classifier was not fitted on, as it has to know the identities. Of
+    many probes on few clips, some exceed SHORTCUT by chance. Their distribution under chance is measured by exchanging
+    labels: a shortcut exceeds the limit that all probes of a clean corpus stay below 19 times in 20 (Bonferroni), or
+    CERTAIN. Raises ValueError as `probe_auc` does.
     """
     real = [clip for clip in clips if clip.tier == RVRA.name]
     cues = {
@@ -117,26 +116,29 @@ def compare(clips: Sequence[Clip]) -> dict[str, dict[str, Probe]]:
         for tier in TIERS
         if tier != RVRA.name and (fake := [clip for clip in clips if clip.tier == tier])
     }
-    deviations = float(norm.isf(_DOUBT / max(sum(map(len, cues.values())), 1)))
-    return {tier: {name: _probe(cue, deviations) for name, cue in of.items()} for tier, of in cues.items()}
+    limit_sd = float(norm.isf(_DOUBT / max(sum(map(len, cues.values())), 1)))
+    return {tier: {name: _probe(cue, limit_sd) for name, cue in of.items()} for tier, of in cues.items()}
 
 
-def _probe(cue: _Cue, deviations: float) -> Probe:
+def _probe(cue: _Cue, limit_sd: float) -> Probe:
     auc = probe_auc(cue.features, cue.labels, cue.groups)
     if auc <= SHORTCUT:
         return Probe(auc)
     rng, aucs = np.random.default_rng(0), []
     for _ in range(_EXCHANGES):
-        labels = _exchanged(cue.labels, cue.people, rng)
-        with contextlib.suppress(ValueError):  # an exchange after which no fold has both classes
+        labels = _exchanged(cue.labels, cue.identities, rng)
+        with contextlib.suppress(ValueError):  # no fold has both classes after this exchange
             aucs.append(probe_auc(cue.features, labels, cue.groups))
-    return Probe(auc, float(min(np.mean(aucs) + deviations * np.std(aucs), CERTAIN)))
+    return Probe(auc, float(min(np.mean(aucs) + limit_sd * np.std(aucs), CERTAIN)))
 
 
-def _exchanged(labels: np.ndarray, people: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels (N,) as they could be as well if nothing told them: exchanged among the clips of one person, and among
-    people who have one class alone, so that what a person's clips have in common is not taken for knowledge."""
-    _, member = np.unique(people, return_inverse=True)
+def _exchanged(labels: np.ndarray, identities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return labels (N,) as likely as the true ones if the cue carries no information.
+
+    Labels are exchanged among the clips of an identity and, as a whole, among identities of a single class, so that
+    what the clips of an identity have in common does not count as information.
+    """
+    _, member = np.unique(identities, return_inverse=True)
     exchanged = np.empty_like(labels)
     exchanged[np.argsort(member, kind="stable")] = labels[np.lexsort((rng.random(len(labels)), member))]
     fakes = np.bincount(member, labels) / np.bincount(member)
@@ -147,11 +149,11 @@ def _exchanged(labels: np.ndarray, people: np.ndarray, rng: np.random.Generator)
 
 
 def _cues(clips: Sequence[Clip], reals: int) -> Iterator[tuple[str, _Cue]]:
-    """The cues of clips, of which the first are real."""
+    """Yield the cues of clips, the first `reals` of which are real."""
     labels = (np.arange(len(clips)) >= reals).astype(int)
-    people = np.array([clip.identities[0] for clip in clips])
+    identities = np.array([clip.identities[0] for clip in clips])
     for name in clips[0].cues:
-        yield name, _Cue(_features([clip.cues[name] for clip in clips]), labels, people, people)
+        yield name, _Cue(_features([clip.cues[name] for clip in clips]), labels, identities, identities)
     bases = np.array([clip.base for clip in clips])
     if len(set(bases)) > 1:
         features = _features([frozenset(clip.identities) for clip in clips])
@@ -159,7 +161,7 @@ def _cues(clips: Sequence[Clip], reals: int) -> Iterator[tuple[str, _Cue]]:
 
 
 def _features(values: Sequence[Any]) -> np.ndarray:
-    """Numbers, vectors or sets of tags of N clips as (N, D). A tag that all have, or one alone, tells nothing."""
+    """Return numbers, vectors or sets of tags of N clips as (N, D), without tags that all clips have, or only one."""
     if not isinstance(values[0], frozenset):
         return np.array(values, float).reshape(len(values), -1)
     columns = DictVectorizer(sparse=False).fit_transform([dict.fromkeys(tags, 1) for tags in values])

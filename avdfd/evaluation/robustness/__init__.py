@@ -1,8 +1,8 @@
-"""How well a detector holds when clips have been through what clips go through: noise, rooms, codecs, lost pieces.
+"""Robustness of a detector to perturbed clips: noise, reverberation, codecs, dropouts, resizing, delays.
 
-sound  picture  timing   the perturbations, as pure functions on the arrays of an element
-store                    a store whose elements are perturbed as they are read, for any run
-suite                    scores and figures over perturbations and severities
+audio  frames  timing   the perturbations, as pure functions on the arrays of an element
+store                   a store whose elements are perturbed when they are read, for any run
+suite                   scores and metrics over perturbations and severities
 """
 
 import difflib
@@ -13,70 +13,70 @@ import numpy as np
 from numpy.random import Generator
 
 from avdfd.core.errors import UserError
-from avdfd.evaluation.robustness import picture, sound, timing
+from avdfd.evaluation.robustness import audio, frames, timing
 
 Function = Callable[[np.ndarray, float, Generator], np.ndarray]
 
 
 class Perturbation(NamedTuple):
-    """What happens to an element, at five levels, the mildest first."""
+    """A perturbation of an element, at five levels, the mildest first."""
 
     title: str
     unit: str
     levels: tuple[float, float, float, float, float]
-    sound: Function | None = None
+    audio: Function | None = None
     """Waveform (49152,) -> waveform."""
-    picture: Function | None = None
+    frames: Function | None = None
     """Frames (T, 224, 224, 3) uint8 -> frames."""
     shown: Function | None = None
-    """Waveform (49152,) -> numbers (77,) of the frames that are shown."""
+    """Waveform (49152,) -> indices (77,) of the frames that are shown."""
     all_frames: bool = False
-    """Whether `picture` needs all frames of a window, and not only those that are wanted."""
+    """True if `frames` needs all frames of a window, not only the requested ones."""
 
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
 PERTURBATIONS: dict[str, Perturbation] = {
-    "noise": Perturbation("Noise", "dB SNR", (30, 20, 10, 5, 0), sound.noise),
-    "reverberation": Perturbation("Reverberation", "s RT60", (0.2, 0.4, 0.6, 0.9, 1.5), sound.reverberation),
-    "resampling": Perturbation("Resampling", "Hz", (12_000, 10_000, 8_000, 6_000, 4_000), sound.resampling),
-    "mp3": Perturbation("MP3", "kbit/s", (64, 48, 32, 24, 16), sound.mp3),
-    "aac": Perturbation("AAC", "kbit/s", (64, 48, 32, 24, 16), sound.aac),
-    "opus": Perturbation("Opus", "kbit/s", (32, 24, 16, 12, 6), sound.opus),
-    "pitch": Perturbation("Higher pitch", "semitones", (0.5, 1, 2, 3, 4), sound.pitch),
-    "clipping": Perturbation("Clipping", "% of samples", (1, 5, 10, 20, 40), sound.clipping),
-    "muted": Perturbation("Muted parts", "% of the sound", (10, 20, 40, 60, 80), sound.muted),
-    "missing_sound": Perturbation("Missing sound", "% of the window", (20, 40, 60, 80, 100), sound.missing),
-    "h264": Perturbation("H.264", "CRF", (23, 28, 33, 38, 43), picture=picture.h264, all_frames=True),
-    "resize": Perturbation("Smaller picture", "pixels", (160, 112, 80, 56, 40), picture=picture.resize),
-    "blur": Perturbation("Blur", "pixels", (1, 2, 3, 4, 6), picture=picture.blur),
-    "video_noise": Perturbation("Noise in the picture", "grey levels", (5, 10, 20, 30, 50), picture=picture.noise),
-    "frame_drop": Perturbation("Lost frames", "% of frames", (10, 20, 40, 60, 80), shown=timing.drop_frames),
-    "brightness": Perturbation("Darker picture", "gain", (0.8, 0.6, 0.4, 0.25, 0.1), picture=picture.brightness),
-    "jpeg": Perturbation("JPEG", "quality", (70, 50, 30, 15, 5), picture=picture.jpeg),
+    "noise": Perturbation("Noise", "dB SNR", (30, 20, 10, 5, 0), audio.noise),
+    "reverberation": Perturbation("Reverberation", "s RT60", (0.2, 0.4, 0.6, 0.9, 1.5), audio.reverberation),
+    "resampling": Perturbation("Resampling", "Hz", (12_000, 10_000, 8_000, 6_000, 4_000), audio.resampling),
+    "mp3": Perturbation("MP3", "kbit/s", (64, 48, 32, 24, 16), audio.mp3),
+    "aac": Perturbation("AAC", "kbit/s", (64, 48, 32, 24, 16), audio.aac),
+    "opus": Perturbation("Opus", "kbit/s", (32, 24, 16, 12, 6), audio.opus),
+    "pitch": Perturbation("Higher pitch", "semitones", (0.5, 1, 2, 3, 4), audio.pitch),
+    "clipping": Perturbation("Clipping", "% of samples", (1, 5, 10, 20, 40), audio.clipping),
+    "muted": Perturbation("Muted segments", "% of the audio", (10, 20, 40, 60, 80), audio.muted),
+    "missing_sound": Perturbation("Missing audio", "% of the window", (20, 40, 60, 80, 100), audio.missing),
+    "h264": Perturbation("H.264", "CRF", (23, 28, 33, 38, 43), frames=frames.h264, all_frames=True),
+    "resize": Perturbation("Lower resolution", "pixels", (160, 112, 80, 56, 40), frames=frames.resize),
+    "blur": Perturbation("Blur", "pixels", (1, 2, 3, 4, 6), frames=frames.blur),
+    "video_noise": Perturbation("Video noise", "grey levels", (5, 10, 20, 30, 50), frames=frames.noise),
+    "frame_drop": Perturbation("Dropped frames", "% of frames", (10, 20, 40, 60, 80), shown=timing.drop_frames),
+    "brightness": Perturbation("Darker video", "gain", (0.8, 0.6, 0.4, 0.25, 0.1), frames=frames.brightness),
+    "jpeg": Perturbation("JPEG", "quality", (70, 50, 30, 15, 5), frames=frames.jpeg),
     "missing_picture": Perturbation(
-        "Missing picture", "% of the window", (20, 40, 60, 80, 100), picture=picture.missing, all_frames=True
+        "Missing video", "% of the window", (20, 40, 60, 80, 100), frames=frames.missing, all_frames=True
     ),
-    "sound_late": Perturbation("Late sound", "ms", (40, 80, 160, 240, 400), sound.late),
-    "sound_early": Perturbation("Early sound", "ms", (40, 80, 160, 240, 400), sound.early),
+    "sound_late": Perturbation("Late audio", "ms", (40, 80, 160, 240, 400), audio.late),
+    "sound_early": Perturbation("Early audio", "ms", (40, 80, 160, 240, 400), audio.early),
     "speed": Perturbation(
-        "Slower", "of the speed", (0.95, 0.9, 0.8, 0.7, 0.6), timing.slow_sound, shown=timing.slow_frames
+        "Slower", "of the speed", (0.95, 0.9, 0.8, 0.7, 0.6), timing.slow_audio, shown=timing.slow_frames
     ),
     "trim": Perturbation(
-        "Trimmed edge silence", "s at most", (0.1, 0.2, 0.4, 0.8, 1.5), timing.trim_sound, shown=timing.trim_frames
+        "Trimmed edge silence", "s at most", (0.1, 0.2, 0.4, 0.8, 1.5), timing.trim_audio, shown=timing.trim_frames
     ),
 }
-"""By name, in the order of the report."""
+"""Perturbations by name, in the order of the report."""
 
 
 def choose(names: Sequence[str]) -> tuple[str, ...]:
-    """The named perturbations, each once, in the order of the report; all of them if none is named.
+    """Return the named perturbations, each once, in the order of the report; all of them if none is named.
 
-    Raises UserError, with the nearest name, for one that there is not.
+    Raises UserError for an unknown name, with the nearest known one.
     """
     for name in names:
         if name not in PERTURBATIONS:
             near = difflib.get_close_matches(name, PERTURBATIONS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(PERTURBATIONS)}"
-            raise UserError(f"--robustness: no perturbation is called '{name}'; {hint}")
+            hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(PERTURBATIONS)}"
+            raise UserError(f"--robustness: unknown perturbation '{name}'; {hint}")
     return tuple(name for name in PERTURBATIONS if name in names or not names)

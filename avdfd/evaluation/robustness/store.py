@@ -1,4 +1,4 @@
-"""A store whose elements are perturbed as they are read."""
+"""An element store that perturbs its elements when they are read."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +17,9 @@ from avdfd.features.mel import FRAMES
 class PerturbedStore:
     """The elements of a store under one perturbation at one severity, 1 to 5.
 
-    An element is the same whenever it is read, as the draws are from its key; those of a picture also depend on which
-    frames are read. The sound is of 16 bits, as all stored sound is, and the mel is of that. It can be used in worker
-    processes.
+    An element is the same whenever it is read, as random draws are seeded by its key; those for frames also depend on
+    which frames are read. Audio is quantised to 16 bits like all stored audio, and the mel is computed from it. The
+    store can be used in worker processes.
     """
 
     def __init__(self, store: ElementStore, name: str, severity: int) -> None:
@@ -32,7 +32,7 @@ class PerturbedStore:
 
     @property
     def has_waveforms(self) -> bool:
-        """Whether all elements have one."""
+        """True if all elements have a waveform."""
         return self.store.has_waveforms
 
     @property
@@ -48,23 +48,23 @@ class PerturbedStore:
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
     ) -> Element:
-        """As `ElementStore.read`. Raises UserError for a mel_err of a sound that is perturbed, which is not known."""
+        """Read an element as `ElementStore.read` does. Raises UserError for the mel_err of perturbed audio."""
         how = PERTURBATIONS[self.name]
-        if mel_err and how.sound:
+        if mel_err and how.audio:
             raise UserError(
-                f"{self.root}: {self.name} changes the sound, of which mel_err is not known; "
-                "name perturbations of the picture alone"
+                f"{self.root}: {self.name} changes the audio, for which mel_err is not known; "
+                "choose perturbations of the video only"
             )
-        heard = how.sound is not None and (waveform or mel)
-        timed = how.shown is not None and frames is not None
-        element = self.store.read(key, waveform=waveform or heard or timed, mel=mel and not heard, mel_err=mel_err)
-        sound, parts = element.waveform, dict[str, Any]()
+        needed = how.audio is not None and (waveform or mel)
+        aligned = how.shown is not None and frames is not None
+        element = self.store.read(key, waveform=waveform or needed or aligned, mel=mel and not needed, mel_err=mel_err)
+        audio, parts = element.waveform, dict[str, Any]()
         if frames is not None:
-            parts["frames"] = self._frames(key, sound, frames)
-        if how.sound is not None and heard:
-            sound = pcm(quantise(how.sound(sound, self.level, self._draws(key))).view(np.uint8))
-            parts["mel"] = mel_of(sound) if mel else None
-        return replace(element, waveform=sound if waveform else None, **parts)
+            parts["frames"] = self._frames(key, audio, frames)
+        if how.audio is not None and needed:
+            audio = pcm(quantise(how.audio(audio, self.level, self._draws(key))).view(np.uint8))
+            parts["mel"] = mel_of(audio) if mel else None
+        return replace(element, waveform=audio if waveform else None, **parts)
 
     def _frames(self, key: str, waveform: Any, wanted: Sequence[int]) -> np.ndarray:
         how, numbers = PERTURBATIONS[self.name], list(wanted)
@@ -72,8 +72,8 @@ class PerturbedStore:
             numbers = how.shown(waveform, self.level, self._draws(key))[numbers].tolist()
         read = range(FRAMES) if how.all_frames else numbers
         frames = self.store.read(key, mel=False, frames=read).frames
-        if how.picture is not None:
-            frames = how.picture(frames, self.level, self._draws(key))
+        if how.frames is not None:
+            frames = how.frames(frames, self.level, self._draws(key))
         return frames[numbers] if how.all_frames else frames
 
     def _draws(self, key: str) -> np.random.Generator:

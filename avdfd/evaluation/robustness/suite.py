@@ -1,8 +1,8 @@
-"""Scores and figures of perturbed clips.
+"""Scores and metrics of perturbed clips.
 
     M elements   N clips   S runs of one system
 
-What was scored is kept, a file for each run, perturbation and severity, so that an interrupted suite goes on.
+Scores are kept in a file per run, perturbation and severity, so that an interrupted suite resumes.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ from avdfd.metrics import bootstrap, roc
 from avdfd.splits.lists import take
 
 FORM = 1
-"""Of what is kept; to be raised when a perturbation does something else at the same level."""
+"""Version of the kept scores; to be raised if a perturbation changes at the same level."""
 
 Score = Callable[[Run, Store], Scores]
 Columns = dict[str, np.ndarray]
-"""Branch of our system, or another system -> P(fake), (S, M)."""
+"""Branch of the evaluated system, or another system -> P(fake), (S, M)."""
 
 
 class Case(NamedTuple):
-    """A perturbation and its severity; without one, the clips as they are."""
+    """A perturbation and its severity; without a name, the unperturbed clips."""
 
     name: str | None = None
     severity: int = 0
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 def sample(metas: Sequence[ElementMeta], clips: int, seed: int) -> Sequence[ElementMeta]:
-    """The elements of `clips` clips of each tier, drawn by chance; of all clips if that is 0."""
+    """Return the elements of `clips` clips of each tier, drawn at random; of all clips if that is 0."""
     if not clips:
         return metas
     sources, tiers = coded(metas, "source"), coded(metas, "tier")
@@ -75,14 +75,14 @@ def score_suite(
     score: Score,
     progress: Callable[[list[Case]], Iterable[Case]] = iter,
 ) -> dict[Case, Columns]:
-    """What all systems say about elements as they are and under every severity of the named perturbations.
+    """Score elements with all systems, unperturbed and under every severity of the named perturbations.
 
-    Every branch of the first system, and the main branch of the others. `score` scores the elements `metas` of a store
-    with one run; it is not asked for what is kept in `folder` from the same weights, elements and level. `progress` may
-    wrap the cases in a progress bar. Raises UserError for a store that cannot be perturbed.
+    The result has every branch of the first system and the main branch of the others. `score` scores the elements
+    `metas` of a store with one run; scores that `folder` has from the same weights, elements and level are reused.
+    `progress` may wrap the cases in a progress bar. Raises UserError for a store that cannot be perturbed.
     """
     if not isinstance(store, ElementStore):
-        raise UserError(f"{store.root}: --robustness needs sound and video, which a VFD folder does not have")
+        raise UserError(f"{store.root}: --robustness needs audio and video, which a VFD folder does not have")
     elements = [
         str(store.root),
         store.version,
@@ -114,13 +114,13 @@ def score_suite(
 def summarise(
     scored: Mapping[Case, Columns], metas: Sequence[ElementMeta], rule: str, *, replicates: int, seed: int
 ) -> dict[str, Any]:
-    """The `robustness` of report.json: for each perturbation and severity, and each branch or system,
+    """Return the `robustness` of report.json: for each perturbation and severity, and each branch or system,
 
-    `auc`    fakes against reals, both perturbed, overall with its interval and by `tiers`
-    `reals`  perturbed reals against the same reals as they are: 0.5 where it does not matter, above where the
-             perturbation is taken for a fake
+    `auc`    AUC of fakes against real clips, both perturbed, overall with its interval and by `tiers`
+    `reals`  AUC of perturbed real clips against the same clips unperturbed: 0.5 if the perturbation has no effect,
+             above 0.5 if it makes real clips look fake
 
-    The clip is the unit, its windows pooled by `rule`; of several runs, figures are means. Intervals are over people.
+    Windows are pooled to clips by `rule`. Metrics of several runs are means. Intervals resample identities.
     """
     keys = [meta.key for meta in metas]
 
@@ -151,8 +151,10 @@ def summarise(
 
 
 def _steady(scores: np.ndarray) -> np.ndarray:
-    """Scores without what the place in a batch adds to a logit, by which clips that are the same to a model, as those
-    without sound are, would be told apart."""
+    """Round logits, so that clips that are equal to a model, such as silent ones, get equal scores.
+
+    Without it, the position in a batch changes the last digits of a logit.
+    """
     return expit(np.round(logit(scores), 4))
 
 
@@ -160,9 +162,9 @@ def _branch(clips: ScoredClips, clean: ScoredClips, branch: str, replicates: int
     reals, unperturbed = clips.where(clips.label == 0), clean.where(clean.label == 0)
     both = np.concatenate([reals.scores[branch], unperturbed.scores[branch]], axis=1)
     changed = np.repeat([1, 0], len(reals))
-    people = np.tile(reals.identity, 2)
+    identities = np.tile(reals.identity, 2)
     overall = _auc(clips.label, clips.scores[branch], clips.identity, replicates, seed)
-    taken_for_fakes = _auc(changed, both, people, replicates, seed)
+    taken_for_fakes = _auc(changed, both, identities, replicates, seed)
     return {
         "auc": overall["auc"],
         "auc_interval": overall["auc_interval"],
@@ -175,17 +177,17 @@ def _branch(clips: ScoredClips, clean: ScoredClips, branch: str, replicates: int
     }
 
 
-def _auc(labels: np.ndarray, scores: np.ndarray, people: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:
-    """AUC of the scores (S, N) of runs, with its interval."""
+def _auc(labels: np.ndarray, scores: np.ndarray, identities: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:
+    """Return the AUC of the scores (S, N) of runs, with its interval."""
 
     def area(weights: np.ndarray | None, run: int) -> dict[str, Any]:
         return {"auc": roc.area(roc.roc(labels, scores[run], weights))}
 
-    return bootstrap.measure(area, labels, people, runs=len(scores), replicates=replicates, seed=seed)
+    return bootstrap.measure(area, labels, identities, runs=len(scores), replicates=replicates, seed=seed)
 
 
 def _kept(path: Path, stamp: Mapping[str, Any], score: Callable[[], Scores]) -> dict[str, list[float]]:
-    """Scores by branch, from a file if that has them for the same stamp; else they are made, and kept there."""
+    """Return the scores by branch, read from a file with the same stamp, or computed and kept there."""
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["of"] == stamp:

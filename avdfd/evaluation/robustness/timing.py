@@ -1,22 +1,22 @@
-"""What may happen to time: which of the 77 frames is shown when, and the sound that goes with them.
+"""Perturbations of time: which of the 77 frames is shown when, and the matching audio.
 
-Functions with `_frames` are (waveform, level, rng) -> numbers (77,), those with `_sound` (waveform, level, rng) ->
-waveform. Both of a name follow one mapping of time, so that sound and picture stay together.
+Functions named `_frames` are (waveform, level, rng) -> indices (77,), those named `_audio` (waveform, level, rng) ->
+waveform. Both functions of a pair map time in the same way, so that audio and video stay in sync.
 """
 
 import numpy as np
 import soxr
 from numpy.random import Generator
 
-from avdfd.evaluation.robustness.sound import seamless
+from avdfd.evaluation.robustness.audio import seamless
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE
 
 
 def drop_frames(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
-    """`percent` of the frames are lost, and the last one that was not is shown in their place; the first stays.
+    """Drop `percent` of the frames and repeat the last kept one in their place; the first frame is always kept.
 
-    More of them include fewer of them.
+    Frames dropped at a lower level are dropped at every higher one.
     """
     lost = 1 + rng.permutation(FRAMES - 1)[: round((FRAMES - 1) * percent / 100)]
     there = np.isin(np.arange(FRAMES), lost, invert=True)
@@ -24,13 +24,16 @@ def drop_frames(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndar
 
 
 def slow_frames(waveform: np.ndarray, factor: float, rng: Generator) -> np.ndarray:
-    """`factor` of the window, from its middle, takes the time of all of it."""
+    """Stretch the middle `factor` of the window to its whole length."""
     start = (1 - factor) / 2 * len(waveform) / SAMPLE_RATE
     return _nearest(start + np.arange(FRAMES) / FPS * factor)
 
 
-def slow_sound(waveform: np.ndarray, factor: float, rng: Generator) -> np.ndarray:
-    """As `slow_frames`; like a tape, so that the pitch falls too. To be faster would need more than a window has."""
+def slow_audio(waveform: np.ndarray, factor: float, rng: Generator) -> np.ndarray:
+    """Stretch the audio like `slow_frames`, by resampling, so that the pitch falls too.
+
+    Speeding up is not possible, as it needs more audio than a window has.
+    """
     count = round(len(waveform) * factor)
     start = round((1 - factor) / 2 * len(waveform))
     slow = soxr.resample(waveform[start : start + count + 64], SAMPLE_RATE * factor, SAMPLE_RATE, "VHQ")
@@ -38,18 +41,18 @@ def slow_sound(waveform: np.ndarray, factor: float, rng: Generator) -> np.ndarra
 
 
 def trim_frames(waveform: np.ndarray, longest: float, rng: Generator) -> np.ndarray:
-    """Without the silence at the edges of the window, of which `longest` seconds go at most at either edge.
+    """Remove the silence at the edges of the window, at most `longest` seconds at either edge.
 
-    What is left is repeated from its start, sound and picture together, until the window is full: it ends without
-    silence that was not there, and without a sound that is of somewhere else.
+    The rest is repeated from its start, audio and video together, until the window is full. This adds neither silence
+    nor foreign audio.
     """
     first, last = _loud(waveform, longest)
     times = np.arange(FRAMES) / FPS
     return _nearest((first + np.mod(times * SAMPLE_RATE, last - first)) / SAMPLE_RATE)
 
 
-def trim_sound(waveform: np.ndarray, longest: float, rng: Generator) -> np.ndarray:
-    """As `trim_frames`; the seam is blended over 5 ms."""
+def trim_audio(waveform: np.ndarray, longest: float, rng: Generator) -> np.ndarray:
+    """Trim the audio like `trim_frames`, with a crossfade of 5 ms at the seam."""
     first, last = _loud(waveform, longest)
     trimmed = loop = waveform[first:last]
     while len(trimmed) < len(waveform):
@@ -58,7 +61,7 @@ def trim_sound(waveform: np.ndarray, longest: float, rng: Generator) -> np.ndarr
 
 
 def _loud(waveform: np.ndarray, longest: float) -> tuple[int, int]:
-    """Samples from and to which a window stays; all of it if it is silent throughout."""
+    """Return the range of samples to keep; the whole window if all of it is silent."""
     lead, trail = edge_silence(waveform, SAMPLE_RATE)
     if lead + trail > 0.9 * len(waveform) / SAMPLE_RATE:
         return 0, len(waveform)
@@ -67,5 +70,5 @@ def _loud(waveform: np.ndarray, longest: float) -> tuple[int, int]:
 
 
 def _nearest(times: np.ndarray) -> np.ndarray:
-    """Numbers of the frames that are shown at these seconds of the window."""
+    """Return the indices of the frames that are shown at these seconds of the window."""
     return np.clip(np.rint(times * FPS), 0, FRAMES - 1).astype(np.int64)

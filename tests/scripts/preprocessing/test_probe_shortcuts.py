@@ -10,7 +10,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.workers import Failure
 from avdfd.corpora.parity import Task, make, measure
 from avdfd.evaluation.audit.files import measure as cues_of
-from avdfd.evaluation.audit.probes import Clip, compare
+from avdfd.evaluation.audit.probes import Clip, probe_tiers
 from avdfd.media.chain import common_edges_and_band, limit_band
 from avdfd.media.remux import replace_audio
 from data.preprocessing import probe_shortcuts
@@ -67,7 +67,7 @@ def auc(people: list[tuple[str, Path, Path]], cue: str) -> float:
     clips = []
     for person, real, fake in people:
         clips += [Clip("RVRA", (person,), person, cues_of(real)), Clip("RVFA", (person,), person, cues_of(fake))]
-    return compare(clips)["RVFA"][cue].auc
+    return probe_tiers(clips)["RVFA"][cue].auc
 
 
 @pytest.mark.parametrize(

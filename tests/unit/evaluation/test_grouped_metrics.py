@@ -1,4 +1,4 @@
-"""From scored clips to what is reported."""
+"""Metrics of scored clips, overall and by group."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ def metrics_of(clips, fitted=None, **changes):
 
 
 def few(tiers_and_scores, label_of=lambda tier: int(tier != "RVRA")):
-    """ScoredClips of one audio branch, each of its own person."""
+    """ScoredClips of one audio branch, each of another identity."""
     tier = np.array([t for t, _ in tiers_and_scores], object)
     count = len(tier)
     names = np.array([f"id{i}" for i in range(count)], object)
@@ -30,7 +30,7 @@ def few(tiers_and_scores, label_of=lambda tier: int(tier != "RVRA")):
     return ScoredClips(facts, np.array([label_of(t) for t in tier]), np.ones(count, int), scores)
 
 
-def test_each_tier_is_judged_against_the_reals_only():
+def test_each_tier_is_compared_with_the_real_clips_only():
     clips = few(
         [("RVRA", s) for s in (0.1, 0.3, 0.6)]
         + [("RVFA", s) for s in (0.7, 0.8, 0.9)]
@@ -64,7 +64,7 @@ def test_a_section_has_the_metrics_of_its_clips():
         assert low < section[branch]["brier"] < high
 
 
-def test_methods_are_judged_against_all_reals():
+def test_methods_are_compared_with_all_real_clips():
     clips = made_up_clips()
     clips.method[clips.tier == "RVFA"] = np.tile(["a", "b"], 6)
     methods = metrics_of(clips)["methods"]
@@ -112,7 +112,7 @@ def test_a_group_of_fakes_alone_is_too_small():
     assert metrics_of(clips)["groups"]["race"]["members"]["fakes alone"]["too_small"]
 
 
-def test_validation_fits_and_test_has_no_part_in_it():
+def test_only_validation_is_fitted():
     validation, test = made_up_clips(identities=20, seed=1), made_up_clips(identities=20, seed=2)
     trained = dict.fromkeys(BRANCHES, FAKES)
     fitted = fit_on_validation(validation, trained)
@@ -132,7 +132,7 @@ def test_validation_fits_and_test_has_no_part_in_it():
     assert again["brier_calibrated"] == pytest.approx(((after - flipped.label) ** 2).mean())
 
 
-def test_a_tier_that_was_not_trained_on_fits_nothing():
+def test_unseen_tier_is_not_fitted():
     clips = made_up_clips(identities=20)
     moved = clips.scores["audio"].copy()
     moved[0, clips.tier == "FVRA"] = 0.999

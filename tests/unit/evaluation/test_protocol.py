@@ -5,7 +5,7 @@ import json
 import pytest
 
 from avdfd.config import TrainConfig, parse
-from avdfd.evaluation import protocol as judged
+from avdfd.evaluation import protocol
 from avdfd.splits.lists import assign, read_splits, take
 from tests.unit.elements import meta
 
@@ -42,10 +42,10 @@ def clip_list(folder, name, metas, protocol, leave_out):
     return path
 
 
-def described(cfg, metas, *more, own=True, sees_fakes=True, tiers=None):
+def described(cfg, metas, *more, own=True, trains_on_fakes=True, tiers=None):
     tested = take(metas, assign(metas, read_splits(cfg.data.splits))["test"])
     tested = [m for m in tested if tiers is None or m.tier in tiers]
-    return judged.describe([cfg, *more], sees_fakes=sees_fakes, own=metas if own else None, judged=tested)
+    return protocol.describe([cfg, *more], trains_on_fakes=trains_on_fakes, own=metas if own else None, tested=tested)
 
 
 def test_within(folder, metas):
@@ -88,7 +88,7 @@ def test_real_only(tmp_path, folder, metas):
     path = clip_list(tmp_path, "real_only", metas, "real_only", lambda m: m.label == 1)
     for result in (
         described(config(path, ["RVFA"]), metas),
-        described(config(folder, ["RVFA"]), metas, sees_fakes=False),
+        described(config(folder, ["RVFA"]), metas, trains_on_fakes=False),
     ):
         assert (result["name"], result["trained_tiers"]) == ("real-only", [])
         assert result["new_tiers"] == ["FVFA", "RVFA", "RVFA-VC"]

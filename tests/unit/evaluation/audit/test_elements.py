@@ -5,7 +5,7 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.evaluation.audit import audits
-from avdfd.evaluation.audit.elements import look_at, picture_statistics
+from avdfd.evaluation.audit.elements import frame_statistics, look_at
 from avdfd.evaluation.audit.leaks import find_leaks
 from tests.helpers.audit_corpus import corpus, pictures, speech, write_store
 
@@ -38,12 +38,12 @@ def test_loader_processes_give_the_same_in_the_same_order(tmp_path):
     assert [look.sound_hash for look in alone] == [look.sound_hash for look in shared]
 
 
-def test_picture_statistics_see_noise_and_not_content():
+def test_frame_statistics_see_noise_and_not_content():
     rng = np.random.default_rng(0)
     one, other = (np.kron(rng.integers(0, 256, (7, 7, 3)), np.ones((32, 32, 1))).astype(np.uint8) for _ in range(2))
     noisy = np.clip(one + rng.normal(0, 10, one.shape), 0, 255).astype(np.uint8)
-    spectra = [picture_statistics(picture)[6:22] for picture in (one, other, noisy)]
-    assert picture_statistics(one).shape == (30,)
+    spectra = [frame_statistics(picture)[6:22] for picture in (one, other, noisy)]
+    assert frame_statistics(one).shape == (30,)
     assert spectra[2][-1] > spectra[0][-1] + 1
     assert abs(spectra[1][-1] - spectra[0][-1]) < 1
 
@@ -85,5 +85,5 @@ def test_planted_identity_and_source_clip_are_caught(tmp_path):
 def test_store_without_sound_is_refused(tmp_path):
     rng = np.random.default_rng(0)
     store = write_store(tmp_path / "whole", [("id1", "RVRA", "1", [speech(rng)], pictures(rng))])
-    with pytest.raises(UserError, match="--audit needs sound and video"):
+    with pytest.raises(UserError, match="--audit needs audio and video"):
         look_at(object.__new__(type("Other", (), {"root": "x"})), store.metas, workers=0)

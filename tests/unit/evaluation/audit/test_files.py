@@ -5,7 +5,7 @@ import pytest
 
 from avdfd.core.errors import MediaError
 from avdfd.evaluation.audit.files import CUES, measure
-from avdfd.evaluation.audit.probes import Clip, compare
+from avdfd.evaluation.audit.probes import Clip, probe_tiers
 from tests.helpers.audit_corpus import write_clip
 
 RATE = 16_000
@@ -48,7 +48,7 @@ def test_probes_name_the_guilty_cue(tmp_path):
             sound = noise(1.0, gain * rng.uniform(0.02, 0.04), rng)
             path = write_clip(tmp_path / f"{person}{tier}.mp4", sound, **tags)
             clips.append(Clip(tier, (f"id{person}",), str(person), measure(path)))
-    table = compare(clips)
+    table = probe_tiers(clips)
     assert set(table) == {"RVFA", "FVRA"}
     assert all(tuple(cues) == (*CUES, "identity") for cues in table.values())
     assert table["RVFA"]["loudness"].auc > 0.9

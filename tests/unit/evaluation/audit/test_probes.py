@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avdfd.evaluation.audit.probes import SHORTCUT, Clip, compare, probe_auc
+from avdfd.evaluation.audit.probes import SHORTCUT, Clip, probe_auc, probe_tiers
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def corpus(seed=0, people=30, tiers=("RVRA", "RVFA", "FVRA"), **planted) -> list
 
 
 def shortcuts(clips: list[Clip]) -> set[tuple[str, str]]:
-    return {(tier, cue) for tier, cues in compare(clips).items() for cue, one in cues.items() if one.shortcut}
+    return {(tier, cue) for tier, cues in probe_tiers(clips).items() for cue, one in cues.items() if one.shortcut}
 
 
 def test_planted_cue_is_caught(draws):
@@ -84,7 +84,7 @@ def test_a_clean_corpus_is_not_flagged(seed):
 
 
 def test_a_small_clean_corpus_is_not_flagged_though_some_of_its_probes_are_high():
-    tables = [compare(corpus(seed, people=9)) for seed in range(3)]
+    tables = [probe_tiers(corpus(seed, people=9)) for seed in range(3)]
     assert max(one.auc for table in tables for cues in table.values() for one in cues.values()) > SHORTCUT
     assert not any(one.shortcut for table in tables for cues in table.values() for one in cues.values())
 
@@ -105,7 +105,7 @@ def test_each_planted_shortcut_is_caught_and_nothing_else(cue, change):
 
 def test_people_who_are_only_fake_are_caught():
     clips = [c for c in corpus(people=20) if (c.tier == "RVRA") == (int(c.identities[0][2:]) < 10) or c.tier == "FVRA"]
-    table = compare(clips)
+    table = probe_tiers(clips)
     assert table["RVFA"]["identity"].auc > 0.9
     assert table["RVFA"]["identity"].shortcut
-    assert compare(corpus())["RVFA"]["identity"].auc <= 0.5
+    assert probe_tiers(corpus())["RVFA"]["identity"].auc <= 0.5

@@ -70,16 +70,16 @@ def test_dropped_frames_are_read_as_their_forerunners(store, severity):
 
 
 def test_mel_err_of_a_perturbed_sound_is_refused(store):
-    with pytest.raises(UserError, match="noise changes the sound, of which mel_err is not known"):
+    with pytest.raises(UserError, match="noise changes the audio, for which mel_err is not known"):
         PerturbedStore(store, "noise", 1).read(store.metas[0].key, mel_err=True)
 
 
 def test_names():
     assert choose([]) == tuple(PERTURBATIONS)
     assert choose(["sound_late", "noise", "noise"]) == ("noise", "sound_late")
-    with pytest.raises(UserError, match="no perturbation is called 'reverb'; did you mean 'reverberation'"):
+    with pytest.raises(UserError, match="unknown perturbation 'reverb'; did you mean 'reverberation'"):
         choose(["noise", "reverb"])
-    with pytest.raises(UserError, match="there are noise, reverberation"):
+    with pytest.raises(UserError, match="choose from noise, reverberation"):
         choose(["zzz"])
     for how in PERTURBATIONS.values():
         assert len(how.levels) == len(SEVERITIES)

@@ -135,7 +135,7 @@ def test_seeds_of_a_system_are_scored_each_and_averaged(store, tmp_path):
 
 
 def test_a_folder_of_vfd_is_refused(tmp_path):
-    with pytest.raises(UserError, match="--robustness needs sound and video"):
+    with pytest.raises(UserError, match="--robustness needs audio and video"):
         suite.score_suite(["noise"], {}, SimpleNamespace(root="x"), [], tmp_path, Scorer([]))
 
 
@@ -149,7 +149,7 @@ def test_page(store, tmp_path):
     assert rows[2][-1] == "1.000"
     html = page.as_html(section, branches)
     assert html.count("<figure>") == 1
-    assert "Late sound, 240 ms" in html
+    assert "Late audio, 240 ms" in html
     assert html.count("<tr>") == 6
     points = page._points(section, branches)
     assert len(points) == 1 + 6 * 3  # clips as they are, and five levels, of three branches

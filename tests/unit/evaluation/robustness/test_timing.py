@@ -46,7 +46,7 @@ def test_dropped_frames_are_repeats_and_grow_around_each_other():
 
 @pytest.mark.parametrize("factor", PERTURBATIONS["speed"].levels)
 def test_slower_sound_and_picture_stay_together(factor):
-    slow = timing.slow_sound(beeps(), factor, rng())
+    slow = timing.slow_audio(beeps(), factor, rng())
     shown = timing.slow_frames(beeps(), factor, rng())
     assert np.all(np.diff(shown) >= 0)
     for number in (10, 38, 66):
@@ -58,7 +58,7 @@ def test_slower_sound_and_picture_stay_together(factor):
 
 def test_trim_takes_the_edges_of_sound_and_picture():
     waveform = beeps(lead=0.5, trail=0.3)
-    trimmed, shown = timing.trim_sound(waveform, 1.5, rng()), timing.trim_frames(waveform, 1.5, rng())
+    trimmed, shown = timing.trim_audio(waveform, 1.5, rng()), timing.trim_frames(waveform, 1.5, rng())
     assert sum(edge_silence(trimmed, SAMPLE_RATE)) < 0.02
     assert shown[0] == pytest.approx(0.5 * FPS, abs=1)
     for number in (5, 20, 40):
@@ -70,11 +70,11 @@ def test_trim_takes_the_edges_of_sound_and_picture():
 
 def test_trim_takes_no_more_than_its_level():
     waveform = beeps(lead=0.5)
-    left = [edge_silence(timing.trim_sound(waveform, level, rng()), SAMPLE_RATE)[0] for level in (0.1, 0.2, 0.4, 0.8)]
+    left = [edge_silence(timing.trim_audio(waveform, level, rng()), SAMPLE_RATE)[0] for level in (0.1, 0.2, 0.4, 0.8)]
     assert left == pytest.approx([0.4, 0.3, 0.1, 0.0], abs=0.011)
 
 
 def test_trim_leaves_what_has_no_silent_edge_or_no_sound_at_all():
     for waveform in (beeps(), np.zeros(WINDOW, np.float32)):
-        np.testing.assert_array_equal(timing.trim_sound(waveform, 1.5, rng()), waveform)
+        np.testing.assert_array_equal(timing.trim_audio(waveform, 1.5, rng()), waveform)
         np.testing.assert_array_equal(timing.trim_frames(waveform, 1.5, rng()), np.arange(FRAMES))

@@ -1,6 +1,6 @@
-"""What may happen to pictures on their way: each a function (frames, level, rng) -> frames, (T, H, W, 3) uint8 RGB.
+"""Perturbations of frames: functions (frames, level, rng) -> frames, (T, H, W, 3) uint8 RGB.
 
-The same generator gives the same draw at every level, so that a curve over levels shows the level and not luck.
+A generator gives the same draw at every level, so that a curve over levels shows the effect of the level alone.
 """
 
 import io
@@ -16,12 +16,12 @@ from avdfd.features.mel import FPS
 
 
 def h264(frames: np.ndarray, crf: float, rng: Generator) -> np.ndarray:
-    """H.264 of this constant rate factor with half-size chroma, and decoded. For all frames of a window in order."""
+    """Encode and decode all frames of a window in order, as H.264 with this constant rate factor and 4:2:0 chroma."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        # With several threads, or with its macroblock tree where pictures change at once, x264 is not deterministic.
+        # With several threads, or with the macroblock tree at scene changes, x264 is not deterministic.
         stream.options = {"crf": str(round(crf)), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
@@ -34,36 +34,36 @@ def h264(frames: np.ndarray, crf: float, rng: Generator) -> np.ndarray:
 
 
 def resize(frames: np.ndarray, side: float, rng: Generator) -> np.ndarray:
-    """Down to `side` pixels in height and width, and up again."""
+    """Scale down to `side` pixels in height and width, and up again."""
     height, width = frames.shape[1:3]
     small = (cv2.resize(frame, (round(side), round(side)), interpolation=cv2.INTER_AREA) for frame in frames)
     return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in small])
 
 
 def blur(frames: np.ndarray, sigma: float, rng: Generator) -> np.ndarray:
-    """A Gaussian of `sigma` pixels."""
+    """Blur with a Gaussian of standard deviation `sigma` pixels."""
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in frames])
 
 
 def noise(frames: np.ndarray, sigma: float, rng: Generator) -> np.ndarray:
-    """Gaussian noise of `sigma` grey levels, another one in every pixel, colour and frame."""
+    """Add Gaussian noise of standard deviation `sigma` grey levels, independent per pixel, colour and frame."""
     return _rounded(frames + np.float32(sigma) * rng.standard_normal(frames.shape, np.float32))
 
 
 def brightness(frames: np.ndarray, gain: float, rng: Generator) -> np.ndarray:
-    """Darker by a factor."""
+    """Multiply the brightness by `gain`."""
     return _rounded(frames * np.float32(gain))
 
 
 def jpeg(frames: np.ndarray, quality: float, rng: Generator) -> np.ndarray:
-    """Every frame as a JPEG of this quality, with half-size chroma, and decoded."""
+    """Encode and decode every frame as a JPEG of this quality with 4:2:0 chroma."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, round(quality)]
     encoded = (cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), settings)[1] for frame in frames)
     return np.stack([decode_frame(data) for data in encoded])
 
 
 def missing(frames: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
-    """The picture breaks off: the last `percent` of all frames of a window are black, at 100 all of them."""
+    """Black out the last `percent` of the frames of a window."""
     left = round(len(frames) * (1 - percent / 100))
     return np.concatenate([frames[:left], np.zeros_like(frames[left:])])
 

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from avdfd.evaluation.robustness import PERTURBATIONS, picture
+from avdfd.evaluation.robustness import PERTURBATIONS
+from avdfd.evaluation.robustness import frames as frames_module
 from avdfd.features.mel import FRAMES
 
-PICTURE = [name for name, how in PERTURBATIONS.items() if how.picture is not None]
+PICTURE = [name for name, how in PERTURBATIONS.items() if how.frames is not None]
 
 
 def rng():
@@ -38,9 +39,9 @@ def detail(frames: np.ndarray) -> float:
 def test_same_draw_shape_and_type_and_worse_with_severity(name):
     how, frames = PERTURBATIONS[name], film()
     before = frames.copy()
-    perturbed = [how.picture(frames, level, rng()) for level in how.levels]
+    perturbed = [how.frames(frames, level, rng()) for level in how.levels]
     np.testing.assert_array_equal(frames, before)
-    np.testing.assert_array_equal(how.picture(frames, how.levels[-1], rng()), perturbed[-1])
+    np.testing.assert_array_equal(how.frames(frames, how.levels[-1], rng()), perturbed[-1])
     for one in perturbed:
         assert one.shape == frames.shape
         assert one.dtype == np.uint8
@@ -52,7 +53,7 @@ def test_same_draw_shape_and_type_and_worse_with_severity(name):
 @pytest.mark.parametrize("sigma", PERTURBATIONS["video_noise"].levels)
 def test_noise_has_its_deviation(sigma):
     grey = np.full((2, 64, 64, 3), 128, np.uint8)
-    noisy = picture.noise(grey, sigma, rng()).astype(float)
+    noisy = frames_module.noise(grey, sigma, rng()).astype(float)
     assert noisy.std() == pytest.approx(sigma, rel=0.03)
     assert np.abs(noisy[0] - noisy[1]).mean() > sigma / 2  # every frame has its own
 
@@ -60,7 +61,7 @@ def test_noise_has_its_deviation(sigma):
 def test_blur_and_resize_take_detail_away():
     frames = film(2)
     for how in (PERTURBATIONS["blur"], PERTURBATIONS["resize"]):
-        left = [detail(how.picture(frames, level, rng())) for level in how.levels]
+        left = [detail(how.frames(frames, level, rng())) for level in how.levels]
         assert left == sorted(left, reverse=True)
         assert left[-1] < 0.5 * detail(frames)
 
@@ -68,19 +69,19 @@ def test_blur_and_resize_take_detail_away():
 @pytest.mark.parametrize("gain", PERTURBATIONS["brightness"].levels)
 def test_brightness_is_a_factor(gain):
     frames = film(2)
-    np.testing.assert_allclose(picture.brightness(frames, gain, rng()), frames * gain, atol=0.51)
+    np.testing.assert_allclose(frames_module.brightness(frames, gain, rng()), frames * gain, atol=0.51)
 
 
 def test_h264_keeps_the_order_of_all_frames():
     frames = film(FRAMES // 4)
-    coded = picture.h264(frames, 33, rng())
+    coded = frames_module.h264(frames, 33, rng())
     errors = np.array([[psnr(one, other) for other in frames] for one in coded])
     np.testing.assert_array_equal(errors.argmax(axis=1), np.arange(len(frames)))
 
 
 def test_missing_picture_breaks_off():
     frames = film(10)
-    gone = picture.missing(frames, 60, rng())
+    gone = frames_module.missing(frames, 60, rng())
     np.testing.assert_array_equal(gone[:4], frames[:4])
     assert not gone[4:].any()
-    assert not picture.missing(frames, 100, rng()).any()
+    assert not frames_module.missing(frames, 100, rng()).any()
