@@ -1,10 +1,10 @@
-"""One report of many systems on the very same clips, from what evaluate.py has written of each.
+"""Compare several systems on the same clips, from the evaluations that evaluate.py has written.
 
     python compare.py runs/train runs/baseline-avff runs/baseline-mrdf
     python compare.py runs/s0,runs/s1,runs/s2 runs/mrdf-s0,runs/mrdf-s1 --split test --out runs/compare
 
-Runs joined by commas are the seeds of one system, evaluated together. Differences are of the first system, or of
---reference, from each other one, on the same clips and the same draws of identities. Writes
+Runs joined by commas are the seeds of one system, evaluated together. Differences are those of the first system, or of
+--reference, from every other one, on the same clips and the same bootstrap draws of identities. Writes
 `<out>/compare.{html, tex, md, csv, json}`.
 """
 
@@ -16,22 +16,22 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.evaluation.compare import compare
 from avdfd.evaluation.stored import read
-from avdfd.report import compared
+from avdfd.report import comparison
 from avdfd.splits.lists import SPLITS
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="One report of many evaluated systems.", allow_abbrev=False)
-    cli.add_argument("runs", nargs="+", metavar="RUN[,RUN...]", help="run folders of each system, its seeds by commas")
+    cli = argparse.ArgumentParser(description="Compare evaluated systems on the same clips.", allow_abbrev=False)
+    cli.add_argument("runs", nargs="+", metavar="RUN[,RUN...]", help="run folder of a system; seeds joined by commas")
     cli.add_argument("--reference", help="name of the system that the others are compared with (default: the first)")
     cli.add_argument("--split", choices=(*SPLITS, "all"), default="test")
-    cli.add_argument("--name", help="as it was given to evaluate.py: the folder in RUN/eval (default: the split)")
+    cli.add_argument("--name", help="evaluate.py's --name: the folder in RUN/eval (default: the split)")
     cli.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="FOLDER")
-    cli.add_argument("--bootstrap", type=int, default=1000, help="replicates; 0 leaves the intervals out")
+    cli.add_argument("--bootstrap", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
     cli.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     args = cli.parse_args(argv)
     if args.bootstrap < 0 or args.seed < 0:
-        raise UserError("--bootstrap and --seed take numbers of 0 or more")
+        raise UserError("--bootstrap and --seed must be 0 or more")
 
     systems = [read(names, args.split, args.name) for names in args.runs]
     names = [system.name for system in systems]
@@ -43,14 +43,14 @@ def main(argv: list[str]) -> None:
 
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     for suffix, content in (
-        ("html", compared.build(result)),
-        ("tex", compared.as_latex(result)),
-        ("md", compared.as_markdown(result)),
-        ("csv", compared.as_table(result)),
+        ("html", comparison.build(result)),
+        ("tex", comparison.as_latex(result)),
+        ("md", comparison.as_markdown(result)),
+        ("csv", comparison.as_csv(result)),
         ("json", text),
     ):
         write_atomic(args.out / f"compare.{suffix}", content.encode())
-    print(compared.as_text(result))
+    print(comparison.comparison_text(result))
     print(f"\n{args.out / 'compare.html'}")
 
 

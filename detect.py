@@ -1,13 +1,13 @@
-"""A verdict on media files of one's own: one line for each file, JSON with --json.
+"""Give a verdict on media files: one line per file, or JSON with --json.
 
     python detect.py --run runs/train video.mp4 folder/of/videos --json
     python detect.py --run runs/train video.mp4 --plot video.png --overlay shown.mp4
     python detect.py --run runs/pretrain speech.wav speech.flac
 
-A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The file's
-score is the mean over its windows of P(fake), fused where the run has both branches: a short manipulation in a long
-video shows in `windows` rather than in the score. A sound file is judged by the audio branch alone, and `basis` says
-so; one shorter than a window is repeated until it fills one. Exit code 1 if any file could not be scored.
+A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The score of the file
+is the mean of P(fake) over its windows, of the fused branch if the run has one. A short manipulation in a long video
+shows in `windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis` says; one
+shorter than a window is repeated to fill it. Exit code 1 if any file could not be scored.
 """
 
 import argparse
@@ -33,18 +33,16 @@ from avdfd.report import inspection, overlay, plots
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="A verdict on media files.", allow_abbrev=False)
-    cli.add_argument("files", nargs="+", type=Path, metavar="FILE", help="media files, or folders that hold some")
+    cli = argparse.ArgumentParser(description="Give a verdict on media files.", allow_abbrev=False)
+    cli.add_argument("files", nargs="+", type=Path, metavar="FILE", help="media files, or folders that contain some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file over time (.png .svg .pdf)")
-    cli.add_argument(
-        "--overlay", type=Path, metavar="OUT.mp4", help="draw what the model sees into one file's pictures"
-    )
-    cli.add_argument("--threshold", type=float, default=0.5, help="called fake from this score on")
-    cli.add_argument("--hop", type=float, default=1.536, help="seconds from window to window")
-    cli.add_argument("--time-limit", type=float, default=600.0, help="seconds that one file may take to decode")
-    cli.add_argument("--workers", type=int, default=1, help="files decoded at the same time")
+    cli.add_argument("--overlay", type=Path, metavar="OUT.mp4", help="draw the evidence into the video of one file")
+    cli.add_argument("--threshold", type=float, default=0.5, help="lowest score that is called fake")
+    cli.add_argument("--hop", type=float, default=1.536, help="seconds between starts of windows")
+    cli.add_argument("--time-limit", type=float, default=600.0, help="most seconds to decode one file")
+    cli.add_argument("--workers", type=int, default=1, help="files decoded in parallel")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = cli.parse_args(argv)
 
@@ -57,10 +55,10 @@ def main(argv: list[str]) -> int:
     if args.overlay:
         check_drawing("--overlay", args.overlay, files, (overlay.SUFFIX,))
     run = load_run(args.run, args.device)
-    listener = audio_only(run)
+    audio_run = audio_only(run)
     if run.inputs.reads.mel_err:
         raise UserError(
-            f"{args.run}: hears mel_err, which takes a diffusion model; make elements with data/preprocess.py and "
+            f"{args.run}: takes mel_err, which needs a diffusion model; make elements with data/preprocess.py and "
             "score them with evaluate.py"
         )
 
@@ -71,36 +69,36 @@ def main(argv: list[str]) -> int:
         decoded = run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
         with closing(decoded):
             for file, windows in tqdm(decoded, total=len(files), desc="detect", unit="file"):
-                judge = listener if is_audio(file.name) else run
+                scoring_run = audio_run if is_audio(file.name) else run
                 if isinstance(windows, Failure):
                     line = verdict(file, error=windows.reason)
-                elif judge is None:
-                    line = verdict(file, error=f"no pictures, without which {run.config.kind} cannot judge")
+                elif scoring_run is None:
+                    line = verdict(file, error=f"no video stream; {run.config.kind} needs one")
                 else:
-                    seen = inspect(judge, windows, explain=bool(args.plot or args.overlay))
+                    seen = inspect(scoring_run, windows, explain=bool(args.plot or args.overlay))
                     line = verdict(file, seen, args.threshold)
                     title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
                     if args.plot:
-                        figure = inspection.picture(title, seen, args.threshold)
+                        figure = inspection.figure_over_time(title, seen, args.threshold)
                         write_atomic(args.plot, plots.encode(figure, args.plot.suffix))
                     if args.overlay:
                         story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, args.threshold)
                         write_atomic(args.overlay, overlay.overlay(file, media.decoder, story))
                 failed += line["error"] is not None
-                tqdm.write(json.dumps(line) if args.json else as_text(line, width), file=sys.stdout)
+                tqdm.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
                 sys.stdout.flush()
     return 1 if failed else 0
 
 
 def find_files(paths: list[Path]) -> list[Path]:
-    """The files, and the media files in the folders, each once. Raises UserError for a path that gives none."""
+    """Return the files, and the media files in folders, each once. Raises UserError for a path without any."""
     files: list[Path] = []
     known = SUFFIXES | AUDIO_SUFFIXES
     for path in paths:
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in known and p.is_file())
             if not found:
-                raise UserError(f"{path}: no media file in this folder; known are {' '.join(sorted(known))}")
+                raise UserError(f"{path}: no media file in this folder; known types are {' '.join(sorted(known))}")
             files += found
         elif path.is_file():
             files.append(path)
@@ -110,17 +108,17 @@ def find_files(paths: list[Path]) -> list[Path]:
 
 
 def check_drawing(option: str, path: Path, files: list[Path], suffixes: Sequence[str]) -> None:
-    """Raises UserError where a drawing could not be made or written, before any work is done for it."""
+    """Raise UserError before any work if a drawing cannot be made or written."""
     if len(files) != 1:
-        raise UserError(f"{option} draws one file, these are {len(files)}; call detect.py once for each")
+        raise UserError(f"{option} draws one file, but there are {len(files)}; call detect.py once for each")
     if option == "--overlay" and is_audio(files[0].name):
-        raise UserError(f"{option}: {files[0]} has no pictures to draw into; use --plot")
+        raise UserError(f"{option}: {files[0]} has no video to draw into; use --plot")
     if path.suffix not in suffixes:
-        raise UserError(f"{path}: {option} cannot make such a file; use one of {' '.join(suffixes)}")
+        raise UserError(f"{path}: {option} cannot write this file type; use one of {' '.join(suffixes)}")
     if path.is_dir():
-        raise UserError(f"{path}: a folder; name a file for {option}")
+        raise UserError(f"{path}: is a folder; name a file for {option}")
     if path.exists() and path.samefile(files[0]):
-        raise UserError(f"{path}: is the file that is judged; choose another path for {option}")
+        raise UserError(f"{path}: is the input file; choose another path for {option}")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
@@ -130,7 +128,7 @@ def check_drawing(option: str, path: Path, files: list[Path], suffixes: Sequence
 def verdict(
     file: Path, seen: Inspection | None = None, threshold: float = 0.5, error: str | None = None
 ) -> dict[str, Any]:
-    """The facts about a file, in the order in which they are printed; None where there is none."""
+    """Return the result for a file, in the order of printing; None for what is not known."""
 
     def mean(name: str) -> float | None:
         return float(seen.columns[name].mean()) if seen and name in seen.columns else None
@@ -152,8 +150,8 @@ def verdict(
     }
 
 
-def as_text(line: dict[str, Any], width: int) -> str:
-    """The same on one aligned line."""
+def verdict_line(line: dict[str, Any], width: int) -> str:
+    """Return a verdict as one aligned line of text."""
     if line["error"] is not None:
         return f"{line['file']:<{width}}  error: {line['error']}"
     text = f"{line['file']:<{width}}  {line['verdict']}  {line['score']:.3f}"

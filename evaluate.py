@@ -1,16 +1,17 @@
-"""Scores a split with a trained system and writes a report of what it can and cannot tell apart.
+"""Evaluate a trained system on a split and write a report.
 
     bash evaluate.sh --run runs/train --split test
     python evaluate.py --run runs/demo --split test --against runs/demo-avff --probes data/demo/videos
     python evaluate.py --run runs/s0,runs/s1,runs/s2 --against runs/mrdf-s0,runs/mrdf-s1 --split test
 
-The clip is the unit of every metric: the probabilities of its windows are averaged, or pooled as `--windows` says.
-Every tier that the split holds is judged against RVRA, also those that the system was not trained on. Intervals come
-from resampling identities; a clip with several identities goes with its first. Runs of one system with different seeds
-are joined by commas and pooled. `--against` puts other systems, on the very same elements, beside it, with paired
-tests. Thresholds and temperatures are those of the validation report of the same weights, if there is one.
+The clip is the unit of every metric: the probabilities of its windows are averaged, or pooled by `--windows`. The fakes
+of every tier in the split are compared with the real clips, including tiers that the system was not trained on.
+Intervals resample identities; a clip with several identities belongs to its first. Runs of one system with different
+seeds are joined by commas and averaged. `--against` adds other systems on the same elements, with paired tests. If the
+split has clips of known pages, every system is also measured within each page. Thresholds and temperatures come from
+the validation report of the same weights, if there is one.
 
-`--robustness` scores perturbed clips too, `--audit` looks for shortcuts and for leaks between splits, `--probes` for
+`--robustness` also scores perturbed clips, `--audit` looks for shortcuts and leaks between splits, `--probes` for
 shortcuts in the source files; with `--strict`, a shortcut or a leak is exit code 3. Writes
 `<run>/eval/<split>/{report.json, report.html, scores.csv}`.
 """
@@ -28,30 +29,30 @@ from avdfd.report import files
 from avdfd.splits.lists import SPLITS
 
 FOUND = 3
-"""Exit code of `--strict` for shortcuts and leaks."""
+"""Exit code of `--strict` if a shortcut or a leak is found."""
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Scores a split and writes a report.", allow_abbrev=False)
-    cli.add_argument("--run", required=True, metavar="RUN[,RUN...]", help="run folder, or one for each seed")
-    cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other systems, for the same table")
-    cli.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="all: a store that no split is of")
-    cli.add_argument("--elements", help="another element store than the one the run was trained on")
+    cli = argparse.ArgumentParser(description="Evaluate a system on a split and write a report.", allow_abbrev=False)
+    cli.add_argument("--run", required=True, metavar="RUN[,RUN...]", help="run folder, or one per seed")
+    cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other systems to compare")
+    cli.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="all: every element of a store")
+    cli.add_argument("--elements", help="element store (default: that of the run)")
     cli.add_argument("--tiers", nargs="+", choices=[t for t in TIERS if t != RVRA.name], help="fakes (default: all)")
     cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
     cli.add_argument("--name", type=_folder, help="folder of the report in RUN/eval (default: the split)")
-    cli.add_argument("--probes", metavar="VIDEO_ROOT", help="also probe the store's source videos, here, for shortcuts")
-    cli.add_argument("--videos", help="folder of the source videos, for links to the worst errors (default: --probes)")
+    cli.add_argument("--probes", metavar="VIDEO_ROOT", help="root of the source files, to be probed for shortcuts")
+    cli.add_argument("--videos", help="root of the source files, for links to the worst errors (default: --probes)")
     cli.add_argument("--audit", action="store_true", help="look for shortcuts and leaks in the elements")
-    cli.add_argument("--strict", action="store_true", help="audit, and exit 3 for a shortcut or leak")
+    cli.add_argument("--strict", action="store_true", help="audit, and exit with 3 if it finds anything")
     cli.add_argument(
-        "--robustness", nargs="*", metavar="NAME", help="score perturbed clips (all kinds, or those named)"
+        "--robustness", nargs="*", metavar="NAME", help="also score perturbed clips (all perturbations, or those named)"
     )
-    cli.add_argument("--clips", type=_count, default=0, help="clips of each tier for --robustness; 0 takes all")
+    cli.add_argument("--clips", type=_count, default=0, help="clips of each tier for --robustness; 0 for all")
     cli.add_argument("--batch-size", type=_positive, default=16)
-    cli.add_argument("--workers", type=_count, help="loader processes (default: as the run was trained)")
+    cli.add_argument("--workers", type=_count, help="loader processes (default: as in training)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    cli.add_argument("--bootstrap", type=_count, default=1000, help="replicates; 0 leaves the intervals out")
+    cli.add_argument("--bootstrap", type=_count, default=1000, help="bootstrap replicates; 0 for no intervals")
     cli.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap")
     args = cli.parse_args(argv)
 
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> int:
 
 def _folder(text: str) -> str:
     if not re.fullmatch(r"[\w-][\w.-]*", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder; use letters, digits, _ - .")
+        raise argparse.ArgumentTypeError(f"'{text}' is no folder name; use letters, digits, _ - .")
     return text
 
 

@@ -71,7 +71,7 @@ class Evaluation(NamedTuple):
     """The outcome of an evaluation, not yet written."""
 
     folder: Path
-    """Where its files belong: `<run>/eval/<name>`."""
+    """Folder for its files: `<run>/eval/<name>`."""
     result: dict[str, Any]
     """The content of report.json."""
     clips: ScoredClips

@@ -1,4 +1,4 @@
-"""What moved a model: which sound raised the audio branch's logit, and what its windows say of one moment.
+"""Explanations of scores: the contribution of each audio patch, and values of overlapping windows at one moment.
 
 N windows   A audio patches   K numbers of a patch   S steps in a window
 """
@@ -16,13 +16,12 @@ from avdfd.models.audio_encoder import AudioEncoder
 _SECONDS = WINDOW / SAMPLE_RATE
 
 
-def audio_effect(encoder: AudioEncoder, head: Callable[[Tensor], Tensor], sound: Tensor) -> Tensor:
-    """What the encoder takes of B clips -> (B, A): the logit minus what it is with the clip's mean patch in place of a
-    patch.
+def audio_effect(encoder: AudioEncoder, head: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
+    """Return (B, A) for the audio of B clips: the logit minus the logit with a patch replaced by the clip's mean patch.
 
     References: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014 (occlusion).
     """
-    values = encoder.front(sound).values
+    values = encoder.front(audio).values
     covered = torch.eye(values.shape[1], dtype=torch.bool, device=values.device)[:, :, None]
     without = torch.where(covered, values.mean(dim=1, keepdim=True)[:, None], values[:, None])  # (B, A, A, K)
     every = torch.cat([values[:, None], without], dim=1)
@@ -31,9 +30,9 @@ def audio_effect(encoder: AudioEncoder, head: Callable[[Tensor], Tensor], sound:
 
 
 def at(starts: Iterable[float], values: np.ndarray, time: float) -> np.ndarray | None:
-    """What values (N, S, ...) of S even steps in each window say of a moment: the mean over the windows that show it.
+    """Return the mean of values (N, S, ...), S even steps in each window, at a moment over the windows that contain it.
 
-    None where there is no window.
+    None if no window does.
     """
     steps = values.shape[1]
     found = [

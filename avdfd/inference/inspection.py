@@ -19,13 +19,13 @@ from avdfd.inference.scoring import Run, score_windows
 from avdfd.media.faces import Square
 from avdfd.media.windows import windows as cut_windows
 
-_BATCH = 8  # windows that are in memory at once
-_STRIP = 24  # at least so many windows, where there are as many, give frames for the film strip
-POOLED = 8  # mel frames that are one column of a picture
+_BATCH = 8  # windows in memory at once
+_STRIP = 24  # least number of windows, of a long video, that give frames for the film strip
+POOLED = 8  # mel frames per column of the drawn spectrogram
 
 
 class Spooled(NamedTuple):
-    """A window that waits on disk, so that a long video needs no memory for all of its windows."""
+    """A window that waits on disk, so that a long video does not fill the memory."""
 
     start: float
     end: float
@@ -34,16 +34,16 @@ class Spooled(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """What the model says about the N windows of a file."""
+    """Scores and explanations of the N windows of a file."""
 
     windows: list[Spooled]
     branches: tuple[str, ...]
-    """Names of the scores, the main one last."""
+    """Names of the scores, the main branch last."""
     columns: dict[str, np.ndarray]
-    """(N,) for each branch and `w_audio`; explained, also `audio_effect` (N, A), `mel` (N, 128, 96) in columns of 32 ms
-    and `discrepancy` (N, 8, R, C)."""
+    """(N,) for each branch and `w_audio`. With explanations also `audio_effect` (N, A), `discrepancy` (N, 8, R, C) and
+    `mel` (N, 128, 96) in columns of 32 ms."""
     strip: list[tuple[float, np.ndarray]]
-    """Time and picture of some frames."""
+    """Time and pixels of some frames."""
 
     @property
     def starts(self) -> np.ndarray:
@@ -51,7 +51,7 @@ class Inspection(NamedTuple):
 
 
 def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
-    """Cuts a file into windows that it leaves in a folder of their own. Runs in a worker. Raises MediaError."""
+    """Cut a file into windows and store them in a new subfolder. Runs in a worker process. Raises MediaError."""
     cv2.setNumThreads(1)  # --workers says how many cores decoding takes
     torch.set_num_threads(1)
     if is_audio(file.name):
@@ -67,7 +67,7 @@ def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
 
 
 def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
-    """Scores the windows of a file, a few at a time, and removes them from the disk."""
+    """Score the windows of a file, a few at a time, and delete them from disk."""
     parts: list[dict[str, np.ndarray]] = []
     strip: list[tuple[float, np.ndarray]] = []
     every = max(1, len(windows) // _STRIP)
@@ -89,6 +89,6 @@ def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
 
 
 def thumbnails(window: Spooled, element: Element) -> Iterator[tuple[float, np.ndarray]]:
-    """A few frames of a window."""
+    """Yield a few frames of a window with their times."""
     for k in range(4, len(element.frames), 10):
         yield window.start + k / FPS, element.frames[k].copy()

@@ -1,4 +1,4 @@
-"""A trained run, ours or a baseline's, and what it says about elements."""
+"""Loading of trained runs, of this method or a baseline, and scoring of elements."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -35,29 +35,29 @@ DETECTOR_BRANCHES = ("audio", "visual", "fused")
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model with the config it was trained under."""
+    """A trained model with its config."""
 
     folder: Path
     config: RunConfig
     model: nn.Module
     device: torch.device
     inputs: InputForm
-    """What the model takes, without augmentation."""
+    """Form of the model's inputs, without augmentation."""
     branches: tuple[str, ...]
-    """Names of the scores, the main one last."""
+    """Names of the scores, the main branch last."""
     precision: str
     columns: Callable[[Any], dict[str, Tensor]]
-    """What the model says about a batch: a logit of being fake (B,) for each branch, and what explains it."""
+    """Function from a batch to the logit (B,) of each branch and the explanations of it."""
     trains_on_fakes: bool = True
     """False for a system that is trained on real clips only; the config names the tiers of the others."""
     audio_branch: tuple[AudioEncoder, nn.Module] | None = None
-    """Encoder and head of the audio branch, where the run has one of ours."""
+    """Encoder and head of the audio branch; None for systems without this branch."""
 
 
 def load_system(names: str, device: str = "auto") -> list[Run]:
-    """The runs of one system: folders, joined by commas, that differ by their seed.
+    """Load the runs of one system: folders joined by commas that differ only in their seed.
 
-    Raises UserError as `load_run`, and for runs of several systems or of equal seeds.
+    Raises UserError as `load_run` does, and for runs of several systems or with equal seeds.
     """
     runs = [load_run(name, device) for name in names.split(",")]
     first = runs[0]
@@ -67,16 +67,16 @@ def load_system(names: str, device: str = "auto") -> list[Run]:
         if changed:
             raise UserError(
                 f"{run.folder}: not the system of {first.folder}, it has another {changed[0]}; "
-                "join runs by commas that differ by their seed alone"
+                "only runs that differ in nothing but their seed can be joined by commas"
             )
     seeds = [run.config.seed for run in runs]
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"{names}: these runs have the seeds {', '.join(map(str, seeds))}; each has to have its own")
+        raise UserError(f"{names}: the seeds are {', '.join(map(str, seeds))}; every run needs a different one")
     return runs
 
 
 def load_run(folder: str | Path, device: str = "auto") -> Run:
-    """The best model of a run, in eval mode. Raises UserError if there is none, it is damaged or cannot score."""
+    """Load the best model of a run in eval mode. Raises UserError if it is missing, damaged, or has no classifier."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; train one first, or correct --run")
@@ -94,7 +94,7 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     if isinstance(cfg, PretrainConfig):
         audio = ready(build_audio_net(cfg.model))
         branch = (audio.encoder, audio.head)
-        columns = partial(_heard_columns, *branch)
+        columns = partial(_audio_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
         precision = cfg.optim.precision
         return Run(folder, cfg, audio, place, inputs, ("audio",), precision, columns, audio_branch=branch)
@@ -110,7 +110,7 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     assert stage is not None, "a baseline has one"
     if stage not in system.SCORED:
         raise UserError(
-            f"{folder}: the {stage} stage of {cfg.kind} tells no fakes yet; "
+            f"{folder}: the {stage} stage of {cfg.kind} has no classifier yet; "
             f"name the run of its {system.STAGES[-1]} stage"
         )
     model = ready(system.rebuild(cfg, stage))
@@ -121,7 +121,7 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
 
 
 def trained_under(run: Run) -> list[RunConfig]:
-    """The configs that a run's weights come from: its own, and its stage 1's, which is there as long as that run is."""
+    """Return the configs that a run's weights come from: its own and, if that run still exists, that of stage 1."""
     if not isinstance(run.config, TrainConfig):
         return [run.config]
     stage1 = Path(run.config.audio)
@@ -132,17 +132,17 @@ def trained_under(run: Run) -> list[RunConfig]:
 
 
 def audio_only(run: Run) -> Run | None:
-    """The run as it judges sound alone: stage 1, or the audio branch of stage 2; None for systems without one."""
+    """Return the run as it scores audio alone: stage 1, or the audio branch of stage 2; None for other systems."""
     if isinstance(run.config, PretrainConfig):
         return run
     if run.audio_branch is None:
         return None
     assert isinstance(run.inputs, Inputs), "a detector's own"
     inputs = run.inputs._replace(image_size=None)
-    return replace(run, inputs=inputs, branches=("audio",), columns=partial(_heard_columns, *run.audio_branch))
+    return replace(run, inputs=inputs, branches=("audio",), columns=partial(_audio_columns, *run.audio_branch))
 
 
-def _heard_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def _audio_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return {"audio": head(encoder(*batch.model_inputs)[0]).squeeze(-1)}
 
 
@@ -165,7 +165,7 @@ def _baseline_columns(
 
 @dataclass
 class Scores:
-    """P(fake) per element and branch, and what explains it."""
+    """P(fake) per element and branch, with explanations."""
 
     keys: list[str]
     branch: dict[str, np.ndarray]
@@ -173,13 +173,13 @@ class Scores:
     w_audio: np.ndarray | None = None
     """(N,) weight of the audio branch."""
     discrepancy: np.ndarray | None = None
-    """(N, 8) audio-visual discrepancy per tubelet time step; explained (N, 8, 14, 14), on the grid of the face."""
+    """(N, 8) audio-visual discrepancy per time step; with explanations (N, 8, 14, 14), on the grid of the face."""
     audio_effect: np.ndarray | None = None
-    """Explained, (N, A): what each patch of sound adds to the audio branch's logit."""
+    """With explanations, (N, A): contribution of each audio patch to the logit of the audio branch."""
     embedding: np.ndarray | None = None
-    """(N, P) of the voice, of a run as `avdfd.evaluation.voices.placing` gives it."""
+    """(N, P) embedding of the voice, from a run that `avdfd.evaluation.voices.placing` returns."""
     distance: np.ndarray | None = None
-    """(N,) from there to the prototype of real speech, likewise."""
+    """(N,) distance of the embedding from the prototype of real speech, likewise."""
 
 
 def score(
@@ -190,9 +190,9 @@ def score(
     workers: int = 0,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Scores:
-    """Scores every element of a set, in its order. `progress` may wrap the batches in a progress bar.
+    """Score every element of a set, in its order. `progress` may wrap the batches in a progress bar.
 
-    Raises WorkError if a score is not a number, as `score_windows`.
+    Raises WorkError if a score is not a number.
     """
     order = Shared(Sequential(len(elements), batch_size))
     bar = progress(Batches(elements, order, run.device, workers=workers))
@@ -201,14 +201,17 @@ def score(
 
 
 def score_windows(run: Run, windows: list[Element], *, explain: bool = False) -> Scores:
-    """Scores elements that are in memory, with all their frames if the run looks at any, as one batch; their keys are
-    their positions. `explain` gives what moved the model in full."""
+    """Score elements in memory as one batch; their keys are their positions.
+
+    The elements have all their frames if the run takes any. With `explain`, the result has the full explanations.
+    Raises WorkError if a score is not a number.
+    """
     wanted = run.inputs.reads.frames
     raws = []
     for window in windows:
         frames = None
         if wanted is not None:
-            assert window.frames is not None, "what looks at pictures gets windows with frames"
+            assert window.frames is not None, "a run that takes frames is given windows with frames"
             frames = window.frames[list(wanted)]
         raws.append(run.inputs.raw(replace(window, frames=frames)))
     batch = prepare(run.inputs, to_device(stack(raws), run.device), None)
@@ -216,7 +219,7 @@ def score_windows(run: Run, windows: list[Element], *, explain: bool = False) ->
 
 
 def _score_batch(run: Run, batch: Any, explain: bool = False) -> dict[str, np.ndarray]:
-    """What the model says about a batch, with probabilities for the branches' logits."""
+    """Score a batch: probabilities of the branches, and explanations."""
     with torch.inference_mode(), autocast(run.device, run.precision):
         columns = run.columns(batch)
         if explain and run.audio_branch is not None:

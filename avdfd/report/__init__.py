@@ -1,11 +1,14 @@
-"""The report of an evaluation, for a terminal and as one self-contained HTML page (no network).
+"""The report of an evaluation, as text for a terminal and as one self-contained HTML page that needs no network.
 
-Both are made from the content of report.json, which has the points of the figures too.
+Both are rendered from the content of report.json, which also holds the points of the figures. Nothing here computes a
+metric or decides anything.
 
-numbers    numbers as text     sentences  what they mean     tables  HTML     style  CSS
-frame      the page itself     points     figures as rows    script  sorts tables
-gallery    the worst errors    audit      shortcuts, leaks   robustness  perturbed clips
-voices     distances to the prototype    compared   the page of many systems, and its table in other formats
+numbers    numbers as text     sentences  results in words   tables  HTML tables        style  CSS
+frame      the HTML page       points     figures as CSV     script  sortable tables    files  what is written
+gallery    worst errors        audit      shortcuts, leaks   robustness  perturbed clips
+voices     distances to the prototype     pages  metrics by page
+comparison many systems, as a page and as tables in other formats
+plots      figures of reports  timeline, overlay, inspection  drawings of one media file
 """
 
 import json
@@ -19,23 +22,23 @@ from avdfd.report import audit, frame, gallery, pages, plots, points, robustness
 from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
 
 _CAPTIONS = {
-    "roc_branches": ("ROC by branch and system", "All tiers together against RVRA."),
-    "roc_tiers": ("ROC by tier", "Each fake tier against RVRA; {branch} score."),
-    "distributions": ("Scores by tier", "How many clips have which {branch} score; each row to its own scale."),
+    "roc_branches": ("ROC by branch and system", "All fakes against the real clips (RVRA)."),
+    "roc_tiers": ("ROC by tier", "The fakes of each tier against the real clips; {branch} score."),
+    "distributions": ("Scores by tier", "Number of clips by {branch} score; each row has its own scale."),
     "reliability": (
         "Reliability",
-        "Clips in bins of equal mass, {branch} score; on the diagonal a probability means what it says. Grey: where "
-        "95 % of calibrated scores would be, by chance alone.",
+        "Clips in bins of equal size, {branch} score. On the diagonal, scores are calibrated probabilities. Grey: the "
+        "range of 95 % of calibrated scores by chance alone.",
     ),
     "weights": (
         "Confidence weight by tier",
-        "Part of the audio branch in the fused score: a dot is a clip, a bar the median.",
+        "Weight of the audio branch in the fused score: a dot is a clip, a bar the median.",
     ),
 }
 
 
-def as_text(result: Mapping[str, Any]) -> str:
-    """AUC of every branch by tier, the other metrics of the main branch, differences and what to know, as text."""
+def summary_text(result: Mapping[str, Any]) -> str:
+    """Return the AUC of every branch by tier, the other metrics of the main branch, differences and notes as text."""
     branches, main = result["branches"], result["main"]
     shown = [name for name in others(result) if name != "tpr_at_0_1_fpr"]
     auc = [["AUC", "clips", "identities", *branches]]
@@ -48,34 +51,34 @@ def as_text(result: Mapping[str, Any]) -> str:
     tables = [align(auc), align(rest)]
     if result["paired"]:
         rows = [name for name, _ in sections(result)]
-        lines = [[f"less {other}", *(difference(of[row]) for row in rows)] for other, of in result["paired"].items()]
+        lines = [[f"minus {other}", *(difference(of[row]) for row in rows)] for other, of in result["paired"].items()]
         tables.append(align([[f"AUC of {main}", *rows], *lines]))
     known = [
-        sentences.few_people(result),
+        sentences.few_identities(result),
         sentences.protocol(result),
         sentences.calibrated(result),
         sentences.weights(result),
-        voices.as_text(result),
+        voices.voices_sentence(result),
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
     tables.append("\n".join(line for line in known if line))
     if result.get("pages"):
         tables += [pages.branches_text(result["pages"]), pages.pages_text(result["pages"][main])]
     if "robustness" in result:
-        tables.append(align(robustness.as_text(result["robustness"], branches)))
-    tables += [align(rows) for rows in audit.as_text(result)]
+        tables.append(align(robustness.robustness_rows(result["robustness"], branches)))
+    tables += [align(rows) for rows in audit.audit_rows(result)]
     return "\n\n".join(tables)
 
 
 def build(result: Mapping[str, Any]) -> str:
-    """The page, from report.json's content."""
+    """Return the HTML page, given the content of report.json."""
     title = f"{result['run']} on {result['split']}"
     figures = {name: plots.svg(figure) for name, figure in draw(result).items()}
     parts = [
         f"<h1>{escape(result['run'])} <small>on {escape(result['split'])}</small></h1>",
         _summary(result),
         _warnings(result),
-        "<h2>Can it tell fakes from reals?</h2>",
+        "<h2>Does it separate fakes from real clips?</h2>",
         tables.auc(result),
         f"<p class=note>{sentences.how_to_read(result)}</p>",
         tables.paired(result),
@@ -84,18 +87,18 @@ def build(result: Mapping[str, Any]) -> str:
         "<h2>All metrics</h2>",
         tables.metrics(result),
         f"<p class=note>{sentences.about_metrics(result)}</p>",
-        "<h2>Do its probabilities mean what they say?</h2>",
+        "<h2>Are its probabilities calibrated?</h2>",
         tables.calibration(result),
         f"<p class=note>{escape(sentences.calibrated(result))} {sentences.about_calibration(result)}</p>",
-        "<h2>For whom, and on what?</h2>",
+        "<h2>By method and group</h2>",
         tables.groups(result),
         f"<p class=note>{sentences.about_groups(result)}</p>",
         pages.pages_html(result),
-        voices.as_html(result),
-        gallery.as_html(result),
-        robustness.as_html(result["robustness"], result["branches"]) if "robustness" in result else "",
-        audit.as_html(result),
-        "<h2>What was run</h2>",
+        voices.voices_html(result),
+        gallery.gallery_html(result),
+        robustness.robustness_html(result["robustness"], result["branches"]) if "robustness" in result else "",
+        audit.audit_html(result),
+        "<h2>Provenance</h2>",
         tables.facts(result),
         f"<pre>{escape(json.dumps(result['config'], indent=2))}</pre>",
     ]
@@ -103,7 +106,7 @@ def build(result: Mapping[str, Any]) -> str:
 
 
 def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures, from their points in report.json."""
+    """Return the figures, drawn from their points in report.json."""
     curves, calibration = result["curves"], result["calibration"][result["main"]]
     figures = {
         "roc_branches": plots.roc_curves(curves["roc_branches"]),
@@ -117,7 +120,7 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
             {tier: of["values"] for tier, of in weights.items()},
             {tier: of["median"] for tier, of in weights.items()},
             "weight of the audio branch",
-            limits=(-0.02, 1.02),  # a dot at an end is seen whole
+            limits=(-0.02, 1.02),  # dots at the ends are not cut off
             middle=0.5,
         )
     return figures
@@ -136,7 +139,7 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _warnings(result: Mapping[str, Any]) -> str:
     lines = [escape(line) for line in audit.warnings(result.get("audit", {}))]
-    lines += filter(None, [sentences.few_people(result)])
+    lines += filter(None, [sentences.few_identities(result)])
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 
 

@@ -10,10 +10,10 @@ from avdfd.report import frame
 from avdfd.report.numbers import number
 
 _NOTE = (
-    "AUC of a small classifier that is given nothing but this one property of a clip, on identities it was not fitted "
-    "on, over all splits. About 0.5 is right. Marked: above {shortcut} and more than chance explains, given how many "
-    "probes there are; there a detector may have learned the property instead of the fake. The first frame of a tier "
-    "whose video is fake may be the fake itself."
+    "AUC of a small classifier that is given only this property of a clip, on identities it was not fitted on, over "
+    "all splits. It should be about 0.5. Marked: above {shortcut} and more than chance explains, given the number of "
+    "probes. A detector may have learned a marked property instead of the manipulation. In tiers with fake video, the "
+    "first frame may show the manipulation itself."
 )
 _NAMED = 5
 
@@ -24,10 +24,10 @@ def warnings(audit: Mapping[str, Any]) -> list[str]:
     if sure := verdicts.shortcuts(audit):
         lines.append(f"Shortcuts in the data: one property alone has an AUC above {SHORTCUT}: {_named(sure)}.")
     if doubtful := verdicts.possible_shortcuts(audit):
-        lines.append(f"Above {SHORTCUT}, too, but of so few clips that it may be chance: {_named(doubtful)}.")
+        lines.append(f"Also above {SHORTCUT}, but on so few clips that it may be chance: {_named(doubtful)}.")
     if leaks := audit.get("leaks"):
         kinds = [f"{leak['kind']} in {' and '.join(leak['splits'])}" for leak in leaks]
-        lines.append(f"Leaks between splits: {_first(kinds)}. What was learned of them is no evidence.")
+        lines.append(f"Leaks between splits: {_first(kinds)}. Results on these clips are no evidence.")
     return lines
 
 
@@ -35,8 +35,8 @@ def _named(probes: Sequence[tuple[str, str, float]]) -> str:
     return _first([f"{cue} on {tier} ({auc:.3f})" for tier, cue, auc in probes])
 
 
-def as_text(result: Mapping[str, Any]) -> list[list[list[str]]]:
-    """Tables as rows: the probes beside the detector, and the leaks; none if no audit was made."""
+def audit_rows(result: Mapping[str, Any]) -> list[list[list[str]]]:
+    """Return tables as rows: the probes beside the detector, and the leaks; none without an audit."""
     if "audit" not in result:
         return []
     main, tables = result["main"], []
@@ -52,8 +52,8 @@ def as_text(result: Mapping[str, Any]) -> list[list[list[str]]]:
     return tables
 
 
-def as_html(result: Mapping[str, Any]) -> str:
-    """Headings and tables; nothing if no audit was made."""
+def audit_html(result: Mapping[str, Any]) -> str:
+    """Return headings and tables; empty without an audit."""
     if "audit" not in result:
         return ""
     audit = result["audit"]
@@ -84,9 +84,7 @@ def _leaks(audit: Mapping[str, Any]) -> str:
     if "clips" not in audit:
         return ""
     counts = ", ".join(f"{count} of {escape(split)}" for split, count in audit["clips"].items())
-    looked = (
-        f"<p class=note>Identities, source clips, bytes, and fingerprints of picture and sound: {counts} clips.</p>"
-    )
+    looked = f"<p class=note>Compared: identities, source clips, bytes and fingerprints of {counts} clips.</p>"
     if not audit["leaks"]:
         return f"<h2>Leaks between splits</h2><p>None found.</p>{looked}"
     body = "".join(
@@ -94,13 +92,13 @@ def _leaks(audit: Mapping[str, Any]) -> str:
         f"<td>{escape(', '.join(leak['splits']))}</td><td>{escape(', '.join(leak['clips']))}</td></tr>"
         for leak in audit["leaks"]
     )
-    head = "<thead><tr><th>the same</th><th>which</th><th>splits</th><th>e.g.</th></tr></thead>"
+    head = "<thead><tr><th>shared</th><th>which</th><th>splits</th><th>examples</th></tr></thead>"
     table = frame.box(head, body)
     return f"<h2>Leaks between splits</h2>{table}{looked}"
 
 
 def _detector(result: Mapping[str, Any], tier: str) -> str:
-    """AUC of the detector's main branch on a tier, if it was judged on that."""
+    """Return the AUC of the detector's main branch on a tier, or nothing if it was not tested on it."""
     section = result["tiers"].get(tier)
     return number(section[result["main"]]["auc"]) if section else ""
 

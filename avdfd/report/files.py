@@ -21,7 +21,7 @@ def write(done: Evaluation) -> str:
     write_csv(done.folder / "scores.csv", csv_rows(done.clips))
     write_atomic(page, report.build(done.result).encode())
     _write_json(done.folder / "report.json", done.result)
-    return f"{report.as_text(done.result)}\n\n{page}"
+    return f"{report.summary_text(done.result)}\n\n{page}"
 
 
 def write_folds(

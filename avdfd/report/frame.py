@@ -1,4 +1,4 @@
-"""The frame of a page: one file that asks no network for anything, its figures with their data, its tables sortable."""
+"""HTML page without external resources: figures with their data, sortable tables."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +11,11 @@ from avdfd.report.script import SCRIPT
 from avdfd.report.style import STYLE
 
 Rows = Sequence[Sequence[Any]]
-"""The names of the columns, then a row for each point."""
+"""Column names, then a row for each point."""
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """The whole file. A browser is told to fetch nothing, and to run no script but the one that sorts tables."""
+    """Return the whole file. Its policy lets a browser fetch nothing and run only the script that sorts tables."""
     script = b64encode(sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
     return (
@@ -29,7 +29,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def figure(name: str, title: str, caption: str, svg: str, rows: Rows) -> str:
-    """A picture with its heading, what it shows, and its data."""
+    """Return a figure with heading, caption and a link to its data."""
     return (
         f"<figure><h3>{escape(title)}</h3>{image(title, svg)}"
         f"<figcaption>{caption} {download(name, rows)}</figcaption></figure>"
@@ -37,22 +37,22 @@ def figure(name: str, title: str, caption: str, svg: str, rows: Rows) -> str:
 
 
 def image(title: str, svg: str) -> str:
-    """A picture by itself: ids inside one SVG cannot meet those of another."""
+    """Return an SVG as an image of its own, so that its ids cannot clash with those of other SVGs."""
     return f"<img alt='{escape(title)}' src='data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}'>"
 
 
 def download(name: str, rows: Rows) -> str:
-    """A link that holds the rows as a CSV file."""
+    """Return a link that holds the rows as a CSV file."""
     data = b64encode(csv_text(rows).encode()).decode()
     return f"<a download='{escape(name)}.csv' href='data:text/csv;charset=utf-8;base64,{data}'>Data (CSV)</a>"
 
 
 def box(head: str, body: str) -> str:
-    """A table that scrolls in its own box where it is too wide."""
+    """Return a table in a box that scrolls if the table is too wide."""
     return f"<div class=box tabindex=0><table>{head}<tbody>{body}</tbody></table></div>"
 
 
-def facts(told: Mapping[str, str]) -> str:
-    """A table of what was run."""
-    rows = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in told.items())
+def facts(values: Mapping[str, str]) -> str:
+    """Return a table of names and values."""
+    rows = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in values.items())
     return f"<div class=facts>{box('', rows)}</div>"

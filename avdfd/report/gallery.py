@@ -1,4 +1,4 @@
-"""The failure gallery, from report.json's `failures`: the worst errors, with what explains them."""
+"""Gallery of the worst errors, from report.json's `failures`."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,31 +9,31 @@ from typing import Any
 from avdfd.report.frame import download
 
 _NOTE = (
-    "Of each class the clips furthest among the other: a fake by the part of the real clips that score higher, "
-    "a real clip by the part of the fakes that score lower. The picture is the beginning, middle and end of the most "
-    "wrong window; the command draws why."
+    "The clips of each class that rank furthest among the other class: a fake by the fraction of real clips that score "
+    "higher, a real clip by the fraction of fakes that score lower. The frames are the first, middle and last of the "
+    "most wrong window. The command draws the scores and evidence over time."
 )
 _COLUMNS = ("clip", "tier", "label", "score", "wrong", "key", "start")
 
 
-def as_html(result: Mapping[str, Any]) -> str:
-    """Heading and cards; nothing if the report has none."""
+def gallery_html(result: Mapping[str, Any]) -> str:
+    """Return heading and cards; empty for a report without them."""
     failures = result.get("failures")
     if failures is None:
         return ""
     if not failures["worst"]:
-        return "<h2>What does it get wrong?</h2><p>No fake scores below a real clip.</p>"
+        return "<h2>Worst errors</h2><p>No fake scores below a real clip.</p>"
     cards = "".join(_card(one, result["runs"][0]["folder"], failures["videos"]) for one in failures["worst"])
-    more = "" if failures["videos"] else " With --videos ROOT, paths are whole and are links."
+    more = "" if failures["videos"] else " With --videos ROOT, clips are linked."
     rows = [_COLUMNS, *([one[name] for name in _COLUMNS] for one in failures["worst"])]
     return (
-        f"<h2>What does it get wrong?</h2><div class='figures gallery'>{cards}</div>"
+        f"<h2>Worst errors</h2><div class='figures gallery'>{cards}</div>"
         f"<p class=note>{_NOTE}{more} {download('failures', rows)}</p>"
     )
 
 
 def _card(one: Mapping[str, Any], run: str, videos: str | None) -> str:
-    kind, others = ("fake", "reals score higher") if one["label"] else ("real", "fakes score lower")
+    kind, others = ("fake", "real clips score higher") if one["label"] else ("real", "fakes score lower")
     path = Path(videos or "", one["clip"])
     name = escape(one["clip"])
     link = f"<a href='{escape(path.resolve().as_uri())}'>{name}</a>" if videos else name

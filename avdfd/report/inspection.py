@@ -1,4 +1,4 @@
-"""Draw the inspection of one media file: a figure over time, and what an overlay shows."""
+"""Drawings of the inspection of one media file: a figure over time, and the content of an overlay."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,8 +11,8 @@ from avdfd.report import timeline
 from avdfd.report.overlay import Story
 
 
-def picture(title: str, seen: Inspection, threshold: float) -> Figure:
-    """Film strip, sound, scores and what explains them over time."""
+def figure_over_time(title: str, seen: Inspection, threshold: float) -> Figure:
+    """Draw film strip, audio, scores and evidence over time."""
     starts, columns = seen.starts, seen.columns
     middles, grid = starts + SECONDS / 2, columns.get("discrepancy")
     evidence = timeline.Seen(
@@ -20,7 +20,7 @@ def picture(title: str, seen: Inspection, threshold: float) -> Figure:
         scores={branch: timeline.Track(middles, columns[branch]) for branch in seen.branches},
         w_audio=timeline.Track(middles, columns["w_audio"]) if "w_audio" in columns else None,
         discrepancy=None if grid is None else timeline.over_time(starts, grid.mean(axis=(2, 3))),
-        sound=_spectrogram(starts, columns["mel"]),
+        audio=_spectrogram(starts, columns["mel"]),
         audio_effect=timeline.over_time(starts, columns["audio_effect"]) if "audio_effect" in columns else None,
     )
     span = (float(starts.min()), float(starts.max()) + SECONDS)
@@ -28,7 +28,7 @@ def picture(title: str, seen: Inspection, threshold: float) -> Figure:
 
 
 def story(title: str, seen: Inspection, threshold: float) -> Story:
-    """What a film tells of a file."""
+    """Return what an overlay shows of a file."""
     return Story(
         title=title,
         starts=[window.start for window in seen.windows],
@@ -42,7 +42,7 @@ def story(title: str, seen: Inspection, threshold: float) -> Story:
 
 
 def _spectrogram(starts: np.ndarray, mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mel of windows (N, 128, 96) -> that of all the time (128, T) with its T + 1 edges; NaN where no window is."""
+    """Join mels of windows (N, 128, 96) to one (128, T) with its T + 1 time edges; NaN outside all windows."""
     length = HOP / SAMPLE_RATE * POOLED
     firsts = np.round((starts - starts.min()) / length).astype(int)
     whole = np.full((mel.shape[1], firsts.max() + MEL_FRAMES // POOLED), np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""Numbers of report.json as text, and which of them there are."""
+"""Formatting of the numbers of report.json, and the list of its metrics."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,13 +17,13 @@ NAMES = {
 
 
 def sections(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Overall, then each tier, by name."""
+    """Yield the overall section, then each tier, with its name."""
     yield "overall", result["overall"]
     yield from result["tiers"].items()
 
 
 def others(result: Mapping[str, Any]) -> list[str]:
-    """The metrics beside AUC that were measured."""
+    """Return the measured metrics other than AUC."""
     return [name for name in NAMES if name in result["overall"][result["main"]]]
 
 
@@ -51,7 +51,7 @@ def with_interval(metrics: Mapping[str, Any], name: str) -> str:
 
 
 def html_interval(metrics: Mapping[str, Any], name: str) -> str:
-    if name not in metrics:  # a system whose validation is not known
+    if name not in metrics:  # validation of this system was not evaluated
         return "–"
     interval = metrics.get(f"{name}_interval")
     below = f"<span class=interval>{interval[0]:.3f} – {interval[1]:.3f}</span>" if interval else ""
@@ -64,6 +64,6 @@ def align(rows: list[list[str]]) -> str:
 
 
 def sure(apart: Mapping[str, Any]) -> bool:
-    """Whether the `interval` of a difference leaves 0 out; without one, nothing is known."""
+    """Return True if the `interval` of a difference excludes 0; False without an interval."""
     interval = apart["interval"]
     return interval is not None and (interval[0] > 0 or interval[1] < 0)

@@ -1,4 +1,4 @@
-"""A video with what the model saw drawn into it: the discrepancy on the face, the scores below, and its sound."""
+"""Copy of a video with the evidence drawn into it: discrepancy on the face, scores below, and the original audio."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -19,94 +19,94 @@ from avdfd.media.faces import Square
 from avdfd.media.mux import mux, read_packets
 
 SUFFIX = ".mp4"
-_CLOCK = 90_000  # ticks per second of the picture, fine enough for every frame rate
+_CLOCK = 90_000  # ticks per second of video, fine enough for every frame rate
 _BITS_PER_SECOND = 64_000
-_BAND = 96  # pixels below the picture, for the scores
-_LONGEST, _NARROWEST = 1280, 480  # sides of the picture in pixels; others are scaled, as words have to fit below
+_BAND = 96  # height in pixels of the scores below the video
+_LONGEST, _NARROWEST = 1280, 480  # side limits in pixels; other videos are scaled, as text has to fit below
 _BLUE, _ORANGE, _RED, _WHITE, _GREY = (178, 114, 0), (0, 94, 213), (32, 0, 176), (255, 255, 255), (120, 120, 120)
 _COLORS = {"audio": _BLUE, "visual": _ORANGE}
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class Story(NamedTuple):
-    """What is told of a file's N windows."""
+    """Content of an overlay: scores and evidence of the N windows of a file."""
 
     title: str
     starts: Sequence[float]
     """Seconds."""
     scores: Mapping[str, np.ndarray]
-    """P(fake) (N,) of each branch, the main one last."""
+    """P(fake) (N,) of each branch, the main branch last."""
     threshold: float
     w_audio: np.ndarray | None
     """(N,) weight of the audio branch."""
     discrepancy: np.ndarray | None
-    """(N, T, R, C) on the grid of the face."""
+    """(N, T, R, C) on the grid of the face crop."""
     faces: Sequence[Square | None]
-    """Where in the picture the face is, None if it is all of it."""
+    """The face crop within the frame; None for the whole frame."""
     end: float
-    """Of the last window, in seconds."""
+    """End of the last window in seconds."""
 
 
 def overlay(path: Path, decoder: str, story: Story) -> bytes:
-    """The pictures of a file with the story drawn into them, at their own times, and its sound (mono, 16 kHz) as MP4.
+    """Return an MP4 of a file: its frames at their own times, with the story drawn in, and its audio (mono, 16 kHz).
 
     Raises MediaError for a file that cannot be decoded.
     """
-    sounds = read_audio(path)
-    samples, start = join_pieces(sounds, sounds[-1].end), Fraction(sounds[0].start).limit_denominator(_CLOCK)
-    with av.open(io.BytesIO(_pictures(path, decoder, story))) as drawn:
+    pieces = read_audio(path)
+    samples, start = join_pieces(pieces, pieces[-1].end), Fraction(pieces[0].start).limit_denominator(_CLOCK)
+    with av.open(io.BytesIO(_video(path, decoder, story))) as drawn:
         video = drawn.streams.video[0]
         return mux(video, read_packets(video), samples, rate=SAMPLE_RATE, bit_rate=_BITS_PER_SECOND, start=start)
 
 
-def _pictures(path: Path, decoder: str, story: Story) -> bytes:
-    """The pictures as an MP4 file without sound."""
+def _video(path: Path, decoder: str, story: Story) -> bytes:
+    """Return the frames as an MP4 file without audio."""
     buffer = io.BytesIO()
     band = None
     with av.open(buffer, "w", format="mp4") as container:
-        # Without B-frames no picture waits for a later one, so that all keep their times.
+        # Without B-frames, every frame keeps its time stamp.
         options = {"preset": "veryfast", "crf": "18", "bf": "0"}
         video = container.add_stream("libx264", rate=FPS, options=options)
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = Fraction(1, _CLOCK)
         for frame in read_video(path, decoder):
-            picture = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
-            scale = max(min(1, _LONGEST / max(picture.shape[:2])), _NARROWEST / picture.shape[1])
-            picture = _even(picture, scale)
+            image = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
+            scale = max(min(1, _LONGEST / max(image.shape[:2])), _NARROWEST / image.shape[1])
+            image = _even(image, scale)
             if band is None:
-                band = _scores_band(story, picture.shape[1])
-                video.width, video.height = picture.shape[1], picture.shape[0] + _BAND
-            _draw_face(picture, story, frame.time, scale)
-            canvas = np.vstack([picture, _with_cursor(band, story, frame.time)])
+                band = _scores_band(story, image.shape[1])
+                video.width, video.height = image.shape[1], image.shape[0] + _BAND
+            _draw_face(image, story, frame.time, scale)
+            canvas = np.vstack([image, _with_cursor(band, story, frame.time)])
             shown = av.VideoFrame.from_ndarray(canvas, format="bgr24")
             shown.pts, shown.time_base = round(frame.time * _CLOCK), video.codec_context.time_base
             container.mux(video.encode(shown))
         if band is None:
-            raise MediaError("no picture could be decoded")
+            raise MediaError("no frame could be decoded")
         container.mux(video.encode(None))
     return buffer.getvalue()
 
 
-def _draw_face(picture: np.ndarray, story: Story, time: float, scale: float) -> None:
-    """Heats the places of the face where sound and picture disagree; the hottest place of the file is red."""
+def _draw_face(image: np.ndarray, story: Story, time: float, scale: float) -> None:
+    """Draw the audio-visual discrepancy on the face as a heat map, scaled to the whole file."""
     if story.discrepancy is None or (heat := at(story.starts, story.discrepancy, time)) is None:
         return
-    left, top, across, down = 0, 0, picture.shape[1], picture.shape[0]
+    left, top, across, down = 0, 0, image.shape[1], image.shape[0]
     face = [face for start, face in zip(story.starts, story.faces, strict=True) if start <= time][-1]
     if face is not None:
         left, top = round(face.left * scale), round(face.top * scale)
         across = down = round(face.side * scale)
-    part = picture[top : top + down, left : left + across]
+    part = image[top : top + down, left : left + across]
     low, high = np.quantile(story.discrepancy, [0.5, 0.998])
     heat = np.clip((heat - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
     heat = np.clip(cv2.resize(heat, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_CUBIC), 0, 1)
     colors = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)
     part[:] = (part * (1 - 0.6 * heat[..., None]) + colors * (0.6 * heat[..., None])).astype(np.uint8)
-    cv2.rectangle(picture, (left, top), (left + across - 1, top + down - 1), _WHITE, 1)
+    cv2.rectangle(image, (left, top), (left + across - 1, top + down - 1), _WHITE, 1)
 
 
 def _scores_band(story: Story, width: int) -> np.ndarray:
-    """P(fake) of every branch over the time of the file, without the cursor."""
+    """Draw P(fake) of every branch over the time of the file, without the cursor."""
     band = np.full((_BAND, width, 3), 24, np.uint8)
     top, bottom = 24, _BAND - 6
 
@@ -123,7 +123,7 @@ def _scores_band(story: Story, width: int) -> np.ndarray:
 
 
 def _with_cursor(band: np.ndarray, story: Story, time: float) -> np.ndarray:
-    """The band at a moment: a cursor, and the scores of now in words."""
+    """Return the band at a moment, with a cursor and the current scores as text."""
     band = band.copy()
     x = round(min(max(time / story.end, 0), 1) * (band.shape[1] - 1))
     cv2.line(band, (x, 22), (x, _BAND), _GREY, 1)
@@ -142,7 +142,7 @@ def _with_cursor(band: np.ndarray, story: Story, time: float) -> np.ndarray:
     return band
 
 
-def _even(picture: np.ndarray, scale: float) -> np.ndarray:
-    """A picture scaled to sides that H.264 can halve."""
-    height, width = (max(2, round(side * scale) // 2 * 2) for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+def _even(image: np.ndarray, scale: float) -> np.ndarray:
+    """Scale a frame to even sides, as 4:2:0 chroma needs."""
+    height, width = (max(2, round(side * scale) // 2 * 2) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

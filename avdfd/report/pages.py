@@ -1,4 +1,4 @@
-"""Metrics by page (`avdfd.evaluation.pages`), shortcut probes by page and folds, as text and HTML."""
+"""Metrics by page (`avdfd.evaluation.pages`), their shortcut probes, and means over folds, as text and HTML."""
 
 from collections.abc import Mapping
 from html import escape

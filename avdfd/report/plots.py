@@ -1,6 +1,6 @@
-"""The figures of the report and search.py, with matplotlib's object interface (no global state or display).
+"""Figures of reports and of search.py, drawn with matplotlib's object interface (no global state, no display).
 
-The report's figures are narrow, so that their letters stay readable on a phone.
+The figures of reports are narrow, so that their text stays readable on a phone.
 """
 
 import io
@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Colour and dashes of every branch and tier. The palette is that of Okabe and Ito, which colour-blind readers can tell
-# apart; dashes do it in black and white.
+# Colour and dashes of every branch and tier. The palette of Okabe and Ito suits colour-blind readers, dashes suit black
+# and white.
 STYLE: dict[str, tuple[str, Any]] = {
     "fused": ("#1a1a1a", "-"),
     "visual": ("#d55e00", "--"),
@@ -28,7 +28,7 @@ STYLE: dict[str, tuple[str, Any]] = {
     "RVFA-SVC": ("#8c6d00", (0, (5, 1))),
     "FAKE": ("#777777", (0, (1, 1))),
 }
-# Other systems beside branches, in their order.
+# Colours and dashes of other systems, in their order.
 _OTHERS: list[tuple[str, Any]] = [
     ("#cc79a7", ":"),
     ("#009e73", (0, (5, 1))),
@@ -36,13 +36,13 @@ _OTHERS: list[tuple[str, Any]] = [
     ("#777777", "--"),
 ]
 SUFFIXES = (".png", ".svg", ".pdf")
-"""Files that `encode` can fill."""
+"""File types that `encode` can make."""
 GRID = "#dddddd"
 MUTED = "#555555"
 
 
 def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
-    """Colour and dashes of branches, tiers and other systems by name. Systems alone have those of branches, too."""
+    """Return colour and dashes by name. Other systems take those of branches, too, if no branch is among the names."""
     names = list(names)
     branches = [STYLE[name] for name in ("fused", "visual", "audio")]
     others = itertools.cycle(_OTHERS if set(names) & STYLE.keys() else [*branches, *_OTHERS])
@@ -50,7 +50,7 @@ def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG text, the same for the same figure: letters as outlines, no date, no random ids."""
+    """Return a figure as SVG text that is reproducible: text as outlines, no date, no random ids."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "avdfd"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -58,30 +58,30 @@ def svg(figure: Figure) -> str:
 
 
 def encode(figure: Figure, suffix: str) -> bytes:
-    """A figure as the bytes of a file with one of SUFFIXES."""
+    """Return a figure as the bytes of a file with one of SUFFIXES."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix.removeprefix("."), dpi=150)
     return buffer.getvalue()
 
 
 def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """One ROC curve per branch, other system or tier from its `fpr`, `tpr` and `auc`."""
+    """Draw one ROC curve per branch, system or tier from its `fpr`, `tpr` and `auc`."""
     figure, (axes,) = figure_of(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
     styles = looks(curves)
     for name, curve in curves.items():
         color, dashes = styles[name]
         label = f"{name}  {curve['auc']:.3f}"
-        order = 2 + (dashes != "-")  # dashes show a curve that lies under them
+        order = 2 + (dashes != "-")  # a curve below stays visible between dashes
         axes.plot(curve["fpr"], curve["tpr"], color=color, ls=dashes, linewidth=1.8, label=label, zorder=order)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set(xlabel="reals called fake", ylabel="fakes called fake")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
     axes.legend(title="AUC", loc="lower right", frameon=False, fontsize=9, title_fontsize=9)
     return figure
 
 
 def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5) -> Figure:
-    """Clips of each tier in even bins of P(fake), one tier above the other, each scaled to its own highest bar."""
+    """Draw a histogram of P(fake) for each tier, one above the other, each scaled to its highest bar."""
     figure, rows = figure_of(4.2, 0.72 * len(counts) + 0.7, rows=len(counts), sharex=True)
     for axes, (name, values) in zip(rows, counts.items(), strict=True):
         width = 1 / len(values)
@@ -96,7 +96,7 @@ def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5)
 
 
 def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Part of fakes against mean P(fake) in bins: one curve for each name, the first with what chance alone does.
+    """Draw the fraction of fakes against mean P(fake) in bins: one curve per name, the first with its range by chance.
 
     A curve has `score`, `fakes`, `low`, `high` and `ece` (`avdfd.metrics.calibration.Reliability`).
     """
@@ -112,7 +112,7 @@ def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     band = next(iter(curves.values()))
     axes.vlines(band["score"], band["low"], band["high"], color="#aaaaaa", linewidth=6, alpha=0.35, zorder=1)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.set(xlabel="mean P(fake) in a bin", ylabel="part of it that is fake")
+    axes.set(xlabel="mean P(fake) in a bin", ylabel="fraction of fakes in the bin")
     axes.legend(title="ECE", loc="upper left", frameon=False, fontsize=9, title_fontsize=9)
     return figure
 
@@ -125,10 +125,10 @@ def dots(
     limits: tuple[float, float] | None = None,
     middle: float | None = None,
 ) -> Figure:
-    """A number of each tier's clips: every clip as a dot, what is typical of them as a bar."""
+    """Draw a value of the clips of each tier: every clip as a dot, and a bar for the tier."""
     figure, (axes,) = figure_of(4.2, 0.45 * len(by_tier) + 0.9)
     for row, (name, values) in enumerate(by_tier.items()):
-        # Dots are spread vertically in a fixed pattern, so that the picture is the same every time.
+        # Dots are spread vertically in a fixed pattern, so that the figure is reproducible.
         offset = 0.22 * (np.arange(len(values)) * 0.618 % 1 - 0.5) * 2
         axes.plot(values, row + offset, "o", color=STYLE[name][0], markersize=3.5, alpha=0.7, markeredgewidth=0)
         axes.plot([bars[name]] * 2, [row - 0.36, row + 0.36], color="#1a1a1a", linewidth=2)
@@ -144,7 +144,7 @@ def dots(
 def plane(
     by_tier: Mapping[str, Sequence[Sequence[float]]], explained: Sequence[float], prototype: Sequence[float] | None
 ) -> Figure:
-    """Points of each tier's clips on two components, of which each explains a part of the variance."""
+    """Draw the clips of each tier on two principal components with their fractions of the variance."""
     figure, (axes,) = figure_of(4.2, 4.7)
     for marker, (name, points) in zip(itertools.cycle("o^sDvPX"), by_tier.items(), strict=False):
         look: dict[str, Any] = {"color": STYLE[name][0], "markersize": 4.5, "alpha": 0.7, "markeredgewidth": 0}
@@ -164,11 +164,11 @@ def sweep(
     metric: str,
     best: int | None,
 ) -> Figure:
-    """A metric against each varied key, one panel below the other: runs as dots, means as a line.
+    """Draw a metric against each varied key, one panel below the other: runs as dots, means as a line.
 
-    `points` are (place of each key, metric of each seed). `scales` has the values of a key, of which a place is the
-    number, or how its range is drawn, in which a place is the value; there every setting has a mean of its own, as a
-    bar. Setting number `best` is marked.
+    `points` are (position by key, metric of each seed). `scales` has, for each key, its list of values, in which a
+    position is an index, or the scale of its range ("linear" or "log"), on which a position is the value; then each
+    setting has a mean of its own, drawn as a bar. The setting at index `best` is marked.
     """
     figure, rows = figure_of(5.2, 1.9 * len(scales) + 0.5, rows=len(scales), sharey=True)
     for axes, (key, scale) in zip(rows, scales.items(), strict=True):
@@ -202,7 +202,7 @@ def sweep(
 
 
 def figure_of(width: float, height: float, rows: int = 1, **layout: object) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches with `rows` axes below each other, in the style of all figures here."""
+    """Return a figure of this size in inches with `rows` axes below each other, in the common style."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, 1, squeeze=False, **layout)[:, 0]  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""The data of the figures, from report.json, as rows for a CSV file."""
+"""Data of the figures as rows for CSV files, from report.json."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The robustness part of the report, from report.json's `robustness` (`avdfd.evaluation.robustness.suite.judge`)."""
+"""Robustness section of the report, from report.json's `robustness` (`avdfd.evaluation.robustness.suite.summarise`)."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,17 +11,17 @@ from avdfd.report import frame, plots
 from avdfd.report.numbers import html_interval, number
 
 _NOTE = (
-    "Above: AUC of fakes against reals after both were perturbed, by severity from left to right; the level is under "
-    "the axis. Below: AUC of perturbed reals against the same reals as they are. There 0.5 means that the perturbation "
-    "does not matter, and more that it is taken for a fake. Bands are 95 % intervals over identities. {clips} clips, "
-    "{windows} windows."
+    "Above: AUC of fakes against real clips, both perturbed, with severity rising from left to right; the axis shows "
+    "the level. Below: AUC of perturbed real clips against the same clips unperturbed. There 0.5 means that the "
+    "perturbation has no effect, and more that it makes real clips look fake. Bands are 95 % intervals over "
+    "identities. {clips} clips, {windows} windows."
 )
 
 
-def as_text(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[str]]:
-    """Rows of a table: AUC of each branch or system as it is, and at each perturbation's highest severity."""
+def robustness_rows(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[str]]:
+    """Return rows: AUC of each branch or system without perturbation and at the highest severity of each one."""
     rows = [["AUC at severity 5", "level", *branches, *(f"reals, {branch}" for branch in branches)]]
-    rows.append(["as they are", "", *(number(section["clean"][b]["auc"]) for b in branches), *("" for _ in branches)])
+    rows.append(["unperturbed", "", *(number(section["clean"][b]["auc"]) for b in branches), *("" for _ in branches)])
     for name, how in section["perturbations"].items():
         last, level = how["severities"][-1], f"{how['levels'][-1]:g} {how['unit']}"
         values = [number(last[branch][which]) for which in ("auc", "reals") for branch in branches]
@@ -29,8 +29,8 @@ def as_text(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[st
     return rows
 
 
-def as_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
-    """Heading, a small figure for each perturbation, and all numbers as a table."""
+def robustness_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
+    """Return heading, a small figure for each perturbation, and a table of all numbers."""
     looks = plots.looks(branches)
     legend = " ".join(
         f"<span style='color:{looks[branch][0]}'>&#9632;</span> {escape(branch)}&ensp;" for branch in branches
@@ -41,7 +41,7 @@ def as_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
     )
     note = _NOTE.format(clips=section["clips"], windows=section["windows"])
     return (
-        f"<h2>Does it hold?</h2><p class=note>{legend}</p><div class='figures small'>{figures}</div>"
+        f"<h2>Robustness</h2><p class=note>{legend}</p><div class='figures small'>{figures}</div>"
         f"<p class=note>{note}</p>"
         f"<details><summary>All levels as a table</summary>{_table(section, branches)}</details>"
         f"<p class=note>{frame.download('robustness', _points(section, branches))}</p>"
@@ -49,15 +49,15 @@ def as_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
 
 
 def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> Figure:
-    """A perturbation: AUC over its severities, and below it that of perturbed reals against the same as they are."""
+    """Draw a perturbation: AUC by severity, and below it AUC of perturbed against unperturbed real clips."""
     how = section["perturbations"][name]
     steps = [section["clean"], *how["severities"]]
     figure, rows = plots.figure_of(2.9, 3.1, rows=2, sharex=True, height_ratios=[1.5, 1])
     figure.suptitle(how["title"], fontsize=11, x=0.02, ha="left")
-    for axes, which, label in zip(rows, ("auc", "reals"), ("AUC", "reals\nagainst clean"), strict=True):
+    for axes, which, label in zip(rows, ("auc", "reals"), ("AUC", "perturbed\nagainst clean"), strict=True):
         axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
         for branch, (color, dashes) in plots.looks(branches).items():
-            order = 2 + (dashes != "-")  # dashes show a curve that lies under them
+            order = 2 + (dashes != "-")  # a curve below stays visible between dashes
             axes.plot([step[branch][which] for step in steps], color=color, ls=dashes, linewidth=1.6, zorder=order)
             intervals = [step[branch][f"{which}_interval"] for step in steps]
             if None not in intervals:
@@ -88,7 +88,7 @@ def _table(section: Mapping[str, Any], branches: Sequence[str]) -> str:
 
 
 def _points(section: Mapping[str, Any], branches: Sequence[str]) -> list[list[Any]]:
-    """What the figures show, a row for each level and branch; the level of clips as they are is empty."""
+    """Return the data of the figures, a row for each level and branch; unperturbed clips have an empty level."""
     rows: list[list[Any]] = [["perturbation", "level", "unit", "branch", "auc", "low", "high", "reals", "low", "high"]]
     for name, how in section["perturbations"].items():
         for level, step in zip(["", *how["levels"]], [section["clean"], *how["severities"]], strict=True):

@@ -1,4 +1,4 @@
-"""What makes tables sortable, by mouse and keyboard: a button in every column's head."""
+"""Script that makes tables sortable by mouse and keyboard: a button in the head of every column."""
 
 SCRIPT = """
 for (const head of document.querySelectorAll('thead th')) {

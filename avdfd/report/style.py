@@ -1,4 +1,4 @@
-"""How the page looks: on a screen, a phone, and in print."""
+"""Style sheet of the page for screens, phones and print."""
 
 STYLE = """
 :root { color-scheme: light; --ink: #1a1a1a; --muted: #595959; --line: #d9d9d9; }

@@ -1,4 +1,4 @@
-"""The tables of the page, from report.json."""
+"""HTML tables of the report, from report.json."""
 
 from collections.abc import Mapping
 from html import escape
@@ -10,11 +10,11 @@ from avdfd.report.numbers import NAMES, html_interval, number, others, p, sectio
 
 
 def auc(result: Mapping[str, Any]) -> str:
-    """AUC of every branch and system by tier, and with every window by itself."""
+    """Return the table of AUC of every branch and system by tier, and per window."""
     branches = result["branches"]
     head = "".join(f"<th class=num>{escape(branch)}</th>" for branch in branches)
     body = ""
-    by_window = [("window by window", result["windows"])] if result["windows"] else []
+    by_window = [("per window", result["windows"])] if result["windows"] else []
     for name, section in [*sections(result), *by_window]:
         cells = "".join(_auc_cell(section[branch]) for branch in branches)
         counts = f"<td class=num>{section['fake_clips']}</td><td class=num>{section['identities']}</td>"
@@ -24,14 +24,14 @@ def auc(result: Mapping[str, Any]) -> str:
 
 
 def _auc_cell(metrics: Mapping[str, Any]) -> str:
-    """Tinted by how far it is from chance, in either direction."""
+    """Return a cell that is tinted by the distance from chance, in either direction."""
     strength = min(1.0, abs(metrics["auc"] - 0.5) * 2)
     color = "0,114,178" if metrics["auc"] >= 0.5 else "213,94,0"
     return f"<td class=num style='background:rgba({color},{0.35 * strength:.2f})'>{html_interval(metrics, 'auc')}</td>"
 
 
 def paired(result: Mapping[str, Any]) -> str:
-    """The main branch against every other, by tier; nothing if there is no other."""
+    """Return the differences of the main branch from every other by tier; empty without others."""
     if not result["paired"]:
         return ""
     rows = [name for name, _ in sections(result)]
@@ -41,16 +41,16 @@ def paired(result: Mapping[str, Any]) -> str:
         cells = "".join(difference_cell(of[row], _tests(of[row])) for row in rows)
         body += f"<tr><th scope=row>{escape(other)}</th>{cells}</tr>"
     note = (
-        f"AUC of the {result['main']} score less that of every other on the same clips: the 95 % interval and the "
-        "two-sided p are from the paired bootstrap over identities, p(D) from DeLong's test with clips of one identity "
-        "together. Tinted where the interval leaves 0 out. p is not corrected for how many comparisons are made."
+        f"AUC of the {result['main']} score minus that of every other on the same clips. The 95 % interval and the "
+        "two-sided p come from the paired bootstrap over identities, p(D) from DeLong's test with the clips of an "
+        "identity as a cluster. Tinted: the interval excludes 0. p is not corrected for multiple comparisons."
     )
-    table = box(f"<thead><tr><th>{escape(result['main'])} less</th>{head}</tr></thead>", body)
+    table = box(f"<thead><tr><th>{escape(result['main'])} minus</th>{head}</tr></thead>", body)
     return f"<h2>Is it better than the others?</h2>{table}<p class=note>{escape(note)}</p>"
 
 
 def difference_cell(apart: Mapping[str, Any], more: str = "") -> str:
-    """A `difference` with its `interval`, tinted where that leaves 0 out, and more below it."""
+    """Return a cell with a `difference` and its `interval`, tinted if that excludes 0, and `more` below it."""
     interval = apart["interval"]
     if interval is None:
         return f"<td class=num>{apart['difference']:+.3f}</td>"
@@ -68,7 +68,7 @@ def _tests(pair: Mapping[str, Any]) -> str:
 
 
 def metrics(result: Mapping[str, Any]) -> str:
-    """Every other metric of every branch by tier."""
+    """Return the table of all other metrics of every branch by tier."""
     names = others(result)
     head = "".join(f"<th class='num metric'>{NAMES[name]}</th>" for name in names)
     body = ""
@@ -81,7 +81,7 @@ def metrics(result: Mapping[str, Any]) -> str:
 
 
 def calibration(result: Mapping[str, Any]) -> str:
-    """What can be trusted of the probabilities, before and after the temperature."""
+    """Return the table of calibration metrics before and after temperature scaling."""
     body = ""
     for branch in result["branches"]:
         metrics, curve = result["overall"][branch], result["calibration"][branch]["before"]
@@ -99,7 +99,7 @@ def calibration(result: Mapping[str, Any]) -> str:
 
 
 def groups(result: Mapping[str, Any]) -> str:
-    """AUC by method and by group of people, the worst of them marked."""
+    """Return the table of AUC by method and by group of identities; the worst group is marked."""
     main = result["main"]
     body = ""
     for title, members, worst in [
@@ -109,7 +109,7 @@ def groups(result: Mapping[str, Any]) -> str:
         body += f"</tbody><tbody><tr><th colspan=5 scope=rowgroup class=group>{escape(title)}</th></tr>"
         for name, part in members.items():
             if part.get("too_small"):
-                cells = "<td class=num>too few to be judged</td><td class=num>–</td>"
+                cells = "<td class=num>too few clips</td><td class=num>–</td>"
             else:
                 bad = " bad" if name == worst else ""
                 cells = f"<td class='num{bad}'>{html_interval(part[main], 'auc')}</td>"
@@ -119,26 +119,26 @@ def groups(result: Mapping[str, Any]) -> str:
             body += f"<tr><th scope=row>{escape(name)}{' (worst)' if name == worst else ''}</th>{cells}{counts}</tr>"
     names = (f"AUC, {main}", "balanced accuracy at 0.5", "fakes", "identities")
     head = "".join(f"<th class=num>{escape(name)}</th>" for name in names)
-    return box(f"<thead><tr><th>part</th>{head}</tr></thead>", body)
+    return box(f"<thead><tr><th>group</th>{head}</tr></thead>", body)
 
 
 def facts(result: Mapping[str, Any]) -> str:
-    """What it takes to run this again."""
-    told = {key: result[key] for key in ("kind", "split", "elements", "git", "device")}
+    """Return the table of what is needed to repeat the evaluation."""
+    values = {key: result[key] for key in ("kind", "split", "elements", "git", "device")}
     pooling, lists = result["pooling"], result["protocol"]["lists"]
-    told["windows"] = f"pooled by {pooling['windows']} of their P(fake) (domain: {pooling['domain']})"
-    told["lists"] = f"{lists} ({result['protocol']['lists_protocol'] or 'of no named protocol'})"
+    values["windows"] = f"pooled by {pooling['windows']} of their P(fake) (domain: {pooling['domain']})"
+    values["lists"] = f"{lists} ({result['protocol']['lists_protocol'] or 'no named protocol'})"
     for name, system in {"runs": result, **{f"against {k}": v for k, v in result["against"].items()}}.items():
-        told[name] = f"{system['kind']}, {system['protocol']['name']}: {runs(system)}"
-    told["bootstrap"] = bootstrap(result)
-    return frame.facts(told)
+        values[name] = f"{system['kind']}, {system['protocol']['name']}: {runs(system)}"
+    values["bootstrap"] = bootstrap(result)
+    return frame.facts(values)
 
 
 def runs(system: Mapping[str, Any]) -> str:
-    """The runs of a system, in words."""
+    """Return the runs of a system as text."""
     return "; ".join(f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}" for r in system["runs"])
 
 
 def bootstrap(result: Mapping[str, Any]) -> str:
-    """How intervals were made, in words."""
+    """Return how intervals were computed, as text."""
     return f"{result['bootstrap']} replicates over identities, seed {result['seed']}"

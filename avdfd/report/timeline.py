@@ -1,4 +1,4 @@
-"""What detect.py saw in one file, over time: frames, sound, scores, and what explains them."""
+"""Figure of one media file over time: frames, audio, scores and the evidence for them."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from avdfd.features.mel import SAMPLE_RATE, WINDOW
 from avdfd.report.plots import MUTED, STYLE, figure_of
 
 _STRIP = 10  # frames in a film strip
-_FEW = 40  # windows that can be told apart in a plot
+_FEW = 40  # with more windows, markers would overlap
 
 
 class Track(NamedTuple):
@@ -26,23 +26,23 @@ class Track(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What detect.py saw in one file, all on one time axis; what there is nothing of is None or empty."""
+    """The inspection of one file on one time axis; parts that are not available are None or empty."""
 
     strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]]
-    """Time in s, frame (H, W, 3) uint8 and the discrepancy on it (R, C) of some moments."""
+    """Some moments: time in s, frame (H, W, 3) uint8 and its discrepancy (R, C)."""
     scores: Mapping[str, Track]
-    """P(fake) of each branch at the middles of its windows, the main one last."""
+    """P(fake) of each branch at the centres of its windows, the main branch last."""
     w_audio: Track | None = None
-    """Weight of the audio branch, likewise."""
+    """Weight of the audio branch at the centres of windows."""
     discrepancy: Track | None = None
-    sound: tuple[np.ndarray, np.ndarray] | None = None
-    """Spectrogram (bins, T) with its T + 1 edges in s."""
+    audio: tuple[np.ndarray, np.ndarray] | None = None
+    """Spectrogram (bins, T) with its T + 1 time edges in s."""
     audio_effect: Track | None = None
-    """What the sound of a moment adds to the audio branch's logit."""
+    """Contribution of each moment of audio to the logit of the audio branch."""
 
 
 def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: float) -> Figure:
-    """A file over the time `span` in seconds: film strip with the discrepancy on the face, sound, scores, evidence."""
+    """Draw a file over the time `span` in seconds: frames with the discrepancy on the face, audio, scores, evidence."""
     frame = 8.7 / _STRIP  # inches, so that square frames stay square
     panels: list[tuple[float, Callable[[Axes], None]]] = []
     if seen.strip:
@@ -53,12 +53,10 @@ def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: fl
         panels.append(
             (1.1, partial(_filled, track=seen.discrepancy, name="audio-visual\ndiscrepancy", branch="visual"))
         )
-    if seen.sound is not None:
-        panels.append((1.1, partial(_spectrogram, sound=seen.sound)))
+    if seen.audio is not None:
+        panels.append((1.1, partial(_spectrogram, spectrogram=seen.audio)))
     if seen.audio_effect is not None:
-        panels.append(
-            (0.8, partial(_filled, track=seen.audio_effect, name="sound's part\nof the logit", branch="audio"))
-        )
+        panels.append((0.8, partial(_filled, track=seen.audio_effect, name="audio part\nof the logit", branch="audio")))
     panels.append((2.1, partial(_score_lines, scores=seen.scores, threshold=threshold)))
     if seen.w_audio is not None:
         panels.append((0.8, partial(_weight, track=seen.w_audio)))
@@ -72,7 +70,7 @@ def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: fl
 
 
 def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
-    """Values (N, S) of S even steps in N windows, which may overlap -> their means along the time."""
+    """Average values (N, S) of S even steps in N windows, which may overlap, along time."""
     length = WINDOW / SAMPLE_RATE / values.shape[1]
     times = (starts[:, None] + (np.arange(values.shape[1]) + 0.5) * length).ravel()
     _, step = np.unique(np.floor(times / length), return_inverse=True)
@@ -87,7 +85,7 @@ def _film_strip(
     *,
     heat: bool,
 ) -> None:
-    """Frames side by side, each the one nearest to the middle of the time it covers; grey under the `heat`."""
+    """Draw frames side by side, each nearest to the centre of the time it covers; in grey under the `heat`."""
     edges = np.linspace(*span, _STRIP + 1)
     times = np.array([time for time, *_ in strip])
     maps = np.array([grid for *_, grid in strip]) if heat else np.zeros(1)
@@ -106,7 +104,7 @@ def _film_strip(
 
 
 def _filled(axes: Axes, track: Track, name: str, branch: str) -> None:
-    """A quantity whose distance from 0 counts."""
+    """Draw a quantity as a filled curve around 0."""
     color = STYLE[branch][0]
     axes.fill_between(*track, color=color, alpha=0.2, linewidth=0)
     axes.plot(*track, color=color, linewidth=1.4)
@@ -115,8 +113,8 @@ def _filled(axes: Axes, track: Track, name: str, branch: str) -> None:
     axes.set_ylabel(name, fontsize=9)
 
 
-def _spectrogram(axes: Axes, sound: tuple[np.ndarray, np.ndarray]) -> None:
-    values, edges = sound
+def _spectrogram(axes: Axes, spectrogram: tuple[np.ndarray, np.ndarray]) -> None:
+    values, edges = spectrogram
     axes.pcolormesh(edges, np.arange(len(values) + 1), values, cmap="magma", rasterized=True)
     axes.set(yticks=[])
     axes.set_ylabel("mel", fontsize=9)
@@ -142,7 +140,7 @@ def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> N
         style: dict[str, Any] = {"color": color, "linestyle": dashes, "linewidth": 1.8 if few else 1.2}
         axes.plot(*track, marker="o" if few else "", markersize=4, label=name, zorder=3 if name == main else 2, **style)
     if few:
-        # Pale bars show how long the windows are that the main branch's scores were computed on.
+        # Pale bars show the length of the windows of the main branch.
         half = WINDOW / SAMPLE_RATE / 2
         axes.hlines(values, times - half, times + half, color=STYLE[main][0], linewidth=6, alpha=0.12)
     axes.set(ylim=(-0.03, 1.03), ylabel="P(fake)")

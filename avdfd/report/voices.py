@@ -1,4 +1,4 @@
-"""How the system hears voices, from report.json's `voices` (`avdfd.evaluation.voices.judge`)."""
+"""Voices section of the report, from report.json's `voices` (`avdfd.evaluation.voices.summarise`)."""
 
 from collections.abc import Mapping
 from html import escape
@@ -12,30 +12,30 @@ from avdfd.report.frame import Rows
 from avdfd.report.numbers import html_interval, number, sure
 from avdfd.report.tables import difference_cell
 
-_HEADING = "<h2>Are voices ordered by how far from real they are?</h2>"
+_HEADING = "<h2>Are voices ordered by their distance from real speech?</h2>"
 _NOTE = (
     "Mean distance of stage 1's embedding of a clip to the prototype of real speech, with 95 % intervals over "
-    "identities. Training asked for {margin:g} more from each class to the next: RVRA, RVFA-SVC, RVFA-VC, RVFA. FVRA "
-    "has real sound and belongs where RVRA is, FVFA where its fake sound is. Tinted where the interval leaves 0 out."
+    "identities. The training margin is {margin:g} from each class to the next: RVRA, RVFA-SVC, RVFA-VC, RVFA. FVRA "
+    "has real audio and belongs with RVRA, FVFA with the tier of its fake audio. Tinted: the interval excludes 0."
 )
 _CAPTIONS = {
     "distances": ("Distance to the prototype by tier", "A dot is a clip, a bar the mean."),
     "embedding": (
-        "Where voices are",
-        "Embeddings of clips on the two directions in which they differ most (principal components); in the others "
-        "they may be further apart. Training draws real speech to the prototype.",
+        "Map of voices",
+        "Embeddings of clips on their first two principal components; in other directions they may be further apart. "
+        "Training pulls real speech towards the prototype.",
     ),
 }
 
 
-def as_text(result: Mapping[str, Any]) -> str:
-    """Whether the ordinal order holds, as a line; empty for a system that has none."""
+def voices_sentence(result: Mapping[str, Any]) -> str:
+    """Return a sentence that says if the ordinal order holds; empty for a system without it."""
     section = result.get("voices")
     return f"Order of voices by distance to the prototype: {_verdict(section)}" if section else ""
 
 
-def as_html(result: Mapping[str, Any]) -> str:
-    """Heading, verdict, table and figures; nothing for a system that has none."""
+def voices_html(result: Mapping[str, Any]) -> str:
+    """Return heading, verdict, table and figures; empty for a system without them."""
     section = result.get("voices")
     if not section:
         return ""
@@ -51,7 +51,7 @@ def as_html(result: Mapping[str, Any]) -> str:
 
 
 def draw(section: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures that there are data for."""
+    """Return the figures for which there are data."""
     figures = {}
     if tiers := section.get("tiers"):
         values = {name: of["values"] for name, of in tiers.items()}
@@ -62,22 +62,22 @@ def draw(section: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def _verdict(section: Mapping[str, Any]) -> str:
-    """In words: yes or no, the means, and which steps are against the order or may be there by chance."""
+    """Return the verdict in words: yes or no, the means, and the steps that are reversed or may be due to chance."""
     if "missing" in section:
         return f"not known. {section['missing']}."
     if "tiers" not in section:
-        return "there is none, as stage 1 was trained without the ordinal loss."
+        return "none, as stage 1 was trained without the ordinal loss."
     tiers, steps = section["tiers"], section["steps"]
     if not steps:
-        return "not known, as of its classes only RVRA is here."
+        return "not known, as RVRA is the only one of its classes here."
     chain = f"{steps[0]['near']} {number(tiers[steps[0]['near']]['distance'])}"
     for step in steps:
         chain += f" {'<' if step['difference'] > 0 else '≥'} {step['far']} {number(tiers[step['far']]['distance'])}"
     notes = [chain]
     if against := [_step(step) for step in steps if step["difference"] <= 0]:
-        notes.append(f"against it: {', '.join(against)}")
+        notes.append(f"reversed: {', '.join(against)}")
     if doubtful := [_step(step) for step in steps if step["difference"] > 0 and _by_chance(step)]:
-        notes.append(f"not sure: {', '.join(doubtful)}")
+        notes.append(f"uncertain: {', '.join(doubtful)}")
     return f"{'yes' if section['ordered'] else 'no'}. {'; '.join(notes)}."
 
 
@@ -88,7 +88,7 @@ def _step(step: Mapping[str, Any]) -> str:
 
 
 def _by_chance(step: Mapping[str, Any]) -> bool:
-    """Whether its interval has 0 in it."""
+    """Return True if the interval of a step includes 0."""
     return step["interval"] is not None and not sure(step)
 
 
@@ -103,7 +103,7 @@ def _table(section: Mapping[str, Any]) -> str:
         cells = f"<td class=num>{html_interval(of, 'distance')}</td>{_cell(of['beyond'])}{_cell(step_to.get(name))}"
         counts = f"<td class=num>{of['clips']}</td><td class=num>{of['identities']}</td>"
         body += f"<tr><th scope=row>{label}</th>{cells}{counts}</tr>"
-    names = ("distance", "beyond RVRA", "beyond the class before", "clips", "identities")
+    names = ("distance", "beyond RVRA", "beyond the previous class", "clips", "identities")
     head = "".join(f"<th class=num>{name}</th>" for name in names)
     note = _NOTE.format(margin=section["margin"])
     return frame.box(f"<thead><tr><th>tier</th>{head}</tr></thead>", body) + f"<p class=note>{note}</p>"

@@ -367,7 +367,7 @@ def test_wrong_requests(config, store, tmp_path):
     assert "face and voice weights go together" in message(config("vfd", model=one))
     assert not (tmp_path / "runs").exists(), "nothing is half-written"
     baseline.main([*config("avff"), "--stage", "pretrain"])
-    assert "the pretrain stage of avff tells no fakes yet" in message(
+    assert "the pretrain stage of avff has no classifier yet" in message(
         ["--run", str(tmp_path / "runs" / "avff-pretrain")], evaluate
     )
     assert "holds a run already" in message([*config("avff"), "--stage", "pretrain"])

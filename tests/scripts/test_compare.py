@@ -1,4 +1,4 @@
-"""compare.py on what evaluate.py would have written of made-up systems, and what it refuses."""
+"""compare.py on synthetic evaluations of several systems, and its error messages."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import write_csv
 from avdfd.evaluation.scored_clips import csv_rows
 from avdfd.metrics import roc
-from avdfd.report import compared
+from avdfd.report import comparison
 from tests.helpers.scored import made_up_clips, made_up_result
 
 TIERS = ["overall", "RVFA", "FVRA", "RVFA-SVC"]
@@ -56,7 +56,7 @@ def aucs_of(run, seeds=1):
     return found
 
 
-def test_what_an_audit_has_found_stands_at_the_head(systems, tmp_path):
+def test_findings_of_audits_are_at_the_top(systems, tmp_path):
     probe = {"auc": 0.75, "by_chance": 0.7, "shortcut": True}
     found = {"probes": {"elements": {"RVFA": {"loudness": probe}}}, "clips": {}, "leaks": []}
     audited = evaluated(tmp_path, "audited", seed=2, audit=found)
@@ -135,7 +135,7 @@ def test_latex_is_balanced_and_escaped(made):
         lines = [line for line in table.splitlines() if line.endswith(r"\\")]
         assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {columns}
     assert text.count(r"\textbf") == len(TIERS)
-    assert compared.latex(r"a\b~^{}") == r"a\textbackslash{}b\textasciitilde{}\textasciicircum{}\{\}"
+    assert comparison.latex(r"a\b~^{}") == r"a\textbackslash{}b\textasciitilde{}\textasciicircum{}\{\}"
 
 
 # ---- what it refuses

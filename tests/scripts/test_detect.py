@@ -1,4 +1,4 @@
-"""detect.py on real small video files: what it prints, what it draws, what it refuses."""
+"""detect.py on small video files: output, drawings and error messages."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def in_process(monkeypatch):
     monkeypatch.setattr(detect, "run_killable", run_here)
 
 
-def test_a_folder_gives_a_line_per_file_whatever_is_wrong_with_some(run, videos, capsys):
+def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, capsys):
     code, lines = lines_of(["--run", run, videos, "--workers", "2"], capsys)
     assert code == 1
     found = {Path(line["file"]).name: line for line in lines}
@@ -121,7 +121,7 @@ def test_stage_1_gives_the_audio_verdict(tmp_path, videos, capsys):
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(("kind", "audio"), [("train", AUDIO), ("pretrain", AUDIO), ("train", SPECTRA)])
-def test_sound_files_get_the_audio_verdict_alone(kind, audio, tmp_path, videos, capsys):
+def test_audio_files_get_the_verdict_of_the_audio_branch(kind, audio, tmp_path, videos, capsys):
     """The sound of a video in a file of its own scores as the audio branch does there; a short one is repeated."""
     run = make_run(tmp_path, kind, audio=audio)
     sound = read_waveform(videos / "good.mp4")
@@ -146,12 +146,12 @@ def test_sound_files_get_the_audio_verdict_alone(kind, audio, tmp_path, videos, 
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_system_that_needs_pictures_says_so_of_sound(run, videos, tmp_path, capsys, monkeypatch):
+def test_a_system_that_needs_video_refuses_audio_files(run, videos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(detect, "audio_only", lambda run: None)
     (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
     code, [sound, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
     assert code == 1
-    assert sound["error"] == "no pictures, without which train cannot judge"
+    assert sound["error"] == "no video stream; train needs one"
     assert video["error"] is None
 
 
@@ -185,7 +185,7 @@ def test_plot_is_drawn(kind, tmp_path, videos, capsys):
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("kind", ["train", "pretrain"])
 def test_overlay_plays(kind, tmp_path, videos, capsys):
-    """All pictures at their times, with a band below them, and the sound in step with them."""
+    """All pictures at their times, with a band below them, and the audio in sync with them."""
     source, out = videos / "below" / "LONG.MP4", tmp_path / "out.mp4"
     code, _ = lines_of(["--run", make_run(tmp_path, kind), source, "--overlay", out], capsys)
     assert code == 0
@@ -202,10 +202,10 @@ def test_overlay_plays(kind, tmp_path, videos, capsys):
 
 
 @pytest.mark.usefixtures("in_process")
-def test_overlay_of_sound_is_refused(run, tmp_path, videos):
+def test_overlay_of_an_audio_file_is_refused(run, tmp_path, videos):
     (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
-    assert "no pictures to draw into" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
-    assert "is the file that is judged" in refused("--run", run, videos / "good.mp4", "--overlay", videos / "good.mp4")
+    assert "no video to draw into" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
+    assert "is the input file" in refused("--run", run, videos / "good.mp4", "--overlay", videos / "good.mp4")
     assert "use one of .mp4" in refused("--run", run, videos / "good.mp4", "--overlay", tmp_path / "o.avi")
 
 

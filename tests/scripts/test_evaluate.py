@@ -128,7 +128,7 @@ def test_threshold_and_temperature_are_chosen_on_validation(evaluated):
 
 
 @pytest.mark.parametrize("change", ["weights", "pooling", "elements"])
-def test_what_another_validation_has_fitted_is_not_used(evaluated, tmp_path, change):
+def test_thresholds_of_another_validation_are_not_used(evaluated, tmp_path, change):
     run = tmp_path / "run"
     shutil.copytree(evaluated, run)
     path = run / "eval" / "validation" / "report.json"
@@ -146,14 +146,14 @@ def test_what_another_validation_has_fitted_is_not_used(evaluated, tmp_path, cha
     assert result["overall"]["fused"]["auc_interval"] is None
 
 
-def test_a_validation_report_of_before_is_passed_over(run):
+def test_an_old_validation_report_is_ignored(run):
     (run / "eval" / "validation").mkdir(parents=True)
     (run / "eval" / "validation" / "report.json").write_text('{"checkpoint_sha256": "0"}')
     evaluate.main(["--run", str(run), "--bootstrap", "0"])
     assert report_of(run)["fitted"] == {}
 
 
-def test_windows_are_pooled_as_asked(evaluated, tmp_path):
+def test_windows_are_pooled_by_the_given_rule(evaluated, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(evaluated, run)
     evaluate.main(["--run", str(run), "--bootstrap", "0", "--windows", "max", "--name", "max"])
@@ -201,7 +201,7 @@ def test_several_seeds_are_pooled(data, tmp_path):
     assert against["paired"]["seed1"]["overall"]["difference"] == pytest.approx(each[0] - np.mean(each[1:]))
 
 
-def test_protocol_across_stores_is_said(run, tmp_path):
+def test_cross_dataset_protocol_is_reported(run, tmp_path):
     other = make_store(tmp_path / "other")
     (other / "elements2").symlink_to(other / "elements")
     arguments = ["--run", str(run), "--elements", str(other / "elements2"), "--bootstrap", "0", "--name", "other"]
@@ -218,7 +218,7 @@ def test_prints_a_table_and_where_the_report_is(run, capsys):
     assert out.splitlines()[-1] == str(run / "eval" / "test" / "report.html")
 
 
-def test_stage_1_is_judged_by_its_audio_branch(data, tmp_path):
+def test_stage_1_has_an_audio_branch_alone(data, tmp_path):
     run = make_run(tmp_path, "pretrain", data)
     evaluate.main(["--run", str(run), "--bootstrap", "20"])
     result = report_of(run)
@@ -230,7 +230,7 @@ def test_stage_1_is_judged_by_its_audio_branch(data, tmp_path):
     assert len(result["voices"]["map"]["tiers"]["RVRA"]) == len(SPLITS["test"])
 
 
-def test_a_stage_1_that_is_not_there_is_said(evaluated):
+def test_a_missing_stage_1_is_reported(evaluated):
     assert report_of(evaluated)["voices"] == {
         "missing": f"stage1: stage 1 of {evaluated} is missing; projection and prototype are in that run"
     }
@@ -250,11 +250,11 @@ def test_perturbed_clips_are_in_the_report(run, capsys):
     folder = run / "eval" / "test" / "robustness" / "train"
     kept = {path.name: json.loads(path.read_text())["scores"] for path in folder.iterdir()}
     assert len(kept) == 11
-    assert kept["brightness-5.json"]["audio"] == kept["clean.json"]["audio"]  # which does not see it
+    assert kept["brightness-5.json"]["audio"] == kept["clean.json"]["audio"]  # which is not given frames
     assert kept["brightness-5.json"]["visual"] != kept["clean.json"]["visual"]
     assert kept["sound_late-5.json"]["audio"] != kept["clean.json"]["audio"]
     html = (run / "eval" / "test" / "report.html").read_text()
-    assert "Does it hold?" in html
+    assert "Robustness</h2>" in html
     assert "Late audio, 400 ms" in html
     assert "AUC at severity 5" in capsys.readouterr().out
 
@@ -274,7 +274,7 @@ def test_clean_elements_pass_the_audit(run):
     assert "Shortcuts in the data" not in html
 
 
-def test_what_the_audit_finds_stands_at_the_head_of_the_report(run, monkeypatch):
+def test_findings_of_the_audit_are_at_the_top_of_the_report(run, monkeypatch):
     probe = {"auc": 0.75, "by_chance": 0.7, "shortcut": True}
     found = {"probes": {"elements": {"RVFA": {"loudness": probe}}}, "clips": {"test": 3, "train": 2}}
     leak = {"kind": "sound", "what": "2 copies", "splits": ["test", "train"], "clips": ["a.mp4", "<b>.mp4"]}
@@ -323,7 +323,7 @@ def refused(run, *arguments):
     return str(caught.value)
 
 
-def test_refuses_a_run_that_is_not_there(tmp_path):
+def test_refuses_a_missing_run(tmp_path):
     assert "no such run folder" in refused(tmp_path / "none")
     assert "has no best.safetensors" in refused(tmp_path)
 
@@ -334,7 +334,7 @@ def test_refuses_a_damaged_checkpoint(run):
     assert "best.safetensors: damaged" in refused(run)
 
 
-def test_refuses_elements_that_are_not_there(run, tmp_path):
+def test_refuses_missing_elements(run, tmp_path):
     assert str(tmp_path / "none") in refused(run, "--elements", str(tmp_path / "none"))
 
 
@@ -342,7 +342,7 @@ def test_refuses_probes_without_the_videos(run, tmp_path):
     assert "--probes" in refused(run, "--probes", str(tmp_path))
 
 
-def test_refuses_perturbations_that_there_are_not(run):
+def test_refuses_unknown_perturbations(run):
     assert "did you mean 'reverberation'?" in refused(run, "--robustness", "reverb")
 
 
@@ -363,10 +363,10 @@ def test_unwritable_output_is_found_before_the_work(run, monkeypatch):
 def test_refuses_runs_of_several_systems_as_one(data, tmp_path):
     runs = [make_seed(tmp_path, data, 0), make_seed(tmp_path, data, 1, backbone_lr_scale=0.5)]
     assert "not the system of" in refused(runs[0], "--run", f"{runs[0]},{runs[1]}")
-    assert "have the seeds 0, 0; each has to have its own" in refused(runs[0], "--run", f"{runs[0]},{runs[0]}")
+    assert "the seeds are 0, 0; every run needs a different one" in refused(runs[0], "--run", f"{runs[0]},{runs[0]}")
 
 
-def test_refuses_a_run_whose_stage_1_has_seen_the_people(data, tmp_path):
+def test_refuses_a_run_whose_stage_1_was_trained_on_test_identities(data, tmp_path):
     (tmp_path / "lists").mkdir()
     for split, theirs in (("train", "test"), ("validation", "validation"), ("test", "train")):
         (tmp_path / "lists" / f"{split}.txt").write_text("\n".join(SPLITS[theirs]))
@@ -387,7 +387,7 @@ def test_refuses_elements_without_reals(run, tmp_path):
         assert "split 'all' has only fake elements" in refused(run, "--split", "all")
 
 
-def test_a_score_that_is_no_number_ends_the_work(run):
+def test_a_score_that_is_not_a_number_is_an_error(run):
     facts, model = weights.load(run / BEST, "train")
     bad = torch.full_like(model["a2v_head.0.weight"], torch.nan)
     weights.save(run / BEST, {**model, "a2v_head.0.weight": bad}, facts)

@@ -13,7 +13,7 @@ from avdfd import report
 from avdfd.elements.form import encode_frame
 from avdfd.evaluation.compare import compare
 from avdfd.evaluation.stored import StoredEvaluation
-from avdfd.report import compared
+from avdfd.report import comparison
 from tests.helpers.runs import make_both_stages, make_store
 from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
 
@@ -52,7 +52,7 @@ def pages(tmp_path_factory):
         result = made_up_result(made_up_clips(("fused",), seed=seed))
         systems.append(StoredEvaluation(name, Path(name), result, scored))
     result = compare(systems, "ours", replicates=50, seed=0)
-    (folder / "compare.html").write_text(compared.build(result))
+    (folder / "compare.html").write_text(comparison.build(result))
     data = make_store(folder / "data")
     _, run = make_both_stages(folder / "runs", data)
     evaluate.main(["--run", str(run), "--audit", "--robustness", "sound_late", "noise", "--bootstrap", "20"])

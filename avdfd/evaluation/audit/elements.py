@@ -30,7 +30,7 @@ class Look(NamedTuple):
     source: str
     clip: Clip
     sha256: str | None
-    """Of the source file."""
+    """Hash of the source file; None if it is not known."""
     picture_hash: bytes | None
     sound_hash: bytes | None
 
@@ -87,12 +87,12 @@ class _Looks(Dataset[Look]):
             "spectral_edge": spectral_edge(start.waveform, SAMPLE_RATE),
             "first_frame": frame_statistics(start.frames[0]),
         }
-        pictures = (ArrayFrame(frame, place * _EVERY / FPS, 0) for place, frame in enumerate(start.frames))
+        frames = (ArrayFrame(frame, place * _EVERY / FPS, 0) for place, frame in enumerate(start.frames))
         return Look(
             first.source,
             Clip(first.tier, first.identities, first.base, cues),
             None if first.sha256.startswith("path:") else first.sha256,
-            video_hash(pictures),
+            video_hash(frames),
             audio_hash(start.waveform),
         )
 

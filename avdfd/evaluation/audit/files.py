@@ -35,16 +35,16 @@ def measure(path: Path | str) -> dict[str, Any]:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if not pieces or duration <= 0:
         raise MediaError(f"{path}: contains no audio")
-    sound = np.concatenate(pieces)
+    waveform = np.concatenate(pieces)
     size = float(path.stat().st_size)
     return {
         "duration": duration,
-        "loudness": loudness(sound),
-        "edge_silence": sum(edge_silence(sound, rate)),
+        "loudness": loudness(waveform),
+        "edge_silence": sum(edge_silence(waveform, rate)),
         "file_size": size,
         "bit_rate": 8 * size / duration,
         "sample_rate": float(rate),
-        "spectral_edge": spectral_edge(sound, rate),
+        "spectral_edge": spectral_edge(waveform, rate),
         "tags": tags,
     }
 

@@ -24,13 +24,13 @@ def h264(frames: np.ndarray, crf: float, rng: Generator) -> np.ndarray:
         # With several threads, or with the macroblock tree at scene changes, x264 is not deterministic.
         stream.options = {"crf": str(round(crf)), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
         for number, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.pts, picture.time_base = number, Fraction(1, FPS)
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            image.pts, image.time_base = number, Fraction(1, FPS)
+            container.mux(stream.encode(image))
         container.mux(stream.encode(None))
     file.seek(0)
     with av.open(file) as container:
-        return np.stack([picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)])
+        return np.stack([image.to_ndarray(format="rgb24") for image in container.decode(video=0)])
 
 
 def resize(frames: np.ndarray, side: float, rng: Generator) -> np.ndarray:

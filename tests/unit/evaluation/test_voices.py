@@ -1,4 +1,4 @@
-"""Where stage 1 places voices: the runs that say it, what is made of it, and what is said where it is not there."""
+"""Where stage 1 places voices: the runs that say it, what is made of it, and what is said where it is missing."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -77,7 +77,7 @@ def test_a_stage_1_that_was_moved_is_missed_and_nothing_else(tmp_path):
     run = scoring.load_run(path, "cpu")
     found = placing([run])
     assert found.runs == [run]
-    assert f"{stage1}: stage 1 of {path} is not there" in found.about["missing"]
+    assert f"{stage1}: stage 1 of {path} is missing" in found.about["missing"]
     assert summarise(made_up_clips(), found, **DRAWN) == found.about
 
 
@@ -110,7 +110,7 @@ def test_what_was_not_trained_is_not_shown(tmp_path):
     result = summarise(placed(["RVRA", "RVRA", "RVFA", "RVFA"], [1, 1, 2, 2]), found, **DRAWN)
     assert result["map"]["prototype"] is None
     assert "tiers" not in result
-    assert "without the ordinal loss" in voices.as_text({"voices": result})
+    assert "without the ordinal loss" in voices.voices_sentence({"voices": result})
     set_config(path, loss=loss.model_copy(update={"ordinal": 0.0, "supcon": 0.0}))
     assert "without contrastive and ordinal loss" in placing([scoring.load_run(path, "cpu")]).about["missing"]
 
@@ -148,16 +148,16 @@ def test_the_pair_that_breaks_the_order_is_named():
     tiers = np.repeat(["RVRA", "RVFA-SVC", "RVFA"], 2)
     found = distances(placed(tiers, [0.1, 0.1, 0.9, 0.8, 0.5, 0.6], people=["a", "b"] * 3), **DRAWN)
     assert found["ordered"] is False
-    line = voices.as_text({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"], "map": None}})
+    line = voices.voices_sentence({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"], "map": None}})
     assert line.startswith("Order of voices by distance to the prototype: no. RVRA 0.100 < RVFA-SVC 0.850 ≥ RVFA 0.550")
-    assert "; against it: RVFA-SVC to RVFA -0.300 [-0.400, -0.200]." in line
+    assert "; reversed: RVFA-SVC to RVFA -0.300 [-0.400, -0.200]." in line
 
 
 def test_a_step_that_may_be_chance_is_said():
     found = distances(placed(np.repeat(["RVRA", "RVFA"], 2), [0.1, 0.5, 0.3, 0.4], people=["a", "b"] * 2), **DRAWN)
-    line = voices.as_text({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"], "map": None}})
+    line = voices.voices_sentence({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"], "map": None}})
     assert found["ordered"] is True
-    assert "yes. RVRA 0.300 < RVFA 0.350; not sure: RVRA to RVFA +0.050 [-0.100, +0.200] (may be chance)." in line
+    assert "yes. RVRA 0.300 < RVFA 0.350; uncertain: RVRA to RVFA +0.050 [-0.100, +0.200] (may be chance)." in line
 
 
 def test_one_person_has_no_interval_and_one_class_no_order():
@@ -165,8 +165,8 @@ def test_one_person_has_no_interval_and_one_class_no_order():
     assert found["tiers"]["RVRA"]["distance_interval"] is None
     assert found["tiers"]["FVRA"]["beyond"] == {"difference": pytest.approx(0.15), "interval": None}
     assert (found["steps"], found["ordered"]) == ([], None)
-    line = voices.as_text({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA"], "map": None}})
-    assert "not known, as of its classes only RVRA is here." in line
+    line = voices.voices_sentence({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA"], "map": None}})
+    assert "not known, as RVRA is the only one of its classes here." in line
 
 
 def test_the_plane_is_that_of_the_largest_variance():

@@ -54,7 +54,7 @@ def test_nothing_is_wrong_with_a_perfect_system(store, judged):
     clips, windows, _ = judged
     perfect = replace(clips, scores={"fused": clips.label[None].astype(float)})
     assert worst(perfect, windows, store.metas, "fused") == []
-    assert "No fake scores below a real clip." in page.as_html({"failures": {"worst": [], "videos": None}})
+    assert "No fake scores below a real clip." in page.gallery_html({"failures": {"worst": [], "videos": None}})
 
 
 def test_thumbnail_shows_the_element(store):
@@ -74,7 +74,7 @@ def test_page_has_links_and_commands(store, judged):
     assert f"href='file:///data/some%20videos/{planted[0]}'" in html
     assert "detect.py --run runs/x0 &#x27;/data/some videos/" in html
     assert html.count("data:image/jpeg;base64,") == len(result["failures"]["worst"])
-    unknown = page.as_html(result | {"failures": result["failures"] | {"videos": None}})
+    unknown = page.gallery_html(result | {"failures": result["failures"] | {"videos": None}})
     assert "href='file" not in unknown
     assert "With --videos ROOT" in unknown
     assert "With --videos ROOT" not in html

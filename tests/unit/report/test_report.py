@@ -92,14 +92,14 @@ def test_page_is_made_from_what_is_in_the_file():
     result = made_up_result(made_up_clips((*BRANCHES, "other")), fitted=True)
     read = json.loads(json.dumps(result, allow_nan=False))
     assert page_of(read).rows == page_of(result).rows
-    assert report.as_text(read) == report.as_text(result)
+    assert report.summary_text(read) == report.summary_text(result)
 
 
 def test_verdict_table_comes_first_and_says_what_report_json_says():
     result = made_up_result()
     rows = page_of(result).rows
     assert rows[0] == ["AUC", *BRANCHES, "fakes", "identities"]
-    assert [row[0] for row in rows[1:6]] == ["overall", "RVFA", "FVRAnot trained on", "RVFA-SVC", "window by window"]
+    assert [row[0] for row in rows[1:6]] == ["overall", "RVFA", "FVRAnot trained on", "RVFA-SVC", "per window"]
     fvra = result["tiers"]["FVRA"]
     for branch, cell in zip(BRANCHES, rows[3][1:4], strict=True):
         low, high = fvra[branch]["auc_interval"]
@@ -109,12 +109,12 @@ def test_verdict_table_comes_first_and_says_what_report_json_says():
 
 def test_protocol_is_said():
     sentence = (
-        "Protocol: cross-manipulation. Trained on RVFA; judged on RVFA, FVRA, RVFA-SVC; new to it: FVRA <wav2lip>. "
-        "Nobody judged was in training or validation."
+        "Protocol: cross-manipulation. Trained on RVFA; tested on RVFA, FVRA, RVFA-SVC; new to it: FVRA <wav2lip>. "
+        "No test identity is in the training or validation split."
     )
     assert sentence in text_of(made_up_result())
-    assert sentence in report.as_text(made_up_result())
-    assert "Nobody judged was trained on." in text_of(made_up_result(split="validation"))
+    assert sentence in report.summary_text(made_up_result())
+    assert "No test identity is in the training split." in text_of(made_up_result(split="validation"))
 
 
 def test_differences_are_shown_with_their_tests():
@@ -123,7 +123,7 @@ def test_differences_are_shown_with_their_tests():
     cell = row_of(result, "other")[3]
     assert cell.startswith(f"{pair['difference']:+.3f}{pair['interval'][0]:+.3f} to {pair['interval'][1]:+.3f}p ")
     assert "p(D)" in cell
-    line = next(line for line in report.as_text(result).splitlines() if line.startswith("less other"))
+    line = next(line for line in report.summary_text(result).splitlines() if line.startswith("minus other"))
     assert f"{pair['difference']:+.3f} [{pair['interval'][0]:+.3f}, " in line
 
 
@@ -135,19 +135,19 @@ def test_calibration_is_shown_before_and_after():
     assert row[2:4] == [f"{fused['ece']:.3f}", f"{fused['ece_calibrated']:.3f}"]
     assert row[5].startswith(f"{fused['brier']:.3f}")
     assert row[6].startswith(f"{fused['brier_calibrated']:.3f}")
-    assert f"at the temperature {fitted['temperature'][0]:.2f} of validation" in report.as_text(result)
+    assert f"with the validation temperature {fitted['temperature'][0]:.2f} ECE" in report.summary_text(result)
     assert "In validation 75.0% of the clips were fake, here 75.0% are" in text_of(result)
 
 
 def test_calibration_without_validation():
-    assert "no temperature, since no validation report is of these weights" in report.as_text(made_up_result())
+    assert "no temperature, as there is no validation report of these weights" in report.summary_text(made_up_result())
     assert calibration_of(made_up_result(), "fused")[1] == "–"
     none = made_up_result(fitted={b: {"eer_threshold": [0.5], "temperature": [None], "prevalence": 0.5}
                                   for b in BRANCHES})  # fmt: skip
-    assert "validation has no likeliest one" in report.as_text(none)
+    assert "the likelihood on validation has no maximum" in report.summary_text(none)
     here = made_up_result()
     here["fitted"] = made_up_result(fitted=True)["fitted"]  # as validation's own report has it
-    assert "the temperature of these clips is" in report.as_text(here)
+    assert "the temperature of these clips is" in report.summary_text(here)
 
 
 def test_another_system_may_lack_what_validation_fits():
@@ -164,18 +164,18 @@ def test_worst_group_is_named():
     result = made_up_result(made_up_clips(identities=40))
     group = result["groups"]["race"]
     worst, section = group["worst"], group["members"][group["worst"]]
-    assert f"Worst race: {worst}, AUC {section['fused']['auc']:.3f} [" in report.as_text(result)
-    assert "160 clips of 20 identities, of 2 groups that are large enough." in report.as_text(result)
+    assert f"Worst race: {worst}, AUC {section['fused']['auc']:.3f} [" in report.summary_text(result)
+    assert "160 clips of 20 identities, of 2 groups that are large enough." in report.summary_text(result)
     assert row_of(result, f"{worst} (worst)")[1].startswith(f"{section['fused']['auc']:.3f}")
     few = made_up_result()
-    assert "Worst race: not named, 2 of 2 groups are too small." in report.as_text(few)
-    assert row_of(few, "African")[1] == "too few to be judged"
+    assert "Worst race: not named, 2 of 2 groups are too small." in report.summary_text(few)
+    assert row_of(few, "African")[1] == "too few clips"
 
 
 def test_several_runs_are_said():
     result = made_up_result(made_up_clips(runs=3), fitted=True)
     text = text_of(result)
-    assert "; mean of 3 runs with a deviation of 0.0" in text
+    assert "; mean of 3 runs, standard deviation 0.0" in text
     assert "runs/x0, seed 0" in text
     assert "runs/x2, seed 2" in text
     assert calibration_of(result, "fused")[1].count("/") == 2
@@ -201,12 +201,12 @@ def test_warns_of_shortcuts_and_few_identities():
     assert "Only 6 identities" in text
     many = text_of(made_up_result(made_up_clips(identities=25)))
     assert "Shortcut" not in many
-    assert "identities: take" not in many
+    assert "intervals are too narrow" not in many
 
 
 def test_text_table_is_aligned():
     result = made_up_result(audit=made_up_audit({"RVFA": {"loudness": 0.93}}))
-    auc, rest, pairs, known, probes = report.as_text(result).split("\n\n")
+    auc, rest, pairs, known, probes = report.summary_text(result).split("\n\n")
     lines = auc.splitlines()
     assert lines[0].split() == ["AUC", "clips", "identities", *BRANCHES]
     starts = [[m.start() for m in re.finditer(r"\d\.\d{3} \[", line)] for line in lines[1:]]
@@ -215,7 +215,7 @@ def test_text_table_is_aligned():
     assert rest.startswith("fused")
     assert "EER" in rest
     assert pairs.startswith("AUC of fused")
-    assert known.splitlines()[0] == "Only 6 identities: take the intervals as too narrow, and p as too small."
+    assert known.splitlines()[0] == "Only 6 identities: intervals are too narrow and p values too small."
     assert known.splitlines()[1].startswith("Protocol: ")
     beside = f"{result['tiers']['RVFA']['fused']['auc']:.3f}"
     assert probes.splitlines()[1].split() == ["RVFA", "0.930", beside]
@@ -228,7 +228,7 @@ def test_stage_1_has_one_branch_and_no_weights():
     assert result["weight_audio"] == {}
     assert page_of(result).rows[0] == ["AUC", "audio", "fakes", "identities"]
     assert "Is it better" not in text_of(result)
-    assert "visual" not in report.as_text(result)
+    assert "visual" not in report.summary_text(result)
 
 
 def test_order_of_voices_is_shown():
@@ -242,28 +242,28 @@ def test_order_of_voices_is_shown():
     assert row[2].startswith(f"{svc['beyond']['difference']:+.3f}")
     assert row[2] == row[3]  # the first step is from RVRA
     assert row[4:] == ["12", "6"]
-    line = next(line for line in report.as_text(result).splitlines() if line.startswith("Order of voices"))
+    line = next(line for line in report.summary_text(result).splitlines() if line.startswith("Order of voices"))
     assert f"RVFA-SVC {svc['distance']:.3f}" in line
     assert line.removeprefix("Order of voices by distance to the prototype: ")[1:] in text_of(result)
-    html = voices.as_html(result)
+    html = voices.voices_html(result)
     assert html.count("data:image/svg+xml") == html.count("download=") == 2
     star = voices.draw(section)["embedding"].axes[0].lines[-1]
     assert [star.get_label(), *np.ravel(star.get_data())] == ["prototype", *section["map"]["prototype"]]
 
 
 def test_order_of_voices_where_there_is_none():
-    assert "voices" not in report.as_text(made_up_result(voices=None))
+    assert "voices" not in report.summary_text(made_up_result(voices=None))
     assert "voices" not in text_of(made_up_result(voices=None))
-    result = made_up_result(voices={"missing": "runs/<x>: stage 1 of runs/y is not there"})
-    assert "not known. runs/<x>: stage 1 of runs/y is not there." in report.as_text(result)
-    assert "Not known. runs/<x>: stage 1 of runs/y is not there." in text_of(result)
+    result = made_up_result(voices={"missing": "runs/<x>: stage 1 of runs/y is missing"})
+    assert "not known. runs/<x>: stage 1 of runs/y is missing." in report.summary_text(result)
+    assert "Not known. runs/<x>: stage 1 of runs/y is missing." in text_of(result)
 
 
 def test_no_interval_is_shown_where_there_is_none():
     clips = made_up_clips(identities=1)
     result = json.loads(json.dumps(made_up_result(clips)))
     assert result["overall"]["fused"]["auc_interval"] is None
-    assert "[" not in report.as_text(result)
+    assert "[" not in report.summary_text(result)
     assert page_of(result).rows[1][3] == f"{result['overall']['fused']['auc']:.3f}"
 
 

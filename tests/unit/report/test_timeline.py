@@ -19,7 +19,7 @@ def test_timeline_covers_the_span(suffix, magic):
         scores=tracks,
         w_audio=timeline.Track(times, times / 10),
         discrepancy=timeline.Track(times, times),
-        sound=(np.zeros((128, 240)), np.linspace(0, 7.68, 241)),
+        audio=(np.zeros((128, 240)), np.linspace(0, 7.68, 241)),
         audio_effect=timeline.Track(times, -times),
     )
     figure = timeline.timeline("a $file$_.mp4", seen, span=(0, 7.68), threshold=0.5)

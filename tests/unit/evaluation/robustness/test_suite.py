@@ -30,7 +30,7 @@ def fake_run(folder, branches=("audio", "visual", "fused"), weights=b"weights"):
 
 
 class Scorer:
-    """Scores that tell fakes from reals, but not from late sound; remembers what it was asked."""
+    """Scores that separate fakes from real clips unless audio is late; remembers its calls."""
 
     def __init__(self, metas, fail_at=None):
         self.metas, self.asked, self.fail_at = metas, [], fail_at
@@ -143,11 +143,11 @@ def test_page(store, tmp_path):
     systems, branches = {"ours": [fake_run(tmp_path / "ours")]}, ["audio", "visual", "fused"]
     scored = suite.score_suite(["sound_late"], systems, store, store.metas, tmp_path / "kept", Scorer(store.metas))
     section = json.loads(json.dumps(suite.summarise(scored, store.metas, "mean", replicates=20, seed=0)))
-    rows = page.as_text(section, branches)
+    rows = page.robustness_rows(section, branches)
     assert len({len(row) for row in rows}) == 1
     assert rows[2][:2] == ["sound_late", "400 ms"]
     assert rows[2][-1] == "1.000"
-    html = page.as_html(section, branches)
+    html = page.robustness_html(section, branches)
     assert html.count("<figure>") == 1
     assert "Late audio, 240 ms" in html
     assert html.count("<tr>") == 6

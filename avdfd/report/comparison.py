@@ -1,4 +1,4 @@
-"""Many systems on the same clips, from compare.json: as a page, and the table as text, LaTeX, Markdown and CSV."""
+"""Comparison of many systems on the same clips, from compare.json: a page, and tables as text, LaTeX, Markdown, CSV."""
 
 from collections.abc import Mapping
 from html import escape
@@ -20,18 +20,18 @@ _NEW = "new: the system was not trained on fakes of this tier"
 
 
 def build(result: Mapping[str, Any]) -> str:
-    """The page."""
+    """Return the HTML page."""
     roc = result["curves"]["roc_branches"]
     title = f"{len(result['systems'])} systems on {result['split']}"
     overall = result["overall"]
     found = (line for one in result["audits"].values() for line in audit.warnings(one))
-    warnings = [*map(escape, dict.fromkeys(found)), *filter(None, [sentences.few_people(result)])]
+    warnings = [*map(escape, dict.fromkeys(found)), *filter(None, [sentences.few_identities(result)])]
     curve = frame.figure(
-        "roc", "ROC", "All tiers together against RVRA.", plots.svg(plots.roc_curves(roc)), points.roc(roc)
+        "roc", "ROC", "All fakes against the real clips (RVRA).", plots.svg(plots.roc_curves(roc)), points.roc(roc)
     )
     note = (
-        "AUC of each tier's fakes against the real clips, with bootstrap 95 % intervals over identities; of several "
-        "seeds the mean, and intervals that include them. The highest of a column is bold. "
+        "AUC of each tier's fakes against the real clips, with bootstrap 95 % intervals over identities. Several seeds "
+        "are averaged, and the intervals include them. The highest of each column is bold. "
     )
     return frame.page(
         title,
@@ -40,7 +40,7 @@ def build(result: Mapping[str, Any]) -> str:
             f"<p class=lead>{overall['clips']} clips of {overall['identities']} identities, {overall['fake_clips']} of "
             "them fake, the same for every system.</p>",
             *(f"<p class=warning>{line}</p>" for line in warnings),
-            "<h2>Which can tell fakes from reals?</h2>",
+            "<h2>Which system separates fakes from real clips?</h2>",
             _auc(result),
             f"<p class=note>{note}{_NEW}. {frame.download('compare', _rows(result))}</p>",
             tables.paired(result),
@@ -49,21 +49,21 @@ def build(result: Mapping[str, Any]) -> str:
             "<h2>All metrics</h2>",
             tables.metrics(result),
             f"<p class=note>{sentences.about_metrics(result)}</p>",
-            "<h2>Do their probabilities mean what they say?</h2>",
+            "<h2>Are their probabilities calibrated?</h2>",
             tables.calibration(result),
-            "<h2>What was run</h2>",
+            "<h2>Provenance</h2>",
             _facts(result),
         ],
     )
 
 
-def as_text(result: Mapping[str, Any]) -> str:
-    """The tables, aligned."""
+def comparison_text(result: Mapping[str, Any]) -> str:
+    """Return the tables as aligned text."""
     return "\n\n".join(align([*map(list, rows)]) for rows in _tables(result))
 
 
 def as_markdown(result: Mapping[str, Any]) -> str:
-    """The tables in Markdown; the highest AUC of a column is bold."""
+    """Return the tables in Markdown; the highest AUC of each column is bold."""
 
     def line(cells: list[str]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -76,7 +76,7 @@ def as_markdown(result: Mapping[str, Any]) -> str:
 
 
 def as_latex(result: Mapping[str, Any]) -> str:
-    """The tables as tabulars (package booktabs); the highest AUC of a column is bold."""
+    """Return the tables as LaTeX tabulars (package booktabs); the highest AUC of each column is bold."""
     texts = []
     for head, *rows in _tables(result):
         best = _best(result) if head[0] == "AUC" else {}
@@ -93,31 +93,31 @@ def as_latex(result: Mapping[str, Any]) -> str:
     return "\n\n".join(texts) + "\n"
 
 
-def as_table(result: Mapping[str, Any]) -> str:
-    """CSV with a row for every system and tier, with all digits."""
+def as_csv(result: Mapping[str, Any]) -> str:
+    """Return CSV with a row for every system and tier, with all digits."""
     return csv_text(_rows(result))
 
 
 def latex(text: str) -> str:
-    """Text as LaTeX shows it."""
+    """Escape a text for LaTeX."""
     return "".join(_SPECIAL.get(letter, letter) for letter in text)
 
 
 def _tables(result: Mapping[str, Any], bold: str = "{}") -> list[Rows]:
-    """AUC of every system by tier, and the differences to the reference; the first row is the head."""
+    """Return the tables of AUC by system and tier and of differences to the reference; the first row is the head."""
     best = _best(result)
     parts = dict(sections(result))
     auc = [["AUC", *parts]]
     for name in result["branches"]:
         cells = [(part, with_interval(of[name], "auc")) for part, of in parts.items()]
         auc.append([name, *(bold.format(text) if name in best[part] else text for part, text in cells)])
-    less = [[f"{result['main']} less", *parts]]
+    less = [[f"{result['main']} minus", *parts]]
     less += [[other, *(difference(of[part]) for part in parts)] for other, of in result["paired"].items()]
     return [auc, less] if result["paired"] else [auc]
 
 
 def _best(result: Mapping[str, Any]) -> dict[str, set[str]]:
-    """The systems with the highest AUC of each part."""
+    """Return the systems with the highest AUC in each section."""
     best = {}
     for part, of in sections(result):
         highest = max(of[name]["auc"] for name in result["branches"])
@@ -142,7 +142,7 @@ def _auc(result: Mapping[str, Any]) -> str:
 
 
 def _rows(result: Mapping[str, Any]) -> Rows:
-    """Every system and tier, with all metrics and the difference of the reference from it."""
+    """Return a row per system and tier, with all metrics and the difference of the reference from the system."""
     metrics = ["auc", *(name for name in NAMES if name in result["overall"][result["main"]])]
     bounds = [text for name in metrics for text in (name, f"{name}_low", f"{name}_high")]
     less = ["difference", "difference_low", "difference_high", "p", "delong_p"]
@@ -160,8 +160,8 @@ def _rows(result: Mapping[str, Any]) -> Rows:
 
 
 def _facts(result: Mapping[str, Any]) -> str:
-    told = {"split": result["split"], "elements": result["elements"], "windows": result["pooling"]["windows"]}
+    values = {"split": result["split"], "elements": result["elements"], "windows": result["pooling"]["windows"]}
     for name, system in result["systems"].items():
-        told[name] = f"{system['kind']}, {system['main']} score, {system['protocol']['name']}: {tables.runs(system)}"
-    told["bootstrap"] = tables.bootstrap(result)
-    return frame.facts(told)
+        values[name] = f"{system['kind']}, {system['main']} score, {system['protocol']['name']}: {tables.runs(system)}"
+    values["bootstrap"] = tables.bootstrap(result)
+    return frame.facts(values)
