@@ -1,4 +1,4 @@
-"""Made-up scored clips, and the report.json of them."""
+"""Synthetic scored clips, and the report.json of them."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ TIERS = {"RVRA": (0, 0), "RVFA": (0, 1), "FVRA": (1, 0), "RVFA-SVC": (0, 1)}
 
 
 def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClips:
-    """Two clips per identity and tier; each branch sees what it can, with noise."""
+    """Return two clips per identity and tier; each branch detects its own modality, with noise."""
     rng = np.random.default_rng(seed)
     tier = np.repeat(np.array(list(TIERS), object), 2 * identities)
     video, audio = np.array([TIERS[name] for name in tier]).T
@@ -43,7 +43,7 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClip
 
 
 def made_up_result(clips: ScoredClips | None = None, fitted: Any = None, **changes: Any) -> dict[str, Any]:
-    """What evaluate.py writes; `fitted` True: as fitted on other clips."""
+    """Return the content of report.json; `fitted` True: with thresholds fitted on other clips."""
     clips = clips or made_up_clips()
     names = list(clips.scores)
     own = tuple(name for name in names if name in BRANCHES)
@@ -64,7 +64,7 @@ def made_up_result(clips: ScoredClips | None = None, fitted: Any = None, **chang
 
 
 def made_up_voices(clips: ScoredClips) -> dict[str, Any] | None:
-    """What report.json says of where stage 1 places these clips: fake sound is further away than real one."""
+    """Return the `voices` of report.json for these clips: fake audio is further from the prototype than real audio."""
     rng = np.random.default_rng(0)
     embedding = rng.normal(0, 0.1, (len(clips), 8))
     embedding[:, 0] += [TIERS[name][1] for name in clips.tier]

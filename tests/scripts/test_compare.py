@@ -175,7 +175,7 @@ def test_refuses_another_split_or_pooling(systems, tmp_path):
     assert "windows are pooled by max" in refused(tmp_path, systems[0], by_max)
 
 
-def test_refuses_what_is_damaged_or_out_of_date(systems, tmp_path):
+def test_refuses_damaged_or_outdated_evaluations(systems, tmp_path):
     damaged = evaluated(tmp_path, "damaged")
     (damaged / "eval" / "test" / "scores.csv").write_text("clip\nx\n")
     assert "damaged, or written by another version" in refused(tmp_path, damaged)

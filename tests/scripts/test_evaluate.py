@@ -74,7 +74,7 @@ def rows_of(run, split="test"):
 # ---- the script
 
 
-def test_report_holds_what_the_scores_say(evaluated):
+def test_report_holds_the_metrics_of_the_scores(evaluated):
     result, rows = report_of(evaluated), rows_of(evaluated)
     assert result["branches"] == BRANCHES
     assert list(result["tiers"]) == [t for t in TIERS if t != "RVRA"]  # of the store, not only those trained on

@@ -1,4 +1,4 @@
-"""evaluate.py --strict on corpora that are made here: what is planted is exit code 3, a clean corpus is 0."""
+"""evaluate.py --strict on synthetic corpora: a planted shortcut or leak is exit code 3, a clean corpus 0."""
 
 import json
 
@@ -23,7 +23,7 @@ def without_figures(monkeypatch):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    """A store without anything in it, and its lists."""
+    """A store without shortcuts and leaks, and its lists."""
     root = tmp_path_factory.mktemp("clean")
     corpus(root / "elements")
     return write_lists(root, LISTS)
@@ -37,7 +37,7 @@ def write_lists(root, lists):
 
 
 def write_files(root, elements, *, longer=0.0, bit_rate=64_000):
-    """The source files of a store. `longer` and `bit_rate` are of the fakes."""
+    """Write the source files of a store. `longer` and `bit_rate` apply to the fakes."""
     rng = np.random.default_rng(1)
     for source in sorted({meta.source for meta in ElementStore(elements).metas}):
         fake = "FakeAudio" in source
@@ -48,7 +48,7 @@ def write_files(root, elements, *, longer=0.0, bit_rate=64_000):
 
 
 def strict(data, tmp_path, *arguments):
-    """Exit code, and the audit of the report, in which nothing is drawn."""
+    """Return the exit code and the audit of the report."""
     run = make_run(tmp_path, "pretrain", data)
     code = evaluate.main(["--run", str(run), "--bootstrap", "0", "--strict", *arguments])
     return code, json.loads((run / "eval" / "test" / "report.json").read_text())["audit"]
@@ -86,7 +86,7 @@ def test_planted_duration_and_bit_rate_are_caught(clean, tmp_path, planted, cues
 
 
 def test_a_person_under_two_names_is_caught(tmp_path):
-    """The test's id9 has a clip of the id0 that was trained on."""
+    """Identity id9 of the test has a clip of id0, which is in the training split."""
     corpus(tmp_path / "elements", copy=True)
     code, audit = strict(write_lists(tmp_path, LISTS), tmp_path)
     assert code == evaluate.FOUND

@@ -20,7 +20,7 @@ def metrics_of(clips, fitted=None, **changes):
 
 
 def few(tiers_and_scores, label_of=lambda tier: int(tier != "RVRA")):
-    """ScoredClips of one audio branch, each of another identity."""
+    """Return clips scored by one audio branch, each of another identity."""
     tier = np.array([t for t, _ in tiers_and_scores], object)
     count = len(tier)
     names = np.array([f"id{i}" for i in range(count)], object)

@@ -1,4 +1,4 @@
-"""Windows to clips."""
+"""Pooling of windows to clips."""
 
 import numpy as np
 import pytest

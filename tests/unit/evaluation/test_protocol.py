@@ -1,4 +1,4 @@
-"""The protocol of an evaluation, from what was trained on and what is judged."""
+"""The protocol of an evaluation, given the training and the test elements."""
 
 import json
 
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def clip_list(folder, name, metas, protocol, leave_out):
-    """A clip list in which some clips are not trained on."""
+    """A clip list that leaves some clips out of training."""
     split_of = {person: split for split, people in PEOPLE.items() for person in people}
     rows = [(split_of[m.identities[0]], m.identities[0], m.source) for m in metas]
     rows = [row for row, m in zip(rows, metas, strict=True) if not (row[0] == "train" and leave_out(m))]
@@ -68,7 +68,7 @@ def test_cross_manipulation(folder, metas):
     assert same["name"] == "within"
 
 
-def test_what_stage_1_was_trained_on_is_not_new(folder, metas):
+def test_training_tiers_of_stage_1_are_not_new(folder, metas):
     stage2, stage1 = config(folder, ["RVFA", "FVFA"]), config(folder, ["RVFA", "RVFA-VC"])
     result = described(stage2, metas, stage1)
     assert (result["name"], result["trained_tiers"]) == ("within", ["FVFA", "RVFA", "RVFA-VC"])
@@ -76,7 +76,7 @@ def test_what_stage_1_was_trained_on_is_not_new(folder, metas):
     assert described(stage2, metas, elsewhere)["name"] == "within"
 
 
-def test_what_the_lists_leave_out_was_not_trained_on(tmp_path, metas):
+def test_clips_outside_the_lists_were_not_trained_on(tmp_path, metas):
     path = clip_list(tmp_path, "without_FVFA-WL", metas, "leave_one_method_out", lambda m: m.method == "wav2lip")
     result = described(config(path, ["RVFA", "FVFA", "RVFA-VC"]), metas)
     assert (result["name"], result["left_out"]) == ("leave one method out", "FVFA-WL")
@@ -102,5 +102,5 @@ def test_cross_dataset(folder, metas):
     assert result["new_kinds"] == ["FVFA faceswap-wav2lip", "FVFA wav2lip", "RVFA-VC world"]
 
 
-def test_reals_alone_are_judged_by_no_protocol_of_fakes(folder, metas):
+def test_real_clips_alone_have_no_tested_tiers(folder, metas):
     assert described(config(folder, ["RVFA"]), metas, tiers=("RVRA",))["judged_tiers"] == []

@@ -1,4 +1,4 @@
-"""Where stage 1 places voices: the runs that say it, what is made of it, and what is said where it is missing."""
+"""Distances and map of voices in stage 1, and messages if stage 1 is missing."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -21,7 +21,7 @@ DRAWN = {"replicates": 50, "seed": 0}
 
 
 def set_config(run, **changes):
-    """Writes another config into a run's weights."""
+    """Write another config into the weights of a run."""
     facts, model = weights.load(run / BEST, "pretrain", "train")
     cfg = facts.config.model_copy(update=changes)
     weights.save(run / BEST, model, facts.model_copy(update={"config": cfg}))
@@ -56,7 +56,7 @@ def placed(tiers, values, people=None, embedding=None):
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_a_run_says_where_its_stage_1_has_a_voice(tmp_path, stage):
+def test_scores_include_the_embedding_of_stage_1(tmp_path, stage):
     run = scoring.load_run(make_both_stages(tmp_path)[stage - 1], "cpu")
     found = placing([run])
     assert found.about == {"stage1": [str(tmp_path / "pretrain")], "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"]}
@@ -71,7 +71,7 @@ def test_a_run_says_where_its_stage_1_has_a_voice(tmp_path, stage):
     assert found.prototype.tolist() == net.prototype.tolist()
 
 
-def test_a_stage_1_that_was_moved_is_missed_and_nothing_else(tmp_path):
+def test_a_moved_stage_1_is_reported_as_missing(tmp_path):
     stage1, path = make_both_stages(tmp_path)
     stage1.rename(tmp_path / "elsewhere")
     run = scoring.load_run(path, "cpu")
@@ -101,7 +101,7 @@ def test_a_baseline_has_none(tmp_path):
     assert summarise(made_up_clips(), placing([run]), **DRAWN) is None
 
 
-def test_what_was_not_trained_is_not_shown(tmp_path):
+def test_an_untrained_embedding_is_not_shown(tmp_path):
     path = make_run(tmp_path, "pretrain")
     loss = scoring.load_run(path, "cpu").config.loss
     set_config(path, loss=loss.model_copy(update={"ordinal": 0.0}))
@@ -153,7 +153,7 @@ def test_the_pair_that_breaks_the_order_is_named():
     assert "; reversed: RVFA-SVC to RVFA -0.300 [-0.400, -0.200]." in line
 
 
-def test_a_step_that_may_be_chance_is_said():
+def test_a_step_that_may_be_chance_is_reported():
     found = distances(placed(np.repeat(["RVRA", "RVFA"], 2), [0.1, 0.5, 0.3, 0.4], people=["a", "b"] * 2), **DRAWN)
     line = voices.voices_sentence({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"], "map": None}})
     assert found["ordered"] is True

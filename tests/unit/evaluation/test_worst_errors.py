@@ -1,4 +1,4 @@
-"""The failure gallery: the worst are picked, and shown with what explains them."""
+"""The gallery of worst errors: the right clips are chosen and shown."""
 
 from base64 import b64decode
 from dataclasses import replace
@@ -23,7 +23,7 @@ def store(small_store):
 
 @pytest.fixture
 def judged(store):
-    """A score that errs on three clips: by far, by less, and on a real one; of each the second window the most."""
+    """Scores with three planted errors, two fakes and a real clip; the second window of each is the most wrong."""
     sources = sorted({meta.source for meta in store.metas})
     fakes = [source for source in sources if "RealVideo-RealAudio" not in source]
     reals = [source for source in sources if "RealVideo-RealAudio" in source]

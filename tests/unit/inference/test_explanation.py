@@ -1,4 +1,4 @@
-"""What is said to have moved a model has to be what moves it."""
+"""Explanations match the effect of patches on the score."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from avdfd.inference.explanation import at, audio_effect
 from tests.helpers.models import small_audio_net
 
 
-def test_audio_effect_is_what_a_patch_changes():
+def test_audio_effect_is_the_change_by_a_patch():
     torch.manual_seed(0)
     model = small_audio_net().eval()
     mel = torch.randn(3, 128, 768)
@@ -23,7 +23,7 @@ def test_audio_effect_is_what_a_patch_changes():
 
 
 class Listener:
-    """An encoder that mixes nothing: a token is the mean of its patch."""
+    """An encoder without mixing: a token is the mean of its patch."""
 
     front = Front()
 

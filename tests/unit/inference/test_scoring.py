@@ -1,4 +1,4 @@
-"""Scoring gives each element its own score, wherever it comes from; runs are found or refused."""
+"""Scoring gives each element its own score in any batch; runs are loaded or refused."""
 
 import numpy as np
 import pytest

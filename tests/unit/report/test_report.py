@@ -1,4 +1,4 @@
-"""The page and the figures, from made-up scores."""
+"""The page and the figures of synthetic scores."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_u
 
 
 class Page(HTMLParser):
-    """Collects what a test asks of the page and checks that elements are closed in order."""
+    """Parser that collects the parts of a page and checks that elements are closed in order."""
 
     VOID = ("meta", "img", "br")
 
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 def page_of(result) -> Page:
-    """The page without its figures, which take long to draw."""
+    """Parse the page without its figures, which take long to draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "draw", lambda _: {})
         return Page(report.build(result))
@@ -64,7 +64,7 @@ def text_of(result) -> str:
 
 
 def row_of(result, first: str, number: int = 0) -> list[str]:
-    """A row of the page by its first cell."""
+    """Return a row of the page by its first cell."""
     return [row for row in page_of(result).rows if row and row[0] == first][number]
 
 
@@ -88,14 +88,14 @@ def test_page_is_well_formed_and_needs_nothing_else():
     assert "FVRA <wav2lip>" in "".join(page.text)
 
 
-def test_page_is_made_from_what_is_in_the_file():
+def test_page_is_rendered_from_the_file():
     result = made_up_result(made_up_clips((*BRANCHES, "other")), fitted=True)
     read = json.loads(json.dumps(result, allow_nan=False))
     assert page_of(read).rows == page_of(result).rows
     assert report.summary_text(read) == report.summary_text(result)
 
 
-def test_verdict_table_comes_first_and_says_what_report_json_says():
+def test_first_table_shows_the_numbers_of_report_json():
     result = made_up_result()
     rows = page_of(result).rows
     assert rows[0] == ["AUC", *BRANCHES, "fakes", "identities"]
@@ -107,7 +107,7 @@ def test_verdict_table_comes_first_and_says_what_report_json_says():
     assert rows[3][4:] == ["12", "6"]
 
 
-def test_protocol_is_said():
+def test_protocol_is_shown():
     sentence = (
         "Protocol: cross-manipulation. Trained on RVFA; tested on RVFA, FVRA, RVFA-SVC; new to it: FVRA <wav2lip>. "
         "No test identity is in the training or validation split."
@@ -150,7 +150,7 @@ def test_calibration_without_validation():
     assert "the temperature of these clips is" in report.summary_text(here)
 
 
-def test_another_system_may_lack_what_validation_fits():
+def test_another_system_may_lack_validation():
     clips = made_up_clips((*BRANCHES, "other"))
     fitted = made_up_result(clips, fitted=True)["fitted"]
     result = made_up_result(clips, fitted={b: fitted[b] for b in BRANCHES})
@@ -172,7 +172,7 @@ def test_worst_group_is_named():
     assert row_of(few, "African")[1] == "too few clips"
 
 
-def test_several_runs_are_said():
+def test_several_runs_are_shown():
     result = made_up_result(made_up_clips(runs=3), fitted=True)
     text = text_of(result)
     assert "; mean of 3 runs, standard deviation 0.0" in text
@@ -182,7 +182,7 @@ def test_several_runs_are_said():
 
 
 def made_up_audit(aucs, by_chance=0.6):
-    """What the audit of files gives, with these AUCs by tier and cue."""
+    """Return an audit of files with these AUCs by tier and cue."""
 
     def one(auc):
         return {"auc": auc, "by_chance": by_chance, "shortcut": auc > by_chance}
@@ -251,7 +251,7 @@ def test_order_of_voices_is_shown():
     assert [star.get_label(), *np.ravel(star.get_data())] == ["prototype", *section["map"]["prototype"]]
 
 
-def test_order_of_voices_where_there_is_none():
+def test_order_of_voices_may_be_missing():
     assert "voices" not in report.summary_text(made_up_result(voices=None))
     assert "voices" not in text_of(made_up_result(voices=None))
     result = made_up_result(voices={"missing": "runs/<x>: stage 1 of runs/y is missing"})
@@ -259,7 +259,7 @@ def test_order_of_voices_where_there_is_none():
     assert "Not known. runs/<x>: stage 1 of runs/y is missing." in text_of(result)
 
 
-def test_no_interval_is_shown_where_there_is_none():
+def test_missing_intervals_are_not_shown():
     clips = made_up_clips(identities=1)
     result = json.loads(json.dumps(made_up_result(clips)))
     assert result["overall"]["fused"]["auc_interval"] is None

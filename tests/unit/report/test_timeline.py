@@ -1,4 +1,4 @@
-"""The picture of one file over time."""
+"""The figure of one file over time."""
 
 import numpy as np
 import pytest

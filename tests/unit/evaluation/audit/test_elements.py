@@ -1,4 +1,4 @@
-"""Audits straight from elements: what is measured, and leaks that are planted in a store."""
+"""Audits of elements: cues, and leaks planted in a store."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_planted_identity_and_source_clip_are_caught(tmp_path):
     assert all(set(leak.clips) >= {"other.mp4", moved.source} for leak in leaks)
 
 
-def test_store_without_sound_is_refused(tmp_path):
+def test_store_without_audio_is_refused(tmp_path):
     rng = np.random.default_rng(0)
     store = write_store(tmp_path / "whole", [("id1", "RVRA", "1", [speech(rng)], pictures(rng))])
     with pytest.raises(UserError, match="--audit needs audio and video"):

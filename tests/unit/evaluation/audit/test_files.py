@@ -1,4 +1,4 @@
-"""What is measured of a media file is what was written."""
+"""Cues of media files are those that were written."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_unreadable_media(tmp_path):
 
 
 def test_probes_name_the_guilty_cue(tmp_path):
-    """Fakes that are only louder, or only written by another program."""
+    """Fakes that differ in loudness only, or in the encoder only."""
     rng = np.random.default_rng(0)
     clips = []
     for person in range(10):

@@ -1,4 +1,4 @@
-"""Shortcut probes by page: what is planted on all pages or on one is found, and nothing else."""
+"""Shortcut probes by page: cues planted on all pages or on one are found, and nothing else."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.unit.evaluation.test_pages import clips_of_pages, make_page
 
 @pytest.fixture
 def folds():
-    """Two folds of three pages of 24 people each, with a real clip and a fake of everybody."""
+    """Two folds of three pages of 24 identities each, with a real clip and a fake of every identity."""
     names = [f"page{n}" for n in range(6)]
     metas = {
         page: [
@@ -27,7 +27,7 @@ def folds():
 
 
 def cues_of(folds, louder):
-    """Loudness of every clip, without meaning but where `louder` says that a page's fakes have more of it."""
+    """Random cues of every clip; the fakes of the pages in `louder` are louder."""
     rng = np.random.default_rng(0)
     metas = folds[0][0] + folds[0][1]
     return {
@@ -39,7 +39,7 @@ def cues_of(folds, louder):
     }
 
 
-def test_a_cue_of_all_pages_is_caught_on_pages_not_seen(folds):
+def test_a_cue_of_all_pages_is_found_on_new_pages(folds):
     found = page_probes.probe_pages(cues_of(folds, {f"page{n}" for n in range(6)}), folds)
     assert found["loudness"]["mean"]["auc"]["value"] > 0.9
     assert found[page_probes.ALL]["mean"]["auc"]["value"] > 0.9
@@ -47,7 +47,7 @@ def test_a_cue_of_all_pages_is_caught_on_pages_not_seen(folds):
     assert found["loudness"]["mean"]["pair_accuracy"]["value"] > 0.9
 
 
-def test_a_cue_planted_on_one_page_is_caught_there(folds):
+def test_a_cue_planted_on_one_page_is_found_there(folds):
     found = page_probes.probe_pages(cues_of(folds, {"page2"}), folds)
     within = found["loudness"]["within"]
     assert max(within, key=lambda page: within[page]) == "page2"

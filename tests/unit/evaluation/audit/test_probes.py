@@ -1,4 +1,4 @@
-"""The shortcut probes: a planted cue is caught, no cue gives chance, and a clean corpus is not flagged."""
+"""Shortcut probes: a planted cue is found, no cue gives chance, and a clean corpus passes."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from avdfd.evaluation.audit.probes import SHORTCUT, Clip, probe_auc, probe_tiers
 
 @pytest.fixture
 def draws() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels and identities of 30 people with two real and two fake clips each, and a cue without information."""
+    """Labels of 30 identities with two real and two fake clips each, and a cue without information."""
     labels = np.tile([0, 0, 1, 1], 30)
     groups = np.repeat(np.arange(30), 4)
     return labels, groups, np.random.default_rng(0).normal(5, 1, len(labels))
 
 
 def corpus(seed=0, people=30, tiers=("RVRA", "RVFA", "FVRA"), **planted) -> list[Clip]:
-    """Two recordings of each person, one clip of each in every tier; cues are noise but for what is planted in RVFA."""
+    """Two recordings of each identity, one clip of each in every tier; cues are noise except those planted in RVFA."""
     rng = np.random.default_rng(seed)
     clips = []
     for person in range(people):
@@ -62,7 +62,7 @@ def test_constant_cue_is_chance(draws):
 
 
 def test_cue_that_names_the_identity_is_no_shortcut(draws):
-    """Values shared by a person's real and fake clips say nothing about another person."""
+    """Values shared by the real and fake clips of an identity carry no information about another identity."""
     labels, groups, _ = draws
     assert probe_auc(np.random.default_rng(2).normal(0, 1, 30)[groups], labels, groups) == pytest.approx(0.5)
 
@@ -103,7 +103,7 @@ def test_each_planted_shortcut_is_caught_and_nothing_else(cue, change):
     assert shortcuts(corpus(**{cue: change})) == {("RVFA", cue)}
 
 
-def test_people_who_are_only_fake_are_caught():
+def test_identities_that_are_only_fake_are_found():
     clips = [c for c in corpus(people=20) if (c.tier == "RVRA") == (int(c.identities[0][2:]) < 10) or c.tier == "FVRA"]
     table = probe_tiers(clips)
     assert table["RVFA"]["identity"].auc > 0.9

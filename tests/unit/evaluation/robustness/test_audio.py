@@ -1,4 +1,4 @@
-"""Every perturbation of a sound does what its name says, by as much as its level says."""
+"""Every perturbation of audio has the effect and the strength of its name and level."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def power(waveform: np.ndarray) -> float:
 
 
 def lag(moved: np.ndarray, original: np.ndarray) -> int:
-    """Samples by which a sound comes later, by circular cross-correlation."""
+    """Return the delay of a waveform in samples, by circular cross-correlation."""
     spectrum = np.fft.rfft(moved) * np.conj(np.fft.rfft(original))
     peak = int(np.argmax(np.fft.irfft(spectrum, len(moved))))
     return peak - len(moved) if peak > len(moved) // 2 else peak
@@ -65,7 +65,7 @@ def test_noise_has_its_ratio(snr):
 
 @pytest.mark.parametrize("rt60", PERTURBATIONS["reverberation"].levels)
 def test_room_decays_by_60_db_in_its_time(rt60):
-    """By Schroeder's backward integration, from -5 to -25 dB."""
+    """Return the RT60 by Schroeder's backward integration, from -5 to -25 dB."""
     tail = audio.room(rt60, rng())[1:]
     decay = 10 * np.log10(np.cumsum(tail[::-1] ** 2)[::-1] / np.sum(tail**2))
     from_5, from_25 = (int(np.argmax(decay < level)) for level in (-5, -25))
@@ -127,7 +127,7 @@ def test_muted_parts_grow_around_each_other():
     assert np.all(edges % round(audio.MUTED_PIECE * SAMPLE_RATE) == 0)
 
 
-def test_missing_sound_breaks_off():
+def test_missing_audio_is_silent_at_the_end():
     waveform = speech_like()
     for level in PERTURBATIONS["missing_sound"].levels:
         left = round(WINDOW * (1 - level / 100))

@@ -1,4 +1,4 @@
-"""Every perturbation of pictures does what its name says, and more of it at a higher severity."""
+"""Every perturbation of frames has the effect of its name, and a larger one at a higher severity."""
 
 import cv2
 import numpy as np
@@ -79,7 +79,7 @@ def test_h264_keeps_the_order_of_all_frames():
     np.testing.assert_array_equal(errors.argmax(axis=1), np.arange(len(frames)))
 
 
-def test_missing_picture_breaks_off():
+def test_missing_video_is_black_at_the_end():
     frames = film(10)
     gone = frames_module.missing(frames, 60, rng())
     np.testing.assert_array_equal(gone[:4], frames[:4])

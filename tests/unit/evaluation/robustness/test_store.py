@@ -1,4 +1,4 @@
-"""A perturbed store is read like any other, and always the same."""
+"""A perturbed store is read like any other store, and always gives the same elements."""
 
 import pickle
 
@@ -37,7 +37,7 @@ def test_element_keeps_its_form(store, name):
     assert perturbed.read(key).waveform is None
 
 
-def test_what_is_not_perturbed_is_as_it_was(store):
+def test_unperturbed_parts_are_unchanged(store):
     key = store.metas[0].key
     clean = store.read(key, waveform=True, frames=WANTED)
     seen = PerturbedStore(store, "blur", 3).read(key, waveform=True, frames=WANTED)
@@ -69,7 +69,7 @@ def test_dropped_frames_are_read_as_their_forerunners(store, severity):
         np.testing.assert_array_equal(shown[number], shown[number - 1])
 
 
-def test_mel_err_of_a_perturbed_sound_is_refused(store):
+def test_mel_err_of_perturbed_audio_is_refused(store):
     with pytest.raises(UserError, match="noise changes the audio, for which mel_err is not known"):
         PerturbedStore(store, "noise", 1).read(store.metas[0].key, mel_err=True)
 

@@ -1,4 +1,4 @@
-"""Which clips are perturbed, what is kept of an interrupted suite, and the figures."""
+"""Choice of perturbed clips, resumption of an interrupted suite, and its metrics."""
 
 import json
 from collections import Counter
@@ -95,7 +95,7 @@ def test_figures_are_those_of_the_clips(store, tmp_path):
     assert result["clean"]["fused"]["auc_interval"] is None
 
 
-def test_rounding_of_a_model_that_sees_nothing_tells_nothing(store):
+def test_rounding_errors_separate_no_clips(store):
     metas = store.metas
     labels = np.array([meta.label for meta in metas])
     scored = {suite.Case("noise", severity): {"audio": np.array([0.3 + 1e-8 * labels])} for severity in range(1, 6)}
@@ -105,7 +105,7 @@ def test_rounding_of_a_model_that_sees_nothing_tells_nothing(store):
     assert result["clean"]["audio"]["auc"] == 1.0
 
 
-def test_interrupted_suite_goes_on_with_what_is_kept(store, tmp_path):
+def test_interrupted_suite_resumes_from_kept_scores(store, tmp_path):
     systems, folder, metas = {"ours": [fake_run(tmp_path / "ours")]}, tmp_path / "kept", store.metas
     broken = Scorer(metas, fail_at=("noise", 10))
     with pytest.raises(KeyboardInterrupt):

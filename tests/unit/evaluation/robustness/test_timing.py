@@ -1,4 +1,4 @@
-"""What is shown when, and that the sound stays with it."""
+"""Perturbations of time: frames shown when, in sync with the audio."""
 
 import itertools
 
@@ -24,7 +24,7 @@ def beeps(lead: float = 0.0, trail: float = 0.0) -> np.ndarray:
 
 
 def time_of(waveform: np.ndarray, at: float) -> float:
-    """The time of `beeps` that is heard at some second of a sound, in which a tone of it may be slower."""
+    """Return the time of `beeps` that plays at a given second of a waveform, whose tones may be slowed."""
     start = round(at * SAMPLE_RATE) - 400
     piece = waveform[start : start + 800] * np.hanning(800)
     peak = np.argmax(np.abs(np.fft.rfft(piece, 1 << 16))) * SAMPLE_RATE / (1 << 16)
@@ -45,7 +45,7 @@ def test_dropped_frames_are_repeats_and_grow_around_each_other():
 
 
 @pytest.mark.parametrize("factor", PERTURBATIONS["speed"].levels)
-def test_slower_sound_and_picture_stay_together(factor):
+def test_slower_audio_and_video_stay_in_sync(factor):
     slow = timing.slow_audio(beeps(), factor, rng())
     shown = timing.slow_frames(beeps(), factor, rng())
     assert np.all(np.diff(shown) >= 0)
@@ -56,7 +56,7 @@ def test_slower_sound_and_picture_stay_together(factor):
     assert (shown[-1] - shown[0]) / (FRAMES - 1) == pytest.approx(factor, abs=0.02)
 
 
-def test_trim_takes_the_edges_of_sound_and_picture():
+def test_trim_removes_the_edges_of_audio_and_video():
     waveform = beeps(lead=0.5, trail=0.3)
     trimmed, shown = timing.trim_audio(waveform, 1.5, rng()), timing.trim_frames(waveform, 1.5, rng())
     assert sum(edge_silence(trimmed, SAMPLE_RATE)) < 0.02
@@ -74,7 +74,7 @@ def test_trim_takes_no_more_than_its_level():
     assert left == pytest.approx([0.4, 0.3, 0.1, 0.0], abs=0.011)
 
 
-def test_trim_leaves_what_has_no_silent_edge_or_no_sound_at_all():
+def test_trim_keeps_windows_without_silent_edges_or_without_audio():
     for waveform in (beeps(), np.zeros(WINDOW, np.float32)):
         np.testing.assert_array_equal(timing.trim_audio(waveform, 1.5, rng()), waveform)
         np.testing.assert_array_equal(timing.trim_frames(waveform, 1.5, rng()), np.arange(FRAMES))
