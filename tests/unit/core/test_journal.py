@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from avdfd.core import journal as journal_module
 from avdfd.core.errors import UserError
+from avdfd.core.files import atomic_file
 from avdfd.core.journal import (
     SETTINGS,
     AppendedFile,
@@ -82,6 +84,13 @@ def test_compact_leaves_the_records_in_order(tmp_path):
     assert path.read_bytes() == line("a") + line("b")
 
 
+def test_compact_sorts_lines_in_the_order_of_the_work(tmp_path):
+    path = write(tmp_path / "j", line("b"), line("a"))
+    with Journal(path) as journal:
+        journal.compact()
+    assert path.read_bytes() == line("a") + line("b")
+
+
 def test_ordered_file_is_not_rewritten(tmp_path):
     path = write(tmp_path / "j", line("a"), line("b"))
     before = path.stat().st_ino
@@ -134,7 +143,7 @@ def test_failed_write_names_the_file(tmp_path, monkeypatch):
 
 
 def test_appended_file_starts_at_its_known_end(tmp_path):
-    path = write(tmp_path / "f", b"whole|torn")
+    path = write(tmp_path / "f", b"whole|torn end")
     file = AppendedFile(path, 6)
     file.add(b"next")
     file.close()
@@ -163,6 +172,22 @@ def test_claim_creates_a_folder_and_returns_the_first_note(tmp_path):
     assert claim(root, root / ".state" / SETTINGS, {"rate": 1}, holds="clips") == {"rate": 1}
     (root / "clip.mp4").touch()
     assert claim(root, root / ".state" / SETTINGS, {"rate": 2}, holds="clips") == {"rate": 1}
+
+
+def test_claim_ignores_hidden_files(tmp_path):
+    (tmp_path / ".hidden").touch()
+    assert claim(tmp_path, tmp_path / "store.json", {"rate": 1}, holds="clips") == {"rate": 1}
+
+
+def test_claim_by_two_jobs_at_once_has_one_note(tmp_path, monkeypatch):
+    note = tmp_path / "store.json"
+
+    def late(path, *, replace):
+        note.write_text('{"rate": 2}')  # by the other job
+        return atomic_file(path, replace=replace)
+
+    monkeypatch.setattr(journal_module, "atomic_file", late)
+    assert claim(tmp_path, note, {"rate": 1}, holds="clips") == {"rate": 2}
 
 
 def test_claim_refuses_other_files(tmp_path):
