@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.scan import SUFFIXES
 from avdfd.media.decode import read_video
-from tests.helpers.recordings import number_of, record
+from tests.helpers.recordings import frame_number, record
 
 DECODERS = ("pyav", "decord")
 
@@ -114,7 +114,7 @@ def compare(path: Path) -> str:
 
 
 def numbers(path: Path, decoder: str) -> list[tuple[int, float]]:
-    return [(number_of(frame.rgb()), frame.time) for frame in read_video(path, decoder)]
+    return [(frame_number(frame.rgb()), frame.time) for frame in read_video(path, decoder)]
 
 
 def each(function: Callable[[Path], Any], files: list[Path]) -> dict[Path, Any]:

@@ -47,7 +47,7 @@ def main() -> None:
     for clip in clips:
         tracker = FaceTracker(FaceConfig())
         for moment, frame in clip:
-            tracker.look(moment, gray(frame))
+            tracker.search(moment, gray(frame))
         found += max((len(track.times) for track in tracker.tracks), default=0)
     show("the tracker (main face only)", found / len(frames), time.process_time() - started, len(frames))
 

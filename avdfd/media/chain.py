@@ -1,8 +1,8 @@
-"""One sound chain for every clip, real or fake: resampling, band, edges, loudness and noise floor.
+"""One audio chain for every clip, real or fake: resampling, band limit, silent edges, loudness and noise floor.
 
-What differs between two clips after it is what was said and how it was made, not how it was stored. Nothing here knows
-the tier of a clip; edges and band of a clip are those of its recording, of which it is one version. Sounds are (S,)
-float32, mono.
+Clips that pass the chain differ in their content and in how they were made, no longer in how they were stored. The
+chain is not given the tier of a clip. A clip is one version of a recording; its edges and band are common to all
+versions of that recording. Audio is (S,) float32, mono.
 """
 
 import functools
@@ -21,30 +21,30 @@ from avdfd.features.mel import SAMPLE_RATE
 from avdfd.media.decode import AudioPiece
 
 AAC_FRAME = 1024
-"""Samples of an AAC frame. A sound that ends within one is filled up by the encoder, with digital silence."""
+"""Samples per AAC frame. The encoder pads audio that ends within a frame with digital silence."""
 
-# What does not pass a filter is this far down (dB), and begins this far (Hz) above what passes.
+# Stop-band attenuation (dB) and transition width (Hz) of the low-pass filters.
 _STOP, _TRANSITION = 100.0, 100.0
-# Seconds in which a sound fades in after its edge, or out before it.
+# Duration of the fades next to the silent edges, in seconds.
 _FADE = 0.005
-# What is loud in all versions is to stay so, whatever the fade, the band and the codec take of it.
+# Below SILENT_DB, so that a piece counted as loud is still above SILENT_DB after fade, band limit and codec.
 _LOUD_DB = SILENT_DB - 3
-# Root mean square below which all of a sound is silence, as in avdfd.media.windows.
+# Root mean square below which audio is silent, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)
 
 
 class Edges(NamedTuple):
-    """Seconds of silence before and after a sound."""
+    """Seconds of silence at the start and at the end of a clip."""
 
     lead: float = 0.0
     trail: float = 0.0
 
 
 class Version(NamedTuple):
-    """What is to be the same in all versions of a recording, as one of them has it.
+    """Edges and band of one version of a recording, which all versions will share.
 
-    `lead` and `trail` say for each piece of 10 ms at the edges, counted from the edge, whether it is loud: "0" or "1".
-    `band` is its spectral edge in Hz.
+    `lead` and `trail` hold one character per piece of 10 ms, counted inward from the start and from the end: "1" if the
+    piece is loud, else "0". `band` is the spectral edge in Hz.
     """
 
     lead: str
@@ -52,13 +52,13 @@ class Version(NamedTuple):
     band: float
 
 
-def lay_out(sounds: Sequence[AudioPiece], end: float, chain: ChainConfig) -> np.ndarray:
-    """The pieces of sound of a file (16 kHz) -> one sound at `chain.rate` within `chain.band`, zeros in the gaps.
+def lay_out(pieces: Sequence[AudioPiece], end: float, chain: ChainConfig) -> np.ndarray:
+    """Join the audio of a file (16 kHz), resample it to `chain.rate` and limit it to `chain.band`; gaps are zeros.
 
-    It begins with the first piece and goes to `end` seconds, where the picture ends, however long the pieces are, or to
-    the end of the nearest AAC frame: at 16 kHz, 32 ms off at most. Raises MediaError if it is silence.
+    The result starts with the first piece. It is cut or padded to `end` seconds, the end of the video, rounded to whole
+    AAC frames: at 16 kHz, at most 32 ms away. Raises MediaError if it is silent.
     """
-    samples = join_pieces(sounds, end)
+    samples = join_pieces(pieces, end)
     if not len(samples) or np.sqrt(np.square(samples).mean()) < _SILENCE:
         raise MediaError("silent audio")
     samples = limit_band(resample(samples, SAMPLE_RATE, chain), chain.band, chain.rate)
@@ -66,19 +66,19 @@ def lay_out(sounds: Sequence[AudioPiece], end: float, chain: ChainConfig) -> np.
     return np.pad(samples, (0, max(whole - len(samples), 0)))[:whole]
 
 
-def join_pieces(sounds: Sequence[AudioPiece], end: float) -> np.ndarray:
-    """The pieces of sound of a file as one (S,), from the first piece on to `end` seconds, with zeros in the gaps."""
-    begin = sounds[0].start
+def join_pieces(pieces: Sequence[AudioPiece], end: float) -> np.ndarray:
+    """Join the audio pieces of a file to (S,), from the start of the first piece to `end` seconds; gaps are zeros."""
+    begin = pieces[0].start
     samples = np.zeros(max(round((end - begin) * SAMPLE_RATE), 0), np.float32)
-    for sound in sounds:
-        first = max(round((sound.start - begin) * SAMPLE_RATE), 0)
-        place = samples[first : first + len(sound.samples)]
-        place += sound.samples[: len(place)]
+    for piece in pieces:
+        first = max(round((piece.start - begin) * SAMPLE_RATE), 0)
+        place = samples[first : first + len(piece.samples)]
+        place += piece.samples[: len(place)]
     return samples
 
 
 def measure_version(samples: np.ndarray, chain: ChainConfig) -> Version:
-    """A sound as `lay_out` gives it -> what `common_edges_and_band` needs of it."""
+    """Measure the edges and the band of audio that `lay_out` returned."""
     count = round(chain.max_edge * PIECES)
     ends = (loud_pieces(side, chain.rate, _LOUD_DB) for side in (samples, samples[::-1]))
     lead, trail = ("".join("01"[int(loud)] for loud in end[:count]) for end in ends)
@@ -86,10 +86,10 @@ def measure_version(samples: np.ndarray, chain: ChainConfig) -> Version:
 
 
 def common_edges_and_band(versions: Iterable[Version], chain: ChainConfig) -> tuple[Edges, float]:
-    """Edges and band (Hz) for all versions of one recording: the longest silence and the narrowest band among them.
+    """Return edges and band (Hz) for all versions of one recording: the longest silence and the narrowest band.
 
-    An edge ends with the first piece that is loud in all of them, as a version that is silenced up to where another
-    one begins may have a pause there. It is `chain.max_edge` at most, and the band `chain.least_band` at least.
+    An edge ends at the first piece that is loud in all versions, as one version may pause where another begins. It is
+    at most `chain.max_edge`; the band is at least `chain.least_band`.
     """
     leads, trails, bands = zip(*versions, strict=True)
     band = min(max(min(bands), chain.least_band), chain.band)
@@ -104,10 +104,10 @@ def _loud_in_all(ends: Sequence[str], chain: ChainConfig) -> float:
 
 
 def normalise_version(samples: np.ndarray, edges: Edges, band: float, recording: str, chain: ChainConfig) -> np.ndarray:
-    """A sound as `lay_out` gives it -> with these edges and this band, the loudness and the noise floor of the chain.
+    """Give audio that `lay_out` returned these edges and band, and the loudness and noise floor of the chain.
 
-    Loudness and noise are drawn from the name of the recording, so that all versions of it have the same. What would
-    go beyond full scale is clipped. Raises MediaError if nothing is left between the edges.
+    Loudness and noise are drawn from the name of the recording, so all its versions have the same. Samples beyond full
+    scale are clipped. Raises MediaError if the audio between the edges is silent.
     """
     samples = limit_band(samples, band, chain.rate) if band < chain.band else samples
     rng = generator_of(recording)
@@ -117,22 +117,22 @@ def normalise_version(samples: np.ndarray, edges: Edges, band: float, recording:
 
 
 def resample(samples: np.ndarray, rate: int, chain: ChainConfig) -> np.ndarray:
-    """A sound at `rate` -> at `chain.rate`."""
+    """Resample audio from `rate` to `chain.rate`."""
     return samples if rate == chain.rate else soxr.resample(samples, rate, chain.rate, "VHQ").astype(np.float32)
 
 
 def limit_band(samples: np.ndarray, band: float, rate: int) -> np.ndarray:
-    """Takes away what is above `band` Hz, by 100 dB; without delay, and flat up to 100 Hz below it."""
+    """Attenuate frequencies above `band` Hz by 100 dB, without delay; the response is flat up to `band` - 100 Hz."""
     taps = _low_pass(band, rate)
     half = len(taps) // 2
     return oaconvolve(samples, taps)[half : half + len(samples)].astype(np.float32)
 
 
 def silence_edges(samples: np.ndarray, edges: Edges, rate: int) -> np.ndarray:
-    """Zeros within the edges of a sound, and fades of 5 ms next to them."""
+    """Set the edges of audio to zero, with fades of 5 ms next to them."""
     gain = np.ones(len(samples), np.float32)
     ramp = np.sin(np.linspace(0, np.pi / 2, round(_FADE * rate), endpoint=False)) ** 2
-    for seconds, side in zip(edges, (gain, gain[::-1]), strict=True):  # views: what is set in them is set in `gain`
+    for seconds, side in zip(edges, (gain, gain[::-1]), strict=True):  # views into `gain`
         count = round(seconds * rate)
         side[:count] = 0
         side[count : count + len(ramp)] *= ramp[: max(len(side) - count, 0)]
@@ -140,15 +140,16 @@ def silence_edges(samples: np.ndarray, edges: Edges, rate: int) -> np.ndarray:
 
 
 def set_loudness(samples: np.ndarray, loudness: float) -> np.ndarray:
-    """A sound with a root mean square of `loudness`, dB of full scale. Raises MediaError if it is silence."""
+    """Scale audio to a root mean square of `loudness`, in dB of full scale. Raises MediaError if it is silent."""
     level = np.sqrt(np.square(samples, dtype=np.float64).mean())
     if level < _SILENCE / 10:
-        raise MediaError("nothing but silence between its edges")
+        raise MediaError("silent audio between its edges")
     return samples * np.float32(10 ** (loudness / 20) / level)
 
 
 def noise(count: int, rng: np.random.Generator, chain: ChainConfig) -> np.ndarray:
-    """White noise (count,) within the band of the chain, at its level. Longer ones begin as shorter ones do."""
+    """White noise (count,) in the band and at the level of the chain; a longer one starts with the shorter one."""
+
     taps = _low_pass(chain.band, chain.rate)
     draws = rng.standard_normal(count + len(taps) - 1, np.float32)
     level = 10 ** (chain.noise / 20) / np.sqrt(np.square(taps).sum())

@@ -1,6 +1,6 @@
-"""Sounds through a lossy codec and back, so that what a codec leaves behind says nothing about who went through it.
+"""Encoding with lossy codecs and decoding again, so that codec artefacts do not reveal the class of a clip.
 
-Sounds are (S,) float32, mono.
+Audio is (S,) float32, mono.
 """
 
 import io
@@ -14,7 +14,7 @@ import soxr
 from avdfd.config.audio import CodecConfig
 from avdfd.core.seeding import number_of
 
-# Codec -> container that says how much the encoder put before the first sample, encoder.
+# Codec -> container, encoder. The containers state the encoder's delay, so that the decoder can remove it.
 _FORMS = {
     "aac": ("mp4", "aac"),
     "mp3": ("mp3", "libmp3lame"),
@@ -24,14 +24,15 @@ _FORMS = {
 
 
 def random_round_trip(codecs: Sequence[CodecConfig], samples: np.ndarray, rate: int, name: str) -> np.ndarray:
-    """A sound through the codec that its name draws; as it is, if there are none."""
+    """Encode audio with the codec drawn by `name`, and decode it; return it unchanged if there are no codecs."""
     if not codecs:
         return samples
     return round_trip(codecs[number_of(f"codec of {name}") % len(codecs)], samples, rate)
 
 
 def round_trip(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray:
-    """A sound at `rate` encoded and decoded again: as long as before, and without the encoder's delay."""
+    """Encode audio at `rate` and decode it again; its length stays and the encoder's delay is removed."""
+
     container, encoder = _FORMS[codec.name]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:

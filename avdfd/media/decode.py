@@ -1,7 +1,7 @@
-"""Sound and pictures of a media file, on the time line of its container.
+"""Audio and video frames of a media file, with the times of its container.
 
-Times are seconds as the container states them, so that sound and picture keep their offset. A frame is decoded once,
-and turned into RGB only when it is asked for.
+Times are seconds as the container states them, so that audio and video keep their offset. A frame is decoded once and
+converted to RGB or grey only on request.
 """
 
 from abc import ABC, abstractmethod
@@ -19,11 +19,11 @@ from av.video.reformatter import VideoReformatter
 from avdfd.core.errors import MediaError
 from avdfd.features.mel import FACE_SIZE, SAMPLE_RATE
 
-# Sound whose time stamps jump by more than this is two pieces; less is rounding of the container (MKV counts in ms).
+# A larger jump of the time stamps (seconds) splits audio into pieces; a smaller one is rounding (MKV counts in ms).
 _AUDIO_JUMP = 0.05
-# A file that ends this much before its stated duration has lost its end.
+# A file that ends this many seconds before its stated duration is truncated.
 _LOST = 1.0
-# The first bytes of containers, at their offset: tells a damaged video from a file that never was one.
+# Offset and magic bytes of containers: they distinguish a damaged video from a file that is no video.
 _CONTAINERS = (
     (4, b"ftyp"),
     (4, b"moov"),
@@ -37,7 +37,7 @@ _CONTAINERS = (
 
 @dataclass(frozen=True)
 class AudioPiece:
-    """An unbroken piece of sound: mono float32 at 16 kHz, its first sample at `start` seconds."""
+    """Continuous piece of audio: mono float32 at 16 kHz whose first sample is at `start` seconds."""
 
     start: float
     samples: np.ndarray
@@ -48,53 +48,56 @@ class AudioPiece:
 
 
 class Frame(ABC):
-    """A picture that is shown from `time` on, for about `duration` seconds."""
+    """Video frame, shown from `time` for about `duration` seconds."""
 
     def __init__(self, time: float, duration: float) -> None:
         self.time = time
         self.duration = duration
         self.encoded: dict[Hashable, bytes] = {}
-        """Packed crops by their place: a frame that is part of several windows is packed once."""
+        """Encoded crops by their square: a frame in several windows is encoded once."""
 
     @abstractmethod
     def rgb(self) -> np.ndarray:
-        """(H, W, 3) uint8, upright and with square pixels."""
+        """Return (H, W, 3) uint8, upright and with square pixels."""
 
     @abstractmethod
     def gray(self) -> np.ndarray:
-        """(H, W) uint8, upright and with square pixels."""
+        """Return (H, W) uint8, upright and with square pixels."""
 
 
 def read_audio(path: str | Path, *, video: bool = True) -> list[AudioPiece]:
-    """The sound of a file as unbroken pieces; its channels are averaged.
+    """Decode the audio of a file to continuous pieces; channels are averaged.
 
-    Raises MediaError, also if the file ends before the time it states, or has no `video` where one is wanted.
+    Raises MediaError if the file cannot be decoded, ends before its stated duration or, with `video`, has no video.
     """
     with open_media(path) as container:
-        picture = first_stream(container, "video") if video or _streams(container, "video") else None
+        video_stream = first_stream(container, "video") if video or _streams(container, "video") else None
         audio = first_stream(container, "audio")
-        shown = [0.0]  # the packets of the video tell how far it goes, at no cost
-        pieces = _join(_decoded(container, audio, picture, shown), float(audio.time_base))
+        shown = [0.0]  # the end of the video is read from its packets, without decoding
+        pieces = _join(_decoded(container, audio, video_stream, shown), float(audio.time_base))
         stated = (container.duration or 0) / av.time_base
         begin = (container.start_time or 0) / av.time_base
     if not pieces:
-        raise MediaError("no sound could be decoded")
-    there = max(pieces[-1].end, *shown) - begin
-    if there < stated - _LOST:
-        raise MediaError(f"truncated: {there:.2f} s of the stated {stated:.2f} s are there")
+        raise MediaError("no audio could be decoded")
+    found = max(pieces[-1].end, *shown) - begin
+    if found < stated - _LOST:
+        raise MediaError(f"truncated: {found:.2f} s of the stated {stated:.2f} s exist")
     return pieces
 
 
 def read_waveform(path: str | Path) -> np.ndarray:
-    """The sound (S,) float32 of a file with or without pictures, mono at 16 kHz; gaps in it are left out.
+    """Return the audio (S,) float32 of a file with or without video, mono at 16 kHz; gaps are left out.
 
-    Raises MediaError.
+    Raises MediaError as `read_audio`.
     """
     return np.concatenate([piece.samples for piece in read_audio(path, video=False)])
 
 
 def read_video(path: str | Path, decoder: str) -> Iterator[Frame]:
-    """The frames of a file in the order they are shown, by the decoder "pyav" or "decord". Raises MediaError."""
+    """Yield the frames of a file in display order, decoded by "pyav" or "decord".
+
+    Raises MediaError if the file cannot be decoded.
+    """
     last = -np.inf
     for frame in _pyav_frames(path) if decoder == "pyav" else _decord_frames(path):
         if frame.time > last:  # some AVI files state a time twice
@@ -104,14 +107,17 @@ def read_video(path: str | Path, decoder: str) -> Iterator[Frame]:
 
 @contextmanager
 def open_media(path: str | Path) -> Iterator[Any]:
-    """An open container, closed in the end; what FFmpeg has against it, then or while it is read, is a MediaError."""
+    """Open a container and close it in the end.
+
+    Raises MediaError if the file is missing or not readable, and for FFmpeg's errors on opening and reading.
+    """
     try:
-        with av.open(f"file:{path}") as container:  # else a colon in the name makes its start a protocol
+        with av.open(f"file:{path}") as container:  # without "file:", a name with a colon is taken for a URL
             yield container
     except FileNotFoundError:
         raise MediaError("no such file") from None
     except PermissionError:
-        raise MediaError("may not be read") from None
+        raise MediaError("permission denied") from None
     except av.FFmpegError as error:
         if Path(path).stat().st_size == 0:
             raise MediaError("empty file") from None
@@ -121,7 +127,7 @@ def open_media(path: str | Path) -> Iterator[Any]:
 
 
 def first_stream(container: Any, kind: str) -> Any:
-    """The first stream of a kind, "video" or "audio", cover pictures aside. Raises MediaError if there is none."""
+    """Return the first stream of a kind, "video" or "audio", cover images excluded. Raises MediaError without one."""
     streams = _streams(container, kind)
     if not streams:
         raise MediaError(f"no {kind} stream")
@@ -135,67 +141,67 @@ def _streams(container: Any, kind: str) -> list[Any]:
     return [stream for stream in container.streams if stream.type == kind and not stream.disposition & cover]
 
 
-class _Picture:
-    """Turns the decoded frames of one stream into arrays; setting a conversion up costs as much as two conversions."""
+class _FrameConverter:
+    """Converter of decoded frames to arrays, one per stream: its setup takes as long as two conversions."""
 
     def __init__(self, stream: Any) -> None:
         self.seconds = float(stream.time_base)
         aspect = float(stream.sample_aspect_ratio or 1)
-        # A face crop of the final size is never resampled, whatever its pixel aspect says.
+        # A face crop of the final size is never resampled, even if its stated pixel aspect is not 1.
         square = abs(aspect - 1) < 0.02 or (stream.width, stream.height) == (FACE_SIZE, FACE_SIZE)
         self._aspect = 1 if square else aspect
         self._converters = {"rgb24": VideoReformatter(), "gray": VideoReformatter()}
 
     def array(self, frame: av.VideoFrame, form: str) -> np.ndarray:
         width = round(frame.width * self._aspect)
-        picture = self._converters[form].reformat(frame, width=width, format=form).to_ndarray()
-        return np.rot90(picture, round(frame.rotation / 90) % 4)
+        image = self._converters[form].reformat(frame, width=width, format=form).to_ndarray()
+        return np.rot90(image, round(frame.rotation / 90) % 4)
 
 
 class _PyavFrame(Frame):
-    def __init__(self, frame: av.VideoFrame, time: int, picture: _Picture) -> None:
-        super().__init__(time * picture.seconds, (frame.duration or 0) * picture.seconds)
-        self._frame, self._picture = frame, picture
+    def __init__(self, frame: av.VideoFrame, time: int, converter: _FrameConverter) -> None:
+        super().__init__(time * converter.seconds, (frame.duration or 0) * converter.seconds)
+        self._frame, self._converter = frame, converter
 
     def rgb(self) -> np.ndarray:
-        return self._picture.array(self._frame, "rgb24")
+        return self._converter.array(self._frame, "rgb24")
 
     def gray(self) -> np.ndarray:
-        return self._picture.array(self._frame, "gray")
+        return self._converter.array(self._frame, "gray")
 
 
 class ArrayFrame(Frame):
-    """A picture (H, W, 3) uint8 that is there already."""
+    """Frame that is already an array (H, W, 3) uint8."""
 
-    def __init__(self, picture: np.ndarray, time: float, duration: float) -> None:
+    def __init__(self, image: np.ndarray, time: float, duration: float) -> None:
         super().__init__(time, duration)
-        self._picture = picture
+        self._image = image
 
     def rgb(self) -> np.ndarray:
-        return self._picture
+        return self._image
 
     def gray(self) -> np.ndarray:
-        return (self._picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)
+        return (self._image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)
 
 
 def _pyav_frames(path: str | Path) -> Iterator[Frame]:
     with open_media(path) as container:
         stream = first_stream(container, "video")
-        stream.thread_count = 1  # there is one worker per core already
-        picture = _Picture(stream)
+        stream.thread_count = 1  # callers already run one worker per core
+        converter = _FrameConverter(stream)
         for frame in container.decode(stream):
             time = frame.pts if frame.pts is not None else frame.dts
             if time is not None:
-                yield _PyavFrame(frame, time, picture)
+                yield _PyavFrame(frame, time, converter)
 
 
 def _decord_frames(path: str | Path) -> Iterator[Frame]:
-    import decord  # it has no wheel for some platforms, and is not the default
+    import decord  # not the default, and without a wheel for some platforms
 
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))
-        # decord counts from a start of its own, which is neither the container's nor that of the sound.
+        # decord's time stamps have an origin of their own, neither the container's nor that of the audio.
         first = next(_pyav_frames(path), None)
         offset = 0.0 if first is None else first.time - float(stamps[0, 0])
         for start, end in stamps:
@@ -205,7 +211,7 @@ def _decord_frames(path: str | Path) -> Iterator[Frame]:
 
 
 def _decoded(container: Any, audio: Any, video: Any | None, shown: list[float]) -> Iterator[av.AudioFrame]:
-    """Audio frames; on the way, the times of the video's packets are added to `shown`."""
+    """Yield audio frames; append the times of the video packets between them to `shown`."""
     for packet in container.demux(*(stream for stream in (audio, video) if stream is not None)):
         if packet.stream is audio:
             yield from packet.decode()
@@ -214,7 +220,7 @@ def _decoded(container: Any, audio: Any, video: Any | None, shown: list[float]) 
 
 
 def _join(frames: Iterator[av.AudioFrame], seconds: float) -> list[AudioPiece]:
-    """Audio frames -> pieces. A jump of the time stamps, or a change of rate or channels, begins a new one."""
+    """Join audio frames to pieces; a jump of the time stamps or a change of rate or channels starts a new piece."""
     pieces: list[AudioPiece] = []
     piece: _Piece | None = None
     for frame in frames:
@@ -231,7 +237,7 @@ def _join(frames: Iterator[av.AudioFrame], seconds: float) -> list[AudioPiece]:
 
 
 class _Piece:
-    """Sound at its own rate, resampled every second or so, so that a long file is never held at its full rate."""
+    """Piece under construction, resampled about once a second so that long audio is not held at its original rate."""
 
     def __init__(self, form: tuple[int, int], start: float) -> None:
         self.form, self.start, self.end = form, start, start
@@ -261,7 +267,8 @@ class _Piece:
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:
-    """Mean of the channels (c, n) of any sample type -> (n,) float32 in [-1, 1]."""
+    """Average channels (c, n) of any sample type to (n,) float32 in [-1, 1]."""
+
     if samples.dtype == np.uint8:
         samples = samples.astype(np.float32) / 128 - 1
     elif samples.dtype.kind == "i":

@@ -1,7 +1,7 @@
-"""The face in a video: found now and then, tracked in between, cropped with one box per track.
+"""Face detection at intervals, tracking in between, and crops with one box per track.
 
-A box is (left, top, width, height) in pixels. The detector is dlib's: histograms of oriented gradients, whose weights
-are compiled into its wheel; benchmarks/README.md has the comparison behind the choice.
+A box is (left, top, width, height) in pixels. The detector is dlib's, on histograms of oriented gradients, with weights
+compiled into its wheel; docs/benchmarks.md compares it with others.
 
 References: Dalal and Triggs, "Histograms of oriented gradients for human detection", CVPR 2005; King, "Max-margin
 object detection", arXiv 1502.00046.
@@ -19,29 +19,29 @@ from avdfd.config import FaceConfig
 from avdfd.features.mel import FACE_SIZE
 from avdfd.media.decode import Frame
 
-# The detector knows faces from 80 pixels on. The whole picture is searched at these sizes in pixels, and the
-# surroundings of a known face at the scales that make the face this wide; each only if the one before showed nothing.
-_SEARCHED = (320 * 180, 640 * 480, 960 * 720)
-_KNOWN = (96, 144)
-# Surroundings searched for a known face, in sides of its box.
-_REACH = 2.0
-# The whole picture is searched again after this many seconds, for other faces ...
+# The detector finds faces of 80 pixels and more. The whole frame is searched at the sizes _FRAME_PIXELS, the region
+# around a known face at the scales that make the face _FACE_WIDTHS wide; in order, until a face is found.
+_FRAME_PIXELS = (320 * 180, 640 * 480, 960 * 720)
+_FACE_WIDTHS = (96, 144)
+# Side of the region searched for a known face, relative to the side of its box.
+_REGION = 2.0
+# Seconds after which the whole frame is searched for further faces.
 _RESCAN = 3.0
-# ... and, as long as there is none, at all sizes after this many: that costs ten times as much as the first size.
-_THOROUGH = 1.0
-# Overlap (intersection over union) with the box of a track that makes a face part of it.
-_SAME = 0.3
+# Seconds after which, while there is no face, all sizes are searched: ten times the time of the first size.
+_FULL_RESCAN = 1.0
+# Intersection over union with the box of a track from which a face belongs to that track.
+_SAME_TRACK = 0.3
 
 
 class Face(NamedTuple):
-    """A detected face."""
+    """Detected face."""
 
     box: np.ndarray
     score: float
 
 
 class Track:
-    """One face over time. Its box is the median of what was found, so it neither jitters nor follows an outlier."""
+    """One face over time; its box is the median of the detected boxes, so that it neither jitters nor has outliers."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -57,66 +57,67 @@ class Track:
 
     @property
     def weight(self) -> float:
-        """Area summed over the times it was seen: large and persistent."""
+        """Area summed over the detections: high for large and persistent faces."""
         return float(np.prod(np.array(self.boxes)[:, 2:], axis=1).sum())
 
 
 class FaceTracker:
-    """Looks for faces in passing frames, `detect_fps` times a second."""
+    """Detector and tracker of the faces in a stream of frames, run `detect_fps` times a second."""
 
     def __init__(self, config: FaceConfig) -> None:
         self.config = config
         self.tracks: list[Track] = []
-        self.looks: list[float] = []
+        self.searched: list[float] = []
+        """Times of the searched frames."""
         self._live: list[Track] = []
-        self._scanned = self._thorough = -np.inf
+        self._scanned = self._fully_scanned = -np.inf
 
     def watch(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Passes the frames on."""
+        """Yield the frames unchanged and search some of them for faces."""
         for frame in frames:
-            if not self.looks or frame.time - self.looks[-1] >= 1 / self.config.detect_fps - 1e-3:
-                self.look(frame.time, frame.gray())
+            if not self.searched or frame.time - self.searched[-1] >= 1 / self.config.detect_fps - 1e-3:
+                self.search(frame.time, frame.gray())
             yield frame
 
-    def look(self, time: float, gray: np.ndarray) -> None:
-        """Finds the faces of one picture (H, W) and adds them to the tracks they continue."""
+    def search(self, time: float, gray: np.ndarray) -> None:
+        """Find the faces in one frame (H, W) and add them to their tracks."""
         faces = [near(gray, track.box) for track in self._live]
         found = [face for face in faces if face is not None]
         if len(found) < len(faces) or time - self._scanned >= _RESCAN or not faces:
             found += self._scan(time, gray, known=bool(found))
-        self.looks.append(time)
-        seen: list[Track] = []
+        self.searched.append(time)
+        extended: list[Track] = []
         for face in sorted((f for f in found if f.score >= self.config.min_score), key=lambda f: -f.score):
-            track = max(self._live + seen, key=lambda t: overlap(t.box, face.box), default=None)
-            if track is None or overlap(track.box, face.box) < _SAME:
+            track = max(self._live + extended, key=lambda t: overlap(t.box, face.box), default=None)
+            if track is None or overlap(track.box, face.box) < _SAME_TRACK:
                 track = Track()
                 self.tracks.append(track)
-            if track not in seen:
+            if track not in extended:
                 track.add(time, face.box)
-                seen.append(track)
-        self._live = [t for t in dict.fromkeys(self._live + seen) if time - t.times[-1] < _RESCAN]
+                extended.append(track)
+        self._live = [t for t in dict.fromkeys(self._live + extended) if time - t.times[-1] < _RESCAN]
 
     def box(self, start: float, end: float) -> np.ndarray | None:
-        """Box of the weightiest track that was found in enough of the looks between two times, or None."""
-        looks = sum(start <= time < end for time in self.looks)
+        """Return the box of the highest-weight track found in enough searched frames between two times, or None."""
+        searched = sum(start <= time < end for time in self.searched)
         for track in sorted(self.tracks, key=lambda t: -t.weight):
-            if looks and sum(start <= time < end for time in track.times) / looks >= self.config.min_found:
+            if searched and sum(start <= time < end for time in track.times) / searched >= self.config.min_found:
                 return track.box
         return None
 
     def _scan(self, time: float, gray: np.ndarray, known: bool) -> list[Face]:
-        thorough = not known and time - self._thorough >= _THOROUGH
+        full = not known and time - self._fully_scanned >= _FULL_RESCAN
         faces: list[Face] = []
-        for pixels in _SEARCHED if thorough else _SEARCHED[:1]:
+        for pixels in _FRAME_PIXELS if full else _FRAME_PIXELS[:1]:
             faces = faces or find(gray, (pixels / gray.size) ** 0.5)
         self._scanned = time
-        if thorough:
-            self._thorough = time
+        if full:
+            self._fully_scanned = time
         return faces
 
 
 def find(gray: np.ndarray, scale: float) -> list[Face]:
-    """Faces in a picture (H, W) uint8 that is searched at `scale`."""
+    """Find the faces in a frame (H, W) uint8, searched at `scale`."""
     size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     boxes, scores, _ = _detector().run(small, 0, 0.0)
@@ -127,18 +128,18 @@ def find(gray: np.ndarray, scale: float) -> list[Face]:
 
 
 def near(gray: np.ndarray, box: np.ndarray) -> Face | None:
-    """The face in the surroundings of a known one, or None."""
+    """Find the face in the region around the box of a known one; return None if there is none."""
     side = box[2:].max()
     centre = box[:2] + box[2:] / 2
-    left, top = np.maximum(centre - side * _REACH / 2, 0).astype(int)
-    right, bottom = (centre + side * _REACH / 2).astype(int)
-    part = np.ascontiguousarray(gray[top:bottom, left:right])
-    if min(part.shape) == 0:
+    left, top = np.maximum(centre - side * _REGION / 2, 0).astype(int)
+    right, bottom = (centre + side * _REGION / 2).astype(int)
+    region = np.ascontiguousarray(gray[top:bottom, left:right])
+    if min(region.shape) == 0:
         return None
     offset = np.array([left, top, 0, 0])
     faces: list[Face] = []
-    for width in _KNOWN:
-        faces = faces or [Face(face.box + offset, face.score) for face in find(part, width / side)]
+    for width in _FACE_WIDTHS:
+        faces = faces or [Face(face.box + offset, face.score) for face in find(region, width / side)]
     return max(faces, key=lambda face: overlap(face.box, box), default=None)
 
 
@@ -151,7 +152,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Square(NamedTuple):
-    """A square part of a picture, in pixels."""
+    """Square region of a frame, in pixels."""
 
     left: int
     top: int
@@ -159,7 +160,7 @@ class Square(NamedTuple):
 
 
 def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:
-    """Square around a box, `margin` times its larger side, moved and shrunk to lie in a picture (H, W, ...)."""
+    """Return the square around a box, `margin` times its larger side, moved and shrunk into a frame (H, W, ...)."""
     height, width = shape[:2]
     side = min(round(float(box[2:].max()) * margin), height, width)
     centre = box[:2] + box[2:] / 2
@@ -168,15 +169,19 @@ def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:
     return Square(left, top, side)
 
 
-def crop(picture: np.ndarray, part: Square) -> np.ndarray:
-    """A square of a picture (H, W, 3) as (224, 224, 3)."""
-    left, top, side = part
-    picture = picture[top : top + side, left : left + side]
-    return cv2.resize(picture, (FACE_SIZE, FACE_SIZE), interpolation=_interpolation(side / FACE_SIZE))
+def crop(image: np.ndarray, region: Square) -> np.ndarray:
+    """Cut a square out of a frame (H, W, 3) and resize it to (224, 224, 3)."""
+    left, top, side = region
+    image = image[top : top + side, left : left + side]
+    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), interpolation=_interpolation(side / FACE_SIZE))
 
 
 def _interpolation(shrink: float) -> int:
-    """Cubic to enlarge. Linear still weighs every pixel in up to half size, at a fifth of the time of averaging."""
+    """Choose the interpolation: cubic to enlarge, linear to shrink by up to 2, area averaging beyond.
+
+    Up to a factor of 2, linear interpolation still uses every pixel and takes a fifth of the time of averaging.
+    """
+
     if shrink <= 1:
         return cv2.INTER_CUBIC
     return cv2.INTER_LINEAR if shrink <= 2 else cv2.INTER_AREA

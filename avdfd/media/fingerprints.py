@@ -1,11 +1,11 @@
-"""Short hashes of sound and picture that survive re-encoding, to find copies of a recording.
+"""Short hashes of audio and video that survive re-encoding, to find near-duplicates.
 
-sound    512 bits: how the energy of 33 bands changes over 4 s around the middle of the sound
-picture  256 bits: 64 of the mean picture, 192 of how it moves over the first 8 s
+audio  512 bits: changes of the energy in 33 bands over 4 s around the middle of the audio
+video  256 bits: 64 of the mean frame, 192 of the motion over the first 8 s
 
-A copy differs in few bits, another recording in about half of them. Sound is looked at from 200 to 3400 Hz and
-pictures as 32 x 32 grey levels, so that size, bit rate, frame rate, sample rate and loudness hardly matter. A part of
-a recording, a mirrored picture or another speed are not found.
+Near-duplicates differ in few bits, different recordings in about half of them. Audio is analysed from 200 to 3400 Hz
+and frames as 32 x 32 grey levels, so that size, bit rate, frame rate, sample rate and loudness hardly matter. Excerpts,
+mirrored videos and videos at another speed are not found.
 
 References: Haitsma and Kalker, "A highly robust audio fingerprinting system", ISMIR 2002 (signs of differences over
 bands and time); Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002 (signs of random
@@ -28,17 +28,17 @@ _TIMES = 17
 _SPAN = 4 * SAMPLE_RATE
 _LOW, _HIGH = 200.0, 3400.0  # Hz
 _N_FFT, _HOP = 512, 160
-_FLOOR = 1e-5  # of the loudest band and time: what is below is silence or the noise of a codec
+_FLOOR = 1e-5  # relative to the loudest band and time; below are silence and codec noise
 
-_STEP = 0.25  # seconds whose pictures are averaged
+_STEP = 0.25  # seconds over which frames are averaged
 _STEPS = 32
 _SIDE = 32
 _MOTION = 192
-_STILL = 0.3  # grey levels (RMS): less movement is the noise of a codec
+_STILL = 0.3  # grey levels (RMS); motion below is codec noise
 
 
 def audio_hash(samples: np.ndarray) -> bytes | None:
-    """512 bits of a sound (S,) at 16 kHz; None if it is silent or too short to tell."""
+    """Return 512 bits of audio (S,) at 16 kHz, or None if it is silent or shorter than 0.5 s."""
     if len(samples) < SAMPLE_RATE // 2:
         return None
     power = _band_power(samples)
@@ -56,7 +56,7 @@ def audio_hash(samples: np.ndarray) -> bytes | None:
 
 
 def video_hash(frames: Iterable[Frame]) -> bytes | None:
-    """256 bits of the frames of a video, of which no more than the first 8 s are read; None if there are none."""
+    """Return 256 bits of the frames of a video, or None if there are none; only the first 8 s are read."""
     pieces: list[list[np.ndarray]] = []
     begin = None
     for frame in frames:
@@ -65,7 +65,7 @@ def video_hash(frames: Iterable[Frame]) -> bytes | None:
         if place >= _STEPS:
             break
         small = cv2.resize(frame.gray(), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-        while len(pieces) < place:  # a picture stays until the next one
+        while len(pieces) < place:  # a frame is shown until the next one
             pieces.append(pieces[-1][-1:])
         if len(pieces) == place:
             pieces.append([])
@@ -84,7 +84,7 @@ def video_hash(frames: Iterable[Frame]) -> bytes | None:
 
 @functools.cache
 def _patterns() -> np.ndarray:
-    """Signs (192, times, 32, 32) that are the same everywhere: bits of a chain of hashes."""
+    """Return fixed pseudo-random signs (192, times, 32, 32): bits of SHAKE-256 digests, equal on every machine."""
     blocks = (
         hashlib.shake_256(number.to_bytes(2, "big")).digest(_STEPS * _SIDE * _SIDE // 8) for number in range(_MOTION)
     )
@@ -93,16 +93,17 @@ def _patterns() -> np.ndarray:
 
 
 def _band_power(samples: np.ndarray) -> np.ndarray:
-    """Power (frames, 33) of the bands every 10 ms."""
+    """Return the power (frames, 33) of the bands every 10 ms."""
     starts = np.arange(0, len(samples) - _N_FFT + 1, _HOP)
     window, filters = np.hanning(_N_FFT), _filters().T
-    blocks = np.array_split(starts, len(starts) // 6000 + 1)  # a minute at a time: sound may be long
+    blocks = np.array_split(starts, len(starts) // 6000 + 1)  # one minute at a time bounds the memory
     frames = (samples[block[:, None] + np.arange(_N_FFT)] * window for block in blocks)
     return np.concatenate([np.square(np.abs(np.fft.rfft(block, axis=1))) @ filters for block in frames])
 
 
 def _filters() -> np.ndarray:
-    """Bands (33, 257) of equal width in the logarithm of the frequency."""
+    """Return weights (33, 257) of bands of equal width in log frequency."""
+
     edges = np.geomspace(_LOW, _HIGH, _BANDS + 1)
     bins = np.fft.rfftfreq(_N_FFT, 1 / SAMPLE_RATE)
     width = SAMPLE_RATE / _N_FFT

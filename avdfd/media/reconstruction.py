@@ -1,13 +1,14 @@
-"""DIRE of a log mel: how far a diffusion model is from giving it back.
+"""DIRE of a log mel: its reconstruction error by a diffusion model.
 
-A model of real sound takes its way to noise and back (DDIM); what it cannot give back it has not learned. The input
-that AVDFD calls `mel_err` is that error, bin by bin.
+A model of real audio leads the mel to noise and back by DDIM. It reconstructs well what resembles its training data;
+the absolute error of each bin is the model input `mel_err`.
 
-    mel (128, 768)   pictures (B, 1, H, W) of the model: all bands, W frames; H a multiple of 128, W a divisor of 768
+    mel (128, 768)
+    tiles (B, 1, H, W) for the diffusion model: all bands, W mel frames each; H a multiple of 128, W a divisor of 768
 
-A model of 256 x 256, such as teticio/audio-diffusion-ddim-256, sees three pictures of 256 frames, in which each band
-is two rows; 40 evaluations of 114 million weights for each of them want a GPU. One gets the weights oneself, and
-`diffusers`, which runs them.
+A model of 256 x 256, such as teticio/audio-diffusion-ddim-256, is given three tiles of 256 mel frames in which each
+band fills two rows. Each tile takes 40 evaluations of a network of 114 million weights, so use a GPU. Weights are not
+downloaded; `diffusers`, which runs the model, must be installed.
 
 References:
     Wang et al., "DIRE for Diffusion-Generated Image Detection", ICCV 2023.
@@ -36,20 +37,23 @@ _DECIBEL = 10 / math.log(10)
 _FLOOR = 1e-6
 
 PredictNoise = Callable[[Tensor, int], Tensor]
-"""(pictures (B, 1, H, W), time step) -> the noise in them."""
+"""(tiles (B, 1, H, W), time step) -> their noise."""
 
 
 class Schedule(NamedTuple):
-    """The noise that a model was trained with."""
+    """Noise schedule of the training of a model."""
 
     signal: Tensor
-    """(steps,): part of the variance that is still the picture's, by time step; alpha-bar."""
+    """(steps,): share of the signal in the variance by time step; alpha-bar."""
     clip: float | None
-    """Pictures are known to lie within +- this; None if they need not."""
+    """Bound of the absolute values of a clean tile; None if they have none."""
 
 
 class Reconstruction:
-    """The model that a config names. Raises UserError if it, or what runs it, is not there or does not fit."""
+    """Diffusion model named by a config.
+
+    Raises UserError if `diffusers` or the model is missing, or if the model does not fit.
+    """
 
     def __init__(self, config: ReconstructionConfig) -> None:
         self.config = config
@@ -59,27 +63,27 @@ class Reconstruction:
 
     @torch.inference_mode()
     def error(self, mel: np.ndarray) -> np.ndarray:
-        """Log mel (128, 768), as `log_mel` makes it -> |mel - its reconstruction| (128, 768) float32, in its units.
+        """Return |mel - its reconstruction| (128, 768) float32 of a log mel as `log_mel` returns it, in its units.
 
-        On a CPU the same for the same mel, model and number of threads.
+        On a CPU it depends on the mel, the model and the number of threads only.
         """
         assert mel.shape == (MEL_BINS, MEL_FRAMES), mel.shape
         log_mel = torch.from_numpy(mel.astype(np.float32)).to(self.device)
         scaled, unit = _to_range(log_mel, self.config)
         height, width = _size(self.unet.config)
         repeat = height // MEL_BINS
-        pictures = rearrange(scaled, "f (n w) -> n 1 f w", w=width).repeat_interleave(repeat, dim=2)
-        back = reconstruct(pictures, lambda x, t: self.unet(x, t).sample, self.schedule, self.config.steps)
+        tiles = rearrange(scaled, "f (n w) -> n 1 f w", w=width).repeat_interleave(repeat, dim=2)
+        back = reconstruct(tiles, lambda x, t: self.unet(x, t).sample, self.schedule, self.config.steps)
         restored = reduce(back, "n 1 (f r) w -> f (n w)", "mean", r=repeat)
         return ((scaled - restored).abs() * unit).cpu().numpy()
 
 
-def reconstruct(pictures: Tensor, predict_noise: PredictNoise, schedule: Schedule, steps: int) -> Tensor:
-    """Pictures (B, 1, H, W) led to noise in `steps` DDIM steps, and back in as many."""
+def reconstruct(tiles: Tensor, predict_noise: PredictNoise, schedule: Schedule, steps: int) -> Tensor:
+    """Lead tiles (B, 1, H, W) to noise in `steps` DDIM steps and back in as many."""
     last = len(schedule.signal)
     times = [0] + [round(number * last / steps) - 1 for number in range(1, steps + 1)]
     signal = [1.0] + [float(schedule.signal[time]) for time in times[1:]]
-    x = pictures
+    x = tiles
     for here, there in zip(range(steps), range(1, steps + 1), strict=True):
         x = _step(x, predict_noise(x, times[here]), signal[here], signal[there], schedule.clip)
     for here, there in zip(range(steps, 0, -1), range(steps - 1, -1, -1), strict=True):
@@ -88,7 +92,7 @@ def reconstruct(pictures: Tensor, predict_noise: PredictNoise, schedule: Schedul
 
 
 def _step(x: Tensor, noise: Tensor, here: float, there: float, clip: float | None) -> Tensor:
-    """From one level of noise to another, less or more, as if the noise predicted were right."""
+    """Move `x` from alpha-bar `here` to `there`, to more or to less noise, by a DDIM step with the predicted noise."""
     clean = (x - math.sqrt(1 - here) * noise) / math.sqrt(here)
     if clip is not None and here < 1:
         clean = clean.clamp(-clip, clip)
@@ -97,7 +101,7 @@ def _step(x: Tensor, noise: Tensor, here: float, there: float, clip: float | Non
 
 
 def _to_range(mel: Tensor, config: ReconstructionConfig) -> tuple[Tensor, float]:
-    """The mel in the model's range, and what 1 of that is in the mel."""
+    """Return the mel scaled to the model's range, and the mel units per unit of that range."""
     if config.scale == "zscore":
         unit = float(mel.double().std()) + _FLOOR
         return (mel - float(mel.double().mean())) / unit, unit
@@ -107,16 +111,16 @@ def _to_range(mel: Tensor, config: ReconstructionConfig) -> tuple[Tensor, float]
 
 def _load(config: ReconstructionConfig) -> tuple[nn.Module, Schedule]:
     try:
-        from diffusers import DDIMScheduler, UNet2DModel  # nothing else needs it, and it is large
+        from diffusers import DDIMScheduler, UNet2DModel  # optional, and slow to import
     except ImportError:
         raise UserError(
-            "mel_err: diffusers, which runs the model, is not there; .venv/bin/python -m pip install diffusers"
+            "mel_err: diffusers, which runs the model, is not installed; .venv/bin/python -m pip install diffusers"
         ) from None
     root = Path(config.model)
     folder = root / "unet" if (root / "unet").is_dir() else root
     values = _read_json(folder / "config.json")
     if values.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        raise UserError(f"{folder}: a {values['_class_name']}; an unconditional UNet2DModel is wanted")
+        raise UserError(f"{folder}: is a {values['_class_name']}; an unconditional UNet2DModel is needed")
     _check_weights(folder, config.sha256)
     try:
         unet = UNet2DModel.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
@@ -128,10 +132,13 @@ def _load(config: ReconstructionConfig) -> tuple[nn.Module, Schedule]:
     noise = DDIMScheduler.from_config(_read_json(place) if place.is_file() else {})
     if noise.config.prediction_type != "epsilon":
         raise UserError(
-            f"{place}: prediction_type {noise.config.prediction_type}; a model that predicts epsilon is wanted"
+            f"{place}: prediction_type {noise.config.prediction_type}; a model that predicts epsilon is needed"
         )
     if config.steps > len(noise.alphas_cumprod):
-        raise UserError(f"{place}: {config.steps} steps are more than the {len(noise.alphas_cumprod)} of its training")
+        raise UserError(
+            f"{place}: steps is {config.steps}; the model was trained with {len(noise.alphas_cumprod)} steps, use at "
+            "most as many"
+        )
     clip = noise.config.clip_sample_range if noise.config.clip_sample else None
     return unet, Schedule(noise.alphas_cumprod, clip)
 
@@ -147,17 +154,17 @@ def _check_weights(folder: Path, sha256: str) -> None:
 
 def _check_form(config: Any, folder: Path) -> None:
     if (config.in_channels, config.out_channels) != (1, 1):
-        raise UserError(f"{folder}: pictures of {config.in_channels} channels; a mel has 1")
+        raise UserError(f"{folder}: {config.in_channels} input channels; a model with 1 is needed")
     height, width = _size(config)
     if not height or height % MEL_BINS or not width or MEL_FRAMES % width:
         raise UserError(
-            f"{folder}: sample_size {config.sample_size}; a mel fills pictures whose height is a multiple of "
-            f"{MEL_BINS} and whose width divides {MEL_FRAMES}"
+            f"{folder}: sample_size {config.sample_size}; its height must be a multiple of {MEL_BINS} and its width a "
+            f"divisor of {MEL_FRAMES}"
         )
 
 
 def _size(config: Any) -> tuple[int, int]:
-    """Height and width of the model's pictures; 0 if it does not say."""
+    """Return height and width of the model's tiles; 0 if its config does not state them."""
     size = config.sample_size or 0
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 

@@ -1,8 +1,8 @@
-"""A media file -> windows of sound and face frames, the contents of elements.
+"""Cutting of media files into windows of audio and face frames, the contents of elements.
 
-A window starts at 0, hop, 2 hop ... of each stretch that has sound and picture throughout. Its frame k is the one
-whose time stamp is nearest to k / 25 s into the window, whatever the frame rate: at most half a frame off.
-Nothing is padded; sound alone that is too short may be repeated (media.repeat_short).
+Windows start at 0, hop, 2 hop ... of each stretch in which audio and video are both continuous. Frame k of a window is
+the one whose time stamp is nearest to k / 25 s after its start, at any frame rate: at most half a frame away. Windows
+are not padded; audio files that are shorter than a window may be repeated (media.repeat_short).
 """
 
 import functools
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 
 SECONDS = WINDOW / SAMPLE_RATE
 
-# Without a new picture for this long (seconds), the video is taken to be interrupted.
+# A video without a new frame for longer than this (seconds) is interrupted.
 _INTERRUPTION = 0.5
-# Root mean square below which sound is silence: -70 dBFS.
+# Root mean square below which audio is silent: -70 dBFS.
 _SILENCE = 10 ** (-70 / 20)
-# Decoded frames up to this size in bytes wait in memory until the face is known; else the file is decoded twice.
-_HELD = 512 * 2**20
+# Decoded frames of up to this many bytes are kept in memory until the face is known; above, the file is decoded twice.
+_MAX_BUFFER = 512 * 2**20
 
 Keep = Callable[[Frame, float], Any]
 
 
 class Window(NamedTuple):
-    """Start in seconds, samples (49152,), and for each of the 77 frames what `assemble` was told to keep of it."""
+    """Start in seconds, samples (49152,), and what `keep` of `assemble` returned for each of the 77 frames."""
 
     start: float
     samples: np.ndarray
     frames: list[Any]
     face: Square | None = None
-    """Where in the picture the frames are, if they are not all of it."""
+    """Square of the crops in the video; None if the frames are not cropped."""
 
 
 def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
-    """All usable windows of a file: dicts with `start` and `end` in seconds and `parts`, the packed arrays.
+    """Return all usable windows of a file: dicts with `start` and `end` in seconds and `parts`, the packed arrays.
 
     `avdfd.elements.unpack` turns the parts into arrays. Raises MediaError if no window is usable.
     """
@@ -58,21 +58,21 @@ def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
 def windows(
     path: str | Path, media: MediaConfig, fake_periods: Sequence[Sequence[float]] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The windows of a file one by one, as they are cut; one that cannot be used has a `reason` in place of `parts`.
+    """Yield the windows of a file as they are cut; an unusable one has a `reason` in place of `parts`.
 
-    `face` is where in the picture its frames are, None if they are all of it.
+    `face` is the square of its crops in the video, None if its frames are not cropped.
 
-    `fake_periods` are the seconds of a fake that are fake, where that is not all of it. Raises MediaError, at the end
-    at the latest, if no window is usable.
+    `fake_periods` are the fake periods of a partially fake file, in seconds. Raises MediaError, possibly only after the
+    last window, if no window is usable.
     """
-    pictures = "frames" in media.keep
-    sounds = read_audio(path, video=pictures)
-    if all(_silent(sound.samples) for sound in sounds):
+    with_frames = "frames" in media.keep
+    pieces = read_audio(path, video=with_frames)
+    if all(_silent(piece.samples) for piece in pieces):
         raise MediaError("silent audio")
     if media.trim_silence:
-        sounds = _trimmed(sounds)
+        pieces = _trimmed(pieces)
     usable, reasons = 0, set()
-    for window in _windows(path, sounds, media) if pictures else _sound_windows(sounds, media):
+    for window in _windows(path, pieces, media) if with_frames else _audio_windows(pieces, media):
         times = {"start": round(window.start, 6), "end": round(window.start + SECONDS, 6)}
         reason = _unusable(window, media, fake_periods)
         if reason:
@@ -85,20 +85,20 @@ def windows(
         raise MediaError(", ".join(sorted(reasons)))
 
 
-def assemble(frames: Iterable[Frame], sounds: list[AudioPiece], media: MediaConfig, keep: Keep) -> Iterator[Window]:
-    """Windows in order of their start, made while the frames pass by; stops reading them once no window can follow.
+def assemble(frames: Iterable[Frame], pieces: list[AudioPiece], media: MediaConfig, keep: Keep) -> Iterator[Window]:
+    """Yield windows in order of their start while reading the frames, until no further window is possible.
 
-    `keep(frame, start)` gives what a window that begins at `start` holds of a frame. Raises MediaError if there is
-    no whole window.
+    `keep(frame, start)` returns what a window that starts at `start` keeps of a frame. Raises MediaError if the file is
+    too short for a window.
     """
     made, longest, count, shown = 0, 0.0, 0, 0.0
     for stretch in _stretches(frames):
         first = next(stretch)
-        open_windows = [_Open(start, sound) for start, sound in _starts(first.time, sounds, media.hop)]
+        open_windows = [_OpenWindow(start, piece) for start, piece in _starts(first.time, pieces, media.hop)]
         for frame, following in _with_next(itertools.chain([first], stretch)):
             count += 1
             shown = following.time - frame.time if following else min(frame.duration or shown, _INTERRUPTION)
-            # No target may be more than half a frame away from the last one.
+            # The last frame serves no target time that is more than half a frame away.
             end = frame.time + (shown if following else min(shown, shown / 2 + _TAIL))
             until = frame.time + shown / 2
             for window in open_windows:
@@ -112,21 +112,21 @@ def assemble(frames: Iterable[Frame], sounds: list[AudioPiece], media: MediaConf
                     return
             if not open_windows and made:
                 return
-        longest = max([longest, *(min(end, s.end) - max(first.time, s.start) for s in sounds)])
+        longest = max([longest, *(min(end, piece.end) - max(first.time, piece.start) for piece in pieces)])
     if not made:
         seconds = f"{longest:.2f} s of common audio and video"
         raise MediaError("one frame only" if count == 1 else f"shorter than one window: {seconds}")
 
 
-class _Open:
-    """A window whose frames are still coming."""
+class _OpenWindow:
+    """Window that still lacks frames."""
 
-    def __init__(self, start: float, sound: AudioPiece) -> None:
-        self.start, self.sound = start, sound
+    def __init__(self, start: float, piece: AudioPiece) -> None:
+        self.start, self.piece = start, piece
         self.frames: list[Any] = []
 
     def take(self, frame: Frame, until: float, keep: Keep) -> None:
-        """Fills the places whose time is not after `until`."""
+        """Use the frame for all target times up to `until`."""
         while len(self.frames) < FRAMES and self.start + len(self.frames) / FPS <= until:
             self.frames.append(keep(frame, self.start))
 
@@ -134,17 +134,17 @@ class _Open:
         return len(self.frames) == FRAMES and self.start + SECONDS <= end + _ROUNDING
 
     def window(self) -> Window:
-        first = min(round((self.start - self.sound.start) * SAMPLE_RATE), len(self.sound.samples) - WINDOW)
-        return Window(self.start, self.sound.samples[first : first + WINDOW], self.frames)
+        first = min(round((self.start - self.piece.start) * SAMPLE_RATE), len(self.piece.samples) - WINDOW)
+        return Window(self.start, self.piece.samples[first : first + WINDOW], self.frames)
 
 
-# From the last frame's time to the end of a window.
+# Seconds from the target time of the last frame to the end of a window.
 _TAIL = SECONDS - (FRAMES - 1) / FPS
 _ROUNDING = 1e-6
 
 
 def _stretches(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
-    """Frames, parted where the video is interrupted."""
+    """Split frames where the video is interrupted."""
     number, last = 0, None
 
     def stretch(frame: Frame) -> int:
@@ -158,7 +158,7 @@ def _stretches(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
 
 
 def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
-    """Each frame and the one after it."""
+    """Yield each frame with the next one."""
     rest = iter(frames)
     frame = next(rest)
     for following in rest:
@@ -167,34 +167,34 @@ def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
     yield frame, None
 
 
-def _starts(first: float, sounds: list[AudioPiece], hop: float) -> Iterator[tuple[float, AudioPiece]]:
-    """Where windows may start in a video that begins at `first`, as far as the sound goes."""
-    for sound in sounds:
-        begin = max(first, sound.start)
+def _starts(first: float, pieces: list[AudioPiece], hop: float) -> Iterator[tuple[float, AudioPiece]]:
+    """Yield possible starts of windows in a video that starts at `first`, each with the audio that covers it."""
+    for piece in pieces:
+        begin = max(first, piece.start)
         for k in itertools.count():
             start = begin + k * hop
-            if start + SECONDS > sound.end + _ROUNDING:
+            if start + SECONDS > piece.end + _ROUNDING:
                 break
-            yield start, sound
+            yield start, piece
 
 
-def _trimmed(sounds: list[AudioPiece]) -> list[AudioPiece]:
-    """Sound without the silence before and after all of it."""
-    lead, trail = edge_silence(np.concatenate([sound.samples for sound in sounds]), SAMPLE_RATE)
-    total = sum(len(sound.samples) for sound in sounds)
+def _trimmed(pieces: list[AudioPiece]) -> list[AudioPiece]:
+    """Return audio without the silence at the start of the first piece and at the end of the last."""
+    lead, trail = edge_silence(np.concatenate([piece.samples for piece in pieces]), SAMPLE_RATE)
+    total = sum(len(piece.samples) for piece in pieces)
     first, last = round(lead * SAMPLE_RATE), total - round(trail * SAMPLE_RATE)
     kept, passed = [], 0
-    for sound in sounds:
+    for piece in pieces:
         begin = max(first - passed, 0)
-        samples = sound.samples[begin : max(last - passed, 0)]
-        passed += len(sound.samples)
+        samples = piece.samples[begin : max(last - passed, 0)]
+        passed += len(piece.samples)
         if len(samples):
-            kept.append(AudioPiece(sound.start + begin / SAMPLE_RATE, samples))
+            kept.append(AudioPiece(piece.start + begin / SAMPLE_RATE, samples))
     return kept
 
 
 def _unusable(window: Window, media: MediaConfig, fake_periods: Sequence[Sequence[float]] | None) -> str | None:
-    """Why a window is left out."""
+    """Return the reason why a window is unusable, or None."""
     if _silent(window.samples):
         return "silent audio"
     if None in window.frames:
@@ -207,7 +207,7 @@ def _unusable(window: Window, media: MediaConfig, fake_periods: Sequence[Sequenc
 
 
 def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
-    """The members of an element that are kept."""
+    """Encode the members of an element that `media.keep` names."""
     parts = encode_audio(window.samples, mel="mel" in media.keep)
     if media.mel_err is not None:
         error = reconstruction(media.mel_err).error(mel_of(unpack({"wav": parts["wav"]}).waveform))
@@ -221,35 +221,35 @@ def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
 
 @functools.cache
 def reconstruction(config: ReconstructionConfig) -> "Reconstruction":
-    """The diffusion model of mel_err, loaded once. Raises UserError."""
-    from avdfd.media.reconstruction import Reconstruction  # few need it, and its imports take time
+    """Return the diffusion model of mel_err, loaded once. Raises UserError if it cannot be loaded."""
+    from avdfd.media.reconstruction import Reconstruction  # rarely needed, and slow to import
 
     return Reconstruction(config)
 
 
-def _sound_windows(sounds: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
-    """Windows of sound alone. Raises MediaError if there is no whole one."""
-    starts = itertools.islice(_starts(-np.inf, sounds, media.hop), media.max_windows or None)
+def _audio_windows(pieces: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
+    """Yield windows without frames. Raises MediaError if the audio is too short for a window."""
+    starts = itertools.islice(_starts(-np.inf, pieces, media.hop), media.max_windows or None)
     made = 0
-    for made, (start, sound) in enumerate(starts, 1):  # noqa: B007
-        yield _Open(start, sound).window()
+    for made, (start, piece) in enumerate(starts, 1):  # noqa: B007
+        yield _OpenWindow(start, piece).window()
     if not made:
-        longest = max(sounds, key=lambda sound: len(sound.samples))
+        longest = max(pieces, key=lambda piece: len(piece.samples))
         if not media.repeat_short:
             raise MediaError(f"shorter than one window: {longest.end - longest.start:.2f} s of audio")
         yield Window(longest.start, np.resize(longest.samples, WINDOW), [])
 
 
-def _windows(path: str | Path, sounds: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
-    """Windows whose frames are JPEG, or None where no face was found."""
+def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
+    """Yield windows whose frames are JPEG, or None if no face was found."""
     frames = read_video(path, media.decoder)
     first = next(frames, None)
     if first is None:
-        raise MediaError("no picture could be decoded")
+        raise MediaError("no frame could be decoded")
     shape = first.gray().shape
     frames = itertools.chain([first], frames)
     if shape == (FACE_SIZE, FACE_SIZE):
-        yield from assemble(frames, sounds, media, lambda frame, _: _packed(frame, None, media))
+        yield from assemble(frames, pieces, media, lambda frame, _: _packed(frame, None, media))
         return
 
     tracker = FaceTracker(media.face)
@@ -260,34 +260,35 @@ def _windows(path: str | Path, sounds: list[AudioPiece], media: MediaConfig) -> 
         return None if box is None else square(shape, box, media.face.margin)
 
     def cropped(frame: Frame, start: float) -> bytes | None:
-        place = face(start)
-        return None if place is None else _packed(frame, place, media)
+        region = face(start)
+        return None if region is None else _packed(frame, region, media)
 
-    if _size(shape, first.duration, sounds, media) > _HELD:
-        for _ in assemble(tracker.watch(frames), sounds, media, lambda frame, start: None):
+    if _buffer_size(shape, first.duration, pieces, media) > _MAX_BUFFER:
+        for _ in assemble(tracker.watch(frames), pieces, media, lambda frame, start: None):
             pass
-        for window in assemble(read_video(path, media.decoder), sounds, media, cropped):
+        for window in assemble(read_video(path, media.decoder), pieces, media, cropped):
             yield window._replace(face=face(window.start))
         return
-    waiting = deque(assemble(tracker.watch(frames), sounds, media, lambda frame, start: frame))
+    waiting = deque(assemble(tracker.watch(frames), pieces, media, lambda frame, start: frame))
     while waiting:
         window = waiting.popleft()
-        pictures = [cropped(frame, window.start) for frame in window.frames]
-        yield window._replace(frames=pictures, face=face(window.start))
+        crops = [cropped(frame, window.start) for frame in window.frames]
+        yield window._replace(frames=crops, face=face(window.start))
 
 
 def _packed(frame: Frame, face: Square | None, media: MediaConfig) -> bytes:
-    """JPEG of the face, or of the whole frame. It is made once, however many windows the frame is part of."""
+    """Return the JPEG of the face or of the whole frame; it is encoded once for all windows of the frame."""
     if face not in frame.encoded:
-        picture = frame.rgb() if face is None else crop(frame.rgb(), face)
-        frame.encoded[face] = encode_frame(picture, media.jpeg_quality)
+        image = frame.rgb() if face is None else crop(frame.rgb(), face)
+        frame.encoded[face] = encode_frame(image, media.jpeg_quality)
     return frame.encoded[face]
 
 
-def _size(shape: tuple[int, ...], duration: float, sounds: list[AudioPiece], media: MediaConfig) -> float:
-    """Bytes of the frames of all windows of a file, at 1.5 bytes per pixel and no more frames than there are."""
-    starts = list(_starts(-np.inf, sounds, media.hop))[: media.max_windows or None]
-    seconds = sum(sound.end - sound.start for sound in sounds)
+def _buffer_size(shape: tuple[int, ...], duration: float, pieces: list[AudioPiece], media: MediaConfig) -> float:
+    """Estimate the bytes of all windows' decoded frames, each distinct frame once, at 1.5 bytes per pixel."""
+    starts = list(_starts(-np.inf, pieces, media.hop))[: media.max_windows or None]
+    seconds = sum(piece.end - piece.start for piece in pieces)
+
     rate = 1 / duration if duration else 60
     return min(len(starts) * FRAMES, seconds * rate) * 1.5 * shape[0] * shape[1]
 

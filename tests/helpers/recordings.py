@@ -1,4 +1,4 @@
-"""Video files whose pictures and sounds tell their time: frame n shows n in binary, the sound clicks at known times."""
+"""Video files with verifiable timing: frame n shows n in binary, the audio has clicks at known times."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,8 +12,8 @@ BITS = 10
 _TICKS = 90_000
 
 
-def picture(number: int, height: int = 224, width: int = 224) -> np.ndarray:
-    """(H, W, 3) RGB: black and white columns, the digits of `number`, on a grey that keeps codecs from idling."""
+def numbered_frame(number: int, height: int = 224, width: int = 224) -> np.ndarray:
+    """Return an image (H, W, 3) with `number` in binary as black and white columns below a grey band."""
     image = np.full((height, width, 3), 128, np.uint8)
     step = width // BITS
     for bit in range(BITS):
@@ -21,26 +21,26 @@ def picture(number: int, height: int = 224, width: int = 224) -> np.ndarray:
     return image
 
 
-def number_of(image: np.ndarray) -> int:
-    """Which frame a picture is."""
+def frame_number(image: np.ndarray) -> int:
+    """Return the number that a numbered frame shows."""
     step = image.shape[1] // BITS
     middle = image[image.shape[0] * 5 // 8, step // 2 : BITS * step : step].mean(axis=-1)
     return int(sum(1 << bit for bit in range(BITS) if middle[bit] > 128))
 
 
 def clicks(seconds: float, rate: int, times: Sequence[float]) -> np.ndarray:
-    """Samples (S,): weak noise with a burst of 1 kHz, some 4 ms long, centred on each time."""
+    """Return samples (S,): weak noise with a burst of 1 kHz, about 4 ms long, centred on each time."""
     t = np.arange(round(seconds * rate)) / rate
-    sound = np.random.default_rng(0).normal(0, 0.003, len(t))
+    audio = np.random.default_rng(0).normal(0, 0.003, len(t))
     for time in times:
-        sound += 0.8 * np.cos(2 * np.pi * 1000 * (t - time)) * np.exp(-(((t - time) / 0.002) ** 2))
-    return sound
+        audio += 0.8 * np.cos(2 * np.pi * 1000 * (t - time)) * np.exp(-(((t - time) / 0.002) ** 2))
+    return audio
 
 
 def record(
     path: Path,
     times: Sequence[float],
-    sound: np.ndarray | None,
+    audio: np.ndarray | None,
     *,
     rate: int = 44_100,
     layout: str = "mono",
@@ -50,9 +50,9 @@ def record(
     pix_fmt: str = "yuv420p",
     options: dict[str, str] | None = None,
     rotation: int = 0,
-    pictures: Sequence[np.ndarray] | None = None,
+    images: Sequence[np.ndarray] | None = None,
 ) -> Path:
-    """Writes frames shown from `times` (seconds) on and samples (S,) or (channels, S); either may be empty or None."""
+    """Write frames shown at `times` (seconds) and audio (S,) or (channels, S); `times` may be empty, `audio` None."""
     with av.open(str(path), "w") as container:
         if len(times):
             video = container.add_stream(codec, rate=30, options=options or {"bf": "0", "g": "12"})
@@ -63,21 +63,21 @@ def record(
                 if not hasattr(video, "set_display_rotation"):
                     pytest.skip("this PyAV cannot write a display matrix")
                 video.set_display_rotation(rotation)
-        if sound is not None:
-            audio = container.add_stream(audio_codec, rate=rate, layout=layout)
+        if audio is not None:
+            audio_stream = container.add_stream(audio_codec, rate=rate, layout=layout)
         for number, time in enumerate(times):
-            image = picture(number, *size) if pictures is None else pictures[number]
+            image = numbered_frame(number, *size) if images is None else images[number]
             frame = av.VideoFrame.from_ndarray(image).reformat(format=pix_fmt)
             frame.pts, frame.time_base = round(time * _TICKS), Fraction(1, _TICKS)
             container.mux(video.encode(frame))
         if len(times):
             container.mux(video.encode())
-        if sound is not None:
-            samples = np.atleast_2d(sound).astype(np.float32)
+        if audio is not None:
+            samples = np.atleast_2d(audio).astype(np.float32)
             piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
             piece.rate = rate
             if audio_codec != "aac":
-                piece = av.AudioResampler(format=audio.format.name).resample(piece)[0]
-            container.mux(audio.encode(piece))
-            container.mux(audio.encode())
+                piece = av.AudioResampler(format=audio_stream.format.name).resample(piece)[0]
+            container.mux(audio_stream.encode(piece))
+            container.mux(audio_stream.encode())
     return path

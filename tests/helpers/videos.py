@@ -7,23 +7,23 @@ import numpy as np
 
 
 def make_video(
-    path: Path, seconds: float = 4.0, *, fps: int = 25, rate: int = 16_000, size: int = 224, sound: str | None = "noise"
+    path: Path, seconds: float = 4.0, *, fps: int = 25, rate: int = 16_000, size: int = 224, audio: str | None = "noise"
 ) -> Path:
-    """H.264 with AAC: a grey that gets lighter, and `sound`: noise, silence, or None for no audio stream."""
+    """Write H.264 video of brightening grey with AAC `audio`: "noise", "silence", or None for no audio stream."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps)
         video.width = video.height = size
         video.pix_fmt = "yuv420p"
-        audio = container.add_stream("aac", rate=rate, layout="mono") if sound else None
+        stream = container.add_stream("aac", rate=rate, layout="mono") if audio else None
         for number in range(round(seconds * fps)):
-            picture = np.full((size, size, 3), 40 + 2 * number % 180, np.uint8)
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+            image = np.full((size, size, 3), 40 + 2 * number % 180, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image)))
         container.mux(video.encode())
-        if audio:
-            samples = rng.uniform(-0.3, 0.3, (1, round(seconds * rate))) * (sound == "noise")
+        if stream:
+            samples = rng.uniform(-0.3, 0.3, (1, round(seconds * rate))) * (audio == "noise")
             frame = av.AudioFrame.from_ndarray(samples.astype(np.float32), format="fltp", layout="mono")
             frame.rate = rate
-            container.mux(audio.encode(frame))
-            container.mux(audio.encode())
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
     return path

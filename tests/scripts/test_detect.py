@@ -37,7 +37,7 @@ def videos(tmp_path_factory):
     (root / "below").mkdir()
     good = make_video(root / "good.mp4", 4.0)
     make_video(root / "below" / "LONG.MP4", 8.0)
-    make_video(root / "mute.mp4", 4.0, sound=None)
+    make_video(root / "mute.mp4", 4.0, audio=None)
     make_video(root / "short.mp4", 2.0)
     (root / "text.mp4").write_text("not a video\n" * 100)
     (root / "truncated.mp4").write_bytes(good.read_bytes()[:9000])

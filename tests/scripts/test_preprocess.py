@@ -21,7 +21,7 @@ from avdfd.elements.form import frame_sizes
 from avdfd.media.reconstruction import Reconstruction
 from data import preprocess
 from data.preprocessing import make_manifest
-from tests.helpers.recordings import clicks, number_of, record
+from tests.helpers.recordings import clicks, frame_number, record
 from tests.paths import ROOT
 from tests.unit.elements.test_store import members
 
@@ -87,7 +87,7 @@ def test_whole_script_in_processes(tmp_path):
         ("real/anna.mp4", "RVRA", ("anna",), 0.0),
     ]
     element = store.read(store.metas[1].key, waveform=True, frames=[0, 40, 76])
-    assert [number_of(image) for image in element.frames] == pytest.approx([37.5, 77.5, 113.5], abs=0.51)
+    assert [frame_number(image) for image in element.frames] == pytest.approx([37.5, 77.5, 113.5], abs=0.51)
     assert store.metas[0].sha256 == sha256_of(tmp_path / "videos" / "fake" / "anna__swap.mp4")
     assert quarantine(tmp_path) == {"fake/text.mp4": "not a media file", "real/mute.mp4": "no audio stream"}
 
@@ -377,7 +377,7 @@ def test_silent_edges_are_left_out_with_their_frames(tmp_path, serial):
     starts = [m.start for m in store.metas]
     assert starts == pytest.approx([1.0, 1.5], abs=0.03)
     picture = store.read(store.metas[0].key, frames=[0]).frames[0]
-    assert number_of(picture) == pytest.approx(25 * starts[0], abs=0.51)
+    assert frame_number(picture) == pytest.approx(25 * starts[0], abs=0.51)
 
 
 def test_windows_without_fake_periods_are_left_out(tmp_path, serial):

@@ -72,7 +72,6 @@ PENDING = {
             "elements",
             "evaluation",
             "inference",
-            "media",
             "report",
             "search",
             "splits",

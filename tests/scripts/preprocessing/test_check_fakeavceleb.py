@@ -119,7 +119,7 @@ def test_every_difference_is_listed(part, tmp_path, serial, capsys):
     cloned = "RealVideo-FakeAudio-VoiceClone/African/men/id00076/00109_vc.mp4"
     for path in (alone, cloned):
         (part / path).parent.mkdir(parents=True)
-        make_video(part / path, 1, sound=None if path == alone else "noise")
+        make_video(part / path, 1, audio=None if path == alone else "noise")
     with (part / "meta_data.csv").open("a") as table:
         table.write(line(gone) + line(alone, "wav2lip") + line(alone, "fsgan").replace(",men,", ",women,"))
     code, found = findings(part, tmp_path, "--subset")

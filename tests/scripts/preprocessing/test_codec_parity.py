@@ -41,7 +41,7 @@ def template(tmp_path_factory) -> Path:
         (root / source).parent.mkdir(parents=True, exist_ok=True)
     make_video(root / REAL, 2.0, size=64)
     make_video(root / OTHER, 1.0, size=64)
-    make_video(root / MUTE, 1.0, size=64, sound=None)
+    make_video(root / MUTE, 1.0, size=64, audio=None)
     late = np.random.default_rng(1).normal(0, 0.3, 44_100 * 2).astype(np.float32)
     late[:22_050] = 0
     replace_audio(root / REAL, late, root / FAKE, ChainConfig(rate=44_100, bit_rate=96_000))

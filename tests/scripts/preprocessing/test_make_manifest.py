@@ -25,7 +25,7 @@ def videos(tmp_path) -> Path:
     (root / "fake").mkdir()
     make_video(root / "real" / "anna.mp4", 3)
     (root / "fake" / "anna__copy.mp4").write_bytes((root / "real" / "anna.mp4").read_bytes())
-    make_video(root / "real" / "mute.mp4", 1, sound=None)
+    make_video(root / "real" / "mute.mp4", 1, audio=None)
     (root / "fake" / "text.mp4").write_text("no video")
     (root / "manifest.csv").write_text("file,identity,fake_method\nreal/gone.mp4,Gone,\n")
     return root

@@ -47,7 +47,7 @@ def clip(
         speech(sound, rate=rate),
         rate=rate,
         size=(size, size),
-        pictures=pictures(picture, count, size),
+        images=pictures(picture, count, size),
         options={"crf": str(crf)},
     )
 

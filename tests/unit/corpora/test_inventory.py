@@ -47,9 +47,9 @@ def test_facts_of_a_good_file(tmp_path):
 def test_facts_of_files_that_cannot_be_used(tmp_path, name, reason):
     path = tmp_path / name
     if name == "mute.mp4":
-        make_video(path, 2, sound=None)
+        make_video(path, 2, audio=None)
     elif name == "silent.mp4":
-        make_video(path, 2, sound="silence")
+        make_video(path, 2, audio="silence")
     elif name == "half.mkv":
         whole = make_video(tmp_path / "whole.mkv", 6).read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
@@ -68,7 +68,7 @@ def test_probe_reads_packets_only(tmp_path):
     with pytest.raises(MediaError, match="truncated: .* s of the stated .* s exist"):
         probe(tmp_path / "half.mkv")
     with pytest.raises(MediaError, match="no audio stream"):
-        probe(make_video(tmp_path / "mute.mp4", 1, sound=None))
+        probe(make_video(tmp_path / "mute.mp4", 1, audio=None))
 
 
 def rows(root: Path) -> list[ManifestRow]:

@@ -6,45 +6,45 @@ from avdfd.media import faces
 from avdfd.media.faces import Face, FaceTracker, crop, overlap, square
 
 
-def script(monkeypatch, seen: list[list[tuple[list[float], float]]]) -> FaceTracker:
-    """A tracker whose detector sees the given (box, score) on each look, in the whole picture or near a known face."""
+def scripted_tracker(monkeypatch, detections: list[list[tuple[list[float], float]]]) -> FaceTracker:
+    """Return a tracker whose detector finds the given (box, score) in each frame, also near a known face."""
     tracker = FaceTracker(FaceConfig())
     current: list[Face] = []
     monkeypatch.setattr(faces, "find", lambda gray, scale: list(current))
     monkeypatch.setattr(
         faces, "near", lambda gray, box: max(current, key=lambda face: overlap(face.box, box), default=None)
     )
-    for number, found in enumerate(seen):
+    for number, found in enumerate(detections):
         current[:] = [Face(np.array(box, float), score) for box, score in found]
-        tracker.look(number / 2, np.zeros((100, 100), np.uint8))
+        tracker.search(number / 2, np.zeros((100, 100), np.uint8))
     return tracker
 
 
 def test_box_is_the_median_of_the_track(monkeypatch):
     boxes = [[100, 50, 80, 80], [104, 52, 84, 84], [102, 54, 82, 82], [102, 51, 120, 120]]
-    tracker = script(monkeypatch, [[(box, 1.0)] for box in boxes])
+    tracker = scripted_tracker(monkeypatch, [[(box, 1.0)] for box in boxes])
     assert len(tracker.tracks) == 1
     assert tracker.box(0, 2) == pytest.approx(np.median(boxes, axis=0))
 
 
-def test_larger_and_more_persistent_face_wins(monkeypatch):
+def test_large_and_persistent_face_is_chosen(monkeypatch):
     large, small = ([200, 50, 80, 80], 0.5), ([20, 50, 60, 60], 2.0)
-    tracker = script(monkeypatch, [[small, large]] * 6)
+    tracker = scripted_tracker(monkeypatch, [[small, large]] * 6)
     assert tracker.box(0, 3) == pytest.approx(large[0])
-    tracker = script(monkeypatch, [[small, large]] + [[small]] * 5)
+    tracker = scripted_tracker(monkeypatch, [[small, large]] + [[small]] * 5)
     assert tracker.box(0, 3) == pytest.approx(small[0])
 
 
 def test_each_shot_has_its_own_box(monkeypatch):
     first, second = ([200, 50, 80, 80], 1.0), ([20, 30, 120, 120], 1.0)
-    tracker = script(monkeypatch, [[first]] * 6 + [[second]] * 6)
+    tracker = scripted_tracker(monkeypatch, [[first]] * 6 + [[second]] * 6)
     assert tracker.box(0, 3) == pytest.approx(first[0])
     assert tracker.box(3, 6) == pytest.approx(second[0])
 
 
-def test_face_has_to_be_there_for_half_of_the_looks(monkeypatch):
+def test_face_must_be_found_in_half_of_the_searched_frames(monkeypatch):
     face = ([200, 50, 80, 80], 1.0)
-    tracker = script(monkeypatch, [[face], [face], [], [], [], []])
+    tracker = scripted_tracker(monkeypatch, [[face], [face], [], [], [], []])
     assert tracker.box(0, 3) is None
     assert tracker.box(0, 2) == pytest.approx(face[0])
     assert tracker.box(10, 13) is None
@@ -53,11 +53,11 @@ def test_face_has_to_be_there_for_half_of_the_looks(monkeypatch):
 def test_weak_detections_are_ignored(monkeypatch):
     monkeypatch.setattr(faces, "find", lambda gray, scale: [Face(np.array([10.0, 10, 80, 80]), 0.3)])
     tracker = FaceTracker(FaceConfig(min_score=0.5))
-    tracker.look(0, np.zeros((100, 100), np.uint8))
+    tracker.search(0, np.zeros((100, 100), np.uint8))
     assert tracker.box(0, 1) is None
 
 
-def test_looks_come_at_their_rate(monkeypatch):
+def test_frames_are_searched_at_the_configured_rate(monkeypatch):
     class Passing:
         def __init__(self, time: float) -> None:
             self.time = time
@@ -69,7 +69,7 @@ def test_looks_come_at_their_rate(monkeypatch):
     tracker = FaceTracker(FaceConfig(detect_fps=2.0))
     passed = list(tracker.watch([Passing(n / 25) for n in range(50)]))
     assert len(passed) == 50
-    assert tracker.looks == pytest.approx([0, 0.52, 1.04, 1.56])
+    assert tracker.searched == pytest.approx([0, 0.52, 1.04, 1.56])
 
 
 def test_overlap():
@@ -80,7 +80,7 @@ def test_overlap():
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """Red tells the column, green the row."""
+    """Return an image whose red channel encodes the column and whose green channel the row."""
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 0] = np.arange(width) * 250 // width
     image[..., 1] = (np.arange(height) * 250 // height)[:, None]
@@ -96,12 +96,12 @@ def middle_of(image: np.ndarray, height: int, width: int) -> tuple[float, float]
     [
         ([130, 80, 60, 50], (160, 105)),  # inside: centred on the face
         ([0, 80, 60, 50], (45, 105)),  # at the edge: moved inside
-        ([100, 20, 180, 180], (190, 120)),  # larger than the picture: its full height
+        ([100, 20, 180, 180], (190, 120)),  # larger than the frame: its full height
     ],
 )
-def test_crop_is_a_square_inside_the_picture(box, centre):
-    picture = ramp(240, 320)
-    out = crop(picture, square(picture.shape, np.array(box, float), margin=1.5))
+def test_crop_is_a_square_inside_the_frame(box, centre):
+    image = ramp(240, 320)
+    out = crop(image, square(image.shape, np.array(box, float), margin=1.5))
     assert out.shape == (224, 224, 3)
     assert middle_of(out, 240, 320) == pytest.approx(centre, abs=2.5)
 

@@ -12,7 +12,7 @@ from avdfd.media import faces
 from avdfd.media import windows as media
 from avdfd.media.decode import read_audio, read_video
 from avdfd.media.windows import SECONDS, extract, windows
-from tests.helpers.recordings import clicks, number_of, picture, record
+from tests.helpers.recordings import clicks, frame_number, numbered_frame, record
 from tests.paths import CLIPS
 
 CLICKS = [0.31, 0.9, 1.57, 2.2, 2.83, 3.4, 4.03, 4.7]
@@ -23,46 +23,46 @@ def constant(fps: float, seconds: float) -> list[float]:
 
 
 def variable(seconds: float) -> list[float]:
-    """Irregular gaps between 20 and 120 ms."""
+    """Return frame times with random gaps between 20 and 120 ms."""
     gaps = np.random.default_rng(3).uniform(0.02, 0.12, 1000)
     return [t for t in np.cumsum(gaps) - gaps[0] if t < seconds]
 
 
 def check_alignment(path: Path, times: list[float], config: MediaConfig) -> None:
-    """Frames at most half a source frame off their time, clicks within 2 ms of theirs."""
+    """Assert that frames are at most half a source frame off their target times and clicks at most 2 ms."""
     windows = extract(path, config)
     assert windows
     for window in windows:
         element = unpack(window["parts"])
         assert element.frames.shape == (FRAMES, 224, 224, 3)
         for k, image in enumerate(element.frames):
-            wanted, n = window["start"] + k / 25, number_of(image)
+            target, n = window["start"] + k / 25, frame_number(image)
             near = [abs(times[m] - times[n]) for m in (n - 1, n + 1) if 0 <= m < len(times)]
-            assert abs(times[n] - wanted) <= max(near) / 2 + 2e-3, (k, n)
-            assert abs(times[n] - wanted) <= min(abs(np.array(times) - wanted)) + 2e-3
-        heard = [t for t in CLICKS if window["start"] + 0.01 < t < window["end"] - 0.01]
-        assert len(heard) >= 3
-        for time in heard:
+            assert abs(times[n] - target) <= max(near) / 2 + 2e-3, (k, n)
+            assert abs(times[n] - target) <= min(abs(np.array(times) - target)) + 2e-3
+        inside = [t for t in CLICKS if window["start"] + 0.01 < t < window["end"] - 0.01]
+        assert len(inside) >= 3
+        for time in inside:
             middle = round((time - window["start"]) * SAMPLE_RATE)
             energy = element.waveform[middle - 160 : middle + 160] ** 2
             assert abs(np.average(np.arange(-160, 160), weights=energy)) < 0.002 * SAMPLE_RATE
 
 
 @pytest.mark.parametrize("fps", [12.5, 24, 25, 30_000 / 1001, 30, 50])
-def test_frames_line_up_with_the_sound_at_any_rate(tmp_path, fps):
+def test_frames_and_audio_are_aligned_at_any_frame_rate(tmp_path, fps):
     times = constant(fps, 5)
     path = record(tmp_path / "clip.mp4", times, clicks(5, 44_100, CLICKS))
     check_alignment(path, times, MediaConfig(hop=1.0))
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
-def test_variable_rate_is_read_by_time_with_either_decoder(tmp_path, decoder):
+def test_variable_frame_rate_is_aligned_with_either_decoder(tmp_path, decoder):
     times = variable(5)
     path = record(tmp_path / "clip.mp4", times, clicks(5, 44_100, CLICKS))
     check_alignment(path, times, MediaConfig(hop=1.0, decoder=decoder))
 
 
-def test_b_frames_are_put_in_order(tmp_path):
+def test_b_frames_are_in_display_order(tmp_path):
     times = constant(25, 5)
     path = record(tmp_path / "clip.mkv", times, clicks(5, 48_000, CLICKS), rate=48_000, options={"bf": "3"})
     check_alignment(path, times, MediaConfig())
@@ -77,7 +77,7 @@ def test_window_starts_where_both_streams_do(tmp_path, decoder):
     check_alignment(path, times, config)
 
 
-def test_windows_step_by_hop_and_are_whole(tmp_path):
+def test_windows_start_at_multiples_of_hop(tmp_path):
     path = record(tmp_path / "clip.mp4", constant(25, 6), clicks(6, 16_000, []), rate=16_000)
     windows = extract(path, MediaConfig(hop=1.0))
     assert [w["start"] for w in windows] == pytest.approx([0, 1, 2], abs=1e-6)
@@ -86,27 +86,27 @@ def test_windows_step_by_hop_and_are_whole(tmp_path):
     assert len(extract(path, MediaConfig())) == 1
 
 
-def test_interrupted_video_gives_windows_on_either_side_only(tmp_path):
+def test_no_window_spans_an_interruption_of_the_video(tmp_path):
     times = constant(25, 3.6) + [t + 5 for t in constant(25, 3.6)]
     path = record(tmp_path / "clip.mp4", times, clicks(8.6, 16_000, []), rate=16_000)
     assert [w["start"] for w in extract(path, MediaConfig(hop=0.5))] == pytest.approx([0, 0.5, 5, 5.5], abs=1e-3)
 
 
-def test_interrupted_sound_is_not_bridged(tmp_path):
+def test_no_window_spans_an_interruption_of_the_audio(tmp_path):
     import av
 
     path = tmp_path / "clip.mkv"
-    sound = clicks(4, 16_000, []).astype(np.float32)
+    noise = clicks(4, 16_000, []).astype(np.float32)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
         video.height = video.width = 224
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
         for n in range(225):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture(n))))
+            container.mux(video.encode(av.VideoFrame.from_ndarray(numbered_frame(n))))
         container.mux(video.encode())
         for start in (0, 5):
-            samples = (sound * 32767).astype(np.int16)[None]
+            samples = (noise * 32767).astype(np.int16)[None]
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
             frame.rate, frame.pts = 16_000, start * 16_000
             container.mux(audio.encode(frame))
@@ -122,13 +122,13 @@ def test_channels_are_averaged_and_resampled_to_16_khz(tmp_path):
         tmp_path / "clip.mkv", constant(25, 4), np.stack([left, np.zeros_like(left)]),
         rate=rate, layout="stereo", audio_codec="pcm_s16le",
     )  # fmt: skip
-    (sound,) = read_audio(path)
-    expected = 0.3 * np.sin(2 * np.pi * 440 * np.arange(len(sound.samples)) / SAMPLE_RATE)
-    assert abs(len(sound.samples) - 4 * SAMPLE_RATE) <= 1
-    assert np.abs(sound.samples - expected)[500:-500].max() < 1e-3
+    (piece,) = read_audio(path)
+    expected = 0.3 * np.sin(2 * np.pi * 440 * np.arange(len(piece.samples)) / SAMPLE_RATE)
+    assert abs(len(piece.samples) - 4 * SAMPLE_RATE) <= 1
+    assert np.abs(piece.samples - expected)[500:-500].max() < 1e-3
 
 
-def test_8_khz_sound_and_10_bit_video_are_converted(tmp_path):
+def test_8_khz_audio_and_10_bit_video_are_converted(tmp_path):
     times = constant(25, 4)
     path = record(
         tmp_path / "clip.mkv", times, clicks(4, 8_000, CLICKS[:5]), rate=8_000, audio_codec="pcm_s16le",
@@ -137,15 +137,15 @@ def test_8_khz_sound_and_10_bit_video_are_converted(tmp_path):
     check_alignment(path, times, MediaConfig())
     image = next(read_video(path, "pyav")).rgb()
     assert image.dtype == np.uint8
-    assert np.abs(image.astype(int) - picture(0)).mean() < 4
+    assert np.abs(image.astype(int) - numbered_frame(0)).mean() < 4
 
 
 @pytest.mark.parametrize("angle", [90, 180, 270])
-def test_rotated_video_is_turned_upright(tmp_path, angle):
+def test_rotated_video_is_read_upright(tmp_path, angle):
     stored = np.full((120, 160, 3), 30, np.uint8)
     stored[:40, :40] = 220  # top left as stored
     rotation = angle if angle <= 180 else angle - 360
-    path = record(tmp_path / "clip.mp4", [0, 0.04], None, size=(120, 160), pictures=[stored] * 2, rotation=rotation)
+    path = record(tmp_path / "clip.mp4", [0, 0.04], None, size=(120, 160), images=[stored] * 2, rotation=rotation)
     frame = next(read_video(path, "pyav"))
     expected = np.rot90(stored, angle // 90)
     assert frame.rgb().shape == expected.shape
@@ -159,23 +159,23 @@ def reason(path: Path, config: MediaConfig | None = None) -> str:
     return str(caught.value)
 
 
-def test_every_unusable_file_has_its_own_reason(tmp_path):
-    sound, times = clicks(5, 16_000, CLICKS), constant(25, 5)
+def test_each_kind_of_unusable_file_has_its_reason(tmp_path):
+    audio, times = clicks(5, 16_000, CLICKS), constant(25, 5)
     silence = np.zeros(5 * 16_000)
-    good = record(tmp_path / "good.mp4", times, sound, rate=16_000)
+    good = record(tmp_path / "good.mp4", times, audio, rate=16_000)
     text = tmp_path / "text.mp4"
     text.write_text("this is not a video\n" * 100)
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
     truncated = tmp_path / "truncated.mp4"
     truncated.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    front = record(tmp_path / "front.mp4", times, sound, rate=16_000, options={"movflags": "faststart"})
+    front = record(tmp_path / "front.mp4", times, audio, rate=16_000, options={"movflags": "faststart"})
     reasons = {
         "no audio": reason(record(tmp_path / "a.mp4", times, None)),
-        "no video": reason(record(tmp_path / "v.mp4", [], sound, rate=16_000)),
+        "no video": reason(record(tmp_path / "v.mp4", [], audio, rate=16_000)),
         "silent": reason(record(tmp_path / "s.mp4", times, silence, rate=16_000)),
         "short": reason(record(tmp_path / "h.mp4", constant(30, 2.12), clicks(2.12, 16_000, []), rate=16_000)),
-        "one frame": reason(record(tmp_path / "o.mp4", [0], sound, rate=16_000)),
+        "one frame": reason(record(tmp_path / "o.mp4", [0], audio, rate=16_000)),
         "text": reason(text),
         "empty": reason(empty),
         "truncated": reason(truncated),
@@ -196,15 +196,15 @@ def test_every_unusable_file_has_its_own_reason(tmp_path):
     assert extract(front, MediaConfig())
 
 
-def test_truncated_file_that_still_opens_is_refused(tmp_path):
+def test_truncated_file_that_opens_is_rejected(tmp_path):
     path = record(tmp_path / "clip.mkv", constant(25, 8), clicks(8, 16_000, CLICKS), rate=16_000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     assert "truncated" in reason(path)
 
 
-def test_silent_windows_are_left_out_and_named(tmp_path):
-    sound = np.concatenate([clicks(4, 16_000, CLICKS[:5]), np.zeros(4 * 16_000)])
-    path = record(tmp_path / "clip.mkv", constant(25, 8), sound, rate=16_000, audio_codec="pcm_s16le")
+def test_silent_windows_are_excluded_with_their_reason(tmp_path):
+    audio = np.concatenate([clicks(4, 16_000, CLICKS[:5]), np.zeros(4 * 16_000)])
+    path = record(tmp_path / "clip.mkv", constant(25, 8), audio, rate=16_000, audio_codec="pcm_s16le")
     first, second = windows(path, MediaConfig(hop=4.2))
     assert first["start"] == 0
     assert "reason" not in first
@@ -217,36 +217,36 @@ def test_224_frames_are_not_resampled(tmp_path):
     image = rng.integers(0, 256, (28, 28, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
     path = record(
         tmp_path / "clip.mkv", constant(25, 4), clicks(4, 16_000, []), rate=16_000, codec="ffv1", pix_fmt="bgr0",
-        options={}, audio_codec="pcm_s16le", pictures=[image] * 100,
+        options={}, audio_codec="pcm_s16le", images=[image] * 100,
     )  # fmt: skip
     frames = unpack(extract(path, MediaConfig(jpeg_quality=100))[0]["parts"]).frames
-    assert np.abs(frames.astype(int) - image).max() <= 4  # JPEG alone
+    assert np.abs(frames.astype(int) - image).max() <= 4  # error of JPEG only
 
 
-def test_frames_that_wait_and_frames_decoded_twice_give_the_same(tmp_path, monkeypatch):
+def test_buffered_frames_and_second_decoding_give_the_same_windows(tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "find", lambda gray, scale: [faces.Face(np.array([100.0, 40, 80, 90]), 1.0)])
     path = record(tmp_path / "clip.mp4", constant(25, 5), clicks(5, 16_000, []), rate=16_000, size=(240, 320))
-    waiting = extract(path, MediaConfig(hop=1.0))
-    monkeypatch.setattr(media, "_HELD", 0)
-    assert extract(path, MediaConfig(hop=1.0)) == waiting
-    assert len(waiting) == 2
+    buffered = extract(path, MediaConfig(hop=1.0))
+    monkeypatch.setattr(media, "_MAX_BUFFER", 0)
+    assert extract(path, MediaConfig(hop=1.0)) == buffered
+    assert len(buffered) == 2
 
 
-def test_video_without_a_face_is_named(tmp_path, monkeypatch):
+def test_video_without_a_face_has_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "find", lambda gray, scale: [])
     path = record(tmp_path / "clip.mp4", constant(25, 4), clicks(4, 16_000, []), rate=16_000, size=(240, 320))
     assert reason(path) == "no face found"
 
 
-def test_colon_in_the_name_is_part_of_the_name(tmp_path, monkeypatch):
+def test_file_name_with_a_colon_is_read(tmp_path, monkeypatch):
     record(tmp_path / "clip.mp4", constant(25, 4), clicks(4, 16_000, []), rate=16_000)
     os.rename(tmp_path / "clip.mp4", tmp_path / "a:b.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(extract("a:b.mp4", MediaConfig())) == 1
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not here")
-def test_real_face_is_found_and_fills_the_crop():
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are missing")
+def test_face_of_a_real_clip_fills_the_crop():
     path = CLIPS / "real" / "dfdc-ayhm__orig__49cf17.mp4"
     element = unpack(extract(path, MediaConfig(max_windows=1))[0]["parts"])
     (face,) = faces.find(element.frames[10].mean(axis=-1).astype(np.uint8), 1.0)
