@@ -19,7 +19,7 @@ from pathlib import Path
 
 from avdfd.config import AblationConfig, load
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import ensure_writable, held, write_atomic
+from avdfd.core.files import ensure_writable, locked, write_atomic
 from avdfd.core.shards import parse_shard
 from avdfd.search.ablation import SPLIT, AblationRow, Chain, as_csv, as_table, expand, report_of, reports_of, runs_of
 from avdfd.search.child import Child, Signals, cause, end_all
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
             judge(rows, args.bootstrap, free[0], signals)
     code = table(rows, root) if shard.of == 1 else int(any(result_of(c.last).state != "done" for c in mine))
     if signals.exit_code is not None:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return signals.exit_code
     return code
 
@@ -100,7 +100,7 @@ def judge(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: Sig
         command += ["--bootstrap", str(replicates)]
         command += [] if row is full else ["--against", full.system]
         say(f"{row.name}: is judged on {SPLIT}, {log}")
-        with held(row.runs[0].folder / LOCK, row.runs[0].folder) as lock:
+        with locked(row.runs[0].folder / LOCK, row.runs[0].folder) as lock:
             child = Child(command, log=log, environment=environment(slot), lock=lock)
             try:
                 while (code := child.poll()) is None and signals.received is None:

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
     rows = report(cfg, runs, root)
     print_best(cfg, rows)
     if ended is not None:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return ended
     return int(any(result_of(run).state != "done" for run in mine))
 

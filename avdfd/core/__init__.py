@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, workers, signals, seeds, tiers and clips."""
+"""Foundations of all other packages: errors, files, records, workers, signals, shards, seeds, tiers and clips."""

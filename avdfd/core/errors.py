@@ -1,4 +1,4 @@
-"""Errors that are not the program's fault, and how a script ends on each."""
+"""Errors with a cause outside the program, and the exit code of a script for each."""
 
 import errno
 import os
@@ -8,22 +8,22 @@ from typing import NoReturn
 
 
 class UserError(Exception):
-    """A request that cannot be carried out. One line: what is wrong, where, and the remedy. Scripts exit 2."""
+    """Invalid request. The message is one line with the fault, its place and the remedy. Scripts exit with 2."""
 
 
 class WorkError(Exception):
-    """Work that could not be finished, although the request was right. One line. Scripts exit 1."""
+    """Failure of a valid request. The message is one line. Scripts exit with 1."""
 
 
 class EndedBySignal(Exception):  # noqa: N818
-    """A signal asked for the end, and everything is saved. One line. Scripts exit 75, "try again" in sysexits.h."""
+    """End by a signal, after saving. The message is one line. Scripts exit with 75, "try again" in sysexits.h."""
 
 
 class MediaError(Exception):
-    """A media file that cannot be used; the message is the reason that goes into the quarantine list."""
+    """Unusable media file; the message is the reason that lists of failures state."""
 
 
-# Where the machine, not the program, refuses to write; the remedy is the user's.
+# Errors of writing that the user can remedy, with the remedies.
 _STORAGE = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EFBIG: "the file would be larger than a limit allows; raise it or choose another folder",
@@ -32,20 +32,20 @@ _STORAGE = {
     errno.EPERM: "choose a folder that you may write to",
     errno.EROFS: "choose a folder that you may write to",
     errno.ENOTDIR: "a part of the path is a file; choose another folder",
-    errno.EISDIR: "the path is a folder where a file is wanted",
+    errno.EISDIR: "the path is a folder; a file is needed",
 }
 
 
 def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Runs a script's main(argv) and exits: 0 done, 1 the work failed, 2 the request was wrong, 75 saved and ended by a
+    """Run a script's main(argv) and exit with its code: 0 done, 1 failed, 2 invalid request, 75 saved and ended by a
     signal, 130 interrupted.
 
-    A wrong request gets one line on stderr and no traceback. Anything unexpected keeps its traceback.
+    Expected errors print one line on stderr. Unexpected ones keep their traceback.
     """
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as error:
-        # One that comes from a loader process has a traceback before it.
+        # From a loader process, the message starts with a traceback.
         _say(f"error: {str(error).strip().splitlines()[-1].removeprefix(f'{UserError.__module__}.UserError: ')}")
     except WorkError as error:
         _say(f"error: {error}")
@@ -59,12 +59,12 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
             raise
         _say(f"error: {error.filename or 'output'}: {error.strerror}; {remedy}")
     except KeyboardInterrupt:
-        _say("interrupted; run the same command again to go on")
+        _say("interrupted; run the same command again to resume")
         sys.exit(130)
     sys.exit(2)
 
 
 def _say(line: str) -> None:
-    if int(os.environ.get("RANK", "0")) > 0:  # of several processes, one speaks
+    if int(os.environ.get("RANK", "0")) > 0:  # only one of several processes prints
         return
     sys.stderr.write(f"\n{line}\n" if sys.stderr.isatty() else f"{line}\n")

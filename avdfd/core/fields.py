@@ -1,4 +1,4 @@
-"""NamedTuples of tensors, nested or with None in places: batches, rows, outputs."""
+"""Functions on NamedTuples of tensors, such as batches and rows; fields may be nested NamedTuples or None."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -8,18 +8,19 @@ from torch import Tensor
 T = TypeVar("T", bound=tuple)
 
 
-def change(batch: T, how: Callable[[Tensor], Any]) -> T:
+def map_tensors(batch: T, how: Callable[[Tensor], Any]) -> T:
     """Apply a function to every tensor; None stays None."""
-    return join([batch], lambda tensors: how(tensors[0]))
+    return combine([batch], lambda tensors: how(tensors[0]))
 
 
-def join(batches: Sequence[T], how: Callable[[tuple[Tensor, ...]], Any]) -> T:
-    """Make one NamedTuple of several alike, each of its tensors from those in the same place; None stays None."""
-    made: Any = (_join(values, how) for values in zip(*batches, strict=True))
+def combine(batches: Sequence[T], how: Callable[[tuple[Tensor, ...]], Any]) -> T:
+    """Combine NamedTuples of one type field by field: `how` gets the tensors of one field; None stays None."""
+
+    made: Any = (_combine(values, how) for values in zip(*batches, strict=True))
     return type(batches[0])(*made)
 
 
-def _join(values: tuple[Any, ...], how: Callable[[tuple[Tensor, ...]], Any]) -> Any:
+def _combine(values: tuple[Any, ...], how: Callable[[tuple[Tensor, ...]], Any]) -> Any:
     if values[0] is None:
         return None
-    return join(values, how) if isinstance(values[0], tuple) else how(values)
+    return combine(values, how) if isinstance(values[0], tuple) else how(values)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what identifies them."""
+"""Atomic writing of files, checksums, and locks on outputs."""
 
 import csv
 import errno
@@ -19,18 +19,18 @@ BEST = "best.safetensors"
 
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
-    """Writes a file, as `atomic_file` does; the data may come in pieces."""
+    """Write a file by `atomic_file`; the data may be an iterable of pieces."""
     with atomic_file(path) as file:
         file.writelines([data] if isinstance(data, bytes) else data)
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Writes rows as CSV, the first of them the names of the columns, as `atomic_file` does."""
+    """Write rows as CSV by `atomic_file`; the first row holds the column names."""
     write_atomic(path, csv_text(rows).encode())
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV, a line each."""
+    """Return rows as CSV, one line per row."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
@@ -38,9 +38,10 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
 
 @contextmanager
 def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write to, so that after a crash or loss of power at any moment the old or the new content is there.
+    """Open a file for writing that replaces `path` on success; after a crash or power loss, `path` is old or new.
 
-    Without `replace`, raises FileExistsError if another process was faster. Raises OSError that names the path.
+    Without `replace`, raises FileExistsError if `path` exists by then. Raises OSError that names the path if it cannot
+    be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -57,18 +58,18 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
             os.unlink(temporary)
     except BaseException as error:
         os.unlink(temporary)
-        if isinstance(error, OSError):  # what a full disk says has no name in it
+        if isinstance(error, OSError):  # the error of a full disk has no file name
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # else the name may be lost with the power, though the content is not
+        os.fsync(folder)  # otherwise a power loss may lose the name of the file, though not its content
     finally:
         os.close(folder)
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
+    """Return the hexadecimal sha256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -77,19 +78,19 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_path(path: Path) -> Path:
-    """Where a file's sha256 stands."""
+    """Return the path of the file that holds a file's sha256."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def write_sha256(path: Path, data: bytes) -> str:
-    """Writes the sha256 of a file's content beside it, as sha256sum does, and returns it."""
+    """Write the sha256 of a file's content beside it, in the format of sha256sum, and return it."""
     digest = hashlib.sha256(data).hexdigest()
     write_atomic(sha256_path(path), f"{digest}  {path.name}\n".encode())
     return digest
 
 
 def read_sha256(path: Path) -> str | None:
-    """What stands beside a file as its sha256, whatever it is; None if nothing does."""
+    """Return the sha256 stored beside a file, unchecked; None if there is none."""
     try:
         words = sha256_path(path).read_bytes().split()
     except FileNotFoundError:
@@ -98,13 +99,13 @@ def read_sha256(path: Path) -> str | None:
 
 
 def stamp(path: Path) -> list[int]:
-    """Size and time of change of a file: equal as long as nobody wrote to it."""
+    """Return size and modification time (ns) of a file, which change when it is written to."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def ensure_writable(folder: Path) -> None:
-    """Makes a folder, and fails before the work, not after it, where nothing can be written. Raises UserError."""
+    """Create a folder and check that files can be written to it. Raises UserError if not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -113,11 +114,11 @@ def ensure_writable(folder: Path) -> None:
 
 
 @contextmanager
-def held(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
-    """Holds an output against other runs by a lock on a file, which is made if there is none and stays.
+def locked(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
+    """Lock an output against other runs by `flock` on the file `lock`, which is created and stays.
 
-    The lock goes with the process, however that ends, and with those that get the descriptor that this yields. If
-    another run has it, `wait` waits for it. Raises UserError if another run has it and `wait` is not set.
+    Yields the descriptor. The lock ends with this process and with all child processes that inherit the descriptor. If
+    another run has the lock, `wait` waits for it. Raises UserError if another run has it and `wait` is False.
     """
     with open(lock, "a") as file:
         try:
@@ -127,12 +128,13 @@ def held(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
         yield file.fileno()
 
 
-def hold(lock: Path, output: Path) -> IO[str]:
-    """Holds an output until what this returns is closed or this process ends, in whatever way.
+def lock_for_process(lock: Path, output: Path) -> IO[str]:
+    """Lock an output against other processes until the returned file is closed or this process ends.
 
-    Unlike with `held`, processes that it forks do not hold it: loader processes outlive a killed one by seconds. Where
-    a file system knows no locks, nothing is held. Raises UserError if another process has it.
+    Unlike the lock of `locked`, it is not inherited by forked processes: loader processes outlive a killed parent by
+    seconds. On file systems without locks, nothing is locked. Raises UserError if another process has the lock.
     """
+
     file = open(lock, "a")  # noqa: SIM115
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

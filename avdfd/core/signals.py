@@ -1,4 +1,4 @@
-"""Signals that ask a run to end soon: SIGTERM and SIGUSR1, as SLURM sends them before it takes a machine away."""
+"""Signals that ask a run to end soon: SIGTERM and SIGUSR1, which SLURM sends before it ends a job."""
 
 import signal
 from types import FrameType, TracebackType
@@ -7,11 +7,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stop:
-    """Notes a signal, as a context manager; what runs goes on until it looks at `asked`."""
+    """Context manager that records a signal; the code within continues until it checks `asked`."""
 
     def __init__(self) -> None:
         self.name = ""
-        """Of the signal that came; empty if none did."""
+        """Name of the received signal; empty if there was none."""
 
     @property
     def asked(self) -> bool:

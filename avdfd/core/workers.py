@@ -1,4 +1,4 @@
-"""Worker processes that can be killed: media libraries hang and crash, and must not take the run with them."""
+"""Worker processes that can be killed, as media libraries may hang or crash."""
 
 import ctypes
 import errno
@@ -24,13 +24,13 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when the one that started it ends, however it ends. Linux only."""
+    """Have the kernel kill this process when its parent ends in any way. Linux only."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Failure(NamedTuple):
-    """Why there is no result; `killed` says that the worker was stopped or died."""
+    """Reason for a missing result; `killed` is True if the worker was killed or died."""
 
     reason: str
     killed: bool = False
@@ -44,12 +44,12 @@ def run_killable(
     time_limit: float,
     ahead: int | None = None,
 ) -> Generator[tuple[Item, Result | Failure], None, None]:
-    """Calls a function on every item in spawned processes; yields (item, result) as they are done.
+    """Call a function on every item in spawned processes; yield (item, result) in order of completion.
 
-    With `ahead` they come in the order of the items instead, and while one is waited for, no more than so many beyond
-    it are begun. An item on which the function raises, takes longer than `time_limit` seconds or kills its process
-    gets a Failure, and the others go on. Closing the generator ends all processes at once. Raises RuntimeError if
-    processes cannot start, and OSError if one finds no space left on a disk.
+    With `ahead`, results come in the order of the items, and at most `ahead` items after the one waited for are
+    started. An item on which the function raises, takes longer than `time_limit` seconds or kills its process gets a
+    Failure; the other items are not affected. Closing the generator kills all processes. Raises RuntimeError if
+    processes cannot start, and OSError if a disk is full.
     """
     waiting = enumerate(items)
     busy: list[_Worker[Item, Result]] = []
@@ -72,7 +72,7 @@ def run_killable(
             while done and (ahead is None or due in done):
                 ready.append(done.pop(due if ahead is not None else next(iter(done))))
                 due += 1
-            # Workers go on before the results are out: whoever takes those may take their time.
+            # Workers get their next items before the results are yielded, as the caller may be slow.
             while idle and (ahead is None or len(done) + len(busy) <= ahead):
                 worker, following = idle.pop(), next(waiting, None)
                 if following is None:
@@ -89,7 +89,7 @@ def run_killable(
 
 
 class _Worker(Generic[Item, Result]):
-    """A process and the item that it works on. It gets the item when it reports that it has started."""
+    """Process and its current item; the first item is sent once the process reports its start."""
 
     def __init__(self, function: Callable[[Item], Result], number: int, item: Item) -> None:
         self.number, self.item = number, item
@@ -98,8 +98,8 @@ class _Worker(Generic[Item, Result]):
         self._started = False
         self.pipe, far = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(far, function), daemon=True)
-        # Ctrl-C goes to the whole process group, and is the parent's to handle: children start with it blocked.
-        # (The tracker, on its first start, would unblock it again.)
+        # Ctrl-C reaches the whole process group, but only the parent handles it: children start with SIGINT blocked.
+        # The resource tracker is started before, as its start would unblock SIGINT.
         resource_tracker.ensure_running()
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -114,7 +114,7 @@ class _Worker(Generic[Item, Result]):
         self.pipe.send(item)
 
     def is_done(self, time_limit: float) -> bool:
-        """Whether there is an answer, a dead process, or no time left. Hands a process that has started its item."""
+        """Return True if there is an answer, the process died or its time is over; send a started process its item."""
         if self.pipe.poll():
             if self._started:
                 return True
@@ -142,11 +142,11 @@ class _Worker(Generic[Item, Result]):
         self.alive = False
         self._process.kill()
         self._process.join()
-        self.pipe.close()  # last: a process that still ran would complain about it
+        self.pipe.close()  # last: a running process would print an error
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
-    """The life of a worker process. An error in the program ends it, with a traceback."""
+    """Answer items until the parent ends. An unexpected error ends the process with a traceback."""
     pipe.send(None)
     while True:
         try:
@@ -160,12 +160,13 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            answer = error  # not the fault of the item: for the parent to raise
+            answer = error  # not caused by the item, so the parent raises it
         pipe.send(answer)
 
 
 def cause(code: int | None) -> str:
-    """What an exit code says of the end of a process."""
+    """Return the signal or exit code that ended a process."""
+
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"

@@ -109,7 +109,7 @@ def reads_on(elements: ElementSet, device: torch.device) -> Reads:
 
 def _first(elements: ElementSet, reads: Reads) -> Any:
     """Return the raw example of one element, without batch dimension."""
-    return fields.change(elements.raw([0], reads), itemgetter(0))
+    return fields.map_tensors(elements.raw([0], reads), itemgetter(0))
 
 
 class _ReadDraws(Dataset[Any]):

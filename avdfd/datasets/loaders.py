@@ -178,9 +178,9 @@ def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
         return form.prepare(raw, seeds)
     clips = []
     for i in range(len(raw[0])):
-        one = fields.change(raw, itemgetter(slice(i, i + 1)))
+        one = fields.map_tensors(raw, itemgetter(slice(i, i + 1)))
         clips.append(form.prepare(one, None if seeds is None else seeds[i : i + 1]))
-    return fields.join(clips, torch.cat)
+    return fields.combine(clips, torch.cat)
 
 
 def label_of(element: Element) -> Tensor:
@@ -190,12 +190,12 @@ def label_of(element: Element) -> Tensor:
 
 def stack(examples: Sequence[B]) -> B:
     """Stack NamedTuples of tensors along a new first dimension; None stays None."""
-    return fields.join(examples, torch.stack)
+    return fields.combine(examples, torch.stack)
 
 
 def to_device(batch: B, device: torch.device) -> B:
     """Move a NamedTuple of tensors to a device."""
-    return fields.change(batch, lambda x: x.to(device, non_blocking=True))
+    return fields.map_tensors(batch, lambda x: x.to(device, non_blocking=True))
 
 
 class ElementSet:

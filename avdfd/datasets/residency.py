@@ -29,7 +29,9 @@ class Resident(Generic[C]):
     def empty(cls, row: C, count: int, place: Place, device: torch.device) -> "Resident[C]":
         """Allocate `count` rows like this one, without values: `put` stores them."""
         home = device if place == "gpu" else torch.device("cpu")
-        return cls(fields.change(row, lambda x: torch.empty((count, *x.shape), dtype=x.dtype, device=home)), device)
+        return cls(
+            fields.map_tensors(row, lambda x: torch.empty((count, *x.shape), dtype=x.dtype, device=home)), device
+        )
 
     def take(self, positions: Sequence[int] | Tensor) -> C:
         """Return the rows at these positions, in that order, on the device, without waiting for a GPU."""
@@ -43,7 +45,7 @@ class Resident(Generic[C]):
             pinned = torch.empty((len(here), *tensor.shape[1:]), dtype=tensor.dtype, pin_memory=True)
             return torch.index_select(tensor, 0, here, out=pinned).to(self.device, non_blocking=True)
 
-        return fields.change(self.tensors, rows)
+        return fields.map_tensors(self.tensors, rows)
 
     def put(self, positions: Sequence[int] | Tensor, rows: C) -> None:
         """Store rows, from any device."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
 from avdfd.core.errors import UserError
-from avdfd.core.files import atomic_file, held
+from avdfd.core.files import atomic_file, locked
 from avdfd.core.journal import Journal
 from avdfd.elements.form import MEMBERS
 from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
@@ -41,7 +41,7 @@ def merge(root: Path) -> bool:
     with index_lock(root):
         for part in parts_of(root):
             try:
-                with held(root / lock_name(part.number), root):
+                with locked(root / lock_name(part.number), root):
                     pass
             except UserError:
                 return False
@@ -54,7 +54,7 @@ def merge(root: Path) -> bool:
 
 def index_lock(root: Path) -> contextlib.AbstractContextManager[int]:
     """Return a lock on the index, held as a context manager; entering waits until it is free."""
-    return held(root / INDEX_LOCK, root, wait=True)
+    return locked(root / INDEX_LOCK, root, wait=True)
 
 
 def pack_sizes(sizes: list[int]) -> str:

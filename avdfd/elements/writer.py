@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from avdfd.core.files import held
+from avdfd.core.files import locked
 from avdfd.core.journal import AppendedFile, Journal, Record, claim, refuse_changes
 from avdfd.core.shards import Shard
 from avdfd.elements.form import MEMBERS, encode_meta, frame_sizes, meta_of
@@ -39,7 +39,7 @@ class ElementWriter:
     def __enter__(self) -> "ElementWriter":
         self._claim()
         with ExitStack() as stack:
-            stack.enter_context(held(self.root / lock_name(self.part.number), self.root))
+            stack.enter_context(locked(self.root / lock_name(self.part.number), self.root))
             with index_lock(self.root):
                 (self.root / INDEX).unlink(missing_ok=True)
             self.records = stack.enter_context(Journal(self.root / journal_name(self.part.number), append=True))

@@ -27,7 +27,7 @@ AAC_FRAME = 1024
 _STOP, _TRANSITION = 100.0, 100.0
 # Duration of the fades next to the silent edges, in seconds.
 _FADE = 0.005
-# Below SILENT_DB, so that a piece counted as loud is still above SILENT_DB after fade, band limit and codec.
+# Stricter than SILENT_DB by 3 dB, so that loud pieces are still loud after fade, band limit and codec.
 _LOUD_DB = SILENT_DB - 3
 # Root mean square below which audio is silent, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)

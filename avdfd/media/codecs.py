@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 
 from avdfd.config.audio import CodecConfig
-from avdfd.core.seeding import number_of
+from avdfd.core.seeding import seed_of
 
 # Codec -> container, encoder. The containers state the encoder's delay, so that the decoder can remove it.
 _FORMS = {
@@ -27,7 +27,7 @@ def random_round_trip(codecs: Sequence[CodecConfig], samples: np.ndarray, rate: 
     """Encode audio with the codec drawn by `name`, and decode it; return it unchanged if there are no codecs."""
     if not codecs:
         return samples
-    return round_trip(codecs[number_of(f"codec of {name}") % len(codecs)], samples, rate)
+    return round_trip(codecs[seed_of(f"codec of {name}") % len(codecs)], samples, rate)
 
 
 def round_trip(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import held
+from avdfd.core.files import locked
 from avdfd.search import results
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import Run
@@ -106,7 +106,7 @@ def start(run: Run, base: Path, slot: Slot, say: Callable[[str], None]) -> Child
     command = [sys.executable, str(ROOT / script_of(run)), "--config", str(base), "--resume", *run.overrides]
     with contextlib.ExitStack() as stack:
         try:
-            lock = stack.enter_context(held(run.folder / LOCK, run.folder))
+            lock = stack.enter_context(locked(run.folder / LOCK, run.folder))
         except UserError:
             return None
         results.forget(run)

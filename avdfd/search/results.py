@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import csv_text, held, write_atomic
+from avdfd.core.files import csv_text, locked, write_atomic
 from avdfd.search.points import Point, Run
 
 State = Literal["done", "failed", "running", "unfinished", "not started"]
@@ -196,7 +196,7 @@ def _is_running(folder: Path) -> bool:
     if not (folder / LOCK).exists():
         return False
     try:
-        with held(folder / LOCK, folder):
+        with locked(folder / LOCK, folder):
             return False
     except UserError:
         return True

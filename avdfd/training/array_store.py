@@ -27,7 +27,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import ensure_writable, held, write_atomic
+from avdfd.core.files import ensure_writable, locked, write_atomic
 
 ABOUT = "about.json"
 DONE = "done"
@@ -59,7 +59,7 @@ class ArrayStore:
         self._all_formats = {**self.formats, DONE: RowFormat("u1", ())}
         self._lock = root.parent / f".{root.name}.lock"
         ensure_writable(root)
-        with held(self._lock, root, wait=True):
+        with locked(self._lock, root, wait=True):
             if not (root / ABOUT).exists():
                 self._create(about)
         if {**self.about(), **json.loads(json.dumps(about))} != self.about():
@@ -171,7 +171,7 @@ class ArrayStore:
 
     def note(self, **facts: Any) -> None:
         """Add facts to about.json."""
-        with held(self._lock, self.root, wait=True):
+        with locked(self._lock, self.root, wait=True):
             self._write_about({**self.about(), **facts})
 
     # ---- files

@@ -127,7 +127,7 @@ def gather(world: World, total: int, *shares: Tensor) -> tuple[Tensor, ...]:
 
 def gather_fields(world: World, total: int, share: T) -> T:
     """Apply `gather` to each tensor of a NamedTuple; None stays None."""
-    return fields.change(share, lambda tensor: gather(world, total, tensor)[0])
+    return fields.map_tensors(share, lambda tensor: gather(world, total, tensor)[0])
 
 
 class _Gather(torch.autograd.Function):

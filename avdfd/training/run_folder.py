@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
-from avdfd.core.files import ensure_writable, hold, write_atomic
+from avdfd.core.files import ensure_writable, lock_for_process, write_atomic
 from avdfd.elements import ElementMeta
 from avdfd.features.mel import log_mel
 from avdfd.training.checkpoint import last_files
@@ -55,7 +55,7 @@ class RunFolder:
         self._wandb: Any = _package() if config.tracking.wandb else None
         self._wandb_run: Any = None
         ensure_writable(self.path)
-        self._lock = hold(self.path / _LOCK, self.path)
+        self._lock = lock_for_process(self.path / _LOCK, self.path)
         self.writer = SummaryWriter(str(self.path / "tensorboard"))
         self._to_show = not (self.path / EXAMPLES).exists()
 

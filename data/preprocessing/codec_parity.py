@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.config import ParityConfig, load
 from avdfd.core.clips import Entry
 from avdfd.core.errors import run_script
-from avdfd.core.files import held, write_atomic, write_csv
+from avdfd.core.files import locked, write_atomic, write_csv
 from avdfd.core.journal import vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     # All versions of a recording are in one shard: their common edges and band are measured once.
     entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and shard.takes(e.clip.base)}
     root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)
-    with held(root.state / f"part-{shard.number}-of-{shard.of}.lock", root.root):
+    with locked(root.state / f"part-{shard.number}-of-{shard.of}.lock", root.root):
         try:
             records = look(root, entries, {e.clip.source for e in listed}, shard, Path(cfg.input))
             measure_all(root, entries, records, cfg)
@@ -163,7 +163,7 @@ def _too_short(record: Record, cfg: ParityConfig) -> bool:
 
 def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> None:
     """Write problems.csv of all shards, and the table of the layout: a copy of meta_data.csv, or a clips.csv."""
-    with held(root.lock, root.root, wait=True):
+    with locked(root.lock, root.root, wait=True):
         records = {source: record for source in sorted(root.sources()) if (record := root.read(source))}
         problems = [(source, record.problem) for source, record in records.items() if record.problem]
         write_csv(root.root / "problems.csv", [("source", "reason"), *problems])

@@ -31,7 +31,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import ensure_writable, held, write_atomic, write_csv
+from avdfd.core.files import ensure_writable, locked, write_atomic, write_csv
 from avdfd.core.tiers import TIERS
 from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard
 from avdfd.corpora.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
@@ -192,7 +192,7 @@ def in_words(size: int) -> str:
 def claim(out: Path) -> Iterator[None]:
     """Lock the folder against other runs."""
     ensure_writable(out / ".shards")
-    with held(out / ".shards" / "lock", out):
+    with locked(out / ".shards" / "lock", out):
         yield
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import ensure_writable, held, sha256_of, write_csv
+from avdfd.core.files import ensure_writable, locked, sha256_of, write_csv
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
 from avdfd.corpora.inventory import FileFacts, examine, stamp
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
     entries = list_entries(args.root, args.layout)
     ensure_writable(args.out.parent)
-    with held(args.out.with_name(f".{args.out.name}.lock"), args.out):
+    with locked(args.out.with_name(f".{args.out.name}.lock"), args.out):
         known = load(args.out)
         rows = inspect(entries, known, args.out, args.workers or len(os.sched_getaffinity(0)), args.time_limit)
         write_manifest(args.out, rows)

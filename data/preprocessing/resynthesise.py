@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.config import ResynthesisConfig, load
 from avdfd.core.clips import ClipMeta, Entry
 from avdfd.core.errors import run_script
-from avdfd.core.files import ensure_writable, held, write_csv
+from avdfd.core.files import ensure_writable, locked, write_csv
 from avdfd.core.journal import refuse_overlap
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     refuse_overlap(root, source_root)
     entries = [entry for entry in list_entries(source_root, audio=True) if not entry.problem]
     ensure_writable(root)
-    with held(root / ".lock", root):
+    with locked(root / ".lock", root):
         for entry in entries:
             link(entry.clip.path, root / entry.clip.source)
         problems = make_all(root, entries, cfg)

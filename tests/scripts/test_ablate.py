@@ -9,7 +9,7 @@ import pytest
 import ablate
 from avdfd.config import AblationConfig, load
 from avdfd.core.errors import UserError
-from avdfd.core.files import held
+from avdfd.core.files import locked
 from avdfd.search import queue
 from avdfd.search.results import LOCK
 from tests.helpers.runs import AUDIO, VISUAL, data_section, make_store
@@ -175,7 +175,7 @@ def test_array_tasks_train_and_one_more_judges(ablation, capsys):
 def test_a_stage_1_of_another_task_is_waited_for(ablation):
     arguments, folder = ablation
     (folder / "stage1-seed0").mkdir(parents=True)
-    lock = held(folder / "stage1-seed0" / LOCK, folder)
+    lock = locked(folder / "stage1-seed0" / LOCK, folder)
     lock.__enter__()
     release = threading.Timer(2, lambda: lock.__exit__(None, None, None))
     release.start()

@@ -10,7 +10,7 @@ import pytest
 
 import search
 from avdfd.core.errors import UserError
-from avdfd.core.files import held
+from avdfd.core.files import locked
 from avdfd.report import plots
 from avdfd.search import queue
 from avdfd.search.results import LOCK
@@ -103,7 +103,7 @@ def test_array_tasks_share_the_runs(sweep, capsys):
 def test_what_another_search_trains_is_left_to_it(sweep, capsys):
     arguments, folder = sweep
     (folder / "lr0.5-seed0").mkdir(parents=True)
-    with held(folder / "lr0.5-seed0" / LOCK, folder):
+    with locked(folder / "lr0.5-seed0" / LOCK, folder):
         assert search.main([*arguments, "--seeds=[0]"]) == 1
     said = capsys.readouterr().out
     assert "lr0.5-seed0: another search is at it" in said
@@ -162,7 +162,7 @@ def test_a_signal_ends_the_children_and_the_search_goes_on_later(sweep, capsys, 
     assert search.main(arguments) == code
     sender.join()
     said, complained = capsys.readouterr()
-    assert complained == "interrupted; run the same command again to go on\n"
+    assert complained == "interrupted; run the same command again to resume\n"
     assert "1 unfinished" in said
     assert "1 not started" in said
     assert search.main(arguments) == 0, "nothing holds its lock any more"

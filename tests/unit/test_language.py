@@ -66,7 +66,6 @@ PENDING = {
         for root in ("avdfd", "tests/unit")
         for folder in (
             "baselines",
-            "core",
             "corpora",
             "datasets",
             "elements",

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from avdfd.config import CloneConfig
-from avdfd.core.files import held, write_atomic, write_csv
+from avdfd.core.files import locked, write_atomic, write_csv
 from avdfd.core.journal import SETTINGS, Journal, Record, claim, refuse_changes, refuse_overlap, vanished
 from avdfd.core.shards import Shard
 from avdfd.core.tiers import RVRA, TIERS
@@ -49,7 +49,7 @@ class Output:
     def __enter__(self) -> "Output":
         self._claim()
         with ExitStack() as stack:
-            stack.enter_context(held(self._state / f"{self._name}.lock", self.root))
+            stack.enter_context(locked(self._state / f"{self._name}.lock", self.root))
             shutil.rmtree(self.spool, ignore_errors=True)  # left by a killed run
             self.spool.mkdir()
             stack.callback(shutil.rmtree, self.spool, ignore_errors=True)
@@ -103,7 +103,7 @@ class Output:
         refuse_changes(self.root, claim(self.root, self._state / SETTINGS, now, holds="cloned clips"), now)
 
     def _write_lists(self) -> None:
-        with held(self._state / "lock", self.root, wait=True):
+        with locked(self._state / "lock", self.root, wait=True):
             clips = _merged(self._state.glob("*.clips.jsonl"))
             voices = _merged(self._state.glob("*.voices.jsonl"))
             clones = [line for record in clips for line in sorted(record["clones"], key=lambda line: str(line["tier"]))]

@@ -18,7 +18,7 @@ import torch
 
 from avdfd.config import CloneConfig, load
 from avdfd.core.errors import MediaError, UserError
-from avdfd.core.files import held
+from avdfd.core.files import locked
 from avdfd.core.workers import Failure
 from avdfd.corpora.cloning import clips as cloning_clips
 from avdfd.corpora.cloning import output, scores
@@ -293,7 +293,7 @@ def test_wrong_requests_end_before_the_work(root, tmp_path, serial):
     with pytest.raises(UserError, match="candidates was 1 and is now 3.*choose another output"):
         run(cfg, "--candidates=3")
     with (
-        held(tmp_path / "out" / ".clones" / "0-of-1.lock", tmp_path / "out"),
+        locked(tmp_path / "out" / ".clones" / "0-of-1.lock", tmp_path / "out"),
         pytest.raises(UserError, match="another run is writing"),
     ):
         run(cfg)

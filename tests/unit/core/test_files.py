@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Atomic writing, checksums and locks."""
 
 import hashlib
 import os
@@ -6,10 +6,10 @@ import os
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import ensure_writable, held, sha256_of, write_atomic
+from avdfd.core.files import ensure_writable, locked, sha256_of, write_atomic
 
 
-def test_writes_and_replaces(tmp_path):
+def test_file_is_written_and_replaced(tmp_path):
     path = tmp_path / "a" / "b.txt"
     write_atomic(path, b"old")
     write_atomic(path, b"new")
@@ -17,7 +17,7 @@ def test_writes_and_replaces(tmp_path):
     assert os.listdir(path.parent) == ["b.txt"]
 
 
-def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path, monkeypatch):
+def test_failed_write_leaves_the_old_content_and_no_other_file(tmp_path, monkeypatch):
     path = tmp_path / "b.txt"
     write_atomic(path, b"old")
 
@@ -37,7 +37,7 @@ def test_sha256(tmp_path):
     assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_folder_that_cannot_be_created_is_rejected(tmp_path):
     ensure_writable(tmp_path / "new" / "folder")
     assert os.listdir(tmp_path / "new" / "folder") == []
     (tmp_path / "file").write_text("")
@@ -45,14 +45,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         ensure_writable(tmp_path / "file" / "below")
 
 
-def test_one_run_at_a_time(tmp_path):
-    with held(tmp_path / ".lock", tmp_path / "out.csv"):
+def test_output_is_locked_for_one_run(tmp_path):
+    with locked(tmp_path / ".lock", tmp_path / "out.csv"):
         with (
             pytest.raises(UserError, match=r"out.csv: another run is writing to it"),
-            held(tmp_path / ".lock", tmp_path / "out.csv"),
+            locked(tmp_path / ".lock", tmp_path / "out.csv"),
         ):
             pass
-        with held(tmp_path / ".other", tmp_path / "other.csv"):
+        with locked(tmp_path / ".other", tmp_path / "other.csv"):
             pass
-    with held(tmp_path / ".lock", tmp_path / "out.csv"):
+    with locked(tmp_path / ".lock", tmp_path / "out.csv"):
         pass

@@ -16,7 +16,7 @@ from tests.paths import ROOT
 
 
 def act(item: str) -> object:
-    """What a worker does, by name."""
+    """Do in a worker what the name of the item says."""
     if item == "hang":
         time.sleep(60)
     if item == "segfault":
@@ -42,7 +42,7 @@ def outcomes(items: list[str], workers: int = 2, time_limit: float = 20) -> dict
     return dict(run_killable(act, items, workers=workers, time_limit=time_limit))
 
 
-def test_everything_but_the_culprits_gets_done():
+def test_failing_items_do_not_affect_the_others():
     items = ["a", "hang", "b", "segfault", "c", "exit", "d", "killed", "e", "bad media", "f", "bug", "large", "g"]
     results = outcomes(items, time_limit=3)
     assert {item: result for item, result in results.items() if not isinstance(result, Failure)} == {
@@ -57,8 +57,8 @@ def test_everything_but_the_culprits_gets_done():
     assert results["bug"] == Failure("its decoding process died (exit code 1)", killed=True)
 
 
-def slowly(item: tuple[float, Path]) -> float:
-    """Leaves a file that tells when it was begun."""
+def touch_and_sleep(item: tuple[float, Path]) -> float:
+    """Create a file at the start of the item, then sleep."""
     seconds, path = item
     path.touch()
     time.sleep(seconds)
@@ -67,21 +67,21 @@ def slowly(item: tuple[float, Path]) -> float:
     return seconds
 
 
-def test_in_order_and_not_far_ahead(tmp_path):
+def test_results_are_in_order_with_few_items_started_ahead(tmp_path):
     items = [(1.0 if n == 2 else 0.1 if n == 4 else 0.0, tmp_path / str(n)) for n in range(12)]
-    results = run_killable(slowly, items, workers=2, time_limit=20, ahead=3)
-    begun = []
+    results = run_killable(touch_and_sleep, items, workers=2, time_limit=20, ahead=3)
+    started = []
     order = []
     for item, result in results:
         order.append(item)
-        begun.append(len(list(tmp_path.iterdir())))
+        started.append(len(list(tmp_path.iterdir())))
         assert isinstance(result, Failure) == (item[0] == 0.1)
     assert order == items
-    assert begun[1] <= 6  # the third is waited for, and three beyond it are begun
-    assert begun[-1] == 12
+    assert started[1] <= 6  # the third item is waited for, and three after it are started
+    assert started[-1] == 12
 
 
-def test_workers_are_kept_from_item_to_item():
+def test_workers_are_reused_for_further_items():
     pids = [result for _, result in run_killable(act, ["pid"] * 6, workers=2, time_limit=20)]
     assert len(pids) == 6
     assert len(set(pids)) <= 2
@@ -94,7 +94,7 @@ def test_full_disk_is_not_blamed_on_the_item():
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "spool")
 
 
-def test_no_items_no_workers():
+def test_no_items_give_no_results():
     assert outcomes([]) == {}
 
 
@@ -106,7 +106,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_closing_ends_the_workers():
+def test_closing_the_generator_kills_the_workers():
     with closing(run_killable(act, ["pid", "hang", "hang"], workers=2, time_limit=60)) as results:
         _, pid = next(results)
         assert isinstance(pid, int)
@@ -114,14 +114,14 @@ def test_closing_ends_the_workers():
     assert not alive(pid)
 
 
-def test_slow_reader_does_not_make_a_worker_late():
+def test_slow_consumer_does_not_cause_timeouts():
     results = run_killable(act, ["a", "b", "c"], workers=2, time_limit=1.5)
     for _, result in results:
         time.sleep(2)
         assert not isinstance(result, Failure)
 
 
-def test_ctrl_c_ends_everything_without_noise(tmp_path):
+def test_ctrl_c_kills_the_workers_without_messages(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from contextlib import closing\n"

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import held
+from avdfd.core.files import locked
 from avdfd.search.child import Child, cause, end_all, last_words
 
 # Says when it is ready, and has a process of its own whose number it says.
@@ -27,7 +27,7 @@ time.sleep(60)
 def begin(tmp_path):
     def begin(code):
         log = tmp_path / "log"
-        with held(tmp_path / "lock", tmp_path) as lock:
+        with locked(tmp_path / "lock", tmp_path) as lock:
             child = Child([sys.executable, "-c", code], log=log, environment=dict(os.environ), lock=lock)
         return child, log
 
@@ -70,10 +70,10 @@ def test_what_a_script_leaves_behind_ends_too(begin):
 
 def test_the_lock_lives_as_long_as_the_child(begin, tmp_path):
     child, _ = begin("import time; time.sleep(60)")
-    with pytest.raises(UserError, match="another run is writing"), held(tmp_path / "lock", tmp_path):
+    with pytest.raises(UserError, match="another run is writing"), locked(tmp_path / "lock", tmp_path):
         pass
     end_all([child], 5)
-    with held(tmp_path / "lock", tmp_path):
+    with locked(tmp_path / "lock", tmp_path):
         pass
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from avdfd.config import SearchConfig, parse
-from avdfd.core.files import held
+from avdfd.core.files import locked
 from avdfd.search import results
 from avdfd.search.points import expand
 from avdfd.search.results import LOCK, LOG, best_of, ranked, result_of
@@ -44,7 +44,7 @@ def test_states_and_numbers(runs):
     assert result_of(run).state == "unfinished"
     fill(run, 0.6, 0.8, 0.8, tail='{"epoch": 4, "val_a')
     assert result_of(run) == (run, "unfinished", "", 0.8, 2, 3, 30.0)
-    with held(run.folder / LOCK, run.folder):
+    with locked(run.folder / LOCK, run.folder):
         assert result_of(run)[1:] == ("running", "", 0.8, 2, 3, 30.0)
     results.record(run, 75, "")
     assert result_of(run).state == "unfinished"
