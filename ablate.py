@@ -1,13 +1,13 @@
-"""Takes the method apart: trains it with one thing changed at a time, and puts what that costs into one table.
+"""Run an ablation: train the method with one change at a time and list the effects in one table.
 
-    bash ablate.sh                                          the published sizes, on every GPU of the machine
-    CONFIG=config/demo/ablation.json bash ablate.sh         small, on what demo.sh has made
-    python ablate.py --only "V2A instead" symmetric         these rows, and the first one, which they are compared with
-    sbatch --array=0-15 ablate.sh                           training by 16 tasks; then, to judge: sbatch ablate.sh
+    bash ablate.sh                                          published sizes, on every GPU of the machine
+    CONFIG=config/demo/ablation.json bash ablate.sh         small sizes, on the data of demo.sh
+    python ablate.py --only "V2A instead" symmetric         these rows and the first one, which they are compared with
+    sbatch --array=0-15 ablate.sh                           training by 16 tasks; then, to evaluate: sbatch ablate.sh
 
-A row is a name and what it changes in the configs of both stages. All rows have the same seeds and clips; each run is
-the training script itself, selected on its own validation. Then evaluate.py judges each row on test, its seeds pooled,
-against the first row. What is done is not done again, and what was stopped goes on.
+A row has a name and changes to the configs of both stages. All rows have the same seeds and clips; each run calls the
+training script and is selected on validation. Then evaluate.py evaluates each row on test, all seeds together, against
+the first row. Finished runs are kept and stopped ones are resumed.
 """
 
 import argparse
@@ -32,18 +32,18 @@ say = partial(print, flush=True)
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Trains and judges the rows of an ablation.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Train and evaluate the rows of an ablation.", allow_abbrev=False)
     cli.add_argument("--config", default="config/ablation.json")
-    cli.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows, beside the first one")
-    cli.add_argument("--gpus", default="all", help="numbers of GPUs, such as 0,2, all or none (default: all)")
+    cli.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows and the first one")
+    cli.add_argument("--gpus", default="all", help="GPU numbers such as 0,2, or all or none (default: all)")
     cli.add_argument("--jobs", type=int, default=1, help="runs at a time, on each GPU or on the CPU")
-    cli.add_argument("--shard", default="0/1", help="i/n: train as one of n tasks, and judge nothing")
-    cli.add_argument("--bootstrap", type=int, default=1000, help="replicates; 0 leaves the intervals out")
-    cli.add_argument("--list", action="store_true", help="show the runs, and do nothing")
-    cli.add_argument("--report", action="store_true", help="write the table of what is there, and do nothing else")
+    cli.add_argument("--shard", default="0/1", help="i/n: train as one of n tasks, without evaluation")
+    cli.add_argument("--bootstrap", type=int, default=1000, help="replicates; 0 for no intervals")
+    cli.add_argument("--list", action="store_true", help="list the runs and stop")
+    cli.add_argument("--report", action="store_true", help="write the table of existing results and stop")
     args, overrides = cli.parse_known_args(argv)
     if args.jobs < 1 or args.bootstrap < 0:
-        raise UserError("--jobs is at least 1, --bootstrap at least 0")
+        raise UserError("--jobs must be at least 1, --bootstrap at least 0")
     cfg = load(args.config, AblationConfig, overrides=overrides)
     shard = parse_shard(args.shard)
     root = Path(cfg.runs) / cfg.name
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     if args.report:
         return table(rows, root)
 
-    # Runs that start later are made from what was checked now, whatever becomes of the files.
+    # Runs that start later use the configs that were checked now, even if the files change.
     bases = {"pretrain": root / "pretrain.json", "train": root / "train.json"}
     for kind, path in bases.items():
         write_atomic(path, Path(getattr(cfg, kind)).read_bytes())
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     with Signals() as signals:
         train(mine, bases, free, signals)
         if shard.of == 1:
-            judge(rows, args.bootstrap, free[0], signals)
+            evaluate(rows, args.bootstrap, free[0], signals)
     code = table(rows, root) if shard.of == 1 else int(any(result_of(c.last).state != "done" for c in mine))
     if signals.exit_code is not None:
         print("interrupted; run the same command again to resume", file=sys.stderr)
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 
 def train(chains: Sequence[Chain], bases: Mapping[str, Path], free: Sequence[Slot], signals: Signals) -> None:
-    """Stage 1 of all, then stage 2 of those that have their stage 1. One that another task trains is waited for."""
+    """Train stage 1 of all chains, waiting for runs of other tasks, then stage 2 of those whose stage 1 is done."""
     left = list({chain.first.folder: chain.first for chain in chains}.values())
     while left and signals.received is None:
         train_all(left, bases, free, signals, say)
@@ -89,8 +89,8 @@ def train(chains: Sequence[Chain], bases: Mapping[str, Path], free: Sequence[Slo
     train_all(ready, bases, free, signals, say)
 
 
-def judge(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: Signals) -> None:
-    """Has evaluate.py judge each row on test, with all its seeds, against the first one."""
+def evaluate(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: Signals) -> None:
+    """Evaluate each row on test by evaluate.py, all seeds together, against the first one."""
     full = rows[0]
     for row in rows:
         if signals.received is not None or not (row.complete and full.complete) or report_of(row, full):
@@ -99,7 +99,7 @@ def judge(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: Sig
         command = [sys.executable, str(ROOT / "evaluate.py"), "--run", row.system, "--split", SPLIT]
         command += ["--bootstrap", str(replicates)]
         command += [] if row is full else ["--against", full.system]
-        say(f"{row.name}: is judged on {SPLIT}, {log}")
+        say(f"{row.name}: evaluation on {SPLIT} starts, {log}")
         with locked(row.runs[0].folder / LOCK, row.runs[0].folder) as lock:
             child = Child(command, log=log, environment=environment(slot), lock=lock)
             try:
@@ -112,14 +112,14 @@ def judge(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: Sig
 
 
 def table(rows: Sequence[AblationRow], root: Path) -> int:
-    """Writes results.md and .csv of what is there; 1 if a row is missing."""
+    """Write results.md and .csv of the existing reports; return 1 if a row has none."""
     reports = reports_of(rows)
     text = as_table(rows, reports)
     page = (
-        f"# {root.name}\n\nAUC on test, the mean over seeds with its 95 % interval over identities and seeds, and the "
-        f"deviation (n - 1) over seeds. 'less {rows[0].name}' is the difference on the same clips, with the interval "
-        "and the two-sided p of the paired bootstrap, not corrected for how many rows there are. What each run was "
-        "selected by is validation alone.\n\n"
+        f"# {root.name}\n\nAUC on test: mean over seeds with its 95 % interval over identities and seeds, and the "
+        f"standard deviation (n - 1) over seeds. 'minus {rows[0].name}' is the difference on the same clips, with the "
+        "interval and the two-sided p of the paired bootstrap, not corrected for the number of rows. Runs are selected "
+        "on validation only.\n\n"
         f"{text}\n"
     )
     write_atomic(root / "results.md", page.encode())

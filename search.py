@@ -1,12 +1,12 @@
-"""Tries settings of a training script, each with several seeds, and says which validates best.
+"""Search over settings of a training script, each with several seeds; name the best on validation.
 
     bash search.sh                                          the published grid of stage 2, on every GPU of the machine
     python search.py --config config/search/demo.json --jobs 2
     sbatch --array=0-15 search.sh                           16 tasks: --shard 0/16 ... --shard 15/16
     python search.py --config config/search/stage2.json --report
 
-A run is the training script itself with `--resume` and overrides. What is done is not done again; what was stopped
-goes on, and what failed is tried again, when the search is started again. Selection is on validation alone.
+Each run calls the training script with `--resume` and overrides. When a search is started again, finished runs are
+kept, stopped ones are resumed and failed ones are tried again. Selection is on validation only.
 """
 
 import argparse
@@ -30,20 +30,20 @@ from avdfd.search.queue import script_of, slots, train_all
 from avdfd.search.results import SearchRow, best_of, result_of
 
 BASE = "base.json"
-SHOWN = 10  # settings that are printed
+SHOWN = 10  # number of printed settings
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Tries settings of a training script.", allow_abbrev=False)
+    cli = argparse.ArgumentParser(description="Search over settings of a training script.", allow_abbrev=False)
     cli.add_argument("--config", default="config/search/stage2.json")
-    cli.add_argument("--gpus", default="all", help="numbers of GPUs, such as 0,2, all or none (default: all)")
+    cli.add_argument("--gpus", default="all", help="GPU numbers such as 0,2, or all or none (default: all)")
     cli.add_argument("--jobs", type=int, default=1, help="runs at a time, on each GPU or on the CPU")
-    cli.add_argument("--shard", default="0/1", help="i/n: the runs i, i + n, ..., as one of n tasks")
-    cli.add_argument("--list", action="store_true", help="show the runs, and train nothing")
-    cli.add_argument("--report", action="store_true", help="write the tables of what is there, and train nothing")
+    cli.add_argument("--shard", default="0/1", help="i/n: train the runs i, i + n, ... as one of n tasks")
+    cli.add_argument("--list", action="store_true", help="list the runs and stop")
+    cli.add_argument("--report", action="store_true", help="write the tables of existing results and stop")
     args, overrides = cli.parse_known_args(argv)
     if args.jobs < 1:
-        raise UserError(f"--jobs {args.jobs}: at least one run at a time")
+        raise UserError(f"--jobs {args.jobs}: must be at least 1")
     cfg = load(args.config, SearchConfig, overrides=overrides)
     shard = parse_shard(args.shard)
     root = Path(cfg.runs) / cfg.name
@@ -60,11 +60,11 @@ def main(argv: list[str]) -> int:
     ended = None
     if mine:
         ensure_writable(root)
-        # Runs that start later are made from what was checked now, whatever becomes of the file.
+        # Runs that start later use the config that was checked now, even if the file changes.
         write_atomic(root / BASE, Path(cfg.config).read_bytes())
         free = slots(args.gpus, args.jobs, mine)
         done = sum(result_of(run).state == "done" for run in mine)
-        print(f"{root}: {len(mine)} runs, {done} done before, {len(free)} at a time", flush=True)
+        print(f"{root}: {len(mine)} runs, {done} already done, {len(free)} at a time", flush=True)
         with Signals() as signals:
             train_all(mine, {mine[0].config.kind: root / BASE}, free, signals, partial(print, flush=True))
         ended = signals.exit_code
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 
 def report(cfg: SearchConfig, runs: list[Run], root: Path) -> list[SearchRow]:
-    """Writes results.csv, .md and .png of what is there, and returns the table's rows."""
+    """Write results.csv, .md and .png of the existing results; return the rows of the table."""
     rows = results.ranked([result_of(run) for run in runs])
     metric = runs[0].config.select.metric
     ensure_writable(root)
@@ -94,7 +94,7 @@ def report(cfg: SearchConfig, runs: list[Run], root: Path) -> list[SearchRow]:
 
 
 def figure(cfg: SearchConfig, rows: list[SearchRow], metric: str) -> Figure:
-    """The metric of all runs that are done, against each key that is varied."""
+    """Plot the metric of all finished runs against each varied key."""
     lists = {**cfg.grid, **{key: draw.choices for key, draw in cfg.random.items()}} or {"config": [cfg.config]}
     scales: dict[str, list[str] | Literal["linear", "log"]] = {}
     for key, values in lists.items():
@@ -112,12 +112,13 @@ def figure(cfg: SearchConfig, rows: list[SearchRow], metric: str) -> Figure:
 
 
 def print_best(cfg: SearchConfig, rows: list[SearchRow]) -> None:
-    """The best setting, and the commands that train it anew and evaluate its runs."""
+    """Print the best setting, and the commands that train it again and evaluate its runs."""
     best = best_of(rows)
     if best is None:
-        print("no setting has all its seeds yet")
+        print("no setting is complete yet")
+
         return
-    spread = f" ± {best.deviation:.4f}" if best.deviation is not None else ""
+    spread = f" ± {best.std:.4f}" if best.std is not None else ""
     run = best.results[0].run
     mean = f"validation {run.config.select.metric} {best.mean:.4f}{spread}"
     print(f"best: {best.point.name}, {mean}, seeds: {len(best.done)}")

@@ -1,7 +1,8 @@
-"""Sweeps: many runs of a training script, compared on validation.
+"""Searches and ablations: many runs of the training scripts, compared in tables.
 
-points   what a search config stands for: settings, seeds, run folders
-queue    trains runs, on as many GPUs as there are
-child    a training script as a process that can be ended, with all of its own
-results  what the run folders say, as tables
+points    expansion of a search config into settings, seeds and run folders
+queue     training of runs on all GPUs
+child     a training script as a child process
+results   states and validation metrics of runs, and tables of them
+ablation  expansion of an ablation config, and tables of its test results
 """

@@ -1,4 +1,4 @@
-"""What an ablation stands for, rows of runs of both stages, and what the reports on their test clips say."""
+"""Expansion of an ablation config into rows of runs of both stages, and tables of their results on test."""
 
 import json
 import re
@@ -20,28 +20,28 @@ Reports = Mapping[str, dict[str, Any]]
 
 
 class Chain(NamedTuple):
-    """A row with one seed: what is trained, one after the other."""
+    """Runs of a row with one seed, trained one after the other."""
 
     first: Run
-    """Stage 1, which other rows may share."""
+    """Stage 1; rows may share it."""
     second: Run | None
-    """Stage 2; None where the audio branch is all there is."""
+    """Stage 2; None if the row is the audio branch alone."""
 
     @property
     def last(self) -> Run:
-        """Which is judged."""
+        """Run that is evaluated."""
         return self.second or self.first
 
 
 class AblationRow(NamedTuple):
-    """A line of the table."""
+    """Row of the table."""
 
     name: str
     chains: list[Chain]
 
     @property
     def runs(self) -> list[Run]:
-        """The runs that are judged, pooled over seeds."""
+        """Runs of all seeds that are evaluated together."""
         return [chain.last for chain in self.chains]
 
     @property
@@ -54,20 +54,20 @@ class AblationRow(NamedTuple):
 
     @property
     def system(self) -> str:
-        """As evaluate.py takes it: folders joined by commas."""
+        """Argument of evaluate.py: the run folders, joined by commas."""
         return ",".join(str(run.folder) for run in self.runs)
 
     @property
     def report(self) -> Path:
-        """Where evaluate.py puts what it says of them."""
+        """Path of the report that evaluate.py writes."""
         return folder_of(self.runs[0].folder, len(self.runs), SPLIT) / "report.json"
 
 
 def expand(cfg: AblationConfig, source: str, only: Sequence[str] = ()) -> list[AblationRow]:
-    """The rows, or the first one and `only` these.
+    """Return the rows of an ablation, or the first one and those named in `only`.
 
-    `source` is the ablation's own file, for errors. Raises UserError for a row that is not there, two rows of one
-    folder, stages of different clips, and a setting that the config of a stage does not take.
+    `source` is the ablation's own file, for errors. Raises UserError for an unknown row, two rows with the same folder,
+    stages with different data, and a setting that the config of a stage does not have.
     """
     unknown = next((name for name in only if name not in cfg.rows), None)
     if unknown is not None:
@@ -83,7 +83,7 @@ def expand(cfg: AblationConfig, source: str, only: Sequence[str] = ()) -> list[A
 
 
 def runs_of(rows: Sequence[AblationRow]) -> list[Run]:
-    """All runs, those of stage 1 first; each once."""
+    """Return all runs once, those of stage 1 first."""
     chains = [chain for row in rows for chain in row.chains]
     runs = [*(chain.first for chain in chains), *(chain.second for chain in chains if chain.second)]
     return list({run.folder: run for run in runs}.values())
@@ -116,30 +116,30 @@ def _run(
     return run_of(base, model, root, point, {**fixed, **point.settings}, seed, source)
 
 
-# ---- judgement
+# ---- results
 
 
 def report_of(row: AblationRow, full: AblationRow) -> dict[str, Any] | None:
-    """report.json of a row against the first one, if there is one of the weights that are there now."""
+    """Return report.json of a row against the first one, or None if there is none for the present weights."""
     if not row.report.is_file() or not (row.complete and full.complete):
         return None
     report: dict[str, Any] = json.loads(row.report.read_text(encoding="utf-8"))
-    judged = [report["runs"], *(other["runs"] for other in report["against"].values())]
+    evaluated = [report["runs"], *(other["runs"] for other in report["against"].values())]
     systems = [row] if row is full else [row, full]
-    there = [[sha256_of(run.folder / BEST) for run in one.runs] for one in systems]
-    return report if [[run["checkpoint_sha256"] for run in runs] for runs in judged] == there else None
+    present = [[sha256_of(run.folder / BEST) for run in one.runs] for one in systems]
+    return report if [[run["checkpoint_sha256"] for run in runs] for runs in evaluated] == present else None
 
 
 def reports_of(rows: Sequence[AblationRow]) -> Reports:
-    """What `report_of` has of each row; rows without are left out."""
+    """Return the reports of the rows that have one, by `report_of`."""
     return {row.name: report for row in rows if (report := report_of(row, rows[0])) is not None}
 
 
 def as_table(rows: Sequence[AblationRow], reports: Reports) -> str:
-    """AUC of each row on all test clips and by tier, and its difference from the first row, as aligned Markdown."""
+    """Return an aligned Markdown table: AUC of each row on test, by tier, and its difference from the first row."""
     full = rows[0]
     tiers = list(dict.fromkeys(tier for report in reports.values() for tier in report["tiers"]))
-    cells = [["AUC", "seeds", "overall", "deviation", f"less {full.name}", *tiers]]
+    cells = [["AUC", "seeds", "overall", "std", f"minus {full.name}", *tiers]]
     for row in rows:
         report = reports.get(row.name)
         cells.append([row.name, f"{row.trained} of {len(row.runs)}", *_cells(row, full, report, tiers)])
@@ -148,23 +148,24 @@ def as_table(rows: Sequence[AblationRow], reports: Reports) -> str:
 
 def _cells(row: AblationRow, full: AblationRow, report: dict[str, Any] | None, tiers: Sequence[str]) -> list[str]:
     if report is None:
-        return ["not judged yet" if row.complete else "not trained yet", "", "", *("" for _ in tiers)]
+        return ["not evaluated yet" if row.complete else "not trained yet", "", "", *("" for _ in tiers)]
     main, paired = report["main"], report["paired"].get(full.runs[0].config.name)
     overall = report["overall"][main]
-    deviation = overall.get("auc_deviation")
+    std = overall.get("auc_deviation")
     return [
         with_interval(overall, "auc"),
-        "" if deviation is None else f"{deviation:.3f}",
+        "" if std is None else f"{std:.3f}",
         difference(paired["overall"]) if paired else "",
         *(with_interval(report["tiers"][tier][main], "auc") if tier in report["tiers"] else "" for tier in tiers),
     ]
 
 
 def as_csv(rows: Sequence[AblationRow], reports: Reports) -> str:
-    """A line for each row and tier that is judged, with the folders of its runs as evaluate.py takes them."""
+    """Return CSV with a line for each evaluated row and tier; `runs` is the argument of evaluate.py."""
+
     numbers = ["auc", "low", "high", "deviation", "difference", "difference_low", "difference_high", "p"]
-    judged = [row for row in rows if row.name in reports]
-    lines = [[row.name, row.system, *line] for row in judged for line in _lines(reports[row.name], rows[0])]
+    evaluated = [row for row in rows if row.name in reports]
+    lines = [[row.name, row.system, *line] for row in evaluated for line in _lines(reports[row.name], rows[0])]
     return csv_text([["row", "runs", "tier", *numbers], *lines])
 
 

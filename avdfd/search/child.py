@@ -1,4 +1,4 @@
-"""A training script as a child process, which can be ended with all the processes that it has started."""
+"""Training scripts as child processes that can be ended together with all processes that they started."""
 
 import contextlib
 import os
@@ -11,11 +11,13 @@ from types import FrameType
 
 
 class Child:
-    """A command in a session of its own: Ctrl-C in the terminal does not reach it, and it dies with its loaders."""
+    """Command in its own session: Ctrl-C in the terminal does not reach it, and its loaders are killed with it."""
 
     def __init__(self, command: Sequence[str], *, log: Path, environment: Mapping[str, str], lock: int) -> None:
-        """Starts it. What it says goes to `log`. It holds the descriptor `lock` as well, so that its output stays held
-        if this process is killed and the child goes on alone."""
+        """Start the command, with its output in `log`.
+
+        It inherits the descriptor `lock`, so that its run stays locked if this process is killed and the child is not.
+        """
         with log.open("wb") as file:
             self._process = subprocess.Popen(
                 command,
@@ -28,28 +30,28 @@ class Child:
             )
 
     def poll(self) -> int | None:
-        """Exit code, or minus the signal that ended it; None while it runs. What it has left behind is ended too."""
+        """Return its exit code, or minus the signal that ended it; None while it runs. Kill the rest of its group."""
         code = self._process.poll()
         if code is not None:
             self._kill_group()
         return code
 
     def ask_to_end(self) -> None:
-        """SIGTERM to the script alone: its loaders have to live until it has saved where it is."""
+        """Send SIGTERM to the script only: it needs its loaders until it has saved its state."""
         self._process.terminate()
 
     def wait(self, seconds: float) -> None:
-        """Waits for its end, at most so long."""
+        """Wait at most so many seconds for its end."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(seconds, 0))
 
     def kill(self) -> None:
-        """Ends whatever is left of it."""
+        """Kill the command and all processes of its group."""
         self._kill_group()
         self._process.wait()
 
     def _kill_group(self) -> None:
-        """And waits for its end, as loaders hold the lock too. Where nobody collects the dead, they stay a little."""
+        """Kill all processes of the group and wait for up to 1 s until they are gone, as loaders hold the lock too."""
         with contextlib.suppress(ProcessLookupError):
             for _ in range(100):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -58,7 +60,7 @@ class Child:
 
 
 def end_all(children: Sequence[Child], grace: float) -> None:
-    """Asks children to end, and kills those that have not done so in that many seconds, or when interrupted."""
+    """Ask children to end; kill those that are still running after `grace` seconds or on an interrupt."""
     deadline = time.monotonic() + grace
     for child in children:
         child.ask_to_end()
@@ -71,7 +73,7 @@ def end_all(children: Sequence[Child], grace: float) -> None:
 
 
 class Signals:
-    """Notes the first signal that asks for an end. After it, Ctrl-C interrupts as usual."""
+    """Context manager that records the first signal that asks for an end; after it, Ctrl-C interrupts as usual."""
 
     received: int | None = None
 
@@ -89,7 +91,7 @@ class Signals:
 
     @property
     def exit_code(self) -> int | None:
-        """Of the script that a signal has ended; None if there was none."""
+        """Exit code for the received signal; None if there was none."""
         return None if self.received is None else 130 if self.received == signal.SIGINT else 75
 
     def _note(self, signum: int, _: FrameType | None) -> None:
@@ -98,15 +100,15 @@ class Signals:
         self.received = signum
 
 
-def last_words(log: Path) -> str:
-    """The last line that a script has written before its end, progress bars left out."""
+def last_line(log: Path) -> str:
+    """Return the last line of a log, without progress bars."""
     text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in text.splitlines() if line.strip() and "%|" not in line]
     return lines[-1].removeprefix("error: ") if lines else ""
 
 
 def cause(code: int, log: Path) -> str:
-    """Why a script ended with this code."""
+    """Return the reason why a script ended with this code."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
-    return last_words(log) or f"exit code {code} without a word"
+    return last_line(log) or f"exit code {code} without a message"

@@ -1,4 +1,4 @@
-"""What a search config stands for: every setting with every seed, checked before anything runs."""
+"""Expansion of a search config into runs: every setting with every seed, checked before any of them starts."""
 
 import itertools
 import json
@@ -17,12 +17,12 @@ from avdfd.training.state import different_keys
 
 Settings = dict[str, Any]
 
-_LONGEST = 120  # letters of a name: file systems take 255 bytes, and the seed and a stage come after it
-_DIGITS = 4  # of numbers that are drawn, so that a name has all of them
+_LONGEST = 120  # characters of a name: file systems allow 255 bytes, and seed and stage are appended
+_DIGITS = 4  # significant digits of drawn numbers, so that a name shows all of them
 
 
 class Point(NamedTuple):
-    """One setting of what is varied."""
+    """One setting of the varied keys."""
 
     name: str
     settings: Settings
@@ -30,13 +30,13 @@ class Point(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One setting with one seed: a run of the training script."""
+    """One run of the training script: a setting with a seed."""
 
     point: Point
     seed: int
     config: RunConfig
     overrides: list[str]
-    """What makes `config` out of the file that the search names."""
+    """Overrides that turn the config file that the search names into `config`."""
 
     @property
     def folder(self) -> Path:
@@ -44,10 +44,10 @@ class Run(NamedTuple):
 
 
 def expand(cfg: SearchConfig, source: str) -> list[Run]:
-    """All runs of a search, seed by seed of each setting.
+    """Return all runs of a search: for each setting, one per seed.
 
     `source` is the search's own file, for errors. Raises UserError for a setting that the training config does not
-    take, so that no run finds that out.
+    have, before any run starts.
     """
     base = load(cfg.config, *RUNS.values())
     settings = _drawn(cfg, base, source) if cfg.random else _grid(cfg)
@@ -55,7 +55,7 @@ def expand(cfg: SearchConfig, source: str) -> list[Run]:
     for one in settings:
         point = Point(name_of(one), one)
         if point.name in points and cfg.grid:
-            raise UserError(f"{source}: grid has {point.name} twice; leave one of the equal values out")
+            raise UserError(f"{source}: grid has {point.name} twice; remove one of the equal values")
         points[point.name] = point
     root, model = Path(cfg.runs) / cfg.name, RUNS[base.kind]
     return [
@@ -66,7 +66,7 @@ def expand(cfg: SearchConfig, source: str) -> list[Run]:
 
 
 def check_unchanged(runs: list[Run]) -> None:
-    """Raises UserError if a run folder is there and was made with other settings than it would be made with now."""
+    """Raise UserError if the folder of a run exists and was made with other settings."""
     for run in runs:
         path = run.folder / "config.json"
         if not path.exists():
@@ -80,7 +80,7 @@ def check_unchanged(runs: list[Run]) -> None:
 
 
 def as_override(key: str, value: Any) -> str:
-    """`--key=value` as the configs read it."""
+    """Return `--key=value` in the form that configs parse."""
     plain = isinstance(value, str) and not _is_json(value)
     return f"--{key}={value if plain else json.dumps(value)}"
 
@@ -88,9 +88,9 @@ def as_override(key: str, value: Any) -> str:
 def run_of(
     base: str, model: type[RunConfig], root: Path, point: Point, changes: Settings, seed: int, source: str
 ) -> Run:
-    """A run below `root`: the config `base` of this model with all `changes`.
+    """Return a run below `root` whose config is the file `base`, of type `model`, with all `changes`.
 
-    Raises UserError that names `source` for one that it does not take.
+    Raises UserError that names `source` for a change that the config does not have.
     """
     changes = {**changes, "seed": seed, "runs": str(root), "name": f"{point.name}-seed{seed}"}
     overrides = [as_override(key, value) for key, value in changes.items()]
@@ -98,14 +98,17 @@ def run_of(
 
 
 def _grid(cfg: SearchConfig) -> Iterator[Settings]:
-    """All combinations; the last key changes fastest."""
+    """Yield all combinations; the last key changes fastest."""
     for values in itertools.product(*cfg.grid.values()):
         yield dict(zip(cfg.grid, values, strict=True))
 
 
 def _drawn(cfg: SearchConfig, base: RunConfig, source: str) -> Iterator[Settings]:
-    """Random settings. A value depends on the seed, its key and the number of the trial alone: more trials or another
-    key leave it as it is."""
+    """Yield random settings.
+
+    A value depends on the draw seed, its key and the trial number only, so that further trials or keys do not change
+    it.
+    """
     for trial in range(cfg.trials):
         yield {
             key: _draw(draw, _default(base, key), [cfg.draw_seed, trial, zlib.crc32(key.encode())], f"{source}: {key}")
@@ -121,7 +124,7 @@ def _draw(draw: DrawConfig, default: Any, seed: list[int], source: str) -> Any:
     assert draw.high is not None, "the config has checked it"
     if isinstance(default, bool) or not isinstance(default, int | float):
         raise UserError(f"{source} takes no number: draw it from a list")
-    # Integers get room for both ends: 2 to 4 are three values, as wide as each other.
+    # Half a unit at each end makes all integers equally likely: 2 to 4 are three values.
     low, high = (draw.low - 0.5, draw.high + 0.5) if isinstance(default, int) else (draw.low, draw.high)
     value = math.exp(rng.uniform(math.log(low), math.log(high))) if draw.log else rng.uniform(low, high)
     if isinstance(default, int):
@@ -130,8 +133,11 @@ def _draw(draw: DrawConfig, default: Any, seed: list[int], source: str) -> Any:
 
 
 def _default(base: RunConfig, key: str) -> Any:
-    """What the training config has for a dotted key; for a key that it does not know a number, so that the draw goes
-    on to where unknown keys are named."""
+    """Return the training config's value of a dotted key.
+
+    An unknown key gets a number, so that it can be drawn and then be reported as unknown.
+    """
+
     value: Any = base
     for part in key.split("."):
         value = getattr(value, part, 0.0)

@@ -1,4 +1,4 @@
-"""Trains runs, as many at a time as there are GPUs or as is asked for, each as a process of its own."""
+"""Training of runs in parallel, each in its own process, with one or more per GPU."""
 
 import contextlib
 import os
@@ -19,11 +19,11 @@ from avdfd.search.points import Run
 from avdfd.search.results import LOCK, LOG, result_of
 
 SCRIPTS = {"pretrain": "pretrain.py", "train": "train.py"}
-"""Kind of config -> what trains it; of all others baseline.py."""
-GRACE = 60.0  # seconds in which a script can save where it is
+"""Kind of config -> its training script; all other kinds are trained by baseline.py."""
+GRACE = 60.0  # seconds for a script to save its state
 ROOT = Path(__file__).resolve().parents[2]
 Slot = Mapping[str, str]
-"""What the environment of a process has."""
+"""Environment variables that assign a GPU or a share of the cores to a process."""
 
 
 def script_of(run: Run) -> str:
@@ -31,10 +31,10 @@ def script_of(run: Run) -> str:
 
 
 def slots(gpus: str, jobs: int, runs: Sequence[Run] = ()) -> list[Slot]:
-    """One for each run that can go at the same time: its GPU, or its part of the cores.
+    """Return one slot for each run that may be trained at the same time: `jobs` per GPU, or `jobs` on the CPU.
 
-    `gpus` are numbers, "all" or "none", as it is if all `runs` are to be on the CPU. Raises UserError if the machine
-    has fewer.
+    `gpus` are numbers, "all" or "none"; it counts as "none" if the config of all `runs` sets the CPU. Raises UserError
+    if the machine has fewer GPUs.
     """
     if runs and all(run.config.device == "cpu" for run in runs):
         gpus = "none"
@@ -55,7 +55,7 @@ def slots(gpus: str, jobs: int, runs: Sequence[Run] = ()) -> list[Slot]:
 
 
 class Busy(NamedTuple):
-    """A slot and what goes on in it."""
+    """Slot with the run that is trained in it."""
 
     run: Run
     child: Child
@@ -69,10 +69,10 @@ def train_all(
     signals: Signals,
     say: Callable[[str], None],
 ) -> None:
-    """Trains those runs that are not done. Ends all of them on a signal.
+    """Train the runs that are not done; end all of them on a signal.
 
-    `bases` has, for each kind of config, the file that the overrides of its runs are applied to. What another process
-    trains is left to it; what fails is noted in its folder (`results`).
+    `bases` maps each kind of config to the file that the overrides of its runs apply to. Runs that another process
+    trains are skipped; failures are recorded in the run folders by `results.record`.
     """
     waiting, free = deque(run for run in runs if result_of(run).state != "done"), [*slots]
     busy: list[Busy] = []
@@ -84,11 +84,11 @@ def train_all(
                 child = start(run, bases[run.config.kind], free[0], say)
                 if child is not None:
                     busy.append(Busy(run, child, free.pop(0)))
-                elif run.folder not in elsewhere:  # perhaps somebody only looked whether it runs: once more, at the end
+                elif run.folder not in elsewhere:  # another process may have locked it for a check only: try once more
                     elsewhere.add(run.folder)
                     waiting.append(run)
                 else:
-                    say(f"{run.config.name}: another search is at it")
+                    say(f"{run.config.name}: is being trained by another search")
             for one in list(busy):
                 code = one.child.poll()
                 if code is not None:
@@ -101,7 +101,7 @@ def train_all(
 
 
 def start(run: Run, base: Path, slot: Slot, say: Callable[[str], None]) -> Child | None:
-    """Starts the training script; None if another search has the run."""
+    """Start the training script; return None if another search has locked the run."""
     run.folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / script_of(run)), "--config", str(base), "--resume", *run.overrides]
     with contextlib.ExitStack() as stack:
@@ -110,17 +110,18 @@ def start(run: Run, base: Path, slot: Slot, say: Callable[[str], None]) -> Child
         except UserError:
             return None
         results.forget(run)
-        say(f"{run.config.name}: begins, {run.folder / LOG}")
+        say(f"{run.config.name}: starts, {run.folder / LOG}")
         return Child(command, log=run.folder / LOG, environment=environment(slot), lock=lock)
 
 
 def environment(slot: Slot) -> dict[str, str]:
-    """Of a process in a slot. A bar in a file is a line for each of its states: few of them."""
+    """Return the environment of a process in a slot; progress bars, which go to a file, are updated rarely."""
     return {"TQDM_MININTERVAL": "30", **os.environ, **slot}
 
 
 def finish(run: Run, code: int, say: Callable[[str], None]) -> None:
-    """Notes how a run has ended, and says so."""
+    """Record and report how a run ended."""
+
     results.record(run, code, "" if code == 0 else cause(code, run.folder / LOG))
     result = result_of(run)
     if result.state == "done":

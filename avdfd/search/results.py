@@ -1,4 +1,4 @@
-"""What the run folders of a search say: the state and the best validation value of each, means over seeds, tables."""
+"""Results of a search, read from its run folders: states, best validation metrics, means over seeds, tables."""
 
 import json
 import math
@@ -14,16 +14,16 @@ from avdfd.search.points import Point, Run
 State = Literal["done", "failed", "running", "unfinished", "not started"]
 
 LOG = "search.log"
-"""What a run's script has said."""
+"""File with the output of a run's script."""
 LOCK = ".search.lock"
-"""Held as long as it runs."""
+"""File that is locked while a run is trained or evaluated."""
 _RECORD = "search.json"
 INTERRUPTED = (75, 130)
-"""Exit codes of a script that was stopped and can go on."""
+"""Exit codes of a script that was stopped and can be resumed."""
 
 
 class Result(NamedTuple):
-    """Where a run is. The numbers are there as soon as it has an epoch."""
+    """State of a run; `value` and `best_epoch` are None before its first epoch."""
 
     run: Run
     state: State
@@ -33,11 +33,11 @@ class Result(NamedTuple):
     best_epoch: int | None = None
     epochs: int = 0
     seconds: float = 0.0
-    """Of training, in all its epochs."""
+    """Training time, summed over epochs."""
 
 
 class SearchRow(NamedTuple):
-    """A setting over its seeds."""
+    """Results of a setting for all its seeds."""
 
     point: Point
     results: list[Result]
@@ -52,7 +52,7 @@ class SearchRow(NamedTuple):
 
     @property
     def values(self) -> list[float]:
-        """Of the seeds that are done."""
+        """Best validation metrics of the seeds that are done."""
         return [result.value for result in self.done if result.value is not None]
 
     @property
@@ -60,31 +60,31 @@ class SearchRow(NamedTuple):
         return statistics.fmean(self.values) if self.values else None
 
     @property
-    def deviation(self) -> float | None:
-        """With n - 1; None for fewer than two seeds."""
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1) over seeds; None for fewer than two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 def record(run: Run, code: int, reason: str) -> None:
-    """Notes how a run's script ended."""
+    """Record the exit code of a run's script and the reason of a failure."""
     write_atomic(run.folder / _RECORD, (json.dumps({"exit": code, "reason": reason}) + "\n").encode())
 
 
 def forget(run: Run) -> None:
-    """Before a run is tried again."""
+    """Remove the record of an earlier end, before a run is tried again."""
     (run.folder / _RECORD).unlink(missing_ok=True)
 
 
 def result_of(run: Run) -> Result:
-    """Reads a run folder, which may be written to at the same time or not be there."""
+    """Read the result of a run from its folder, which may be missing or still be written to."""
     numbers: dict[str, Any] = {}
     epochs = _epochs(run.folder / "metrics.jsonl")
     metric = f"val_{run.config.select.metric}"
     first = run.config.select.first_epoch
-    judged = {epoch: line[metric] for epoch, line in epochs.items() if epoch >= first and math.isfinite(line[metric])}
-    if judged:
-        best = max(judged, key=lambda epoch: judged[epoch])  # of equals the first, as the scripts select
-        numbers = {"value": judged[best], "best_epoch": best}
+    values = {epoch: line[metric] for epoch, line in epochs.items() if epoch >= first and math.isfinite(line[metric])}
+    if values:
+        best = max(values, key=lambda epoch: values[epoch])  # the first of equals, as the training scripts select
+        numbers = {"value": values[best], "best_epoch": best}
     numbers |= {"epochs": len(epochs), "seconds": sum(line.get("seconds", 0.0) for line in epochs.values())}
     if _is_running(run.folder):
         return Result(run, "running", **numbers)
@@ -93,7 +93,7 @@ def result_of(run: Run) -> Result:
         return Result(run, "unfinished" if epochs or (run.folder / LOG).exists() else "not started", **numbers)
     ended = json.loads(path.read_text(encoding="utf-8"))
     if ended["exit"] == 0:
-        if judged:
+        if values:
             return Result(run, "done", **numbers)
         return Result(run, "failed", f"no epoch has a finite {metric}", **numbers)
     if ended["exit"] in INTERRUPTED:
@@ -102,9 +102,9 @@ def result_of(run: Run) -> Result:
 
 
 def ranked(results: Sequence[Result]) -> list[SearchRow]:
-    """Settings, the best mean first; those that lack seeds come after those that have all, and then those without any.
+    """Group results by setting and sort by mean, best first; incomplete settings follow, those without results last.
 
-    Equals stay in their order.
+    The sort is stable.
     """
     by_name: dict[str, SearchRow] = {}
     for result in results:
@@ -117,12 +117,12 @@ def ranked(results: Sequence[Result]) -> list[SearchRow]:
 
 
 def best_of(rows: Sequence[SearchRow]) -> SearchRow | None:
-    """The setting with the best mean of those that have all their seeds."""
+    """Return the complete setting with the best mean, or None if no setting is complete."""
     return rows[0] if rows and rows[0].complete else None
 
 
 def as_csv(rows: Sequence[SearchRow], metric: str) -> str:
-    """A line for each run, in the order of the table."""
+    """Return CSV with a line for each run, in the order of the table."""
     keys = list(rows[0].point.settings)
     lines: list[list[Any]] = [
         ["run", *keys, "seed", "state", f"val_{metric}", "best_epoch", "epochs", "seconds", "reason"]
@@ -136,9 +136,9 @@ def as_csv(rows: Sequence[SearchRow], metric: str) -> str:
 
 
 def as_table(rows: Sequence[SearchRow], metric: str) -> str:
-    """A line for each setting, as aligned Markdown."""
+    """Return an aligned Markdown table with a line for each setting."""
     keys = list(rows[0].point.settings)
-    cells = [["", *keys, f"mean {metric}", "deviation", "seeds", "best epoch", "seconds", "state"]]
+    cells = [["", *keys, f"mean {metric}", "std", "seeds", "best epoch", "seconds", "state"]]
     for place, row in enumerate(rows, 1):
         seconds = sum(result.seconds for result in row.results)
         cells.append(
@@ -146,7 +146,7 @@ def as_table(rows: Sequence[SearchRow], metric: str) -> str:
                 str(place),
                 *(text(row.point.settings[key]) for key in keys),
                 _number(row.mean),
-                _number(row.deviation),
+                _number(row.std),
                 f"{len(row.done)} of {len(row.results)}",
                 ", ".join(str(result.best_epoch) for result in row.done),
                 f"{seconds:.0f}",
@@ -157,7 +157,7 @@ def as_table(rows: Sequence[SearchRow], metric: str) -> str:
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """An aligned Markdown table, its head first."""
+    """Return an aligned Markdown table; the first row is the header."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
@@ -165,11 +165,11 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
 
 
 def as_markdown(name: str, rows: Sequence[SearchRow], metric: str) -> str:
-    """The table, how to read it, and why runs have failed."""
+    """Return a page with the table, how to read it, and the reasons of failed runs."""
     runs = sum(len(row.results) for row in rows)
     page = (
-        f"# {name}\n\nBest validation {metric} of each run: mean and deviation (n - 1) over seeds; {runs} runs. "
-        "Settings that lack seeds stand after those that have all. Seconds are those of all epochs and seeds.\n\n"
+        f"# {name}\n\nBest validation {metric} of each run: mean and standard deviation (n - 1) over seeds, {runs} "
+        "runs in total. Incomplete settings come last. Seconds are summed over epochs and seeds.\n\n"
         f"{as_table(rows, metric)}\n"
     )
     failed = [result for row in rows for result in row.results if result.state == "failed"]
@@ -179,13 +179,13 @@ def as_markdown(name: str, rows: Sequence[SearchRow], metric: str) -> str:
 
 
 def _states(row: SearchRow) -> str:
-    """ "done", or what the seeds that are not done are."""
+    """Return "done", or the number of seeds in each other state."""
     states = [result.state for result in row.results if result.state != "done"]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "done"
 
 
 def _epochs(path: Path) -> dict[int, dict[str, float]]:
-    """Lines of metrics.jsonl by epoch. A last line without its end is being written, or was cut off."""
+    """Return the lines of metrics.jsonl by epoch; a last line without its end is ignored, as it may be incomplete."""
     if not path.exists():
         return {}
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
@@ -207,5 +207,6 @@ def _number(value: float | None) -> str:
 
 
 def text(value: Any) -> str:
-    """A setting's value in tables and figures."""
+    """Return the value of a setting as tables and figures show it."""
+
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""ablate.py: rows of two stages, what they share, what is not done again, what is judged; and one real ablation."""
+"""ablate.py: rows of two stages, shared and repeated runs, evaluation, and one real ablation."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from avdfd.search import queue
 from avdfd.search.results import LOCK
 from tests.helpers.runs import AUDIO, VISUAL, data_section, make_store
 
-# Stands for both training scripts: notes that it was called. A learning rate of 7 is a failure.
+# Replaces both training scripts: records its calls. A learning rate of 7 is a failure.
 TRAIN = """
 import json, pathlib, sys
 keys = dict(a[2:].split("=", 1) for a in sys.argv[1:] if "=" in a)
@@ -29,7 +29,7 @@ if "audio" in keys:
 (run / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "val_auc": 0.5, "seconds": 1}) + "\\n")
 (run / "best.safetensors").write_text(run.name)
 """
-# Stands for evaluate.py: notes what it judges; every system but the first one has lost 0.125.
+# Replaces evaluate.py: records what it evaluates; every system but the first one is worse by 0.125.
 EVALUATE = """
 import argparse, hashlib, json, pathlib
 cli = argparse.ArgumentParser()
@@ -67,7 +67,7 @@ STAGE2 = [f"{row}-seed{seed}" for row in ("full", "v2a-instead", "without-ordina
 
 @pytest.fixture
 def make(tmp_path):
-    """Writes an ablation and the configs of its stages; arguments for main."""
+    """Return a function that writes an ablation and the configs of its stages, and returns arguments for main."""
 
     def make(stage1=(), stage2=(), **values):
         base = {"name": "x", "runs": "other", "data": DATA}
@@ -84,7 +84,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def ablation(make, tmp_path, monkeypatch):
-    """An ablation over stand-ins for all scripts: its arguments for main, and its folder."""
+    """Return arguments for main and the folder of an ablation over stubs of all scripts."""
     (tmp_path / "stub.py").write_text(TRAIN)
     (tmp_path / "evaluate.py").write_text(EVALUATE)
     for kind in ("pretrain", "train"):
@@ -97,7 +97,7 @@ def lines(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_one_table(ablation, capsys):
+def test_rows_are_trained_and_evaluated_once(ablation, capsys):
     arguments, folder = ablation
     assert ablate.main(arguments) == 0
     assert lines(folder / "calls") == [*STAGE1, *STAGE2], "stage 1 is shared by the rows that do not change it"
@@ -108,7 +108,7 @@ def test_one_table(ablation, capsys):
         "without-ordinal-loss-seed0",
     ]
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines(folder / "results.md") if "|" in line]
-    assert table[0] == ["AUC", "seeds", "overall", "deviation", "less full", "RVFA"]
+    assert table[0] == ["AUC", "seeds", "overall", "std", "minus full", "RVFA"]
     assert table[2] == ["full", "2 of 2", "0.875 [0.500, 1.000]", "0.250", "", "0.875 [0.500, 1.000]"]
     assert table[4][:5] == [
         "V2A instead",
@@ -123,42 +123,42 @@ def test_one_table(ablation, capsys):
     assert last["runs"] == f"{folder}/without-ordinal-loss-seed0,{folder}/without-ordinal-loss-seed1"
     assert (last["tier"], last["auc"], last["difference_low"], last["p"]) == ("RVFA", "0.75", "-0.25", "0.04")
 
-    # Again: nothing is left to do, until weights change.
+    # A second call does nothing until weights change.
     capsys.readouterr()
     assert ablate.main(arguments) == 0
     assert len(lines(folder / "calls")) == 10
     assert len(lines(folder / "judged")) == 4
     (folder / "v2a-instead-seed1" / "best.safetensors").write_text("others")
     assert ablate.main([*arguments, "--report"]) == 1
-    assert "not judged yet" in capsys.readouterr().out
+    assert "not evaluated yet" in capsys.readouterr().out
     assert ablate.main(arguments) == 0
     assert lines(folder / "judged")[4:] == ["v2a-instead-seed0"]
 
 
-def test_a_row_whose_stage_1_fails_is_left_out_and_tried_again(ablation, capsys):
+def test_row_whose_stage_1_fails_is_skipped_and_tried_again(ablation, capsys):
     arguments, folder = ablation
     arguments += ["--seeds=[0]"]
     broken = ["--rows.without ordinal loss.pretrain.optim.lr=7"]
     assert ablate.main([*arguments, *broken]) == 1
     assert "without-ordinal-loss-seed0" not in lines(folder / "calls")
     assert len(lines(folder / "judged")) == 3
-    said = capsys.readouterr().out
-    assert "stage1-ordinal0-lr7-seed0: failed: the loss exploded" in said
-    assert "| without ordinal loss | 0 of 1 | not trained yet" in said
+    output = capsys.readouterr().out
+    assert "stage1-ordinal0-lr7-seed0: failed: the loss exploded" in output
+    assert "| without ordinal loss | 0 of 1 | not trained yet" in output
     done = len(lines(folder / "calls"))
     assert ablate.main(arguments) == 0
     assert lines(folder / "calls")[done:] == ["stage1-ordinal0-seed0", "without-ordinal-loss-seed0"]
     assert lines(folder / "judged")[3:] == ["without-ordinal-loss-seed0"]
 
 
-def test_some_rows_alone(ablation):
+def test_only_selects_rows(ablation):
     arguments, folder = ablation
     assert ablate.main([*arguments, "--only", "V2A instead", "--seeds=[3]"]) == 0
     assert lines(folder / "calls") == ["stage1-seed3", "full-seed3", "v2a-instead-seed3"]
     assert "audio only" not in (folder / "results.md").read_text()
 
 
-def test_array_tasks_train_and_one_more_judges(ablation, capsys):
+def test_array_tasks_train_and_a_further_call_evaluates(ablation, capsys):
     arguments, folder = ablation
     assert ablate.main([*arguments, "--list"]) == 0
     assert "10 runs; one task for each row and seed: sbatch --array=0-7 ablate.sh" in capsys.readouterr().out
@@ -172,7 +172,7 @@ def test_array_tasks_train_and_one_more_judges(ablation, capsys):
     assert len(lines(folder / "judged")) == 4
 
 
-def test_a_stage_1_of_another_task_is_waited_for(ablation):
+def test_stage_1_of_another_task_is_waited_for(ablation):
     arguments, folder = ablation
     (folder / "stage1-seed0").mkdir(parents=True)
     lock = locked(folder / "stage1-seed0" / LOCK, folder)
@@ -183,17 +183,17 @@ def test_a_stage_1_of_another_task_is_waited_for(ablation):
         assert ablate.main([*arguments, "--seeds=[0]", "--only", "full"]) == 0
     finally:
         release.join()
-    assert lines(folder / "calls") == ["stage1-seed0", "full-seed0"], "that task has ended without it"
+    assert lines(folder / "calls") == ["stage1-seed0", "full-seed0"], "the other task ended without training it"
 
 
-def test_wrong_requests(make, tmp_path):
+def test_invalid_requests_are_rejected(make, tmp_path):
     def message(*more, **values):
         with pytest.raises(UserError) as error:
             ablate.main([*make(**values), *more])
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "--jobs is at least 1" in message("--jobs", "0")
+    assert "--jobs must be at least 1" in message("--jobs", "0")
     assert "has no row 'v2a'; its rows are full, audio only" in message("--only", "v2a")
     assert "key 'rows' is {}" in message(rows={})
     assert "a.json: full: unknown key 'fussion': did you mean 'fusion'?" in message(
@@ -217,7 +217,7 @@ def test_wrong_requests(make, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config/ablation.json", "config/demo/ablation.json"])
-def test_shipped_ablations(name):
+def test_ablations_of_the_repository(name):
     cfg = load(queue.ROOT / name, AblationConfig)
     rows = ablate.expand(
         cfg.model_copy(update={k: str(queue.ROOT / getattr(cfg, k)) for k in ("pretrain", "train")}), name
@@ -230,8 +230,8 @@ def test_shipped_ablations(name):
         assert changed or second.config.model_dump(exclude={"name"}) != whole.second.config.model_dump(exclude={"name"})
 
 
-def test_a_real_ablation(make, tmp_path, capsys):
-    """Two rows of one epoch, on a store of random clips, by all three scripts."""
+def test_ablation_with_the_real_scripts(make, tmp_path, capsys):
+    """Train two rows for one epoch on a store of random clips, and evaluate them."""
     store = make_store(tmp_path / "store")
     data = data_section(store, "RVFA")
     optim = {"epochs": 1, "warmup_epochs": 0, "batch_size": 4}
@@ -250,4 +250,4 @@ def test_a_real_ablation(make, tmp_path, capsys):
     assert f"{difference:+.3f} [" in row
     capsys.readouterr()
     assert ablate.main(arguments) == 0
-    assert "begins" not in capsys.readouterr().out
+    assert "starts" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""search.py: what is trained, what is not trained again, failures, array tasks, signals, and one real search."""
+"""search.py: training, repeated calls, failures, array tasks, signals, and one real search."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from avdfd.search import queue
 from avdfd.search.results import LOCK
 from tests.helpers.runs import AUDIO, data_section, make_store
 
-# Stands for a training script: notes that it was called, and is as good as its learning rate. A rate of 7 is a failure,
-# one of 8 takes a minute unless it is stopped, and goes on as if it were 0.8.
+# Replaces a training script: records its calls, and its AUC is its learning rate. A rate of 7 is a failure; one of 8
+# takes a minute unless it is stopped, and is resumed as 0.8.
 STUB = """
 import json, os, pathlib, signal, sys, time
 keys = dict(a[2:].split("=", 1) for a in sys.argv[1:] if "=" in a)
@@ -41,7 +41,7 @@ lines = [{"epoch": n, "val_auc": auc / n + int(keys["seed"]) / 100, "seconds": 1
 
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
-    """A search over a stand-in for pretrain.py: its arguments for main, and its folder."""
+    """Return arguments for main and the folder of a search over a stub of pretrain.py."""
     (tmp_path / "stub.py").write_text(STUB)
     monkeypatch.setitem(queue.SCRIPTS, "pretrain", str(tmp_path / "stub.py"))
     base = tmp_path / "base.json"
@@ -53,30 +53,30 @@ def sweep(tmp_path, monkeypatch):
 
 
 def calls(folder):
-    """Runs that were trained, in the order of their start."""
+    """Return the trained runs in order of their start."""
     return [line.split()[0] for line in (folder / "calls").read_text().splitlines()]
 
 
-def test_everything_is_trained_once(sweep, capsys):
+def test_runs_are_trained_once(sweep, capsys):
     arguments, folder = sweep
     assert search.main(arguments) == 0
     names = [f"lr{lr}-seed{seed}" for lr in (0.5, 0.75) for seed in (0, 1)]
     assert calls(folder) == names
-    said = capsys.readouterr().out
-    assert "lr0.75-seed1: auc 0.7600 in epoch 1 of 2, 2 s" in said
-    assert "best: lr0.75, validation auc 0.7550 ± 0.0071, seeds: 2" in said
-    assert "--optim.lr=0.75 --name=sweep-best" in said
-    assert f"bash evaluate.sh --run {folder}/lr0.75-seed1 --split test" in said
+    output = capsys.readouterr().out
+    assert "lr0.75-seed1: auc 0.7600 in epoch 1 of 2, 2 s" in output
+    assert "best: lr0.75, validation auc 0.7550 ± 0.0071, seeds: 2" in output
+    assert "--optim.lr=0.75 --name=sweep-best" in output
+    assert f"bash evaluate.sh --run {folder}/lr0.75-seed1 --split test" in output
     assert {"results.csv", "results.md", "results.png"} <= {path.name for path in folder.iterdir()}
     assert search.main(arguments) == 0
     assert calls(folder) == names
-    assert "4 runs, 4 done before" in capsys.readouterr().out
-    # A search that grows trains what is new.
+    assert "4 runs, 4 already done" in capsys.readouterr().out
+    # A larger search trains only the new runs.
     assert search.main([*arguments, "--grid.optim.lr=[0.25,0.5,0.75]", "--seeds=[0]"]) == 0
     assert calls(folder)[4:] == ["lr0.25-seed0"]
 
 
-def test_a_failure_is_listed_and_the_others_go_on(sweep, capsys):
+def test_failure_is_listed_and_does_not_affect_other_runs(sweep, capsys):
     arguments, folder = sweep
     arguments += ["--grid.optim.lr=[7,0.5]", "--seeds=[0]"]
     assert search.main(arguments) == 1
@@ -85,7 +85,7 @@ def test_a_failure_is_listed_and_the_others_go_on(sweep, capsys):
     assert search.main([*arguments, "--report"]) == 0
     assert "best: lr0.5" in capsys.readouterr().out
     assert search.main(arguments) == 1
-    assert calls(folder) == ["lr7-seed0", "lr0.5-seed0", "lr7-seed0"], "what has failed is tried again"
+    assert calls(folder) == ["lr7-seed0", "lr0.5-seed0", "lr7-seed0"], "failed runs are tried again"
 
 
 def test_array_tasks_share_the_runs(sweep, capsys):
@@ -100,18 +100,18 @@ def test_array_tasks_share_the_runs(sweep, capsys):
     assert search.main([*arguments, "--shard", "7/8"]) == 0, "a task without a run"
 
 
-def test_what_another_search_trains_is_left_to_it(sweep, capsys):
+def test_run_of_another_search_is_skipped(sweep, capsys):
     arguments, folder = sweep
     (folder / "lr0.5-seed0").mkdir(parents=True)
     with locked(folder / "lr0.5-seed0" / LOCK, folder):
         assert search.main([*arguments, "--seeds=[0]"]) == 1
-    said = capsys.readouterr().out
-    assert "lr0.5-seed0: another search is at it" in said
-    assert "1 running" in said
+    output = capsys.readouterr().out
+    assert "lr0.5-seed0: is being trained by another search" in output
+    assert "1 running" in output
     assert calls(folder) == ["lr0.75-seed0"]
 
 
-def test_slots(sweep, monkeypatch):
+def test_slots_of_gpus_and_cores(sweep, monkeypatch):
     arguments, folder = sweep
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(9)})
@@ -128,7 +128,7 @@ def test_slots(sweep, monkeypatch):
     assert (folder / "calls").read_text().splitlines()[0] == "lr0.5-seed0 3 None"
 
 
-def test_wrong_requests(sweep, tmp_path):
+def test_invalid_requests_are_rejected(sweep, tmp_path):
     arguments, folder = sweep
 
     def message(*more):
@@ -136,7 +136,7 @@ def test_wrong_requests(sweep, tmp_path):
             search.main([*arguments, *more])
         return str(error.value)
 
-    assert "--jobs 0: at least one" in message("--jobs", "0")
+    assert "--jobs 0: must be at least 1" in message("--jobs", "0")
     assert "--shard 4/4: write i/n" in message("--shard", "4/4")
     assert "unknown key 'optim.lrr': did you mean 'optim.lr'?" in message("--grid.optim.lrr=[1]")
     assert "none.json: no such config file" in message(f"--config={tmp_path}/none.json")
@@ -146,7 +146,7 @@ def test_wrong_requests(sweep, tmp_path):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_signal_ends_the_children_and_the_search_goes_on_later(sweep, capsys, signum, code):
+def test_signal_ends_the_children_and_the_search_resumes(sweep, capsys, signum, code):
     arguments, folder = sweep
     arguments += ["--grid.optim.lr=[8,0.5]", "--seeds=[0]"]
 
@@ -161,11 +161,11 @@ def test_a_signal_ends_the_children_and_the_search_goes_on_later(sweep, capsys, 
     sender.start()
     assert search.main(arguments) == code
     sender.join()
-    said, complained = capsys.readouterr()
-    assert complained == "interrupted; run the same command again to resume\n"
-    assert "1 unfinished" in said
-    assert "1 not started" in said
-    assert search.main(arguments) == 0, "nothing holds its lock any more"
+    output, errors = capsys.readouterr()
+    assert errors == "interrupted; run the same command again to resume\n"
+    assert "1 unfinished" in output
+    assert "1 not started" in output
+    assert search.main(arguments) == 0, "its lock must be free"
     assert calls(folder) == ["lr8-seed0", "lr8-seed0", "lr0.5-seed0"]
 
 
@@ -182,8 +182,8 @@ def test_figure():
     assert plots.encode(figure, ".png").startswith(b"\x89PNG")
 
 
-def test_a_real_search(tmp_path, capsys):
-    """Two learning rates of stage 1, trained by pretrain.py itself, and a change of what all of them share."""
+def test_search_with_the_real_script(tmp_path, capsys):
+    """Train two learning rates of stage 1 by pretrain.py; a changed common setting is rejected."""
     store = make_store(tmp_path)
     data = data_section(store, "RVFA")
     optim = {"epochs": 1, "warmup_epochs": 0, "batch_size": 4}
@@ -193,14 +193,14 @@ def test_a_real_search(tmp_path, capsys):
     values = {"kind": "search", "name": "real", "runs": str(tmp_path / "runs"), "config": str(base)}
     config.write_text(json.dumps({**values, "grid": {"optim.lr": [1e-4, 1e-3]}, "overrides": {"device": "cpu"}}))
     assert search.main(["--config", str(config)]) == 0
-    folder, said = tmp_path / "runs" / "real", capsys.readouterr().out
-    assert "bash pretrain.sh --device=cpu --optim.lr=" in said
+    folder, output = tmp_path / "runs" / "real", capsys.readouterr().out
+    assert "bash pretrain.sh --device=cpu --optim.lr=" in output
     for lr in (1e-4, 1e-3):
         run = folder / f"lr{lr}-seed0"
         made = json.loads((run / "config.json").read_text())
         assert (made["optim"]["lr"], made["optim"]["epochs"], made["device"]) == (lr, 1, "cpu")
         epoch = json.loads((run / "metrics.jsonl").read_text())
-        assert f"lr{lr}-seed0: auc {epoch['val_auc']:.4f} in epoch 1 of 1" in said
+        assert f"lr{lr}-seed0: auc {epoch['val_auc']:.4f} in epoch 1 of 1" in output
         assert (run / "best.safetensors").exists()
     with pytest.raises(UserError, match=r"lr0\.0001-seed0: made with another 'optim\.batch_size' \(4 -> 2\)"):
         search.main(["--config", str(config), "--overrides.optim.batch_size=2"])

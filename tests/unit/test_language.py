@@ -49,6 +49,7 @@ AVOID = {
 SERIALISED = re.compile(
     r"""
     ["'`{.](sound|pictures?)["'`}]              # keys of configs, files and placeholders
+    | ["']deviation["']                          # a column of results.csv of ablate.py
     | (cfg|config)\.sound | --sound\S* | sound:\ bool
     | ^\ sound\ bool | robustness/(sound|picture)\.py
     | (sound|picture)_(hash|late|early) | missing_(sound|picture)
@@ -72,7 +73,6 @@ PENDING = {
             "evaluation",
             "inference",
             "report",
-            "search",
             "splits",
             "training",
         )

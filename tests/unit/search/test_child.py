@@ -1,4 +1,4 @@
-"""Child processes end when they are asked to, or when not, with all of theirs."""
+"""Child processes end on request or are killed, together with their own children."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import locked
-from avdfd.search.child import Child, cause, end_all, last_words
+from avdfd.search.child import Child, cause, end_all, last_line
 
-# Says when it is ready, and has a process of its own whose number it says.
+# Starts a process of its own and prints its number when ready.
 PARENT = """
 import signal, subprocess, sys, time
 child = subprocess.Popen(["sleep", "60"])
@@ -37,12 +37,12 @@ def begin(tmp_path):
 def wait_for(condition):
     deadline = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
 
 
 def is_gone(pid):
-    """Whether a process has ended; one that nobody has collected yet counts as ended."""
+    """Return True if a process has ended; a zombie counts as ended."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] == "Z"
@@ -51,7 +51,7 @@ def is_gone(pid):
 
 
 @pytest.mark.parametrize(("handler", "grace", "code"), [("end", 20, 75), ("signal.SIG_IGN", 0.2, -9)])
-def test_the_whole_group_ends(begin, handler, grace, code):
+def test_whole_process_group_ends(begin, handler, grace, code):
     child, log = begin(PARENT.format(handler=handler))
     wait_for(lambda: log.read_text().endswith("\n"))
     grandchild = int(log.read_text())
@@ -62,13 +62,13 @@ def test_the_whole_group_ends(begin, handler, grace, code):
     wait_for(lambda: is_gone(grandchild))
 
 
-def test_what_a_script_leaves_behind_ends_too(begin):
+def test_processes_left_behind_are_killed(begin):
     child, log = begin('import subprocess; print(subprocess.Popen(["sleep", "60"]).pid)')
     wait_for(lambda: child.poll() == 0)
     wait_for(lambda: is_gone(int(log.read_text())))
 
 
-def test_the_lock_lives_as_long_as_the_child(begin, tmp_path):
+def test_lock_is_held_until_the_child_ends(begin, tmp_path):
     child, _ = begin("import time; time.sleep(60)")
     with pytest.raises(UserError, match="another run is writing"), locked(tmp_path / "lock", tmp_path):
         pass
@@ -77,13 +77,13 @@ def test_the_lock_lives_as_long_as_the_child(begin, tmp_path):
         pass
 
 
-def test_why_it_ended(tmp_path):
+def test_reason_of_an_end(tmp_path):
     log = tmp_path / "log"
     log.write_bytes(b"Traceback\nValueError: bad\nstage 1:  10%|\r\rstage 1: 100%|##| 4/4\n\n")
-    assert last_words(log) == "ValueError: bad"
+    assert last_line(log) == "ValueError: bad"
     assert cause(1, log) == "ValueError: bad"
     assert cause(-9, log) == "killed by SIGKILL"
     log.write_text("error: a.json: no such file\n")
     assert cause(2, log) == "a.json: no such file"
     log.write_text("")
-    assert cause(1, log) == "exit code 1 without a word"
+    assert cause(1, log) == "exit code 1 without a message"

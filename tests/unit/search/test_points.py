@@ -1,4 +1,4 @@
-"""What a search config stands for: settings, seeds and names, and what it may not say."""
+"""Expansion of a search config: settings, seeds, names, and invalid configs."""
 
 import json
 
@@ -11,7 +11,7 @@ from avdfd.search.points import as_override, check_unchanged, expand
 
 @pytest.fixture
 def make(tmp_path):
-    """A search over a stage-1 config of which only the name of the people's lists is given."""
+    """Return a function that makes a search over a minimal stage-1 config."""
     base = tmp_path / "base.json"
     base.write_text(json.dumps({"kind": "pretrain", "name": "x", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}))
 
@@ -26,10 +26,10 @@ def settings(runs):
     return [run.point.settings for run in runs]
 
 
-def test_a_grid_is_all_combinations_with_all_seeds(make, tmp_path):
+def test_grid_has_all_combinations_with_all_seeds(make, tmp_path):
     grid = {"optim.lr": [3e-5, 1e-4], "model.input": ["mel", "mel_err"]}
     runs = expand(make(grid=grid, seeds=[0, 7], overrides={"optim.epochs": 3}), "s.json")
-    pairs = [(lr, heard) for lr in (3e-5, 1e-4) for heard in ("mel", "mel_err")]
+    pairs = [(lr, audio) for lr in (3e-5, 1e-4) for audio in ("mel", "mel_err")]
     assert [tuple(s.values()) for s in settings(runs)] == [pair for pair in pairs for _ in range(2)]
     assert [run.seed for run in runs] == [0, 7] * 4
     run = runs[-1]
@@ -38,11 +38,11 @@ def test_a_grid_is_all_combinations_with_all_seeds(make, tmp_path):
     assert run.config == load(tmp_path / "base.json", PretrainConfig, overrides=run.overrides)
 
 
-def test_without_anything_varied_there_are_the_seeds(make):
+def test_search_without_varied_keys_has_one_run_per_seed(make):
     assert [run.config.name for run in expand(make(seeds=[1, 2]), "")] == ["config-seed1", "config-seed2"]
 
 
-def test_draws_stay_as_they_are_when_a_search_grows(make):
+def test_further_trials_and_keys_do_not_change_draws(make):
     random = {
         "optim.lr": {"low": 1e-5, "high": 1e-2, "log": True},
         "model.depth": {"low": 2, "high": 4},
@@ -52,12 +52,12 @@ def test_draws_stay_as_they_are_when_a_search_grows(make):
     runs = expand(make(random=random, trials=200), "")
     drawn = {key: [one[key] for one in settings(runs)] for key in random}
     below = sum(lr < 10**-3.5 for lr in drawn["optim.lr"])
-    assert 70 < below < 130, "half of them below the middle of the logarithms"
+    assert 70 < below < 130, "about half of them are below the middle of the log range"
     assert min(drawn["optim.lr"]) >= 1e-5
     assert max(drawn["optim.lr"]) <= 1e-2
     assert all(50 < drawn["model.depth"].count(depth) < 85 for depth in (2, 3, 4))
     assert all(isinstance(depth, int) for depth in drawn["model.depth"])
-    assert len({*drawn["model.dropout"]}) > 150, "a number with a fraction, though its ends are written without"
+    assert len({*drawn["model.dropout"]}) > 150, "a float key is drawn as a float, even between integer ends"
     assert {*drawn["model.dim"]} == {64, 128}
 
     assert settings(expand(make(random=random, trials=20), "")) == settings(runs)[:20]
@@ -66,16 +66,15 @@ def test_draws_stay_as_they_are_when_a_search_grows(make):
     assert settings(expand(make(random=random, trials=20, draw_seed=1), "")) != settings(runs)[:20]
 
 
-def test_equal_draws_are_one_setting(make):
+def test_equal_draws_give_one_setting(make):
     assert len(expand(make(random={"model.depth": [1, 2]}, trials=30), "")) == 2
 
 
-def test_names(make):
+def test_names_of_runs(make):
     def names(**grid):
         return [run.config.name for run in expand(make(grid=grid), "")]
 
     assert names(**{"optim.warmup_epochs": [0], "loss.margin": [0.1]}) == ["warmup_epochs0-margin0.1-seed0"]
-    # Where the last part of two keys is the same, the whole of them.
     assert names(**{"model.dropout": [0.0], "model.dim": [4]}) == ["dropout0-dim4-seed0"]
     path, other = names(**{"data.elements": ["a/b c", "a/b+c"]})
     assert path.startswith("elementsa_b_c-")
@@ -85,7 +84,7 @@ def test_names(make):
     assert all(len(name) < 150 for name in long)
 
 
-def test_sections_may_be_nested_as_overrides_of_the_command_line_are(make, tmp_path):
+def test_nested_sections_are_read_like_dotted_keys(make, tmp_path):
     path = tmp_path / "s.json"
     path.write_text(make(grid={"optim.lr": [1.0, 2.0]}).model_dump_json())
     cfg = load(path, SearchConfig, overrides=["--grid.optim.lr=[3e-5]", "--overrides.data.workers=0"])
@@ -122,14 +121,14 @@ def test_sections_may_be_nested_as_overrides_of_the_command_line_are(make, tmp_p
         ({"trails": 3}, "unknown key 'trails': did you mean 'trials'?"),
     ],
 )  # fmt: skip
-def test_wrong_searches(make, values, message):
+def test_invalid_searches_are_rejected(make, values, message):
     with pytest.raises(UserError) as error:
         expand(make(**values), "s.json")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_run_of_other_settings_is_refused_by_name(make):
+def test_run_folder_with_other_settings_is_rejected(make):
     (run,) = expand(make(overrides={"optim.lr": 1e-4}), "")
     check_unchanged([run])
     run.folder.mkdir(parents=True)
@@ -143,7 +142,7 @@ def test_a_run_of_other_settings_is_refused_by_name(make):
 
 
 @pytest.mark.parametrize("value", [1, 1.5e-7, True, None, "mel", "1", "true", "a b=c", [1, "x"]])
-def test_overrides_are_read_as_they_were(value, tmp_path):
+def test_overrides_are_parsed_to_the_same_value(value, tmp_path):
     path = tmp_path / "c.json"
     path.write_text(json.dumps({"kind": "search", "name": "x", "config": "c"}))
     assert load(path, SearchConfig, overrides=[as_override("overrides.k", value)]).overrides == {"k": value}

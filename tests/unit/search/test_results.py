@@ -1,4 +1,4 @@
-"""States, numbers and tables of a search, from run folders made by hand."""
+"""States, numbers and tables of a search, from synthetic run folders."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from avdfd.search.results import LOCK, LOG, best_of, ranked, result_of
 
 @pytest.fixture
 def runs(tmp_path):
-    """Three settings with two seeds, by name."""
+    """Return the runs of three settings with two seeds, by name."""
     base = tmp_path / "base.json"
     base.write_text(json.dumps({"kind": "pretrain", "name": "x", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}))
     values = {"kind": "search", "name": "s", "runs": str(tmp_path), "config": str(base), "seeds": [0, 1]}
@@ -24,7 +24,7 @@ def runs(tmp_path):
 
 
 def fill(run, *aucs, code=None, reason="", tail=""):
-    """A run folder whose epochs took 10 s each."""
+    """Write a run folder with epochs of 10 s each."""
     run.folder.mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps({"epoch": n, "loss": 1.0, "val_auc": auc, "val_ap": 0.1, "seconds": 10.0})
@@ -56,7 +56,7 @@ def test_states_and_numbers(runs):
     assert result_of(run)[1:] == ("done", "", 0.8, 2, 3, 30.0)
 
 
-def test_epochs_without_a_number_do_not_count(runs):
+def test_epochs_with_nan_are_ignored(runs):
     fill(runs["lr1-seed0"], math.nan, 0.7, math.nan, code=0)
     assert result_of(runs["lr1-seed0"])[3:5] == (0.7, 2)
     fill(runs["lr1-seed1"], math.nan, code=0)
@@ -74,19 +74,19 @@ def rows(runs):
     return ranked([result_of(run) for run in runs.values()])
 
 
-def test_ranking_by_the_mean_of_complete_settings(rows):
+def test_complete_settings_are_ranked_by_mean(rows):
     assert [row.point.name for row in rows] == ["lr2", "lr1", "lr3"]
     assert rows[0].mean == pytest.approx(0.82)
-    assert rows[0].deviation == pytest.approx(0.04 / math.sqrt(2))
+    assert rows[0].std == pytest.approx(0.04 / math.sqrt(2))
     assert rows[1].mean == pytest.approx(0.75)
-    assert (rows[2].mean, rows[2].deviation, rows[2].complete) == (0.99, None, False)
+    assert (rows[2].mean, rows[2].std, rows[2].complete) == (0.99, None, False)
     assert best_of(rows) is rows[0]
     assert best_of(rows[2:]) is None
 
 
 def test_tables(rows):
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in results.as_table(rows, "auc").splitlines()]
-    assert table[0] == ["", "optim.lr", "mean auc", "deviation", "seeds", "best epoch", "seconds", "state"]
+    assert table[0] == ["", "optim.lr", "mean auc", "std", "seeds", "best epoch", "seconds", "state"]
     assert table[2:] == [
         ["1", "2.0", "0.8200", "0.0283", "2 of 2", "2, 1", "40", "done"],
         ["2", "1.0", "0.7500", "0.2121", "2 of 2", "2, 1", "40", "done"],
@@ -104,7 +104,7 @@ def test_tables(rows):
     assert "- `lr3-seed1`: CUDA out of memory\n" in page
 
 
-def test_a_table_before_anything_has_run(runs):
+def test_table_before_any_run(runs):
     rows = ranked([result_of(run) for run in runs.values()])
     assert [row.mean for row in rows] == [None] * 3
     assert best_of(rows) is None
