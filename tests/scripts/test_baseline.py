@@ -59,6 +59,32 @@ def config(store, tmp_path):
     return config
 
 
+@pytest.fixture(scope="module")
+def kept(small_store, tmp_path_factory):
+    """Train a system on its config of SYSTEMS when it is first asked for; return the folder of its runs."""
+    root = tmp_path_factory.mktemp("kept")
+
+    def kept(kind):
+        folder = root / kind
+        if not folder.exists():
+            folder.mkdir()
+            baseline.main(write_config(folder, small_store, kind, kind, ["RVFA", "FVRA"], SYSTEMS[kind]))
+        return folder / "runs"
+
+    return kept
+
+
+@pytest.fixture
+def trained(kept, tmp_path):
+    """Copy the runs of a system, all its stages, to `runs`; return the run of its last stage."""
+
+    def trained(kind):
+        shutil.copytree(kept(kind), tmp_path / "runs", dirs_exist_ok=True)
+        return tmp_path / "runs" / kind
+
+    return trained
+
+
 def message(arguments, script=baseline):
     with pytest.raises(UserError) as error:
         script.main(arguments)
@@ -66,8 +92,8 @@ def message(arguments, script=baseline):
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
-def test_all_stages_and_scores(kind, config, store, tmp_path):
-    baseline.main(config(kind))
+def test_all_stages_and_scores(kind, trained, store, tmp_path):
+    trained(kind)
     runs = tmp_path / "runs"
     stages = {"avff": ["avff-pretrain"], "mrdf": [], "vfd": ["vfd-match"]}[kind]
     assert {p.name for p in runs.iterdir()} == {kind, *stages}
@@ -86,9 +112,8 @@ def test_all_stages_and_scores(kind, config, store, tmp_path):
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
-def test_a_score_does_not_depend_on_the_batch(kind, config, store, tmp_path):
-    baseline.main(config(kind))
-    run = load_run(tmp_path / "runs" / kind, "cpu")
+def test_a_score_does_not_depend_on_the_batch(kind, trained, store):
+    run = load_run(trained(kind), "cpu")
     elements = ElementStore(store / "elements")
     metas = split_metas(run.config, elements, "test")
     together = score(run, ElementSet(elements, metas, run.inputs), batch_size=7).branch["fused"]
@@ -162,8 +187,8 @@ def test_fine_tuning_from_a_published_file(config, tmp_path):
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
-def test_an_interrupted_run_resumes_to_the_same_result(kind, config, tmp_path, monkeypatch):
-    baseline.main(config(kind))
+def test_an_interrupted_run_resumes_to_the_same_result(kind, trained, config, tmp_path, monkeypatch):
+    trained(kind)
     save_last = checkpoint.save_last
 
     def interrupted(*arguments, **names):
@@ -185,15 +210,15 @@ def test_an_interrupted_run_resumes_to_the_same_result(kind, config, tmp_path, m
     assert all(torch.equal(one[key], cut[key]) for key in one)
 
 
-def test_loader_processes_change_nothing(config, store, tmp_path):
+def test_loader_processes_change_nothing(trained, config, store, tmp_path):
+    assert weights.load(trained("mrdf") / BEST, "mrdf").facts.config.data.workers == 0
     data = {"elements": str(store / "elements"), "splits": str(store / "splits"), "fake_tiers": ["RVFA", "FVRA"]}
-    for workers in (0, 2):
-        baseline.main(config("mrdf", name=f"w{workers}", data={**data, "workers": workers}))
-    assert epochs(tmp_path / "runs" / "w0") == epochs(tmp_path / "runs" / "w2")
+    baseline.main(config("mrdf", name="w2", data={**data, "workers": 2}))
+    assert epochs(tmp_path / "runs" / "mrdf") == epochs(tmp_path / "runs" / "w2")
 
 
-def test_the_matching_stage_scores_without_training_on_fakes(config, tmp_path):
-    baseline.main([*config("vfd"), "--stage", "match"])
+def test_the_matching_stage_scores_without_training_on_fakes(trained, tmp_path):
+    trained("vfd")
     assert load_run(tmp_path / "runs" / "vfd-match", "cpu").branches == ("fused",)
 
 
@@ -250,9 +275,8 @@ def vfd_folder(root):
     return root
 
 
-def test_vfd_scores_a_folder_of_its_own_format(config, tmp_path, capsys):
-    baseline.main(config("vfd"))
-    run, folder = str(tmp_path / "runs" / "vfd"), vfd_folder(tmp_path / "dfdc")
+def test_vfd_scores_a_folder_of_its_own_format(trained, tmp_path, capsys):
+    run, folder = str(trained("vfd")), vfd_folder(tmp_path / "dfdc")
     evaluate.main(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "1", "--device", "cpu"])
     assert "FAKE" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()))
@@ -265,10 +289,9 @@ def test_vfd_scores_a_folder_of_its_own_format(config, tmp_path, capsys):
     assert "1 of 6 faces have no voice, e.g. audio_feat/clip4.npy" in missing
 
 
-def test_other_systems_refuse_a_vfd_folder(config, tmp_path):
-    baseline.main(config("mrdf"))
+def test_other_systems_refuse_a_vfd_folder(trained, tmp_path):
     folder = vfd_folder(tmp_path / "dfdc")
-    arguments = ["--run", str(tmp_path / "runs" / "mrdf"), "--elements", str(folder), "--split", "all"]
+    arguments = ["--run", str(trained("mrdf")), "--elements", str(folder), "--split", "all"]
     assert "a VFD folder has one image and a voice feature per clip, but mrdf needs" in message(arguments, evaluate)
 
 
@@ -276,17 +299,16 @@ SAMPLE = VFD_SAMPLE / "DFDC"
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the authors' sample is not here")
-def test_the_authors_sample_is_scored(config, tmp_path):
-    baseline.main(config("vfd"))
-    run = str(tmp_path / "runs" / "vfd")
+def test_the_authors_sample_is_scored(trained, tmp_path):
+    run = str(trained("vfd"))
     evaluate.main(["--run", run, "--elements", str(SAMPLE), "--split", "all", "--workers", "0", "--device", "cpu"])
     report = json.loads((tmp_path / "runs/vfd/eval/all/report.json").read_text())
     assert (report["overall"]["clips"], report["overall"]["fake_clips"]) == (10, 5)
 
 
-def test_our_run_and_baselines_on_the_same_clips(config, store, tmp_path, capsys):
+def test_our_run_and_baselines_on_the_same_clips(trained, store, tmp_path, capsys):
     for kind in SYSTEMS:
-        baseline.main(config(kind))
+        trained(kind)
     runs = tmp_path / "runs"
     ours = make_run(runs, "train", store)
     others = [str(runs / kind) for kind in SYSTEMS]
@@ -307,7 +329,6 @@ def test_our_run_and_baselines_on_the_same_clips(config, store, tmp_path, capsys
 
 
 def test_incomparable_runs_are_refused(config, store, tmp_path):
-    baseline.main(config("mrdf"))
     runs = tmp_path / "runs"
     ours = str(make_run(runs, "train", store))
     again = message(["--run", ours, "--against", ours], evaluate)

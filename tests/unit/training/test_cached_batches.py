@@ -1,8 +1,6 @@
 """Training on cached features: equal losses, homes, resuming, signals, refused settings."""
 
-import json
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from avdfd.search.points import expand
 from avdfd.training import backbone_cache, cached_batches
 from avdfd.training.state import Training
 from tests.helpers.runs import VISUAL, epochs, make_run, make_store, write_config
-from tests.slow.test_distributed import config, finish, start
 from tests.unit.training.test_backbone_cache import CPU, encoder
 
 
@@ -185,17 +182,3 @@ def test_shipped_search_uses_the_cache():
     runs = expand(load("config/search/frozen.json", SearchConfig), "config/search/frozen.json")
     configs = [run.config for run in runs]
     assert all(isinstance(cfg, TrainConfig) and cfg.cache and cfg.backbone_lr_scale == 0 for cfg in configs)
-
-
-def test_two_processes_share_filling_and_have_the_losses_of_one(made, tmp_path):
-    losses = {}
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        shutil.copytree(made, folder, ignore=shutil.ignore_patterns("frozen"))
-        path = config(folder, folder, "train", backbone_lr_scale=0, cache=True)
-        finish(start(processes, folder, "train", path, exact=True))
-        losses[processes] = [float(line) for line in (folder / "losses.txt").read_text().splitlines()]
-        (about,) = (json.loads(path.read_text()) for path in folder.glob("elements/frozen/*/about.json"))
-        assert 0 < about["computed"]["clips"] <= 24
-    assert len(losses[1]) >= 20
-    assert losses[2] == pytest.approx(losses[1], abs=1e-5)

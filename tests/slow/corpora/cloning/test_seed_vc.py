@@ -73,10 +73,10 @@ def backend(cfg, tmp_path, name="worker", time_limit=20.0):
 
 
 def reference(bad=None):
-    sound = np.full(8_000, 0.1, np.float32)
+    audio = np.full(8_000, 0.1, np.float32)
     if bad is not None:
-        sound[bad] = 1.0
-    return sound
+        audio[bad] = 1.0
+    return audio
 
 
 def calls(checkout, kind):
