@@ -5,22 +5,22 @@ import pytest
 from avdfd.core.files import sha256_of
 from tests.helpers.runs import AUDIO, VISUAL, make_store, write_config
 
-# What is started in the background ignores Ctrl-C, and so do the scripts that the tests start and interrupt.
+# Background processes ignore Ctrl-C, and the scripts that tests start and interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slurm", action="store_true", help="also tests that submit jobs to SLURM")
+    parser.addoption("--slurm", action="store_true", help="also run tests that submit jobs to SLURM")
 
 
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory):
-    """Folder with what `make_store` makes, shared by all tests of a process: they read it and never write to it."""
+    """Folder of `make_store`, shared by all tests of a process, which must not write to it."""
     root = make_store(tmp_path_factory.mktemp("store"))
     before = {path: sha256_of(path) for path in root.rglob("*") if path.is_file()}
     yield root
     changed = [path for path, digest in before.items() if not path.is_file() or sha256_of(path) != digest]
-    assert not changed, "a test changed the store that all tests share; let it make a copy"
+    assert not changed, "a test changed the shared store; make it use a copy"
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store(small_store):
 
 @pytest.fixture
 def stage1(store, tmp_path):
-    """Writes a stage-1 config, with changes, and returns its path."""
+    """Return a function that writes a stage-1 config with changes and returns the arguments that name it."""
 
     def stage1(**changes):
         values = {

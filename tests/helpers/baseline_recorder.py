@@ -1,7 +1,7 @@
-"""Runs baseline.py without dropout, once for each config, and writes down the losses of every step.
+"""Run baseline.py without dropout for each config and record the losses of every step.
 
-MRDF computes in double precision: a unit of its ResNet whose input changes sign with a rounding error changes gradients
-by a thousandth, which a few steps make visible, on one process as on two.
+MRDF computes in double precision: if a rounding error changes the sign of an input to a ReLU of its ResNet, gradients
+change by a thousandth, which is visible after a few steps, with one process as with two.
 
 python -m tests.helpers.baseline_recorder FOLDER CONFIG ...     one process, or as many as torchrun starts
 """
@@ -22,16 +22,16 @@ from avdfd.training.state import Training
 
 
 def record(folder: Path, *configs: str) -> None:
-    """Writes `FOLDER/<run>.jsonl` for every run of every config, whose `runs` is FOLDER."""
+    """Write `FOLDER/<run>.jsonl` for every run of every config, with FOLDER as its `runs`."""
     step, attention, build = Training.step, F.scaled_dot_product_attention, mrdf.build
 
-    def noted(self, losses, *rest):
+    def recorded(self, losses, *rest):
         if self.world.first:
             with (folder / f"{self.run.path.name}.jsonl").open("a") as file:
                 file.write(json.dumps({name: value.item() for name, value in losses.items()}) + "\n")
         step(self, losses, *rest)
 
-    def sure(q, k, v, attn_mask=None, dropout_p=0.0, **more):
+    def without_dropout(q, k, v, attn_mask=None, dropout_p=0.0, **more):
         return attention(q, k, v, attn_mask=attn_mask, **more)
 
     def double(*arguments):
@@ -40,12 +40,12 @@ def record(folder: Path, *configs: str) -> None:
         return model
 
     with (
-        distributed.join("cpu") as world,  # which torchrun's processes can do once
+        distributed.join("cpu") as world,  # possible only once in a process of torchrun
         mock.patch.object(distributed, "join", return_value=contextlib.nullcontext(world)),
-        mock.patch.object(Training, "step", noted),
+        mock.patch.object(Training, "step", recorded),
         mock.patch.object(mrdf, "build", double),
         mock.patch.object(torch.nn.Dropout, "forward", lambda _, x: x),
-        mock.patch.object(F, "scaled_dot_product_attention", sure),
+        mock.patch.object(F, "scaled_dot_product_attention", without_dropout),
     ):
         for config in configs:
             baseline.main(["--config", config, f"--runs={folder}"])

@@ -1,4 +1,4 @@
-"""What may stand where a file of ours is expected, and what may have become of one."""
+"""Foreign and damaged files in place of a checkpoint."""
 
 import io
 import os
@@ -9,7 +9,7 @@ import torch
 
 
 class Bomb:
-    """Makes the folder `exploded` where it is unpickled."""
+    """Object that creates the folder `exploded` when it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, ("exploded",)
@@ -29,7 +29,7 @@ def _other_zip() -> bytes:
 
 
 def flipped(data: bytes, part: float) -> bytes:
-    """With one bit changed, that far from the beginning."""
+    """Return data with one bit flipped at a relative position (0 to 1)."""
     changed = bytearray(data)
     changed[int(len(data) * part)] ^= 4
     return bytes(changed)

@@ -16,16 +16,16 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """Fenced blocks of a language."""
+    """Return the fenced blocks of a language."""
     return [code for name, code in _FENCE.findall(page.read_text(encoding="utf-8")) if name == language]
 
 
 def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
+    """Return a page without its fenced blocks."""
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 def rows(page: Path) -> list[list[str]]:
-    """Cells of all table rows."""
+    """Return the cells of all table rows."""
     lines = (line for line in prose(page).splitlines() if line.startswith("|"))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on this machine: one data set, its storage, and the ways in which they fail."""
+"""Local fake of the Hugging Face hub: one data set, its storage, and their possible faults."""
 
 import hashlib
 import io
@@ -20,54 +20,56 @@ REPO = "someone/voxceleb2"
 
 @dataclass
 class Fault:
-    """What happens to one request."""
+    """Fault in the answer to one request."""
 
     status: int = 0
-    """Answers with this, unless 0."""
+    """HTTP status of the answer; 0 for the regular one."""
     headers: dict[str, str] = field(default_factory=dict)
     drop_after: int | None = None
-    """Closes the connection after so many bytes of the body."""
+    """Number of bytes of the body after which the connection is closed."""
     body: bytes = b""
 
 
 @dataclass
 class FakeHub:
+    """Content and behaviour of the fake hub, and a log of its requests."""
+
     files: dict[str, bytes]
     page: int = 1000
     """Files per page of the list."""
     listed: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the list says of a file, where it is not the truth."""
+    """False entries of files in the list."""
     ranges: bool = True
     chunked: bool = False
-    """Sends no length."""
+    """True if answers have no Content-Length."""
     moved: bool = False
-    """The data set has another name by now, to which its addresses redirect."""
+    """True if the data set was renamed and its old addresses redirect."""
     api_faults: list[Fault] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    """For the next requests to the storage, one each."""
+    """Faults of the next requests to the storage, one each."""
     log: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     """Path and headers of the requests."""
     url: str = ""
 
     def fetched(self) -> list[tuple[str, str | None]]:
-        """File and range of the requests to the storage."""
+        """Return file and range of the requests to the storage."""
         return [(path[9:], headers.get("Range")) for path, headers in self.log if path.startswith("/storage/")]
 
 
-def members(people: list[str], clips: int, size: int = 3000, seed: int = 0) -> dict[str, bytes]:
-    """Clips with random content, those of the people in turn, each with its .cls file, as the data set has them."""
+def members(identities: list[str], clips: int, size: int = 3000, seed: int = 0) -> dict[str, bytes]:
+    """Return clips with random content, each with its .cls file as in the data set; identities alternate."""
     rng = np.random.default_rng(seed)
     found = {}
     for number in range(clips):
-        person = number % len(people)
-        key = f"{people[person]}/vid_{seed}-{number % 3}/{number:05d}"
-        found[f"{key}.cls"] = str(person).encode()
+        place = number % len(identities)
+        key = f"{identities[place]}/vid_{seed}-{number % 3}/{number:05d}"
+        found[f"{key}.cls"] = str(place).encode()
         found[f"{key}.m4a"] = rng.bytes(int(rng.integers(size // 2, size * 2)))
     return found
 
 
 def tar(files: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
-    """A tar of files, or of members as they are."""
+    """Return a tar of file contents and ready members."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():
@@ -82,6 +84,8 @@ def tar(files: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
 
 @contextmanager
 def serve(hub: FakeHub) -> Iterator[FakeHub]:
+    """Serve the fake hub on a free port and set its `url`."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -96,7 +100,7 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
                 self.list_files(parse_qs(address.query))
             elif address.path.startswith(f"/datasets/{name}/resolve/main/"):
                 path = address.path.split("/resolve/main/")[1]
-                # Another origin than 127.0.0.1, as the hub's storage is.
+                # Another origin than 127.0.0.1, like the storage of the real hub.
                 self.answer(302, {"Location": f"http://localhost:{server.server_port}/storage/{path}?signature=s"})
             elif address.path.startswith("/storage/") and unquote(address.path[9:]) in hub.files:
                 self.send_file(hub.files[unquote(address.path[9:])])
@@ -149,7 +153,7 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
             else:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            with suppress(ConnectionError):  # a client may go
+            with suppress(ConnectionError):  # the client may have closed the connection
                 self.wfile.write(body if drop_after is None else body[:drop_after])
             if drop_after is not None:
                 self.wfile.flush()

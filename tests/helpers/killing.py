@@ -1,7 +1,7 @@
-"""Training scripts as processes that can be killed, and what is left of their runs.
+"""Training scripts as processes that can be killed.
 
-The processes are forked from a server that has the scripts loaded, so a start takes a moment; several of them train one
-model, as torchrun would have them.
+Processes are forked from a server that has imported the scripts, so that they start fast. Several processes train one
+model as with torchrun.
 """
 
 import multiprocessing as mp
@@ -18,12 +18,12 @@ _SERVER.set_forkserver_preload(["tests.helpers.killing", "train", "pretrain", "b
 
 
 class Training:
-    """A script with its arguments, on so many processes; as a context, they are killed at its end."""
+    """Training script on one or several processes; as a context manager, it kills them at the end."""
 
     def __init__(
         self, script: str, arguments: Sequence[str], processes: int = 1, *, hang: tuple[int, int] | None = None
     ) -> None:
-        """`hang`: the epoch and step (counted from 0) that is not taken; the processes wait there to be killed."""
+        """Start the script. Its processes stop before the epoch and step (from 0) in `hang` and wait to be killed."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -42,7 +42,7 @@ class Training:
         self.kill()
 
     def finish(self, seconds: float = 120) -> None:
-        """Waits for the end, which has to be a good one."""
+        """Wait for the end and assert that all exit codes are 0."""
         deadline = time.monotonic() + seconds
         for process in self.processes:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -51,14 +51,14 @@ class Training:
         assert codes == [0] * len(codes), codes
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 120) -> None:
-        """Until something is so, or the processes have ended."""
+        """Wait until the condition is true or the processes have ended."""
         deadline = time.monotonic() + seconds
         while not condition() and any(process.is_alive() for process in self.processes):
-            assert time.monotonic() < deadline, "it does not happen"
+            assert time.monotonic() < deadline, "timed out"
             time.sleep(0.001)
 
     def kill(self) -> None:
-        """SIGKILL to all processes; their loaders find out by themselves."""
+        """Send SIGKILL to all processes; their loaders end by themselves."""
         for process in self.processes:
             process.kill()
         for process in self.processes:
@@ -72,7 +72,7 @@ def _run(script: str, arguments: list[str], environment: dict[str, str], hang: t
 
     from avdfd.training import state
 
-    mp.set_start_method("fork", force=True)  # of loaders, as it is where a script is started by itself
+    mp.set_start_method("fork", force=True)  # for loaders, as in a script that is started alone
     os.environ.update(environment)
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -88,5 +88,5 @@ def _run(script: str, arguments: list[str], environment: dict[str, str], hang: t
 
 
 def saved(run: Path, epoch: int, step: int) -> bool:
-    """Whether the state after so many epochs, and steps of the next, is there."""
+    """Return True if the state after so many epochs, and steps of the next one, has been saved."""
     return (run / f"last-{epoch:05d}-{step:07d}.pt.sha256").exists()

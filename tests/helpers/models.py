@@ -16,7 +16,7 @@ def small_audio_net() -> AudioNet:
 
 
 def small_detector(*, visual_depth: int = 1, predictor_depth: int = 1, **options: Any) -> Detector:
-    """For mels and video of 32 pixels; `options` as those of `Detector`."""
+    """Return a detector for mels and video of 32 pixels; `options` are those of `Detector`."""
     audio = small_audio_encoder()
     visual = VisualBranch(audio.dim, image_size=32, dim=24, depth=visual_depth, heads=2)
     return Detector(audio, audio_head(audio), visual, predictor_depth=predictor_depth, predictor_heads=2, **options)

@@ -1,4 +1,4 @@
-"""Small stores and runs on disk for the tests of scripts: random weights, made-up sound and pictures."""
+"""Small stores and runs on disk for the tests of scripts: random weights, audio and frames."""
 
 import json
 from pathlib import Path
@@ -24,35 +24,35 @@ TIERS = ("RVRA", "RVFA", "FVRA", "RVFA-VC")
 
 AUDIO = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "projection_dim": 8}
 SPECTRA = {**AUDIO, "input": "waveform", "patches": "statistics", "spectra": [256, 1024], "depth": 0}
-"""An audio branch that hears the waveform."""
+"""Config of an audio branch on the waveform."""
 VISUAL = {"init": "random", "image_size": 32, "dim": 16, "depth": 1, "heads": 2}
 
 
 def make_store(root: Path) -> Path:
-    """Elements and split lists: a clip of two windows for every identity of SPLITS and tier of TIERS."""
+    """Write elements and split lists: a clip of two windows for every identity of SPLITS and tier of TIERS."""
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (FACE_SIZE // 8, FACE_SIZE // 8, 3), np.uint8) for _ in range(5)]
-    jpegs = [encode_frame(np.kron(picture, np.ones((8, 8, 1), np.uint8)), 90) for picture in pictures]
+    images = [rng.integers(0, 256, (FACE_SIZE // 8, FACE_SIZE // 8, 3), np.uint8) for _ in range(5)]
+    jpegs = [encode_frame(np.kron(image, np.ones((8, 8, 1), np.uint8)), 90) for image in images]
     with ElementWriter(root / "elements", {"made": "up"}) as writer:
-        for identity in (person for people in SPLITS.values() for person in people):
+        for identity in (one for identities in SPLITS.values() for one in identities):
             for name in TIERS:
                 source = f"{tier(name).folder}/Asian/men/{identity}/00000.mp4"
                 clip = {"tier": name, "identities": [identity], "source": source, "base": source, "method": ""}
                 clip |= {"race": "Asian", "gender": "men", "sha256": source}
                 windows = []
                 for start in (0.0, 1.0):
-                    sound = encode_audio(rng.uniform(-0.5, 0.5, WINDOW) * rng.random())
+                    audio = encode_audio(rng.uniform(-0.5, 0.5, WINDOW) * rng.random())
                     mjpeg = b"".join(jpegs[i] for i in rng.integers(0, 5, FRAMES))
-                    windows.append({"start": start, "end": start + 3.072, "parts": {**sound, "mjpeg": mjpeg}})
+                    windows.append({"start": start, "end": start + 3.072, "parts": {**audio, "mjpeg": mjpeg}})
                 writer.add(clip, windows)
     (root / "splits").mkdir()
-    for split, people in SPLITS.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(people))
+    for split, identities in SPLITS.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(identities))
     return root
 
 
 def data_section(data: Path, *tiers: str) -> dict[str, Any]:
-    """Of a config: elements and lists where `make_store` has been, with these fakes."""
+    """Return the `data` section of a config: the elements and lists of `make_store`, with these fake tiers."""
     return {
         "elements": str(data / "elements"),
         "splits": str(data / "splits"),
@@ -62,7 +62,7 @@ def data_section(data: Path, *tiers: str) -> dict[str, Any]:
 
 
 def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, Any] = AUDIO) -> Path:
-    """A run folder with the weights of an untrained model. `data`: where `make_store` has been."""
+    """Write a run folder with the weights of an untrained model; `data` is the folder of `make_store`."""
     data = data or root
     common = {"name": kind, "runs": str(root), "data": data_section(data, "RVFA")}
     stage1 = parse({**common, "model": audio}, PretrainConfig, "test")
@@ -78,7 +78,7 @@ def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, A
 
 
 def write_config(folder: Path, data: Path, kind: str, name: str, tiers: list[str], values: dict[str, Any]) -> list[str]:
-    """Writes the config of a run on what `make_store` has made and returns the arguments that name it."""
+    """Write the config of a run on the data of `make_store`; return the arguments that name it."""
     common = {
         "kind": kind,
         "name": name,
@@ -92,7 +92,7 @@ def write_config(folder: Path, data: Path, kind: str, name: str, tiers: list[str
 
 
 def make_both_stages(root: Path, data: Path | None = None) -> tuple[Path, Path]:
-    """Runs of stage 1 and of a stage 2 that has its encoder, as `make_run`."""
+    """Write runs of stage 1 and of a stage 2 with its encoder by `make_run`."""
     stage1, run = make_run(root, "pretrain", data), make_run(root, "train", data)
     _, ours = weights.load(stage1 / BEST, "pretrain")
     facts, model = weights.load(run / BEST, "train")
@@ -103,7 +103,7 @@ def make_both_stages(root: Path, data: Path | None = None) -> tuple[Path, Path]:
 
 
 def epochs(run):
-    """Recorded numbers of a run without the times."""
+    """Return the recorded numbers of a run without the times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
 

@@ -11,7 +11,7 @@ from avdfd.evaluation.voices import Placing, summarise
 
 BRANCHES = ("audio", "visual", "fused")
 TIERS = {"RVRA": (0, 0), "RVFA": (0, 1), "FVRA": (1, 0), "RVFA-SVC": (0, 1)}
-"""Tier -> whether its video and its audio are fake."""
+"""Tier -> labels of its video and audio (1 = fake)."""
 
 
 def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClips:
@@ -19,18 +19,18 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClip
     rng = np.random.default_rng(seed)
     tier = np.repeat(np.array(list(TIERS), object), 2 * identities)
     video, audio = np.array([TIERS[name] for name in tier]).T
-    person = np.tile(np.repeat(np.arange(identities), 2), len(TIERS))
+    identity = np.tile(np.repeat(np.arange(identities), 2), len(TIERS))
     seen = {"audio": 2 * audio, "visual": 2 * video, "fused": audio + video}
     count = len(tier)
     scores = {name: 1 / (1 + np.exp(-rng.normal(seen.get(name, seen["fused"]), 1, (runs, count)))) for name in branches}
     weight = rng.random(count) if "fused" in branches else None
     facts = {
-        "source": [f"{t}/id{p}/{n % 2}.mp4" for n, (t, p) in enumerate(zip(tier, person, strict=True))],
+        "source": [f"{t}/id{p}/{n % 2}.mp4" for n, (t, p) in enumerate(zip(tier, identity, strict=True))],
         "tier": tier,
-        "identities": [f"id{p}" for p in person],
+        "identities": [f"id{p}" for p in identity],
         "method": ["" if t == "RVRA" else f"{t.lower()}-maker" for t in tier],
-        "race": [("African", "Asian")[p % 2] for p in person],
-        "gender": [("men", "women")[p // 2 % 2] for p in person],
+        "race": [("African", "Asian")[p % 2] for p in identity],
+        "gender": [("men", "women")[p // 2 % 2] for p in identity],
     }
     return ScoredClips(
         {name: np.array(values, object) for name, values in facts.items()},

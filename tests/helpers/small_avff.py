@@ -1,4 +1,4 @@
-"""AVFF at a size for a laptop, and clips for it."""
+"""Sizes of a small AVFF, and random clips for it."""
 
 import torch
 
@@ -7,6 +7,6 @@ DECODER = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 
 
 def clips(batch, seed=0):
-    """Audio (B, 256, 128) and video (B, 3, 8, 32, 32)."""
+    """Return audio (B, 256, 128) and video (B, 3, 8, 32, 32)."""
     rng = torch.Generator().manual_seed(seed)
     return torch.randn(batch, 256, 128, generator=rng), torch.randn(batch, 3, 8, 32, 32, generator=rng)

@@ -10,7 +10,7 @@ from avdfd import report
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
 from avdfd.features.mel import SAMPLE_RATE
-from tests.helpers.audit_corpus import PEOPLE, corpus, write_clip
+from tests.helpers.audit_corpus import IDENTITIES, corpus, write_clip
 from tests.helpers.runs import make_run
 
 LISTS = {"train": range(6), "validation": (6, 7), "test": (8, 9)}
@@ -63,7 +63,7 @@ def test_a_clean_corpus_is_not_flagged(clean, tmp_path):
     code, audit = strict(clean, tmp_path, "--probes", str(files))
     assert code == 0
     assert (caught(audit, "elements"), caught(audit, "files"), audit["leaks"]) == (set(), set(), [])
-    assert sum(audit["clips"].values()) == 2 * PEOPLE
+    assert sum(audit["clips"].values()) == 2 * IDENTITIES
 
 
 def test_planted_silence_is_caught(tmp_path):

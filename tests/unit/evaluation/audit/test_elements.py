@@ -7,7 +7,7 @@ from avdfd.core.errors import UserError
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.audit.elements import frame_statistics, look_at
 from avdfd.evaluation.audit.leaks import find_leaks
-from tests.helpers.audit_corpus import corpus, pictures, speech, write_store
+from tests.helpers.audit_corpus import corpus, fading_frames, speech, write_store
 
 
 def split(store, test=("id8", "id9")):
@@ -22,7 +22,7 @@ def test_looks_are_at_the_ends_of_a_clip(tmp_path):
     rng = np.random.default_rng(0)
     silent_end = speech(rng)
     silent_end[-8_000:] = 0
-    store = write_store(tmp_path, [("id1", "RVRA", "1", [speech(rng, 0.25), silent_end], pictures(rng))])
+    store = write_store(tmp_path, [("id1", "RVRA", "1", [speech(rng, 0.25), silent_end], fading_frames(rng))])
     (look,) = look_at(store, store.metas, workers=0)
     assert look.clip.cues["edge_silence"] == pytest.approx(0.75, abs=0.02)
     assert look.clip.cues["covered"] == pytest.approx(4.096)
@@ -84,6 +84,6 @@ def test_planted_identity_and_source_clip_are_caught(tmp_path):
 
 def test_store_without_audio_is_refused(tmp_path):
     rng = np.random.default_rng(0)
-    store = write_store(tmp_path / "whole", [("id1", "RVRA", "1", [speech(rng)], pictures(rng))])
+    store = write_store(tmp_path / "whole", [("id1", "RVRA", "1", [speech(rng)], fading_frames(rng))])
     with pytest.raises(UserError, match="--audit needs audio and video"):
         look_at(object.__new__(type("Other", (), {"root": "x"})), store.metas, workers=0)
