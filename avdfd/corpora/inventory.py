@@ -61,7 +61,7 @@ def examine(path: Path) -> FileFacts:
         facts = facts._replace(sha256=sha256_of(path))
         facts = facts._replace(streams=read_streams(path))
         facts = facts._replace(picture_hash=video_hash(read_video(path, "pyav")))
-        samples = np.concatenate([sound.samples for sound in read_audio(path)])
+        samples = np.concatenate([block.samples for block in read_audio(path)])
         leading, trailing = edge_silence(samples, SAMPLE_RATE)
         facts = facts._replace(leading_silence=leading, trailing_silence=trailing)
         if np.sqrt(np.square(samples).mean()) < _SILENCE:

@@ -1,1 +1,1 @@
-"""What a model is trained on: tiers and labels, manifests, splits, transforms, samplers and loaders."""
+"""Elements to batches: loaders, model inputs, samplers, transforms and residency."""

@@ -74,8 +74,8 @@ def pack(meta: ElementMeta, waveform: np.ndarray, frames: np.ndarray, jpeg_quali
 def unpack(parts: Mapping[str, bytes]) -> Element:
     """Inverse of `pack`; arrays without a member are None."""
     meta = decode_meta(parts["json"]) if "json" in parts else None
-    sound, mjpeg = parts.get("wav"), parts.get("mjpeg")
-    waveform = pcm(np.frombuffer(sound, np.uint8)[-2 * WINDOW :]) if sound is not None else None
+    wav, mjpeg = parts.get("wav"), parts.get("mjpeg")
+    waveform = pcm(np.frombuffer(wav, np.uint8)[-2 * WINDOW :]) if wav is not None else None
     frames = None
     if mjpeg is not None:
         jpegs = np.split(np.frombuffer(mjpeg, np.uint8), np.cumsum(frame_sizes(mjpeg))[:-1])
@@ -108,11 +108,11 @@ def encode_audio(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
     """Return samples (S,) in [-1, 1] as a 16-bit WAV file."""
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
         file.setparams((1, 2, rate, len(samples), "NONE", ""))
         file.writeframes(quantise(samples).tobytes())
-    return sound.getvalue()
+    return buffer.getvalue()
 
 
 def quantise(waveform: np.ndarray) -> np.ndarray:

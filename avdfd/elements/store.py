@@ -65,12 +65,12 @@ class ElementStore:
         row = self.metas.find(key)
         file = self._shard(int(self._numbers["part"][row]), int(self._numbers["shard"][row]))
         has_mel = self._numbers["mel.npy"][row] >= 0
-        sound = pcm(self._member(file, row, "wav")) if waveform or (mel and not has_mel) else None
+        samples = pcm(self._member(file, row, "wav")) if waveform or (mel and not has_mel) else None
         stored = self._array(file, row, "mel.npy") if mel and has_mel else None
         return Element(
             meta=self.metas[row],
-            waveform=sound if waveform else None,
-            mel=mel_of(sound) if mel and sound is not None and not has_mel else stored,
+            waveform=samples if waveform else None,
+            mel=mel_of(samples) if mel and samples is not None and not has_mel else stored,
             mel_err=self._array(file, row, "mel_err.npy") if mel_err else None,
             frames=self._frames(file, row, frames) if frames is not None else None,
         )
@@ -100,8 +100,8 @@ class ElementStore:
         sizes = self._numbers["sizes"][row].astype(np.int64)
         starts = self._place(row, "mjpeg") + np.cumsum(sizes) - sizes
         out = np.empty((len(wanted), FACE_SIZE, FACE_SIZE, 3), np.uint8)
-        for picture, k in zip(out, wanted, strict=True):
-            picture[:] = decode_frame(_bytes(self.root, file, int(starts[k]), int(sizes[k])))
+        for frame, k in zip(out, wanted, strict=True):
+            frame[:] = decode_frame(_bytes(self.root, file, int(starts[k]), int(sizes[k])))
         return out
 
     def _shard(self, part: int, number: int) -> int:

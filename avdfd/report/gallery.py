@@ -37,11 +37,11 @@ def _card(one: Mapping[str, Any], run: str, videos: str | None) -> str:
     path = Path(videos or "", one["clip"])
     name = escape(one["clip"])
     link = f"<a href='{escape(path.resolve().as_uri())}'>{name}</a>" if videos else name
-    picture = f"<img alt='{name}' src='data:image/jpeg;base64,{one['picture']}'>" if one["picture"] else ""
+    image = f"<img alt='{name}' src='data:image/jpeg;base64,{one['picture']}'>" if one["picture"] else ""
     plot = f"{PurePosixPath(one['clip']).stem}.png"
     command = f".venv/bin/python detect.py --run {shlex.quote(run)} {shlex.quote(str(path))} --plot {shlex.quote(plot)}"
     return (
-        f"<figure>{picture}<figcaption><strong>{escape(one['tier'])}, {kind}: P(fake) {one['score']:.3f}</strong>, "
+        f"<figure>{image}<figcaption><strong>{escape(one['tier'])}, {kind}: P(fake) {one['score']:.3f}</strong>, "
         f"{one['wrong']:.0%} of the {others}.<br>{link}, window from {one['start']:.1f} s"
         f"<code>{escape(command)}</code></figcaption></figure>"
     )

@@ -38,8 +38,8 @@ def over_runs(result: Mapping[str, Any]) -> str:
     runs = len(result["runs"])
     if runs == 1:
         return ""
-    deviation = result["overall"][result["main"]]["auc_deviation"]
-    return f"; mean of {runs} runs, standard deviation {deviation:.3f}; the intervals include it"
+    over_seeds = result["overall"][result["main"]]["auc_deviation"]
+    return f"; mean of {runs} runs, standard deviation {over_seeds:.3f}; the intervals include it"
 
 
 def calibrated(result: Mapping[str, Any]) -> str:

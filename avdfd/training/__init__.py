@@ -1,1 +1,1 @@
-"""What a training run needs: state, loop, run folder, checkpoint, optimiser, distributed, caches."""
+"""Parts of a training run: state, loop, run folder, checkpoint, optimiser, distributed, caches."""

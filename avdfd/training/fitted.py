@@ -7,7 +7,7 @@ groups. Values are scaled by their standard deviation within groups, because var
 fake is compared with real clips of its own page. A few hundred clips determine a penalised linear function well, and a
 network of as many inputs less well by gradient descent (docs/experiments.md).
 
-References: Fisher, "The use of multiple measurements in taxonomic problems", 1936, for within-group deviations;
+References: Fisher, "The use of multiple measurements in taxonomic problems", 1936, for scaling within groups;
 Alain and Bengio, "Understanding intermediate layers using linear classifier probes", 2017.
 """
 
@@ -51,7 +51,8 @@ def fit_score(score: FittedScore, elements: ElementSet, *, by: Literal["identity
 def centred_regression(
     values: np.ndarray, labels: np.ndarray, groups: np.ndarray, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit values (N, M), labels (N,) and groups (N,) -> centre (M,) and direction (M,); the score has deviation 1.
+    """Fit values (N, M), labels (N,) and groups (N,) -> centre (M,) and direction (M,); the score has
+    a standard deviation of 1.
 
     The two classes of a group have equal weight, and a group the root of the size of its smaller class. Groups with one
     class are left out. Raises ValueError if all of them are.
@@ -71,7 +72,7 @@ def centred_regression(
     if not rows:
         raise ValueError("no group has real and fake clips")
     x, y, weight = np.concatenate(rows), np.concatenate(targets), np.concatenate(weights)
-    deviation = x.std(axis=0) + 1e-6
-    model = LogisticRegression(C=c, max_iter=1000).fit(x / deviation, y, sample_weight=weight / weight.mean())
-    direction = model.coef_[0] / deviation
+    scale = x.std(axis=0) + 1e-6
+    model = LogisticRegression(C=c, max_iter=1000).fit(x / scale, y, sample_weight=weight / weight.mean())
+    direction = model.coef_[0] / scale
     return values.mean(axis=0), direction / (values @ direction).std()

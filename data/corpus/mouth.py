@@ -39,7 +39,7 @@ _VISEMES: dict[str, tuple[float, float, float, float, float]] = {
 _TARGETS = {name: values for names, values in _VISEMES.items() for name in names.split()}
 _REDUCED = {"@", "@2", "@L", "@r", "I", "3", "a#", "i"}  # unstressed vowels open the mouth half as far
 _STEP = 0.005  # seconds between points of the fine track
-# Lips move before the sound; with this lead, the opening and the loudness have lag 0 on average.
+# Lips move before the voice; with this lead, the opening and the loudness have lag 0 on average.
 _AHEAD = 0.02  # seconds
 
 

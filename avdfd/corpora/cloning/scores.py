@@ -92,7 +92,7 @@ class Judge:
     def _words(self, samples: np.ndarray) -> list[str]:
         if not self.cfg.recogniser:
             return []
-        audio = (self._folder / "heard.wav").absolute()
+        audio = (self._folder / "recognised.wav").absolute()
         write_wav(audio, samples)
         command = programs.filled(self.cfg.recogniser, {"sound": str(audio)})
         text = programs.run(command, self._time_limit, self._folder / "recogniser.txt")

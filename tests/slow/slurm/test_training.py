@@ -154,7 +154,7 @@ def test_the_end_of_its_time_is_not_the_end_of_the_run(store, tmp_path):
 
 
 def test_a_node_that_fails(store, tmp_path):
-    """Its job is started elsewhere, and goes on from what was saved last."""
+    """Its job is started elsewhere and resumes from the last saved state."""
     path = config(store, tmp_path, "failed", 60)
     number = submit("pretrain.sh", path)
     run = tmp_path / "runs" / "failed"
