@@ -6,7 +6,7 @@ audio ─► audio encoder (frozen) ─┬─► audio head (frozen) ───�
                                  └─► predictor ◄── anchor ─┐                         ├─► fusion ─► logit_final
 video ─► visual encoder ──────────► tokens, anchor ────────┴─► |pred - actual| ─► logit_a2v ─┘
 
-`encode` runs the encoders, `decide` everything after them, so that the output of frozen encoders can be cached
+`encode` runs the encoders, `compare_and_fuse` everything after them, so that the output of frozen encoders can be cached
 (avdfd/training/backbone_cache.py).
 
 `synchrony` adds evidence to the visual-consistency branch: whether the predicted and the actual mouth move in sync
@@ -134,9 +134,9 @@ class Detector(nn.Module):
         """Audio as `AudioEncoder` takes it and normalised video (B, 3, 16, H, W) of the same span; or the encoders'
         outputs."""
         if isinstance(clips, Encoded):
-            return self.decide(clips)
+            return self.compare_and_fuse(clips)
         assert video is not None, "audio comes with its video"
-        return self.decide(self.encode(clips, video))
+        return self.compare_and_fuse(self.encode(clips, video))
 
     def encode(self, mel: Tensor, video: Tensor) -> Encoded:
         """Runs the encoders on audio as `AudioEncoder` takes it and normalised video (B, 3, 16, H, W)."""
@@ -146,7 +146,7 @@ class Detector(nn.Module):
         tokens, pooled = self.visual_encoder.backbone(video)
         return Encoded(tokens, pooled, audio_tokens, audio, logit_audio)
 
-    def decide(self, encoded: Encoded) -> DetectorOutput:
+    def compare_and_fuse(self, encoded: Encoded) -> DetectorOutput:
         """Runs prediction, discrepancy and fusion."""
         visual_tokens, anchor = (self.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
         audio_tokens, audio_anchor = encoded.audio_tokens, encoded.audio
