@@ -6,8 +6,8 @@ audio ─► audio encoder (frozen) ─┬─► audio head (frozen) ───�
                                  └─► predictor ◄── anchor ─┐                         ├─► fusion ─► logit_final
 video ─► visual encoder ──────────► tokens, anchor ────────┴─► |pred - actual| ─► logit_a2v ─┘
 
-`encode` runs the encoders, `compare_and_fuse` everything after them, so that the output of frozen encoders can be cached
-(avdfd/training/backbone_cache.py).
+`encode` runs the encoders, `compare_and_fuse` everything after them, so that the output of frozen encoders can be
+cached (avdfd/training/backbone_cache.py).
 
 `synchrony` adds evidence to the visual-consistency branch: whether the predicted and the actual mouth move in sync
 (avdfd/models/synchrony.py). The branch then calls a clip fake if its mouth differs from the prediction or is out of
