@@ -51,11 +51,11 @@ def fit_score(score: FittedScore, elements: ElementSet, *, by: Literal["identity
 def centred_regression(
     values: np.ndarray, labels: np.ndarray, groups: np.ndarray, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit values (N, M), labels (N,) and groups (N,) -> centre (M,) and direction (M,); the score has
-    a standard deviation of 1.
+    """Return centre (M,) and direction (M,), fitted to values (N, M), labels (N,) and groups (N,).
 
-    The two classes of a group have equal weight, and a group the root of the size of its smaller class. Groups with one
-    class are left out. Raises ValueError if all of them are.
+    The score of the values has standard deviation 1. The two classes of a group have equal weight, and the weight of a
+    group is the square root of the size of its smaller class. Groups with one class are left out. Raises ValueError if
+    no group has both classes.
     """
     rows, targets, weights = [], [], []
     for group in np.unique(groups):

@@ -7,8 +7,8 @@ import numpy as np
 from avdfd.corpora.cloning.world import CloneSettings, median_f0
 from data.corpus.speech import Speech, Voice, speak, speak_within
 
-# Variants of espeak-ng's own formant synthesiser that sound human. Klatt variants are reserved for the fakes; variants
-# with breath noise are left out, as their output differs from run to run.
+# Variants of espeak-ng's own formant synthesiser that resemble human voices. Klatt variants are reserved for the fakes;
+# variants with breath noise are left out, as their output differs from run to run.
 _MEN = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "max", "michel", "miguel", "robert", "Andy", "Gene", "Gene2", "Lee",
     "Michael", "Mario", "boris", "john", "norbert", "gustave", "Denis", "pablo", "Diogo",

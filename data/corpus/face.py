@@ -16,7 +16,7 @@ SIZE = 224
 _CANVAS = 2 * SIZE
 _CX, _CY = 224.0, 236.0
 
-# Lightest and darkest skin (hue, saturation, value) of each group; synthetic colours, no claim about real people.
+# Lightest and darkest skin (hue, saturation, value) of each group; synthetic colours that describe no real person.
 _SKIN = {
     "African": ((0.065, 0.55, 0.56), (0.055, 0.62, 0.30)),
     "Asian (East)": ((0.085, 0.30, 0.95), (0.080, 0.42, 0.74)),

@@ -114,7 +114,7 @@ def speak(text: str, voice: Voice) -> Speech:
     encoded = text.encode()
     if lib.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8, None, None) != 0:
         raise RuntimeError("espeak-ng could not speak the text")
-    down = round(rate * voice.tract / 100)  # faster playback sounds like a shorter vocal tract
+    down = round(rate * voice.tract / 100)  # faster playback is equivalent to a shorter vocal tract
     samples = resample_poly(np.concatenate(chunks) / 32768, RATE // 100, down)
     faster = down * 100 / rate
     return _trim(samples, [(t / faster, name) for t, name in phonemes])

@@ -40,8 +40,8 @@ def pages(tmp_path_factory):
     """A report and a comparison of made-up scores as files, and what evaluate.py writes of a small run."""
     folder = tmp_path_factory.mktemp("pages")
     clips = made_up_clips((*BRANCHES, "another-system-of-a-long-name"))
-    picture = b64encode(encode_frame(np.full((112, 336, 3), 99, np.uint8), 80)).decode()
-    bad = {"picture": picture, "key": "0" * 40, "start": 1.0} | {"tier": "RVFA", "label": 1, "score": 0.1, "wrong": 1}
+    frame = b64encode(encode_frame(np.full((112, 336, 3), 99, np.uint8), 80)).decode()
+    bad = {"picture": frame, "key": "0" * 40, "start": 1.0} | {"tier": "RVFA", "label": 1, "score": 0.1, "wrong": 1}
     bad |= {"clip": "RealVideo-FakeAudio-VoiceClone/African/women/id00001/00000_of_a_long_name.mp4"}
     failures = {"videos": "/data/videos", "worst": [bad] * 4}
     whole = made_up_result(clips, fitted=True, failures=failures, voices=made_up_voices(clips))
@@ -131,6 +131,6 @@ def test_every_column_of_every_table_sorts(opened):
         for button in buttons.all():
             button.evaluate("button => button.click()")
         assert sorted(table.locator("tbody tr").all_text_contents()) == rows
-    people = page.locator("tbody:has(.group)").last.locator("td:last-child").all_text_contents()
-    assert people == sorted(people, key=int, reverse=True)
+    counts = page.locator("tbody:has(.group)").last.locator("td:last-child").all_text_contents()
+    assert counts == sorted(counts, key=int, reverse=True)
     assert said == []

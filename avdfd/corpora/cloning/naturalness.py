@@ -1,7 +1,7 @@
 """Naturalness of speech without a reference: DNSMOS P.835, a network trained on the ratings of listeners.
 
 Its speech quality (SIG, 1 to 5) is used; background noise has its own score and depends on the audio chain. A clone is
-compared with the score of its source, because a good clone of a bad recording sounds bad.
+compared with the score of its source, because a good clone of a bad recording has a low score, too.
 
 References: Reddy, Gopal and Cutler, "DNSMOS P.835: A non-intrusive perceptual objective speech quality metric to
 evaluate noise suppressors", ICASSP 2022; the model `sig_bak_ovr.onnx` of speechmos 0.0.1.1 (MIT).

@@ -53,7 +53,7 @@ class ShardState(BaseModel):
     done: bool = False
     checked: str = ""
     """Once done: "sha256" if the shard was read in one run, "size" if in several runs."""
-    people: set[str] = set()
+    identities: set[str] = Field(default=set(), alias="people")
     """Identities with a clip in the part that was read."""
     clips: dict[str, Clip] = {}
     refused: dict[str, str] = {}
@@ -66,18 +66,18 @@ class ShardState(BaseModel):
         """Bytes that are still to be read."""
         return 0 if self.done else self.size - self.offset
 
-    @field_serializer("people", "wanted")
+    @field_serializer("identities", "wanted")
     def _sorted(self, value: set[str] | None) -> list[str] | None:
         return None if value is None else sorted(value)
 
     def save(self, out: Path) -> None:
-        _records(out).write(_name(self.path), self.model_dump(mode="json"))
+        _records(out).write(_name(self.path), self.model_dump(mode="json", by_alias=True))
 
     def forget(self, out: Path) -> None:
         """Delete the clips and reset the state: the shard is damaged, so its clips may be damaged too."""
         for path in self.clips:
             (out / path).unlink(missing_ok=True)
-        self.offset, self.done, self.people, self.clips, self.refused = 0, False, set(), {}, {}
+        self.offset, self.done, self.identities, self.clips, self.refused = 0, False, set(), {}, {}
 
     def restart(self, wanted: frozenset[str] | None) -> None:
         self.wanted, self.offset, self.done = wanted, 0, False
@@ -120,7 +120,7 @@ def plan(shard: Shard, out: Path, wanted: frozenset[str] | None) -> ShardState:
         return state
     if not state.done:
         state.restart(wanted)
-    elif not (state.people if wanted is None else wanted & state.people) <= state.wanted:
+    elif not (state.identities if wanted is None else wanted & state.identities) <= state.wanted:
         state.restart(None if wanted is None else wanted | state.wanted)
     return state
 
@@ -179,13 +179,13 @@ def _take_members(stream: ShardStream, state: ShardState, out: Path, on_clip: Ca
             if reason:
                 state.refused[ascii(member.name)[1:-1]] = reason
                 nameless += reason == _NAMELESS
-                if nameless == 100 and not state.people:
+                if nameless == 100 and not state.identities:
                     raise UserError(
                         f"{state.path}: 100 clips such as {name}, and none names an identity like id00012; "
                         "is this VoxCeleb2? check --repo"
                     )
             elif identity is not None and PurePosixPath(name).suffix.lower() in CLIP_SUFFIXES:
-                state.people.add(identity)
+                state.identities.add(identity)
                 if name not in state.clips and (state.wanted is None or identity in state.wanted):
                     _take(tar, member, name, state, out)
                     on_clip()

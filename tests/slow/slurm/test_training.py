@@ -1,4 +1,4 @@
-"""Training as SLURM jobs, on two nodes of the cluster that `sbatch` here submits to.
+"""Training as SLURM jobs on two nodes of the cluster that the local `sbatch` submits to.
 
     bash test.sh --slurm tests/slow/slurm
 
@@ -26,7 +26,7 @@ LIMIT = 300.0  # seconds for a job
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, request):
     if not request.config.getoption("--slurm"):
-        pytest.skip("submits jobs to a cluster: asked for by --slurm")
+        pytest.skip("submits jobs to a cluster; needs --slurm")
     if shutil.which("sbatch") is None:
         pytest.skip("no SLURM on this machine")
     nodes = subprocess.run(["sinfo", "-hN", "-t", "idle", "-o", "%N"], capture_output=True, text=True).stdout.split()
@@ -53,7 +53,7 @@ def config(store: Path, folder: Path, name: str, epochs: int, **changes) -> Path
 
 
 def submit(script: str, path: Path, *options: str) -> str:
-    """The number of a job."""
+    """Submit a job; return its number."""
     command = ["sbatch", "--parsable", "--gres=none", "--cpus-per-task=2", "--mem=4G", "--exclusive"]
     command += [
         f"--output={path.with_suffix('')}-%A_%a.out",
@@ -73,7 +73,7 @@ def states(number: str) -> set[str]:
 
 
 def wait_for(number: str, path: Path) -> None:
-    """Until a job has come to its end, and stays there: one that is queued again looks ended for a moment."""
+    """Wait until a job has been finished for 5 seconds, because a requeued job looks finished for a moment."""
     deadline = ended = time.monotonic() + LIMIT
     while time.monotonic() < ended:
         assert time.monotonic() < deadline, job(number)
@@ -110,7 +110,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def alone(store: Path, folder: Path, count: int, **changes) -> Path:
-    """The run of one process that nobody disturbs."""
+    """Return the folder of an uninterrupted run of one process."""
     path = config(store, folder, "alone", count, **changes)
     command = [".venv/bin/python", "pretrain.py", "--config", str(path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -118,7 +118,7 @@ def alone(store: Path, folder: Path, count: int, **changes) -> Path:
 
 
 def test_two_nodes_train_one_model(store, tmp_path):
-    """That the losses are exactly those of one process is shown in tests/slow/test_distributed.py, without dropout."""
+    """tests/slow/test_distributed.py tests, without dropout, that the losses equal those of one process."""
     path = config(store, tmp_path, "nodes", 5)
     number = submit("pretrain.sh", path, "-N", "2")
     wait_for(number, path)
@@ -129,8 +129,8 @@ def test_two_nodes_train_one_model(store, tmp_path):
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_a_signal_saves_and_the_job_goes_on_by_itself(nodes, store, tmp_path):
-    """As before the end of its time (`--signal=B:USR1@120`) or before it is preempted."""
+def test_signal_saves_and_job_resumes_by_itself(nodes, store, tmp_path):
+    """SLURM sends such a signal before the time limit (`--signal=B:USR1@120`) and before preemption."""
     path = config(store, tmp_path, "cut", 500)
     number = submit("pretrain.sh", path, "-N", str(nodes))
     run = tmp_path / "runs" / "cut"
@@ -145,7 +145,7 @@ def test_a_signal_saves_and_the_job_goes_on_by_itself(nodes, store, tmp_path):
         assert same(run, alone(store, tmp_path, len(epochs(run))))
 
 
-def test_the_end_of_its_time_is_not_the_end_of_the_run(store, tmp_path):
+def test_run_outlasts_the_time_limit_of_its_job(store, tmp_path):
     path = config(store, tmp_path, "late", 1200)
     number = submit("pretrain.sh", path, "--time=00:01:00", "--signal=B:USR1@35")
     wait_for(number, path)
@@ -153,8 +153,8 @@ def test_the_end_of_its_time_is_not_the_end_of_the_run(store, tmp_path):
     assert same(tmp_path / "runs" / "late", alone(store, tmp_path, 1200))
 
 
-def test_a_node_that_fails(store, tmp_path):
-    """Its job is started elsewhere and resumes from the last saved state."""
+def test_run_survives_a_failed_node(store, tmp_path):
+    """Its job is restarted on another node and resumes from the last checkpoint."""
     path = config(store, tmp_path, "failed", 60)
     number = submit("pretrain.sh", path)
     run = tmp_path / "runs" / "failed"
@@ -165,7 +165,7 @@ def test_a_node_that_fails(store, tmp_path):
         until(lambda: "Restarts=1" in job(number), number)
         wait_for(number, path)
     finally:
-        # Some clusters take it back by themselves, and then refuse this.
+        # Some clusters resume the node by themselves and then refuse this command.
         subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
     assert same(run, alone(store, tmp_path, len(epochs(run))))
 

@@ -75,10 +75,10 @@ def test_batches_are_padded_to_the_longest():
     assert (video.shape, video.dtype) == ((3, 3, 7, 4, 4), torch.uint8)
     assert (audio.shape, padding_mask.shape) == ((3, 104, 7), (3, 7))
     assert (~padding_mask).sum(dim=1).tolist() == [3, 7, 5]
-    for i, (clip, sound) in enumerate(examples):
-        steps = clip.shape[1]
-        assert torch.equal(video[i, :, :steps], clip)
-        assert torch.equal(audio[i, :, :steps], sound)
+    for i, (frames, mel) in enumerate(examples):
+        steps = frames.shape[1]
+        assert torch.equal(video[i, :, :steps], frames)
+        assert torch.equal(audio[i, :, :steps], mel)
         assert not video[i, :, steps:].any()
         assert not audio[i, :, steps:].any()
         assert padding_mask[i, steps:].all()

@@ -17,13 +17,13 @@ from tests.paths import VFD_SAMPLE
 sample_only = pytest.mark.skipif(not VFD_SAMPLE.is_dir(), reason="the authors' sample is not here")
 
 
-def add(root, picture, voice, shade=100, size=224):
+def add(root, face, voice, shade=100, size=224):
     """A pair of a uniformly grey image and a constant mel."""
-    for path in (root / picture, root / voice):
+    for path in (root / face, root / voice):
         path.parent.mkdir(parents=True, exist_ok=True)
     grey = np.full((size, size, 3), shade, np.uint8)
     grey[..., 0] = 0  # blue, as OpenCV orders colours
-    cv2.imwrite(str(root / picture), grey)
+    cv2.imwrite(str(root / face), grey)
     np.save(root / voice, np.full((512, 301), -shade / 10, np.float32))
 
 

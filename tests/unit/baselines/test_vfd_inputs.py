@@ -16,15 +16,15 @@ from tests.paths import SPEECH
 PLAIN = AugmentConfig()
 
 
-def sound(samples):
+def chord(samples):
     """A fading chord in noise."""
     time = torch.arange(samples) / 16_000
-    chord = sum(torch.sin(2 * torch.pi * hertz * time) for hertz in (170, 1100, 5000))
+    tones = sum(torch.sin(2 * torch.pi * hertz * time) for hertz in (170, 1100, 5000))
     noise = torch.randn(samples, generator=torch.Generator().manual_seed(0))
-    return 0.2 * chord * torch.exp(-time) + 0.01 * noise
+    return 0.2 * tones * torch.exp(-time) + 0.01 * noise
 
 
-def picture(height=224, width=224):
+def ramps(height=224, width=224):
     """Two ramps and noise, so that no two places are equal."""
     rows, columns = np.mgrid[:height, :width]
     noise = np.random.default_rng(0).integers(0, 256, (height, width))
@@ -44,7 +44,7 @@ def test_2022_mel_equals_the_released_one():
 
 
 def test_2022_mel_equals_librosa():
-    waveform = sound(vfd_inputs.VOICE_2022)
+    waveform = chord(vfd_inputs.VOICE_2022)
     mel = librosa.feature.melspectrogram(y=waveform.numpy(), sr=16_000, hop_length=160, n_mels=512)
     expected = librosa.power_to_db(mel, ref=np.max)
     ours = mel_db_2022(waveform)
@@ -68,7 +68,7 @@ def test_2022_mel_of_silence_and_of_a_frame_of_zeros():
 
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values")
 def test_2023_mel_equals_torchaudio():
-    waveform = sound(vfd_inputs.VOICE_2023)
+    waveform = chord(vfd_inputs.VOICE_2023)
     expected = torchaudio.transforms.MelSpectrogram(16_000, n_fft=512, hop_length=160, win_length=480)(waveform)
     mel = mel_2023(waveform)
     assert expected.shape == (128, 257)
@@ -99,7 +99,7 @@ def test_one_frame_is_the_middle_or_random():
 
 
 def test_2022_takes_the_whole_frame():
-    frames = torch.from_numpy(picture())[None]
+    frames = torch.from_numpy(ramps())[None]
     face = face_2022(frames, 224, PLAIN, None)
     assert torch.equal(face, frames.permute(0, 3, 1, 2))
     assert face_2022(frames, 112, PLAIN, None).shape == (1, 3, 112, 112)
@@ -111,7 +111,7 @@ def test_2023_takes_the_middle_without_generators():
     """Resized by 8/7 like PIL, then cropped to the middle."""
     from PIL import Image
 
-    frame = picture()
+    frame = ramps()
     wide = np.asarray(Image.fromarray(frame).resize((256, 256), Image.Resampling.BICUBIC))
     frames = torch.from_numpy(frame)[None]
     face = face_2023(frames, 224, PLAIN, None)
@@ -122,7 +122,7 @@ def test_2023_takes_the_middle_without_generators():
 
 
 def test_2023_crops_have_the_published_sizes_and_places():
-    frame, rng = torch.from_numpy(picture()), np.random.default_rng(0)
+    frame, rng = torch.from_numpy(ramps()), np.random.default_rng(0)
     crops = [vfd_inputs._crop(frame, rng) for _ in range(400)]
     sides = [224, 196, 168, 147]
     pairs = {tuple(sides.index(n) for n in crop.shape[:2]) for crop in crops}
@@ -136,7 +136,7 @@ def test_2023_crops_have_the_published_sizes_and_places():
 
 
 def test_2023_training_faces_are_repeatable():
-    frames = torch.from_numpy(picture())[None].expand(3, -1, -1, -1)
+    frames = torch.from_numpy(ramps())[None].expand(3, -1, -1, -1)
     faces = face_2023(frames, 96, PLAIN, [np.random.default_rng(seed) for seed in (1, 1, 2)])
     assert faces.shape == (3, 3, 96, 96)
     first, again, other = faces
@@ -155,8 +155,8 @@ def test_normalisation_equals_the_released_one():
 
 
 def test_images_of_any_shape_are_resized():
-    assert resize(torch.from_numpy(picture(100, 150))[None], 224).shape == (1, 224, 224, 3)
-    squares = torch.from_numpy(picture())[None]
+    assert resize(torch.from_numpy(ramps(100, 150))[None], 224).shape == (1, 224, 224, 3)
+    squares = torch.from_numpy(ramps())[None]
     assert resize(squares, 224) is squares
     grey = torch.full((2, 300, 200, 3), 77, dtype=torch.uint8)
     assert (resize(grey, 224, "bicubic") == 77).all()

@@ -13,15 +13,15 @@ def speech(seed: int, seconds: float = 4.0, rate: int = 16_000) -> np.ndarray:
     """Noise whose loudness and spectrum change from syllable to syllable."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
-    sound = np.zeros(len(time))
+    samples = np.zeros(len(time))
     for start in np.arange(0.2, seconds - 0.4, 0.25):
         envelope = np.exp(-(((time - start - 0.1) / 0.08) ** 2)) * rng.uniform(0.05, 0.3)
         for _ in range(4):
-            sound += envelope * np.sin(2 * np.pi * rng.uniform(200, 3000) * time + rng.uniform(0, 6))
-    return sound
+            samples += envelope * np.sin(2 * np.pi * rng.uniform(200, 3000) * time + rng.uniform(0, 6))
+    return samples
 
 
-def pictures(seed: int, count: int, size: int) -> list[np.ndarray]:
+def images_of(seed: int, count: int, size: int) -> list[np.ndarray]:
     """A face that nods and speaks in front of a background that is the same for every seed."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
@@ -38,16 +38,16 @@ def pictures(seed: int, count: int, size: int) -> list[np.ndarray]:
 
 
 def clip(
-    path: Path, picture: int, sound: int, *, size: int = 160, fps: int = 25, crf: int = 20, rate: int = 16_000
+    path: Path, face: int, voice: int, *, size: int = 160, fps: int = 25, crf: int = 20, rate: int = 16_000
 ) -> Path:
     count = 4 * fps
     return record(
         path,
         [n / fps for n in range(count)],
-        speech(sound, rate=rate),
+        speech(voice, rate=rate),
         rate=rate,
         size=(size, size),
-        images=pictures(picture, count, size),
+        images=images_of(face, count, size),
         options={"crf": str(crf)},
     )
 
@@ -92,11 +92,11 @@ def test_near_duplicates_are_well_separated_from_other_files(rows):
 
 
 def test_audio_is_matched_at_any_loudness_and_edges():
-    sound = speech(5).astype(np.float32)
-    padded = np.concatenate([np.zeros(8000, np.float32), 0.1 * sound, np.zeros(16_000, np.float32)])
-    assert distance(audio_hash(sound), audio_hash(padded)) <= SOUND_BITS
+    samples = speech(5).astype(np.float32)
+    padded = np.concatenate([np.zeros(8000, np.float32), 0.1 * samples, np.zeros(16_000, np.float32)])
+    assert distance(audio_hash(samples), audio_hash(padded)) <= SOUND_BITS
     assert audio_hash(np.zeros(32_000, np.float32)) is None
-    assert audio_hash(sound[:4000]) is None
+    assert audio_hash(samples[:4000]) is None
 
 
 def test_rows_without_hashes_have_no_group(rows):

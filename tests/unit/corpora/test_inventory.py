@@ -16,8 +16,8 @@ from tests.helpers.videos import make_video
 
 
 def test_facts_of_a_good_file(tmp_path):
-    sound = np.concatenate([np.zeros(8_000), clicks(2, 16_000, [0.01, 1.0, 1.99]), np.zeros(16_000)])
-    path = record(tmp_path / "a.mp4", [n / 25 for n in range(88)], sound, rate=16_000)
+    samples = np.concatenate([np.zeros(8_000), clicks(2, 16_000, [0.01, 1.0, 1.99]), np.zeros(16_000)])
+    path = record(tmp_path / "a.mp4", [n / 25 for n in range(88)], samples, rate=16_000)
     facts = examine(path)
     assert facts.error == ""
     assert (facts.size, facts.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)

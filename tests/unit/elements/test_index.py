@@ -78,9 +78,9 @@ def test_files_of_a_part_are_independent_of_other_parts(tmp_path):
 
 
 def test_audio_only_element(tmp_path):
-    sound = {name: data for name, data in WINDOWS[0]["parts"].items() if name == "wav"}
+    wav = {name: data for name, data in WINDOWS[0]["parts"].items() if name == "wav"}
     with ElementWriter(tmp_path / "store", SETTINGS) as writer:
-        writer.add(clip("real/a.wav"), [{**WINDOWS[0], "parts": sound}])
+        writer.add(clip("real/a.wav"), [{**WINDOWS[0], "parts": wav}])
     store, whole = ElementStore(tmp_path / "store"), unpack(WINDOWS[0]["parts"])
     element = store.read(store.metas[0].key, waveform=True)
     assert np.array_equal(element.waveform, whole.waveform)

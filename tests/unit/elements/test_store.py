@@ -37,9 +37,9 @@ def frames(seed: int) -> np.ndarray:
 
 
 def window(start: float, seed: int) -> dict:
-    sound = encode_audio(waveform(seed))
+    audio = encode_audio(waveform(seed))
     mjpeg = b"".join(encode_frame(frame, 90) for frame in frames(seed))
-    return {"start": start, "end": start + 3.072, "parts": {**sound, "mjpeg": mjpeg}}
+    return {"start": start, "end": start + 3.072, "parts": {**audio, "mjpeg": mjpeg}}
 
 
 def clip(source: str, tier: str = "RVRA") -> dict:
@@ -70,13 +70,13 @@ def test_unpack_inverts_pack_up_to_rounding():
     facts = {"tier": "RVFA", "identities": ("id1", "id2"), "source": "s.mp4", "base": "b.mp4", "method": "m"}
     facts |= {"race": "r", "gender": "g", "sha256": "ab"}
     meta = ElementMeta(**facts, key="k", start=1.0, end=4.072, version="v")
-    sound, pictures = waveform(0), frames(0)
-    parts = pack(meta, sound, pictures, 95)
+    samples, images = waveform(0), frames(0)
+    parts = pack(meta, samples, images, 95)
     assert set(parts) == {"json", "wav", "mel.npy", "mjpeg"}
     element = unpack(parts)
     assert element.meta == meta
-    assert np.abs(element.waveform - sound).max() <= 0.5 / 32768 + 1e-9
-    assert np.abs(element.frames.astype(int) - pictures).mean() < 1.5
+    assert np.abs(element.waveform - samples).max() <= 0.5 / 32768 + 1e-9
+    assert np.abs(element.frames.astype(int) - images).mean() < 1.5
     assert element.frames.shape == (FRAMES, 224, 224, 3)
     # The mel is exactly that of the stored audio, so it may as well be computed when the element is read.
     assert np.array_equal(element.mel, log_mel(torch.from_numpy(element.waveform)).numpy())

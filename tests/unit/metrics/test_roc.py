@@ -65,7 +65,7 @@ def test_min_dcf_is_the_cheapest_threshold(labels, scores):
 
 def test_low_false_alarm_rates_need_many_reals():
     labels = np.repeat([0, 1], 1000)
-    scores = np.concatenate([np.arange(1000), np.full(1000, 998.5)]) / 1000  # one real is above all fakes
+    scores = np.concatenate([np.arange(1000), np.full(1000, 998.5)]) / 1000  # one real scores higher than every fake
     values = roc.all_metrics(roc.roc(labels, scores), {})
     assert (values["tpr_at_1_fpr"], values["tpr_at_0_1_fpr"]) == (1, 1)
     scores[998] = 0.9999  # a second one

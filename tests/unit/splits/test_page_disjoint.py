@@ -13,17 +13,17 @@ from avdfd.splits.page_disjoint import families, page_folds
 from tests.unit.elements import meta
 
 
-def page(name, methods, people, *, real=True):
+def page(name, methods, identities, *, real=True):
     """Return the clips of a page: for each identity a real clip, unless not `real`, and a fake by each method."""
     clips = []
-    for person in people:
-        original = f"{name}/{person}.wav"
-        facts = {"page": name, "identities": (person,), "base": original}
+    for identity in identities:
+        original = f"{name}/{identity}.wav"
+        facts = {"page": name, "identities": (identity,), "base": original}
         if real:
-            clips.append(meta(person, "RVRA", **facts, source=original, sha256=original))
+            clips.append(meta(identity, "RVRA", **facts, source=original, sha256=original))
         for method in methods:
-            source = f"{name}/{person}_{method}.wav"
-            clips.append(meta(person, "RVFA-SVC", **facts, source=source, sha256=source, method=method))
+            source = f"{name}/{identity}_{method}.wav"
+            clips.append(meta(identity, "RVFA-SVC", **facts, source=source, sha256=source, method=method))
     return clips
 
 

@@ -40,25 +40,25 @@ def test_recordings_include_those_of_another_root(tmp_path):
     more = files(tmp_path / "vox", "dev/id1/abc/00003.m4a", "dev/id3/abc/00003.m4a", "dev/id1/abc/notes.txt")
     clips = real_clips(root)
     assert [r.source for r in recordings_of(clips, None)["id1"]] == [f"{FOLDER}/id1/0000{n}.mp4" for n in (1, 2)]
-    people = recordings_of(clips, more)
-    assert [r.source for r in people["id1"]][-1] == f"{ELSEWHERE}dev/id1/abc/00003.m4a"
-    assert [r.path for r in people["id2"]] == [root / FOLDER / "id2" / "00001.mp4"]
-    before = digest(people["id1"])
-    assert digest(people["id1"]) == before != digest(people["id1"][:2])
+    found = recordings_of(clips, more)
+    assert [r.source for r in found["id1"]][-1] == f"{ELSEWHERE}dev/id1/abc/00003.m4a"
+    assert [r.path for r in found["id2"]] == [root / FOLDER / "id2" / "00001.mp4"]
+    before = digest(found["id1"])
+    assert digest(found["id1"]) == before != digest(found["id1"][:2])
     files(tmp_path / "vox", "dev/id1/abc/00003.m4a").joinpath("dev/id1/abc/00003.m4a").write_bytes(b"other")
-    assert digest(people["id1"]) != before
+    assert digest(found["id1"]) != before
     with pytest.raises(UserError, match="no recordings of these identities"):
         recordings_of(clips, files(tmp_path / "other", "id9/a.wav"))
     with pytest.raises(UserError, match="no such folder; `recordings`"):
         recordings_of(clips, tmp_path / "nowhere")
 
 
-def voice(source, vector, sound, sha256=None):
+def voice(source, vector, fingerprint, sha256=None):
     unit = (np.array(vector) / np.linalg.norm(vector)).astype(np.float32)
     return {
         "source": source,
         "sha256": sha256 or source,
-        "sound_hash": sound.hex(),
+        "sound_hash": fingerprint.hex(),
         "embedding": base64.b64encode(unit.tobytes()).decode(),
     }
 
@@ -68,7 +68,7 @@ def test_references_are_the_most_similar_without_near_duplicates():
     same = bytes([own[0] ^ 1, *own[1:]])
     a = voice("a", [1, 0], own)
     voices = [
-        a, voice("same bytes", [1, 0], other, sha256="a"), voice("same sound", [1, 0], same),
+        a, voice("same bytes", [1, 0], other, sha256="a"), voice("same audio", [1, 0], same),
         voice("far", [0, 1], near), voice("near", [1, 0.1], other), voice("next", [1, 0.2], near),
     ]  # fmt: skip
     assert [v["source"] for v in references(a, voices, 2)] == ["near", "next"]

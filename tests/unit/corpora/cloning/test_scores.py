@@ -23,11 +23,11 @@ def test_envelope_follows_timing_not_level():
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "rate"),
+    ("expected", "recognised", "rate"),
     [("a b c d", "a b c d", 0), ("a b c d", "a x c", 0.5), ("a b", "", 1), ("", "a b", 2), ("a", "b a c", 2)],
 )
-def test_word_error_rate(said, heard, rate):
-    assert word_error_rate(said.split(), heard.split()) == rate
+def test_word_error_rate(expected, recognised, rate):
+    assert word_error_rate(expected.split(), recognised.split()) == rate
 
 
 def test_naturalness_falls_with_damage_and_short_audio_is_rated():

@@ -31,9 +31,9 @@ def test_same_voice_is_nearer_than_another_for_any_text(embed):
 
 
 def test_level_and_silence_hardly_matter(embed):
-    sound = 0.01 * speak(TEXTS[0], VOICES[0]).samples.astype(np.float32)
+    quiet = 0.01 * speak(TEXTS[0], VOICES[0]).samples.astype(np.float32)
     silence = np.zeros(SAMPLE_RATE, np.float32)
-    assert embed(sound) @ embed(np.concatenate([silence, 3 * sound, silence])) > 0.98
+    assert embed(quiet) @ embed(np.concatenate([silence, 3 * quiet, silence])) > 0.98
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 2.0])
@@ -60,22 +60,22 @@ def test_ecapa_without_its_library_or_folder_is_reported(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "speechbrain.inference.speaker", None)
     with pytest.raises(UserError, match="SpeechBrain is not installed"):
         speaker.open_encoder(EcapaConfig(folder=str(tmp_path)))
-    stand_in(monkeypatch, [])
+    fake_speechbrain(monkeypatch, [])
     with pytest.raises(UserError, match=r"no hyperparams\.yaml"):
         speaker.open_encoder(EcapaConfig(folder=str(tmp_path)))
 
 
 def test_ecapa_is_opened_from_its_folder_alone(monkeypatch, tmp_path):
     calls: list[dict] = []
-    stand_in(monkeypatch, calls)
+    fake_speechbrain(monkeypatch, calls)
     (tmp_path / "hyperparams.yaml").touch()
     vector = speaker.open_encoder(EcapaConfig(folder=str(tmp_path)))(np.full(SAMPLE_RATE, 0.1, np.float32))
     assert vector.tolist() == pytest.approx([0.6, 0.8])
     assert calls[0]["source"] == calls[0]["savedir"] == calls[0]["overrides"]["pretrained_path"] == str(tmp_path)
 
 
-def stand_in(monkeypatch, calls):
-    """The used part of SpeechBrain's entry point."""
+def fake_speechbrain(monkeypatch, calls):
+    """Replace the part of SpeechBrain that is used."""
 
     class EncoderClassifier:
         @classmethod
@@ -83,8 +83,8 @@ def stand_in(monkeypatch, calls):
             calls.append(kwargs)
             return cls()
 
-        def encode_batch(self, sounds):
-            assert sounds.shape[0] == 1
+        def encode_batch(self, waveforms):
+            assert waveforms.shape[0] == 1
             return torch.tensor([[[3.0, 4.0]]])
 
     module = types.ModuleType("speechbrain.inference.speaker")

@@ -23,7 +23,7 @@ def test_pitch_matches_the_reference_and_the_length_is_kept():
     made = convert(request(LOW, HIGH))
     assert made.dtype == np.float32
     assert len(checked(made, LOW, 0.04)) == len(LOW)
-    pitch = [median_f0(sound.astype(np.float64)) for sound in (LOW, HIGH, made)]
+    pitch = [median_f0(samples.astype(np.float64)) for samples in (LOW, HIGH, made)]
     assert abs(pitch[2] / pitch[1] - 1) < 0.15 < abs(pitch[0] / pitch[1] - 1)
 
 

@@ -30,17 +30,17 @@ def test_config_names_all_ways():
 
 @pytest.mark.parametrize("way", WAYS)
 def test_fake_is_close_different_and_deterministic(way):
-    sound = voice()
-    copy = remake(sound, way, "a.wav")
-    assert copy.shape == sound.shape
-    assert copy.dtype == np.float32
-    assert np.isfinite(copy).all()
-    np.testing.assert_allclose(np.square(copy).mean(), np.square(sound).mean(), rtol=1e-3)
-    assert np.abs(copy - sound).max() > 0.05 * np.abs(sound).max()
-    agreement = np.corrcoef(spectrum(copy).ravel(), spectrum(sound).ravel())[0, 1]
+    source = voice()
+    made = remake(source, way, "a.wav")
+    assert made.shape == source.shape
+    assert made.dtype == np.float32
+    assert np.isfinite(made).all()
+    np.testing.assert_allclose(np.square(made).mean(), np.square(source).mean(), rtol=1e-3)
+    assert np.abs(made - source).max() > 0.05 * np.abs(source).max()
+    agreement = np.corrcoef(spectrum(made).ravel(), spectrum(source).ravel())[0, 1]
     assert agreement > 0.6
-    np.testing.assert_array_equal(copy, remake(sound, way, "a.wav"))
-    assert not np.array_equal(copy, remake(sound, way, "b.wav"))
+    np.testing.assert_array_equal(made, remake(source, way, "a.wav"))
+    assert not np.array_equal(made, remake(source, way, "b.wav"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -67,8 +67,8 @@ def test_shifted_voice_is_higher_or_lower():
 
 
 def test_spectrum_round_trip():
-    sound = voice()
-    np.testing.assert_allclose(synthesise(analyse(sound, 512), len(sound)), sound, atol=1e-5)
+    samples = voice()
+    np.testing.assert_allclose(synthesise(analyse(samples, 512), len(samples)), samples, atol=1e-5)
 
 
 @pytest.mark.parametrize(("count", "bins"), [(40, 257), (80, 257), (128, 257), (128, 129), (80, 513)])

@@ -16,13 +16,13 @@ from avdfd.corpora.voxceleb.download import DownloadError, Hub
 from avdfd.corpora.voxceleb.shards import fetch_shard, identity_of, plan, read_state, write_manifest
 from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar
 
-PEOPLE = ["id00012", "id00017", "id00061"]
+IDENTITIES = ["id00012", "id00017", "id00061"]
 SHARD = "data/one.tar"
 
 
 @pytest.fixture
 def files():
-    return members(PEOPLE, 12)
+    return members(IDENTITIES, 12)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def on_disk(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
 
-def clips_of(files: dict[str, bytes], *people: str) -> dict[str, bytes]:
-    return {name: data for name, data in files.items() if name.endswith(".m4a") and identity_of(name) in people}
+def clips_of(files: dict[str, bytes], *identities: str) -> dict[str, bytes]:
+    return {name: data for name, data in files.items() if name.endswith(".m4a") and identity_of(name) in identities}
 
 
 def state_of(out: Path, shard: str = SHARD) -> shards.ShardState:
@@ -80,7 +80,7 @@ def test_only_clips_of_wanted_identities(fake, out, files):
     fetch(fake, out, "id00017", "id99999")
     assert on_disk(out) == clips_of(files, "id00017")
     state = state_of(out)
-    assert (state.done, state.checked, state.people) == (True, "sha256", set(PEOPLE))
+    assert (state.done, state.checked, state.identities) == (True, "sha256", set(IDENTITIES))
     assert {name: clip.sha256 for name, clip in state.clips.items()} == {
         name: hashlib.sha256(data).hexdigest() for name, data in clips_of(files, "id00017").items()
     }
@@ -88,7 +88,7 @@ def test_only_clips_of_wanted_identities(fake, out, files):
 
 def test_all_identities(fake, out, files):
     fetch(fake, out)
-    assert on_disk(out) == clips_of(files, *PEOPLE)
+    assert on_disk(out) == clips_of(files, *IDENTITIES)
 
 
 def test_keys_of_another_layout(fake, out):
@@ -143,7 +143,7 @@ def test_killed_run_resumes_at_the_first_unfinished_member(fake, out, files):
     assert offset == clips[6].offset
     fetch(fake, out)
     assert fake.fetched()[-1] == (SHARD, f"bytes={offset}-")
-    assert on_disk(out) == clips_of(files, *PEOPLE)
+    assert on_disk(out) == clips_of(files, *IDENTITIES)
     assert state_of(out).checked == "size"
 
 
@@ -156,8 +156,8 @@ def test_a_state_older_than_the_clips(fake, out, files, monkeypatch):
     (out / "id00012" / "vid_0-0" / ".00000.m4a.x1y2").write_bytes(b"half")
     monkeypatch.setattr(shards.ShardState, "save", save)
     fetch(fake, out)
-    assert on_disk(out) == clips_of(files, *PEOPLE)
-    assert state_of(out).clips.keys() == clips_of(files, *PEOPLE).keys()
+    assert on_disk(out) == clips_of(files, *IDENTITIES)
+    assert state_of(out).clips.keys() == clips_of(files, *IDENTITIES).keys()
 
 
 def test_the_state_is_written_on_the_way(fake, out, monkeypatch):
@@ -183,7 +183,7 @@ def test_further_identities_of_a_finished_shard(fake, out, files):
     fetch(fake, out, "id00012", "id00061")
     assert len(fake.fetched()) == 2
     fetch(fake, out)
-    assert on_disk(out) == clips_of(files, *PEOPLE)
+    assert on_disk(out) == clips_of(files, *IDENTITIES)
 
 
 def test_further_identities_of_an_unfinished_shard(fake, out, files):
@@ -318,8 +318,8 @@ def test_names_that_lead_elsewhere_links_and_devices_are_refused_and_listed(fake
 def test_member_too_large_for_a_clip(fake, out, files, monkeypatch):
     monkeypatch.setattr(shards, "LARGEST_CLIP", 2000)
     fetch(fake, out)
-    assert on_disk(out) == {n: d for n, d in clips_of(files, *PEOPLE).items() if len(d) <= 2000}
-    assert set(state_of(out).refused) == {n for n, d in clips_of(files, *PEOPLE).items() if len(d) > 2000}
+    assert on_disk(out) == {n: d for n, d in clips_of(files, *IDENTITIES).items() if len(d) <= 2000}
+    assert set(state_of(out).refused) == {n for n, d in clips_of(files, *IDENTITIES).items() if len(d) > 2000}
 
 
 def test_clips_of_another_data_set(fake, out):
@@ -342,7 +342,7 @@ def test_a_full_disk(fake, out, files, monkeypatch):
     assert len(on_disk(out)) == 3
     monkeypatch.setattr(shards, "write_atomic", write)
     fetch(fake, out)
-    assert on_disk(out) == clips_of(files, *PEOPLE)
+    assert on_disk(out) == clips_of(files, *IDENTITIES)
 
 
 def test_damaged_state_is_refused(fake, out):
@@ -363,7 +363,7 @@ def test_state_of_an_earlier_version_is_read(out):
         '"checked":"","people":["id00012"],"clips":{"id00012/a/00001.m4a":{"sha256":"ab","bytes":3}},"refused":{}}'
     )
     state = state_of(out)
-    assert (state.left, state.wanted, state.people) == (3072, {"id00012", "id00017"}, {"id00012"})
+    assert (state.left, state.wanted, state.identities) == (3072, {"id00012", "id00017"}, {"id00012"})
     assert state.clips["id00012/a/00001.m4a"].bytes == 3
     state.save(out)
     assert state_of(out) == state
@@ -383,14 +383,14 @@ def test_planning_changes_nothing(fake, out):
 
 
 def test_a_clip_that_two_shards_have_is_listed_once(tmp_path, files):
-    again = {**members(PEOPLE, 3, seed=2), **dict(list(files.items())[:4])}
+    again = {**members(IDENTITIES, 3, seed=2), **dict(list(files.items())[:4])}
     with serve(FakeHub({"a.tar": tar(files), "b.tar": tar(again)})) as fake:
         hub = Hub(REPO, base_url=fake.url)
         for shard in hub.shards():
             fetch_shard(hub, shard, tmp_path, None)
     summary = write_manifest(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
-    expected = clips_of({**again, **files}, *PEOPLE)
+    expected = clips_of({**again, **files}, *IDENTITIES)
     assert [row["path"] for row in rows] == sorted(expected)
     assert all(row["shard"] == ("a.tar" if row["path"] in files else "b.tar") for row in rows)
     assert all(row["sha256"] == hashlib.sha256(expected[row["path"]]).hexdigest() for row in rows)
