@@ -85,7 +85,7 @@ def how_to_read(result: Mapping[str, Any]) -> str:
     """Return the note on the first table."""
     visual = (
         " The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); the visual "
-        "branch compares the mouth with the audio." if "visual" in result["branches"] else ""
+        "branch takes frames and audio." if "visual" in result["branches"] else ""
     )  # fmt: skip
     rule = result["pooling"]["windows"]
     pooled = {"mean": "the mean", "max": "the maximum"}.get(rule, f"the mean of the {rule.removeprefix('top')} largest")
