@@ -1,6 +1,6 @@
 """Encoding with lossy codecs and decoding again, so that codec artefacts do not reveal the class of a clip.
 
-Audio is (S,) float32, mono.
+Audio is (S,) float32, mono; frames are (T, H, W, 3) uint8 RGB.
 """
 
 import io
@@ -13,6 +13,7 @@ import soxr
 
 from avdfd.config.audio import CodecConfig
 from avdfd.core.seeding import seed_of
+from avdfd.features.mel import FPS
 
 # Codec -> container, encoder. The containers state the encoder's delay, so that the decoder can remove it.
 _FORMS = {
@@ -32,7 +33,6 @@ def random_round_trip(codecs: Sequence[CodecConfig], samples: np.ndarray, rate: 
 
 def round_trip(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray:
     """Encode audio at `rate` and decode it again; its length stays and the encoder's delay is removed."""
-
     container, encoder = _FORMS[codec.name]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
@@ -50,3 +50,21 @@ def round_trip(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray
         decoded = [out.to_ndarray()[0] for frame in file.decode(audio=0) for out in pieces.resample(frame)]
     back = soxr.resample(np.concatenate(decoded), decoded_rate, rate, "VHQ").astype(np.float32)
     return np.pad(back, (0, max(len(samples) - len(back), 0)))[: len(samples)]
+
+
+def h264_round_trip(frames: np.ndarray, crf: int) -> np.ndarray:
+    """Encode frames at 25 fps as H.264 with a constant rate factor and 4:2:0 chroma, and decode them again."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        # With several threads, or with the macroblock tree at scene changes, x264 is not deterministic.
+        stream.options = {"crf": str(crf), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
+        for number, frame in enumerate(frames):
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            image.pts, image.time_base = number, Fraction(1, FPS)
+            container.mux(stream.encode(image))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as container:
+        return np.stack([image.to_ndarray(format="rgb24") for image in container.decode(video=0)])

@@ -1,6 +1,7 @@
-"""Muxing of video packets and audio samples into MP4, for the built-in corpus and `avdfd.media.remux`."""
+"""Muxing of video packets, or drawn images, and audio samples into MP4."""
 
 import io
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -8,6 +9,9 @@ import av
 import numpy as np
 
 from avdfd.core.errors import MediaError
+from avdfd.features.mel import FPS
+
+_CLOCK = 90_000  # ticks per second of encoded video, fine enough for every frame rate
 
 
 def mux(
@@ -46,6 +50,19 @@ def mux(
     return buffer.getvalue()
 
 
+def encode_mp4(
+    images: Iterable[tuple[float, np.ndarray]], samples: np.ndarray, *, start: float, rate: int, bit_rate: int
+) -> bytes:
+    """Return the bytes of an MP4 file with images at their times as H.264, and audio as in `mux`.
+
+    Images are times in seconds with arrays (H, W, 3) uint8 BGR of one even size. Raises MediaError without an image.
+    """
+    with av.open(io.BytesIO(_encode_images(images))) as encoded:
+        video = encoded.streams.video[0]
+        begin = Fraction(start).limit_denominator(_CLOCK)
+        return mux(video, read_packets(video), samples, rate=rate, bit_rate=bit_rate, start=begin)
+
+
 def read_packets(stream: Any) -> list[Any]:
     """Return the packets of a video stream; decoding times, which MKV does not store, are derived.
 
@@ -69,10 +86,29 @@ def _encode(stream: Any, samples: np.ndarray, rate: int, start: Fraction) -> lis
     packets = [*stream.encode(frame), *stream.encode(None)]
     # The first packet only primes the decoder. With its display time set to the start of the audio and its decoding
     # time before it, the muxer writes an edit list that cuts it off; otherwise it would do so only for a start at 0.
-
     packets[0].pts = frame.pts
     return packets
 
 
 def _decoded(packet: Any) -> Fraction:
     return packet.dts * packet.time_base
+
+
+def _encode_images(images: Iterable[tuple[float, np.ndarray]]) -> bytes:
+    buffer, count = io.BytesIO(), 0
+    with av.open(buffer, "w", format="mp4") as container:
+        # Without B-frames, every frame keeps its time stamp.
+        video = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "18", "bf": "0"})
+        video.pix_fmt = "yuv420p"
+        video.codec_context.time_base = Fraction(1, _CLOCK)
+        for time, image in images:
+            if not count:
+                video.height, video.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = round(time * _CLOCK), video.codec_context.time_base
+            container.mux(video.encode(frame))
+            count += 1
+        if not count:
+            raise MediaError("no frame could be decoded")
+        container.mux(video.encode(None))
+    return buffer.getvalue()

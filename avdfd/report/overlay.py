@@ -1,25 +1,20 @@
 """Copy of a video with the evidence drawn into it: discrepancy on the face, scores below, and the original audio."""
 
-import io
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 
-from avdfd.core.errors import MediaError
-from avdfd.features.mel import FPS, SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE
 from avdfd.inference.explanation import at
 from avdfd.media.chain import join_pieces
-from avdfd.media.decode import read_audio, read_video
+from avdfd.media.decode import Frame, read_audio, read_video
 from avdfd.media.faces import Square
-from avdfd.media.mux import mux, read_packets
+from avdfd.media.mux import encode_mp4
 
 SUFFIX = ".mp4"
-_CLOCK = 90_000  # ticks per second of video, fine enough for every frame rate
 _BITS_PER_SECOND = 64_000
 _BAND = 96  # height in pixels of the scores below the video
 _LONGEST, _NARROWEST = 1280, 480  # side limits in pixels; other videos are scaled, as text has to fit below
@@ -53,38 +48,22 @@ def overlay(path: Path, decoder: str, story: Story) -> bytes:
     Raises MediaError for a file that cannot be decoded.
     """
     pieces = read_audio(path)
-    samples, start = join_pieces(pieces, pieces[-1].end), Fraction(pieces[0].start).limit_denominator(_CLOCK)
-    with av.open(io.BytesIO(_video(path, decoder, story))) as drawn:
-        video = drawn.streams.video[0]
-        return mux(video, read_packets(video), samples, rate=SAMPLE_RATE, bit_rate=_BITS_PER_SECOND, start=start)
+    audio = join_pieces(pieces, pieces[-1].end)
+    frames = _drawn(read_video(path, decoder), story)
+    return encode_mp4(frames, audio, start=pieces[0].start, rate=SAMPLE_RATE, bit_rate=_BITS_PER_SECOND)
 
 
-def _video(path: Path, decoder: str, story: Story) -> bytes:
-    """Return the frames as an MP4 file without audio."""
-    buffer = io.BytesIO()
+def _drawn(frames: Iterable[Frame], story: Story) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the time and the image (H, W, 3) uint8 BGR of each frame, with the story drawn in."""
     band = None
-    with av.open(buffer, "w", format="mp4") as container:
-        # Without B-frames, every frame keeps its time stamp.
-        options = {"preset": "veryfast", "crf": "18", "bf": "0"}
-        video = container.add_stream("libx264", rate=FPS, options=options)
-        video.pix_fmt = "yuv420p"
-        video.codec_context.time_base = Fraction(1, _CLOCK)
-        for frame in read_video(path, decoder):
-            image = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
-            scale = max(min(1, _LONGEST / max(image.shape[:2])), _NARROWEST / image.shape[1])
-            image = _even(image, scale)
-            if band is None:
-                band = _scores_band(story, image.shape[1])
-                video.width, video.height = image.shape[1], image.shape[0] + _BAND
-            _draw_face(image, story, frame.time, scale)
-            canvas = np.vstack([image, _with_cursor(band, story, frame.time)])
-            shown = av.VideoFrame.from_ndarray(canvas, format="bgr24")
-            shown.pts, shown.time_base = round(frame.time * _CLOCK), video.codec_context.time_base
-            container.mux(video.encode(shown))
+    for frame in frames:
+        image = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
+        scale = max(min(1, _LONGEST / max(image.shape[:2])), _NARROWEST / image.shape[1])
+        image = _even(image, scale)
         if band is None:
-            raise MediaError("no frame could be decoded")
-        container.mux(video.encode(None))
-    return buffer.getvalue()
+            band = _scores_band(story, image.shape[1])
+        _draw_face(image, story, frame.time, scale)
+        yield frame.time, np.vstack([image, _with_cursor(band, story, frame.time)])
 
 
 def _draw_face(image: np.ndarray, story: Story, time: float, scale: float) -> None:

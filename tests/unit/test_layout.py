@@ -73,3 +73,12 @@ def test_avff_modules_import_torch_alone():
 def test_a_script_imports_no_other_script(script: Path):
     scripts = {path.stem for path in ROOT.glob("*.py")}
     assert not {name.split(".")[0] for name in imported(ast.parse(script.read_text()))} & scripts
+
+
+def test_only_media_opens_media():
+    """`seed_vc_driver.py` runs in another environment, without this package."""
+    for path in FILES:
+        inside = path.relative_to(ROOT / "avdfd").parts
+        if inside[0] != "media" and path.name != "seed_vc_driver.py":
+            found = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))}
+            assert not found & {"av", "decord", "soundfile"}, path

@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-
-from avdfd.core.errors import MediaError
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
+from avdfd.media.contents import read_contents
 
 CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge", "tags")
 
@@ -22,20 +19,7 @@ def measure(path: Path | str) -> dict[str, Any]:
     Raises MediaError for a file without readable audio.
     """
     path = Path(path)
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise MediaError(f"{path}: no audio stream")
-            rate = container.streams.audio[0].rate
-            duration = float(container.duration or 0) / av.time_base
-            tags = _tags(container)
-            resampler = av.AudioResampler("flt", "mono")
-            pieces = [out.to_ndarray()[0] for f in container.decode(audio=0) for out in resampler.resample(f)]
-    except av.FFmpegError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    if not pieces or duration <= 0:
-        raise MediaError(f"{path}: contains no audio")
-    waveform = np.concatenate(pieces)
+    waveform, rate, duration, tags = read_contents(path)
     size = float(path.stat().st_size)
     return {
         "duration": duration,
@@ -47,16 +31,3 @@ def measure(path: Path | str) -> dict[str, Any]:
         "spectral_edge": spectral_edge(waveform, rate),
         "tags": tags,
     }
-
-
-def _tags(container: Any) -> frozenset[str]:
-    """Return the metadata of a container and its streams: the name of each field, alone and with its value."""
-    facts = {"format": container.format.name, **container.metadata}
-    for stream in container.streams:
-        context = stream.codec_context
-        if context is not None:
-            names = ("name", "profile", "width", "height", "pix_fmt", "framerate", "channels")
-            known = {name: getattr(context, name, None) for name in names}
-            facts |= {f"{stream.type}.{name}": value for name, value in {**known, **stream.metadata}.items()}
-    present = {name: value for name, value in facts.items() if value is not None}
-    return frozenset([*present, *(f"{name}={value}" for name, value in present.items())])

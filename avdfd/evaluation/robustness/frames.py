@@ -3,34 +3,17 @@
 A generator gives the same draw at every level, so that a curve over levels shows the effect of the level alone.
 """
 
-import io
-from fractions import Fraction
-
-import av
 import cv2
 import numpy as np
 from numpy.random import Generator
 
 from avdfd.elements.form import decode_frame
-from avdfd.features.mel import FPS
+from avdfd.media.codecs import h264_round_trip
 
 
 def h264(frames: np.ndarray, crf: float, rng: Generator) -> np.ndarray:
     """Encode and decode all frames of a window in order, as H.264 with this constant rate factor and 4:2:0 chroma."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        # With several threads, or with the macroblock tree at scene changes, x264 is not deterministic.
-        stream.options = {"crf": str(round(crf)), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
-        for number, frame in enumerate(frames):
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            image.pts, image.time_base = number, Fraction(1, FPS)
-            container.mux(stream.encode(image))
-        container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as container:
-        return np.stack([image.to_ndarray(format="rgb24") for image in container.decode(video=0)])
+    return h264_round_trip(frames, round(crf))
 
 
 def resize(frames: np.ndarray, side: float, rng: Generator) -> np.ndarray:
