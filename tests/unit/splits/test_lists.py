@@ -2,8 +2,9 @@
 
 import pytest
 
+from avdfd.config import PretrainConfig, parse
 from avdfd.core.errors import UserError
-from avdfd.splits.lists import Lists, assign, check_classes, read_splits
+from avdfd.splits.lists import Lists, assign, check_classes, check_unseen, read_splits
 from tests.unit.elements import meta
 
 
@@ -66,3 +67,30 @@ def test_source_clip_or_file_in_two_splits(field, what):
 def test_split_with_one_class_or_none(tiers, has):
     with pytest.raises(UserError, match=f"split 'test' has {has} elements"):
         check_classes([meta("d", t) for t in tiers], "test", "s")
+
+
+@pytest.mark.parametrize(
+    ("split", "identity", "refused"),
+    [
+        ("test", "a", "train"),
+        ("test", "c", "validation"),  # the run was selected on it
+        ("test", "d", None),
+        ("test", "unlisted", None),
+        ("all", "a", "train"),
+        ("all", "c", "validation"),
+        ("validation", "a", "train"),
+        ("validation", "c", None),
+        ("train", "a", None),
+    ],
+)
+def test_identities_of_training_or_selection_are_not_scored(split, identity, refused, lists):
+    data = {"splits": str(lists()), "fake_tiers": ["RVFA"]}
+    config = parse({"name": "run", "data": data}, PretrainConfig, "test")
+    metas = [meta("x", "RVRA"), meta(identity, "RVFA")]
+    if refused is None:
+        check_unseen(config, metas, split)
+        return
+    with pytest.raises(
+        UserError, match=f"'run': identity '{identity}' of the {split} elements is in its {refused} list"
+    ):
+        check_unseen(config, metas, split)
