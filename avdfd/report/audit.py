@@ -16,6 +16,8 @@ _NOTE = (
     "first frame may show the manipulation itself."
 )
 _NAMED = 5
+_SHARED = {"picture+sound": "video and audio", "picture": "video", "sound": "audio"}
+"""Kind of near-duplicates in report.json -> words of the report."""
 
 
 def warnings(audit: Mapping[str, Any]) -> list[str]:
@@ -26,7 +28,7 @@ def warnings(audit: Mapping[str, Any]) -> list[str]:
     if doubtful := verdicts.possible_shortcuts(audit):
         lines.append(f"Also above {SHORTCUT}, but on so few clips that it may be chance: {_named(doubtful)}.")
     if leaks := audit.get("leaks"):
-        kinds = [f"{leak['kind']} in {' and '.join(leak['splits'])}" for leak in leaks]
+        kinds = [f"{_kind(leak)} in {' and '.join(leak['splits'])}" for leak in leaks]
         lines.append(f"Leaks between splits: {_first(kinds)}. Results on these clips are no evidence.")
     return lines
 
@@ -46,7 +48,7 @@ def audit_rows(result: Mapping[str, Any]) -> list[list[list[str]]]:
         beside = [_detector(result, tier) for tier in tiers]
         head = [f"shortcut probes, {where}, AUC", *cues, f"the detector ({main})"]
         tables.append([head, *([*row, auc] for row, auc in zip(rows, beside, strict=True))])
-    leaks = [[leak["kind"], leak["what"], ", ".join(leak["splits"])] for leak in result["audit"]["leaks"]]
+    leaks = [[_kind(leak), leak["what"], ", ".join(leak["splits"])] for leak in result["audit"]["leaks"]]
     if leaks:
         tables.append([["leak", "what", "splits"], *leaks])
     return tables
@@ -88,13 +90,17 @@ def _leaks(audit: Mapping[str, Any]) -> str:
     if not audit["leaks"]:
         return f"<h2>Leaks between splits</h2><p>None found.</p>{looked}"
     body = "".join(
-        f"<tr><th scope=row>{escape(leak['kind'])}</th><td>{escape(leak['what'])}</td>"
+        f"<tr><th scope=row>{escape(_kind(leak))}</th><td>{escape(leak['what'])}</td>"
         f"<td>{escape(', '.join(leak['splits']))}</td><td>{escape(', '.join(leak['clips']))}</td></tr>"
         for leak in audit["leaks"]
     )
     head = "<thead><tr><th>shared</th><th>which</th><th>splits</th><th>examples</th></tr></thead>"
     table = frame.box(head, body)
     return f"<h2>Leaks between splits</h2>{table}{looked}"
+
+
+def _kind(leak: Mapping[str, Any]) -> str:
+    return _SHARED.get(leak["kind"], leak["kind"])
 
 
 def _detector(result: Mapping[str, Any], tier: str) -> str:

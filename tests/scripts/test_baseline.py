@@ -101,7 +101,7 @@ def test_all_stages_and_scores(kind, trained, store, tmp_path):
         lines = epochs(runs / name)
         assert [line["epoch"] for line in lines] == [1, 2]
         assert all(np.isfinite(line["loss"]) and np.isfinite(line["val_loss"]) for line in lines)
-        assert ("val_auc" in lines[0]) == (name == kind), "only a stage that sees fakes has an AUC"
+        assert ("val_auc" in lines[0]) == (name == kind), "only a stage trained on fakes has an AUC"
     run = load_run(runs / kind, "cpu")
     elements = ElementStore(store / "elements")
     metas = split_metas(run.config, elements, "test")
@@ -268,8 +268,8 @@ def vfd_folder(root):
     for folder in ("real", "fake", "audio_feat"):
         (root / folder).mkdir(parents=True)
     for number in range(6):
-        picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
-        cv2.imwrite(str(root / ("real" if number < 3 else "fake") / f"clip{number}.jpg"), picture)
+        image = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(root / ("real" if number < 3 else "fake") / f"clip{number}.jpg"), image)
         mel = -80 * rng.random((512, 301), dtype=np.float32)
         np.save(root / "audio_feat" / f"clip{number}.npy", mel - mel.max())
     return root

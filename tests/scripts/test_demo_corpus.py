@@ -54,12 +54,12 @@ def clips(root: Path, tier: Tier) -> list[Path]:
     return sorted((root / tier.folder).rglob("*.mp4"))
 
 
-def pictures(path: Path) -> np.ndarray:
+def grey_frames(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.stack([f.to_ndarray(format="gray") for f in container.decode(video=0)]).astype(np.float32)
 
 
-def sound(path: Path) -> np.ndarray:
+def samples_of(path: Path) -> np.ndarray:
     """Samples placed by their presentation times."""
     with av.open(str(path)) as container:
         frames = [(round(float(f.pts * f.time_base) * RATE), f.to_ndarray()[0]) for f in container.decode(audio=0)]
@@ -139,15 +139,15 @@ def test_real_video_is_shared_and_fake_audio_differs(corpus):
     for tier in (RVFA, RVFA_VC, RVFA_SVC):
         for path, own in zip(clips(corpus, tier), clips(corpus, RVRA), strict=True):
             assert packets(path) == packets(own)
-            assert np.corrcoef(sound(path), sound(own))[0, 1] < 0.95
+            assert np.corrcoef(samples_of(path), samples_of(own))[0, 1] < 0.95
     for path, own in zip(clips(corpus, FVRA), clips(corpus, RVRA), strict=True):
-        assert np.corrcoef(sound(path), sound(own))[0, 1] > 0.98
+        assert np.corrcoef(samples_of(path), samples_of(own))[0, 1] > 0.98
 
 
 def test_fake_video_differs_around_the_mouth_only(corpus):
     for tier in (FVRA, FVFA):
         for path, own in zip(clips(corpus, tier), clips(corpus, RVRA), strict=True):
-            gap = np.abs(pictures(path) - pictures(own)).mean(axis=0)
+            gap = np.abs(grey_frames(path) - grey_frames(own)).mean(axis=0)
             mouth, eyes, sides = gap[140:185, 80:144], gap[:95], gap[:, :25]
             assert mouth.mean() > 2.5
             assert eyes.mean() < 0.4 * mouth.mean()
@@ -161,9 +161,9 @@ def lag_of_mouth(path: Path, reach: int = 5) -> int:
     def fast(x: np.ndarray) -> np.ndarray:
         return x - cv2.blur(x, (1, 11), borderType=cv2.BORDER_REPLICATE)  # the head's own motion is slow
 
-    frames = pictures(path)[:, 128:200, 64:160]
+    frames = grey_frames(path)[:, 128:200, 64:160]
     small = np.stack([cv2.resize(f, (24, 18), interpolation=cv2.INTER_AREA) for f in frames]).reshape(len(frames), -1)
-    samples = sound(path)[: len(frames) * 640].reshape(len(frames), 640)
+    samples = samples_of(path)[: len(frames) * 640].reshape(len(frames), 640)
     loudness = fast(np.sqrt((samples**2).mean(axis=1))[:, None])
     moves = fast(small)[6:-6]
     explained = [
@@ -188,11 +188,11 @@ def test_codec_chain_keeps_time(tmp_path):
         samples[round(t * RATE) : round(t * RATE) + 32] = 0.8
     path = tmp_path / "tier" / "race" / "gender" / "id" / "clip.mp4"
     write_clip(path, encode_video(frames, 400_000), samples, tmp_path)
-    brightness = pictures(path).mean(axis=(1, 2))
+    brightness = grey_frames(path).mean(axis=(1, 2))
     with av.open(str(path)) as container:
         shown = np.array([float(f.pts * f.time_base) for f in container.decode(video=0)])
     assert np.allclose(shown[brightness > 130], times, atol=1e-3)
-    decoded = sound(path)
+    decoded = samples_of(path)
     for t in times:
         near = decoded[round((t - 0.1) * RATE) : round((t + 0.1) * RATE)]
         assert np.argmax(np.abs(near)) / RATE - 0.1 == pytest.approx(0.001, abs=0.005)
@@ -212,7 +212,7 @@ def test_mouth_follows_phonemes():
 
 
 def test_second_run_makes_missing_clips_byte_identical(corpus):
-    """Two clips of two identities are deleted; other processes make them again, byte for byte."""
+    """Two clips of two identities are deleted; other processes make byte-identical ones."""
     victims = [clips(corpus, RVFA_VC)[3], clips(corpus, FVFA)[0]]
     before = [v.read_bytes() for v in victims]
     for victim in victims:
@@ -252,7 +252,7 @@ def test_interrupted_run_leaves_complete_files_only(tmp_path):
     assert "run again to resume" in stderr
     finished = list(out.rglob("*.mp4"))
     assert 0 < len(finished) < 36
-    assert all(len(pictures(p)) >= 125 for p in finished)
+    assert all(len(grey_frames(p)) >= 125 for p in finished)
 
 
 @pytest.mark.parametrize(

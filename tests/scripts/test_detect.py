@@ -122,12 +122,12 @@ def test_stage_1_gives_the_audio_verdict(tmp_path, videos, capsys):
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(("kind", "audio"), [("train", AUDIO), ("pretrain", AUDIO), ("train", SPECTRA)])
 def test_audio_files_get_the_verdict_of_the_audio_branch(kind, audio, tmp_path, videos, capsys):
-    """The sound of a video in a file of its own scores as the audio branch does there; a short one is repeated."""
+    """An audio file scores as its video does in the audio branch; a short file is repeated."""
     run = make_run(tmp_path, kind, audio=audio)
-    sound = read_waveform(videos / "good.mp4")
-    (tmp_path / "good.wav").write_bytes(encode_wav(sound, 16_000))
-    (tmp_path / "short.WAV").write_bytes(encode_wav(sound[:20_000], 16_000))
-    record(tmp_path / "good.flac", [], sound, rate=16_000, audio_codec="flac")
+    samples = read_waveform(videos / "good.mp4")
+    (tmp_path / "good.wav").write_bytes(encode_wav(samples, 16_000))
+    (tmp_path / "short.WAV").write_bytes(encode_wav(samples[:20_000], 16_000))
+    record(tmp_path / "good.flac", [], samples, rate=16_000, audio_codec="flac")
     plot = tmp_path / "out.png"
     code, lines = lines_of(["--run", run, *(tmp_path / n for n in ("good.wav", "good.flac", "short.WAV"))], capsys)
     _, [video] = lines_of(["--run", run, videos / "good.mp4"], capsys)
@@ -149,9 +149,9 @@ def test_audio_files_get_the_verdict_of_the_audio_branch(kind, audio, tmp_path, 
 def test_a_system_that_needs_video_refuses_audio_files(run, videos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(detect, "audio_only", lambda run: None)
     (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
-    code, [sound, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
+    code, [audio, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
     assert code == 1
-    assert sound["error"] == "no video stream; train needs one"
+    assert audio["error"] == "no video stream; train needs one"
     assert video["error"] is None
 
 
@@ -185,7 +185,7 @@ def test_plot_is_drawn(kind, tmp_path, videos, capsys):
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("kind", ["train", "pretrain"])
 def test_overlay_plays(kind, tmp_path, videos, capsys):
-    """All pictures at their times, with a band below them, and the audio in sync with them."""
+    """The overlay has all frames at their times, a band below them, and audio in sync."""
     source, out = videos / "below" / "LONG.MP4", tmp_path / "out.mp4"
     code, _ = lines_of(["--run", make_run(tmp_path, kind), source, "--overlay", out], capsys)
     assert code == 0
@@ -193,11 +193,11 @@ def test_overlay_plays(kind, tmp_path, videos, capsys):
     assert [frame.time for frame in after] == pytest.approx([frame.time for frame in before], abs=1e-3)
     assert before[0].rgb().shape[:2] == (224, 224)
     assert after[0].rgb().shape[:2] == (480 + 96, 480)
-    [heard], [original] = read_audio(out), read_audio(source)
-    assert heard.start == pytest.approx(original.start, abs=0.01)
-    assert heard.end == pytest.approx(original.end, abs=0.1)
+    [audio], [original] = read_audio(out), read_audio(source)
+    assert audio.start == pytest.approx(original.start, abs=0.01)
+    assert audio.end == pytest.approx(original.end, abs=0.1)
     part = slice(16_000, 48_000)
-    lags = np.correlate(heard.samples[part], original.samples[part], "full")
+    lags = np.correlate(audio.samples[part], original.samples[part], "full")
     assert abs(int(lags.argmax()) - 31_999) <= 160  # 10 ms
 
 

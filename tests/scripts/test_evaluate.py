@@ -282,7 +282,7 @@ def test_findings_of_the_audit_are_at_the_top_of_the_report(run, monkeypatch):
     code, _, html = audited(run, "--strict")
     assert code == evaluate.FOUND == 3
     assert "loudness on RVFA (0.750)" in html
-    assert "Leaks between splits: sound in test and train." in html
+    assert "Leaks between splits: audio in test and train." in html
     assert html.index("class=warning") < html.index("<table>")
     assert "&lt;b&gt;.mp4" in html
     assert audited(run, "--audit")[0] == 0  # a warning is no failure unless it is asked to be one

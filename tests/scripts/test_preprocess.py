@@ -309,13 +309,13 @@ def test_killed_and_resubmitted_run_is_byte_identical(tmp_path):
 
 def test_audio_only_from_videos_and_audio_files(tmp_path, serial):
     video(tmp_path / "videos" / "real" / "anna.mp4", 6.5)
-    sound = tmp_path / "videos" / "fake" / "anna__vc.wav"
-    sound.parent.mkdir()
-    record(sound, [], clicks(3.5, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
+    path = tmp_path / "videos" / "fake" / "anna__vc.wav"
+    path.parent.mkdir()
+    record(path, [], clicks(3.5, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
     assert run(config(tmp_path)) == 0  # with frames, audio files are not listed
     assert [m.source for m in ElementStore(tmp_path / "elements").metas] == ["real/anna.mp4"] * 2
-    assert run(config(tmp_path), '--media.keep=["waveform"]', f"--output={tmp_path / 'sounds'}") == 0
-    store, whole = ElementStore(tmp_path / "sounds"), ElementStore(tmp_path / "elements")
+    assert run(config(tmp_path), '--media.keep=["waveform"]', f"--output={tmp_path / 'audio'}") == 0
+    store, whole = ElementStore(tmp_path / "audio"), ElementStore(tmp_path / "elements")
     assert [(m.source, m.start) for m in store.metas] == [
         ("fake/anna__vc.wav", 0.0),
         ("real/anna.mp4", 0.0),
@@ -331,8 +331,8 @@ def test_short_audio_is_repeated_on_request(tmp_path, serial):
     """The metadata of audio files have a page, and no video label."""
     videos = tmp_path / "videos"
     videos.mkdir()
-    sound = clicks(1.2, 16_000, [0.3])
-    record(videos / "short.wav", [], sound, rate=16_000, audio_codec="pcm_s16le")
+    samples = clicks(1.2, 16_000, [0.3])
+    record(videos / "short.wav", [], samples, rate=16_000, audio_codec="pcm_s16le")
     record(videos / "clone.wav", [], clicks(4.0, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
     (videos / "clips.csv").write_text(
         "file,tier,identity,base,method,page\nshort.wav,RVRA,anna,,,p1\nclone.wav,RVFA-SVC,anna,short.wav,w,p1\n"
@@ -345,9 +345,9 @@ def test_short_audio_is_repeated_on_request(tmp_path, serial):
     fake, real = store.metas
     assert (real.source, real.page, real.label_video, real.label_audio) == ("short.wav", "p1", None, 0)
     assert (fake.page, fake.label, fake.label_video, fake.label_audio) == ("p1", 1, None, 1)
-    heard = store.read(real.key, waveform=True).waveform
-    assert np.array_equal(heard[:19_200], heard[19_200:38_400])
-    assert heard[:19_200] == pytest.approx(sound, abs=1e-3)
+    repeated = store.read(real.key, waveform=True).waveform
+    assert np.array_equal(repeated[:19_200], repeated[19_200:38_400])
+    assert repeated[:19_200] == pytest.approx(samples, abs=1e-3)
     with pytest.raises(UserError, match="repeated audio has no frames"):
         run(config(tmp_path), "--media.repeat_short=true")
 
@@ -369,15 +369,15 @@ def test_frames_alone_are_refused(tmp_path):
 def test_silent_edges_are_left_out_with_their_frames(tmp_path, serial):
     path = tmp_path / "videos" / "real" / "anna.mkv"
     path.parent.mkdir(parents=True)
-    sound = np.zeros(16_000 * 6)
-    sound[16_000 : 16_000 * 5] = np.random.default_rng(0).normal(0, 0.1, 16_000 * 4)
-    record(path, [n / 25 for n in range(150)], sound, rate=16_000, audio_codec="pcm_s16le")
+    samples = np.zeros(16_000 * 6)
+    samples[16_000 : 16_000 * 5] = np.random.default_rng(0).normal(0, 0.1, 16_000 * 4)
+    record(path, [n / 25 for n in range(150)], samples, rate=16_000, audio_codec="pcm_s16le")
     assert run(config(tmp_path), "--media.trim_silence=true", "--media.hop=0.5") == 0
     store = ElementStore(tmp_path / "elements")
     starts = [m.start for m in store.metas]
     assert starts == pytest.approx([1.0, 1.5], abs=0.03)
-    picture = store.read(store.metas[0].key, frames=[0]).frames[0]
-    assert frame_number(picture) == pytest.approx(25 * starts[0], abs=0.51)
+    frame = store.read(store.metas[0].key, frames=[0]).frames[0]
+    assert frame_number(frame) == pytest.approx(25 * starts[0], abs=0.51)
 
 
 def test_windows_without_fake_periods_are_left_out(tmp_path, serial):
@@ -423,8 +423,8 @@ def test_reconstruction_error_beside_the_mel(tmp_path, serial):
     expected = Reconstruction(ReconstructionConfig(**model)).error(element.mel)
     assert np.abs(element.mel_err - expected).max() < 1e-4
     assert element.mel_err.max() > 0
-    heard = Inputs(None, audio="mel_err")
-    assert heard.prepare(stack([heard.raw(element)]), None).mel.std().item() == pytest.approx(1, abs=1e-3)
+    inputs = Inputs(None, audio="mel_err")
+    assert inputs.prepare(stack([inputs.raw(element)]), None).mel.std().item() == pytest.approx(1, abs=1e-3)
     serial.clear()
     with pytest.raises(UserError, match="sha256 is .*, the config expects 0000"):
         run(config(tmp_path, media={"mel_err": {**model, "sha256": "0" * 64}}), f"--output={tmp_path / 'other'}")

@@ -67,7 +67,7 @@ def assert_contains(new, old, where="report"):
     """Assert that `new` has every key and element of `old`, with equal numbers.
 
     Floats may differ by 2e-6, two units of the last digit that report.json keeps of many, so that other processors,
-    which sum in another order, pass as well. Sentences are for people: their wording may change.
+    which sum in another order, pass as well. Sentences are not compared, because their wording may change.
     """
     if isinstance(old, dict):
         for key in old.keys() - CHANGING:

@@ -31,8 +31,8 @@ def clean(tmp_path_factory):
 
 def write_lists(root, lists):
     (root / "splits").mkdir()
-    for split, people in lists.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(f"id{person}" for person in people))
+    for split, numbers in lists.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(f"id{number}" for number in numbers))
     return root
 
 
@@ -41,9 +41,9 @@ def write_files(root, elements, *, longer=0.0, bit_rate=64_000):
     rng = np.random.default_rng(1)
     for source in sorted({meta.source for meta in ElementStore(elements).metas}):
         fake = "FakeAudio" in source
-        sound = rng.uniform(0.02, 0.06) * rng.standard_normal(round((1 + fake * longer) * SAMPLE_RATE))
+        samples = rng.uniform(0.02, 0.06) * rng.standard_normal(round((1 + fake * longer) * SAMPLE_RATE))
         (root / source).parent.mkdir(parents=True)
-        write_clip(root / source, sound, bit_rate if fake else 64_000)
+        write_clip(root / source, samples, bit_rate if fake else 64_000)
     return root
 
 

@@ -67,10 +67,6 @@ NAMES_KEPT = {
 """Fields whose names are keys of files and configs."""
 QUESTION = re.compile(r"(What|Whether|Which|Of|Where)\b")
 """Docstrings start with a verb or a noun phrase."""
-PENDING = {
-    *("tests/scripts", "tests/scripts/preprocessing", "tests/unit/evaluation", "tests/unit/report"),
-}
-"""Parts whose words, docstrings, messages or names are still to be changed."""
 SUFFIXES = {".py", ".md", ".sh", ".json"}
 _PROSE = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 _WORDS = re.compile("|".join(rf"(?<!\w)({pattern})(?!\w)" for pattern in AVOID), re.IGNORECASE)
@@ -136,8 +132,6 @@ PARTS = sorted({part_of(path) for path in TEXTS})
 
 @pytest.mark.parametrize("part", PARTS)
 def test_plain_language(part):
-    if part in PENDING:
-        pytest.skip("still to be rewritten")
     files = [path for path in TEXTS if part_of(path) == part]
     assert [line for path in files for line in found_in(path, prose_of(path))] == []
     assert [text for path in files if path.suffix == ".py" for text in questions_in(path)] == []
@@ -145,14 +139,8 @@ def test_plain_language(part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_plain_names(part):
-    if part in PENDING:
-        pytest.skip("still to be renamed")
     files = [path for path in TEXTS if part_of(path) == part and path.suffix == ".py"]
     assert [line for path in files for line in found_in(path, names_of(path))] == []
-
-
-def test_pending_parts_exist():
-    assert set(PARTS) >= PENDING
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,12 @@ VOICES = {"id00001": Voice("m3", 45, 60, 165), "id00002": Voice("f4", 40, 60, 16
 FRAME = 1 / 25
 
 
-def clip(path: Path, identity: str, text: int, sound: bool = True) -> Path:
+def clip(path: Path, identity: str, text: int, audio: bool = True) -> Path:
     """Write a clip of speech with a black and white pattern as video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.pad(speak(TEXTS[text], VOICES[identity]).samples, 1_600)
     times = [n * FRAME for n in range(int(len(samples) / 16_000 / FRAME))]
-    return record(path, times, samples if sound else None, rate=16_000, size=(64, 64))
+    return record(path, times, samples if audio else None, rate=16_000, size=(64, 64))
 
 
 @pytest.fixture(scope="session")
@@ -137,8 +137,8 @@ def test_whole_script_in_processes_makes_a_root_that_reads_back(root, tmp_path):
         assert entry.clip.method == methods[tier]
         assert (entry.clip.race, entry.clip.gender) == ("African", "men")
         assert entry.clip.identities == (Path(base).parent.name,)
-        assert pictures(entry.clip.path) == pictures(root / base)
-        shown = len(pictures(root / base)) * FRAME
+        assert packets(entry.clip.path) == packets(root / base)
+        shown = len(packets(root / base)) * FRAME
         assert abs(len(read_waveform(entry.clip.path)) / 16_000 - shown) <= FRAME
     assert problems(out) == [("id00003", "RVFA-VC", "no other recording of this person")]
     lines = [json.loads(text) for text in (out / "clones.jsonl").read_text().splitlines()]
@@ -156,7 +156,7 @@ def test_whole_script_in_processes_makes_a_root_that_reads_back(root, tmp_path):
     assert not list((out / ".clones").glob("*.spool"))
 
 
-def pictures(path: Path) -> list[bytes]:
+def packets(path: Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
@@ -201,13 +201,13 @@ def test_second_run_does_what_is_missing_or_changed(root, tmp_path, serial, caps
 
 
 def test_recordings_of_another_root_are_references(root, tmp_path, serial):
-    sound = tmp_path / "vox" / "dev" / "id00003" / "abc" / "00001.m4a"
-    sound.parent.mkdir(parents=True)
-    record(sound.with_suffix(".mp4"), [], speak(TEXTS[2], VOICES["id00003"]).samples, rate=16_000).rename(sound)
-    copy = sound.with_name("00002.m4a")  # the clip itself, encoded again
+    other = tmp_path / "vox" / "dev" / "id00003" / "abc" / "00001.m4a"
+    other.parent.mkdir(parents=True)
+    record(other.with_suffix(".mp4"), [], speak(TEXTS[2], VOICES["id00003"]).samples, rate=16_000).rename(other)
+    duplicate = other.with_name("00002.m4a")  # the clip itself, encoded again
     original = read_waveform(root / FOLDER / "id00003" / "00000.mp4")
-    record(copy.with_suffix(".mp4"), [], original, rate=16_000).rename(copy)
-    sound.with_name("00003.m4a").write_text("no sound")
+    record(duplicate.with_suffix(".mp4"), [], original, rate=16_000).rename(duplicate)
+    other.with_name("00003.m4a").write_text("no audio")
     assert run(config(tmp_path, candidates=1), f"--recordings={tmp_path / 'vox'}") == 0
     assert problems(tmp_path / "out") == [("abc", "", "not a media file")]
     lines = [json.loads(text) for text in (tmp_path / "out" / "clones.jsonl").read_text().splitlines()]
@@ -260,7 +260,7 @@ def test_back_end_failures_are_retried_but_rejected_candidates_are_not(root, tmp
 
 
 def test_clips_that_cannot_be_used_are_listed(root, tmp_path, serial, capsys):
-    clip(root / FOLDER / "id00002" / "00001.mp4", "id00002", 0, sound=False)
+    clip(root / FOLDER / "id00002" / "00001.mp4", "id00002", 0, audio=False)
     (root / FOLDER / "id00003" / "00000.mp4").write_text("no video")
     assert run(config(tmp_path, candidates=1)) == 1
     assert problems(tmp_path / "out") == [

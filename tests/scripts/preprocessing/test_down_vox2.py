@@ -19,13 +19,13 @@ from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar
 from tests.paths import ROOT
 from tests.unit.corpora.voxceleb.test_shards import clips_of, on_disk
 
-PEOPLE = ["id00012", "id00017", "id00061", "id00154"]
+IDENTITIES = ["id00012", "id00017", "id00061", "id00154"]
 RECORDS = {"manifest.jsonl", "problems.csv", "missing.txt"}
 
 
 @pytest.fixture
 def files() -> dict[str, dict[str, bytes]]:
-    return {f"vox-{n:04d}.tar": members(PEOPLE if n < 3 else PEOPLE[2:], 12, seed=n) for n in range(4)}
+    return {f"vox-{n:04d}.tar": members(IDENTITIES if n < 3 else IDENTITIES[2:], 12, seed=n) for n in range(4)}
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def no_waits(monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
-def people_list(tmp_path: Path, *people: str) -> str:
-    path = tmp_path / "people.txt"
-    path.write_text("# wanted\n" + "".join(f"{person}  # a comment\n\n" for person in people))
+def identity_list(tmp_path: Path, *identities: str) -> str:
+    path = tmp_path / "wanted.txt"
+    path.write_text("# wanted\n" + "".join(f"{identity}  # a comment\n\n" for identity in identities))
     return str(path)
 
 
@@ -56,8 +56,8 @@ def clips(out: Path) -> dict[str, bytes]:
     return {name: data for name, data in on_disk(out).items() if name not in RECORDS}
 
 
-def wanted(files: dict[str, dict[str, bytes]], *people: str) -> dict[str, bytes]:
-    return {name: data for content in files.values() for name, data in clips_of(content, *people).items()}
+def wanted(files: dict[str, dict[str, bytes]], *identities: str) -> dict[str, bytes]:
+    return {name: data for content in files.values() for name, data in clips_of(content, *identities).items()}
 
 
 def problems(out: Path) -> list[list[str]]:
@@ -74,7 +74,7 @@ def fakeavceleb(root: Path) -> Path:
 
 def test_identities_of_a_list(fake, tmp_path, files, capsys):
     out = tmp_path / "out"
-    assert run(fake, out, "--identities", people_list(tmp_path, "id00012", "id00154", "id09999")) == 0
+    assert run(fake, out, "--identities", identity_list(tmp_path, "id00012", "id00154", "id09999")) == 0
     expected = wanted(files, "id00012", "id00154")
     assert clips(out) == expected
     rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
@@ -105,12 +105,12 @@ def test_identities_of_fakeavceleb(fake, tmp_path, files):
         "id00017,id00154,-,faceswap,C,FakeVideo-RealAudio,African,men,00001_id00012_wavtolip.mp4,FakeAVCeleb/x\n"
     )
     assert run(fake, tmp_path / "out", "--fakeavceleb", str(root)) == 0
-    assert clips(tmp_path / "out") == wanted(files, *PEOPLE)
+    assert clips(tmp_path / "out") == wanted(files, *IDENTITIES)
 
 
 def test_all_identities(fake, tmp_path, files, capsys):
     assert run(fake, tmp_path / "out", "--all", "--workers", "2") == 0
-    assert clips(tmp_path / "out") == wanted(files, *PEOPLE)
+    assert clips(tmp_path / "out") == wanted(files, *IDENTITIES)
     assert "all identities wanted" in capsys.readouterr().out
 
 
@@ -125,14 +125,14 @@ def test_a_dry_run_fetches_and_writes_nothing(fake, tmp_path, capsys):
 
 def test_a_second_run_does_what_is_missing(fake, tmp_path, files, capsys):
     out = tmp_path / "out"
-    assert run(fake, out, "--identities", people_list(tmp_path, "id00061")) == 0
+    assert run(fake, out, "--identities", identity_list(tmp_path, "id00061")) == 0
     before = len(fake.fetched())
-    assert run(fake, out, "--identities", people_list(tmp_path, "id00061")) == 0
+    assert run(fake, out, "--identities", identity_list(tmp_path, "id00061")) == 0
     assert len(fake.fetched()) == before
     # The last shard is known to have no clip of this identity.
-    assert run(fake, out, "--identities", people_list(tmp_path, "id00012"), "--dry-run") == 0
+    assert run(fake, out, "--identities", identity_list(tmp_path, "id00012"), "--dry-run") == 0
     assert "of which 3 with" in capsys.readouterr().out
-    assert run(fake, out, "--identities", people_list(tmp_path, "id00012")) == 0
+    assert run(fake, out, "--identities", identity_list(tmp_path, "id00012")) == 0
     assert len(fake.fetched()) == before + 3
     assert clips(out) == wanted(files, "id00012", "id00061")
     assert len((out / "manifest.jsonl").read_text().splitlines()) == len(clips(out))
@@ -153,13 +153,13 @@ def test_failed_shards_are_listed_and_retried(fake, tmp_path, files, capsys):
     assert reasons[one].startswith("truncated or changed")
     assert reasons[two].startswith("damaged: its sha256 is")
     assert reasons[three].startswith("damaged")
-    assert clips(out) == wanted({name: files[name] for name in files if name == "vox-0003.tar"}, *PEOPLE)
+    assert clips(out) == wanted({name: files[name] for name in files if name == "vox-0003.tar"}, *IDENTITIES)
     printed = capsys.readouterr()
     assert "1 of 4 shards read" in printed.out
     assert "error: 3 shards failed, 0 members were refused; see" in printed.err
     fake.files, fake.listed = good, {}
     assert run(fake, out, "--all") == 0
-    assert clips(out) == wanted(files, *PEOPLE)
+    assert clips(out) == wanted(files, *IDENTITIES)
     assert problems(out) == []
 
 
@@ -168,25 +168,25 @@ def test_refused_members_are_listed(fake, tmp_path, files):
     out = tmp_path / "out"
     assert run(fake, out, "--all") == 1
     assert problems(out) == [["vox-0000.tar", "../id00012/x.m4a", "its path leads out of the folder"]]
-    assert clips(out) == wanted(files, *PEOPLE)
+    assert clips(out) == wanted(files, *IDENTITIES)
 
 
 def test_busy_servers_and_broken_connections(fake, tmp_path, files):
     fake.api_faults = [Fault(429, {"Retry-After": "3"}), Fault(503)]
     fake.faults = [Fault(503), Fault(drop_after=5000), Fault(429, {"Retry-After": "3"}), Fault(drop_after=1)]
     assert run(fake, tmp_path / "out", "--all", "--workers", "3") == 0
-    assert clips(tmp_path / "out") == wanted(files, *PEOPLE)
+    assert clips(tmp_path / "out") == wanted(files, *IDENTITIES)
 
 
 def test_no_wanted_identity_is_present(fake, tmp_path, capsys):
-    assert run(fake, tmp_path / "out", "--identities", people_list(tmp_path, "id09999")) == 1
+    assert run(fake, tmp_path / "out", "--identities", identity_list(tmp_path, "id09999")) == 1
     assert "error: no clip of the wanted identities" in capsys.readouterr().err
 
 
 def test_max_bytes_splits_the_download(fake, tmp_path, files, capsys):
     out = tmp_path / "out"
     sizes = [len(data) for data in fake.files.values()]
-    arguments = ["--identities", people_list(tmp_path, "id00012", "id00061", "id09999")]
+    arguments = ["--identities", identity_list(tmp_path, "id00012", "id00061", "id09999")]
     assert run(fake, out, *arguments, "--max-bytes", str(sizes[0] + sizes[1])) == 0
     assert len(fake.fetched()) == 2
     printed = capsys.readouterr().out
@@ -220,9 +220,9 @@ def test_disk_space_is_checked_first(fake, tmp_path, monkeypatch, capsys):
     # A few identities need little space: twice the average.
     monkeypatch.setattr(down_vox2, "IDENTITIES", 4)
     monkeypatch.setattr(down_vox2, "free_bytes", lambda folder: size // 2)
-    assert run(fake, tmp_path / "out", "--identities", people_list(tmp_path, "id00012")) == 0
+    assert run(fake, tmp_path / "out", "--identities", identity_list(tmp_path, "id00012")) == 0
     with pytest.raises(UserError, match="are free"):
-        run(fake, tmp_path / "other", "--identities", people_list(tmp_path, "id00012", "id00017", "id00061"))
+        run(fake, tmp_path / "other", "--identities", identity_list(tmp_path, "id00012", "id00017", "id00061"))
 
 
 def test_a_disk_that_is_full_before_the_end(fake, tmp_path, files, monkeypatch):
@@ -240,7 +240,7 @@ def test_a_disk_that_is_full_before_the_end(fake, tmp_path, files, monkeypatch):
     assert len((out / "manifest.jsonl").read_text().splitlines()) == len(clips(out)) == 5
     monkeypatch.setattr(shards, "write_atomic", write)
     assert run(fake, out, "--all") == 0
-    assert clips(out) == wanted(files, *PEOPLE)
+    assert clips(out) == wanted(files, *IDENTITIES)
 
 
 def test_ctrl_c_between_clips(fake, tmp_path, files, monkeypatch):
@@ -258,21 +258,21 @@ def test_ctrl_c_between_clips(fake, tmp_path, files, monkeypatch):
         run(fake, out, "--all", "--workers", "1")
     assert len((out / "manifest.jsonl").read_text().splitlines()) == len(clips(out)) == 7
     assert run(fake, out, "--all") == 0
-    assert clips(out) == wanted(files, *PEOPLE)
+    assert clips(out) == wanted(files, *IDENTITIES)
 
 
 def test_lists_and_roots_that_cannot_be_used(tmp_path):
     root = tmp_path / "root"
-    with pytest.raises(UserError, match="people.txt: no such file; --identities takes a text file"):
-        down_vox2.read_list(tmp_path / "people.txt")
+    with pytest.raises(UserError, match="wanted.txt: no such file; --identities takes a text file"):
+        down_vox2.read_list(tmp_path / "wanted.txt")
     for text, message in (
         (b"# none\n", "the list is empty"),
         (b"id00012\nid12x", "line 2: 'id12x' is no"),
         (b"\xff", "line 1"),
     ):
-        (tmp_path / "people.txt").write_bytes(text)
+        (tmp_path / "wanted.txt").write_bytes(text)
         with pytest.raises(UserError, match=message):
-            down_vox2.read_list(tmp_path / "people.txt")
+            down_vox2.read_list(tmp_path / "wanted.txt")
     with pytest.raises(UserError, match="root: no such folder; --fakeavceleb takes the root"):
         down_vox2.read_fakeavceleb(root)
     root.mkdir()
@@ -331,7 +331,7 @@ def test_two_runs_on_one_folder(fake, tmp_path):
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed(tmp_path, signum):
     """With a server whose connections drop, so that the kill may come at any point."""
-    files = {f"vox-{n}.tar": members(PEOPLE, 60, size=20_000, seed=n) for n in range(3)}
+    files = {f"vox-{n}.tar": members(IDENTITIES, 60, size=20_000, seed=n) for n in range(3)}
     out = tmp_path / "out"
     with serve(FakeHub({name: tar(content) for name, content in files.items()})) as fake:
         fake.faults = [Fault(drop_after=100_000 + 50_000 * n) for n in range(30)]
@@ -344,8 +344,8 @@ def test_a_process_that_is_killed(tmp_path, signum):
         process.send_signal(signum)
         _, said = process.communicate(timeout=60)
         assert process.returncode == (-signum if signum == signal.SIGKILL else 130), said
-        assert len(clips(out)) < len(wanted(files, *PEOPLE))
+        assert len(clips(out)) < len(wanted(files, *IDENTITIES))
         assert run(fake, out, "--all") == 0
-    assert clips(out) == wanted(files, *PEOPLE)
+    assert clips(out) == wanted(files, *IDENTITIES)
     for row in map(json.loads, (out / "manifest.jsonl").read_text().splitlines()):
         assert hashlib.sha256((out / row["path"]).read_bytes()).hexdigest() == row["sha256"]

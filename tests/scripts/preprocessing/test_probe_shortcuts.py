@@ -17,72 +17,75 @@ from data.preprocessing import probe_shortcuts
 from tests.helpers.videos import make_video
 
 RATE = 16_000
-PEOPLE = 10
+IDENTITIES = 10
 CHAIN = ChainConfig()
 
 
 def speech(rng: np.random.Generator) -> np.ndarray:
-    """1 s of noise at some loudness, with a silent edge."""
-    sound = rng.uniform(0.02, 0.06) * rng.standard_normal(RATE)
-    sound[: round(rng.uniform(0.02, 0.06) * RATE)] = 0
-    return sound.astype(np.float32)
+    """Return 1 s of noise with random loudness and a silent start of random length."""
+    samples = rng.uniform(0.02, 0.06) * rng.standard_normal(RATE)
+    samples[: round(rng.uniform(0.02, 0.06) * RATE)] = 0
+    return samples.astype(np.float32)
 
 
-def plant(cue: str, sound: np.ndarray) -> tuple[np.ndarray, ChainConfig]:
-    """Audio of a fake, and its encoding."""
+def plant(cue: str, samples: np.ndarray) -> tuple[np.ndarray, ChainConfig]:
+    """Return the audio of a fake and its encoding."""
     if cue == "loudness":
-        return 4 * sound, CHAIN
+        return 4 * samples, CHAIN
     if cue == "edge_silence":
-        return np.concatenate([np.zeros(3_200, np.float32), sound[:-3_200]]), CHAIN
+        return np.concatenate([np.zeros(3_200, np.float32), samples[:-3_200]]), CHAIN
     if cue == "spectral_edge":
-        return limit_band(sound, 5_000, RATE), CHAIN
+        return limit_band(samples, 5_000, RATE), CHAIN
     if cue == "duration":
-        return np.concatenate([sound, sound[-4_800:]]), CHAIN
+        return np.concatenate([samples, samples[-4_800:]]), CHAIN
     if cue == "sample_rate":
-        return np.repeat(sound, 2), ChainConfig(rate=32_000)
-    return sound, ChainConfig(bit_rate=16_000)  # for bit_rate and file_size
+        return np.repeat(samples, 2), ChainConfig(rate=32_000)
+    return samples, ChainConfig(bit_rate=16_000)  # for bit_rate and file_size
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> Path:
-    return make_video(tmp_path_factory.mktemp("picture") / "a.mp4", 1.0, size=32)
+def video(tmp_path_factory) -> Path:
+    return make_video(tmp_path_factory.mktemp("video") / "a.mp4", 1.0, size=32)
 
 
-def write(picture: Path, root: Path, cue: str) -> list[tuple[str, Path, Path]]:
-    """Identity, real clip and fake clip of all identities, in FakeAVCeleb's folders."""
+def write(video: Path, root: Path, cue: str) -> list[tuple[str, Path, Path]]:
+    """Write a real and a fake clip of each identity in FakeAVCeleb's folders; return identity and both paths."""
     rng = np.random.default_rng(0)
-    people = []
-    for number in range(PEOPLE):
+    pairs = []
+    for number in range(IDENTITIES):
         folders = (root / name / "African" / "men" for name in ("RealVideo-RealAudio", "RealVideo-FakeAudio"))
         real, fake = (folder / f"id{number:05d}" / "00001.mp4" for folder in folders)
-        sound = speech(rng)
-        planted, chain = plant(cue, sound)
-        replace_audio(picture, sound, real, CHAIN)
-        replace_audio(picture, planted, fake, chain)
-        people.append((f"id{number:05d}", real, fake))
-    return people
+        samples = speech(rng)
+        planted, chain = plant(cue, samples)
+        replace_audio(video, samples, real, CHAIN)
+        replace_audio(video, planted, fake, chain)
+        pairs.append((f"id{number:05d}", real, fake))
+    return pairs
 
 
-def auc(people: list[tuple[str, Path, Path]], cue: str) -> float:
+def auc(pairs: list[tuple[str, Path, Path]], cue: str) -> float:
     clips = []
-    for person, real, fake in people:
-        clips += [Clip("RVRA", (person,), person, cues_of(real)), Clip("RVFA", (person,), person, cues_of(fake))]
+    for identity, real, fake in pairs:
+        clips += [
+            Clip("RVRA", (identity,), identity, cues_of(real)),
+            Clip("RVFA", (identity,), identity, cues_of(fake)),
+        ]
     return probe_tiers(clips)["RVFA"][cue].auc
 
 
 @pytest.mark.parametrize(
     "cue", ["duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge"]
 )
-def test_planted_cue_is_found_and_removed_by_parity(picture, tmp_path, cue):
-    people = write(picture, tmp_path / "planted", cue)
-    assert auc(people, cue) > 0.9
+def test_planted_cue_is_found_and_removed_by_parity(video, tmp_path, cue):
+    pairs = write(video, tmp_path / "planted", cue)
+    assert auc(pairs, cue) > 0.9
     after = []
-    for person, *paths in people:
+    for identity, *paths in pairs:
         edges, band = common_edges_and_band([measure(path, CHAIN) for path in paths], CHAIN)
         outs = [tmp_path / "parity" / path.relative_to(tmp_path / "planted") for path in paths]
         for path, out in zip(paths, outs, strict=True):
-            make(Task(path, out, path.name, person, edges, band), CHAIN)
-        after.append((person, *outs))
+            make(Task(path, out, path.name, identity, edges, band), CHAIN)
+        after.append((identity, *outs))
     assert auc(after, cue) <= 0.6
 
 
@@ -95,9 +98,9 @@ def serial(monkeypatch):
     monkeypatch.setattr(probe_shortcuts, "run_killable", run)
 
 
-def test_script_prints_the_table_and_names_shortcuts(picture, tmp_path, serial, capsys):
-    people = write(picture, tmp_path, "loudness")
-    people[0][1].with_name("00002.mp4").write_bytes(b"")
+def test_script_prints_the_table_and_names_shortcuts(video, tmp_path, serial, capsys):
+    pairs = write(video, tmp_path, "loudness")
+    pairs[0][1].with_name("00002.mp4").write_bytes(b"")
     assert probe_shortcuts.main(["--root", str(tmp_path)]) == 0
     left_out, header, row = capsys.readouterr().out.splitlines()
     assert left_out == "left out: RealVideo-RealAudio/African/men/id00000/00002.mp4: broken"
@@ -109,10 +112,10 @@ def test_script_prints_the_table_and_names_shortcuts(picture, tmp_path, serial, 
     assert f"shortcuts above 0.6: loudness of RVFA ({loudness:.3f})" in capsys.readouterr().err
 
 
-def test_wrong_requests(picture, tmp_path, serial):
+def test_wrong_requests(video, tmp_path, serial):
     with pytest.raises(UserError, match="--max an AUC from 0.5 to 1"):
         probe_shortcuts.main(["--root", str(tmp_path), "--max", "60"])
     real = tmp_path / "RealVideo-RealAudio" / "African" / "men" / "id00000" / "00001.mp4"
-    replace_audio(picture, speech(np.random.default_rng(0)), real, CHAIN)
+    replace_audio(video, speech(np.random.default_rng(0)), real, CHAIN)
     with pytest.raises(UserError, match="probes need readable real clips and fakes; there are RVRA"):
         probe_shortcuts.main(["--root", str(tmp_path)])

@@ -94,7 +94,7 @@ def test_small_groups_are_shown_and_not_ranked():
     clips = made_up_clips(identities=30)
     rare = np.isin(clips.identity, ("id0", "id1"))
     clips.facts["race"][:] = np.where(rare, "rare", np.where(clips.facts["race"] == "Asian", "Asian", "African"))
-    clips.scores["fused"][0, rare] = 1 - clips.label[rare]  # everything wrong, but of two people
+    clips.scores["fused"][0, rare] = 1 - clips.label[rare]  # all scores are wrong, but of two identities only
     group = metrics_of(clips)["groups"]["race"]
     assert group["members"]["rare"] == {
         "clips": 16, "fake_clips": 12, "identities": 2, "windows": 32, "prevalence": 0.75, "too_small": True

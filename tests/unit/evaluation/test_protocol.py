@@ -9,14 +9,16 @@ from avdfd.evaluation import protocol
 from avdfd.splits.lists import assign, read_splits, take
 from tests.unit.elements import meta
 
-PEOPLE = {"train": ["id1", "id2"], "validation": ["id3"], "test": ["id4"]}
+SPLITS = {"train": ["id1", "id2"], "validation": ["id3"], "test": ["id4"]}
 METHODS = (("RVRA", ""), ("RVFA", "tts"), ("FVFA", "wav2lip"), ("FVFA", "faceswap-wav2lip"), ("RVFA-VC", "world"))
 
 
 @pytest.fixture
 def metas():
-    people = [person for group in PEOPLE.values() for person in group]
-    return [meta(p, tier, n, method=method) for p in people for n, (tier, method) in enumerate(METHODS)]
+    identities = [identity for group in SPLITS.values() for identity in group]
+    return [
+        meta(identity, tier, n, method=method) for identity in identities for n, (tier, method) in enumerate(METHODS)
+    ]
 
 
 def config(splits, fake_tiers):
@@ -26,14 +28,14 @@ def config(splits, fake_tiers):
 
 @pytest.fixture
 def folder(tmp_path):
-    for split, people in PEOPLE.items():
-        (tmp_path / f"{split}.txt").write_text("\n".join(people))
+    for split, identities in SPLITS.items():
+        (tmp_path / f"{split}.txt").write_text("\n".join(identities))
     return tmp_path
 
 
 def clip_list(folder, name, metas, protocol, leave_out):
     """A clip list that leaves some clips out of training."""
-    split_of = {person: split for split, people in PEOPLE.items() for person in people}
+    split_of = {identity: split for split, identities in SPLITS.items() for identity in identities}
     rows = [(split_of[m.identities[0]], m.identities[0], m.source) for m in metas]
     rows = [row for row, m in zip(rows, metas, strict=True) if not (row[0] == "train" and leave_out(m))]
     path = folder / f"{name}.csv"

@@ -38,12 +38,12 @@ def batch_of(run):
     )
 
 
-def placed(tiers, values, people=None, embedding=None):
+def placed(tiers, values, identities=None, embedding=None):
     """Clips with these distances."""
     clips = made_up_clips(identities=len(values) // 2)
     size = len(values)
     clips = clips.where(np.arange(len(clips)) < size)
-    identities = np.array(people or [f"id{i}" for i in range(size)], object)
+    identities = np.array(identities or [f"id{i}" for i in range(size)], object)
     return replace(
         clips,
         facts={**clips.facts, "tier": np.array(tiers, object), "identities": identities},
@@ -130,23 +130,23 @@ def test_a_damaged_stage_1_is_refused_as_before(tmp_path):
 def test_distances_are_means_by_tier_and_steps_go_outwards():
     names = ["RVRA", "RVFA-SVC", "RVFA-VC", "RVFA", "FVRA", "FVFA"]
     values = [0.1, 0.3, 0.5, 0.6, 0.7, 0.9, 1.1, 1.2, 0.2, 0.2, 0.9, 1.0]
-    found = distances(placed(np.repeat(names, 2), values, people=["a", "b"] * 6), replicates=200, seed=0)
+    found = distances(placed(np.repeat(names, 2), values, identities=["a", "b"] * 6), replicates=200, seed=0)
     assert list(found["tiers"]) == names
     assert [of["distance"] for of in found["tiers"].values()] == pytest.approx([0.2, 0.55, 0.8, 1.15, 0.2, 0.95])
-    assert found["tiers"]["RVRA"]["distance_interval"] == pytest.approx([0.1, 0.3])  # of two people
+    assert found["tiers"]["RVRA"]["distance_interval"] == pytest.approx([0.1, 0.3])  # of two identities
     assert found["tiers"]["RVRA"]["beyond"] is None
     assert found["tiers"]["FVRA"]["beyond"]["difference"] == pytest.approx(0)
     assert found["tiers"]["FVFA"]["beyond"]["difference"] == pytest.approx(0.75)
     assert found["tiers"]["FVFA"]["values"] == [0.9, 1.0]
     assert [(step["near"], step["far"]) for step in found["steps"]] == [*pairwise(names[:4])]
     assert found["steps"][0]["difference"] == pytest.approx(0.35)
-    assert found["steps"][0]["interval"] == pytest.approx([0.3, 0.4])  # people are drawn for both tiers at once
+    assert found["steps"][0]["interval"] == pytest.approx([0.3, 0.4])  # identities are drawn for both tiers at once
     assert found["ordered"] is True
 
 
 def test_the_pair_that_breaks_the_order_is_named():
     tiers = np.repeat(["RVRA", "RVFA-SVC", "RVFA"], 2)
-    found = distances(placed(tiers, [0.1, 0.1, 0.9, 0.8, 0.5, 0.6], people=["a", "b"] * 3), **DRAWN)
+    found = distances(placed(tiers, [0.1, 0.1, 0.9, 0.8, 0.5, 0.6], identities=["a", "b"] * 3), **DRAWN)
     assert found["ordered"] is False
     line = voices.voices_sentence({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"], "map": None}})
     assert line.startswith("Order of voices by distance to the prototype: no. RVRA 0.100 < RVFA-SVC 0.850 ≥ RVFA 0.550")
@@ -154,14 +154,14 @@ def test_the_pair_that_breaks_the_order_is_named():
 
 
 def test_a_step_that_may_be_chance_is_reported():
-    found = distances(placed(np.repeat(["RVRA", "RVFA"], 2), [0.1, 0.5, 0.3, 0.4], people=["a", "b"] * 2), **DRAWN)
+    found = distances(placed(np.repeat(["RVRA", "RVFA"], 2), [0.1, 0.5, 0.3, 0.4], identities=["a", "b"] * 2), **DRAWN)
     line = voices.voices_sentence({"voices": {**found, "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"], "map": None}})
     assert found["ordered"] is True
     assert "yes. RVRA 0.300 < RVFA 0.350; uncertain: RVRA to RVFA +0.050 [-0.100, +0.200] (may be chance)." in line
 
 
 def test_one_person_has_no_interval_and_one_class_no_order():
-    found = distances(placed(["RVRA", "RVRA", "FVRA"], [0.1, 0.2, 0.3], people=["a"] * 3), **DRAWN)
+    found = distances(placed(["RVRA", "RVRA", "FVRA"], [0.1, 0.2, 0.3], identities=["a"] * 3), **DRAWN)
     assert found["tiers"]["RVRA"]["distance_interval"] is None
     assert found["tiers"]["FVRA"]["beyond"] == {"difference": pytest.approx(0.15), "interval": None}
     assert (found["steps"], found["ordered"]) == ([], None)

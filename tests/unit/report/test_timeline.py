@@ -23,16 +23,16 @@ def test_timeline_covers_the_span(suffix, magic):
         audio_effect=timeline.Track(times, -times),
     )
     figure = timeline.timeline("a $file$_.mp4", seen, span=(0, 7.68), threshold=0.5)
-    film, heated, discrepancy, sound, effect, scores, weight = figure.axes
+    film, heated, discrepancy, audio, effect, scores, weight = figure.axes
     shown = [int(np.asarray(image.get_array())[0, 0, 0]) for image in film.images]
     assert shown == sorted(shown)
     assert len(set(shown)) == 10
     heat = [float(np.asarray(image.get_array())[0, 0]) for image in heated.images[1::2]]
     assert heat == sorted(heat)
-    assert {axes.get_xlim() for axes in (film, heated, discrepancy, sound, effect, scores, weight)} == {(0, 7.68)}
+    assert {axes.get_xlim() for axes in (film, heated, discrepancy, audio, effect, scores, weight)} == {(0, 7.68)}
     assert [line.get_label() for line in scores.lines[1:]] == list(BRANCHES)[::-1]
-    heard = timeline.timeline("a", timeline.Seen([], {"audio": tracks["audio"]}), span=(0, 7.68), threshold=0.5)
-    assert len(heard.axes) == 1
+    audio_only = timeline.timeline("a", timeline.Seen([], {"audio": tracks["audio"]}), span=(0, 7.68), threshold=0.5)
+    assert len(audio_only.axes) == 1
     assert plots.encode(figure, suffix).startswith(magic)
 
 

@@ -38,11 +38,11 @@ def test_loader_processes_give_the_same_in_the_same_order(tmp_path):
     assert [look.sound_hash for look in alone] == [look.sound_hash for look in shared]
 
 
-def test_frame_statistics_see_noise_and_not_content():
+def test_frame_statistics_depend_on_noise_and_not_on_content():
     rng = np.random.default_rng(0)
     one, other = (np.kron(rng.integers(0, 256, (7, 7, 3)), np.ones((32, 32, 1))).astype(np.uint8) for _ in range(2))
     noisy = np.clip(one + rng.normal(0, 10, one.shape), 0, 255).astype(np.uint8)
-    spectra = [frame_statistics(picture)[6:22] for picture in (one, other, noisy)]
+    spectra = [frame_statistics(frame)[6:22] for frame in (one, other, noisy)]
     assert frame_statistics(one).shape == (30,)
     assert spectra[2][-1] > spectra[0][-1] + 1
     assert abs(spectra[1][-1] - spectra[0][-1]) < 1

@@ -12,10 +12,10 @@ RATE = 16_000
 
 
 def noise(seconds: float, level: float, rng: np.random.Generator, edge: float = 0.0) -> np.ndarray:
-    sound = level * rng.standard_normal(round(seconds * RATE))
+    samples = level * rng.standard_normal(round(seconds * RATE))
     if edge:
-        sound[: round(edge * RATE)] *= 1e-3
-    return sound
+        samples[: round(edge * RATE)] *= 1e-3
+    return samples
 
 
 def test_measure(tmp_path):
@@ -43,11 +43,11 @@ def test_probes_name_the_guilty_cue(tmp_path):
     """Fakes that differ in loudness only, or in the encoder only."""
     rng = np.random.default_rng(0)
     clips = []
-    for person in range(10):
+    for number in range(10):
         for tier, gain, tags in (("RVRA", 1.0, {}), ("RVFA", 4.0, {}), ("FVRA", 1.0, {"comment": "made by x"})):
-            sound = noise(1.0, gain * rng.uniform(0.02, 0.04), rng)
-            path = write_clip(tmp_path / f"{person}{tier}.mp4", sound, **tags)
-            clips.append(Clip(tier, (f"id{person}",), str(person), measure(path)))
+            samples = noise(1.0, gain * rng.uniform(0.02, 0.04), rng)
+            path = write_clip(tmp_path / f"{number}{tier}.mp4", samples, **tags)
+            clips.append(Clip(tier, (f"id{number}",), str(number), measure(path)))
     table = probe_tiers(clips)
     assert set(table) == {"RVFA", "FVRA"}
     assert all(tuple(cues) == (*CUES, "identity") for cues in table.values())

@@ -14,11 +14,11 @@ def draws() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels, groups, np.random.default_rng(0).normal(5, 1, len(labels))
 
 
-def corpus(seed=0, people=30, tiers=("RVRA", "RVFA", "FVRA"), **planted) -> list[Clip]:
+def corpus(seed=0, identities=30, tiers=("RVRA", "RVFA", "FVRA"), **planted) -> list[Clip]:
     """Two recordings of each identity, one clip of each in every tier; cues are noise except those planted in RVFA."""
     rng = np.random.default_rng(seed)
     clips = []
-    for person in range(people):
+    for identity in range(identities):
         for number in range(2):
             for tier in tiers:
                 cues = {
@@ -30,7 +30,7 @@ def corpus(seed=0, people=30, tiers=("RVRA", "RVFA", "FVRA"), **planted) -> list
                 }
                 if tier == "RVFA":
                     cues |= {name: change(cues[name]) for name, change in planted.items()}
-                clips.append(Clip(tier, (f"id{person}",), f"{person}/{number}", cues))
+                clips.append(Clip(tier, (f"id{identity}",), f"{identity}/{number}", cues))
     return clips
 
 
@@ -84,7 +84,7 @@ def test_a_clean_corpus_is_not_flagged(seed):
 
 
 def test_a_small_clean_corpus_is_not_flagged_though_some_of_its_probes_are_high():
-    tables = [probe_tiers(corpus(seed, people=9)) for seed in range(3)]
+    tables = [probe_tiers(corpus(seed, identities=9)) for seed in range(3)]
     assert max(one.auc for table in tables for cues in table.values() for one in cues.values()) > SHORTCUT
     assert not any(one.shortcut for table in tables for cues in table.values() for one in cues.values())
 
@@ -104,7 +104,9 @@ def test_each_planted_shortcut_is_caught_and_nothing_else(cue, change):
 
 
 def test_identities_that_are_only_fake_are_found():
-    clips = [c for c in corpus(people=20) if (c.tier == "RVRA") == (int(c.identities[0][2:]) < 10) or c.tier == "FVRA"]
+    clips = [
+        c for c in corpus(identities=20) if (c.tier == "RVRA") == (int(c.identities[0][2:]) < 10) or c.tier == "FVRA"
+    ]
     table = probe_tiers(clips)
     assert table["RVFA"]["identity"].auc > 0.9
     assert table["RVFA"]["identity"].shortcut

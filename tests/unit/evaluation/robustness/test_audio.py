@@ -9,7 +9,7 @@ from scipy.signal import find_peaks, welch
 from avdfd.evaluation.robustness import PERTURBATIONS, audio
 from avdfd.features.mel import SAMPLE_RATE, WINDOW
 
-SOUND = [name for name, how in PERTURBATIONS.items() if how.audio is not None]
+NAMES = [name for name, how in PERTURBATIONS.items() if how.audio is not None]
 
 
 def rng():
@@ -35,7 +35,7 @@ def lag(moved: np.ndarray, original: np.ndarray) -> int:
     return peak - len(moved) if peak > len(moved) // 2 else peak
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", NAMES)
 def test_same_draw_same_length_same_type(name):
     how, waveform = PERTURBATIONS[name], speech_like()
     before = waveform.copy()
@@ -45,11 +45,11 @@ def test_same_draw_same_length_same_type(name):
     assert once.shape == (WINDOW,)
     assert once.dtype == np.float32
     assert np.isfinite(once).all()
-    if name != "trim":  # there is no silence at the edges of this sound
+    if name != "trim":  # this signal has no silence at its edges
         assert np.abs(once - waveform).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", NAMES)
 def test_silence_stays_silence(name):
     how = PERTURBATIONS[name]
     perturbed = how.audio(np.zeros(WINDOW, np.float32), how.levels[0], rng())

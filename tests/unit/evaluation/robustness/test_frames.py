@@ -8,7 +8,7 @@ from avdfd.evaluation.robustness import PERTURBATIONS
 from avdfd.evaluation.robustness import frames as frames_module
 from avdfd.features.mel import FRAMES
 
-PICTURE = [name for name, how in PERTURBATIONS.items() if how.frames is not None]
+NAMES = [name for name, how in PERTURBATIONS.items() if how.frames is not None]
 
 
 def rng():
@@ -35,7 +35,7 @@ def detail(frames: np.ndarray) -> float:
     return float(np.mean([cv2.Laplacian(frame.astype(np.float32), cv2.CV_32F).std() for frame in frames]))
 
 
-@pytest.mark.parametrize("name", PICTURE)
+@pytest.mark.parametrize("name", NAMES)
 def test_same_draw_shape_and_type_and_worse_with_severity(name):
     how, frames = PERTURBATIONS[name], film()
     before = frames.copy()

@@ -29,7 +29,7 @@ def test_element_keeps_its_form(store, name):
     assert element.waveform.shape == (49_152,)
     assert element.frames.shape == (3, 224, 224, 3)
     assert (element.waveform.dtype, element.frames.dtype) == (np.float32, np.uint8)
-    np.testing.assert_array_equal(element.mel, mel_of(element.waveform))  # the mel is of what is heard
+    np.testing.assert_array_equal(element.mel, mel_of(element.waveform))  # the mel is computed from the perturbed audio
     again = pickle.loads(pickle.dumps(perturbed)).read(key, waveform=True, mel=False, frames=WANTED)
     np.testing.assert_array_equal(again.waveform, element.waveform)
     np.testing.assert_array_equal(again.frames, element.frames)
@@ -40,13 +40,13 @@ def test_element_keeps_its_form(store, name):
 def test_unperturbed_parts_are_unchanged(store):
     key = store.metas[0].key
     clean = store.read(key, waveform=True, frames=WANTED)
-    seen = PerturbedStore(store, "blur", 3).read(key, waveform=True, frames=WANTED)
-    heard = PerturbedStore(store, "noise", 3).read(key, waveform=True, frames=WANTED)
-    np.testing.assert_array_equal(seen.waveform, clean.waveform)
-    np.testing.assert_array_equal(seen.mel, clean.mel)
-    np.testing.assert_array_equal(heard.frames, clean.frames)
-    assert np.abs(heard.waveform - clean.waveform).max() > 0.01
-    assert np.abs(heard.mel - clean.mel).max() > 0.1
+    blurred = PerturbedStore(store, "blur", 3).read(key, waveform=True, frames=WANTED)
+    noisy = PerturbedStore(store, "noise", 3).read(key, waveform=True, frames=WANTED)
+    np.testing.assert_array_equal(blurred.waveform, clean.waveform)
+    np.testing.assert_array_equal(blurred.mel, clean.mel)
+    np.testing.assert_array_equal(noisy.frames, clean.frames)
+    assert np.abs(noisy.waveform - clean.waveform).max() > 0.01
+    assert np.abs(noisy.mel - clean.mel).max() > 0.1
 
 
 def test_elements_have_draws_of_their_own(store):

@@ -51,8 +51,8 @@ def test_slower_audio_and_video_stay_in_sync(factor):
     assert np.all(np.diff(shown) >= 0)
     for number in (10, 38, 66):
         source = shown[number] / FPS
-        heard = 300 + 500 * time_of(slow, number / FPS)  # Hz; of the source, times the factor
-        assert (heard / factor - 300) / 500 == pytest.approx(source, abs=0.5 / FPS + 0.02)
+        pitch = 300 + 500 * time_of(slow, number / FPS)  # Hz; of the source, times the factor
+        assert (pitch / factor - 300) / 500 == pytest.approx(source, abs=0.5 / FPS + 0.02)
     assert (shown[-1] - shown[0]) / (FRAMES - 1) == pytest.approx(factor, abs=0.02)
 
 
