@@ -66,6 +66,21 @@ def test_head_and_encoder_come_from_stage1(detector, clips):
     assert not torch.allclose(before, headless)
 
 
+def test_evidence_is_the_largest_magnitude_of_the_difference_and_the_anchor(detector, clips):
+    given = {}
+    detector.predictor.register_forward_hook(lambda _, __, out: given.update(predicted=out))
+    detector.a2v_head.register_forward_pre_hook(lambda _, inputs: given.update(evidence=inputs[0]))
+    detector.eval()
+    mel, video = clips
+    with torch.no_grad():
+        encoded = detector.encode(mel, video)
+        detector.compare_and_fuse(encoded)
+        visual, anchor = (detector.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
+    difference = given["predicted"] - visual
+    largest = torch.maximum(difference.amax(dim=1), -difference.amin(dim=1))
+    torch.testing.assert_close(given["evidence"], torch.cat([largest, anchor], dim=-1))
+
+
 def test_evidence_depends_on_time_order(detector, clips):
     """Reversing the video under the same audio changes the mismatch: predictions are aligned in time."""
     mel, video = clips
