@@ -23,11 +23,12 @@ def test_shuffled_is_a_function_of_seed_and_epoch():
     sampler = Shuffled(10, 4, seed=3)
     first = list(sampler)
     assert [len(b) for b in first] == [4, 4, 2]
-    assert sorted(d.position for b in first for d in b) == list(range(10))
+    positions = [d.position for b in first for d in b]
+    assert positions != sorted(positions) == list(range(10))
     assert list(sampler) == first
     sampler.epoch = 1
     second = list(sampler)
-    assert second != first
+    assert [d.position for b in second for d in b] != positions
     assert {d.seed for b in first for d in b}.isdisjoint(d.seed for b in second for d in b)
     assert list(Shuffled(10, 4, seed=4)) != first
 
