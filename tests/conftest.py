@@ -23,7 +23,7 @@ def small_store(tmp_path_factory):
     assert not changed, "a test changed the shared store; make it use a copy"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def store(small_store):
     return small_store
 
