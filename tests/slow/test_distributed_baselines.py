@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avdfd.core.files import BEST
-from avdfd.elements import ElementStore
+from avdfd.core.files import BEST, locked
 from avdfd.training import weights
 from avdfd.training.meter import SPEED
 from tests.helpers.baseline_recorder import record
@@ -73,12 +72,19 @@ def torchrun(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def folders(store, tmp_path_factory):
-    """Output folders of one process and of two processes."""
-    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    configs = [str(write_config(store, one, name, **values)) for name, values in CASES.items()]
-    done = torchrun("-m", "tests.helpers.baseline_recorder", str(two), *configs)
-    assert done.returncode == 0, done.stderr[-3000:]
-    record(one, *configs)
+    """Output folders of one process and of two processes, which the workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "distributed_baselines"
+    one, two = shared / "one", shared / "two"
+    for folder in (one, two):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(shared / "lock", shared, wait=True):
+        if not (shared / "done").exists():
+            configs = [str(write_config(store, one, name, **values)) for name, values in CASES.items()]
+            done = torchrun("-m", "tests.helpers.baseline_recorder", str(two), *configs)
+            assert done.returncode == 0, done.stderr[-3000:]
+            record(one, *configs)
+            (shared / "done").touch()
     return one, two
 
 
