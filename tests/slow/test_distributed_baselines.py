@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from avdfd.core.files import BEST, locked
+from avdfd.elements import ElementStore
 from avdfd.training import weights
 from avdfd.training.meter import SPEED
 from tests.helpers.baseline_recorder import record
