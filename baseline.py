@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd.baselines import SYSTEMS, System, released
+from avdfd.baselines import SYSTEMS, System
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
@@ -40,6 +40,7 @@ from avdfd.training.meter import Meter
 from avdfd.training.optim import recipe_optimizer, set_recipe_lr
 from avdfd.training.run_folder import RunFolder, git_revision
 from avdfd.training.state import Training
+from avdfd.training.state_dicts import fill
 from avdfd.training.weights import RunFacts
 
 
@@ -159,7 +160,7 @@ def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
         return
     stage = system.STAGES[-1]
     model = system.rebuild(cfg, stage)
-    released.fill(model, system.published(file), source=str(file))
+    fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False, console=print)
     run.write_config(cfg)
     facts = RunFacts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})

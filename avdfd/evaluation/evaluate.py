@@ -56,7 +56,7 @@ class Request(NamedTuple):
     robustness: Sequence[str] = ()
     """Perturbations under which clips are scored too."""
     clips: int = 0
-    """ScoredClips of each tier for `robustness`; 0 for all."""
+    """Clips of each tier for `robustness`; 0 for all."""
     batch_size: int = 16
     workers: int | None = None
     """Loader processes; None for as many as the run was trained with."""
