@@ -45,7 +45,7 @@ class Placing(NamedTuple):
 
 
 class _Tier(NamedTuple):
-    """ScoredClips of one tier."""
+    """The clips of one tier."""
 
     distance: Floats
     """(N,)"""

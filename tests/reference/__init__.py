@@ -4,9 +4,12 @@ import json
 import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 from torch import Tensor
+
+from tests.paths import SPEECH
 
 FOLDER = Path(__file__).parent
 
@@ -15,6 +18,13 @@ def values(name: str) -> dict[str, np.ndarray]:
     """Stored reference arrays."""
     with np.load(FOLDER / f"{name}.npz") as arrays:
         return dict(arrays)
+
+
+def speech(stored: dict[str, np.ndarray]) -> Tensor:
+    """Audio (S,) in [-1, 1) of the shared file that stored values were computed on."""
+    with av.open(str(SPEECH / str(stored["source"]))) as container:
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    return torch.from_numpy(samples.astype(np.float32) / 32768)
 
 
 def tensor(name: str, *shape: int) -> Tensor:

@@ -10,13 +10,13 @@ import pytest
 
 import detect
 from avdfd.config import MediaConfig
-from avdfd.core.errors import MediaError, UserError
-from avdfd.core.workers import Failure
+from avdfd.core.errors import UserError
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
 from avdfd.inference import inspection, scoring
 from avdfd.media.decode import read_audio, read_video, read_waveform
 from avdfd.media.windows import SECONDS, extract
+from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import make_video
@@ -54,14 +54,7 @@ def lines_of(arguments, capsys):
 def in_process(monkeypatch):
     """Cuts files without worker processes, which take seconds to start."""
 
-    def run_here(function, items, **_):
-        for item in items:
-            try:
-                yield item, function(item)
-            except MediaError as error:
-                yield item, Failure(str(error))
-
-    monkeypatch.setattr(detect, "run_killable", run_here)
+    monkeypatch.setattr(detect, "run_killable", run_in_process)
 
 
 def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, capsys):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import webdataset
 
 from avdfd.config import PreprocessConfig, ReconstructionConfig, load
-from avdfd.core.errors import MediaError, UserError
+from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.workers import Failure
 from avdfd.datasets.loaders import Inputs, stack
@@ -21,6 +22,7 @@ from avdfd.elements.form import frame_sizes
 from avdfd.media.reconstruction import Reconstruction
 from data import preprocess
 from data.preprocessing import make_manifest
+from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import clicks, frame_number, record
 from tests.paths import ROOT
 from tests.unit.elements.test_store import members
@@ -53,14 +55,7 @@ def serial(monkeypatch) -> list[str]:
     """Decode in this process, which is faster; lists the decoded files."""
     done: list[str] = []
 
-    def run(function, items, *, workers, time_limit, ahead):
-        for item in items:
-            done.append(item.source)
-            try:
-                yield item, function(item)
-            except MediaError as error:
-                yield item, Failure(str(error))
-
+    run = partial(run_in_process, started=lambda function, item: done.append(item.source))
     monkeypatch.setattr(preprocess, "run_killable", run)
     return done
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from avdfd.core.errors import MediaError, UserError
-from avdfd.core.workers import Failure
+from avdfd.core.errors import UserError
 from avdfd.corpora import fakeavceleb
 from avdfd.corpora.fakeavceleb import FILES, ROWS, TWICE, compare
 from data.preprocessing import check_fakeavceleb
+from tests.helpers.in_process import run_in_process
 from tests.helpers.videos import make_video
 from tests.paths import ROOT
 
@@ -39,14 +39,7 @@ def part(tmp_path) -> Path:
 def serial(monkeypatch):
     """Open files in this process, which is faster."""
 
-    def run(function, items, *, workers, time_limit):
-        for item in items:
-            try:
-                yield item, function(item)
-            except MediaError as error:
-                yield item, Failure(str(error))
-
-    monkeypatch.setattr(check_fakeavceleb, "run_killable", run)
+    monkeypatch.setattr(check_fakeavceleb, "run_killable", run_in_process)
 
 
 def findings(root: Path, tmp_path: Path, *more: str) -> tuple[int, dict]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import av
@@ -17,9 +18,8 @@ import pytest
 import torch
 
 from avdfd.config import CloneConfig, load
-from avdfd.core.errors import MediaError, UserError
+from avdfd.core.errors import UserError
 from avdfd.core.files import locked
-from avdfd.core.workers import Failure
 from avdfd.corpora.cloning import clips as cloning_clips
 from avdfd.corpora.cloning import output, scores
 from avdfd.corpora.inventory import read_streams
@@ -27,6 +27,7 @@ from avdfd.corpora.layouts import list_entries
 from avdfd.media.decode import read_waveform
 from data.corpus.speech import Voice, speak
 from data.preprocessing import clone_voices, codec_parity
+from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import record
 from tests.paths import ROOT
 
@@ -73,14 +74,7 @@ def serial(monkeypatch, one_thread) -> list[str]:
     """Work in this process and without DNSMOS, which is faster; lists the processed sources."""
     done: list[str] = []
 
-    def run(function, items, *, workers, time_limit):
-        for item in items:
-            done.append(item.source)
-            try:
-                yield item, function(item)
-            except MediaError as error:
-                yield item, Failure(str(error))
-
+    run = partial(run_in_process, started=lambda function, item: done.append(item.source))
     monkeypatch.setattr(clone_voices, "run_killable", run)
     monkeypatch.setattr(cloning_clips, "_prepare_worker", lambda: None)
     monkeypatch.setattr(scores, "open_naturalness", lambda: lambda samples: 3.0)
@@ -360,18 +354,10 @@ def test_raw_clones_pass_the_chain_with_the_other_tiers(root, tmp_path, serial, 
     shutil.copytree(out, root, dirs_exist_ok=True)
     parity = tmp_path / "parity.json"
     parity.write_text(json.dumps({"kind": "parity", "input": str(root), "output": str(tmp_path / "all")}))
-    monkeypatch.setattr(codec_parity, "run_killable", in_this_process)
+    monkeypatch.setattr(codec_parity, "run_killable", run_in_process)
     assert codec_parity.main(["--config", str(parity), "--max_problems=1.0"]) == 0
     made = list_entries(tmp_path / "all")
     versions = Counter(entry.clip.base for entry in made if entry.clip.tier != "RVRA")
     assert set(versions) <= {entry.clip.source for entry in made if entry.clip.tier == "RVRA"}
     assert versions.total() == len(entries)
     assert {read_streams(entry.clip.path).audio_codec for entry in made} == {"aac"}
-
-
-def in_this_process(function, items, *, workers, time_limit):
-    for item in items:
-        try:
-            yield item, function(item)
-        except MediaError as error:
-            yield item, Failure(str(error))

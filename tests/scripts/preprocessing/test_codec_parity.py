@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import av
@@ -16,12 +17,12 @@ import numpy as np
 import pytest
 
 from avdfd.config import ChainConfig
-from avdfd.core.errors import MediaError, UserError
-from avdfd.core.workers import Failure
+from avdfd.core.errors import UserError
 from avdfd.corpora.layouts import find_layout, list_entries
 from avdfd.evaluation.audit.files import measure
 from avdfd.media.remux import replace_audio
 from data.preprocessing import codec_parity
+from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import record
 from tests.helpers.videos import make_video
 from tests.paths import ROOT
@@ -59,16 +60,11 @@ def serial(monkeypatch) -> list[tuple[str, str]]:
     """Work in this process, which is faster; lists the calls."""
     done: list[tuple[str, str]] = []
 
-    def run(function, items, *, workers, time_limit):
-        for item in items:
-            path = getattr(item, "path", item)
-            done.append((function.func.__name__, path.name))
-            try:
-                yield item, function(item)
-            except MediaError as error:
-                yield item, Failure(str(error))
+    def note(function, item):
+        path = getattr(item, "path", item)
+        done.append((function.func.__name__, path.name))
 
-    monkeypatch.setattr(codec_parity, "run_killable", run)
+    monkeypatch.setattr(codec_parity, "run_killable", partial(run_in_process, started=note))
     return done
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from avdfd.core.workers import Failure
 from avdfd.corpora.inventory import examine
 from avdfd.corpora.manifest import ManifestRow, read_manifest
 from data.preprocessing import make_manifest
+from tests.helpers.in_process import run_in_process
 from tests.helpers.videos import make_video
 from tests.paths import ROOT
 
@@ -36,11 +38,7 @@ def serial(monkeypatch) -> list[str]:
     """Open files in this process, which is faster; lists the opened files."""
     opened: list[str] = []
 
-    def run(function, items, *, workers, time_limit):
-        for item in items:
-            opened.append(item.name)
-            yield item, function(item)
-
+    run = partial(run_in_process, started=lambda function, item: opened.append(item.name))
     monkeypatch.setattr(make_manifest, "run_killable", run)
     return opened
 
