@@ -1,7 +1,7 @@
 """The manifest of a data set: a Parquet file with one row per media file."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -91,14 +91,14 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
 
 def read_manifest(path: Path) -> list[ManifestRow]:
     """Return the rows of a manifest. Raises UserError if it does not exist, is damaged or of another version."""
-    columns = {name: column for name, column in _read(path, _SCHEMA.names).items() if name not in _LABELS}
-    rows = []
-    for values in zip(*columns.values(), strict=True):
-        known = dict(zip(columns, values, strict=True))
-        known["streams"] = Streams(*(known.pop(name) for name in Streams._fields))
-        file = FileFacts(*(known.pop(name) for name in FileFacts._fields))
-        rows.append(ManifestRow(**known, sha256=file.sha256 or "", file=file))
-    return rows
+    columns = _read(path, [name for name in _SCHEMA.names if name not in _LABELS])
+    columns["streams"] = list(map(Streams, *(columns[name] for name in Streams._fields)))
+    files = map(FileFacts, *(columns[name] for name in FileFacts._fields))
+    names = [field.name for field in fields(ManifestRow) if field.name not in ("file", "sha256")]
+    return [
+        ManifestRow(**dict(zip(names, values, strict=True)), sha256=file.sha256 or "", file=file)
+        for file, *values in zip(files, *(columns[name] for name in names), strict=True)
+    ]
 
 
 def clips_of(manifest: Path, root: Path, tiers: Iterable[str]) -> list[Clip]:
