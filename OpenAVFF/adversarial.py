@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from OpenAVFF.precision import full_precision
 from OpenAVFF.pretraining import PretrainingOutput, VideoCAVMAE
-from OpenAVFF.reconstruction import full_precision
 
 
 class Critic(nn.Module):

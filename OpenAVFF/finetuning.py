@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from OpenAVFF.audio_encoder import AudioEncoder
 from OpenAVFF.fusion import FusionNetwork
+from OpenAVFF.precision import full_precision
 from OpenAVFF.visual_encoder import VisualEncoder
 
 _NEW = ("a2v.mlp.", "v2a.mlp.", "mlp_vision.", "mlp_audio.", "mlp_head.")
@@ -47,7 +48,7 @@ class FinetuningOutput(NamedTuple):
 
 
 class Head(nn.Module):
-    """Three linear layers with dropout and ReLU: (B, dim) -> (B, 2)."""
+    """Three linear layers with dropout and ReLU, in float32: (B, dim) -> (B, 2)."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -57,9 +58,11 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in (self.fc1, self.fc2):
-            x = F.relu(self.dropout(layer(x)))
-        return self.fc3(x)
+        with full_precision(x):
+            x = x.float()
+            for layer in (self.fc1, self.fc2):
+                x = F.relu(self.dropout(layer(x)))
+            return self.fc3(x)
 
 
 class VideoCAVMAEFT(nn.Module):
@@ -115,7 +118,7 @@ class VideoCAVMAEFT(nn.Module):
         """Fused tokens (B, N, 2D) of one modality -> its features (B, hidden)."""
         if self.faithful:
             return layer(tokens.mean(dim=-1))
-        return F.gelu(layer(tokens)).mean(dim=1)
+        return F.gelu(layer(tokens)).mean(dim=1, dtype=torch.float32)
 
     def load_pretrained(self, pretrained: Mapping[str, Tensor]) -> None:
         """Load encoders and fusion transformers from a state dict of pre-training; other layers keep their weights.

@@ -8,13 +8,12 @@ References:
     van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+
+from OpenAVFF.precision import full_precision
 
 TEMPERATURE = 0.05
 
@@ -28,11 +27,6 @@ def normalise_patches(video: Tensor, *, tubelet: int, patch: int) -> Tensor:
     """Normalise each tubelet of a video (B, C, T, H, W) per colour."""
     patches = rearrange(video, "b c (t r) (h p) (w q) -> b c t h w (r p q)", r=tubelet, p=patch, q=patch)
     return rearrange(normalise(patches), "b c t h w (r p q) -> b c (t r) (h p) (w q)", r=tubelet, p=patch)
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """Return a context without autocast on the tensor's device; the meta device has no autocast."""
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:

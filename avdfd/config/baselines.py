@@ -47,8 +47,8 @@ class RecipeConfig(Section):
     clip_norm: NonNegative = 0.0
     """Largest norm of the gradient; 0: no limit."""
     precision: Literal["fp32", "tf32", "bf16"] = "bf16"
-    """On a GPU: bf16 autocasts; tf32 rounds the inputs of every matrix product to 10 bits; fp32 is exact. A CPU always
-    computes in fp32."""
+    """On a GPU: bf16 autocasts the encoders, not heads, fusion and losses; tf32 rounds the inputs of every matrix
+    product to 10 bits; fp32 is exact. A CPU always computes in fp32."""
 
 
 def _takes_whole_batches(why: str, **stages: RecipeConfig) -> None:

@@ -122,8 +122,8 @@ class OptimConfig(Section):
     batch_size: Positive = 32
     """Elements per step, of all processes together; stage 1 counts pairs (a fake and a real of the same identity)."""
     precision: Literal["fp32", "tf32", "bf16"] = "bf16"
-    """On a GPU: bf16 autocasts; tf32 rounds the inputs of every matrix product to 10 bits; fp32 is exact. A CPU always
-    computes in fp32."""
+    """On a GPU: bf16 autocasts the encoders, not heads, fusion and losses; tf32 rounds the inputs of every matrix
+    product to 10 bits; fp32 is exact. A CPU always computes in fp32."""
 
 
 class Stage1LossConfig(Section):

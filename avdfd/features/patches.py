@@ -5,7 +5,6 @@
 It has no parameters.
 """
 
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from avdfd.features.mel import MEL_BINS, MEL_FRAMES, log_mel, log_spectrum, zscore
 from avdfd.features.statistics import GROUPS, STATISTICS, local_statistics
+from OpenAVFF.precision import full_precision
 
 
 class Patches(NamedTuple):
@@ -45,7 +45,7 @@ class Front(NamedTuple):
             return Patches(rearrange(audio, "b f (n t) -> b n (f t)", n=self.patches))
         views = [audio]
         if self.spectra:
-            # A spectrum has a range of 1e9, so it is computed in float32 even under autocast, which only GPUs use.
-            with torch.autocast("cuda", enabled=False) if audio.is_cuda else nullcontext():
+            # A spectrum has a range of 1e9.
+            with full_precision(audio):
                 views = [zscore(log_mel(audio)), *(zscore(log_spectrum(audio, size)) for size in self.spectra)]
         return Patches(torch.cat([local_statistics(view, self.patches) for view in views], dim=2))

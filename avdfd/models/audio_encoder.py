@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from avdfd.features.mel import MEL_FRAMES
 from avdfd.features.patches import Front, Patches
 from avdfd.models.layers import TransformerEncoder, head
+from OpenAVFF.precision import Float32, full_precision
 
 _FLOOR = 1e-4
 
@@ -70,7 +71,7 @@ class AudioEncoder(nn.Module):
 
     def forward(self, audio: Tensor | Patches) -> tuple[Tensor, Tensor]:
         """z-scored mel (B, 128, 768), or waveform (B, 49152) if there are spectra, or their patches -> clip feature
-        (B, D) and tokens (B, N, D).
+        (B, D), float32, and tokens (B, N, D).
 
         The feature is the mean of the tokens; with statistics, a projection of their standard deviation over the
         patches is added. A fitted score replaces its first channel.
@@ -78,12 +79,13 @@ class AudioEncoder(nn.Module):
         patches = audio if isinstance(audio, Patches) else self.front(audio)
         if not self.front.statistics:
             tokens = self.encoder(self.patch_proj(patches.values) + self.pos_emb)
-            return tokens.mean(dim=1), tokens
+            return tokens.mean(dim=1, dtype=torch.float32), tokens
         normed = self.patch_drop(self.patch_norm(rearrange(patches.values, "b n k -> b k n")))
         tokens = self.encoder(self.patch_proj(rearrange(normed, "b k n -> b n k")))
-        feature = tokens.mean(dim=1) + self.spread_proj(_standard_deviation(normed, dim=2))
+        spread = self.spread_proj(_standard_deviation(normed, dim=2))
+        feature = tokens.mean(dim=1, dtype=torch.float32) + spread
         if self.score is not None:
-            feature = torch.cat([self.score(pooled(patches))[:, None].to(feature.dtype), feature[:, 1:]], dim=1)
+            feature = torch.cat([self.score(pooled(patches))[:, None], feature[:, 1:]], dim=1)
         return feature, tokens
 
 
@@ -124,7 +126,8 @@ class ScaledScore(nn.Module):
         nn.init.zeros_(self.scale.bias)
 
     def forward(self, feature: Tensor) -> Tensor:
-        return self.scale(feature[:, :1])
+        with full_precision(feature):
+            return self.scale(feature[:, :1])
 
 
 def audio_head(encoder: AudioEncoder) -> nn.Module:
@@ -152,7 +155,7 @@ class AudioNet(nn.Module):
         super().__init__()
         dim = encoder.dim
         self.encoder = encoder
-        self.projection = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection_dim))
+        self.projection = Float32(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection_dim))
         self.head = audio_head(encoder)
         self.prototype = nn.Parameter(torch.empty(projection_dim))
         nn.init.normal_(self.prototype, std=0.02)

@@ -150,23 +150,23 @@ class Detector(nn.Module):
         """Runs prediction, discrepancy and fusion."""
         visual_tokens, anchor = (self.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
         audio_tokens, audio_anchor = encoded.audio_tokens, encoded.audio
-        # Per direction: differences (B, N or A, D), and the anchor (B, D) of the prediction.
+        # Per direction, in float32: differences (B, N or A, D), and the anchor (B, D) of the prediction.
         compared: list[tuple[Tensor, Tensor]] = []
         agreement = logit_out_of_sync = None
         if self.predictor is not None:
             predicted = self.predictor(audio_tokens, anchor, visual_tokens.shape[1])
-            compared.append((predicted - visual_tokens, anchor))
+            compared.append((predicted.float() - visual_tokens.float(), anchor.float()))
             if self.synchrony is not None:
                 agreement, logit_out_of_sync = self.synchrony(predicted, visual_tokens)
         if self.audio_predictor is not None:
             predicted = self.audio_predictor(visual_tokens, audio_anchor, audio_tokens.shape[1])
-            compared.append((predicted - audio_tokens, audio_anchor))
+            compared.append((predicted.float() - audio_tokens.float(), audio_anchor))
 
         evidence = torch.cat([x for difference, a in compared for x in (difference.abs().amax(dim=1), a)], dim=-1)
         logit_a2v = self.a2v_head(evidence).squeeze(-1)
         if logit_out_of_sync is not None:
             logit_a2v = either(logit_a2v, logit_out_of_sync)
-        discrepancies = [difference.float().square().mean(dim=-1) for difference, _ in compared]
+        discrepancies = [difference.square().mean(dim=-1) for difference, _ in compared]
         mismatch = torch.stack([d.mean(dim=1) for d in discrepancies]).mean(dim=0)
 
         logits = torch.stack([encoded.logit_audio, logit_a2v], dim=-1)

@@ -46,7 +46,7 @@ class ConfidenceFusion(nn.Module):
     def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """audio (B, D), evidence (B, E), logits (B, 2) -> fused logit (B,) and log weights (B, 2)."""
         inputs = torch.cat([audio, evidence, logits], dim=-1)
-        log_weights = F.log_softmax(self.confidence(inputs.detach() if self.supervised else inputs).float(), dim=-1)
+        log_weights = F.log_softmax(self.confidence(inputs.detach() if self.supervised else inputs), dim=-1)
         return self.fuse(logits, log_weights), log_weights
 
 

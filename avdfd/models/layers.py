@@ -5,6 +5,7 @@ B batch   N tokens   D width
 
 from torch import Tensor, nn
 
+from OpenAVFF.precision import Float32
 from OpenAVFF.stack import Stack
 
 
@@ -21,6 +22,6 @@ class TransformerEncoder(nn.Module):
         return self.layers(x)
 
 
-def head(dim: int, hidden: int, out: int) -> nn.Sequential:
-    """Return a two-layer classifier with dropout 0.1: (B, dim) -> (B, out)."""
-    return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, out))
+def head(dim: int, hidden: int, out: int) -> Float32:
+    """Return a two-layer classifier with dropout 0.1, in float32: (B, dim) -> (B, out)."""
+    return Float32(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, out))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from avdfd.core.errors import UserError
 from avdfd.models.avhubert import AVHubert
+from OpenAVFF.precision import Float32
 
 Variant = Literal["ce", "margin", "plain", "ensemble", "multilabel", "multiclass"]
 
@@ -107,15 +108,15 @@ class Mrdf(nn.Module):
             self.project_hubert = nn.Sequential(backbone.layer_norm, backbone.post_extract_proj)
             self.fusion_encoder_hubert = backbone.encoder
             classes = 4 if variant == "multiclass" else 2
-            self.mm_classifier = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, classes))
+            self.mm_classifier = Float32(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, classes))
 
         self.regularises = variant in ("ce", "margin", "ensemble")
         if self.regularises:
             self.project_audio = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.Dropout(dropout))
             self.project_video = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.Dropout(dropout))
             embeds = variant == "margin"
-            self.audio_classifier = nn.Identity() if embeds else nn.Sequential(nn.Linear(dim, 2))
-            self.video_classifier = nn.Identity() if embeds else nn.Sequential(nn.Linear(dim, 2))
+            self.audio_classifier = nn.Identity() if embeds else Float32(nn.Linear(dim, 2))
+            self.video_classifier = nn.Identity() if embeds else Float32(nn.Linear(dim, 2))
 
     def load_avhubert(self, pretrained: AVHubert) -> None:
         """Copies front ends and fusion encoder from an AV-HuBERT of the same sizes with 3 image channels."""
@@ -182,7 +183,8 @@ def from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """Mean of x (B, T, D) over the steps that are not padding."""
+    """Mean of x (B, T, D) over the steps that are not padding, in float32."""
+    x = x.float()
     if padding_mask is None:
         return x.mean(dim=1)
     steps = (~padding_mask).sum(dim=1, keepdim=True)

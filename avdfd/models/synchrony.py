@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from einops import reduce
 from torch import Tensor, nn
 
+from OpenAVFF.precision import full_precision
+
 _SCALE = 5.0  # of the cosines, which differ little between moments
 
 
@@ -33,9 +35,10 @@ class Synchrony(nn.Module):
 
         The agreement is the cosine of each predicted moment (rows) with each actual one.
         """
-        agreement = self._changes(predicted) @ self._changes(actual).mT
-        profile = [torch.diagonal(agreement, lag, dim1=1, dim2=2).mean(dim=1) for lag in self.lags]
-        return agreement, self.logit(_SCALE * torch.stack(profile, dim=1)).squeeze(-1)
+        with full_precision(predicted):
+            agreement = self._changes(predicted) @ self._changes(actual).mT
+            profile = [torch.diagonal(agreement, lag, dim1=1, dim2=2).mean(dim=1) for lag in self.lags]
+            return agreement, self.logit(_SCALE * torch.stack(profile, dim=1)).squeeze(-1)
 
     def _changes(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, T, D) unit vectors: the mean over the face, less its mean over the clip."""

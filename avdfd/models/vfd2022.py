@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avdfd.core.errors import UserError
+from OpenAVFF.precision import Float32
 from OpenAVFF.stack import Stack
 
 
@@ -110,7 +111,7 @@ class ConvTransformer(nn.Module):
         self.patch_to_embedding = nn.Linear(_map_size(features, input_size), dim)
         self.cls_token = nn.Parameter(torch.randn(1, 1, dim))
         self.transformer = Transformer(dim, depth, heads, mlp_dim)
-        self.mlp_head = nn.Sequential(nn.Linear(dim, mlp_dim), nn.ReLU())
+        self.mlp_head = Float32(nn.Linear(dim, mlp_dim), nn.ReLU())
         self.apply(_init_weights)
 
     def forward(self, x: Tensor) -> Tensor:

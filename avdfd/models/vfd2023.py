@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avdfd.core.errors import UserError
+from OpenAVFF.precision import full_precision
 from OpenAVFF.stack import Stack
 
 
@@ -96,4 +97,5 @@ class PatchTransformer(nn.Module):
         patches = rearrange(self.conv1(x), "b d h w -> b (h w) d")
         tokens = torch.cat([self.class_embedding.expand(len(x), 1, -1), patches], dim=1)
         tokens = self.transformer["resblocks"](self.ln_pre(tokens + self.positional_embedding))
-        return self.ln_post(tokens[:, 0]) @ self.proj
+        with full_precision(x):
+            return self.ln_post(tokens[:, 0].float()) @ self.proj

@@ -33,7 +33,7 @@ from avdfd.training.array_store import BLOCK, ArrayStore, RowFormat
 FOLDER = "frozen"
 TOKENS = "float16"
 """Type of the visual tokens, which are layer-normalised and 99 % of the bytes. The rest is float32."""
-_VERSION = 1  # of how an element becomes an input: raise it with every change of the model's inputs
+_VERSION = 2  # raise it with every change of the model's inputs or of the frozen parts; 1 had logits in half precision
 _WRITES_AHEAD = 2
 
 
