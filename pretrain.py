@@ -160,7 +160,7 @@ def stage1_loss(
 ) -> Tensor:
     """Weighted sum of the losses of a whole batch, in float32: z (B, P), logit, label and class (B,)."""
     return (
-        cfg.loss.supcon * supcon(z, audio_class, cfg.loss.temperature)
+        cfg.loss.supcon * supcon(z, audio_class, cfg.loss.temperature, faithful=cfg.faithful)
         + cfg.loss.auxiliary * F.binary_cross_entropy_with_logits(logit.float(), label)
         + cfg.loss.ordinal * ordinal_ring(z, audio_class, prototype, cfg.loss.margin)
         + cfg.loss.ranking * ranking(logit)

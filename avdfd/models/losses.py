@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
+def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07, *, faithful: bool = False) -> Tensor:
     """Supervised contrastive loss of unit vectors z (B, P) with class labels (B,).
 
-    Anchors without another sample of their class have no positive term and are left out of the mean.
+    Anchors without another sample of their class have no positive term and are left out of the mean. `faithful` counts
+    them as 0 in it, as the released code does, so that the loss falls with their number.
 
     References: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020 (L_out).
     """
@@ -20,9 +21,8 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
     log_prob = similarity - similarity.logsumexp(dim=1, keepdim=True)
     positive = (labels[:, None] == labels[None, :]) & ~self_mask
     positives = positive.sum(dim=1)
-    has_positive = positives > 0
     per_anchor = -log_prob.masked_fill(~positive, 0).sum(dim=1) / positives.clamp_min(1)
-    return (per_anchor * has_positive).sum() / has_positive.sum().clamp_min(1)
+    return per_anchor.sum() / (len(z) if faithful else (positives > 0).sum().clamp_min(1))
 
 
 def ordinal_ring(z: Tensor, labels: Tensor, prototype: Tensor, margin: float = 0.2, classes: int = 4) -> Tensor:

@@ -56,6 +56,14 @@ def test_both_stages_are_trained(stage1, stage2, tmp_path):
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
 
 
+def test_faithful_stage_1_counts_anchors_without_a_positive():
+    values = {"name": "x", "data": {"splits": "none", "fake_tiers": ["RVFA"]}, "loss": {"auxiliary": 0.0}}
+    default, faithful = (parse({**values, "faithful": way}, PretrainConfig, "test") for way in (False, True))
+    z, classes = torch.nn.functional.normalize(torch.randn(4, 8), dim=1), torch.tensor([0, 0, 0, 3])
+    batch = z, torch.zeros(4), torch.tensor([0.0, 0.0, 0.0, 1.0]), classes, torch.zeros(8)
+    torch.testing.assert_close(pretrain.stage1_loss(faithful, *batch), 0.75 * pretrain.stage1_loss(default, *batch))
+
+
 def test_only_learned_fusion_weights_are_supervised():
     values = {"name": "x", "audio": "none", "data": {"splits": "none", "fake_tiers": ["RVFA", "FVRA"]}}
     one = torch.ones(2)

@@ -40,6 +40,14 @@ def test_supcon_equals_the_loop(batch):
     assert supcon(z, labels, 0.1).item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+def test_supcon_of_an_anchor_without_a_positive():
+    """Class 1 has one sample. The released mean counts it as 0; 2.2990 is what the released code computes."""
+    z = F.normalize(reference.tensor("avdfd.z.1", 8, 256), dim=1)
+    labels = torch.tensor([0, 0, 1, 3, 2, 2, 0, 3])
+    assert supcon(z, labels, 0.07, faithful=True).item() == pytest.approx(2.2990, abs=5e-5)
+    assert supcon(z, labels, 0.07).item() == pytest.approx(2.6274, abs=5e-5)
+
+
 def test_supcon_without_any_positive_is_zero_with_finite_gradient(batch):
     z = batch[0][:3].clone().requires_grad_()
     loss = supcon(z, torch.tensor([0, 1, 2]))
