@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 import pretrain
 import train
 from avdfd.config import PretrainConfig, SpeedConfig, TrainConfig, parse
-from avdfd.datasets.transforms import normalise
+from avdfd.features.frames import normalise
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.training import loop
 from avdfd.training.build import build_audio_net, build_detector
@@ -72,7 +72,7 @@ def stage2(wanted: Sizes, *, frozen: bool, compiled: bool = False) -> list[Way]:
 
     def ours(name: str, **speed: bool) -> Way:
         model = build(speed=SpeedConfig(**speed))
-        return Way(name, model, lambda batch: (batch.mel, normalise(batch.video)), loss, video=True)
+        return Way(name, model, lambda batch: (batch.mel, batch.video), loss, video=True)
 
     title = "stage 2, frozen" if frozen else "stage 2, full"
     released = Way(

@@ -22,7 +22,6 @@ from avdfd.config import AugmentConfig, TrainConfig, load
 from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Sequential, Shared, Shuffled
-from avdfd.datasets.transforms import normalise
 from avdfd.elements import ElementStore
 from avdfd.metrics import roc
 from avdfd.models.visual_encoder import VisualBranch
@@ -58,7 +57,7 @@ def run(cfg: TrainConfig, whiten: bool, epochs: int, seed: int) -> float:
     head = nn.Linear(128, 1)
 
     def logits(video: Tensor) -> Tensor:
-        tokens, pooled = branch(normalise(video))
+        tokens, pooled = branch.backbone(branch.normalise(video))
         return head(torch.cat([tokens.amax(1), pooled], dim=-1)).squeeze(-1)
 
     optimizer = torch.optim.AdamW([*branch.parameters(), *head.parameters()], lr=2e-3)

@@ -27,11 +27,11 @@ from avdfd.datasets.transforms import (
     mel_input,
     mel_of,
     noise_and_masks,
-    normalise,
     torch_generator,
     video_input,
 )
 from avdfd.elements import Element, ElementMeta, coded
+from avdfd.features.frames import normalise
 from avdfd.training.distributed import Chance
 from avdfd.training.state_dicts import read_weights, unwrap
 from avdfd.training.visual_weights import load_visual_encoder
@@ -220,7 +220,7 @@ def groups(model: nn.Module, cfg: AvffConfig, stage: str) -> list[tuple[Iterable
 
 
 def outputs(net: nn.Module, batch: Batch, cfg: AvffConfig, stage: str, chance: Chance) -> Pretrained | Finetuned:
-    video = normalise(batch.video)
+    video = normalise(batch.video, cfg.model.normalisation)
     if stage == "finetune":
         return Finetuned(net(batch.audio, video).logits, batch.label)
     slots = video.shape[2] // VisualEncoder.tubelet
@@ -254,6 +254,6 @@ def preview(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def scores(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:
-    logits = model(batch.audio, normalise(batch.video)).logits.float()
+    logits = model(batch.audio, normalise(batch.video, cfg.model.normalisation)).logits.float()
     # Each column is a logit of its own, of fake and of real. OpenAVFF uses only the first.
     return {"fused": logits[:, 0] if cfg.faithful else (logits[:, 0] - logits[:, 1]) / 2}

@@ -22,7 +22,8 @@ from numpy.random import Generator
 from torch import Tensor
 
 from avdfd.config import AugmentConfig
-from avdfd.datasets.transforms import Rngs, constant, resize, video_input
+from avdfd.datasets.transforms import Rngs, resize, video_input
+from avdfd.features.frames import constant
 from avdfd.features.mel import SAMPLE_RATE
 
 VOICE_2022 = 48_000

@@ -7,6 +7,7 @@ audio       the chain that all audio passes; cloning    `data/preprocessing/clon
 search      `search.py`;                ablation        `ablate.py`
 vocoding    `data/preprocessing/resynthesise.py`
 loading     JSON, overrides, and errors that name the key
+saved       configs in run folders and weights, also of earlier versions
 """
 
 from avdfd.config.ablation import AblationConfig
@@ -37,6 +38,7 @@ from avdfd.config.loading import load, parse
 from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.reconstruction import ReconstructionConfig
+from avdfd.config.saved import completed, parse_saved
 from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stages import (
     AudioModelConfig,
@@ -96,8 +98,10 @@ __all__ = [
     "VisualModelConfig",
     "WeightsConfig",
     "WorldConfig",
+    "completed",
     "load",
     "parse",
+    "parse_saved",
 ]
 
 _RUNS: tuple[type[RunConfig], ...] = (PretrainConfig, TrainConfig, *BASELINES)

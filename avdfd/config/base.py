@@ -13,6 +13,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Home = Literal["auto", "gpu", "memory", "disk"]
+Normalisation = Literal["imagenet", "unit"]
 
 
 class Section(BaseModel):

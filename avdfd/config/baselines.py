@@ -3,11 +3,11 @@
 The defaults are the published recipes. A system with two stages has an optimiser section per stage.
 """
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, RunConfig, Section
+from avdfd.config.base import Count, Fraction, NonNegative, Normalisation, Positive, PositiveFloat, RunConfig, Section
 
 
 class RecipeConfig(Section):
@@ -97,6 +97,16 @@ class AvffModelConfig(Section):
     """MARLIN weights from which the visual encoder starts."""
     openavff: WeightsConfig | None = None
     """Pre-training checkpoint of OpenAVFF from which fine-tuning starts, instead of a pre-training stage."""
+    normalisation: Normalisation = "imagenet"
+    """Normalisation of the frames: `unit`, RGB / 255, or also by the channel means and standard deviations of ImageNet.
+    If it is left out, that of the initialisation: `unit` with marlin, which was trained so, else `imagenet`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalised_as_initialised(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("marlin") is None or "normalisation" in values:
+            return values
+        return {**values, "normalisation": "unit"}
 
     @model_validator(mode="after")
     def _divisible(self) -> "AvffModelConfig":

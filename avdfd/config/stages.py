@@ -1,10 +1,10 @@
 """`pretrain.py` and `train.py`: the two stages of the method."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, RunConfig, Section
+from avdfd.config.base import Count, Fraction, NonNegative, Normalisation, Positive, PositiveFloat, RunConfig, Section
 
 Direction = Literal["a2v", "v2a", "symmetric"]
 Fusion = Literal["learned", "fixed", "visual"]
@@ -67,6 +67,10 @@ class VisualModelConfig(Section):
     """File with the weights, unless init is random."""
     sha256: str | None = None
     """Expected sha256 of that file."""
+    normalisation: Normalisation = "imagenet"
+    """Normalisation of the frames: `unit`, RGB / 255, or also by the channel means and standard deviations of ImageNet.
+    If it is left out, that of the initialisation: `unit` for marlin, which was trained so, else `imagenet`; with
+    faithful always `imagenet`."""
     image_size: Positive = 224
     """Side of the frames in pixels; a multiple of 16."""
     dim: Positive = 768
@@ -216,6 +220,15 @@ class TrainConfig(RunConfig):
     """With a frozen backbone, compute the frozen features of a clip once and keep them in the element store, 2.4 MB per
     clip at the published sizes, for all epochs and runs. Excludes augmentation. A backbone that is trained is not
     cached, so that a search may have both."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalised_as_initialised(cls, values: Any) -> Any:
+        visual = values.get("visual") if isinstance(values, dict) else None
+        if not isinstance(visual, dict) or "normalisation" in visual or values.get("faithful"):
+            return values
+        how = "unit" if visual.get("init") == "marlin" else "imagenet"
+        return {**values, "visual": {**visual, "normalisation": how}}
 
     @model_validator(mode="after")
     def _published_where_faithful(self) -> "TrainConfig":

@@ -20,7 +20,6 @@ from avdfd.datasets.transforms import (
     generators,
     mel_input,
     mel_of,
-    normalise,
     shift_out_of_sync,
     video_input,
 )
@@ -98,7 +97,7 @@ class Batch(NamedTuple):
     def model_inputs(self) -> tuple[Any, ...]:
         """Arguments of the model's forward."""
         first = self.mel if self.cached is None else self.cached
-        return (first,) if self.video is None else (first, normalise(self.video))
+        return (first,) if self.video is None else (first, self.video)
 
 
 class Inputs(NamedTuple):

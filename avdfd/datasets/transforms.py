@@ -1,13 +1,12 @@
 """Transforms of a batch of stored examples into model inputs, on the device of the batch.
 
-mel (B, 128, 768)   frames (B, T, H, W, 3) uint8 in   video (B, 3, T, S, S) uint8 out; `normalise` turns it into floats
+mel (B, 128, 768)   frames (B, T, H, W, 3) uint8 in   video (B, 3, T, S, S) uint8 out, which models normalise
 
 Each clip is augmented by one draw from a generator of its own; without generators there is no augmentation. The few
 random numbers of a draw come from NumPy. Noise for every point of a spectrogram comes from torch on the device, so it
 differs between a CPU and a GPU.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from avdfd.config import AugmentConfig, SynchronyConfig
+from avdfd.features.frames import constant
 from avdfd.features.mel import FRAMES, MEL_BINS, log_mel, zscore
 
 CLIP_FRAMES = 16
@@ -25,8 +25,6 @@ FRAME_CHOICE = [int((i + 0.5) * FRAMES / CLIP_FRAMES) for i in range(CLIP_FRAMES
 
 _MIN_SHIFT = 2  # frames of a clip, 384 ms: out of sync in any speech
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
 
 Seeds = Sequence[tuple[int, ...]]
@@ -143,18 +141,6 @@ def resize(images: Tensor, size: int, mode: str = "bilinear") -> Tensor:
     else:
         small = _bytes(F.interpolate(colours.float(), size=(size, size), mode=mode, antialias=True))
     return small.permute(0, 2, 3, 1)
-
-
-def normalise(video: Tensor) -> Tensor:
-    """uint8 video (B, 3, T, H, W) -> float, by ImageNet's channel means and standard deviations, on the same device."""
-    mean, std = (constant(values, video.device).view(3, 1, 1, 1) for values in (_MEAN, _STD))
-    return (video.float() / 255 - mean) / std
-
-
-@functools.cache
-def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return numbers on a device, copied there once, as each copy would wait for a GPU."""
-    return torch.tensor(values, device=device)
 
 
 def _some_frames(video: Tensor, chance: float, draws: int, rngs: Rngs, change: Callable[[Tensor], Tensor]) -> Tensor:

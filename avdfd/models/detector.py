@@ -131,19 +131,19 @@ class Detector(nn.Module):
         return self
 
     def forward(self, clips: Tensor | Encoded, video: Tensor | None = None) -> DetectorOutput:
-        """Audio as `AudioEncoder` takes it and normalised video (B, 3, 16, H, W) of the same span; or the encoders'
-        outputs."""
+        """Audio as `AudioEncoder` takes it and video (B, 3, 16, H, W) of the same span, as `VisualBranch.normalise`
+        takes it; or the encoders' outputs."""
         if isinstance(clips, Encoded):
             return self.compare_and_fuse(clips)
         assert video is not None, "audio comes with its video"
         return self.compare_and_fuse(self.encode(clips, video))
 
     def encode(self, mel: Tensor, video: Tensor) -> Encoded:
-        """Runs the encoders on audio as `AudioEncoder` takes it and normalised video (B, 3, 16, H, W)."""
+        """Runs the encoders on audio as `AudioEncoder` takes it and video (B, 3, 16, H, W), uint8 or normalised."""
         with torch.no_grad():
             audio, audio_tokens = self.audio_encoder(mel)
             logit_audio = self.audio_head(audio).squeeze(-1)
-        tokens, pooled = self.visual_encoder.backbone(video)
+        tokens, pooled = self.visual_encoder.backbone(self.visual_encoder.normalise(video))
         return Encoded(tokens, pooled, audio_tokens, audio, logit_audio)
 
     def compare_and_fuse(self, encoded: Encoded) -> DetectorOutput:

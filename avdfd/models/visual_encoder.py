@@ -3,8 +3,10 @@
 B batch   N visual tokens   W width of the backbone   D width of the audio tokens
 """
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from avdfd.features import frames
 from OpenAVFF.visual_encoder import VisualEncoder
 
 
@@ -12,7 +14,7 @@ class VisualBranch(nn.Module):
     """Backbone, (B, 3, 16, H, W) -> (B, N, W) and (B, W), and projection W -> D. The defaults are ViT-B as in MARLIN.
 
     The detector calls the two one by one, so that the output of a frozen backbone can be cached
-    (avdfd/training/backbone_cache.py).
+    (avdfd/training/backbone_cache.py). `normalisation` is the one that the backbone's weights were trained with.
     """
 
     def __init__(
@@ -24,7 +26,13 @@ class VisualBranch(nn.Module):
         depth: int = 12,
         heads: int = 12,
         qkv_bias: bool = True,
+        normalisation: frames.Normalisation = "imagenet",
     ) -> None:
         super().__init__()
+        self.normalisation = normalisation
         self.backbone = VisualEncoder(image_size=image_size, dim=dim, depth=depth, heads=heads, qkv_bias=qkv_bias)
         self.proj = nn.Linear(dim, out_dim)
+
+    def normalise(self, video: Tensor) -> Tensor:
+        """uint8 video (B, 3, 16, H, W) -> the backbone's input; floats are taken to be normalised already."""
+        return frames.normalise(video, self.normalisation) if video.dtype == torch.uint8 else video

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from avdfd.config import RUNS, DrawConfig, RunConfig, SearchConfig, load
+from avdfd.config import RUNS, DrawConfig, RunConfig, SearchConfig, load, parse_saved
 from avdfd.core.errors import UserError
 from avdfd.training.state import different_keys
 
@@ -71,8 +71,9 @@ def check_unchanged(runs: list[Run]) -> None:
         path = run.folder / "config.json"
         if not path.exists():
             continue
-        before = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "git"}
-        changed = different_keys(before, run.config.model_dump())
+        values = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "git"}
+        before = parse_saved(values, type(run.config), source=str(path))
+        changed = different_keys(before.model_dump(), run.config.model_dump())
         if changed:
             raise UserError(
                 f"{run.folder}: made with another {changed[0]}; restore it, remove the folder, or change 'name'"

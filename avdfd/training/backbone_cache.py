@@ -47,7 +47,7 @@ class Encoder(NamedTuple):
 
     @torch.inference_mode()
     def __call__(self, mel: Tensor, video: Tensor) -> Encoded:
-        """mel (B, 128, 768), or waveform (B, 49152), and normalised video (B, 3, 16, S, S) -> features to cache."""
+        """mel (B, 128, 768), or waveform (B, 49152), and uint8 video (B, 3, 16, S, S) -> features to cache."""
         self.model.eval()
         with loop.autocast(self.device, self.precision):
             encoded = self.model.encode(mel, video)
@@ -68,6 +68,7 @@ class Encoder(NamedTuple):
                 "version": _VERSION,
                 "image_size": self.inputs.image_size,
                 "frames": FRAME_CHOICE,
+                "normalisation": model.visual_encoder.normalisation,
                 "audio": self.inputs.audio,
                 **({"spectra": spectra} if spectra else {}),
             },

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from avdfd.config import RunConfig
+from avdfd.config import RunConfig, parse_saved
 from avdfd.core.errors import EndedBySignal, UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
@@ -117,9 +117,8 @@ class Training:
         state, passed = checkpoint.load_last(self.run.path, self.cfg.kind, _SAVED)
         for path in passed:
             self.run.log(f"warning: {path} is damaged; resuming from the one before")
-        saved, current = (
-            {k: v for k, v in c.items() if k not in ignore} for c in (state["config"], self.cfg.model_dump())
-        )
+        before = parse_saved(state["config"], type(self.cfg), source=str(self.run.path))
+        saved, current = ({k: v for k, v in c.model_dump().items() if k not in ignore} for c in (before, self.cfg))
         changed = different_keys(saved, current)
         if changed:
             raise UserError(

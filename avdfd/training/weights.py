@@ -122,4 +122,4 @@ def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> RunFacts:
     found = settings.get("kind")
     if found not in kinds:
         raise UserError(f"{path}: a model of '{found}', expected one of '{' or '.join(kinds)}'")
-    return config.parse(known, RunFacts, source=str(path))
+    return config.parse({**known, "config": config.completed(settings)}, RunFacts, source=str(path))

@@ -9,7 +9,6 @@ from torch.nn.utils import clip_grad_norm_
 import pretrain
 import train
 from avdfd.config import PretrainConfig, TrainConfig, parse
-from avdfd.datasets.transforms import normalise
 from avdfd.training import loop
 from avdfd.training.optim import adamw
 from avdfd.training.state import Training
@@ -65,5 +64,5 @@ def test_stage_2_does_not_wait_for_the_gpu(no_waiting):
         if step == 2:
             no_waiting()
         with loop.autocast(GPU, "bf16"):
-            out = model(mel, normalise(video))
+            out = model(mel, video)
         take(training, model, train.stage2_loss(cfg, out, label, fake_modalities))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from avdfd.features.frames import normalise
 from tests.helpers.models import small_audio_net, small_detector
 
 
@@ -86,6 +87,18 @@ def test_evidence_depends_on_time_order(detector, clips):
     mel, video = clips
     detector.eval()
     assert not torch.allclose(detector(mel, video).mismatch_mse, detector(mel, video.flip(2)).mismatch_mse)
+
+
+@pytest.mark.parametrize("normalisation", ["unit", "imagenet"])
+def test_the_backbone_is_given_frames_as_its_weights_were_trained(detector, normalisation):
+    detector.visual_encoder.normalisation = normalisation
+    given = []
+    detector.visual_encoder.backbone.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    video = torch.randint(0, 256, (2, 3, 16, 32, 32), dtype=torch.uint8)
+    detector(torch.randn(2, 128, 768), video)
+    detector(torch.randn(2, 128, 768), normalise(video, normalisation))
+    torch.testing.assert_close(given[0], normalise(video, normalisation))
+    torch.testing.assert_close(given[1], given[0])
 
 
 # ---- options of the ablations

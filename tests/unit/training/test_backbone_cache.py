@@ -152,13 +152,14 @@ def test_every_dependency_changes_the_folder(root, monkeypatch):
     assert open_with(seed=1) == 2  # weights
     assert open_with(size=48) == 3  # image size
     assert open_with(heads=4) == 4  # same shapes of weights, another computation
+    assert open_with(normalisation="unit") == 5
     with monkeypatch.context() as patch:
         patch.setattr(backbone_cache, "FRAME_CHOICE", [*range(16)])
-        assert open_with() == 5
+        assert open_with() == 6
     grow(root)
-    assert open_with() == 6
+    assert open_with() == 7
     texts = [path.read_text() for path in (root / backbone_cache.FOLDER).glob("*/about.json")]
-    assert len({json.dumps(json.loads(text)["of"]) for text in texts}) == 6
+    assert len({json.dumps(json.loads(text)["of"]) for text in texts}) == 7
 
 
 def grow(root: Path) -> None:

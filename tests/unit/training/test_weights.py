@@ -70,6 +70,17 @@ def test_file_alone_is_enough(path, tmp_path):
     assert run.branches == ("audio",)
 
 
+def test_weights_that_state_no_normalisation_are_given_frames_as_when_they_were_made(tmp_path):
+    path = make_run(tmp_path, "train") / BEST
+    facts = known(path)
+    facts["config"]["visual"] |= {"init": "marlin", "weights": "weights/marlin.pt"}
+    del facts["sha256"], facts["config"]["visual"]["normalisation"]
+    for stated, expected in (({}, "imagenet"), ({"normalisation": "unit"}, "unit")):
+        facts["config"]["visual"] |= stated
+        header(path, avdfd=json.dumps(facts))
+        assert scoring.load_run(path.parent, "cpu").model.visual_encoder.normalisation == expected
+
+
 def test_every_shape_and_type_is_restored(tmp_path, path):
     facts = weights.load(path, "pretrain").facts
     model = {

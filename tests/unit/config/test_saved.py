@@ -1,0 +1,60 @@
+"""Configs of runs that an earlier version saved, and the normalisation that belongs to an initialisation."""
+
+import pytest
+
+from avdfd.config import AvffConfig, TrainConfig, completed, parse, parse_saved
+from avdfd.core.errors import UserError
+
+COMMON = {"name": "x", "data": {"splits": "none", "fake_tiers": ["RVFA"]}}
+WEIGHTS = {"weights": "w.pt"}
+
+
+def train_config(visual, **more):
+    return {**COMMON, "kind": "train", "audio": "none", "visual": visual, **more}
+
+
+def avff_config(**model):
+    return {**COMMON, "kind": "avff", "model": model}
+
+
+@pytest.mark.parametrize(
+    ("visual", "faithful", "expected"),
+    [
+        ({"init": "marlin", **WEIGHTS}, False, "unit"),
+        ({"init": "marlin", **WEIGHTS}, True, "imagenet"),
+        ({"init": "marlin", **WEIGHTS, "normalisation": "imagenet"}, False, "imagenet"),
+        ({"init": "openavff", **WEIGHTS}, False, "imagenet"),
+        ({"init": "random"}, False, "imagenet"),
+        ({"init": "random", "normalisation": "unit"}, False, "unit"),
+        ({}, False, "imagenet"),
+    ],
+)
+def test_frames_are_normalised_as_for_the_initial_weights(visual, faithful, expected):
+    loss = {"confidence": 0.0}
+    cfg = parse(train_config(visual, faithful=faithful, loss=loss), TrainConfig, "test")
+    assert cfg.visual.normalisation == cfg.model_dump()["visual"]["normalisation"] == expected
+
+
+def test_avff_from_marlin_takes_rgb_over_255():
+    assert parse(avff_config(), AvffConfig, "test").model.normalisation == "imagenet"
+    marlin = {"marlin": {"file": "w.pt"}}
+    assert parse(avff_config(**marlin), AvffConfig, "test").model.normalisation == "unit"
+    assert parse(avff_config(**marlin, normalisation="imagenet"), AvffConfig, "test").model.normalisation == "imagenet"
+
+
+def test_a_run_saved_before_the_key_existed_keeps_the_statistics_of_imagenet():
+    for model, values in (
+        (TrainConfig, train_config({"init": "marlin", **WEIGHTS})),
+        (AvffConfig, avff_config(marlin={"file": "w.pt"})),
+    ):
+        old = parse_saved(values, model, "test")
+        section = old.visual if isinstance(old, TrainConfig) else old.model
+        assert section.normalisation == "imagenet"
+        new = parse(values, model, "test").model_dump()
+        assert completed(new) == new, "a config that states the key stays"
+
+
+def test_a_damaged_saved_config_is_named():
+    assert completed({"kind": ["train"]}) == {"kind": ["train"]}
+    with pytest.raises(UserError, match="old: key 'visual' is 3"):
+        parse_saved(train_config(3), TrainConfig, "old")
