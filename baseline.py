@@ -4,9 +4,11 @@
     python baseline.py --config config/baseline_avff.json --stage pretrain
     python baseline.py --config config/baseline_mrdf.json --folds data/splits/mrdf_5fold
     python baseline.py --config config/released/mrdf.json --published mrdf_ce.ckpt       a run of a published checkpoint
+    python baseline.py --config config/released/mrdf.json --published MRDF_CE_train_2.ckpt --fold-file train_2.txt
 
 The config's `kind` names the system; the systems' own code is in avdfd/baselines, one module each. Every stage before
-the last has its own run folder, `<name>-<stage>`. Give runs with other seeds or settings another `--name`.
+the last has its own run folder, `<name>-<stage>`. Give runs with other seeds or settings another `--name`. With
+`--fold-file`, a published checkpoint is also tested, on the clips that its authors' list does not train on.
 """
 
 import argparse
@@ -21,18 +23,23 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from avdfd.baselines import SYSTEMS, System
+from avdfd.baselines.mrdf_folds import published_fold
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
+from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
+from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
 from avdfd.metrics import roc
 from avdfd.report import files
 from avdfd.splits import folds
+from avdfd.splits.files import save
+from avdfd.splits.lists import PUBLISHED
 from avdfd.training import distributed, loop, weights
 from avdfd.training.distributed import Chance, World, gather, gather_fields
 from avdfd.training.flops import training_flops
@@ -52,17 +59,28 @@ def main(argv: list[str]) -> None:
     cli.add_argument(
         "--published", type=Path, metavar="FILE", help="make a run of the authors' checkpoint, without training"
     )
+    cli.add_argument(
+        "--fold-file", type=Path, metavar="FILE", help="with --published: test it on the fold of its authors' list"
+    )
     cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, *BASELINES, overrides=overrides)
     system = SYSTEMS[cfg.kind]
     if args.stage not in ("all", *system.STAGES):
         raise UserError(f"--stage {args.stage}: {cfg.kind} has the stages {', '.join(system.STAGES)}, or all")
+    if args.fold_file and not args.published:
+        raise UserError(
+            "--fold-file tests a published checkpoint: name it with --published; to train on the authors' folds, make "
+            "lists with make_splits.py mrdf_5fold --lists, and name them with --folds"
+        )
     whole = system.STAGES[-1:] if system.has_pretrained_weights(cfg) else system.STAGES
     stages = whole if args.stage == "all" else (args.stage,)
     with distributed.join(cfg.device) as world:
         if args.published:
-            adopt(cfg, system, args.published, world)
+            if world.first and args.fold_file:
+                evaluate_fold(cfg, system, args.published, args.fold_file)
+            elif world.first:
+                adopt(cfg, system, args.published)
             return
         if world.size > 1 and system.needs_whole_batch(cfg):
             raise UserError(
@@ -154,10 +172,8 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     run.announce(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
-def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
+def adopt(cfg: RunConfig, system: System, file: Path) -> None:
     """Make a run folder of a published checkpoint, for evaluate.py and detect.py."""
-    if not world.first:
-        return
     stage = system.STAGES[-1]
     model = system.rebuild(cfg, stage)
     fill(model, system.published(file), source=str(file))
@@ -167,6 +183,24 @@ def adopt(cfg: RunConfig, system: System, file: Path, world: World) -> None:
     weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
     run.announce(f"{cfg.kind} from {file}: {run.path / BEST}")
+
+
+def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -> None:
+    """Make a run folder of a published checkpoint, and evaluate it on the test clips of its authors' fold list."""
+    metas = open_store(cfg.data.elements, cfg.kind).metas
+    fold = published_fold(fold_file, metas)
+    name = f"{cfg.name}-{fold_file.stem}"
+    folder = Path(cfg.runs) / name
+    data = cfg.data.model_copy(update={"splits": str(folder / "fold.csv")})
+    adopt(cfg.model_copy(update={"name": name, "data": data}), system, file)
+    trained_on = {"trained_on": fold.trained_on.identities}
+    save(folder, PUBLISHED, cfg.seed, {"fold": fold.clips}, metas, [fold_file, fold_file.parent / TABLE], **trained_on)
+    if fold.trained_on.skipped:
+        print(f"{fold_file}: the first line, '{fold.trained_on.skipped}', counts as a header, as in the released code")
+    done = evaluate(Request(str(folder), split="test", device=cfg.device))
+    print(files.write(done))
+    shared, clips = done.result["protocol"]["shared_identities"]
+    print(f"{fold_file}: {shared} of {clips} test clips show an identity that the checkpoint was trained on")
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:

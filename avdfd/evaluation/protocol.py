@@ -7,7 +7,8 @@
     real-only               the system was trained on real clips only
 
 A kind of fake is a tier and a method. Identities are never those of training or validation
-(`avdfd.splits.lists.check_unseen`).
+(`avdfd.splits.lists.check_unseen`), except in a fold that is tested as its authors published it: `shared_identities`
+counts the clips concerned.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from avdfd.config import RunConfig
 from avdfd.core.tiers import RVRA
 from avdfd.elements import ElementMeta, coded
-from avdfd.splits.lists import assign, of_tiers, read_split_json, read_splits, take
+from avdfd.splits.lists import assign, of_tiers, read_split_json, read_splits, shared_identities, take
 
 LEAVE_ONE_OUT = "leave_one_method_out"
 _LEFT_OUT = "without_"
@@ -64,6 +65,7 @@ def describe(
         "judged_tiers": sorted({tier for tier, _ in kinds}),
         "new_tiers": sorted({tier for tier, _ in kinds} - tiers),
         "new_kinds": sorted(f"{tier} {method}".rstrip() for tier, method in new),
+        "shared_identities": shared_identities(tested, lists) if lists.published else None,
         "people": {split: list(lists.split_of.values()).count(split) for split in ("train", "validation")},
     }
 
@@ -73,6 +75,8 @@ def _trained(config: RunConfig, own: Sequence[ElementMeta] | None) -> set[tuple[
     if own is None:
         return {(tier, None) for tier in config.data.fake_tiers}
     train = take(own, assign(own, read_splits(config.data.splits))["train"])
+    if not len(train):  # a published checkpoint, and a store of its test clips
+        return _trained(config, None)
     return {*_kinds(of_tiers(train, config.data.fake_tiers))}
 
 

@@ -21,6 +21,9 @@ def protocol(result: Mapping[str, Any]) -> str:
         "validation": "No test identity is in the training split.",
     }
     identities = known.get(result["split"], "No test identity is in the training or validation split.")
+    if protocol.get("shared_identities"):
+        shared, clips = protocol["shared_identities"]
+        identities = f"As published: {shared} of {clips} clips show an identity of the training list."
     return (
         f"Protocol: {protocol['name']}{left_out}. Trained on {trained}; tested on "
         f"{', '.join(protocol['judged_tiers'])}{new}. {identities}"

@@ -12,7 +12,7 @@ References:
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from operator import attrgetter
 
 import numpy as np
@@ -22,7 +22,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.tiers import RVRA
 from avdfd.splits.files import SplitList, SplitRow
 from avdfd.splits.lists import SPLITS
-from avdfd.splits.strata import deal, strata_of
+from avdfd.splits.strata import Stratum, deal, strata_of
 
 CATEGORIES = ("RVRA", "RVFA", "FVRA", "FVFA")
 METHODS = {
@@ -107,40 +107,58 @@ def balanced_folds(
     seed: int,
     *,
     duplicates: Iterable[Sequence[str]] = (),
+    trained_on: Sequence[Collection[str]] = (),
 ) -> list[SplitList]:
     """Draw `count` folds of identities: each is the test split once, and a `validation` share of the others selects.
 
-    Identities are drawn within strata of race and gender. Each has one clip of every category, drawn for each fold
-    from its clips without identities or near-duplicates of another split. An identity that lacks such a clip in one
-    category is left out of the fold, so that the categories stay balanced. The published protocol has no validation
-    split: it selects on the test fold. Raises UserError for too few identities.
+    With `trained_on`, which has the identities of the authors' training list of each fold, all others are its test
+    split. Otherwise identities are drawn within strata of race and gender. Each has one clip of every category, drawn
+    for each fold from its clips without identities or near-duplicates of another split. An identity that lacks such a
+    clip in one category is left out of the fold, so that the categories stay balanced. The published protocol has no
+    validation split: it selects on the test fold. Raises UserError for too few identities.
     """
     clips = [clip for clip in unique_clips(clips) if clip.tier in CATEGORIES]
     strata = strata_of(clips, attrgetter("tier"))
     identities = {identity for identity, stratum in strata.items() if len(stratum.kinds) == len(CATEGORIES)}
-    if len(identities) < 3 * count:
+    if len(identities) < 3 * count and not trained_on:
         raise UserError(
             f"{len(identities)} identities have clips of all of {', '.join(CATEGORIES)}; "
             f"{count} folds need {3 * count} or more"
         )
     duplicates = list(duplicates)
     rng = np.random.default_rng(seed)
-    part_of = deal(strata, dict.fromkeys(range(count), 1.0), rng)
+    if trained_on:
+        _check_have_clips(strata, trained_on)
+        tested = [strata.keys() - {*listed} for listed in trained_on]
+    else:
+        part_of = deal(strata, dict.fromkeys(range(count), 1.0), rng)
+        tested = [{identity for identity, part in part_of.items() if part == fold} for fold in range(count)]
     return [
         _fold(
             clips,
             identities,
-            {identity: "test" for identity, part in part_of.items() if part == tested}
+            dict.fromkeys(test, "test")
             | deal(
-                {identity: stratum for identity, stratum in strata.items() if part_of[identity] != tested},
+                {identity: stratum for identity, stratum in strata.items() if identity not in test},
                 {"validation": validation, "train": 1 - validation},
                 rng,
             ),
             duplicates,
             rng,
         )
-        for tested in range(count)
+        for test in tested
     ]
+
+
+def _check_have_clips(strata: Mapping[str, Stratum], lists: Iterable[Collection[str]]) -> None:
+    """Raise UserError for an identity in a list that has no clips."""
+    named = {identity for listed in lists for identity in listed}
+    unknown = sorted(named - strata.keys())
+    if unknown:
+        raise UserError(
+            f"the given lists name {len(named)} identities, {len(unknown)} of them without clips, e.g. '{unknown[0]}'; "
+            "take the store or manifest of the whole data set"
+        )
 
 
 def _fold(

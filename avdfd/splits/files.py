@@ -43,10 +43,12 @@ def save(
     lists: Mapping[str, SplitList],
     clips: Iterable[ClipMeta],
     inputs: Iterable[Path] = (),
+    **more: Any,
 ) -> list[str]:
     """Write each list as `<name>.csv`, left_out.csv if clips left out are listed, and split.json last.
 
-    split.json has the counts and the hash of each list, and the hashes of the input files. Return a line per list.
+    split.json has the counts and the hash of each list, the hashes of the input files, and `more` facts by name. Return
+    a line per list.
     """
     tier_of = {clip.source: clip.tier for clip in clips}
     facts, lines = {}, []
@@ -64,7 +66,7 @@ def save(
     if listed:
         write_csv(folder / "left_out.csv", [("list", "source", "reason"), *listed])
     made_from = {path.name: sha256_of(path) for path in inputs}
-    about = {"protocol": protocol, "seed": seed, "made_from": made_from, "lists": facts}
+    about = {"protocol": protocol, "seed": seed, "made_from": made_from, "lists": facts, **more}
     write_atomic(folder / SPLIT_JSON, (json.dumps(about, indent=2) + "\n").encode())
     return lines
 

@@ -23,6 +23,8 @@ from avdfd.elements import Coded, ElementMeta, ElementTable, coded
 SPLITS = ("train", "validation", "test")
 CLIP_COLUMNS = ("split", "identity", "source")
 SPLIT_JSON = "split.json"
+PUBLISHED = "mrdf_published"
+"""Protocol of a list that is tested as its authors published it (avdfd/baselines/mrdf_folds.py)."""
 
 
 class Lists(NamedTuple):
@@ -34,6 +36,13 @@ class Lists(NamedTuple):
     """Identity -> split."""
     clips: frozenset[str] | None = None
     """Sources of the only clips to use; None = all clips."""
+    published: bool = False
+    """The main identity of a clip alone decides its split, and nothing is selected. The clips that thereby show
+    identities of another split are counted by `shared_identities`."""
+
+    def members(self, identities: Sequence[str]) -> Sequence[str]:
+        """Return those identities of a clip that have to be in one split."""
+        return identities[:1] if self.published else identities
 
 
 def read_splits(path: str | Path) -> Lists:
@@ -77,6 +86,10 @@ def _read_clip_list(path: Path) -> Lists:
         if split_of.setdefault(row["identity"], row["split"]) != row["split"]:
             raise UserError(f"{path}: line {number}: identity '{row['identity']}' is in two splits; keep it in one")
         sources.add(row["source"])
+    facts = read_split_json(path)
+    if facts.get("protocol") == PUBLISHED:
+        split_of = {**dict.fromkeys(facts.get("trained_on", ()), "train"), **split_of}
+        return Lists(str(path), split_of, frozenset(sources), published=True)
     absent = [split for split in SPLITS if split not in split_of.values()]
     if absent:
         raise UserError(f"{path}: has no identities for {absent[0]}; make the list again")
@@ -108,6 +121,7 @@ def assign(metas: Sequence[ElementMeta], lists: Lists) -> dict[str, list[int]]:
     sources, identities = coded(metas, "source"), coded(metas, "identities")
     if lists.clips is not None:
         _check_known(sources, identities, lists, lists.clips)
+    identities = identities._replace(values=[lists.members(named) for named in identities.values])
     groups = [{lists.split_of[i] for i in named if i in lists.split_of} for named in identities.values]
     split_of_group = np.array([SPLITS.index(min(group)) if group else -1 for group in groups], np.int64)
     split_of = split_of_group[identities.codes]
@@ -143,8 +157,9 @@ def _check_known(sources: Coded, identities: Coded, lists: Lists, clips: frozens
     Without some of its clips, results would not be those of the protocol.
     """
     present = {identity for group in identities.values for identity in group}
+    named = set() if lists.published else lists.split_of.keys()
     for what, unknown in (
-        ("identities", sorted(lists.split_of.keys() - present)),
+        ("identities", sorted(named - present)),
         ("clips", sorted(clips.difference(sources.values))),
     ):
         if unknown:
@@ -199,12 +214,20 @@ def check_unseen(config: RunConfig, metas: Sequence[ElementMeta], split: str) ->
     `split` is theirs; "all" counts as test, and elements of the run's own train split may be scored as "train".
     """
     seen = {"train": (), "validation": ("train",)}.get(split, ("train", "validation"))
-    split_of = read_splits(config.data.splits).split_of
+    lists = read_splits(config.data.splits)
     identities = coded(metas, "identities")
     for code in np.unique(identities.codes):
-        for identity in identities.values[code]:
-            if split_of.get(identity) in seen:
+        for identity in lists.members(identities.values[code]):
+            if lists.split_of.get(identity) in seen:
                 raise UserError(
                     f"run '{config.name}': identity '{identity}' of the {split} elements is in its "
-                    f"{split_of[identity]} list ({config.data.splits}); score it on identities that it has not seen"
+                    f"{lists.split_of[identity]} list ({config.data.splits}); score it on identities that it has not "
+                    "seen"
                 )
+
+
+def shared_identities(metas: Sequence[ElementMeta], lists: Lists) -> tuple[int, int]:
+    """Return the number of clips that show an identity of the training list, and the number of all clips."""
+    identities, sources = coded(metas, "identities"), coded(metas, "source")
+    seen = np.array([any(lists.split_of.get(i) == "train" for i in named) for named in identities.values], bool)
+    return len(np.unique(sources.codes[seen[identities.codes]])), len(np.unique(sources.codes))

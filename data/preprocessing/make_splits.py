@@ -15,7 +15,8 @@ leave_one_method_out  without_RVFA.csv, without_FVRA-WL.csv ...: one method is i
 real_only             only real clips for training
 page_disjoint         fold_1.csv to fold_5.csv for `pretrain.py --folds`: other pages, methods, identities in the test
 
-`--train FILE` and `--held FILE` set the identities of the first two protocols, one per line, as published.
+`--train FILE` and `--held FILE` set the identities of the first two protocols, one per line, as published. `--lists
+FOLDER` sets those of mrdf_5fold: its authors' train_1.txt to train_5.txt.
 """
 
 import argparse
@@ -24,9 +25,11 @@ import sys
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.baselines.mrdf_folds import TrainingList, read_training_lists
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
@@ -55,6 +58,7 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--out", type=Path, required=True, help="folder for the lists")
     cli.add_argument("--train", type=Path, help="identities for training, one per line")
     cli.add_argument("--held", type=Path, help="identities for validation and test, one per line")
+    cli.add_argument("--lists", type=Path, help="mrdf_5fold: folder with its authors' train_1.txt to train_5.txt")
     cli.add_argument(
         "--only-own",
         action="store_true",
@@ -68,15 +72,22 @@ def main(argv: list[str]) -> None:
         raise UserError("name the clips by one of --elements STORE and --manifest FILE.parquet")
     if (args.train or args.held) and not args.protocol.startswith("avdfd"):
         raise UserError(f"--train and --held are for avdfd_7_3 and avdfd_70; {args.protocol} draws its identities")
+    if args.lists and args.protocol != "mrdf_5fold":
+        raise UserError(f"--lists is for mrdf_5fold, not for {args.protocol}")
     if args.only_own and args.protocol != "page_disjoint":
         raise UserError(f"--only-own is for page_disjoint, not for {args.protocol}")
 
     given = given_identities(args.train, args.held)
+    trained_on = read_training_lists(args.lists) if args.lists else {}
     clips, others = load(args.elements, args.manifest)
     groups = duplicates_of(args.duplicates, clips, others) if args.duplicates else []
-    lists = make(args.protocol, clips, args.seed, given, groups, only_own=args.only_own)
+    lists = make(args.protocol, clips, args.seed, given, groups, trained_on=trained_on, only_own=args.only_own)
     ensure_writable(args.out)
     inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
+    inputs += [args.lists / f"train_{number}.txt" for number in trained_on]
+    for number, one in trained_on.items():
+        if one.skipped:
+            print(f"train_{number}.txt: the first line, '{one.skipped}', counts as a header, as in the released code")
     for line in save(args.out, args.protocol, args.seed, lists, clips, inputs):
         print(line)
 
@@ -118,12 +129,14 @@ def make(
     given: Mapping[str, str],
     duplicates: Sequence[Sequence[str]] = (),
     *,
+    trained_on: Mapping[int, TrainingList] = MappingProxyType({}),
     only_own: bool = False,
 ) -> dict[str, SplitList]:
     """Return the lists of a protocol, by name."""
     if protocol == "mrdf_5fold":
-        folds = balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates)
-        return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
+        given_folds = [one.identities for one in trained_on.values()]
+        folds = balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates, trained_on=given_folds)
+        return {f"fold_{number}": fold for number, fold in zip(trained_on or range(1, 6), folds, strict=True)}
     if protocol == "page_disjoint":
         folds = page_folds(clips, 5, 0.15, only_own=only_own)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}

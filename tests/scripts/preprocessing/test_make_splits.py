@@ -51,6 +51,17 @@ def test_the_authors_lists(store, tmp_path):
         run(store, "mrdf_5fold", "--out", tmp_path, "--train", tmp_path / "train.txt")
 
 
+def test_the_authors_folds_of_mrdf(tmp_path, capsys):
+    clips = [meta(f"id{i}", tier) for i in range(8) for tier in ("RVRA", "RVFA", "FVRA", "FVFA")]
+    (tmp_path / "train_1.txt").write_text("source\n" + "".join(f"id{i}\n" for i in range(6)))
+    (tmp_path / "train_3.txt").write_text("id0\n" + "".join(f"id{i}\n" for i in range(2, 8)))
+    lists = make_splits.make("mrdf_5fold", clips, 0, {}, trained_on=make_splits.read_training_lists(tmp_path))
+    assert [*lists] == ["fold_1", "fold_3"], "numbered like the lists"
+    assert {row.identity for row in lists["fold_3"].rows if row.split == "test"} == {"id0", "id1"}
+    with pytest.raises(UserError, match="--lists is for mrdf_5fold, not for avdfd_70"):
+        make_splits.main(["avdfd_70", "--elements", "x", "--out", "x", "--lists", str(tmp_path)])
+
+
 def test_one_list_per_present_method():
     clips = [meta(f"id{i}", tier) for i in range(12) for tier in ("RVRA", "RVFA", "FVFA")]
     assert list(make_splits.make("leave_one_method_out", clips, 0, {})) == ["without_RVFA"]

@@ -26,9 +26,18 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
 
 
+def without_theirs(text: str) -> str:
+    """Return a text without the first column of its tables of published commands: it names files of others."""
+
+    def narrower(table: re.Match[str]) -> str:
+        return re.sub(r"(?m)^\|[^|\n]*\|", "|", table.group())
+
+    return re.sub(r"(?m)^\| theirs \|[^\n]*(\n\|[^\n]*)*", narrower, text)
+
+
 def named_paths(page: Path) -> Iterator[str]:
     """Paths of the repository in code spans."""
-    for span in re.findall(r"`([^`\n]+)`", prose(page)):
+    for span in re.findall(r"`([^`\n]+)`", without_theirs(prose(page))):
         if "NAME" not in span and not span.startswith(("/", "http")):
             yield from (path for path in PATH.findall(span) if f"/{path}" not in span and f"<{path}" not in span)
 

@@ -124,6 +124,18 @@ def test_folds_have_one_clip_per_identity_and_category():
             assert len(set(folders.values())) == 1, "1:1:1:1"
 
 
+def test_folds_of_given_training_lists():
+    clips = synthetic_clips(20)
+    everybody = sorted({clip.identities[0] for clip in clips})
+    lists = [everybody[:15], everybody[5:]]
+    for listed, fold in zip(lists, balanced_folds(clips, 2, 0.2, 0, trained_on=lists), strict=True):
+        split_of = {row.identity: row.split for row in fold.rows}
+        assert {i for i, split in split_of.items() if split == "test"} == {*everybody} - {*listed}
+        assert Counter(split_of.values()) == {"train": 12, "validation": 3, "test": 5}
+    with pytest.raises(UserError, match="name 16 identities, 1 of them without clips, e.g. 'nobody'"):
+        balanced_folds(clips, 1, 0.2, 0, trained_on=[[*everybody[:15], "nobody"]])
+
+
 def test_folds_have_no_fakes_with_identities_of_another_split():
     clips = [m for m in synthetic_clips(20) if m.tier != "FVFA"] + swaps(20)
     shown = {clip.source: clip.identities for clip in clips}

@@ -4,7 +4,16 @@ import pytest
 
 from avdfd.config import PretrainConfig, parse
 from avdfd.core.errors import UserError
-from avdfd.splits.lists import Lists, assign, check_classes, check_unseen, read_splits
+from avdfd.splits.files import SplitList, SplitRow, save
+from avdfd.splits.lists import (
+    PUBLISHED,
+    Lists,
+    assign,
+    check_classes,
+    check_unseen,
+    read_splits,
+    shared_identities,
+)
 from tests.unit.elements import meta
 
 
@@ -94,3 +103,24 @@ def test_identities_of_training_or_selection_are_not_scored(split, identity, ref
         UserError, match=f"'run': identity '{identity}' of the {split} elements is in its {refused} list"
     ):
         check_unseen(config, metas, split)
+
+
+def test_a_published_fold_goes_by_main_identities(tmp_path):
+    """The clip of c shows a, which the checkpoint was trained on: tested as published, and counted."""
+    metas = [meta("a", "RVRA"), meta("c", "RVRA"), meta("c", "FVRA", identities=("c", "a")), meta("d", "RVRA")]
+    rows = [SplitRow("train", "a", metas[0].source), *(SplitRow("test", m.identities[0], m.source) for m in metas[1:3])]
+    save(tmp_path, PUBLISHED, 0, {"fold": SplitList(rows)}, metas, trained_on=["a", "e"])
+    lists = read_splits(tmp_path / "fold.csv")
+    assert assign(metas, lists) == {"train": [0], "validation": [], "test": [1, 2]}
+    assert shared_identities(metas[1:3], lists) == (1, 2)
+    config = parse(
+        {"name": "x", "data": {"elements": "e", "splits": str(tmp_path / "fold.csv"), "fake_tiers": ["RVFA"]}},
+        PretrainConfig,
+        "test",
+    )
+    check_unseen(config, metas[1:3], "test")
+    with pytest.raises(UserError, match="identity 'e' of the test elements is in its train list"):
+        check_unseen(config, [meta("e", "RVRA")], "test")
+    (tmp_path / "split.json").unlink()
+    with pytest.raises(UserError, match="has no identities for validation"):
+        read_splits(tmp_path / "fold.csv")
