@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
             if world.first and args.fold_file:
                 evaluate_fold(cfg, system, args.published, args.fold_file)
             elif world.first:
-                adopt(cfg, system, args.published)
+                adopt(cfg, system, stages[-1], args.published)
             return
         if world.size > 1 and system.needs_whole_batch(cfg):
             raise UserError(
@@ -172,9 +172,9 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     run.announce(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
-def adopt(cfg: RunConfig, system: System, file: Path) -> None:
-    """Make a run folder of a published checkpoint, for evaluate.py and detect.py."""
-    stage = system.STAGES[-1]
+def adopt(cfg: RunConfig, system: System, stage: str, file: Path) -> None:
+    """Make a run folder of a published checkpoint of a stage, for evaluate.py and detect.py."""
+    cfg = stage_config(cfg, system, stage)
     model = system.rebuild(cfg, stage)
     fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False, console=print)
@@ -192,7 +192,7 @@ def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -
     name = f"{cfg.name}-{fold_file.stem}"
     folder = Path(cfg.runs) / name
     data = cfg.data.model_copy(update={"splits": str(folder / "fold.csv")})
-    adopt(cfg.model_copy(update={"name": name, "data": data}), system, file)
+    adopt(cfg.model_copy(update={"name": name, "data": data}), system, system.STAGES[-1], file)
     trained_on = {"trained_on": fold.trained_on.identities}
     save(folder, PUBLISHED, cfg.seed, {"fold": fold.clips}, metas, [fold_file, fold_file.parent / TABLE], **trained_on)
     if fold.trained_on.skipped:

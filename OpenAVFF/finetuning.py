@@ -40,6 +40,12 @@ def finetune_weights(pretrained: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in autoencoder.items() if not key.startswith(_DROPPED)}
 
 
+def _some(keys: set[str]) -> str:
+    """Return the first keys by name, and the number of the others."""
+    first = ", ".join(sorted(keys)[:3])
+    return f"{first} and {len(keys) - 3} more" if len(keys) > 3 else first
+
+
 class FinetuningOutput(NamedTuple):
     """Outputs of the second stage for a batch."""
 
@@ -132,7 +138,7 @@ class VideoCAVMAEFT(nn.Module):
             "unexpected": weights.keys() - wanted,
             "of another shape": {k for k in wanted & weights.keys() if own[k].shape != weights[k].shape},
         }
-        found = [f"{what}: {', '.join(sorted(keys))}" for what, keys in problems.items() if keys]
+        found = [f"{what}: {_some(keys)}" for what, keys in problems.items() if keys]
         if found:
             raise ValueError(f"pre-trained weights do not fit: {'; '.join(found)}")
         self.load_state_dict(weights, strict=False)

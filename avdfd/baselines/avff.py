@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig, WeightsConfig
-from avdfd.core.errors import UserError
+from avdfd.baselines.avff_start import named_weights, start_finetuning, start_pretraining
+from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig
 from avdfd.datasets.loaders import Reads, label_of, mel_or_pcm_of
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import (
@@ -157,8 +157,14 @@ def batches(cfg: AvffConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs
 
 def build(cfg: AvffConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
     model, m = rebuild(cfg, stage), cfg.model
+    named = named_weights(cfg, stage)
+    source = m.openavff.file if m.openavff else "pre-training run"
     if isinstance(model, VideoCAVMAEFT):
-        _start_from(model, former, m.openavff)
+        state = former if named is None else named
+        assert state is not None, "fine-tuning starts from pre-trained weights"
+        start_finetuning(model, state, source)
+    elif named is not None:
+        start_pretraining(model, named, source)
     else:
         autoencoder = model.model if isinstance(model, AdversarialPretraining) else model
         encoder = autoencoder.visual_encoder
@@ -168,19 +174,6 @@ def build(cfg: AvffConfig, stage: str, former: Mapping[str, Tensor] | None) -> n
         elif not cfg.faithful:
             encoder.init_from_scratch()
     return model
-
-
-def _start_from(model: VideoCAVMAEFT, former: Mapping[str, Tensor] | None, weights: WeightsConfig | None) -> None:
-    """Load pre-trained weights: those of the stage before, or of the file that the config names."""
-    if weights is not None:
-        former = unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)
-    assert former is not None, "fine-tuning starts from pre-trained weights"
-    try:
-        model.load_pretrained(former)
-    except ValueError as error:
-        raise UserError(
-            f"{weights.file if weights else 'pre-training run'}: {error}; check the sizes in the config"
-        ) from None
 
 
 def rebuild(cfg: AvffConfig, stage: str) -> AdversarialPretraining | VideoCAVMAE | VideoCAVMAEFT:

@@ -66,6 +66,12 @@ class WeightsConfig(Section):
     sha256: str | None = None
     """Expected sha256 of that file."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _file_alone(cls, value: Any) -> Any:
+        """Take a plain string as the name of the file, as in `--model.openavff=stage-1.pth`."""
+        return {"file": value} if isinstance(value, str) else value
+
 
 class AvffModelConfig(Section):
     """AVFF model. The defaults are the published sizes."""
@@ -94,9 +100,12 @@ class AvffModelConfig(Section):
     decoder_heads: Positive = 6
     """Attention heads of the decoders; must divide decoder_dim."""
     marlin: WeightsConfig | None = None
-    """MARLIN weights from which the visual encoder starts."""
+    """MARLIN weights from which the visual encoder starts. With `openavff` they are not read: they only state that the
+    encoder has the biases of MARLIN's form, as one that once started from them has."""
     openavff: WeightsConfig | None = None
-    """Pre-training checkpoint of OpenAVFF from which fine-tuning starts, instead of a pre-training stage."""
+    """Checkpoint from which a stage starts: a file of OpenAVFF, or a run of this system (its folder or its
+    best.safetensors). `--stage pretrain` continues its pre-training; fine-tuning starts from it instead of from the
+    pre-training stage of the same name, which `--stage all` then leaves out."""
     normalisation: Normalisation = "imagenet"
     """Normalisation of the frames: `unit`, RGB / 255, or also by the channel means and standard deviations of ImageNet.
     If it is left out, that of the initialisation: `unit` with marlin, which was trained so, else `imagenet`."""
@@ -116,8 +125,6 @@ class AvffModelConfig(Section):
             raise ValueError(f"audio_length {self.audio_length} must be a multiple of 128, 8 time slots of 16 frames")
         if self.dim % self.heads or self.decoder_dim % self.decoder_heads:
             raise ValueError("dim must be a multiple of heads, and decoder_dim of decoder_heads")
-        if self.marlin is not None and self.openavff is not None:
-            raise ValueError("marlin and openavff are both starting points: give one of them")
         return self
 
 

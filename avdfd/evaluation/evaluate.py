@@ -25,7 +25,7 @@ from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.evaluation.stored import fitted_on_validation, folder_of, system_of
 from avdfd.evaluation.worst_errors import gallery
-from avdfd.inference.scoring import Run, Scores, load_system, score, trained_under
+from avdfd.inference.scoring import Run, Scores, load_system, pretrained_under, score, trained_under
 from avdfd.splits.lists import check_classes, check_unseen, of_tiers
 from avdfd.training.run_folder import git_revision
 
@@ -90,7 +90,7 @@ def evaluate(request: Request) -> Evaluation:
     store = open_store(elements, *(runs[0].config.kind for runs in systems.values()))
     metas = chosen_elements(store, run, request)
     for one in [*ours, *(one for other in others for one in other)]:
-        for config in trained_under(one):
+        for config in [*trained_under(one), *pretrained_under(one)]:
             check_unseen(config, metas, request.split)
     about = describe(systems, store, metas, request)
     validation = folder_of(run.folder, len(ours), "validation") / "report.json"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from avdfd import config
-from avdfd.baselines import SYSTEMS
-from avdfd.config import PretrainConfig, RunConfig, TrainConfig
+from avdfd.baselines import SYSTEMS, avff_start
+from avdfd.config import AvffConfig, PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.datasets.batches import Batches
@@ -129,6 +129,13 @@ def trained_under(run: Run) -> list[RunConfig]:
     if not path.is_file():
         return [run.config]
     return [run.config, weights.facts_of(path, "pretrain").config]
+
+
+def pretrained_under(run: Run) -> list[RunConfig]:
+    """Return the configs of further runs that a baseline's weights came through, if those runs still exist."""
+    if not isinstance(run.config, AvffConfig):
+        return []
+    return [*avff_start.pretrained_under(run.config, SYSTEMS["avff"].STAGES[-1])]
 
 
 def audio_only(run: Run) -> Run | None:

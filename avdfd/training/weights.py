@@ -92,6 +92,15 @@ def facts_of(path: Path, *kinds: str) -> RunFacts:
         return facts
 
 
+def has_facts(path: Path) -> bool:
+    """Return True if a file has the metadata of a run, as `save` writes it; False for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except SafetensorError:
+        return False
+
+
 @contextmanager
 def _opened(path: Path, kinds: tuple[str, ...]) -> Iterator[tuple[RunFacts, Any]]:
     """Open a file of weights; yield its metadata and the file."""

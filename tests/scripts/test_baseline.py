@@ -186,6 +186,36 @@ def test_fine_tuning_from_a_published_file(config, tmp_path):
     assert "published.pth: pre-trained weights do not fit" in message(config("avff", model=model, name="x"))
 
 
+def swapped_splits(folder):
+    """Write split lists whose training identities are the test identities of the others."""
+    folder.mkdir()
+    for ours, theirs in (("train", "test"), ("validation", "validation"), ("test", "train")):
+        (folder / f"{theirs}.txt").write_text("\n".join(SPLITS[ours]))
+    return folder
+
+
+def test_the_three_steps_of_openavff_each_by_one_command(config, tmp_path):
+    still = {"pretrain": {**RECIPE, "lr": 1e-12, "epochs": 1}, "finetune": {**RECIPE, "lr": 1e-12, "epochs": 1}}
+    arguments = config("avff", **still)
+    lists = f"--data.splits={swapped_splits(tmp_path / 'swapped')}"
+    baseline.main([*arguments, "--stage", "pretrain", "--name=videos", lists])
+    runs = tmp_path / "runs"
+    baseline.main([*arguments, "--stage", "pretrain", "--name=faces", f"--model.openavff={runs / 'videos-pretrain'}"])
+    baseline.main([*arguments, "--stage", "finetune", "--name=tuned", f"--model.openavff={runs / 'faces-pretrain'}"])
+    one, two, three = (
+        weights.load(runs / name / BEST, "avff").model for name in ("videos-pretrain", "faces-pretrain", "tuned")
+    )
+    assert all(torch.allclose(two[key], one[key], atol=1e-6) for key in one)
+    assert all(torch.allclose(three[key], value, atol=1e-6) for key, value in finetune_weights(one).items())
+    # The first step was given the identities that are tested.
+    assert "run 'videos-pretrain': identity 'id5' of the test elements is in its train list" in message(
+        ["--run", str(runs / "tuned")], evaluate
+    )
+    missing = message([*arguments, "--stage", "pretrain", "--name=x", "--model.openavff=stage-1.pth"])
+    assert missing.startswith("stage-1.pth: no such checkpoint")
+    assert not (runs / "x-pretrain").exists()
+
+
 @pytest.mark.parametrize("kind", SYSTEMS)
 def test_an_interrupted_run_resumes_to_the_same_result(kind, trained, config, tmp_path, monkeypatch):
     trained(kind)
@@ -363,10 +393,7 @@ def test_incomparable_runs_are_refused(config, store, tmp_path):
     again = message(["--run", ours, "--against", ours], evaluate)
     assert "two columns of the table would be called 'train'" in again
     # A baseline that was trained on test identities.
-    swapped = tmp_path / "swapped"
-    swapped.mkdir()
-    for ours_split, theirs in (("train", "test"), ("validation", "validation"), ("test", "train")):
-        (swapped / f"{theirs}.txt").write_text("\n".join(SPLITS[ours_split]))
+    swapped = swapped_splits(tmp_path / "swapped")
     data = {"elements": str(store / "elements"), "splits": str(swapped), "fake_tiers": ["RVFA"], "workers": 0}
     baseline.main(config("mrdf", name="leaky", data=data))
     assert "identity 'id5' of the test elements is in its train list" in message(
