@@ -33,6 +33,7 @@ from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared
+from avdfd.elements.layout import media_of
 from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
 from avdfd.metrics import roc
@@ -179,7 +180,8 @@ def adopt(cfg: RunConfig, system: System, stage: str, file: Path) -> None:
     fill(model, system.published(file), source=str(file))
     run = RunFolder(cfg, resume=False, console=print)
     run.write_config(cfg)
-    facts = RunFacts.model_validate({"config": cfg, "stage": stage, "git": git_revision()})
+    media = media_of(cfg.data.elements)
+    facts = RunFacts.model_validate({"config": cfg, "stage": stage, "git": git_revision(), "media": media})
     weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
     run.announce(f"{cfg.kind} from {file}: {run.path / BEST}")

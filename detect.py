@@ -39,6 +39,11 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file over time (.png .svg .pdf)")
     cli.add_argument("--overlay", type=Path, metavar="OUT.mp4", help="draw the evidence into the video of one file")
+    cli.add_argument(
+        "--whole-frame",
+        action="store_true",
+        help="take the whole frame, resized, in place of the face (default: as in the run's training)",
+    )
     cli.add_argument("--threshold", type=float, default=0.5, help="lowest score that is called fake")
     cli.add_argument("--hop", type=float, default=1.536, help="seconds between starts of windows")
     cli.add_argument("--time-limit", type=float, default=600.0, help="most seconds to decode one file")
@@ -55,6 +60,8 @@ def main(argv: list[str]) -> int:
     if args.overlay:
         check_drawing("--overlay", args.overlay, files, (overlay.SUFFIX,))
     run = load_run(args.run, args.device)
+    if args.whole_frame or (run.media is not None and run.media.face is None):
+        media = media.model_copy(update={"face": None})
     audio_run = audio_only(run)
     if run.inputs.reads.mel_err:
         raise UserError(

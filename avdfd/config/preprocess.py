@@ -50,7 +50,9 @@ class MediaConfig(Section):
     """Quality of the stored face frames (4:4:4 chroma)."""
     mel_err: ReconstructionConfig | None = None
     """A diffusion model whose reconstruction error of the mel is stored too."""
-    face: FaceConfig = FaceConfig()
+    face: FaceConfig | None = FaceConfig()
+    """Face detection in videos that are not already 224x224 face crops. null: no face is needed or looked for, and the
+    whole frame is resized to 224x224, whatever its proportions, as OpenAVFF does in training."""
 
     @model_validator(mode="after")
     def _keeps_audio(self) -> "MediaConfig":

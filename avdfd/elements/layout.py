@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from avdfd.config import MediaConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.shards import Shard
 
@@ -36,6 +37,26 @@ def read_settings(root: Path) -> dict[str, Any]:
         raise UserError(f"{root}: {problem}; data/preprocess.py makes one") from None
     except json.JSONDecodeError:
         raise UserError(f"{root / STORE}: damaged; delete the store and make it again") from None
+
+
+def media_of(root: str | Path) -> MediaConfig | None:
+    """Return the settings by which the elements of a store were cut from files; None if it does not state them.
+
+    The settings of mel_err are left out. Raises UserError if a stated value is not valid.
+    """
+    if not (Path(root) / STORE).is_file():
+        return None
+    values: dict[str, Any] = {}
+    for key, value in read_settings(Path(root)).get("settings", {}).items():
+        section, _, name = key.partition(".")
+        name, _, inner = name.partition(".")
+        if section != "media" or name not in MediaConfig.model_fields.keys() - {"mel_err"}:
+            continue
+        if inner:
+            values.setdefault(name, {})[inner] = value
+        else:
+            values[name] = value
+    return parse(values, MediaConfig, source=str(Path(root) / STORE)) if values else None
 
 
 def parts_of(root: Path) -> list[Shard]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avdfd import config
 from avdfd.baselines import SYSTEMS, avff_start
-from avdfd.config import AvffConfig, PretrainConfig, RunConfig, TrainConfig
+from avdfd.config import AvffConfig, MediaConfig, PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.datasets.batches import Batches
@@ -52,6 +52,8 @@ class Run:
     """False for a system that is trained on real clips only; the config names the tiers of the others."""
     audio_branch: tuple[AudioEncoder, nn.Module] | None = None
     """Encoder and head of the audio branch; None for systems without this branch."""
+    media: MediaConfig | None = None
+    """Settings by which the elements of its training were cut from files; None if they are unknown."""
 
 
 def load_system(names: str, device: str = "auto") -> list[Run]:
@@ -87,6 +89,8 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     cfg = facts.config
     place = pick_device(device)
 
+    known: dict[str, Any]
+
     def ready(model: M) -> M:
         fill(model, state, source=str(path))
         return model.to(place).eval()
@@ -97,7 +101,8 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
         columns = partial(_audio_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
         precision = cfg.optim.precision
-        return Run(folder, cfg, audio, place, inputs, ("audio",), precision, columns, audio_branch=branch)
+        known = {"audio_branch": branch, "media": facts.media}
+        return Run(folder, cfg, audio, place, inputs, ("audio",), precision, columns, **known)
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
         detector = ready(build_detector(cfg, facts.audio_model))
@@ -105,7 +110,8 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
         columns = partial(_detector_columns, detector)
         inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
         branches, precision = DETECTOR_BRANCHES, cfg.optim.precision
-        return Run(folder, cfg, detector, place, inputs, branches, precision, columns, audio_branch=branch)
+        known = {"audio_branch": branch, "media": facts.media}
+        return Run(folder, cfg, detector, place, inputs, branches, precision, columns, **known)
     system, stage = SYSTEMS[cfg.kind], facts.stage
     assert stage is not None, "a baseline has one"
     if stage not in system.SCORED:
@@ -116,8 +122,8 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     model = ready(system.rebuild(cfg, stage))
     columns = partial(_baseline_columns, system.scores, model, cfg)
     inputs = system.inputs(cfg, stage, train=False)
-    recipe, labelled = getattr(cfg, stage), stage in system.LABELLED
-    return Run(folder, cfg, model, place, inputs, system.branches(cfg), recipe.precision, columns, labelled)
+    names, precision, labelled = system.branches(cfg), getattr(cfg, stage).precision, stage in system.LABELLED
+    return Run(folder, cfg, model, place, inputs, names, precision, columns, labelled, media=facts.media)
 
 
 def trained_under(run: Run) -> list[RunConfig]:

@@ -172,8 +172,15 @@ def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:
 def crop(image: np.ndarray, region: Square) -> np.ndarray:
     """Cut a square out of a frame (H, W, 3) and resize it to (224, 224, 3)."""
     left, top, side = region
-    image = image[top : top + side, left : left + side]
-    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), interpolation=_interpolation(side / FACE_SIZE))
+    return resize(image[top : top + side, left : left + side])
+
+
+def resize(image: np.ndarray) -> np.ndarray:
+    """Resize an image (H, W, 3) to (224, 224, 3), whatever its proportions."""
+    if image.shape[:2] == (FACE_SIZE, FACE_SIZE):
+        return image
+    shrink = max(image.shape[:2]) / FACE_SIZE
+    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), interpolation=_interpolation(shrink))
 
 
 def _interpolation(shrink: float) -> int:

@@ -20,7 +20,7 @@ from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.media.decode import AudioPiece, Frame, read_audio, read_video
-from avdfd.media.faces import FaceTracker, Square, crop, square
+from avdfd.media.faces import FaceTracker, Square, crop, resize, square
 
 if TYPE_CHECKING:
     from avdfd.media.reconstruction import Reconstruction
@@ -248,16 +248,17 @@ def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig) -> 
         raise MediaError("no frame could be decoded")
     shape = first.gray().shape
     frames = itertools.chain([first], frames)
-    if shape == (FACE_SIZE, FACE_SIZE):
+    detection = media.face
+    if detection is None or shape == (FACE_SIZE, FACE_SIZE):
         yield from assemble(frames, pieces, media, lambda frame, _: _packed(frame, None, media))
         return
 
-    tracker = FaceTracker(media.face)
+    tracker = FaceTracker(detection)
 
     @functools.cache
     def face(start: float) -> Square | None:
         box = tracker.box(start, start + SECONDS)
-        return None if box is None else square(shape, box, media.face.margin)
+        return None if box is None else square(shape, box, detection.margin)
 
     def cropped(frame: Frame, start: float) -> bytes | None:
         region = face(start)
@@ -277,9 +278,9 @@ def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig) -> 
 
 
 def _packed(frame: Frame, face: Square | None, media: MediaConfig) -> bytes:
-    """Return the JPEG of the face or of the whole frame; it is encoded once for all windows of the frame."""
+    """Return the JPEG of the face, or without one of the whole frame; it is encoded once for all its windows."""
     if face not in frame.encoded:
-        image = frame.rgb() if face is None else crop(frame.rgb(), face)
+        image = resize(frame.rgb()) if face is None else crop(frame.rgb(), face)
         frame.encoded[face] = encode_frame(image, media.jpeg_quality)
     return frame.encoded[face]
 

@@ -25,6 +25,7 @@ from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Draw
+from avdfd.elements.layout import media_of
 from avdfd.splits.lists import SPLITS
 from avdfd.training import checkpoint, distributed, weights
 from avdfd.training.distributed import World
@@ -191,7 +192,8 @@ class Training:
         self.run.log(f"epoch {self.progress.epoch}: {summary(values)}{'  best' if is_best else ''}")
         if is_best and self.world.first:
             place = {"epoch": self.progress.epoch, "metric": f"val_{metric}", "value": value, "git": git_revision()}
-            facts = RunFacts.model_validate({"config": self.cfg, **self.facts, **place})
+            media = media_of(self.cfg.data.elements)
+            facts = RunFacts.model_validate({"config": self.cfg, **self.facts, **place, "media": media})
             weights.save(self.run.path / BEST, self.model.state_dict(), facts)
         self._save()
         return values

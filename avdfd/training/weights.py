@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from avdfd import config
-from avdfd.config import AudioModelConfig, BaselineConfig, PretrainConfig, TrainConfig
+from avdfd.config import AudioModelConfig, BaselineConfig, MediaConfig, PretrainConfig, TrainConfig
 from avdfd.config.base import Positive, Section
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
@@ -42,6 +42,8 @@ class RunFacts(Section):
     """Value of the metric."""
     git: str
     """Revision of the code."""
+    media: MediaConfig | None = None
+    """Settings by which the elements of the training were cut from files; None if they are unknown."""
 
     @model_validator(mode="after")
     def _complete(self) -> "RunFacts":

@@ -18,6 +18,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
+from avdfd.elements.layout import STORE
 from avdfd.inference import scoring
 from avdfd.inference.scoring import load_run, score, score_windows
 from avdfd.training import checkpoint, weights
@@ -194,12 +195,18 @@ def swapped_splits(folder):
     return folder
 
 
-def test_the_three_steps_of_openavff_each_by_one_command(config, tmp_path):
+def test_the_three_steps_of_openavff_each_by_one_command(config, store, tmp_path):
     still = {"pretrain": {**RECIPE, "lr": 1e-12, "epochs": 1}, "finetune": {**RECIPE, "lr": 1e-12, "epochs": 1}}
     arguments = config("avff", **still)
     lists = f"--data.splits={swapped_splits(tmp_path / 'swapped')}"
-    baseline.main([*arguments, "--stage", "pretrain", "--name=videos", lists])
+    shutil.copytree(store / "elements", tmp_path / "elements")
+    about = json.loads((tmp_path / "elements" / STORE).read_text())
+    (tmp_path / "elements" / STORE).write_text(json.dumps({**about, "settings": {"media.face": None}}))
+    elements = f"--data.elements={tmp_path / 'elements'}"
+    baseline.main([*arguments, "--stage", "pretrain", "--name=videos", lists, elements])
     runs = tmp_path / "runs"
+    media = weights.facts_of(runs / "videos-pretrain" / BEST, "avff").media
+    assert media.face is None, "whole frames, which detect.py has to take too"
     baseline.main([*arguments, "--stage", "pretrain", "--name=faces", f"--model.openavff={runs / 'videos-pretrain'}"])
     baseline.main([*arguments, "--stage", "finetune", "--name=tuned", f"--model.openavff={runs / 'faces-pretrain'}"])
     one, two, three = (

@@ -11,11 +11,13 @@ import pytest
 import detect
 from avdfd.config import MediaConfig
 from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
 from avdfd.inference import inspection, scoring
 from avdfd.media.decode import read_audio, read_video, read_waveform
 from avdfd.media.windows import SECONDS, extract
+from avdfd.training import weights
 from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
@@ -94,6 +96,20 @@ def test_scores_are_those_of_the_model(run, videos, capsys):
     assert line["visual_score"] == pytest.approx(scores.branch["visual"].mean(), abs=1e-6)
     assert scores.w_audio is not None
     assert line["weight_audio"] == pytest.approx(scores.w_audio.mean(), abs=1e-6)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_frames_are_taken_as_in_training(tmp_path, capsys):
+    """A run that was trained on whole frames needs no face; other runs take whole frames on request."""
+    video = make_video(tmp_path / "surfing.mp4", 4.0, size=160)
+    run = make_run(tmp_path, "train")
+    code, [line] = lines_of(["--run", run, video], capsys)
+    assert (code, line["error"]) == (1, "no face found")
+    code, [line] = lines_of(["--run", run, video, "--whole-frame"], capsys)
+    assert (code, line["error"]) == (0, None)
+    facts, model = weights.load(run / BEST, "train")
+    weights.save(run / BEST, model, facts.model_copy(update={"media": MediaConfig(face=None)}))
+    assert lines_of(["--run", run, video], capsys) == (0, [line])
 
 
 @pytest.mark.usefixtures("in_process")

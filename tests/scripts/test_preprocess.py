@@ -19,6 +19,7 @@ from avdfd.core.workers import Failure
 from avdfd.datasets.loaders import Inputs, stack
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
+from avdfd.elements.layout import media_of
 from avdfd.media.reconstruction import Reconstruction
 from data import preprocess
 from data.preprocessing import make_manifest
@@ -125,6 +126,23 @@ def test_clip_with_changed_facts_is_made_again(tmp_path, serial):
     run(config(tmp_path))
     assert serial == ["real/anna.mp4"]
     assert ElementStore(tmp_path / "elements").metas[-1].identities == ("Anna K.",)
+
+
+def test_whole_frames_of_any_video_without_a_face(tmp_path, serial):
+    """OpenAVFF's first stage trains on Kinetics, where most videos show no face."""
+    times = [n / 25 for n in range(90)]
+    (tmp_path / "videos" / "real").mkdir(parents=True)
+    for name in ("surfing", "cooking"):
+        clip = tmp_path / "videos" / "real" / f"{name}.mp4"
+        record(clip, times, clicks(3.6, 16_000, [1.0]), rate=16_000, size=(120, 200))
+    assert run(config(tmp_path), "--media.face=null") == 0
+    store = ElementStore(tmp_path / "elements")
+    assert [meta.source for meta in store.metas] == ["real/cooking.mp4", "real/surfing.mp4"]
+    assert frame_number(store.read(store.metas[0].key, frames=[40]).frames[0]) == 40
+    assert quarantine(tmp_path) == {}
+    assert media_of(tmp_path / "elements").face is None
+    with pytest.raises(UserError, match=r"media\.face\.detect_fps was null and is now 2\.0.*choose another output"):
+        run(config(tmp_path))
 
 
 def test_changed_setting_is_named_and_nothing_is_changed(tmp_path, serial):

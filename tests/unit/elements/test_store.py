@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from avdfd.config import FaceConfig, MediaConfig
 from avdfd.core.errors import UserError
 from avdfd.core.journal import AppendedFile
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
 from avdfd.elements.form import encode_audio, encode_frame, frame_sizes
-from avdfd.elements.layout import STORE
+from avdfd.elements.layout import STORE, media_of
 from avdfd.features.mel import FRAMES, WINDOW, log_mel
 
 JOURNAL = "journal-000.jsonl"
@@ -291,6 +292,24 @@ def test_folder_with_other_files_is_not_written_to(tmp_path):
     with pytest.raises(UserError, match="cannot be written to"):
         ElementWriter(tmp_path / "thesis.txt", SETTINGS).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_settings_of_the_media_are_read_back(tmp_path):
+    flat = {"form": 2, "media.hop": 1.5, "media.keep": ["waveform", "frames"], "media.mel_err": None}
+    for name, face in (("whole", {"media.face": None}), ("faces", {"media.face.margin": 2.0})):
+        with ElementWriter(tmp_path / name, {**flat, **face}):
+            pass
+    assert media_of(tmp_path / "whole") == MediaConfig(hop=1.5, keep=["waveform", "frames"], face=None)
+    assert media_of(tmp_path / "faces") == MediaConfig(
+        hop=1.5, keep=["waveform", "frames"], face=FaceConfig(margin=2.0)
+    )
+    with ElementWriter(tmp_path / "other", {"made": "up"}):
+        pass
+    assert media_of(tmp_path / "other") is None
+    assert media_of(tmp_path) is None, "not a store"
+    (tmp_path / "faces" / STORE).write_text(json.dumps({"settings": {"media.hop": "long"}}))
+    with pytest.raises(UserError, match=r"store.json: key 'hop'"):
+        media_of(tmp_path / "faces")
 
 
 def test_second_writer_at_once_is_refused(tmp_path):

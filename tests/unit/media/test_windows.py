@@ -238,6 +238,19 @@ def test_video_without_a_face_has_its_reason(tmp_path, monkeypatch):
     assert reason(path) == "no face found"
 
 
+@pytest.mark.parametrize("size", [(240, 320), (96, 64)])
+def test_whole_frames_need_no_face(size, tmp_path, monkeypatch):
+    """Frames are resized whatever their proportions: the number that a frame shows across its width stays readable."""
+    monkeypatch.setattr(faces, "find", lambda gray, scale: pytest.fail("looked for a face"))
+    path = record(tmp_path / "clip.mp4", constant(25, 6.4), clicks(6.4, 16_000, []), rate=16_000, size=size)
+    windows = extract(path, MediaConfig(face=None))
+    assert [(window["start"], window["face"]) for window in windows] == [(0.0, None), (3.072, None)]
+    frames = unpack(windows[0]["parts"]).frames
+    assert frames.shape == (77, 224, 224, 3)
+    assert [frame_number(frame) for frame in frames] == list(range(77))
+    assert frames[0, :48].mean() == pytest.approx(128, abs=4), "the grey quarter above stays a quarter"
+
+
 def test_file_name_with_a_colon_is_read(tmp_path, monkeypatch):
     record(tmp_path / "clip.mp4", constant(25, 4), clicks(4, 16_000, []), rate=16_000)
     os.rename(tmp_path / "clip.mp4", tmp_path / "a:b.mp4")
