@@ -3,8 +3,9 @@
     bash train.sh                                     the published sizes
     python train.py --config config/demo/train.json --optim.lr=1e-4
 
-The audio encoder and its head come from stage 1 and stay frozen. Loss: BCE of the fused probability, align/repel on
-the mismatch of predicted and actual visual tokens, and fusion weights supervised by the manipulated modality.
+The audio encoder and its head come from stage 1 and stay frozen, or are trained on (`audio_lr_scale`). Loss: BCE of the
+fused probability, align/repel on the mismatch of predicted and actual visual tokens, and fusion weights supervised by
+the manipulated modality.
 """
 
 import argparse
@@ -55,9 +56,11 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     model, audio_model = build(cfg)
     model = model.to(device)
     backbone = list(model.visual_encoder.backbone.parameters())
-    in_backbone = {id(p) for p in backbone}
-    rest = [p for p in model.parameters() if id(p) not in in_backbone]
-    optimizer = adamw([(backbone, cfg.backbone_lr_scale), (rest, 1.0)], cfg.optim)
+    audio = [*model.audio_encoder.parameters(), *model.audio_head.parameters()]
+    in_encoders = {id(p) for p in (*backbone, *audio)}
+    rest = [p for p in model.parameters() if id(p) not in in_encoders]
+    groups = [(backbone, cfg.backbone_lr_scale), (audio, cfg.audio_lr_scale), (rest, 1.0)]
+    optimizer = adamw(groups, cfg.optim)
 
     # ---- data
     store = ElementStore(cfg.data.elements)

@@ -216,10 +216,18 @@ class TrainConfig(RunConfig):
     """Elements that a process holds in memory at once; gradients of a larger batch are accumulated. 0: no limit."""
     backbone_lr_scale: NonNegative = 0.1
     """Learning rate of the visual backbone relative to lr; 0 freezes it."""
+    audio_lr_scale: NonNegative = 0.0
+    """Learning rate of the audio encoder and its head from stage 1 relative to lr; 0 freezes them. Trained, they have
+    dropout, and batch norms keep the statistics of stage 1."""
     cache: bool = False
-    """With a frozen backbone, compute the frozen features of a clip once and keep them in the element store, 2.4 MB per
-    clip at the published sizes, for all epochs and runs. Excludes augmentation. A backbone that is trained is not
-    cached, so that a search may have both."""
+    """With a frozen backbone and audio branch, compute the frozen features of a clip once and keep them in the element
+    store, 2.4 MB per clip at the published sizes, for all epochs and runs. Excludes augmentation. If one of the two is
+    trained, nothing is cached, so that a search may have both."""
+
+    @property
+    def frozen(self) -> bool:
+        """True if the encoders are frozen, so that their features are the same in every epoch."""
+        return self.backbone_lr_scale == self.audio_lr_scale == 0
 
     @model_validator(mode="before")
     @classmethod
@@ -234,6 +242,15 @@ class TrainConfig(RunConfig):
     def _published_where_faithful(self) -> "TrainConfig":
         if self.faithful and (self.direction, self.fusion) != ("a2v", "learned"):
             raise ValueError("the released code predicts a2v and learns its fusion: leave direction and fusion out")
+        if self.faithful and self.audio_lr_scale:
+            raise ValueError(
+                "audio_lr_scale: the released code freezes the audio branch: set it to 0, or faithful to false"
+            )
+        if self.faithful and self.cache:
+            raise ValueError(
+                "cache: the released code has dropout in the frozen audio branch, so its features differ in every "
+                "epoch: set it to false, or faithful to false"
+            )
         if self.faithful and self.synchrony is not None:
             raise ValueError("the released code does not learn synchrony: leave it out")
         if self.faithful and self.loss.confidence:
@@ -255,7 +272,7 @@ class TrainConfig(RunConfig):
         augmented = [f"augment.{key}" for key, value in self.augment if value]
         if self.synchrony is not None:
             augmented += [f"synchrony.{key}" for key in ("out_of_step", "turned") if getattr(self.synchrony, key)]
-        if self.cache and self.backbone_lr_scale == 0 and augmented:
+        if self.cache and self.frozen and augmented:
             raise ValueError(
                 "cache keeps the features of a frozen backbone, the same in every epoch, without augmentation: "
                 f"set {', '.join(augmented)} to 0, or cache to false"

@@ -77,6 +77,8 @@ def _stage1_of(run: Run) -> tuple[AudioNet, PretrainConfig]:
     config = trained_under(run)[-1]
     if isinstance(run.config, TrainConfig):
         path = run.config.audio
+        if run.config.audio_lr_scale:
+            raise UserError(f"{run.folder}: its audio branch was trained on in stage 2; the embedding is stage 1's")
         if not isinstance(config, PretrainConfig):
             raise UserError(f"{path}: stage 1 of {run.folder} is missing; projection and prototype are in that run")
         net = load_audio_net(path)[0].to(run.device).eval()

@@ -2,9 +2,11 @@
 
 B batch   N visual tokens   A audio tokens   D width   W width of the visual backbone   T moments
 
-audio ─► audio encoder (frozen) ─┬─► audio head (frozen) ─────────────► logit_audio ─┐
-                                 └─► predictor ◄── anchor ─┐                         ├─► fusion ─► logit_final
-video ─► visual encoder ──────────► tokens, anchor ────────┴─► |pred - actual| ─► logit_a2v ─┘
+audio ─► audio encoder ─┬─► audio head ──────────────────────► logit_audio ─┐
+                        └─► predictor ◄── anchor ─┐                         ├─► fusion ─► logit_final
+video ─► visual encoder ─► tokens, anchor ────────┴─► |pred - actual| ─► logit_a2v ─┘
+
+The audio encoder and its head come from stage 1. They are frozen, or trained on with the rest.
 
 `encode` runs the encoders, `compare_and_fuse` everything after them, so that the output of frozen encoders can be
 cached (avdfd/training/backbone_cache.py).
@@ -17,6 +19,7 @@ sync with it.
 where the anchor is the clip feature; "symmetric" has both predictors and the evidence of both.
 """
 
+from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -36,7 +39,7 @@ _FIXED = {"fixed": (0.5, 0.5), "visual": (0.0, 1.0)}
 
 
 class Encoded(NamedTuple):
-    """Outputs of the encoders. With a frozen visual backbone, they stay the same throughout training."""
+    """Outputs of the encoders. If visual backbone and audio branch are frozen, they stay the same in training."""
 
     tokens: Tensor
     """(B, N, W) visual tokens in the width of the backbone, before the projection, which is always trained."""
@@ -78,8 +81,9 @@ class DetectorOutput(NamedTuple):
 class Detector(nn.Module):
     """Predicts vision from audio and uses the discrepancy as evidence beside an audio-only branch.
 
-    The audio encoder and its head are frozen here; they are trained in stage 1 (`load_audio`). `supervised` is for a
-    fusion that has a loss of its own, see `ConfidenceFusion`. `faithful` fuses as the released code does.
+    The audio encoder and its head are trained in stage 1 (`load_audio`), and frozen here unless `audio_trained`.
+    `supervised` is for a fusion that has a loss of its own, see `ConfidenceFusion`. `faithful` fuses as the released
+    code does, and keeps dropout on in the frozen audio branch while the rest is trained.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Detector(nn.Module):
         fusion: Literal["learned", "fixed", "visual"] = "learned",
         supervised: bool = True,
         synchrony: bool = False,
+        audio_trained: bool = False,
         faithful: bool = False,
     ) -> None:
         super().__init__()
@@ -114,8 +119,10 @@ class Detector(nn.Module):
             if fusion == "learned"
             else FixedFusion(_FIXED[fusion])
         )
-        self.audio_encoder.requires_grad_(False)
-        self.audio_head.requires_grad_(False)
+        self.audio_trained = audio_trained
+        self.audio_dropout = audio_trained or faithful
+        self.audio_encoder.requires_grad_(audio_trained)
+        self.audio_head.requires_grad_(audio_trained)
 
     def load_audio(self, stage1: AudioNet, *, with_head: bool = True) -> None:
         """Copies encoder and head from stage 1. The released code left the head random: `with_head=False`."""
@@ -124,10 +131,15 @@ class Detector(nn.Module):
             self.audio_head.load_state_dict(stage1.head.state_dict())
 
     def train(self, mode: bool = True) -> "Detector":
-        """As nn.Module.train, but the frozen audio branch stays in eval mode, without dropout."""
+        """As nn.Module.train, but a frozen audio branch stays in eval mode, without dropout.
+
+        Its batch norm keeps the statistics of stage 1 even if the branch is trained: those of stage 2's batches, which
+        are smaller and may be computed in parts, differ from what the scores were trained with.
+        """
         super().train(mode)
-        self.audio_encoder.eval()
-        self.audio_head.eval()
+        for module in (*self.audio_encoder.modules(), *self.audio_head.modules()):
+            if not self.audio_dropout or isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
         return self
 
     def forward(self, clips: Tensor | Encoded, video: Tensor | None = None) -> DetectorOutput:
@@ -140,7 +152,7 @@ class Detector(nn.Module):
 
     def encode(self, mel: Tensor, video: Tensor) -> Encoded:
         """Runs the encoders on audio as `AudioEncoder` takes it and video (B, 3, 16, H, W), uint8 or normalised."""
-        with torch.no_grad():
+        with nullcontext() if self.audio_trained else torch.no_grad():
             audio, audio_tokens = self.audio_encoder(mel)
             logit_audio = self.audio_head(audio).squeeze(-1)
         tokens, pooled = self.visual_encoder.backbone(self.visual_encoder.normalise(video))

@@ -37,6 +37,7 @@ def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
         fusion=cfg.fusion,
         supervised=cfg.loss.confidence > 0,
         synchrony=cfg.synchrony is not None,
+        audio_trained=cfg.audio_lr_scale > 0,
         faithful=cfg.faithful,
     )
 

@@ -126,10 +126,11 @@ def open_stage2(
     What the cache lacks is computed first. Raises UserError as `backbone_cache.fill` and `residency.choose` do, and
     EndedBySignal after a signal; the next call then continues from there.
     """
-    if cfg.cache and cfg.backbone_lr_scale == 0:
+    if cfg.cache and cfg.frozen:
         return _open_cached(cfg, world, run, stop, model, *sets)
     if cfg.cache:
-        run.announce("cache: not used, as the backbone is trained (backbone_lr_scale)")
+        trained = "backbone_lr_scale" if cfg.backbone_lr_scale else "audio_lr_scale"
+        run.announce(f"cache: not used, as an encoder is trained ({trained})")
     return open_batches(cfg.data, world.device, *sets)
 
 

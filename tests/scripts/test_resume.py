@@ -12,6 +12,7 @@ import pretrain
 import train
 from avdfd.core import errors
 from avdfd.core.errors import EndedBySignal, UserError
+from avdfd.inference import scoring
 from avdfd.training import checkpoint, weights
 from avdfd.training.state import Training
 from tests.helpers.damage import Bomb
@@ -73,6 +74,37 @@ def test_run_cut_off_after_any_step_resumes_bit_for_bit(stage, workers, home, st
             break
     assert cuts >= 6  # every step and every epoch
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / whole)
+
+
+def test_run_with_a_trained_audio_branch_resumes_and_scores_by_itself(stage1, stage2, tmp_path, monkeypatch):
+    """Its weights hold the audio branch, so that stage 1 is needed no more."""
+    pretrain.main(stage1())
+    before = scoring.load_run(tmp_path / "runs" / "one", "cpu").model
+    train.main(stage2(audio_lr_scale=0.5))
+    save_last = checkpoint.save_last
+
+    def cut(*arguments, **names):
+        save_last(*arguments, **names)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_last", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(stage2(audio_lr_scale=0.5, name="cut"))
+    saved = checkpoint.load_last(tmp_path / "runs" / "cut", "train")[0]
+    assert [group["scale"] for group in saved["optimizer"]["param_groups"]] == [0.1, 0.5, 1.0]
+    train.main([*stage2(audio_lr_scale=0.5, name="cut"), "--resume"])
+    assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "two")
+    shutil.rmtree(tmp_path / "runs" / "one")
+    run = scoring.load_run(tmp_path / "runs" / "two", "cpu")
+    for name, part in (("encoder", before.encoder), ("head", before.head)):
+        ours = dict(getattr(run.model, f"audio_{name}").named_parameters())
+        assert all(not torch.equal(ours[key], value) for key, value in part.named_parameters())
+    encoder, head = run.audio_branch
+    mel, video = torch.randn(2, 128, 768), torch.zeros(2, 3, 16, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(run.model(mel, video).logit_audio, head(encoder(mel)[0]).squeeze(-1))
+        assert not torch.equal(run.model(mel, video).logit_audio, before(mel).logit)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,12 +42,12 @@ run_script({script}.main)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     root = make_store(tmp_path_factory.mktemp("store"))
-    make_run(root, "pretrain")
+    make_run(root, "pretrain", audio={**AUDIO, "dropout": 0.0})
     return root
 
 
 def config(store: Path, folder: Path, script: str, **changes) -> Path:
-    values = {
+    values: dict[str, Any] = {
         "kind": script,
         "name": script,
         "runs": str(folder),
@@ -59,7 +60,7 @@ def config(store: Path, folder: Path, script: str, **changes) -> Path:
         values["model"] = {**AUDIO, "dropout": 0.0}
     else:
         values |= {"audio": str(store / "pretrain"), "visual": VISUAL}
-        values["predictor"] = {"depth": 1, "heads": 2, "dropout": 0.0}
+        values |= {"predictor": {"depth": 1, "heads": 2, "dropout": 0.0}, "audio_lr_scale": 0.5}
     path = folder / f"{script}.json"
     folder.mkdir(exist_ok=True)
     path.write_text(json.dumps({**values, **changes}))

@@ -89,6 +89,8 @@ def test_every_key_is_read():
         ({"fusion": "mean"}, "key 'fusion' is \"mean\": input should be 'learned', 'fixed' or 'visual'"),
         ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
         ({"faithful": True, "synchrony": {}}, "the released code does not learn synchrony"),
+        ({"faithful": True, "audio_lr_scale": 0.1}, "audio_lr_scale: the released code freezes the audio branch"),
+        ({"faithful": True, "cache": True}, "cache: the released code has dropout in the frozen audio branch"),
         ({"faithful": True}, "loss.confidence: the released code does not supervise its fusion: set it to 0"),
         ({"synchrony": {}, "direction": "v2a"}, "predicted and actual mouths, and direction v2a predicts none"),
         (

@@ -88,6 +88,12 @@ def test_a_stage_1_that_was_trained_again_is_not_taken(tmp_path):
     assert "has another encoder than" in placing([scoring.load_run(path, "cpu")]).about["missing"]
 
 
+def test_an_audio_branch_that_stage_2_has_trained_has_no_embedding(tmp_path):
+    _, path = make_both_stages(tmp_path)
+    set_config(path, audio_lr_scale=0.5)
+    assert "its audio branch was trained on in stage 2" in placing([scoring.load_run(path, "cpu")]).about["missing"]
+
+
 def test_one_seed_without_stage_1_is_enough_to_miss_it(tmp_path):
     runs = [scoring.load_run(make_both_stages(tmp_path / name)[1], "cpu") for name in "ab"]
     assert "missing" not in placing(runs).about

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from avdfd.features.frames import normalise
+from avdfd.models.audio_encoder import AudioEncoder, audio_head
+from avdfd.models.detector import Detector
+from avdfd.models.visual_encoder import VisualBranch
 from tests.helpers.models import small_audio_net, small_detector
 
 
@@ -45,6 +48,35 @@ def test_the_audio_branch_is_frozen(detector, clips):
     first.logit_final.sum().backward()
     frozen = {n for n, p in detector.named_parameters() if p.grad is None}
     assert frozen == {n for n, _ in detector.named_parameters() if n.startswith(("audio_encoder.", "audio_head."))}
+
+
+def test_a_trained_audio_branch_has_gradients_and_dropout(clips):
+    torch.manual_seed(0)
+    detector = small_detector(audio_trained=True).train()
+    first, second = detector(*clips), detector(*clips)
+    assert not torch.equal(first.logit_audio, second.logit_audio)
+    first.logit_final.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in detector.audio_encoder.parameters())
+    assert all(p.grad is not None for p in detector.parameters())
+    detector.eval()
+    torch.testing.assert_close(detector(*clips).logit_audio, detector(*clips).logit_audio, rtol=0, atol=0)
+
+
+def test_a_trained_audio_branch_keeps_the_batch_statistics_of_stage_1():
+    encoder = AudioEncoder(patches="statistics", dim=32, depth=0)
+    visual = VisualBranch(encoder.dim, image_size=32, dim=24, depth=1, heads=2)
+    detector = Detector(encoder, audio_head(encoder), visual, audio_trained=True).train()
+    before = encoder.patch_norm.running_mean.clone()
+    detector(torch.randn(3, 128, 768), torch.randn(3, 3, 16, 32, 32))
+    assert encoder.patch_drop.training
+    assert torch.equal(encoder.patch_norm.running_mean, before)
+
+
+def test_faithful_keeps_dropout_on_in_the_frozen_audio_branch(clips):
+    detector = small_detector(faithful=True).train()
+    first, second = detector(*clips), detector(*clips)
+    assert not torch.equal(first.logit_audio, second.logit_audio)
+    assert not first.logit_audio.requires_grad
 
 
 def test_the_backbone_runs_once_per_step(detector, clips):

@@ -124,8 +124,15 @@ def test_augmentation_is_refused_with_a_cache(stage2, tmp_path, capsys):
     with pytest.raises(UserError, match=r"without augmentation: set augment.mel_noise, augment.flip to 0, or cache to"):
         train.main([*stage2, *flips])
     train.main([*stage2, *flips, "--backbone_lr_scale=0.1"])
-    assert "cache: not used, as the backbone is trained" in capsys.readouterr().out
+    assert "cache: not used, as an encoder is trained (backbone_lr_scale)" in capsys.readouterr().out
     assert "cache: not used" in (tmp_path / "runs" / "plain" / "log.txt").read_text()
+
+
+def test_features_of_a_trained_audio_branch_are_not_cached(stage2, empty, tmp_path):
+    train.main([*stage2, "--cache=true", "--audio_lr_scale=0.5", "--augment.flip=0.5", "--optim.epochs=1"])
+    assert not empty.exists()
+    said = (tmp_path / "runs" / "plain" / "log.txt").read_text()
+    assert "cache: not used, as an encoder is trained (audio_lr_scale)" in said
 
 
 @pytest.fixture(scope="module")
