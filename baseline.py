@@ -32,7 +32,7 @@ from avdfd.core.signals import Stop
 from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import ElementSet, split_metas
-from avdfd.datasets.samplers import Sequential, Share, Shared
+from avdfd.datasets.samplers import Sequential, Share, Shared, with_fakes
 from avdfd.elements.layout import media_of
 from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
@@ -106,7 +106,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     store = open_store(cfg.data.elements, cfg.kind)
     labelled = stage in system.LABELLED
     tiers = cfg.data.fake_tiers if labelled else ()
-    train_metas = split_metas(cfg, store, "train", tiers)
+    train_metas = with_fakes(split_metas(cfg, store, "train", tiers), cfg.data.min_fake, cfg.data.elements)
     val_metas = split_metas(cfg, store, "validation", tiers)
     order = Shared(system.batches(cfg, stage, train_metas), rank=world.rank, size=world.size, limit=recipe.micro_batch)
     train_set = ElementSet(store, train_metas, system.inputs(cfg, stage, train=True))

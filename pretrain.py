@@ -25,7 +25,7 @@ from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
-from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
+from avdfd.datasets.samplers import Paired, Sequential, Share, Shared, with_fakes
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioNet
@@ -74,7 +74,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
     # ---- data
     store = ElementStore(cfg.data.elements)
-    train_metas = split_metas(cfg, store, "train")
+    train_metas = with_fakes(split_metas(cfg, store, "train"), cfg.data.min_fake, cfg.data.elements)
     val_metas = split_metas(cfg, store, "validation")
     inputs = Inputs(image_size=None, audio=cfg.model.input)
     train_set = ElementSet(store, train_metas, input_form(cfg, model, inputs._replace(augment=cfg.augment)))
@@ -140,7 +140,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
 def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:
     """Return the pages of validation elements. Raises UserError if none has both classes."""
-    real, fake = ({meta.page for meta in metas if meta.label == label} for label in (0, 1))
+    real, fake = ({meta.page for meta in metas if meta.window.label == label} for label in (0, 1))
     if not real & fake:
         raise UserError(
             f"{cfg.data.splits}: no page has real and fake validation elements, which select.metric page_auc compares; "

@@ -21,7 +21,7 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
-from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
+from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled, with_fakes
 from avdfd.elements import ElementStore, coded
 from avdfd.metrics import roc
 from avdfd.models.detector import Detector, DetectorOutput
@@ -64,7 +64,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
     # ---- data
     store = ElementStore(cfg.data.elements)
-    train_metas = split_metas(cfg, store, "train")
+    train_metas = with_fakes(split_metas(cfg, store, "train"), cfg.data.min_fake, cfg.data.elements)
     val_metas = split_metas(cfg, store, "validation")
     inputs = Inputs(cfg.visual.image_size, audio=audio_model.input)
     train_set = ElementSet(

@@ -29,16 +29,17 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
+from avdfd.core.clips import CLIP_DEFAULTS
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
 from avdfd.core.journal import Journal, vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.manifest import clips_of
-from avdfd.corpora.scan import UNKNOWN, Clip, scan
+from avdfd.corpora.scan import Clip, scan
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
-from avdfd.elements.layout import journal_name, parts_of
+from avdfd.elements.layout import MIN_FAKE, STORE, journal_name, left_out_by_truth, parts_of, read_settings
 from avdfd.media.windows import reconstruction, windows
 
 AHEAD = 4  # files per worker that may wait for a slow one before them
@@ -52,6 +53,8 @@ def main(argv: list[str]) -> int:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PreprocessConfig, overrides=overrides)
     root = Path(cfg.output)
+    if cfg.media.min_fake is not None:
+        print("media.min_fake has no effect: all windows are stored; set data.min_fake in the config of the training")
     parts = [parse_shard(args.shard)] if args.shard else parts_of(root)
     clips = list_clips(cfg)
     if cfg.media.mel_err is not None:
@@ -77,7 +80,7 @@ def list_clips(cfg: PreprocessConfig) -> list[Clip]:
 def make_part(part: Shard, clips: list[Clip], cfg: PreprocessConfig) -> int:
     """Make one part of the store; return the exit code."""
     started = time.monotonic()
-    with ElementWriter(cfg.output, settings(cfg), cfg.shard_clips, part) as writer:
+    with ElementWriter(cfg.output, settings(cfg) | former_settings(Path(cfg.output)), cfg.shard_clips, part) as writer:
         process(writer, plan(writer, clips, cfg), cfg)
         return report(writer, clips, cfg, time.monotonic() - started)
 
@@ -97,7 +100,10 @@ def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> lis
 
 def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) -> bool:
     """Return True if the store has the current version of a clip. Reads the file only if its time or size differ."""
-    if record is None or any(record["clip"].get(key, UNKNOWN) != value for key, value in describe(clip).items()):
+    if record is None:
+        return False
+    known = CLIP_DEFAULTS | record["clip"]
+    if any(known.get(key) != value for key, value in describe(clip).items()):
         return False
     if record["stopped_after"] is not None and record["stopped_after"] < cfg.media.time_limit:
         return False
@@ -158,7 +164,7 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     kept: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        for window in windows(clip.path, media, clip.fake_periods):
+        for window in windows(clip.path, media):
             if "reason" in window:
                 left_out.append(window)
                 continue
@@ -215,12 +221,20 @@ def finish(root: Path) -> None:
 def settings(cfg: PreprocessConfig) -> dict[str, Any]:
     """Return the settings that the elements depend on, by config key."""
     flat: dict[str, Any] = {"form": FORM}
-    for key, value in cfg.media.model_dump(exclude={"time_limit": True, "mel_err": {"device"}}).items():
+    media = cfg.media.model_dump(exclude={"time_limit": True, "min_fake": True, "mel_err": {"device"}})
+    for key, value in media.items():
         if isinstance(value, dict):
             flat |= {f"media.{key}.{name}": inner for name, inner in value.items()}
         else:
             flat[f"media.{key}"] = value
     return flat
+
+
+def former_settings(root: Path) -> dict[str, Any]:
+    """Return the `media.min_fake` of a store made when that left out windows, if none was: it is continued."""
+    if not (root / STORE).exists() or left_out_by_truth(root):
+        return {}
+    return {key: value for key, value in read_settings(root)["settings"].items() if key == MIN_FAKE}
 
 
 def describe(clip: Clip) -> dict[str, Any]:

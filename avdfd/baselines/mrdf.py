@@ -89,7 +89,7 @@ class Inputs(NamedTuple):
         frames = half_size(element.frames)
         audio = stacked_filterbank(torch.from_numpy(element.waveform), len(frames)).T
         meta = element.meta
-        known = [-1 if meta is None or label is None else label for label in _modalities(meta)]
+        known = (-1, -1) if meta is None else _modalities(meta)
         return Raw(frames, audio, label_of(element), *map(torch.tensor, known))
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
@@ -99,8 +99,10 @@ class Inputs(NamedTuple):
         return Batch(video, audio, padding if padding.any() else None, raw.label, raw.label_video, raw.label_audio)
 
 
-def _modalities(meta: ElementMeta | None) -> tuple[int | None, int | None]:
-    return (None, None) if meta is None else (meta.label_video, meta.label_audio)
+def _modalities(meta: ElementMeta) -> tuple[int, int]:
+    """Return the labels of a window's video and audio, -1 for unknown."""
+    audio, video = meta.window.modalities
+    return -1 if meta.label_video is None else video, -1 if meta.label_audio is None else audio
 
 
 def branches(cfg: MrdfConfig) -> tuple[str, ...]:

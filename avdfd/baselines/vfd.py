@@ -99,8 +99,8 @@ class Inputs(NamedTuple):
             voice=torch.from_numpy(element.mel) if from_folder else pcm_of(element),
             frames=torch.from_numpy(element.frames),
             label=label_of(element),
-            fake_voice=torch.tensor(meta is None or meta.label_audio != 0),
-            fake_face=torch.tensor(meta is None or meta.label_video != 0),
+            fake_voice=torch.tensor(meta is None or meta.window.audio > 0),
+            fake_face=torch.tensor(meta is None or meta.window.video > 0),
             identity=torch.tensor(zlib.crc32(meta.identities[0].encode()) if meta else -1),
         )
 

@@ -32,6 +32,10 @@ class DataConfig(Section):
     (data/splits/README.md)."""
     fake_tiers: list[str]
     """Fake tiers used together with RVRA, in training and validation."""
+    min_fake: NonNegative = 0.1
+    """Smallest number of seconds in which the audio or the video of a training window of a fake clip is fake, where the
+    data set states the fake periods; training leaves out windows with fewer. 0 keeps all: those without any are then
+    trained on as real. Validation and test always have all windows, each with its own label."""
     balance_tiers: bool = False
     """Draw the same number of training elements from each tier; in stage 1, from each fake tier."""
     workers: Count = 4

@@ -41,9 +41,9 @@ class MediaConfig(Section):
     is listed and left out."""
     trim_silence: bool = False
     """Leave out leading and trailing silence of a clip, together with its frames."""
-    min_fake: NonNegative = 0.1
-    """Smallest number of fake seconds in a window of a fake clip; windows with fewer are left out. Applies to data sets
-    that mark the fake seconds."""
+    min_fake: NonNegative | None = None
+    """Without effect, and accepted for configs written before: windows of fakes without a fake second were left out
+    here. All windows are stored now, and `data.min_fake` of a training run chooses among them."""
     time_limit: PositiveFloat = 600.0
     """Seconds allowed for one file before its worker is killed and the file is listed."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from avdfd.core.periods import Periods, WindowLabel, from_text, overlap
 from avdfd.core.tiers import Tier, tier
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp"}
@@ -40,6 +41,10 @@ class ClipMeta:
     """sha256 of the file; empty if the file has not been read."""
     page: str = UNKNOWN
     """Web page that published the clip. Clips of one page were made and encoded alike."""
+    audio_fake_periods: str = ""
+    """Periods in which the audio is fake, as text (`avdfd.core.periods`); empty: the tier describes the whole clip."""
+    visual_fake_periods: str = ""
+    """Periods in which the video is fake, likewise."""
 
     @property
     def label(self) -> int:
@@ -56,8 +61,32 @@ class ClipMeta:
         """Label of the audio stream; None if it is not known."""
         return tier(self.tier).audio
 
+    @property
+    def fake_periods_by_modality(self) -> tuple[Periods, Periods]:
+        """Fake periods of the audio and of the video; none for a modality that is real, or fake in the whole clip.
+
+        Raises UserError if they are damaged.
+        """
+        texts = (self.audio_fake_periods, self.visual_fake_periods)
+        audio, video = (
+            from_text(text) if fake else () for text, fake in zip(texts, tier(self.tier).fake_modalities, strict=True)
+        )
+        return audio, video
+
+    def window_label(self, start: float, end: float) -> WindowLabel:
+        """Return the label of the window from `start` to `end`, in seconds of the clip.
+
+        An unknown modality of a fake clip counts as fake. Raises UserError for an unknown tier or damaged periods.
+        """
+        seconds = [
+            (overlap(periods, start, end) if periods else end - start) if fake else 0.0
+            for periods, fake in zip(self.fake_periods_by_modality, tier(self.tier).fake_modalities, strict=True)
+        ]
+        return WindowLabel(*seconds)
+
 
 CLIP_FIELDS = tuple(field.name for field in fields(ClipMeta))
+PERIOD_FIELDS = ("audio_fake_periods", "visual_fake_periods")
 CLIP_DEFAULTS: dict[str, str] = {
     field.name: field.default for field in fields(ClipMeta) if field.default is not MISSING
 }
@@ -68,8 +97,8 @@ class Clip(ClipMeta):
     """A video or audio file of a data set."""
 
     path: Path
-    fake_periods: tuple[tuple[float, float], ...] | None = None
-    """Start and end in seconds of the fake segments; None if the tier describes the whole clip."""
+    fake_periods: Periods | None = None
+    """Start and end in seconds of the fake segments, of either modality; None if the tier describes the whole clip."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, reconcile
 from avdfd.core.errors import UserError
-from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA
+from avdfd.core.periods import as_text, check, merged
+from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
 from avdfd.corpora.tables import json_rows, read_json
 
 
@@ -14,8 +15,8 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
     """AV-Deepfake1M and AV-Deepfake1M++: train_metadata.json, val_metadata.json beside the folders of the splits.
 
     Reads file (relative to its split's folder or to the root), modify_type (real, visual_modified, audio_modified,
-    both_modified), original, split, audio_model and fake_segments (s). The identity is its folder, `id00012`; for
-    clips that are not from VoxCeleb2, it is the corpus and the source video.
+    both_modified), original, split, audio_model, and fake_segments, audio_fake_segments and visual_fake_segments (s).
+    The identity is its folder, `id00012`; for clips that are not from VoxCeleb2, it is the corpus and the source video.
     """
     tables = av_deepfake1m_tables(root)
     if not tables:
@@ -39,7 +40,7 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
                 base=folder + row["original"] if row.get("original") else source,
                 method=row.get("audio_model") or kind,
                 split=split,
-                fake_periods=None if kind == "real" else _periods(row, "fake_segments"),
+                **_periods(row, tiers[kind], "fake_segments", "audio_fake_segments", "visual_fake_segments"),
             )
     yield from reconcile(root, present, listed, "*_metadata.json")
 
@@ -47,8 +48,9 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
 def lav_df(root: Path) -> Iterator[Entry]:
     """LAV-DF: metadata.json or metadata.min.json beside the folders train, dev and test.
 
-    Reads file, modify_video, modify_audio, original, split and fake_periods (s). It does not name identities: the
-    original of a clip is used as its identity, so one speaker with two originals counts as two.
+    Reads file, modify_video, modify_audio, original, split and fake_periods (s), in which every modified modality is
+    fake. It does not name identities: the original of a clip is used as its identity, so one speaker with two originals
+    counts as two.
     """
     table = lav_df_table(root)
     if table is None:
@@ -68,7 +70,7 @@ def lav_df(root: Path) -> Iterator[Entry]:
             base=first,
             method="real" if tier is RVRA else "lav-df",
             split=row.get("split") or UNKNOWN,
-            fake_periods=None if tier is RVRA else _periods(row, "fake_periods"),
+            **_periods(row, tier, "fake_periods"),
         )
     yield from reconcile(root, set(media_files(root)), listed, table.name)
 
@@ -141,6 +143,20 @@ def _first_original(file: str, originals: dict[str, str | None]) -> str:
     return file
 
 
-def _periods(row: dict[str, Any], key: str) -> tuple[tuple[float, float], ...] | None:
-    """Return periods of a clip in seconds; None if the table lists none, which means unknown."""
-    return tuple((float(start), float(end)) for start, end in row.get(key) or ()) or None
+def _periods(row: dict[str, Any], tier: Tier, either: str, audio: str = "", visual: str = "") -> dict[str, Any]:
+    """Return the fake periods of a fake clip as arguments of `make_entry`, or the problem if they are not periods.
+
+    `either` is the key of the periods in which audio or video is fake; `audio` and `visual` are those of one modality,
+    whose periods are those of `either` if the table lists none. Without any, the periods are unknown.
+    """
+    if not tier.label:
+        return {}
+    try:
+        both, of_audio, of_video = (check(row.get(key) or []) for key in (either, audio, visual))
+    except ValueError as error:
+        return {"problem": f"{either}: {error}"}
+    return {
+        "fake_periods": both or merged([*of_audio, *of_video]) or None,
+        "audio_fake_periods": as_text(of_audio or both) if tier.audio != 0 else "",
+        "visual_fake_periods": as_text(of_video or both) if tier.video != 0 else "",
+    }

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, UNKNOWN, Clip, ClipMeta, Entry
+from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, PERIOD_FIELDS, UNKNOWN, Clip, ClipMeta, Entry
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
+from avdfd.core.periods import Periods, as_text
 from avdfd.core.tiers import TIERS
 from avdfd.corpora.inventory import FileFacts, Streams
 
@@ -31,8 +32,8 @@ class ManifestRow(ClipMeta):
     """Its `error` says why the clip cannot be used, for a reason in the data set's tables or in the file."""
     split: str = UNKNOWN
     """Split of the data set's own release."""
-    fake_periods: tuple[tuple[float, float], ...] | None = None
-    """Start and end in seconds of the fake segments; None if the tier describes the whole clip."""
+    fake_periods: Periods | None = None
+    """Start and end in seconds of the fake segments, of either modality; None if the tier describes the whole clip."""
     stopped_after: float | None = None
     """Time limit in seconds after which reading the file was stopped; None if it was read to the end."""
 
@@ -177,7 +178,21 @@ def _read(path: Path, names: Sequence[str], *, shared: bool = False) -> dict[str
             found[name] = _shared(table[column])
         else:
             found[name] = table[column].to_pylist()
+    if "fake_periods" in found:
+        found |= {name: _of_modality(found, number) for number, name in enumerate(PERIOD_FIELDS) if name in absent}
     return found
+
+
+def _of_modality(found: dict[str, list[Any]], number: int) -> list[str]:
+    """Return the fake periods of the audio (0) or the video (1), for a manifest that has only those of either.
+
+    Every modality that is fake, or may be, is then fake in all of them.
+    """
+    texts = []
+    for name, periods in zip(found["tier"], found["fake_periods"], strict=True):
+        fake = name in TIERS and TIERS[name].fake_modalities[number]
+        texts.append(as_text(periods) if fake and periods else "")
+    return texts
 
 
 def _shared(column: pa.ChunkedArray) -> list[str]:

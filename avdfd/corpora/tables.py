@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from avdfd.core.clips import CLIP_FIELDS, ClipMeta
+from avdfd.core.clips import CLIP_FIELDS, PERIOD_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
+from avdfd.core.periods import from_text
 from avdfd.core.tiers import FAKE, RVRA, Tier, tier
 
 
@@ -73,6 +74,11 @@ def read_own(path: Path) -> Iterator[OwnRow]:
         identities = dict.fromkeys(name.strip() for name in row.get("identity", "").split(";") if name.strip())
         facts = {name: row.get(name) for name in (*_FACTS, "split")} | {"identities": tuple(identities)}
         stated = {name: value for name, value in facts.items() if value}
+        for name in PERIOD_FIELDS:
+            try:
+                from_text(row.get(name, ""))
+            except UserError as error:
+                raise UserError(f"{path}: line {number}: {name}: {error}") from None
         yield OwnRow(str(place), _own_tier(row, f"{path}: line {number}"), stated)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.core import fields
-from avdfd.core.tiers import AUDIO_CLASS, tier
+from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
@@ -85,9 +85,9 @@ class Batch(NamedTuple):
     video: Tensor | None
     """(B, 3, 16, S, S) uint8; None if `cached` covers it, and for models without video."""
     label: Tensor
-    """(B,) float, 1 = fake."""
+    """(B,) float, 1 = fake: the label of the window, not of its clip."""
     fake_modalities: Tensor
-    """(B, 2) float, 1 = fake, of the audio and of the video; 1 for both if it is not known which of them is."""
+    """(B, 2) float, 1 = fake, of the window's audio and video; 1 for both if it is not known which of them is."""
     audio_class: Tensor
     """(B,) 0 real, then growing distance of the voice from real; -1 for tiers without such a class."""
     cached: tuple[Tensor, ...] | None = None
@@ -130,9 +130,9 @@ class Inputs(NamedTuple):
             frames=None if self.image_size is None else torch.from_numpy(element.frames),
             label=label_of(element),
             fake_modalities=torch.tensor(
-                tier(meta.tier).fake_modalities if meta else (torch.nan, torch.nan), dtype=torch.float32
+                meta.window.modalities if meta else (torch.nan, torch.nan), dtype=torch.float32
             ),
-            audio_class=torch.tensor(AUDIO_CLASS.get(meta.tier, -1) if meta else -1),
+            audio_class=torch.tensor(audio_class_of(meta) if meta else -1),
         )
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
@@ -183,8 +183,17 @@ def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
 
 
 def label_of(element: Element) -> Tensor:
-    """Return the label of an element as a float: 1 = fake, NaN if unknown."""
-    return torch.tensor(float(element.meta.label) if element.meta else torch.nan)
+    """Return the label of an element's window as a float: 1 = fake, NaN if unknown.
+
+    A window of a partially fake clip is real if it contains none of the fake periods.
+    """
+    return torch.tensor(float(element.meta.window.label) if element.meta else torch.nan)
+
+
+def audio_class_of(meta: ElementMeta) -> int:
+    """Return the class of a window's audio as in `Batch`: that of its tier, but 0 if this window's audio is real."""
+    of_tier = AUDIO_CLASS.get(meta.tier, -1)
+    return of_tier if meta.window.audio else min(of_tier, 0)
 
 
 def stack(examples: Sequence[B]) -> B:

@@ -11,7 +11,22 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from avdfd.core.errors import UserError
-from avdfd.elements import Coded, ElementMeta, coded
+from avdfd.elements import Coded, ElementMeta, coded, fake_seconds, window_labels
+from avdfd.splits.lists import take
+
+
+def with_fakes(metas: Sequence[ElementMeta], min_fake: float, source: str) -> Sequence[ElementMeta]:
+    """Return the windows to train on: those of real clips, and those of fake clips with enough fake seconds.
+
+    A window has enough if its audio or its video is fake for `min_fake` seconds or more. Only training chooses by the
+    truth about a window: validation and test have all of them. Raises UserError if no fake is left.
+    """
+    label = coded(metas, "label")
+    of_fake = np.array(label.values, bool)[label.codes]
+    kept = ~of_fake | (fake_seconds(metas).max(axis=1, initial=0.0) >= min_fake)
+    if of_fake.any() and not (of_fake & kept).any():
+        raise UserError(f"{source}: no training window of a fake has {min_fake:g} fake seconds; lower data.min_fake")
+    return metas if kept.all() else take(metas, np.flatnonzero(kept))
 
 
 class Draw(NamedTuple):
@@ -138,7 +153,7 @@ def _balanced(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Paired(Epochs):
-    """Pairs of a fake and a real element of the same identity or page: batches of `pairs` reals, then their fakes.
+    """Pairs of a fake and a real window of the same identity or page: batches of `pairs` reals, then their fakes.
 
     Every fake comes once per epoch, and its partner is drawn from all real elements of its identity or page. With
     `first_real` it is always the first one, as in the released code. With `balance` an epoch has the same number of
@@ -157,11 +172,11 @@ class Paired(Epochs):
         balance: bool = False,
         by: Literal["identity", "page"] = "identity",
     ) -> None:
-        label, groups = coded(metas, "label"), coded(metas, "identities" if by == "identity" else "page")
+        groups = coded(metas, "identities" if by == "identity" else "page")
         numbers: dict[str, int] = {}
         names = (value[0] if by == "identity" else value for value in groups.values)
         group = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)[groups.codes]
-        fake = np.array(label.values, np.int64)[label.codes] == 1
+        fake = window_labels(metas) == 1
         self.fakes = np.flatnonzero(fake)
         reals = np.flatnonzero(~fake)
         # The reals of a group are neighbours in `_reals`, from `_start` to `_end`.

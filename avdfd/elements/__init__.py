@@ -18,7 +18,7 @@ table   columns as metadata       store  reads elements
 
 from avdfd.elements.form import Element, ElementMeta, pack, unpack
 from avdfd.elements.store import ElementStore
-from avdfd.elements.table import Coded, ElementTable, coded
+from avdfd.elements.table import Coded, ElementTable, coded, fake_seconds, window_labels
 from avdfd.elements.writer import ElementWriter
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "ElementTable",
     "ElementWriter",
     "coded",
+    "fake_seconds",
     "pack",
     "unpack",
+    "window_labels",
 ]

@@ -16,6 +16,7 @@ import torch
 
 from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
+from avdfd.core.periods import WindowLabel
 from avdfd.features.mel import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
 
 MEMBERS = {
@@ -33,6 +34,9 @@ _JSON_FIELDS = (
 )
 """Order of the first fields of KEY.json, in which stores have always had them."""
 _LABELS = ("label", "label_video", "label_audio")
+"""Labels of the clip, for other tools."""
+_FAKE_SECONDS = ("audio_fake_seconds", "visual_fake_seconds")
+"""Label of the window, for other tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,11 @@ class ElementMeta(ClipMeta):
     end: float
     version: str
     """Hash of the preprocessing settings."""
+
+    @property
+    def window(self) -> WindowLabel:
+        """Label of the window, which may be real although its clip is a fake: what of it is fake, by modality."""
+        return self.window_label(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,9 @@ def unpack(parts: Mapping[str, bytes]) -> Element:
 
 
 def encode_meta(meta: ElementMeta) -> bytes:
-    """Return the content of KEY.json: all fields, and the labels for other tools."""
+    """Return the content of KEY.json: all fields, and the labels of the clip and of the window for other tools."""
     known = asdict(meta) | {name: getattr(meta, name) for name in _LABELS}
+    known |= {name: round(seconds, 6) for name, seconds in zip(_FAKE_SECONDS, meta.window, strict=True)}
     ordered = {name: known[name] for name in dict.fromkeys((*_JSON_FIELDS, *known))}
     return json.dumps(ordered, ensure_ascii=False).encode()
 
@@ -94,7 +104,7 @@ def encode_meta(meta: ElementMeta) -> bytes:
 def decode_meta(data: bytes) -> ElementMeta:
     """Inverse of `encode_meta`; a fact that the store lacks gets its default."""
     known = json.loads(data)
-    known = {name: value for name, value in known.items() if name not in _LABELS}
+    known = {name: value for name, value in known.items() if name not in (*_LABELS, *_FAKE_SECONDS)}
     return ElementMeta(**{**known, "identities": tuple(known["identities"])})
 
 

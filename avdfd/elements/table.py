@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from avdfd.core import tiers
-from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
+from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, PERIOD_FIELDS
 from avdfd.core.errors import UserError
+from avdfd.core.periods import from_text
 from avdfd.elements.form import MEMBERS, ElementMeta
 from avdfd.features.mel import FRAMES
 
@@ -145,6 +146,42 @@ def _with_defaults(table: pa.Table) -> pa.Table:
         codes = pa.array(np.zeros(len(table), np.int32))
         table = table.append_column(SCHEMA.field(name), pa.DictionaryArray.from_arrays(codes, [value]))
     return table.select(SCHEMA.names) if absent and {*table.schema.names} == {*SCHEMA.names} else table
+
+
+def fake_seconds(metas: Sequence[ElementMeta]) -> np.ndarray:
+    """Return the labels of N windows: (N, 2), the seconds in which the audio and the video of each are fake.
+
+    Raises UserError for damaged periods.
+    """
+    if not isinstance(metas, ElementTable):
+        return np.array([meta.window for meta in metas], np.float64).reshape(-1, 2)
+    start, end = (metas.numbers(name)[metas.rows] for name in ("start", "end"))
+    tier = metas.coded("tier")
+    modalities = np.array([tiers.tier(name).fake_modalities for name in tier.values], bool)[tier.codes]
+    seconds = (end - start)[:, None] * modalities
+    for modality, name in enumerate(PERIOD_FIELDS):
+        codes, texts = metas.coded(name)
+        stated = np.array([bool(text) for text in texts], bool)[codes] & modalities[:, modality]
+        rows = np.flatnonzero(stated)
+        if not len(rows):
+            continue
+        periods = [from_text(text) for text in texts]
+        counts = np.array([len(of) for of in periods])
+        flat = np.array([period for of in periods for period in of]).reshape(-1, 2)
+        # Every period of an element's clip is a pair (element, period).
+        pairs = counts[codes[rows]]
+        element = np.repeat(rows, pairs)
+        first = (np.cumsum(counts) - counts)[codes[rows]]
+        period = flat[np.repeat(first - (np.cumsum(pairs) - pairs), pairs) + np.arange(pairs.sum())]
+        inside = np.minimum(period[:, 1], end[element]) - np.maximum(period[:, 0], start[element])
+        sums = np.bincount(element, np.maximum(inside, 0.0), minlength=len(seconds))
+        seconds[rows, modality] = sums[rows]
+    return seconds
+
+
+def window_labels(metas: Sequence[ElementMeta]) -> np.ndarray:
+    """Return the label of every window, 1 = fake: (N,)."""
+    return np.any(fake_seconds(metas) > 0, axis=1).astype(np.int64)
 
 
 def coded(metas: Sequence[ElementMeta], name: str) -> Coded:

@@ -16,6 +16,7 @@ from avdfd.core.files import ensure_writable
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta
+from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
@@ -159,6 +160,7 @@ def describe(
         "against": {name: about[name] for name in others},
         "split": request.split,
         "elements": elements,
+        "left_out_by_truth": left_out_by_truth(store.root),
         "pooling": {"windows": request.windows, "domain": DOMAIN},
         "git": git_revision(),
         "device": str(run.device),

@@ -8,11 +8,12 @@ largest scores matter most for a clip with a short fake segment, but a long real
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from avdfd.core.clips import CLIP_FIELDS
-from avdfd.elements import ElementMeta, coded
+from avdfd.elements import ElementMeta, coded, window_labels
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Scores
 from avdfd.metrics.roc import Floats
@@ -59,9 +60,9 @@ def pool(metas: Sequence[ElementMeta], scores: Scores, rule: str = "mean") -> Sc
 
 
 def per_window(metas: Sequence[ElementMeta], scores: Scores) -> ScoredClips:
-    """Return every window as if it were a clip."""
+    """Return every window as if it were a clip, with its own label."""
     rows = np.arange(len(metas))
-    return _columns(metas, rows, rows, scores, "mean")
+    return replace(_columns(metas, rows, rows, scores, "mean"), label=window_labels(metas))
 
 
 def _columns(

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, UNKNOWN
+from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, PERIOD_FIELDS, UNKNOWN
 from avdfd.metrics.roc import Floats
 
 Texts = NDArray[np.object_]
 _PAGE_FACTS = ("page", "base")
 """Facts that metrics by page need: columns of scores.csv where the page of any clip is known."""
-_NOT_IN_CSV = ("sha256", *_PAGE_FACTS)
+_NOT_IN_CSV = ("sha256", *_PAGE_FACTS, *PERIOD_FIELDS)
 """Facts about a clip that are no regular columns; every other fact is a column under the name of its field."""
 _RENAMED = {"source": "clip", "identities": "identity"}
 _CSV_COLUMNS = {name: _RENAMED.get(name, name) for name in CLIP_FIELDS if name not in _NOT_IN_CSV}
@@ -31,7 +31,7 @@ class ScoredClips:
     facts: dict[str, Texts]
     """Field of ClipMeta -> its values (N,); of several identities, the first."""
     label: NDArray[np.int64]
-    """(N,), 1 = fake."""
+    """(N,), 1 = fake; of a window its own, which may be real in a fake clip."""
     windows: NDArray[np.int64]
     """(N,) number of windows."""
     scores: dict[str, Floats]

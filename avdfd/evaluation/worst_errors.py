@@ -26,7 +26,8 @@ def worst(
 ) -> list[dict[str, Any]]:
     """Return, for report.json, the `count` most wrong clips of each class, the worst first; correct clips are left out.
 
-    `windows` are the windows of the same clips, in the order of `metas`; `key` names the most wrong window of a clip.
+    `windows` are the windows of the same clips, in the order of `metas`; `key` names the most wrong window of a clip,
+    of those with its label if there are any.
     """
     wrong = 1 - np.mean([placements(clips.label, one) for one in clips.scores[main]], axis=0)
     score, by_window = clips.scores[main].mean(axis=0), windows.scores[main].mean(axis=0)
@@ -36,6 +37,8 @@ def worst(
         away = np.abs(label - score)
         for i in members[np.lexsort((-away[members], -wrong[members]))][:count].tolist():
             mine = np.flatnonzero(windows.source == clips.source[i])
+            alike = mine[windows.label[mine] == label]
+            mine = alike if len(alike) else mine
             window = int(mine[np.abs(label - by_window[mine]).argmax()])
             found.append(
                 {

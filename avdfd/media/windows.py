@@ -8,7 +8,7 @@ are not padded; audio files that are shorter than a window may be repeated (medi
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,15 +55,11 @@ def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
     return [window for window in windows(path, media) if "parts" in window]
 
 
-def windows(
-    path: str | Path, media: MediaConfig, fake_periods: Sequence[Sequence[float]] | None = None
-) -> Iterator[dict[str, Any]]:
+def windows(path: str | Path, media: MediaConfig) -> Iterator[dict[str, Any]]:
     """Yield the windows of a file as they are cut; an unusable one has a `reason` in place of `parts`.
 
-    `face` is the square of its crops in the video, None if its frames are not cropped.
-
-    `fake_periods` are the fake periods of a partially fake file, in seconds. Raises MediaError, possibly only after the
-    last window, if no window is usable.
+    `face` is the square of its crops in the video, None if its frames are not cropped. Raises MediaError, possibly only
+    after the last window, if no window is usable.
     """
     with_frames = "frames" in media.keep
     pieces = read_audio(path, video=with_frames)
@@ -74,7 +70,7 @@ def windows(
     usable, reasons = 0, set()
     for window in _windows(path, pieces, media) if with_frames else _audio_windows(pieces, media):
         times = {"start": round(window.start, 6), "end": round(window.start + SECONDS, 6)}
-        reason = _unusable(window, media, fake_periods)
+        reason = _unusable(window)
         if reason:
             reasons.add(reason)
             yield {**times, "reason": reason}
@@ -193,16 +189,12 @@ def _trimmed(pieces: list[AudioPiece]) -> list[AudioPiece]:
     return kept
 
 
-def _unusable(window: Window, media: MediaConfig, fake_periods: Sequence[Sequence[float]] | None) -> str | None:
-    """Return the reason why a window is unusable, or None."""
+def _unusable(window: Window) -> str | None:
+    """Return the reason why a window is unusable, or None. No window is left out for being real: all are evaluated."""
     if _silent(window.samples):
         return "silent audio"
     if None in window.frames:
         return "no face found"
-    if fake_periods is not None:
-        inside = [min(end, window.start + SECONDS) - max(start, window.start) for start, end in fake_periods]
-        if sum(max(seconds, 0.0) for seconds in inside) < media.min_fake:
-            return "nothing in it is fake"
     return None
 
 

@@ -54,6 +54,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
         lines = [[f"minus {other}", *(difference(of[row]) for row in rows)] for other, of in result["paired"].items()]
         tables.append(align([[f"AUC of {main}", *rows], *lines]))
     known = [
+        sentences.spared(result),
         sentences.few_identities(result),
         sentences.protocol(result),
         sentences.calibrated(result),
@@ -139,7 +140,7 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _warnings(result: Mapping[str, Any]) -> str:
     lines = [escape(line) for line in audit.warnings(result.get("audit", {}))]
-    lines += filter(None, [sentences.few_identities(result)])
+    lines += filter(None, [sentences.spared(result), sentences.few_identities(result)])
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 
 

@@ -36,6 +36,17 @@ def few_identities(result: Mapping[str, Any]) -> str:
     return "" if count >= 20 else f"Only {count} identities: intervals are too narrow and p values too small."
 
 
+def spared(result: Mapping[str, Any]) -> str:
+    """Return the warning about a store whose windows were chosen by ground truth; empty for another store."""
+    count = result.get("left_out_by_truth", 0)
+    if not count:
+        return ""
+    return (
+        f"The element store lacks {count} windows of fakes in which nothing is fake: ground truth chose them "
+        "(media.min_fake of a former version), so these figures are too good. Preprocess the data into a new store."
+    )
+
+
 def over_runs(result: Mapping[str, Any]) -> str:
     """Return the number of runs that are averaged; empty for one run."""
     runs = len(result["runs"])

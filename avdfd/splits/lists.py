@@ -18,7 +18,7 @@ import numpy as np
 
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
-from avdfd.elements import Coded, ElementMeta, ElementTable, coded
+from avdfd.elements import Coded, ElementMeta, ElementTable, coded, window_labels
 
 SPLITS = ("train", "validation", "test")
 CLIP_COLUMNS = ("split", "identity", "source")
@@ -170,13 +170,15 @@ def _check_known(sources: Coded, identities: Coded, lists: Lists, clips: frozens
 
 
 def check_classes(metas: Sequence[ElementMeta], split: str, source: str, *, fakes: bool = True) -> None:
-    """Raise UserError unless there are real elements and, if `fakes`, fake ones."""
+    """Raise UserError unless there are real clips and, if `fakes`, fake ones, and likewise windows."""
     label = coded(metas, "label")
-    labels = {label.values[code] for code in np.unique(label.codes)}
-    if labels != ({0, 1} if fakes else {0}):
+    of_clips = {label.values[code] for code in np.unique(label.codes)}
+    for what, labels in ("elements", of_clips), ("windows", {*np.unique(window_labels(metas)).tolist()}):
+        if labels == ({0, 1} if fakes else {0}):
+            continue
         has = "only real" if labels == {0} else "only fake" if labels == {1} else "no"
         raise UserError(
-            f"{source}: split '{split}' has {has} elements of the wanted tiers; check the lists, the tiers and that "
+            f"{source}: split '{split}' has {has} {what} of the wanted tiers; check the lists, the tiers and that "
             "data/preprocess.py has run"
         )
 

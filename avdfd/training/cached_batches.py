@@ -18,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from avdfd.config import TrainConfig
-from avdfd.core import tiers
 from avdfd.core.errors import EndedBySignal
 from avdfd.core.signals import Stop
+from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.batches import Batches, open_batches
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs
 from avdfd.datasets.residency import Place, Resident, choose
 from avdfd.datasets.samplers import Share, Shared
-from avdfd.elements import ElementStore, ElementTable
+from avdfd.elements import ElementStore, ElementTable, fake_seconds
 from avdfd.models.detector import Detector, Encoded
 from avdfd.training import backbone_cache
 from avdfd.training.array_store import BLOCK, ArrayStore
@@ -48,11 +48,11 @@ class CachedBatches:
     ) -> None:
         self.cache, self.order, self.device, self.place = cache, order, device, place
         self.rows = torch.from_numpy(metas.rows)
-        tier = metas.coded("tier")
-        known, codes = [tiers.tier(name) for name in tier.values], torch.from_numpy(tier.codes).long()
-        self._label = torch.tensor([float(t.label) for t in known])[codes].to(device)
-        self._fake_modalities = torch.tensor([t.fake_modalities for t in known], dtype=torch.float32)[codes].to(device)
-        self._audio_class = torch.tensor([tiers.AUDIO_CLASS.get(t.name, -1) for t in known])[codes].to(device)
+        fake, tier = torch.from_numpy(fake_seconds(metas) > 0), metas.coded("tier")
+        of_tier = torch.tensor([AUDIO_CLASS.get(name, -1) for name in tier.values])[torch.from_numpy(tier.codes).long()]
+        self._label = fake.any(dim=1).float().to(device)
+        self._fake_modalities = fake.float().to(device)
+        self._audio_class = torch.where(fake[:, 0], of_tier, of_tier.clamp_max(0)).to(device)
         files = Resident(Encoded(*(cache.array(name) for name in Encoded._fields)), device)
         self._rows, self._index = files, self.rows
         if place == "gpu":

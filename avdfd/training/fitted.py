@@ -19,6 +19,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from avdfd.datasets.loaders import ElementSet
+from avdfd.elements import ElementMeta
 from avdfd.features.patches import Patches
 from avdfd.models.audio_encoder import FittedScore, pooled
 
@@ -28,20 +29,23 @@ _BATCH = 64  # elements
 def fit_score(score: FittedScore, elements: ElementSet, *, by: Literal["identity", "page"], c: float) -> None:
     """Fit centre and direction to training elements that are read as patches (`Inputs.front`).
 
-    A clip counts once, by the mean of its windows. The score has mean 0 and standard deviation 1 over the clips.
+    A clip counts once, by the mean of its windows, or twice if it has fake and real windows, by the mean of either. The
+    score has mean 0 and standard deviation 1 over the clips.
     """
-    windows: dict[str, list[np.ndarray]] = defaultdict(list)
+    windows: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+    clips: dict[tuple[str, int], ElementMeta] = {}
     for first in range(0, len(elements), _BATCH):
         positions = range(first, min(first + _BATCH, len(elements)))
         values = pooled(Patches(elements.raw(positions).audio)).numpy()
         for position, row in zip(positions, values, strict=True):
-            windows[elements.metas[position].source].append(row)
-    metas = {meta.source: meta for meta in elements.metas}
-    clips = [metas[source] for source in windows]
+            meta = elements.metas[position]
+            clip = meta.source, meta.window.label
+            windows[clip].append(row)
+            clips[clip] = meta
     centre, direction = centred_regression(
         np.stack([np.mean(rows, axis=0) for rows in windows.values()]).astype(np.float64),
-        np.array([meta.label for meta in clips]),
-        np.array([meta.page if by == "page" else meta.identities[0] for meta in clips]),
+        np.array([label for _, label in windows]),
+        np.array([meta.page if by == "page" else meta.identities[0] for meta in clips.values()]),
         c,
     )
     score.centre.copy_(torch.from_numpy(centre))

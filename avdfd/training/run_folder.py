@@ -89,7 +89,7 @@ class RunFolder:
         shown = audio[:_SHOWN].float().cpu()
         spectrograms = (log_mel(shown) if shown.ndim == 2 else shown).numpy()
         clips = [None] * len(shown) if video is None else [*video[:_SHOWN].permute(0, 2, 3, 4, 1).cpu().numpy()]
-        captions = [f"{meta.tier}, {'fake' if meta.label else 'real'}" for meta in metas]
+        captions = [f"{meta.tier}, {'fake' if meta.window.label else 'real'}" for meta in metas]
         image = draw([Example(*row) for row in zip(captions, spectrograms, clips, strict=False)])
         self.writer.add_image("examples", image, dataformats="HWC")
         if self._wandb_run is not None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from avdfd.core.workers import Failure
 from avdfd.datasets.loaders import Inputs, stack
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
-from avdfd.elements.layout import media_of
+from avdfd.elements.layout import left_out_by_truth, media_of
 from avdfd.media.reconstruction import Reconstruction
 from data import preprocess
 from data.preprocessing import make_manifest
@@ -393,29 +394,60 @@ def test_silent_edges_are_left_out_with_their_frames(tmp_path, serial):
     assert frame_number(frame) == pytest.approx(25 * starts[0], abs=0.51)
 
 
-def test_windows_without_fake_periods_are_left_out(tmp_path, serial):
-    """A data set whose manifest has fake periods."""
-    folder = tmp_path / "videos"
+def partly_fake(folder: Path) -> None:
+    """LAV-DF with a real clip and a clip whose third window has fake audio, of three windows each."""
     video(folder / "train" / "000001.mp4", 9.5)
     video(folder / "train" / "000002.mp4", 9.5)
     facts = {"modify_video": False, "split": "train", "original": "train/000001.mp4"}
     rows = [
         {"file": "train/000001.mp4", "modify_audio": False, "fake_periods": [], **facts, "original": None},
-        {"file": "train/000002.mp4", "modify_audio": True, "fake_periods": [[3.0, 3.1], [7.0, 7.5]], **facts},
+        {"file": "train/000002.mp4", "modify_audio": True, "fake_periods": [[3.2, 3.3], [7.0, 7.5]], **facts},
     ]
     (folder / "metadata.json").write_text(json.dumps(rows))
+
+
+def test_all_windows_are_stored_and_say_what_of_them_is_fake(tmp_path, serial, capsys):
+    """A data set whose manifest has fake periods."""
+    folder = tmp_path / "videos"
+    partly_fake(folder)
     make_manifest.main(["--root", str(folder), "--out", str(tmp_path / "m.parquet"), "--workers", "1"])
     (folder / "metadata.json").unlink()  # the manifest is sufficient
-    assert run(config(tmp_path), f"--manifest={tmp_path / 'm.parquet'}") == 0
+    assert run(config(tmp_path), f"--manifest={tmp_path / 'm.parquet'}", "--media.min_fake=0.5") == 0
+    assert "media.min_fake has no effect: all windows are stored; set data.min_fake" in capsys.readouterr().out
     store = ElementStore(tmp_path / "elements")
-    assert [(m.tier, m.start) for m in store.metas] == [
-        ("RVRA", 0.0), ("RVRA", 3.072), ("RVRA", 6.144), ("RVFA", 6.144),
+    assert [(m.tier, m.label, m.start) for m in store.metas] == [
+        ("RVRA", 0, 0.0), ("RVRA", 0, 3.072), ("RVRA", 0, 6.144), ("RVFA", 1, 0.0), ("RVFA", 1, 3.072),
+        ("RVFA", 1, 6.144),
     ]  # fmt: skip
-    with (tmp_path / "elements" / "left_out.csv").open() as file:
-        out = [(row["source"], float(row["start"]), row["reason"]) for row in csv.DictReader(file)]
-    assert out == [("train/000002.mp4", start, "nothing in it is fake") for start in (0.0, 3.072)]
+    assert np.array([m.window for m in store.metas][3:]) == pytest.approx(np.array([[0, 0], [0.1, 0], [0.5, 0]]))
+    with tarfile.open(tmp_path / "elements" / "shard-000-00000.tar") as shard:
+        facts = json.load(shard.extractfile("train/000002_mp4/003072.json"))
+    assert (facts["label"], facts["audio_fake_seconds"], facts["visual_fake_seconds"]) == (1, 0.1, 0.0)
+    assert (tmp_path / "elements" / "left_out.csv").read_text().splitlines() == ["source,start,end,reason"]
+    assert left_out_by_truth(tmp_path / "elements") == 0
     with pytest.raises(UserError, match=r"has none of the files that .*m.parquet lists"):
         run(config(tmp_path), f"--manifest={tmp_path / 'm.parquet'}", f"--input={tmp_path}")
+
+
+def test_store_made_when_ground_truth_chose_windows(tmp_path, serial):
+    """Such a store is continued if it lost no window by that, and otherwise says how many it lost."""
+    video(tmp_path / "videos" / "real" / "anna.mp4")
+    assert run(config(tmp_path)) == 0
+    store, journal = (tmp_path / "elements" / name for name in ("store.json", "journal-000.jsonl"))
+    about = json.loads(store.read_text())
+    about["settings"]["media.min_fake"] = 0.1
+    store.write_text(json.dumps(about))
+    former = {key: value for key, value in json.loads(journal.read_text())["clip"].items() if "_fake_per" not in key}
+    record = json.loads(journal.read_text()) | {"clip": former}
+    journal.write_text(json.dumps(record, separators=(",", ":")) + "\n")
+    serial.clear()
+    assert run(config(tmp_path)) == 0
+    assert serial == []  # nothing was decoded again
+    lost = [{"start": start, "end": start + 3.072, "reason": "nothing in it is fake"} for start in (3.0, 6.0)]
+    journal.write_text(json.dumps(record | {"left_out": lost}, separators=(",", ":")) + "\n")
+    assert left_out_by_truth(store.parent) == 2
+    with pytest.raises(UserError, match=r"made with other settings \(media.min_fake was 0.1 and is now null\)"):
+        run(config(tmp_path))
 
 
 def test_reconstruction_error_beside_the_mel(tmp_path, serial):
@@ -469,7 +501,7 @@ def test_every_media_key_is_a_setting_of_the_store():
     settings = preprocess.settings(load(ROOT / "config" / "preprocess.json", PreprocessConfig))
     assert set(settings) == {
         "form", "media.decoder", "media.keep",
-        "media.repeat_short", "media.trim_silence", "media.mel_err", "media.min_fake", "media.hop", "media.max_windows",
+        "media.repeat_short", "media.trim_silence", "media.mel_err", "media.hop", "media.max_windows",
         "media.jpeg_quality", "media.face.detect_fps",
         "media.face.min_score", "media.face.min_found", "media.face.margin",
     }  # fmt: skip

@@ -85,12 +85,34 @@ def test_av_deepfake1m_tiers_periods_and_originals(tmp_path):
     assert (real.clip.tier, real.clip.fake_periods, real.clip.base) == ("RVRA", None, real.clip.source)
     assert (fake.clip.tier, fake.clip.base, fake.clip.method) == ("FVFA", real.clip.source, "vits")
     assert fake.clip.fake_periods == ((0.5, 1.25),)
+    assert fake.clip.audio_fake_periods == fake.clip.visual_fake_periods == "[[0.5, 1.25]]"  # not stated by modality
     assert fake.clip.identities == real.clip.identities == ("id00012",)
     assert entries[f"train/{folder}/extra.mp4"].problem == "not listed in *_metadata.json"
     assert entries[f"train/{folder}/gone.mp4"].problem.startswith("listed in *_metadata.json, but")
     other = entries["val/lrs3/0af00/00002/fake_video_real_audio.mp4"]
     assert (other.clip.tier, other.split) == ("FVRA", "val")
     assert other.clip.identities == ("av-deepfake1m:lrs3/0af00",)
+
+
+def test_av_deepfake1m_periods_of_each_modality(tmp_path):
+    touch(tmp_path, *(f"val/{name}.mp4" for name in "abcd"))
+    either, audio, visual = [[0.5, 1.25], [3, 3.5]], [[0.5, 1.25]], [[3, 3.5], [0.6, 1.0]]
+    periods = {"fake_segments": either, "audio_fake_segments": audio, "visual_fake_segments": visual}
+    rows = [
+        {"file": "a.mp4", "modify_type": "both_modified", **periods},
+        {"file": "b.mp4", "modify_type": "audio_modified", "fake_segments": audio, "visual_fake_segments": []},
+        {"file": "c.mp4", "modify_type": "real", "fake_segments": [[5, 1]]},
+        {"file": "d.mp4", "modify_type": "visual_modified", "fake_segments": [[5, 1]]},
+    ]
+    (tmp_path / "val_metadata.json").write_text(json.dumps(rows))
+    entries = listed(tmp_path, "av-deepfake1m")
+    a, b, c, d = (entries[f"val/{name}.mp4"] for name in "abcd")
+    assert a.clip.fake_periods == ((0.5, 1.25), (3.0, 3.5))
+    assert (a.clip.audio_fake_periods, a.clip.visual_fake_periods) == ("[[0.5, 1.25]]", "[[0.6, 1.0], [3.0, 3.5]]")
+    assert (b.clip.audio_fake_periods, b.clip.visual_fake_periods) == ("[[0.5, 1.25]]", "")
+    assert [a.clip.window_label(*times).modalities for times in ((0, 3), (3, 6), (6, 9))] == [(1, 1), (0, 1), (0, 0)]
+    assert (c.problem, c.clip.fake_periods, c.clip.visual_fake_periods) == ("", None, "")
+    assert d.problem == "fake_segments: [5, 1] is not a period"
 
 
 def test_lav_df_goes_back_to_the_first_original(tmp_path):
@@ -107,6 +129,8 @@ def test_lav_df_goes_back_to_the_first_original(tmp_path):
     assert {entry.clip.base for entry in entries.values()} == {"train/000001.mp4"}
     assert {entry.clip.identities for entry in entries.values()} == {("lav-df:train/000001",)}
     assert entries["test/000003.mp4"].clip.fake_periods == ((1.0, 2.5),)
+    fake = entries["test/000003.mp4"].clip
+    assert (fake.audio_fake_periods, fake.visual_fake_periods) == ("", "[[1.0, 2.5]]")
     assert entries["test/000003.mp4"].split == "test"
 
 
@@ -173,6 +197,7 @@ def test_own_table(tmp_path):
         ("file,label,tier\na.mp4,real,FVFA\n", "label 'real' contradicts tier FVFA"),
         ("file,label\n../a.mp4,real\n", "is not a path relative to"),
         ("file,label\na.mp4,real\na.mp4,fake\n", "line 3: 'a.mp4' is listed twice"),
+        ("file,label,audio_fake_periods\na.mp4,fake,0-1\n", "line 2: audio_fake_periods: '0-1' are no fake periods"),
         ("file,label\n", "has no rows"),
         (b"file,label\n\xff\xfe.mp4,real\n", "cannot be read as CSV"),
     ],

@@ -133,6 +133,15 @@ def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
         clips_of(tmp_path / "m.parquet", tmp_path, ["FAKE"])
 
 
+def test_manifest_without_periods_by_modality_has_them_from_those_of_either(tmp_path):
+    path = tmp_path / "m.parquet"
+    write_manifest(path, rows(tmp_path))
+    pq.write_table(pq.read_table(path).drop_columns(["audio_fake_periods", "visual_fake_periods"]), path)
+    for read in (read_manifest(path), clips_of(path, tmp_path, ["RVRA", "FVRA", "FAKE"])):
+        periods = {one.source: (one.audio_fake_periods, one.visual_fake_periods) for one in read[:2]}
+        assert periods == {"a.mp4": ("", ""), "b/swap.mp4": ("", "[[0.5, 1.0], [2.0, 2.5]]")}
+
+
 def test_manifests_that_cannot_be_read(tmp_path):
     path = tmp_path / "m.parquet"
     with pytest.raises(UserError, match="no such manifest; make it with"):

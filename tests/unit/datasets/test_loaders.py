@@ -1,8 +1,11 @@
 """Elements of a split as batches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from avdfd.baselines import mrdf, vfd
 from avdfd.config import AugmentConfig, PretrainConfig, SynchronyConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
@@ -51,6 +54,29 @@ def test_batch_of_elements(cfg, store):
     assert parts == {"RVRA": [0, 0], "RVFA-VC": [1, 0], "FVRA": [0, 1]}
     classes = dict(zip([m.tier for m in metas], batch.audio_class.tolist(), strict=True))
     assert classes == {"RVRA": 0, "RVFA-VC": 2, "FVRA": -1}
+
+
+def test_a_window_is_trained_on_by_its_own_label(cfg, store):
+    """Three windows of one fake: its audio alone, its video alone, and neither of them is fake."""
+    of_clip = {"audio_fake_periods": "[[0, 1]]", "visual_fake_periods": "[[3, 4]]"}
+    windows = [(0.0, 2.0), (2.0, 5.0), (5.0, 8.0)]
+
+    def raw(tier, start, end):
+        meta = replace(store.metas[0], tier=tier, start=start, end=end, **of_clip)
+        element = replace(store.read(store.metas[0].key, waveform=True, frames=range(77)), meta=meta)
+        form = Inputs(None).raw(element)
+        mrdf_raw = mrdf.Inputs(500).raw(element)
+        vfd_raw = vfd.Inputs(2022, 64, train=True).raw(replace(element, frames=element.frames[list(FRAME_CHOICE)]))
+        modalities = form.fake_modalities.tolist()
+        assert modalities == [mrdf_raw.label_audio, mrdf_raw.label_video] == [vfd_raw.fake_voice, vfd_raw.fake_face]
+        assert form.label == mrdf_raw.label == vfd_raw.label == max(modalities)
+        return modalities, int(form.audio_class)
+
+    assert [raw("FVFA", *times) for times in windows] == [([1, 0], -1), ([0, 1], -1), ([0, 0], -1)]
+    assert [raw("RVFA", *times) for times in windows] == [([1, 0], 3), ([0, 0], 0), ([0, 0], 0)]
+    element = store.read(store.metas[0].key, waveform=True, frames=range(77))
+    unknown = mrdf.Inputs(500).raw(replace(element, meta=replace(store.metas[0], tier="FAKE")))
+    assert (unknown.label, unknown.label_audio, unknown.label_video) == (1, -1, -1)
 
 
 def test_out_of_sync_clip_is_labelled_as_fake_video(cfg, store):

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.datasets.samplers import Paired, Sequential, Shuffled
+from avdfd.datasets.samplers import Paired, Sequential, Shuffled, with_fakes
 from avdfd.elements import coded
 from tests.unit.elements import meta
 
@@ -47,6 +47,29 @@ def test_pairs_are_of_one_identity():
         fakes += [d.position for d in partners]
     assert len(set(fakes)) == len(fakes) == 12
     assert len({d.seed for b in batches for d in b}) == 24
+
+
+PARTLY = [
+    meta("a", "RVRA"),
+    *(meta("a", "FVFA", 0, w, audio_fake_periods="[[0, 1.05]]", visual_fake_periods="[[0, 0.5]]") for w in range(3)),
+]
+"""A real window, and windows with 1.05, 0.05 and no seconds of fake audio."""
+
+
+def test_training_leaves_out_windows_of_fakes_without_enough_fake_seconds():
+    assert with_fakes(PARTLY, 0.1, "s") == PARTLY[:2]
+    assert with_fakes(PARTLY, 0.04, "s") == PARTLY[:3]
+    assert with_fakes(PARTLY, 0, "s") is PARTLY
+    assert with_fakes(METAS, 0.1, "s") is METAS  # whole clips are fake
+    assert with_fakes(PARTLY[:1], 0.1, "s") == PARTLY[:1]
+    with pytest.raises(UserError, match=r"s: no training window of a fake has 2 fake seconds; lower data.min_fake"):
+        with_fakes(PARTLY, 2, "s")
+
+
+def test_real_windows_of_fake_clips_are_real_in_pairs():
+    (batch,) = Paired(PARTLY, pairs=2, seed=0, source="s")
+    assert {draw.position for draw in batch[:2]} <= {0, 3}
+    assert {draw.position for draw in batch[2:]} == {1, 2}
 
 
 def test_partners_vary_by_default_and_not_in_faithful_mode():

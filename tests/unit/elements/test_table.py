@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.elements import ElementStore, ElementTable, ElementWriter, coded
+from avdfd.elements import ElementStore, ElementTable, ElementWriter, coded, fake_seconds, window_labels
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX
 from tests.unit.elements import meta
@@ -31,6 +31,27 @@ def test_rows_equal_written_metadata(store):
     assert (fake.identities, fake.base, fake.start) == (("id1", 'i"2'), "real/b.mp4", 2.0)
     assert (real.key, real.end, real.version) == ("real/b_mp4/001000", 4.072, store.version)
     assert [m.key for m in store.metas] == [store.metas[i].key for i in range(len(store))]
+
+
+def test_fake_seconds_of_table_and_list_agree(tmp_path):
+    whole, none = clip("fake/w.mp4", "FVFA"), clip("real/n.mp4")
+    mixed = clip("fake/m.mp4", "FVFA") | {"audio_fake_periods": "[[0, 1.5], [3, 9]]", "visual_fake_periods": "[[6, 7]]"}
+    audio = clip("fake/a.mp4", "RVFA") | {"audio_fake_periods": "[[3.5, 4]]", "visual_fake_periods": "[[0, 9]]"}
+    with ElementWriter(tmp_path / "store", SETTINGS) as writer:
+        for one in (whole, none, mixed, audio):
+            writer.add(one, WINDOWS.values())
+    metas = ElementStore(tmp_path / "store").metas
+    seconds = {meta.key: found for meta, found in zip(metas, fake_seconds(metas).tolist(), strict=True)}
+    assert seconds["fake/m_mp4/000000"] == pytest.approx([1.572, 0])
+    assert seconds["fake/m_mp4/002000"] == pytest.approx([2.072, 0])
+    assert seconds["fake/a_mp4/000000"] == [0, 0]
+    assert seconds["fake/a_mp4/001000"] == pytest.approx([0.5, 0])
+    assert seconds["real/n_mp4/000000"] == [0, 0]
+    assert seconds["fake/w_mp4/000000"] == pytest.approx([3.072, 3.072])
+    for some in (metas, metas[3:], metas.take([4, 0, 9]), metas.take([])):
+        assert fake_seconds(some) == pytest.approx(fake_seconds([*some]))
+        assert window_labels(some).tolist() == [meta.window.label for meta in some]
+    assert {meta.source for meta in metas if meta.label and not meta.window.label} == {"fake/a.mp4"}
 
 
 def test_selection_of_rows_is_a_table(store):

@@ -78,8 +78,17 @@ def test_windows_by_themselves():
     windows = per_window(METAS, scores(audio=[0.1, 0.2, 0.6, 0.9, 0.4]))
     assert len(windows) == 5
     assert windows.scores["audio"].tolist() == [[0.1, 0.2, 0.6, 0.9, 0.4]]
+    assert windows.label.tolist() == [0, 1, 1, 1, 1]
+
     assert windows.windows.tolist() == [1] * 5
     assert windows.identity.tolist() == ["id2", "id1", "id1", "id1", "id1"]
+
+
+def test_a_window_of_a_partly_fake_clip_has_its_own_label():
+    metas = [meta("id1", "RVFA", 0, w, audio_fake_periods="[[3.5, 9]]") for w in range(3)]
+    made = Scores([m.key for m in metas], {"audio": np.array([0.1, 0.2, 0.6])})
+    assert per_window(metas, made).label.tolist() == [0, 1, 1]
+    assert pool(metas, made).label.tolist() == [1]
 
 
 def test_runs_are_stacked():

@@ -204,6 +204,14 @@ def test_warns_of_shortcuts_and_few_identities():
     assert "intervals are too narrow" not in many
 
 
+def test_warns_of_a_store_whose_windows_ground_truth_has_chosen():
+    spared = "lacks 3 windows of fakes in which nothing is fake"
+    result = made_up_result(left_out_by_truth=3)
+    assert spared in text_of(result)
+    assert spared in report.summary_text(result)
+    assert "of fakes in which nothing is fake" not in text_of(made_up_result())
+
+
 def test_text_table_is_aligned():
     result = made_up_result(audit=made_up_audit({"RVFA": {"loudness": 0.93}}))
     auc, rest, pairs, known, probes = report.summary_text(result).split("\n\n")

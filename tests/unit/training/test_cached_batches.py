@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,12 +12,14 @@ import train
 from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.core.tiers import AUDIO_CLASS
+from avdfd.datasets.loaders import audio_class_of
 from avdfd.datasets.samplers import Sequential, Shared
-from avdfd.elements import ElementStore
+from avdfd.elements import ElementStore, ElementWriter
 from avdfd.inference import scoring
-from avdfd.models.detector import Detector
+from avdfd.models.detector import Detector, Encoded
 from avdfd.search.points import expand
 from avdfd.training import backbone_cache, cached_batches
+from avdfd.training.cached_batches import CachedBatches
 from avdfd.training.state import Training
 from tests.helpers.runs import VISUAL, epochs, make_run, make_store, write_config
 from tests.unit.training.test_backbone_cache import CPU, encoder
@@ -189,3 +192,21 @@ def test_shipped_search_uses_the_cache():
     runs = expand(load("config/search/frozen.json", SearchConfig), "config/search/frozen.json")
     configs = [run.config for run in runs]
     assert all(isinstance(cfg, TrainConfig) and cfg.cache and cfg.backbone_lr_scale == 0 for cfg in configs)
+
+
+def test_cached_windows_have_their_own_labels(tmp_path):
+    of_clip = {"audio_fake_periods": "[[0, 0.5], [2.5, 3]]", "visual_fake_periods": "[[5, 9]]"}
+    clip = {"identities": ["A"], "base": "a.mp4", "method": "", "sha256": ""}
+    windows = [{"start": start, "end": start + 1.0, "parts": {}} for start in (0.0, 1.0, 2.0, 5.0)]
+    with ElementWriter(tmp_path / "store", {}) as writer:
+        for tier in ("FVFA", "RVFA", "RVRA"):
+            writer.add({**clip, **of_clip, "source": f"{tier}.mp4", "tier": tier}, windows)
+    metas = ElementStore(tmp_path / "store").metas
+    rows = {name: torch.zeros(len(metas), 2) for name in Encoded._fields}
+    cache = SimpleNamespace(array=rows.__getitem__)
+    batch = CachedBatches(cache, metas, Shared(Sequential(12, 12)), torch.device("cpu")).take(range(12))
+    assert batch.label.tolist() == [1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0]
+    assert batch.fake_modalities[:4].tolist() == [[1, 0], [0, 0], [1, 0], [0, 1]]
+    assert batch.audio_class.tolist() == [-1, -1, -1, -1, 3, 0, 3, 0, 0, 0, 0, 0]
+    assert batch.label.tolist() == [meta.window.label for meta in metas]
+    assert batch.audio_class.tolist() == [audio_class_of(meta) for meta in metas]
