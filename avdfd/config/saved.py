@@ -8,20 +8,15 @@ from typing import Any
 from avdfd.config.base import S
 from avdfd.config.loading import parse
 
-_FORMER: dict[str, dict[str, Any]] = {
-    "train": {"visual.normalisation": "imagenet"},
-    "avff": {"model.normalisation": "imagenet"},
-}
-"""Kind of config -> dotted keys whose default differs from what was done before they existed, and what was done."""
-
 
 def completed(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved config with the keys of `_FORMER` that it lacks."""
-    former = _FORMER.get(str(values.get("kind")), {})
-    for key, value in former.items():
-        *sections, last = key.split(".")
-        values = _with(values, sections, last, value)
-    return values
+    """Return a saved config with what was done before a key existed, for the keys that it lacks."""
+    if values.get("kind") == "avff":
+        return _with(values, ["model"], "normalisation", "imagenet")
+    if values.get("kind") != "train":
+        return values
+    values = _with(values, ["visual"], "normalisation", "imagenet")
+    return values if values.get("direction", "a2v") == "a2v" else _with(values, [], "anchors", "own")
 
 
 def parse_saved(values: dict[str, Any], model: type[S], source: str) -> S:

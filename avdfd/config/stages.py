@@ -8,6 +8,7 @@ from avdfd.config.base import Count, Fraction, NonNegative, Normalisation, Posit
 
 Direction = Literal["a2v", "v2a", "symmetric"]
 Fusion = Literal["learned", "fixed", "visual"]
+Anchors = Literal["equal", "own"]
 
 
 class AudioModelConfig(Section):
@@ -106,6 +107,9 @@ class PredictorConfig(Section):
     """Attention heads."""
     dropout: Fraction = 0.1
     """Dropout probability."""
+    zeros: bool = False
+    """Give the predictor zeros in place of the tokens that it predicts from, a control: what it predicts then depends
+    on the anchor alone."""
 
 
 class OptimConfig(Section):
@@ -205,6 +209,11 @@ class TrainConfig(RunConfig):
     predictor: PredictorConfig = PredictorConfig()
     direction: Direction = "a2v"
     """Direction of prediction: video from audio, as published; audio from video; or both, with the evidence of both."""
+    anchors: Anchors = "equal"
+    """Anchors in the evidence. equal: the visual one in every direction, as published for a2v, so that directions are
+    compared with the same one; own: that of each prediction, the audio feature for v2a and both for symmetric."""
+    discrepancy: bool = True
+    """Evidence includes the discrepancy; false leaves the anchor alone, a control."""
     fusion: Fusion = "learned"
     """Weights of the branches' probabilities: from the confidence network, as published; one half each; or the visual
     branch alone."""
@@ -242,6 +251,8 @@ class TrainConfig(RunConfig):
     def _published_where_faithful(self) -> "TrainConfig":
         if self.faithful and (self.direction, self.fusion) != ("a2v", "learned"):
             raise ValueError("the released code predicts a2v and learns its fusion: leave direction and fusion out")
+        if self.faithful and (self.predictor.zeros or not self.discrepancy):
+            raise ValueError("the released code has no such control: leave predictor.zeros and discrepancy out")
         if self.faithful and self.audio_lr_scale:
             raise ValueError(
                 "audio_lr_scale: the released code freezes the audio branch: set it to 0, or faithful to false"
@@ -257,6 +268,12 @@ class TrainConfig(RunConfig):
             raise ValueError(
                 "loss.confidence: the released code does not supervise its fusion: set it to 0, or faithful to false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _anchors_of_other_directions(self) -> "TrainConfig":
+        if self.direction == "a2v" and self.anchors == "own":
+            raise ValueError("anchors: direction a2v has one anchor, its own: leave anchors out")
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,8 @@ cached (avdfd/training/backbone_cache.py).
 sync with it.
 
 `direction` reverses the prediction for comparison: "v2a" predicts audio tokens from [audio anchor; visual tokens],
-where the anchor is the clip feature; "symmetric" has both predictors and the evidence of both.
+where the anchor is the clip feature; "symmetric" has both predictors and both discrepancies. The evidence has the
+visual anchor in every direction, so that they differ in the prediction only.
 """
 
 from contextlib import nullcontext
@@ -84,6 +85,9 @@ class Detector(nn.Module):
     The audio encoder and its head are trained in stage 1 (`load_audio`), and frozen here unless `audio_trained`.
     `supervised` is for a fusion that has a loss of its own, see `ConfidenceFusion`. `faithful` fuses as the released
     code does, and keeps dropout on in the frozen audio branch while the rest is trained.
+
+    Controls: `predictor_zeros` gives the predictors zeros in place of tokens; without `discrepancy` the evidence is the
+    anchor alone; `anchors` "own" puts the anchor of each prediction into the evidence, for v2a the clip feature.
     """
 
     def __init__(
@@ -95,7 +99,10 @@ class Detector(nn.Module):
         predictor_depth: int = 2,
         predictor_heads: int = 4,
         predictor_dropout: float = 0.1,
+        predictor_zeros: bool = False,
         direction: Literal["a2v", "v2a", "symmetric"] = "a2v",
+        anchors: Literal["equal", "own"] = "equal",
+        discrepancy: bool = True,
         fusion: Literal["learned", "fixed", "visual"] = "learned",
         supervised: bool = True,
         synchrony: bool = False,
@@ -106,7 +113,11 @@ class Detector(nn.Module):
         dim = audio_encoder.dim
         assert visual_encoder.proj.out_features == dim, "audio and projected visual tokens have the same width"
         sizes: dict[str, Any] = {"depth": predictor_depth, "heads": predictor_heads, "dropout": predictor_dropout}
-        evidence = (4 if direction == "symmetric" else 2) * dim
+        directions = 2 if direction == "symmetric" else 1
+        evidence = dim * ((directions if discrepancy else 0) + (directions if anchors == "own" else 1))
+        self.predictor_zeros = predictor_zeros
+        self.anchors = anchors
+        self.discrepancy = discrepancy
         self.audio_encoder = audio_encoder
         self.audio_head = audio_head
         self.visual_encoder = visual_encoder
@@ -162,19 +173,22 @@ class Detector(nn.Module):
         """Runs prediction, discrepancy and fusion."""
         visual_tokens, anchor = (self.visual_encoder.proj(x) for x in (encoded.tokens, encoded.pooled))
         audio_tokens, audio_anchor = encoded.audio_tokens, encoded.audio
+        visual_given, audio_given = (
+            torch.zeros_like(x) if self.predictor_zeros else x for x in (visual_tokens, audio_tokens)
+        )
         # Per direction, in float32: differences (B, N or A, D), and the anchor (B, D) of the prediction.
         compared: list[tuple[Tensor, Tensor]] = []
         agreement = logit_out_of_sync = None
         if self.predictor is not None:
-            predicted = self.predictor(audio_tokens, anchor, visual_tokens.shape[1])
+            predicted = self.predictor(audio_given, anchor, visual_tokens.shape[1])
             compared.append((predicted.float() - visual_tokens.float(), anchor.float()))
             if self.synchrony is not None:
                 agreement, logit_out_of_sync = self.synchrony(predicted, visual_tokens)
         if self.audio_predictor is not None:
-            predicted = self.audio_predictor(visual_tokens, audio_anchor, audio_tokens.shape[1])
+            predicted = self.audio_predictor(visual_given, audio_anchor, audio_tokens.shape[1])
             compared.append((predicted.float() - audio_tokens.float(), audio_anchor))
 
-        evidence = torch.cat([x for difference, a in compared for x in (difference.abs().amax(dim=1), a)], dim=-1)
+        evidence = self._evidence(compared, anchor.float())
         logit_a2v = self.a2v_head(evidence).squeeze(-1)
         if logit_out_of_sync is not None:
             logit_a2v = either(logit_a2v, logit_out_of_sync)
@@ -192,6 +206,14 @@ class Detector(nn.Module):
             discrepancy=self._over_the_face(discrepancies[0]) if self.predictor is None else discrepancies[0],
             agreement=agreement,
         )
+
+    def _evidence(self, compared: list[tuple[Tensor, Tensor]], visual_anchor: Tensor) -> Tensor:
+        """Concatenates the largest differences and the anchors: (B, E)."""
+        parts = []
+        for difference, own in compared:
+            parts += [difference.abs().amax(dim=1)] if self.discrepancy else []
+            parts += [own] if self.anchors == "own" else []
+        return torch.cat([*parts, visual_anchor] if self.anchors == "equal" else parts, dim=-1)
 
     def _over_the_face(self, discrepancy: Tensor) -> Tensor:
         """Spreads the discrepancy of audio tokens (B, A), which have a time but no place, over visual tokens (B, N)."""

@@ -54,6 +54,18 @@ def test_a_run_saved_before_the_key_existed_keeps_the_statistics_of_imagenet():
         assert completed(new) == new, "a config that states the key stays"
 
 
+@pytest.mark.parametrize(
+    ("direction", "anchors"), [({}, "equal"), ({"direction": "a2v"}, "equal"), ({"direction": "v2a"}, "own"),
+                               ({"direction": "symmetric"}, "own")]
+)  # fmt: skip
+def test_a_run_saved_before_there_were_equal_anchors_keeps_its_own(direction, anchors):
+    values = train_config({"init": "random"}, **direction)
+    assert parse_saved(values, TrainConfig, "test").anchors == anchors
+    new = parse(values, TrainConfig, "test")
+    assert new.anchors == "equal"
+    assert parse_saved(new.model_dump(), TrainConfig, "test") == new
+
+
 def test_a_damaged_saved_config_is_named():
     assert completed({"kind": ["train"]}) == {"kind": ["train"]}
     with pytest.raises(UserError, match="old: key 'visual' is 3"):

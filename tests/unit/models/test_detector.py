@@ -202,7 +202,68 @@ def test_symmetric_averages_the_mismatch_of_both_directions(clips):
     outs = [detector(*clips) for detector in (both, one, other)]
     torch.testing.assert_close(outs[0].mismatch_mse, (outs[1].mismatch_mse + outs[2].mismatch_mse) / 2)
     torch.testing.assert_close(outs[0].discrepancy, outs[1].discrepancy)
-    assert both.a2v_head[0].in_features == 4 * 32
+    assert both.a2v_head[0].in_features == 3 * 32
+
+
+def evidence(detector, encoded):
+    """Return what the head of the visual branch is given."""
+    caught = []
+    handle = detector.a2v_head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    out = detector(encoded)
+    handle.remove()
+    return caught[0], out
+
+
+@pytest.mark.parametrize("direction", ["a2v", "v2a", "symmetric"])
+def test_every_direction_has_the_visual_anchor_as_its_only_one(direction, clips):
+    detector = build(direction=direction)
+    encoded = detector.encode(*clips)
+    given, _ = evidence(detector, encoded)
+    torch.testing.assert_close(given[:, -32:], detector.visual_encoder.proj(encoded.pooled))
+    other = encoded._replace(audio=torch.randn_like(encoded.audio))
+    if direction == "a2v":
+        torch.testing.assert_close(evidence(detector, other)[0], given)
+    else:  # the clip feature is the predictor's anchor
+        torch.testing.assert_close(evidence(detector, other)[0][:, -32:], given[:, -32:])
+
+
+@pytest.mark.parametrize(("direction", "places"), [("v2a", [1]), ("symmetric", [3])])
+def test_own_anchors_put_the_clip_feature_into_the_evidence(direction, places, clips):
+    """As runs of these directions had it before there was a choice."""
+    detector = build(direction=direction, anchors="own")
+    encoded = detector.encode(*clips)
+    parts = evidence(detector, encoded)[0].split(32, dim=1)
+    assert len(parts) == (4 if direction == "symmetric" else 2)
+    for place in places:
+        torch.testing.assert_close(parts[place], encoded.audio)
+    if direction == "symmetric":
+        torch.testing.assert_close(parts[1], detector.visual_encoder.proj(encoded.pooled))
+
+
+def test_a_deaf_predictor_does_not_depend_on_the_audio(clips):
+    deaf, usual = build(predictor_zeros=True), build()
+    encoded = deaf.encode(*clips)
+    other = encoded._replace(audio_tokens=torch.randn_like(encoded.audio_tokens))
+    torch.testing.assert_close(deaf(encoded).logit_a2v, deaf(other).logit_a2v, rtol=0, atol=0)
+    torch.testing.assert_close(deaf(encoded).discrepancy, deaf(other).discrepancy, rtol=0, atol=0)
+    assert not torch.allclose(usual(encoded).logit_a2v, usual(other).logit_a2v)
+    assert deaf.state_dict().keys() == usual.state_dict().keys()
+
+
+def test_a_predictor_of_audio_can_be_given_zeros_too(clips):
+    blind = build(direction="v2a", predictor_zeros=True)
+    before, after = perturbed(clips)
+    torch.testing.assert_close(blind(before).logit_a2v, blind(after).logit_a2v, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("direction", ["a2v", "v2a", "symmetric"])
+def test_without_the_discrepancy_the_evidence_is_the_anchor(direction, clips):
+    detector = build(direction=direction, discrepancy=False)
+    before, after = perturbed(clips)
+    given, out = evidence(detector, before)
+    torch.testing.assert_close(given, detector.visual_encoder.proj(before.pooled))
+    torch.testing.assert_close(out.logit_a2v, detector(after).logit_a2v, rtol=0, atol=0)
+    assert not torch.allclose(out.mismatch_mse, detector(after).mismatch_mse), "which is still trained"
 
 
 @pytest.mark.parametrize("direction", ["a2v", "v2a", "symmetric"])

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avdfd.config import AvffConfig, PretrainConfig, parse
+from avdfd.config import AudioModelConfig, AvffConfig, PretrainConfig, TrainConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of, write_sha256
 from avdfd.inference import scoring
 from avdfd.training import weights
-from avdfd.training.build import load_audio_net
+from avdfd.training.build import build_detector, load_audio_net
 from avdfd.training.weights import RunFacts
 from tests.helpers.damage import FOREIGN, flipped
 from tests.helpers.runs import AUDIO, make_run
@@ -79,6 +79,23 @@ def test_weights_that_state_no_normalisation_are_given_frames_as_when_they_were_
         facts["config"]["visual"] |= stated
         header(path, avdfd=json.dumps(facts))
         assert scoring.load_run(path.parent, "cpu").model.visual_encoder.normalisation == expected
+
+
+def test_weights_of_another_direction_without_a_choice_of_anchors_score_as_before(tmp_path):
+    path = make_run(tmp_path, "train") / BEST
+    facts = known(path)
+    del facts["sha256"], facts["config"]["anchors"]
+    facts["config"]["direction"] = "v2a"
+    torch.manual_seed(0)
+    stored = build_detector(
+        parse({**facts["config"], "anchors": "own"}, TrainConfig, "test"), AudioModelConfig(**AUDIO)
+    )
+    weights.save(path, stored.state_dict(), weights.facts_of(path, "train"))
+    header(path, avdfd=json.dumps(facts))
+    clips = torch.randn(2, 128, 768), torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8)
+    with torch.inference_mode():
+        ours, theirs = (model.eval()(*clips) for model in (scoring.load_run(path.parent, "cpu").model, stored))
+    torch.testing.assert_close(ours.logit_final, theirs.logit_final, rtol=0, atol=0)
 
 
 def test_every_shape_and_type_is_restored(tmp_path, path):
