@@ -3,18 +3,20 @@
     python detect.py --run runs/train video.mp4 folder/of/videos --json
     python detect.py --run runs/train video.mp4 --plot video.png --overlay shown.mp4
     python detect.py --run runs/pretrain speech.wav speech.flac
+    python detect.py --run runs/openavff --csv testset.csv
 
 A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The score of the file
 is the mean of P(fake) over its windows, of the fused branch if the run has one. A short manipulation in a long video
 shows in `windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis` says; one
-shorter than a window is repeated to fill it. Exit code 1 if any file could not be scored.
+shorter than a window is repeated to fill it. Exit code 1 if any file could not be scored. The scores of a list of
+videos, `video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
 """
 
 import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -25,8 +27,9 @@ from tqdm import tqdm
 from avdfd.config import MediaConfig, parse
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_audio
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import write_atomic
+from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.workers import Failure, run_killable
+from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.inference.inspection import Inspection, inspect, spool_windows
 from avdfd.inference.scoring import audio_only, load_run
 from avdfd.report import inspection, overlay, plots
@@ -34,8 +37,13 @@ from avdfd.report import inspection, overlay, plots
 
 def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Give a verdict on media files.", allow_abbrev=False)
-    cli.add_argument("files", nargs="+", type=Path, metavar="FILE", help="media files, or folders that contain some")
+    cli.add_argument("files", nargs="*", type=Path, metavar="FILE", help="media files, or folders that contain some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
+    cli.add_argument("--csv", type=Path, metavar="FILE", help="score the videos of a list, video_name,target")
+    cli.add_argument("--root", type=Path, help="root of the paths in the list (default: the list's folder)")
+    cli.add_argument(
+        "--prediction", type=Path, default=Path("prediction.csv"), metavar="OUT.csv", help="scores of the list's videos"
+    )
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file over time (.png .svg .pdf)")
     cli.add_argument("--overlay", type=Path, metavar="OUT.mp4", help="draw the evidence into the video of one file")
@@ -54,7 +62,12 @@ def main(argv: list[str]) -> int:
     if not 0 <= args.threshold <= 1 or args.workers < 1:
         raise UserError("--threshold takes a probability from 0 to 1, --workers a number of 1 or more")
     media = parse({"hop": args.hop, "time_limit": args.time_limit}, MediaConfig, source="detect.py")
-    files = find_files(args.files)
+    if bool(args.files) == bool(args.csv):
+        raise UserError("name the files to score, or a list of them with --csv")
+    listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
+    files = find_files(args.files) if listed is None else listed.files
+    if listed is not None:
+        check_prediction(args.prediction, args.csv)
     if args.plot:
         check_drawing("--plot", args.plot, files, plots.SUFFIXES)
     if args.overlay:
@@ -70,6 +83,7 @@ def main(argv: list[str]) -> int:
         )
 
     failed = 0
+    scores: dict[str, float] = {}
     width = max(len(str(file)) for file in files)
     with tempfile.TemporaryDirectory(prefix="avdfd-detect-") as spool:
         cut = partial(spool_windows, media=media, folder=spool)
@@ -92,9 +106,30 @@ def main(argv: list[str]) -> int:
                         story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, args.threshold)
                         write_atomic(args.overlay, overlay.overlay(file, media.decoder, story))
                 failed += line["error"] is not None
+                if line["score"] is not None:
+                    scores[line["file"]] = line["score"]
                 tqdm.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
                 sys.stdout.flush()
+    if listed is not None:
+        write_prediction(args.prediction, listed, scores)
     return 1 if failed else 0
+
+
+def check_prediction(path: Path, listed: Path) -> None:
+    """Raise UserError before any work if the prediction cannot be written."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file with --prediction")
+    if path.exists() and path.samefile(listed):
+        raise UserError(f"{path}: is the list; name another file with --prediction")
+    ensure_writable(path.parent)
+
+
+def write_prediction(path: Path, listed: VideoList, scores: Mapping[str, float]) -> None:
+    """Write the scores of files, by path, as OpenAVFF's prediction of the videos of a list."""
+    of_source = {video.source: str(file) for video, file in zip(listed.videos, listed.files, strict=True)}
+    found = {source: scores[file] for source, file in of_source.items() if file in scores}
+    write_csv(path, prediction(listed, found))
+    print(f"{path}: {len(found)} of {len(of_source)} videos have a score", file=sys.stderr)
 
 
 def find_files(paths: list[Path]) -> list[Path]:

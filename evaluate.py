@@ -13,13 +13,15 @@ the validation report of the same weights, if there is one.
 
 `--robustness` also scores perturbed clips, `--audit` looks for shortcuts and leaks between splits, `--probes` for
 shortcuts in the source files; with `--strict`, a shortcut or a leak is exit code 3. Writes
-`<run>/eval/<split>/{report.json, report.html, scores.csv}`.
+`<run>/eval/<split>/{report.json, report.html, scores.csv}`. With `--csv`, the clips are those of OpenAVFF's lists, and
+prediction.csv is written beside them.
 """
 
 import argparse
 import re
+from pathlib import Path
 
-from avdfd.core.errors import run_script
+from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.evaluation import robustness
 from avdfd.evaluation.audit import verdicts
@@ -36,13 +38,16 @@ def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Evaluate a system on a split and write a report.", allow_abbrev=False)
     cli.add_argument("--run", required=True, metavar="RUN[,RUN...]", help="run folder, or one per seed")
     cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other systems to compare")
-    cli.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="all: every element of a store")
+    cli.add_argument("--split", choices=(*SPLITS, "all"), help="default: test; all: every element of a store")
+    cli.add_argument(
+        "--csv", type=Path, nargs="+", default=[], metavar="FILE", help="the clips of lists, video_name,target"
+    )
     cli.add_argument("--elements", help="element store (default: that of the run)")
     cli.add_argument("--tiers", nargs="+", choices=[t for t in TIERS if t != RVRA.name], help="fakes (default: all)")
     cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
     cli.add_argument("--name", type=_folder, help="folder of the report in RUN/eval (default: the split)")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="root of the source files, to be probed for shortcuts")
-    cli.add_argument("--videos", help="root of the source files, for links to the worst errors (default: --probes)")
+    cli.add_argument("--videos", help="root of the source files, for links and --csv (default: --probes)")
     cli.add_argument("--audit", action="store_true", help="look for shortcuts and leaks in the elements")
     cli.add_argument("--strict", action="store_true", help="audit, and exit with 3 if it finds anything")
     cli.add_argument(
@@ -55,12 +60,15 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--bootstrap", type=_count, default=1000, help="bootstrap replicates; 0 for no intervals")
     cli.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap")
     args = cli.parse_args(argv)
+    if args.csv and args.split not in (None, "all"):
+        raise UserError("--csv names the clips, so there is no --split")
 
     done = evaluate(
         Request(
             args.run,
             against=args.against,
-            split=args.split,
+            split=args.split or ("all" if args.csv else "test"),
+            csv=args.csv,
             elements=args.elements,
             tiers=args.tiers or (),
             windows=args.windows,

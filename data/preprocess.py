@@ -2,6 +2,7 @@
 
     bash data/preprocess.sh                                    the data set of the config
     python data/preprocess.py --config config/demo/preprocess.json --workers=2
+    python data/preprocess.py --input=/data --csv=trainset.csv     the videos of a list, as OpenAVFF has them
     sbatch --array=0-15 data/preprocess.sh                     one store by 16 tasks: --shard 0/16 ... --shard 15/16
 
 A second run only does what is missing, and follows changed and removed files. A killed run resumes to byte-identical
@@ -37,6 +38,7 @@ from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.manifest import clips_of
 from avdfd.corpora.scan import Clip, scan
+from avdfd.corpora.video_list import entries, read_videos
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.layout import MIN_FAKE, STORE, journal_name, left_out_by_truth, parts_of, read_settings
@@ -67,13 +69,30 @@ def main(argv: list[str]) -> int:
 def list_clips(cfg: PreprocessConfig) -> list[Clip]:
     """Return the clips of the data set, in order of their path."""
     audio = "frames" not in cfg.media.keep
-    if cfg.manifest:
+    if cfg.csv:
+        clips = listed_clips(cfg)
+    elif cfg.manifest:
         clips = clips_of(Path(cfg.manifest), Path(cfg.input), cfg.tiers)
         if not any(clip.path.exists() for clip in clips):
             raise UserError(f"{cfg.input}: has none of the files that {cfg.manifest} lists; `input` is their root")
     else:
         clips = scan(cfg.input, cfg.tiers, audio=audio)
     check_names(clips)
+    return clips
+
+
+def listed_clips(cfg: PreprocessConfig) -> list[Clip]:
+    """Return the clips of the lists of the config. Those without a file are among them, to be quarantined."""
+    listed = read_videos([Path(path) for path in cfg.csv], Path(cfg.input))
+    found = entries(listed)
+    clips = [entry.clip for entry in found if entry.clip.tier in cfg.tiers]
+    absent = sum(bool(entry.problem) for entry in found)
+    print(
+        f"{', '.join(cfg.csv)}: {len(found)} videos, {absent} of them missing, {listed.repeated} rows repeat one, "
+        f"{len(found) - len(clips)} left out by `tiers`"
+    )
+    if not any(clip.path.is_file() for clip in clips):
+        raise UserError(f"{cfg.input}: has no video of {cfg.csv[0]} of the tiers {', '.join(cfg.tiers)}")
     return clips
 
 
@@ -105,6 +124,8 @@ def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) ->
     known = CLIP_DEFAULTS | record["clip"]
     if any(known.get(key) != value for key, value in describe(clip).items()):
         return False
+    if not clip.path.is_file():
+        return record["stamp"] is None  # it was missing before
     if record["stopped_after"] is not None and record["stopped_after"] < cfg.media.time_limit:
         return False
     return record["stamp"] == stamp(clip.path) or record["clip"]["sha256"] == sha256_of(clip.path)
@@ -127,12 +148,14 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
         stack.enter_context(contextlib.closing(results))
         bar = stack.enter_context(tqdm(total=len(todo), desc="preprocess", unit="file"))
         for clip, result in results:
-            facts: dict[str, Any] = {"stamp": stamp(clip.path), "stopped_after": None}
+            there = clip.path.is_file()
+            facts: dict[str, Any] = {"stamp": stamp(clip.path) if there else None, "stopped_after": None}
             if isinstance(result, Failure):
                 failed += 1
                 if result.killed:
                     facts["stopped_after"] = cfg.media.time_limit
-                writer.add({**describe(clip), "sha256": sha256_of(clip.path)}, [], reason=result.reason, **facts)
+                sha256 = sha256_of(clip.path) if there else ""
+                writer.add({**describe(clip), "sha256": sha256}, [], reason=result.reason, **facts)
             else:
                 made += len(result.windows)
                 found = {**describe(clip), "sha256": result.sha256}

@@ -1,8 +1,8 @@
 """`data/preprocess.py`: videos -> elements."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, Section, check_tiers
 from avdfd.config.reconstruction import ReconstructionConfig
@@ -71,6 +71,9 @@ class PreprocessConfig(Section):
     """Root of the clips, in one of the layouts of avdfd/corpora/layouts.py."""
     manifest: str = ""
     """Manifest of the root (data/preprocessing/make_manifest.py); the root is then not searched for files."""
+    csv: list[str] = Field(default_factory=list)
+    """Lists of videos below the root, or one list, as OpenAVFF has them: `video_name,target` with 1 for fake. The root
+    is then not searched for files."""
     output: str = "data/elements"
     """Folder of the element store."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
@@ -83,6 +86,13 @@ class PreprocessConfig(Section):
     """Exit with 1 if a larger fraction of the files could not be used."""
     media: MediaConfig = MediaConfig()
 
+    @field_validator("csv", mode="before")
+    @classmethod
+    def _one_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _known_tiers(self) -> "PreprocessConfig":
+        if self.csv and self.manifest:
+            raise ValueError("csv and manifest both list the files: give one of them")
         return check_tiers(self, self.tiers)

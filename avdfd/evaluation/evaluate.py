@@ -21,6 +21,7 @@ from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
+from avdfd.evaluation.listed import elements_of, predicted, read_listed
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool, stack
 from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.scored_clips import ScoredClips
@@ -40,6 +41,8 @@ class Request(NamedTuple):
     """Other systems, each named like `run`."""
     split: str = "test"
     """A split of the run's lists, or "all" for every element of a store."""
+    csv: Sequence[Path] = ()
+    """Lists of videos (avdfd/corpora/video_list.py) that name the clips, in place of a split: `split` is then "all"."""
     elements: str | None = None
     """Another element store than the one the run was trained on."""
     tiers: Sequence[str] = ()
@@ -51,7 +54,7 @@ class Request(NamedTuple):
     probes: str | None = None
     """Root of the source files, to be probed for shortcuts."""
     videos: str | None = None
-    """Root of the source videos, for links to the worst errors; None for `probes`."""
+    """Root of the source videos, for links to the worst errors and absolute paths in lists; None for `probes`."""
     audit: bool = False
     """Look for shortcuts and leaks in the elements."""
     robustness: Sequence[str] = ()
@@ -77,6 +80,8 @@ class Evaluation(NamedTuple):
     """The content of report.json."""
     clips: ScoredClips
     """The scored clips, for scores.csv."""
+    prediction: Sequence[Sequence[str]] = ()
+    """Rows of prediction.csv, for the clips of lists."""
 
 
 def evaluate(request: Request) -> Evaluation:
@@ -90,6 +95,10 @@ def evaluate(request: Request) -> Evaluation:
     elements = request.elements or run.config.data.elements
     store = open_store(elements, *(runs[0].config.kind for runs in systems.values()))
     metas = chosen_elements(store, run, request)
+    listed = read_listed(request.csv, request.videos or request.probes)
+    if listed is not None:
+        metas = elements_of(listed, metas)
+        check_classes(metas, "all", str(request.csv[0]))
     for one in [*ours, *(one for other in others for one in other)]:
         for config in [*trained_under(one), *pretrained_under(one)]:
             check_unseen(config, metas, request.split)
@@ -120,7 +129,10 @@ def evaluate(request: Request) -> Evaluation:
         result["audit"] = audit(run, store, metas, request)
     if request.robustness:
         result["robustness"] = perturb(systems, store, metas, folder, request)
-    return Evaluation(folder, result, clips)
+    if listed is None:
+        return Evaluation(folder, result, clips)
+    rows, result["listed"] = predicted(listed, clips, run.branches[-1])
+    return Evaluation(folder, result, clips, rows)
 
 
 def load_systems(request: Request) -> dict[str, list[Run]]:

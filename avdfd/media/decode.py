@@ -116,6 +116,8 @@ def open_media(path: str | Path) -> Iterator[Any]:
             yield container
     except FileNotFoundError:
         raise MediaError("no such file") from None
+    except IsADirectoryError:
+        raise MediaError("a folder, not a file") from None
     except PermissionError:
         raise MediaError("permission denied") from None
     except av.FFmpegError as error:

@@ -15,13 +15,18 @@ from avdfd.report.pages import folds_text, pages_text
 def write(done: Evaluation) -> str:
     """Write scores.csv, report.html and report.json; return the tables and the path of the page as text.
 
-    report.json is written last: where it exists, the other two do.
+    For the clips of lists, prediction.csv is written too. report.json is written last: where it exists, the others do.
     """
     page = done.folder / "report.html"
     write_csv(done.folder / "scores.csv", csv_rows(done.clips))
     write_atomic(page, report.build(done.result).encode())
+    text = f"{report.summary_text(done.result)}\n\n{page}"
+    if done.prediction:
+        path, listed = done.folder / "prediction.csv", done.result["listed"]
+        write_csv(path, done.prediction)
+        text += f"\n{path}: {listed['scored']} of {listed['videos']} videos have a score"
     _write_json(done.folder / "report.json", done.result)
-    return f"{report.summary_text(done.result)}\n\n{page}"
+    return text
 
 
 def write_folds(

@@ -24,10 +24,12 @@ from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, sha256_of, write_csv
 from avdfd.core.workers import Failure, run_killable
+from avdfd.corpora import video_list
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
 from avdfd.corpora.inventory import FileFacts, examine, stamp
 from avdfd.corpora.layouts import LAYOUTS, list_entries
 from avdfd.corpora.manifest import ManifestRow, make_row, read_manifest, write_manifest
+from avdfd.corpora.video_list import read_videos
 
 SAVE_EVERY = 60.0  # seconds of work that a kill may lose
 SHOWN = 20  # lines of a list that are printed
@@ -37,6 +39,9 @@ def main(argv: list[str]) -> int:
     cli = argparse.ArgumentParser(description="Lists a data set.", allow_abbrev=False)
     cli.add_argument("--root", type=Path, required=True, help="folder of the videos")
     cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
+    cli.add_argument(
+        "--csv", type=Path, nargs="+", metavar="FILE", help="lists of videos below the root: video_name,target"
+    )
     cli.add_argument("--out", type=Path, required=True, help="the manifest, a .parquet file")
     cli.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
     cli.add_argument("--time-limit", type=float, default=300, help="time limit for a file in seconds")
@@ -47,11 +52,13 @@ def main(argv: list[str]) -> int:
     if args.out.is_dir():
         raise UserError(f"{args.out}: is a folder; --out takes the name of a file, such as manifest.parquet")
 
-    entries = list_entries(args.root, args.layout)
+    if args.csv and args.layout != "auto":
+        raise UserError("--csv and --layout both say how the videos are listed: give one of them")
+    found = video_list.entries(read_videos(args.csv, args.root)) if args.csv else list_entries(args.root, args.layout)
     ensure_writable(args.out.parent)
     with locked(args.out.with_name(f".{args.out.name}.lock"), args.out):
         known = load(args.out)
-        rows = inspect(entries, known, args.out, args.workers or len(os.sched_getaffinity(0)), args.time_limit)
+        rows = inspect(found, known, args.out, args.workers or len(os.sched_getaffinity(0)), args.time_limit)
         write_manifest(args.out, rows)
         partial(args.out).unlink(missing_ok=True)
         if args.duplicates:

@@ -113,6 +113,43 @@ def test_frames_are_taken_as_in_training(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("in_process")
+def test_the_videos_of_a_list_get_a_prediction(run, videos, tmp_path, capsys):
+    """Their eval.py fills unreadable videos with zeros; here they have no score."""
+    listed, out = tmp_path / "testset.csv", tmp_path / "prediction.csv"
+    listed.write_text("video_name,target\ngood.mp4,1\nbelow/LONG.MP4,0\ngone.mp4,0\ntext.mp4,1\ngood.mp4,1\n")
+    arguments = ["--run", run, "--csv", listed, "--root", videos, "--prediction", out]
+    code, lines = lines_of(arguments, capsys)
+    assert code == 1
+    scores = {Path(line["file"]).name: line["score"] for line in lines}
+    errors = {Path(line["file"]).name: line["error"] for line in lines if line["error"]}
+    assert errors == {"gone.mp4": "no such file", "text.mp4": "not a media file"}
+    scored = [f"{name},{scores[name]}" for name in ("good.mp4", "LONG.MP4")]
+    assert out.read_text().splitlines() == ["video_name,y_pred", *scored, "gone.mp4,", "text.mp4,"]
+    listed.write_text(f"{videos}/good.mp4\n")
+    detect.main([str(word) for word in ["--run", run, "--csv", listed, "--prediction", out]])
+    said = capsys.readouterr()
+    assert "prediction.csv: 1 of 1 videos have a score" in said.err
+    assert out.read_text().splitlines()[1].startswith("good.mp4,0.")
+
+
+def test_lists_that_cannot_be_scored_are_refused(run, videos, tmp_path):
+    listed = tmp_path / "testset.csv"
+    listed.write_text("good.mp4,0\n")
+
+    def refused(*arguments):
+        with pytest.raises(UserError) as error:
+            detect.main(["--run", str(run), *map(str, arguments)])
+        return str(error.value)
+
+    assert "name the files to score, or a list of them with --csv" in refused()
+    assert "name the files to score" in refused(videos / "good.mp4", "--csv", listed)
+    assert "is the list; name another file" in refused("--csv", listed, "--prediction", listed)
+    assert "is a folder; name a file" in refused("--csv", listed, "--prediction", tmp_path)
+    listed.write_text("../good.mp4,0\n")
+    assert "testset.csv: line 1: '../good.mp4' is not below" in refused("--csv", listed)
+
+
+@pytest.mark.usefixtures("in_process")
 def test_how_many_windows_are_scored_at_once_does_not_matter(run, videos, capsys, monkeypatch):
     _, [together] = lines_of(["--run", run, videos / "below" / "LONG.MP4"], capsys)
     monkeypatch.setattr(inspection, "_BATCH", 3)

@@ -146,6 +146,47 @@ def test_whole_frames_of_any_video_without_a_face(tmp_path, serial):
         run(config(tmp_path))
 
 
+def test_the_videos_of_lists_as_openavff_has_them(tmp_path, serial, capsys):
+    videos = root(tmp_path / "videos")
+    lists = [tmp_path / "trainset.csv", tmp_path / "testset.csv"]
+    lists[0].write_text(f"video_name,target\nreal/anna.mp4,0\n{videos}/fake/anna__swap.mp4,1\nreal/anna.mp4,0\n")
+    lists[1].write_text("real/gone.mp4,0\nfake/text.mp4,1\nfake,1\n")
+    one = config(tmp_path, csv=str(lists[0]))
+    assert run(one) == 0
+    assert "trainset.csv: 2 videos, 0 of them missing, 1 rows repeat one, 0 left out" in capsys.readouterr().out
+    both = f"--csv={json.dumps([str(path) for path in lists])}"
+    assert run(one, both, "--max_quarantined=0.5") == 1, "3 of 5 cannot be used"
+    assert "5 videos, 2 of them missing" in capsys.readouterr().out
+    assert serial == ["fake/anna__swap.mp4", "real/anna.mp4", "fake", "fake/text.mp4", "real/gone.mp4"]
+    assert quarantine(tmp_path) == {
+        "fake": "a folder, not a file", "fake/text.mp4": "not a media file", "real/gone.mp4": "no such file"
+    }  # fmt: skip
+    facts = {(meta.source, meta.tier, meta.identities) for meta in ElementStore(tmp_path / "elements").metas}
+    assert facts == {
+        ("fake/anna__swap.mp4", "FAKE", ("fake/anna__swap",)), ("real/anna.mp4", "RVRA", ("real/anna",))
+    }  # fmt: skip
+    serial.clear()
+    video(videos / "real" / "gone.mp4")
+    assert run(one, both, "--max_quarantined=0.5") == 0
+    assert serial == ["real/gone.mp4"], "it is there now; the other missing ones are not tried again"
+    with pytest.raises(UserError, match="csv and manifest both list the files: give one of them"):
+        run(one, "--manifest=m.parquet")
+    lists[0].write_text("real/nobody.mp4,0\n")
+    with pytest.raises(UserError, match=r"videos: has no video of .*trainset\.csv of the tiers"):
+        run(one)
+
+
+@pytest.mark.usefixtures("serial")
+def test_files_that_a_manifest_lists_and_that_are_gone_are_quarantined(tmp_path, monkeypatch):
+    """They ended the script before."""
+    monkeypatch.setattr(make_manifest, "run_killable", run_in_process)
+    videos = root(tmp_path / "videos")
+    make_manifest.main(["--root", str(videos), "--out", str(tmp_path / "m.parquet"), "--workers", "1"])
+    (videos / "real" / "anna.mp4").unlink()
+    assert run(config(tmp_path, manifest=str(tmp_path / "m.parquet"))) == 0
+    assert quarantine(tmp_path)["real/anna.mp4"] == "no such file"
+
+
 def test_changed_setting_is_named_and_nothing_is_changed(tmp_path, serial):
     root(tmp_path / "videos")
     run(config(tmp_path))

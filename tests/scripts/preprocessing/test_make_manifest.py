@@ -47,6 +47,20 @@ def run(root: Path, out: Path, *more: str) -> int:
     return make_manifest.main(["--root", str(root), "--out", str(out), *more])
 
 
+def test_the_videos_of_a_list(videos, tmp_path, serial):
+    listed = tmp_path / "trainset.csv"
+    listed.write_text(f"real/anna.mp4,0\n{videos}/fake/anna__copy.mp4,1\nfake/gone.mp4,1\n")
+    assert run(videos, tmp_path / "m.parquet", "--csv", str(listed)) == 0
+    rows = by_path(tmp_path / "m.parquet")
+    assert {source: row.tier for source, row in rows.items()} == {
+        "fake/anna__copy.mp4": "FAKE", "fake/gone.mp4": "FAKE", "real/anna.mp4": "RVRA"
+    }  # fmt: skip
+    assert rows["fake/gone.mp4"].file.error == f"listed in {listed}, but there is no such file"
+    assert serial == ["anna__copy.mp4", "anna.mp4"]
+    with pytest.raises(UserError, match="--csv and --layout both say how the videos are listed"):
+        run(videos, tmp_path / "m.parquet", "--csv", str(listed), "--layout", "plain")
+
+
 def by_path(out: Path) -> dict[str, ManifestRow]:
     return {row.source: row for row in read_manifest(out)}
 

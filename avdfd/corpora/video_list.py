@@ -1,0 +1,168 @@
+"""OpenAVFF's files: lists of videos, `video_name,target`, and predictions, `video_name,y_pred`.
+
+A list is a CSV with or without a header; target 1 is fake. Its paths are relative to a root, or absolute below it.
+"""
+
+import csv
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, missing
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import FAKE, RVRA
+
+_NAME, _TARGET = "video_name", "target"
+_TARGETS = {"0": 0, "1": 1}
+_LONGEST = 255  # bytes in the name of a file
+PREDICTION = (_NAME, "y_pred")
+"""Columns of a prediction."""
+
+
+class ListedVideo(NamedTuple):
+    """Row of a list."""
+
+    name: str
+    """Path as it is written."""
+    source: str
+    """Path relative to the root; absolute if there is no root."""
+    target: int | None
+    """1 = fake; None if the list has no targets."""
+    place: str
+    """File and line, for messages."""
+
+
+class VideoList(NamedTuple):
+    """Videos of one or more lists, each once, in the order of the rows."""
+
+    root: Path
+    """Folder that the sources are relative to."""
+    videos: list[ListedVideo]
+    repeated: int
+    """Number of further rows, each equal to an earlier one."""
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.root / video.source for video in self.videos]
+
+
+def read_videos(paths: Sequence[Path], root: Path | None = None, *, targets: bool = True) -> VideoList:
+    """Read lists of videos below a root.
+
+    Without a root, relative paths are relative to the folder of the first list, and absolute paths may be anywhere.
+    Lists without a column of targets are accepted if `targets` is False. Raises UserError, naming the line, for other
+    columns, a target that is not 0 or 1, a path that leaves the root, and one video with two targets.
+    """
+    base = paths[0].parent if root is None else root
+    if root is not None and not root.is_dir():
+        raise UserError(f"{root}: no such folder; name the root of the videos in {paths[0]}")
+    found: dict[str, ListedVideo] = {}
+    repeated = 0
+    for path in paths:
+        for number, name, target in _rows(path, targets):
+            place = f"{path}: line {number}"
+            video = ListedVideo(name, _source(name, root, place), target, place)
+            former = found.setdefault(video.source, video)
+            if former.target != target:
+                raise UserError(f"{place}: '{name}' has target {target}, and {former.target} in {former.place}")
+            repeated += former is not video
+    if not found:
+        raise UserError(f"{paths[0]}: lists no videos; a row is {_NAME},{_TARGET}")
+    return VideoList(base, [*found.values()], repeated)
+
+
+def entries(listed: VideoList) -> list[Entry]:
+    """Return the clip of every listed video, by source; one without a file has a problem.
+
+    A fake has the tier FAKE, as a list does not say what is fake in it. Nor does it say who is in a video: the identity
+    is that in the path, written as in VoxCeleb2 (id00012), or else the video itself.
+    """
+    made = []
+    for video in listed.videos:
+        entry = make_entry(
+            listed.root,
+            video.source,
+            FAKE if video.target else RVRA,
+            identities=tuple(dict.fromkeys(IDENTITY.findall(video.source))) or (os.path.splitext(video.source)[0],),
+            method=UNKNOWN if video.target else "real",
+        )
+        made.append(entry if entry.clip.path.is_file() else missing(entry, video.place.rpartition(":")[0]))
+    return sorted(made, key=lambda entry: entry.clip.source)
+
+
+def prediction(listed: VideoList, scores: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """Return the rows of a prediction, the header first: name and P(fake), by source, of every listed video.
+
+    The name is the file's own, or the path as it is listed where several files have the same name. A video without a
+    score has an empty one.
+    """
+    names = Counter(PurePosixPath(video.source).name for video in listed.videos)
+    rows: list[tuple[str, ...]] = [PREDICTION]
+    for video in listed.videos:
+        name, score = PurePosixPath(video.source).name, scores.get(video.source)
+        rows.append((name if names[name] == 1 else video.name, "" if score is None else repr(float(score))))
+    return rows
+
+
+def _rows(path: Path, targets: bool) -> Iterable[tuple[int, str, int | None]]:
+    """Yield line number, name and target of each row."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such list of videos")
+    header: list[str] | None = None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            for row in reader:
+                cells, place = [cell.strip() for cell in row], f"{path}: line {reader.line_num}"
+                if not any(cells):
+                    continue
+                if header is None:
+                    header = _header(cells, targets, place)
+                if cells == header:  # also further down, in lists that were joined
+                    continue
+                if len(cells) != len(header):
+                    raise UserError(f"{place}: has {len(cells)} cells, not {len(header)}; quote a path with commas")
+                values = dict(zip(header, cells, strict=True))
+                target = _TARGETS.get(values[_TARGET]) if targets else None
+                if targets and target is None:
+                    raise UserError(f"{place}: target '{values[_TARGET]}'; 1 is fake, 0 is real")
+                yield reader.line_num, values[_NAME], target
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
+
+
+def _header(cells: list[str], targets: bool, place: str) -> list[str]:
+    """Return the columns that the first row states or, if it is a video already, has."""
+    if _NAME in cells:
+        if targets and _TARGET not in cells:
+            raise UserError(f"{place}: has no column '{_TARGET}'; its columns are {', '.join(cells)}")
+        return cells
+    plain = [_NAME, _TARGET][: len(cells)]
+    if len(cells) == len(plain) and (cells[-1] in _TARGETS or (not targets and len(cells) == 1)):
+        return plain
+    raise UserError(f"{place}: is neither the header {_NAME},{_TARGET} nor the path of a video and 0 or 1")
+
+
+def _source(name: str, root: Path | None, place: str) -> str:
+    """Return a path relative to the root, or an absolute one if there is no root."""
+    if not name or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise UserError(f"{place}: {name!r} is not the path of a video")
+    source = os.path.normpath(name)
+    if max(len(part.encode()) for part in PurePosixPath(source).parts or ("",)) > _LONGEST:
+        raise UserError(f"{place}: a name of more than {_LONGEST} bytes is not that of a file")
+    if os.path.isabs(source):
+        if root is None:
+            return source
+        below = (Path(source).relative_to(top) for top in (root.absolute(), root.resolve()) if _is_below(source, top))
+        source = str(next(below, ".."))
+    if source in (".", "..") or source.startswith("../"):
+        where = "the folder of the list" if root is None else root
+        raise UserError(f"{place}: '{name}' is not below {where}; name a root that contains it, such as /")
+    return source
+
+
+def _is_below(source: str, root: Path) -> bool:
+    return Path(source).is_relative_to(root)
