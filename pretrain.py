@@ -12,6 +12,7 @@ real/fake BCE, an ordinal ring around a learned prototype of real speech, and th
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +57,8 @@ def main(argv: list[str]) -> None:
             f"{args.config}: data.fake_tiers: stage 1 has no class for {unordered[0]}; "
             "it orders RVFA-SVC, RVFA-VC and RVFA"
         )
+    if args.folds and args.probes:
+        check_probed(cfg, args.folds, args.probes)
     with distributed.join(cfg.device) as world:
         with Stop() as stop:
             for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
@@ -187,13 +190,20 @@ def validate(
     return values if pages is None else {**values, "val_page_auc": roc.auc_within(label, logit, pages)}
 
 
+def check_probed(cfg: PretrainConfig, folder: Path, root: Path) -> None:
+    """Raise UserError if the source files of the folds are not under `root`: before training, not after it."""
+    from avdfd.evaluation.audit.page_probes import check_sources, fold_elements
+
+    check_sources(fold_elements(folds.fold_configs(cfg, folder), ElementStore(cfg.data.elements)), root)
+
+
 def evaluate_all_folds(cfg: PretrainConfig, folder: Path, root: Path | None, world: World) -> None:
     """Evaluate the run of every fold on pages it has not seen; write `<name>-folds.json` and `<name>-pages.json`.
 
     `root` holds the source files, which are probed for shortcuts on the same folds; None for no probes.
     """
     # Imported here, as training does not need them and they take time.
-    from avdfd.evaluation.audit.page_probes import probe_folds
+    from avdfd.evaluation.audit.page_probes import fold_elements, probe_folds
     from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
     from avdfd.report import files
 
@@ -201,8 +211,13 @@ def evaluate_all_folds(cfg: PretrainConfig, folder: Path, root: Path | None, wor
     tested = evaluate_folds(configs, world, lambda done: print(files.write(done)), tiers=cfg.data.fake_tiers)
     if world.first:
         pages = summarise_pages(tested)
-        probes = probe_folds(configs, ElementStore(cfg.data.elements), root) if root and pages else None
+        probes: dict[str, dict[str, Any]] | None = None
+        unreadable: dict[str, str] = {}
+        if root and pages:
+            probes, unreadable = probe_folds(fold_elements(configs, ElementStore(cfg.data.elements)), root)
         print(files.write_folds(Path(cfg.runs) / cfg.name, summarise(tested), pages, probes))
+        for source, reason in unreadable.items():
+            print(f"not probed: {source}: {reason}")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,9 @@ def evaluate(request: Request) -> Evaluation:
     before_test = request.split in ("train", "validation")
     fitted = {} if before_test else fitted_on_validation(validation, about)
 
+    # ---- audits: they need no scores, and a request that cannot be met is refused before scoring
+    audited = {"audit": audit(run, store, metas, request)} if request.audit or request.probes else {}
+
     # ---- scores
     placed = voices.placing(ours)
     scores = score_systems(systems | {run.folder.name: placed.runs}, store, metas, request)
@@ -125,8 +128,7 @@ def evaluate(request: Request) -> Evaluation:
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], request.videos or request.probes)
 
     # ---- audits and perturbations
-    if request.audit or request.probes:
-        result["audit"] = audit(run, store, metas, request)
+    result |= audited
     if request.robustness:
         result["robustness"] = perturb(systems, store, metas, folder, request)
     if listed is None:
@@ -201,14 +203,20 @@ def score_run(run: Run, store: Store, metas: Sequence[ElementMeta], request: Req
 
 
 def audit(run: Run, store: Store, metas: Sequence[ElementMeta], request: Request) -> dict[str, Any]:
-    """Return the `audit` of report.json: shortcuts in elements and source files, leaks between the run's splits."""
-    found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}}
+    """Return the `audit` of report.json: shortcuts in elements and source files, leaks between the run's splits.
+
+    It also names the probes that were left out, and the files that could not be read.
+    """
+    audits.check(store, request.probes)
+    found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}, "left_out": {}, "unreadable": {}}
     bar = partial(tqdm, desc="audit", unit="clip")
     if request.audit:
         parts = audits.parts_of(run.config, store, metas, request.split, foreign=request.elements is not None)
         found |= audits.of_elements(parts, workers_of(run, request), bar)
     if request.probes:
-        found["probes"]["files"] = audits.of_files(store.metas, Path(request.probes), bar)
+        of_files = audits.of_files(store.metas, Path(request.probes), bar)
+        found["probes"]["files"], found["left_out"]["files"] = of_files["probes"], of_files["left_out"]
+        found["unreadable"] = of_files["unreadable"]
     return found
 
 

@@ -16,6 +16,8 @@ _NOTE = (
     "first frame may show the manipulation itself."
 )
 _NAMED = 5
+_LEFT_OUT = ["not probed", "in", "tiers or splits", "reason"]
+_UNREADABLE = ["file not probed", "reason"]
 _SHARED = {"picture+sound": "video and audio", "picture": "video", "sound": "audio"}
 """Kind of near-duplicates in report.json -> words of the report."""
 
@@ -51,7 +53,23 @@ def audit_rows(result: Mapping[str, Any]) -> list[list[list[str]]]:
     leaks = [[_kind(leak), leak["what"], ", ".join(leak["splits"])] for leak in result["audit"]["leaks"]]
     if leaks:
         tables.append([["leak", "what", "splits"], *leaks])
+    for head, rows in ((_LEFT_OUT, _left_out(result["audit"])), (_UNREADABLE, _unreadable(result["audit"]))):
+        tables += [[head, *rows]] if rows else []
     return tables
+
+
+def _left_out(audit: Mapping[str, Any]) -> list[list[str]]:
+    """Return a row for each probe or fingerprint that was left out, with all its tiers or splits."""
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for where, parts in audit.get("left_out", {}).items():
+        for part, reasons in parts.items():
+            for what, reason in reasons.items():
+                places.setdefault((what, where, reason), []).append(part)
+    return [[what, where, ", ".join(parts), reason] for (what, where, reason), parts in places.items()]
+
+
+def _unreadable(audit: Mapping[str, Any]) -> list[list[str]]:
+    return [[source, reason] for source, reason in audit.get("unreadable", {}).items()]
 
 
 def audit_html(result: Mapping[str, Any]) -> str:
@@ -61,6 +79,10 @@ def audit_html(result: Mapping[str, Any]) -> str:
     audit = result["audit"]
     tables = "".join(_probes(result, where, tiers) for where, tiers in audit["probes"].items())
     note = f"<p class=note>{_NOTE.format(shortcut=SHORTCUT)}</p>" if tables else ""
+    for head, rows in ((_LEFT_OUT, _left_out(audit)), (_UNREADABLE, _unreadable(audit))):
+        cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        tables += frame.box(f"<thead><tr>{cells}</tr></thead>", body) if rows else ""
     return (f"<h2>Shortcut probes</h2>{tables}{note}" if tables else "") + _leaks(audit)
 
 

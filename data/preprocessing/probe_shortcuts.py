@@ -65,9 +65,12 @@ def main(argv: list[str]) -> int:
             f"{args.root}: probes need readable real clips and fakes; there are {', '.join(tiers) or 'none'}"
         )
     try:
-        table = probe_tiers(readable)
+        table, left_out = probe_tiers(readable)
     except ValueError as error:
         raise UserError(f"{args.root}: cannot be probed ({error})") from None
+    for tier, cues in left_out.items():
+        for cue, reason in cues.items():
+            print(f"left out: {cue} of {tier}: {reason}")
     return report(table, args.max)
 
 

@@ -32,23 +32,27 @@ def speech(rng: np.random.Generator, lead: float = 0.0) -> np.ndarray:
     return np.clip(audio, -1, 1)
 
 
-def write_store(root, clips) -> ElementStore:
-    """Write elements of `clips`: (identity, tier, clip name, waveforms, frames)."""
+KEEP = ("wav", "mel.npy", "mjpeg")
+
+
+def write_store(root, clips, keep=KEEP) -> ElementStore:
+    """Write elements of `clips`: (identity, tier, clip name, waveforms, frames); of their arrays those of `keep`."""
     with ElementWriter(root, {"made": "up"}) as writer:
         for identity, name, number, waveforms, mjpeg in clips:
             source = f"{tier(name).folder}/Asian/men/{identity}/{number}.mp4"
             base = f"{tier('RVRA').folder}/Asian/men/{identity}/{number}.mp4"
             clip = {"tier": name, "identities": [identity], "source": source, "base": base, "method": ""}
             clip |= {"race": "Asian", "gender": "men", "sha256": source}
-            windows = [
-                {"start": 1.024 * place, "end": 1.024 * place + 3.072, "parts": {**encode_audio(audio), "mjpeg": mjpeg}}
-                for place, audio in enumerate(waveforms)
-            ]
+            windows = []
+            for place, audio in enumerate(waveforms):
+                parts = {**encode_audio(audio), "mjpeg": mjpeg}
+                parts = {name: data for name, data in parts.items() if name in keep}
+                windows.append({"start": 1.024 * place, "end": 1.024 * place + 3.072, "parts": parts})
             writer.add(clip, windows)
     return ElementStore(root)
 
 
-def corpus(root, lead=0.0, copy=False) -> ElementStore:
+def corpus(root, lead=0.0, copy=False, keep=KEEP) -> ElementStore:
     """Write a real and a fake clip of each identity.
 
     `lead` is the silence at the start of fake audio. With `copy`, the real clip of the last identity is a
@@ -64,7 +68,7 @@ def corpus(root, lead=0.0, copy=False) -> ElementStore:
             if copy and place == IDENTITIES - 1 and name == "RVRA":
                 content = [audio * 0.7 for audio in first[0]], first[1]
             clips.append((f"id{place}", name, "00001", *content))
-    return write_store(root, clips)
+    return write_store(root, clips, keep)
 
 
 def write_clip(path: Path, audio: np.ndarray, bit_rate: int = 64_000, **tags: str) -> Path:

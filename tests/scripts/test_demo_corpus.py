@@ -116,7 +116,7 @@ def probed(root):
     rows = [(tier, path) for tier in METHODS for path in clips(root, tier)]
     return probe_tiers(
         [Clip(tier.name, (p.parent.name,), f"{p.parent.name}/{p.stem.split('_')[0]}", measure(p)) for tier, p in rows]
-    )
+    ).table
 
 
 def test_no_cue_separates_fakes_from_real_clips(tmp_path):

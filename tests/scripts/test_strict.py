@@ -66,6 +66,21 @@ def test_a_clean_corpus_is_not_flagged(clean, tmp_path):
     assert sum(audit["clips"].values()) == 2 * IDENTITIES
 
 
+def test_a_store_of_audio_alone_is_audited_by_what_it_has(tmp_path):
+    corpus(tmp_path / "elements", keep=("wav", "mel.npy"), lead=0.3)
+    data = write_lists(tmp_path, LISTS)
+    files = write_files(tmp_path / "videos", data / "elements")
+    (broken,) = (files / "RealVideo-FakeAudio" / "Asian" / "men" / "id9").iterdir()
+    broken.write_bytes(b"no media")
+    code, audit = strict(data, tmp_path, "--probes", str(files))
+    assert code == evaluate.FOUND
+    assert "edge_silence" in caught(audit, "elements")
+    assert audit["left_out"]["elements"] == {"RVFA": {"first_frame": "needs frames; the elements have none"}}
+    assert list(audit["unreadable"]) == [broken.relative_to(files).as_posix()]
+    html = (tmp_path / "pretrain" / "eval" / "test" / "report.html").read_text()
+    assert "<td>first_frame</td><td>elements</td><td>RVFA</td><td>needs frames; the elements have none</td>" in html
+
+
 def test_planted_silence_is_caught(tmp_path):
     corpus(tmp_path / "elements", lead=0.3)
     code, audit = strict(write_lists(tmp_path, LISTS), tmp_path)

@@ -146,8 +146,12 @@ def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
     lists = {f"fold_{n}": fold for n, fold in enumerate(page_folds(store.metas, 2, 0.2), 1)}
     save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas)
     data = {"elements": str(store.root), "splits": "none", "fake_tiers": ["RVFA-VC"], "workers": 0}
-    command = [*stage1(name="s", data=data), "--folds", str(tmp_path / "folds"), "--probes", str(tmp_path)]
-    pretrain.main(command)
+    command = [*stage1(name="s", data=data), "--folds", str(tmp_path / "folds"), "--probes"]
+    with pytest.raises(UserError, match=r"p0/0_RVFA-VC\.wav: no such file"):  # before training, not after it
+        pretrain.main([*command, str(tmp_path / "elsewhere")])
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "p7" / "3_RVFA-VC.wav").write_bytes(b"no media")
+    pretrain.main([*command, str(tmp_path)])
     printed = capsys.readouterr().out
     judged = json.loads((tmp_path / "runs" / "s-pages.json").read_text())
     assert list(judged["pages"]) == [f"p{n}" for n in range(8)]
@@ -155,6 +159,7 @@ def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
     assert judged["methods"].keys() == {f"vc {n}" for n in range(8)}
     assert judged["probes"]["loudness"]["mean"]["auc"]["value"] == 1.0, "the hum makes fakes louder"
     assert "mean over pages: AUC" in printed
+    assert "not probed: p7/3_RVFA-VC.wav: cannot be read" in printed
     assert {path.name for path in (tmp_path / "runs").glob("s-fold_*")} == {"s-fold_1", "s-fold_2"}
     run = scoring.load_run(tmp_path / "runs" / "s-fold_1", "cpu")
     test = split_metas(run.config, store, "test")

@@ -3,15 +3,14 @@
 They come from the first window of a clip, and the silence at its end from the last one.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from avdfd.core.errors import UserError
-from avdfd.elements import ElementMeta, ElementStore, coded
+from avdfd.elements import ElementMeta, coded
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit.probes import Clip
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
@@ -22,6 +21,11 @@ from avdfd.media.fingerprints import audio_hash, video_hash
 _EVERY = 6  # frames: one per quarter of a second, as fingerprints use
 _RINGS = 16
 _LEVELS = 8
+
+NEEDS = {"loudness": "waveforms", "edge_silence": "waveforms", "spectral_edge": "waveforms", "first_frame": "frames"}
+"""Cue -> what the elements must have for it; all other cues come from the index of the store."""
+FINGERPRINTS = {"fingerprint of the audio": "waveforms", "fingerprint of the video": "frames"}
+"""The same for the fingerprints that near-duplicates are found by."""
 
 
 class Look(NamedTuple):
@@ -43,12 +47,16 @@ def look_at(
 ) -> list[Look]:
     """Return the look at every clip, in the order of their first elements, read by loader processes.
 
-    Raises UserError for a store without audio or frames.
+    A look has what the store has: see `lacking`.
     """
-    if not isinstance(store, ElementStore):
-        raise UserError(f"{store.root}: --audit needs audio and video, which this store does not have")
     looks = _Looks(store, _ends(metas))
     return list(progress(DataLoader(looks, batch_size=None, num_workers=workers, collate_fn=_unchanged)))
+
+
+def lacking(store: Store, needs: Mapping[str, str]) -> dict[str, str]:
+    """Return those of `needs` that a store cannot give, each with the reason."""
+    have = {"waveforms": store.has_waveforms, "frames": store.has_frames}
+    return {name: f"needs {kind}; the elements have none" for name, kind in needs.items() if not have[kind]}
 
 
 def frame_statistics(frame: np.ndarray) -> np.ndarray:
@@ -70,7 +78,7 @@ def frame_statistics(frame: np.ndarray) -> np.ndarray:
 class _Looks(Dataset[Look]):
     """The looks at clips, given their first and last windows."""
 
-    def __init__(self, store: ElementStore, ends: Sequence[tuple[ElementMeta, ElementMeta]]) -> None:
+    def __init__(self, store: Store, ends: Sequence[tuple[ElementMeta, ElementMeta]]) -> None:
         self.store, self.ends = store, ends
 
     def __len__(self) -> int:
@@ -78,22 +86,30 @@ class _Looks(Dataset[Look]):
 
     def __getitem__(self, number: int) -> Look:
         first, last = self.ends[number]
-        start = self.store.read(first.key, waveform=True, mel=False, frames=range(0, FRAMES, _EVERY))
-        end = start if last is first else self.store.read(last.key, waveform=True, mel=False)
-        cues = {
-            "covered": last.end - first.start,
-            "loudness": loudness(start.waveform),
-            "edge_silence": edge_silence(start.waveform, SAMPLE_RATE)[0] + edge_silence(end.waveform, SAMPLE_RATE)[1],
-            "spectral_edge": spectral_edge(start.waveform, SAMPLE_RATE),
-            "first_frame": frame_statistics(start.frames[0]),
-        }
-        frames = (ArrayFrame(frame, place * _EVERY / FPS, 0) for place, frame in enumerate(start.frames))
+        waveform = self.store.has_waveforms
+        wanted = range(0, FRAMES, _EVERY) if self.store.has_frames else None
+        start = self.store.read(first.key, waveform=waveform, mel=False, frames=wanted)
+        cues: dict[str, Any] = {"covered": last.end - first.start}
+        picture_hash = sound_hash = None
+        if start.waveform is not None:
+            end = start if last is first else self.store.read(last.key, waveform=True, mel=False)
+            cues |= {
+                "loudness": loudness(start.waveform),
+                "edge_silence": edge_silence(start.waveform, SAMPLE_RATE)[0]
+                + edge_silence(end.waveform, SAMPLE_RATE)[1],
+                "spectral_edge": spectral_edge(start.waveform, SAMPLE_RATE),
+            }
+            sound_hash = audio_hash(start.waveform)
+        if start.frames is not None:
+            cues["first_frame"] = frame_statistics(start.frames[0])
+            frames = (ArrayFrame(frame, place * _EVERY / FPS, 0) for place, frame in enumerate(start.frames))
+            picture_hash = video_hash(frames)
         return Look(
             first.source,
             Clip(first.tier, first.identities, first.base, cues),
             None if first.sha256.startswith("path:") else first.sha256,
-            video_hash(frames),
-            audio_hash(start.waveform),
+            picture_hash,
+            sound_hash,
         )
 
 

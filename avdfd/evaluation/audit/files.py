@@ -1,12 +1,32 @@
 """Cues of media files, for the shortcut probes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from avdfd.core.errors import MediaError, UserError
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 from avdfd.media.contents import read_contents
 
 CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge", "tags")
+
+
+def check(paths: Iterable[Path]) -> None:
+    """Raise UserError if one of the files to be probed is missing."""
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing:
+        raise UserError(f"{missing}: no such file; --probes takes the root of the elements' source files")
+
+
+def measure_all(root: Path, sources: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return the cues of each file under `root`, and the reason for each file that has no readable audio."""
+    cues, unreadable = {}, {}
+    for source in sources:
+        try:
+            cues[source] = measure(root / source)
+        except MediaError as error:
+            unreadable[source] = str(error).removeprefix(f"{root / source}: ")
+    return cues, unreadable
 
 
 def measure(path: Path | str) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from avdfd.config import RunConfig
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import split_metas
 from avdfd.elements import ElementMeta
 from avdfd.elements.protocol import Store
-from avdfd.evaluation.audit.files import measure
+from avdfd.evaluation.audit import files
 from avdfd.evaluation.audit.probes import probe_auc
 from avdfd.evaluation.pages import page_metrics
 from avdfd.evaluation.pooling import pool
@@ -28,11 +29,33 @@ Fold = tuple[Sequence[ElementMeta], Sequence[ElementMeta]]
 """Training and test elements."""
 
 
-def probe_folds(configs: Sequence[RunConfig], store: Store, root: Path) -> dict[str, dict[str, Any]]:
-    """Return `probe_pages` for the folds that configs are of, with the cues of the source files under `root`."""
-    folds = [(split_metas(cfg, store, "train"), split_metas(cfg, store, "test")) for cfg in configs]
-    sources = {meta.source for fold in folds for metas in fold for meta in metas}
-    return probe_pages({source: measure(root / source) for source in sorted(sources)}, folds)
+def fold_elements(configs: Sequence[RunConfig], store: Store) -> list[Fold]:
+    """Return the training and test elements of the folds that configs are of."""
+    return [(split_metas(cfg, store, "train"), split_metas(cfg, store, "test")) for cfg in configs]
+
+
+def check_sources(folds: Sequence[Fold], root: Path) -> None:
+    """Raise UserError, before any training, if a source file of the folds is not under `root`."""
+    files.check([root / source for source in _sources(folds)])
+
+
+def probe_folds(folds: Sequence[Fold], root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return `probe_pages` with the cues of the source files under `root`; and the files without readable audio, which
+    are left out, with the reason.
+
+    Raises UserError if no file can be read.
+    """
+    cues, unreadable = files.measure_all(root, _sources(folds))
+    if not cues:
+        raise UserError(f"{root}: no file has readable audio; leave --probes out")
+    readable = [
+        ([m for m in train if m.source in cues], [m for m in test if m.source in cues]) for train, test in folds
+    ]
+    return probe_pages(cues, readable), unreadable
+
+
+def _sources(folds: Sequence[Fold]) -> list[str]:
+    return sorted({meta.source for fold in folds for metas in fold for meta in metas})
 
 
 def probe_pages(

@@ -59,6 +59,15 @@ class Probe(NamedTuple):
         return self.by_chance is not None and self.auc > self.by_chance
 
 
+class Probed(NamedTuple):
+    """The probes of a data set."""
+
+    table: dict[str, dict[str, Probe]]
+    """Tier -> cue -> result."""
+    left_out: dict[str, dict[str, str]]
+    """Tier -> cue -> what the probe needs and does not find."""
+
+
 class _Cue(NamedTuple):
     """The data of a probe."""
 
@@ -102,13 +111,16 @@ def probe_auc(features: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> floa
     return float(np.mean(aucs))
 
 
-def probe_tiers(clips: Sequence[Clip]) -> dict[str, dict[str, Probe]]:
-    """Probe every cue, and the identity, for each fake tier against RVRA: `{tier: {cue: Probe}}`.
+def probe_tiers(clips: Sequence[Clip], lacking: Mapping[str, str] | None = None) -> Probed:
+    """Probe every cue, and the identity, for each fake tier against RVRA.
+
+    `lacking` holds the cues that these clips do not have, and why; they are left out by name, and so is a probe whose
+    clips do not have both classes on both sides.
 
     Identities are probed on source clips that the classifier was not fitted on, as it has to know the identities. Of
     many probes on few clips, some exceed SHORTCUT by chance. Their distribution under chance is measured by exchanging
     labels: a shortcut exceeds the limit that all probes of a clean corpus stay below 19 times in 20 (Bonferroni), or
-    CERTAIN. Raises ValueError as `probe_auc` does.
+    CERTAIN. Raises ValueError if nothing can be probed.
     """
     real = [clip for clip in clips if clip.tier == RVRA.name]
     cues = {
@@ -117,7 +129,20 @@ def probe_tiers(clips: Sequence[Clip]) -> dict[str, dict[str, Probe]]:
         if tier != RVRA.name and (fake := [clip for clip in clips if clip.tier == tier])
     }
     limit_sd = float(norm.isf(_DOUBT / max(sum(map(len, cues.values())), 1)))
-    return {tier: {name: _probe(cue, limit_sd) for name, cue in of.items()} for tier, of in cues.items()}
+    table: dict[str, dict[str, Probe]] = {tier: {} for tier in cues}
+    left_out = {tier: dict(lacking or {}) for tier in cues}
+    for tier, of in cues.items():
+        for name, cue in of.items():
+            try:
+                table[tier][name] = _probe(cue, limit_sd)
+            except ValueError as error:
+                left_out[tier][name] = str(error)
+        if IDENTITY not in of:
+            left_out[tier][IDENTITY] = "needs clips of two recordings"
+    if not any(table.values()):
+        reasons = dict.fromkeys(reason for of in left_out.values() for reason in of.values())
+        raise ValueError("; ".join(reasons) or "there are no real clips and fakes")
+    return Probed(table, left_out)
 
 
 def _probe(cue: _Cue, limit_sd: float) -> Probe:

@@ -70,7 +70,7 @@ def auc(pairs: list[tuple[str, Path, Path]], cue: str) -> float:
             Clip("RVRA", (identity,), identity, cues_of(real)),
             Clip("RVFA", (identity,), identity, cues_of(fake)),
         ]
-    return probe_tiers(clips)["RVFA"][cue].auc
+    return probe_tiers(clips).table["RVFA"][cue].auc
 
 
 @pytest.mark.parametrize(

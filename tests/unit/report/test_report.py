@@ -10,6 +10,7 @@ import pytest
 from avdfd import report
 from avdfd.evaluation.grouped_metrics import TUNED
 from avdfd.report import plots, voices
+from avdfd.report.audit import audit_html
 from avdfd.report.numbers import NAMES
 from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
 
@@ -179,6 +180,16 @@ def test_several_runs_are_shown():
     assert "runs/x0, seed 0" in text
     assert "runs/x2, seed 2" in text
     assert calibration_of(result, "fused")[1].count("/") == 2
+
+
+def test_probes_that_were_left_out_are_named_once():
+    missing = {"loudness": "needs waveforms; the elements have none"}
+    left_out = {"elements": {"RVFA": missing, "RVFA-VC": missing}}
+    audit = made_up_audit({"RVFA": {"duration": 0.5}}) | {"left_out": left_out, "unreadable": {"<a>.mp4": "no audio"}}
+    said = report.summary_text(made_up_result(audit=audit))
+    assert "loudness    elements  RVFA, RVFA-VC    needs waveforms; the elements have none" in said
+    assert said.splitlines()[-2:] == ["file not probed  reason", "<a>.mp4          no audio"]
+    assert "<td>&lt;a&gt;.mp4</td><td>no audio</td>" in audit_html(made_up_result(audit=audit))
 
 
 def made_up_audit(aucs, by_chance=0.6):

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from avdfd.baselines.vfd_folder import VfdFolder
 from avdfd.core.errors import UserError
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.audit.elements import frame_statistics, look_at
 from avdfd.evaluation.audit.leaks import find_leaks
 from tests.helpers.audit_corpus import corpus, fading_frames, speech, write_store
+from tests.unit.baselines.test_vfd_folder import add
 
 
 def split(store, test=("id8", "id9")):
@@ -82,8 +84,44 @@ def test_planted_identity_and_source_clip_are_caught(tmp_path):
     assert all(set(leak.clips) >= {"other.mp4", moved.source} for leak in leaks)
 
 
-def test_store_without_audio_is_refused(tmp_path):
+WAVEFORM_CUES = ["loudness", "edge_silence", "spectral_edge"]
+
+
+@pytest.mark.parametrize(
+    ("keep", "probed", "missing"),
+    [
+        (("wav", "mel.npy"), ["covered", *WAVEFORM_CUES, "identity"], {"first_frame": "frames"}),
+        (("mel.npy",), ["covered", "identity"], dict.fromkeys(WAVEFORM_CUES, "waveforms") | {"first_frame": "frames"}),
+        (("mel.npy", "mjpeg"), ["covered", "first_frame", "identity"], dict.fromkeys(WAVEFORM_CUES, "waveforms")),
+    ],
+)
+def test_probe_whose_input_is_not_stored_is_left_out_by_name(tmp_path, keep, probed, missing):
+    found = audits.of_elements(split(corpus(tmp_path, keep=keep)), workers=0)
+    assert list(found["probes"]["elements"]["RVFA"]) == probed
+    reasons = {cue: f"needs {what}; the elements have none" for cue, what in missing.items()}
+    assert found["left_out"]["elements"] == {"RVFA": reasons}
+    prints = {f"fingerprint of the {'audio' if 'wav' not in keep else 'video'}"} if keep != ("mel.npy",) else {
+        "fingerprint of the audio", "fingerprint of the video",
+    }  # fmt: skip
+    assert {name: set(of) for name, of in found["left_out"]["leaks"].items()} == {"train": prints, "test": prints}
+
+
+def test_folder_of_images_is_probed_by_what_it_has(tmp_path):
+    for number in range(4):
+        for name, shade in (("real", 60), ("fake", 90)):
+            add(tmp_path, f"{name}/{name}{number}.jpg", f"audio_feat/{name}{number}.npy", shade + 7 * number)
+    folder = VfdFolder(tmp_path)
+    found = audits.of_elements({"test": (folder, folder.metas)}, workers=0)
+    assert {"covered", "first_frame"} <= set(found["probes"]["elements"]["FAKE"])
+    assert set(found["left_out"]["elements"]["FAKE"]) >= set(WAVEFORM_CUES)
+
+
+def test_requests_that_cannot_be_met_are_refused_before_any_work(tmp_path):
     rng = np.random.default_rng(0)
-    store = write_store(tmp_path / "whole", [("id1", "RVRA", "1", [speech(rng)], fading_frames(rng))])
-    with pytest.raises(UserError, match="--audit needs audio and video"):
-        look_at(object.__new__(type("Other", (), {"root": "x"})), store.metas, workers=0)
+    one = write_store(tmp_path / "one", [("id1", t, "1", [speech(rng)], fading_frames(rng)) for t in ("RVRA", "RVFA")])
+    with pytest.raises(UserError, match="probes need clips of two identities"):
+        audits.check(one, None)
+    store = corpus(tmp_path / "many")
+    audits.check(store, None)
+    with pytest.raises(UserError, match=r"00001\.mp4: no such file; --probes takes the root"):
+        audits.check(store, str(tmp_path / "videos"))

@@ -48,7 +48,7 @@ def test_probes_name_the_guilty_cue(tmp_path):
             samples = noise(1.0, gain * rng.uniform(0.02, 0.04), rng)
             path = write_clip(tmp_path / f"{number}{tier}.mp4", samples, **tags)
             clips.append(Clip(tier, (f"id{number}",), str(number), measure(path)))
-    table = probe_tiers(clips)
+    table = probe_tiers(clips).table
     assert set(table) == {"RVFA", "FVRA"}
     assert all(tuple(cues) == (*CUES, "identity") for cues in table.values())
     assert table["RVFA"]["loudness"].auc > 0.9

@@ -35,7 +35,7 @@ def corpus(seed=0, identities=30, tiers=("RVRA", "RVFA", "FVRA"), **planted) -> 
 
 
 def shortcuts(clips: list[Clip]) -> set[tuple[str, str]]:
-    return {(tier, cue) for tier, cues in probe_tiers(clips).items() for cue, one in cues.items() if one.shortcut}
+    return {(tier, cue) for tier, cues in probe_tiers(clips).table.items() for cue, one in cues.items() if one.shortcut}
 
 
 def test_planted_cue_is_caught(draws):
@@ -84,7 +84,7 @@ def test_a_clean_corpus_is_not_flagged(seed):
 
 
 def test_a_small_clean_corpus_is_not_flagged_though_some_of_its_probes_are_high():
-    tables = [probe_tiers(corpus(seed, identities=9)) for seed in range(3)]
+    tables = [probe_tiers(corpus(seed, identities=9)).table for seed in range(3)]
     assert max(one.auc for table in tables for cues in table.values() for one in cues.values()) > SHORTCUT
     assert not any(one.shortcut for table in tables for cues in table.values() for one in cues.values())
 
@@ -103,11 +103,34 @@ def test_each_planted_shortcut_is_caught_and_nothing_else(cue, change):
     assert shortcuts(corpus(**{cue: change})) == {("RVFA", cue)}
 
 
+def test_a_probe_without_both_classes_on_both_sides_is_left_out_by_name():
+    """The fakes of FVRA are of one identity, so no classifier can be fitted on some and tested on others."""
+    clips = [clip for clip in corpus(identities=9) if clip.tier != "FVRA" or clip.identities == ("id0",)]
+    table, left_out = probe_tiers(clips)
+    assert set(table["RVFA"]) == {"duration", "bit_rate", "edge_silence", "tags", "first_frame", "identity"}
+    assert left_out["RVFA"] == {}
+    assert "duration" not in table["FVRA"]
+    assert left_out["FVRA"]["duration"] == "no fold has both classes on both sides"
+
+
+def test_cues_that_the_clips_do_not_have_are_listed():
+    table, left_out = probe_tiers(corpus(identities=4), {"loudness": "needs waveforms"})
+    assert left_out == {tier: {"loudness": "needs waveforms"} for tier in ("RVFA", "FVRA")}
+    assert set(table) == set(left_out)
+
+
+def test_nothing_to_probe_is_an_error():
+    with pytest.raises(ValueError, match="there are no real clips and fakes"):
+        probe_tiers(corpus(tiers=("RVRA",)))
+    with pytest.raises(ValueError, match="at least two groups"):
+        probe_tiers([clip._replace(base="same") for clip in corpus(identities=1)])
+
+
 def test_identities_that_are_only_fake_are_found():
     clips = [
         c for c in corpus(identities=20) if (c.tier == "RVRA") == (int(c.identities[0][2:]) < 10) or c.tier == "FVRA"
     ]
-    table = probe_tiers(clips)
+    table = probe_tiers(clips).table
     assert table["RVFA"]["identity"].auc > 0.9
     assert table["RVFA"]["identity"].shortcut
-    assert probe_tiers(corpus())["RVFA"]["identity"].auc <= 0.5
+    assert probe_tiers(corpus()).table["RVFA"]["identity"].auc <= 0.5
