@@ -103,7 +103,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     # ---- data
     device = world.device
     loop.seed_everything(cfg.seed)
-    store = open_store(cfg.data.elements, cfg.kind)
+    store = open_store(cfg.data.elements, cfg)
     labelled = stage in system.LABELLED
     tiers = cfg.data.fake_tiers if labelled else ()
     train_metas = with_fakes(split_metas(cfg, store, "train", tiers), cfg.data.min_fake, cfg.data.elements)
@@ -189,7 +189,7 @@ def adopt(cfg: RunConfig, system: System, stage: str, file: Path) -> None:
 
 def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -> None:
     """Make a run folder of a published checkpoint, and evaluate it on the test clips of its authors' fold list."""
-    metas = open_store(cfg.data.elements, cfg.kind).metas
+    metas = open_store(cfg.data.elements, cfg).metas
     fold = published_fold(fold_file, metas)
     name = f"{cfg.name}-{fold_file.stem}"
     folder = Path(cfg.runs) / name

@@ -182,6 +182,8 @@ class MrdfModelConfig(Section):
     """Width of the feed-forward layers."""
     width: Positive = 64
     """Channels of the ResNet's first stage."""
+    clips: Literal["whole", "window"] = "window"
+    """whole: whole clips, as published, from a store made with media.whole; window: windows of 3.072 s, 77 steps."""
     max_steps: Positive = 500
     """Largest number of video frames, at 25 per second; longer clips are cut."""
     avhubert: WeightsConfig | None = None

@@ -25,7 +25,7 @@ class FaceConfig(Section):
 
 
 class MediaConfig(Section):
-    """Conversion of a video file to windows of audio and face frames."""
+    """Conversion of a video file to windows of audio and face frames, or to whole clips of them."""
 
     decoder: Literal["pyav", "decord"] = "pyav"
     """Video decoder; docs/benchmarks.md has the comparison behind the default."""
@@ -36,6 +36,12 @@ class MediaConfig(Section):
     """Seconds between the starts of successive windows; a smaller value than the window (3.072) overlaps them."""
     max_windows: Count = 0
     """At most this many windows of each clip, from its start; 0 takes all."""
+    whole: bool = False
+    """Store whole clips instead of windows, for systems that take them (MRDF): an element for each stretch of at least
+    1 s in which audio and video are both continuous. Set keep to waveform and frames; hop and max_windows do not
+    apply."""
+    max_seconds: Annotated[float, Field(ge=1, le=60)] = 20.0
+    """Longest whole clip; later seconds are left out. 20 s are the 500 frames that MRDF takes."""
     repeat_short: bool = False
     """Repeat audio shorter than a window until it fills one, as AASIST does; only without frames. Otherwise such a clip
     is listed and left out."""
@@ -60,6 +66,8 @@ class MediaConfig(Section):
             raise ValueError("keep: name waveform, mel or both; frames without audio are no elements")
         if self.repeat_short and "frames" in self.keep:
             raise ValueError("repeat_short is for audio alone: repeated audio has no frames")
+        if self.whole and ({*self.keep} != {"waveform", "frames"} or self.mel_err is not None):
+            raise ValueError("whole: whole clips have no mel: set keep to waveform and frames, and mel_err to null")
         return self
 
 

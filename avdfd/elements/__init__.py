@@ -1,11 +1,11 @@
-"""Store of elements: windows of clips, packed into tar shards with an index.
+"""Store of elements: windows of clips, or whole clips, packed into tar shards with an index.
 
 A store is a folder of
 
     store.json           version and settings of the preprocessing, number of parts
     shard-PPP-NNNNN.tar  WebDataset shards of part PPP: KEY.json (metadata) and those of these members that the
                          settings keep: KEY.wav (16 kHz, 16 bit), KEY.mel.npy (float32), KEY.mel_err.npy (float32),
-                         KEY.mjpeg (77 concatenated JPEG frames, playable by FFmpeg)
+                         KEY.mjpeg (concatenated JPEG frames, 77 of a window, playable by FFmpeg)
     journal-PPP.jsonl    records of part PPP: one line per source, with the byte offsets of its windows and frames
     index.arrow          journals of all parts as columns, memory-mapped by readers
 

@@ -1,6 +1,9 @@
 """Elements as arrays and as members of a shard, and the conversion between both.
 
 waveform (49152,) float32   mel, mel_err (128, 768) float32   frames (77, 224, 224, 3) uint8 RGB
+
+Elements that are whole clips have a waveform and frames of their own length: `samples_of` and `frames_of` the seconds
+from `start` to `end`. They have no mel.
 """
 
 import io
@@ -17,10 +20,10 @@ import torch
 from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.periods import WindowLabel
-from avdfd.features.mel import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel
+from avdfd.features.mel import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel, samples_of
 
 MEMBERS = {
-    "wav": 2 * WINDOW,
+    "wav": 2 * WINDOW,  # of a window
     "mel.npy": 4 * MEL_BINS * MEL_FRAMES,
     "mel_err.npy": 4 * MEL_BINS * MEL_FRAMES,
     "mjpeg": 0,
@@ -62,7 +65,7 @@ class Element:
 
     meta: ElementMeta | None
     waveform: Any = None
-    """(49152,) float32."""
+    """(49152,) float32; as many samples as it has for a whole clip."""
     mel: Any = None
     """(128, 768) float32 log mel, not z-scored."""
     mel_err: Any = None
@@ -84,7 +87,7 @@ def unpack(parts: Mapping[str, bytes]) -> Element:
     """Inverse of `pack`; arrays without a member are None."""
     meta = decode_meta(parts["json"]) if "json" in parts else None
     wav, mjpeg = parts.get("wav"), parts.get("mjpeg")
-    waveform = pcm(np.frombuffer(wav, np.uint8)[-2 * WINDOW :]) if wav is not None else None
+    waveform = decode_wav(wav) if wav is not None else None
     frames = None
     if mjpeg is not None:
         jpegs = np.split(np.frombuffer(mjpeg, np.uint8), np.cumsum(frame_sizes(mjpeg))[:-1])
@@ -109,10 +112,10 @@ def decode_meta(data: bytes) -> ElementMeta:
 
 
 def encode_audio(waveform: np.ndarray, *, mel: bool = True) -> dict[str, bytes]:
-    """Return the WAV member of samples (49152,) in [-1, 1] and, if `mel`, the mel member computed from that WAV."""
+    """Return the WAV member of samples (S,) in [-1, 1] and, if `mel`, the mel member computed from that WAV."""
     parts = {"wav": encode_wav(waveform, SAMPLE_RATE)}
     if mel:
-        parts["mel.npy"] = encode_array(mel_of(pcm(np.frombuffer(parts["wav"], np.uint8)[-2 * WINDOW :])))
+        parts["mel.npy"] = encode_array(mel_of(decode_wav(parts["wav"])))
     return parts
 
 
@@ -123,6 +126,17 @@ def encode_wav(samples: np.ndarray, rate: int) -> bytes:
         file.setparams((1, 2, rate, len(samples), "NONE", ""))
         file.writeframes(quantise(samples).tobytes())
     return buffer.getvalue()
+
+
+def decode_wav(wav: bytes) -> np.ndarray:
+    """Return the samples (S,) float32 of a WAV member."""
+    with wave.open(io.BytesIO(wav)) as file:
+        return pcm(np.frombuffer(file.readframes(file.getnframes()), np.uint8))
+
+
+def data_size(suffix: str, seconds: float) -> int:
+    """Return the number of data bytes at the end of a member of an element of this length; 0 = the whole member."""
+    return 2 * samples_of(seconds) if suffix == "wav" else MEMBERS[suffix]
 
 
 def quantise(waveform: np.ndarray) -> np.ndarray:

@@ -15,9 +15,8 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, locked
 from avdfd.core.journal import Journal
 from avdfd.elements.form import MEMBERS
-from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, parts_of, read_settings
-from avdfd.elements.table import SCHEMA, ElementTable
-from avdfd.features.mel import FRAMES
+from avdfd.elements.layout import INDEX, INDEX_LOCK, journal_name, lock_name, longest_of, parts_of, read_settings
+from avdfd.elements.table import SCHEMA, ElementTable, schema_of
 
 _BATCH = 20_000  # maximum number of rows that are Python objects at the same time
 
@@ -63,25 +62,25 @@ def pack_sizes(sizes: list[int]) -> str:
 
 
 def _build(root: Path) -> pa.Table:
-    batches = [*_batches(root)]
-    table = pa.Table.from_batches(batches, SCHEMA).unify_dictionaries()
-    return table.sort_by("key").combine_chunks() if batches else pa.Table.from_batches([_batch([])], SCHEMA)
+    longest = longest_of(read_settings(root)["settings"])
+    batches = [*_batches(root, longest)] or [_batch([], longest)]
+    return pa.Table.from_batches(batches).unify_dictionaries().sort_by("key").combine_chunks()
 
 
-def _batches(root: Path) -> Iterator[pa.RecordBatch]:
+def _batches(root: Path, longest: int) -> Iterator[pa.RecordBatch]:
     rows: list[tuple[Any, ...]] = []
     for part in parts_of(root):
         with Journal(root / journal_name(part.number)) as journal:
             for record in journal.values():
-                rows += _rows(record, part.number)
+                rows += _rows(record, part.number, longest)
                 if len(rows) >= _BATCH:
-                    yield _batch(rows)
+                    yield _batch(rows, longest)
                     rows = []
     if rows:
-        yield _batch(rows)
+        yield _batch(rows, longest)
 
 
-def _rows(record: dict[str, Any], part: int) -> Iterator[tuple[Any, ...]]:
+def _rows(record: dict[str, Any], part: int, longest: int) -> Iterator[tuple[Any, ...]]:
     clip = {**record["clip"], "identities": json.dumps(record["clip"]["identities"], ensure_ascii=False)}
     text = [clip[name] if name in clip else CLIP_DEFAULTS[name] for name in CLIP_FIELDS]
     for window in record["windows"]:
@@ -90,19 +89,20 @@ def _rows(record: dict[str, Any], part: int) -> Iterator[tuple[Any, ...]]:
         yield (
             *(window["key"], *text, window["start"], window["end"]),
             *(part, window["shard"], first, *offsets, last),
-            sizes or bytes(4 * FRAMES),
+            sizes.ljust(4 * longest, b"\0"),
         )
 
 
-def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
-    columns = [*zip(*rows, strict=True)] or [()] * len(SCHEMA)
+def _batch(rows: list[tuple[Any, ...]], longest: int) -> pa.RecordBatch:
+    schema = schema_of(longest)
+    columns = [*zip(*rows, strict=True)] or [()] * len(schema)
     *plain, sizes = columns
     arrays = [
         pa.array(column, pa.string()).dictionary_encode() if field.name in CLIP_FIELDS else pa.array(column, field.type)
-        for column, field in zip(plain, SCHEMA, strict=False)
+        for column, field in zip(plain, schema, strict=False)
     ]
     numbers = pa.array(np.frombuffer(b"".join(sizes), "<u4"))
-    return pa.RecordBatch.from_arrays([*arrays, pa.FixedSizeListArray.from_arrays(numbers, FRAMES)], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays([*arrays, pa.FixedSizeListArray.from_arrays(numbers, longest)], schema=schema)
 
 
 assert SCHEMA.names[-len(MEMBERS) - 2 : -2] == [*MEMBERS], "a journal has offsets in the order of MEMBERS"

@@ -1,12 +1,14 @@
 """File names of an element store, and its settings."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from avdfd.config import MediaConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.shards import Shard
+from avdfd.features.mel import FRAMES, frames_of
 
 STORE = "store.json"
 INDEX = "index.arrow"
@@ -76,6 +78,11 @@ def left_out_by_truth(root: Path) -> int:
             with path.open("rb") as file:
                 found += sum(line.count(_NOT_FAKE) for line in file)
     return found
+
+
+def longest_of(settings: Mapping[str, Any]) -> int:
+    """Return the largest number of frames of an element, from the settings of its store."""
+    return frames_of(settings["media.max_seconds"]) if settings.get("media.whole") else FRAMES
 
 
 def parts_of(root: Path) -> list[Shard]:

@@ -28,7 +28,7 @@ class Store(Protocol):
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
     ) -> Element:
-        """Return the requested arrays of an element; `frames` are frame numbers.
+        """Return the requested arrays of an element; `frames` are frame numbers; those beyond the last are left out.
 
         Raises KeyError for an unknown key, and UserError for an array that the source does not have.
         """

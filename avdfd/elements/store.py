@@ -9,30 +9,38 @@ from typing import Any
 import numpy as np
 
 from avdfd.core.errors import UserError
-from avdfd.elements.form import MEMBERS, Element, decode_frame, mel_of, pcm
+from avdfd.elements.form import MEMBERS, Element, data_size, decode_frame, mel_of, pcm
 from avdfd.elements.index import read_table
-from avdfd.elements.layout import shard_name
-from avdfd.features.mel import FACE_SIZE, MEL_BINS, MEL_FRAMES
+from avdfd.elements.layout import read_settings, shard_name
+from avdfd.features.mel import FACE_SIZE, MEL_BINS, MEL_FRAMES, frames_of
 
 _OPEN = 128  # maximum number of shards that a process keeps open; a large store has more than the system allows
 
 
 class ElementStore:
-    """Elements of a folder by key, in the order of their keys. Raises UserError if the folder is not a store.
+    """Elements of a folder by key, in the order of their keys: windows, or whole clips.
 
-    It can be used in forked or spawned worker processes, which share the memory of its index.
+    It can be used in forked or spawned worker processes, which share the memory of its index. Raises UserError if the
+    folder is not a store, or if it has other elements than are wanted: `whole` clips, windows, or None for either.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, whole: bool | None = False) -> None:
         self.root = Path(root)
         self.metas = read_table(self.root)
         if not self.metas:
             raise UserError(f"{root}: the element store is empty; data/preprocess.py fills it")
         self.version = self.metas.version
+        self.whole = bool(read_settings(self.root)["settings"].get("media.whole"))
+        """True if the elements are whole clips, False if they are windows."""
+        if whole is not None and self.whole != whole:
+            has, needs = ("whole clips", "windows of 3.072 s") if self.whole else ("windows of 3.072 s", "whole clips")
+            remedy = "true (config/preprocess_whole.json), or set model.clips of MRDF to window" if whole else "false"
+            raise UserError(f"{root}: has {has}, but {needs} are needed; make a store with media.whole set to {remedy}")
         self._map()
 
     def _map(self) -> None:
-        self._numbers = {name: self.metas.numbers(name) for name in ("part", "shard", *MEMBERS, "sizes")}
+        names = ("start", "end", "part", "shard", *MEMBERS, "sizes")
+        self._numbers = {name: self.metas.numbers(name) for name in names}
         self._shards: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def __len__(self) -> int:
@@ -58,6 +66,7 @@ class ElementStore:
         frames: Sequence[int] | None = None,
     ) -> Element:
         """Read the requested arrays of an element; `frames` are frame numbers, and only these frames are decoded.
+        Numbers beyond the last frame are left out.
 
         A mel that is not stored is computed from the waveform. Raises KeyError for an unknown key, and UserError for
         an array that the store does not have.
@@ -76,7 +85,8 @@ class ElementStore:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "metas": self.metas, "version": self.version}  # open files belong to their process
+        kept = ("root", "metas", "version", "whole")  # open files belong to their process
+        return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -86,7 +96,10 @@ class ElementStore:
         return self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
 
     def _member(self, file: int, row: int, suffix: str) -> np.ndarray:
-        return _bytes(self.root, file, self._place(row, suffix), MEMBERS[suffix])
+        return _bytes(self.root, file, self._place(row, suffix), data_size(suffix, self._seconds(row)))
+
+    def _seconds(self, row: int) -> float:
+        return float(self._numbers["end"][row] - self._numbers["start"][row])
 
     def _place(self, row: int, suffix: str) -> int:
         place = int(self._numbers[suffix][row])
@@ -99,8 +112,9 @@ class ElementStore:
     def _frames(self, file: int, row: int, wanted: Sequence[int]) -> np.ndarray:
         sizes = self._numbers["sizes"][row].astype(np.int64)
         starts = self._place(row, "mjpeg") + np.cumsum(sizes) - sizes
-        out = np.empty((len(wanted), FACE_SIZE, FACE_SIZE, 3), np.uint8)
-        for frame, k in zip(out, wanted, strict=True):
+        present = [k for k in wanted if k < frames_of(self._seconds(row))]
+        out = np.empty((len(present), FACE_SIZE, FACE_SIZE, 3), np.uint8)
+        for frame, k in zip(out, present, strict=True):
             frame[:] = decode_frame(_bytes(self.root, file, int(starts[k]), int(sizes[k])))
         return out
 

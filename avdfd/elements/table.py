@@ -20,23 +20,33 @@ from avdfd.core.periods import from_text
 from avdfd.elements.form import MEMBERS, ElementMeta
 from avdfd.features.mel import FRAMES
 
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        *((name, pa.dictionary(pa.int32(), pa.string())) for name in CLIP_FIELDS),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("part", pa.int32()),
-        ("shard", pa.int32()),
-        ("first", pa.int64()),
-        *((suffix, pa.int64()) for suffix in MEMBERS),
-        ("last", pa.int64()),
-        ("sizes", pa.list_(pa.uint32(), FRAMES)),
-    ]
-)
-"""One row per element, in the order of the keys. The facts about the clip are dictionary-encoded strings; identities
-are a JSON list. `first` to `last` are byte offsets in a shard; the column of a suffix is the offset of that member's
-data, -1 if there is no such member. `sizes` are the sizes of the frames in bytes."""
+
+def schema_of(longest: int) -> pa.Schema:
+    """Return the columns of an index of elements with up to `longest` frames.
+
+    One row per element, in the order of the keys. The facts about the clip are dictionary-encoded strings; identities
+    are a JSON list. `first` to `last` are byte offsets in a shard; the column of a suffix is the offset of that
+    member's data, -1 if there is no such member. `sizes` are the sizes of the frames in bytes, 0 for those that a
+    shorter element does not have.
+    """
+    return pa.schema(
+        [
+            ("key", pa.string()),
+            *((name, pa.dictionary(pa.int32(), pa.string())) for name in CLIP_FIELDS),
+            ("start", pa.float64()),
+            ("end", pa.float64()),
+            ("part", pa.int32()),
+            ("shard", pa.int32()),
+            ("first", pa.int64()),
+            *((suffix, pa.int64()) for suffix in MEMBERS),
+            ("last", pa.int64()),
+            ("sizes", pa.list_(pa.uint32(), longest)),
+        ]
+    )
+
+
+SCHEMA = schema_of(FRAMES)
+"""Columns of an index of windows."""
 
 
 class Coded(NamedTuple):
@@ -107,10 +117,10 @@ class ElementTable(Sequence[ElementMeta]):
         return Coded(codes, values)
 
     def numbers(self, name: str) -> np.ndarray:
-        """Return a numeric column for all rows of the store, without a copy: (M,), `sizes` (M, 77)."""
+        """Return a numeric column for all rows of the store, without a copy: (M,), `sizes` (M, 77) for windows."""
         column = self._columns[name]
         if name == "sizes":
-            return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, FRAMES)
+            return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)
         return column.to_numpy(zero_copy_only=True)
 
     def digest(self) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 from avdfd.core.files import locked
 from avdfd.core.journal import AppendedFile, Journal, Record, claim, refuse_changes
 from avdfd.core.shards import Shard
-from avdfd.elements.form import MEMBERS, encode_meta, frame_sizes, meta_of
+from avdfd.elements.form import MEMBERS, data_size, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import index_lock, pack_sizes
 from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, shard_name
-from avdfd.features.mel import FRAMES
+from avdfd.features.mel import frames_of
 
 
 class ElementWriter:
@@ -147,17 +147,19 @@ class ElementWriter:
             "end": window["end"],
         }
         parts = {"json": encode_meta(meta_of(clip, place, self.version)), **window["parts"]}
+        seconds = window["end"] - window["start"]
         first, offsets = self._shard.end, dict.fromkeys(MEMBERS, -1)
         for suffix, data in parts.items():
             header = tarfile.TarInfo(f"{place['key']}.{suffix}")
             header.size = len(data)
             self._shard.add(header.tobuf(tarfile.PAX_FORMAT))
             if suffix in MEMBERS:
-                offsets[suffix] = self._shard.end + (len(data) - MEMBERS[suffix] if MEMBERS[suffix] else 0)
+                size = data_size(suffix, seconds)
+                offsets[suffix] = self._shard.end + (len(data) - size if size else 0)
             self._shard.add(data + bytes(-len(data) % tarfile.BLOCKSIZE))
         self._count += 1
         sizes = frame_sizes(parts["mjpeg"]) if "mjpeg" in parts else []
-        assert len(sizes) in (0, FRAMES), f"{len(sizes)} frames"
+        assert len(sizes) in (0, frames_of(seconds)), f"{len(sizes)} frames in {seconds} s"
         at = [first, *offsets.values(), self._shard.end]
         return {**place, "shard": self._number, "at": at, "sizes": pack_sizes(sizes)}
 

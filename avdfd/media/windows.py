@@ -3,6 +3,8 @@
 Windows start at 0, hop, 2 hop ... of each stretch in which audio and video are both continuous. Frame k of a window is
 the one whose time stamp is nearest to k / 25 s after its start, at any frame rate: at most half a frame away. Windows
 are not padded; audio files that are shorter than a window may be repeated (media.repeat_short).
+
+With media.whole there is one window per stretch instead: all of it up to media.max_seconds, in whole frames of 40 ms.
 """
 
 import functools
@@ -18,7 +20,7 @@ from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of, unpack
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
+from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW, frames_of
 from avdfd.media.decode import AudioPiece, Frame, read_audio, read_video
 from avdfd.media.faces import FaceTracker, Square, crop, resize, square
 
@@ -31,6 +33,8 @@ SECONDS = WINDOW / SAMPLE_RATE
 _INTERRUPTION = 0.5
 # Root mean square below which audio is silent: -70 dBFS.
 _SILENCE = 10 ** (-70 / 20)
+# Shortest whole clip in seconds.
+_SHORTEST = 1.0
 # Decoded frames of up to this many bytes are kept in memory until the face is known; above, the file is decoded twice.
 _MAX_BUFFER = 512 * 2**20
 
@@ -38,13 +42,20 @@ Keep = Callable[[Frame, float], Any]
 
 
 class Window(NamedTuple):
-    """Start in seconds, samples (49152,), and what `keep` of `assemble` returned for each of the 77 frames."""
+    """Start in seconds, samples (49152,), and what `keep` of `assemble` returned for each of the 77 frames.
+
+    A whole clip has as many frames as fit, and 640 samples for each.
+    """
 
     start: float
     samples: np.ndarray
     frames: list[Any]
     face: Square | None = None
     """Square of the crops in the video; None if the frames are not cropped."""
+
+    @property
+    def end(self) -> float:
+        return self.start + len(self.samples) / SAMPLE_RATE
 
 
 def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
@@ -69,7 +80,7 @@ def windows(path: str | Path, media: MediaConfig) -> Iterator[dict[str, Any]]:
         pieces = _trimmed(pieces)
     usable, reasons = 0, set()
     for window in _windows(path, pieces, media) if with_frames else _audio_windows(pieces, media):
-        times = {"start": round(window.start, 6), "end": round(window.start + SECONDS, 6)}
+        times = {"start": round(window.start, 6), "end": round(window.end, 6)}
         reason = _unusable(window)
         if reason:
             reasons.add(reason)
@@ -90,7 +101,7 @@ def assemble(frames: Iterable[Frame], pieces: list[AudioPiece], media: MediaConf
     made, longest, count, shown = 0, 0.0, 0, 0.0
     for stretch in _stretches(frames):
         first = next(stretch)
-        open_windows = [_OpenWindow(start, piece) for start, piece in _starts(first.time, pieces, media.hop)]
+        open_windows = [_OpenWindow(start, piece, media) for start, piece in _starts(first.time, pieces, media)]
         for frame, following in _with_next(itertools.chain([first], stretch)):
             count += 1
             shown = following.time - frame.time if following else min(frame.duration or shown, _INTERRUPTION)
@@ -108,30 +119,49 @@ def assemble(frames: Iterable[Frame], pieces: list[AudioPiece], media: MediaConf
                     return
             if not open_windows and made:
                 return
+        for window in open_windows if media.whole else ():
+            if window.shorten(frame.time):
+                yield window.window()
+                made += 1
         longest = max([longest, *(min(end, piece.end) - max(first.time, piece.start) for piece in pieces)])
     if not made:
         seconds = f"{longest:.2f} s of common audio and video"
-        raise MediaError("one frame only" if count == 1 else f"shorter than one window: {seconds}")
+        needed = f"{_SHORTEST:g} s" if media.whole else "one window"
+        raise MediaError("one frame only" if count == 1 else f"shorter than {needed}: {seconds}")
 
 
 class _OpenWindow:
     """Window that still lacks frames."""
 
-    def __init__(self, start: float, piece: AudioPiece) -> None:
+    def __init__(self, start: float, piece: AudioPiece, media: MediaConfig) -> None:
         self.start, self.piece = start, piece
         self.frames: list[Any] = []
+        self.count, self.samples = FRAMES, WINDOW
+        """Numbers of frames and samples that it takes."""
+        if media.whole:
+            self._take_whole(min(media.max_seconds, piece.end - start))
+
+    def _take_whole(self, seconds: float) -> None:
+        self.count = int(seconds * FPS + _ROUNDING)
+        self.samples = self.count * SAMPLE_RATE // FPS
+
+    def shorten(self, last: float) -> bool:
+        """End the window with the last frame of the video, shown from `last` on; return True if enough is left."""
+        self._take_whole(min(len(self.frames) / FPS, last - self.start + 1.5 / FPS))
+        del self.frames[self.count :]
+        return self.count >= _SHORTEST * FPS
 
     def take(self, frame: Frame, until: float, keep: Keep) -> None:
         """Use the frame for all target times up to `until`."""
-        while len(self.frames) < FRAMES and self.start + len(self.frames) / FPS <= until:
+        while len(self.frames) < self.count and self.start + len(self.frames) / FPS <= until:
             self.frames.append(keep(frame, self.start))
 
     def done(self, end: float) -> bool:
-        return len(self.frames) == FRAMES and self.start + SECONDS <= end + _ROUNDING
+        return len(self.frames) == self.count and self.start + self.samples / SAMPLE_RATE <= end + _ROUNDING
 
     def window(self) -> Window:
-        first = min(round((self.start - self.piece.start) * SAMPLE_RATE), len(self.piece.samples) - WINDOW)
-        return Window(self.start, self.piece.samples[first : first + WINDOW], self.frames)
+        first = min(round((self.start - self.piece.start) * SAMPLE_RATE), len(self.piece.samples) - self.samples)
+        return Window(self.start, self.piece.samples[first : first + self.samples], self.frames)
 
 
 # Seconds from the target time of the last frame to the end of a window.
@@ -163,13 +193,14 @@ def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
     yield frame, None
 
 
-def _starts(first: float, pieces: list[AudioPiece], hop: float) -> Iterator[tuple[float, AudioPiece]]:
+def _starts(first: float, pieces: list[AudioPiece], media: MediaConfig) -> Iterator[tuple[float, AudioPiece]]:
     """Yield possible starts of windows in a video that starts at `first`, each with the audio that covers it."""
+    shortest = _SHORTEST if media.whole else SECONDS
     for piece in pieces:
         begin = max(first, piece.start)
-        for k in itertools.count():
-            start = begin + k * hop
-            if start + SECONDS > piece.end + _ROUNDING:
+        for k in range(1) if media.whole else itertools.count():
+            start = begin + k * media.hop
+            if start + shortest > piece.end + _ROUNDING:
                 break
             yield start, piece
 
@@ -221,10 +252,10 @@ def reconstruction(config: ReconstructionConfig) -> "Reconstruction":
 
 def _audio_windows(pieces: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
     """Yield windows without frames. Raises MediaError if the audio is too short for a window."""
-    starts = itertools.islice(_starts(-np.inf, pieces, media.hop), media.max_windows or None)
+    starts = itertools.islice(_starts(-np.inf, pieces, media), media.max_windows or None)
     made = 0
     for made, (start, piece) in enumerate(starts, 1):  # noqa: B007
-        yield _OpenWindow(start, piece).window()
+        yield _OpenWindow(start, piece, media).window()
     if not made:
         longest = max(pieces, key=lambda piece: len(piece.samples))
         if not media.repeat_short:
@@ -249,7 +280,7 @@ def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig) -> 
 
     @functools.cache
     def face(start: float) -> Square | None:
-        box = tracker.box(start, start + SECONDS)
+        box = tracker.box(start, start + (media.max_seconds if media.whole else SECONDS))
         return None if box is None else square(shape, box, detection.margin)
 
     def cropped(frame: Frame, start: float) -> bytes | None:
@@ -279,11 +310,12 @@ def _packed(frame: Frame, face: Square | None, media: MediaConfig) -> bytes:
 
 def _buffer_size(shape: tuple[int, ...], duration: float, pieces: list[AudioPiece], media: MediaConfig) -> float:
     """Estimate the bytes of all windows' decoded frames, each distinct frame once, at 1.5 bytes per pixel."""
-    starts = list(_starts(-np.inf, pieces, media.hop))[: media.max_windows or None]
+    starts = list(_starts(-np.inf, pieces, media))[: media.max_windows or None]
     seconds = sum(piece.end - piece.start for piece in pieces)
+    most = frames_of(media.max_seconds) if media.whole else FRAMES
 
     rate = 1 / duration if duration else 60
-    return min(len(starts) * FRAMES, seconds * rate) * 1.5 * shape[0] * shape[1]
+    return min(len(starts) * most, seconds * rate) * 1.5 * shape[0] * shape[1]
 
 
 def _silent(samples: np.ndarray) -> bool:

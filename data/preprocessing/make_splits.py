@@ -96,7 +96,7 @@ def load(elements: Path | None, manifest: Path | None) -> tuple[Sequence[ClipMet
     """Return the clips to be split, and the other files of the data set, or None if they are unknown."""
     if manifest is None:
         assert elements is not None
-        return ElementStore(elements).metas, None
+        return ElementStore(elements, whole=None).metas, None
     clips, others = read_clips(manifest)
     if not clips:
         raise UserError(f"{manifest}: none of its {len(others)} files can be used; its rows have the reasons")

@@ -89,6 +89,27 @@ def test_whole_script_in_processes(tmp_path):
     assert quarantine(tmp_path) == {"fake/text.mp4": "not a media file", "real/mute.mp4": "no audio stream"}
 
 
+def test_whole_clips(tmp_path, serial):
+    video(tmp_path / "videos" / "real" / "anna.mp4", 1.2)
+    video(tmp_path / "videos" / "fake" / "anna__swap.mp4", 5)
+    video(tmp_path / "videos" / "real" / "bert.mp4", 0.6)
+    media = {"whole": True, "max_seconds": 4.0, "keep": ["waveform", "frames"]}
+    assert run(config(tmp_path, media=media)) == 0
+    store = ElementStore(tmp_path / "elements", whole=True)
+    assert [(m.source, m.start, m.end) for m in store.metas] == [
+        ("fake/anna__swap.mp4", 0, 4),
+        ("real/anna.mp4", 0, 1.2),
+    ]
+    element = store.read(store.metas[0].key, waveform=True, mel=False, frames=range(500))
+    assert (len(element.waveform), len(element.frames)) == (64_000, 100)
+    assert list(quarantine(tmp_path)) == ["real/bert.mp4"]
+    assert "media.hop" in json.loads((tmp_path / "elements" / "store.json").read_text())["settings"]
+    with pytest.raises(UserError, match="media.whole was true and is now null"):
+        run(config(tmp_path))
+    with pytest.raises(UserError, match="whole clips have no mel: set keep to waveform and frames"):
+        run(config(tmp_path, media={"whole": True}))
+
+
 def test_second_run_does_nothing(tmp_path, serial):
     root(tmp_path / "videos")
     assert run(config(tmp_path)) == 0

@@ -27,7 +27,7 @@ def parts_of(
     parts: dict[str, Part] = {split: (store, metas)}
     if foreign and not Path(config.data.elements).is_dir():
         return parts
-    own = open_store(config.data.elements, config.kind) if foreign else store
+    own = open_store(config.data.elements, config) if foreign else store
     members = assign(own.metas, read_splits(config.data.splits))
     return parts | {name: (own, take(own.metas, members[name])) for name in SPLITS if name != split}
 

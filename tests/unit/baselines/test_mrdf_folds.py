@@ -53,7 +53,7 @@ def test_forms_of_a_list(tmp_path, text):
 
 
 def test_the_first_line_is_never_an_identity(tmp_path):
-    """As in the released code, which reads it and goes on."""
+    """As in the released code, which reads and drops it."""
     (tmp_path / "train_1.txt").write_text("id00009\nid00001\n")
     assert read_training_list(tmp_path / "train_1.txt") == (("id00001",), "id00009")
 

@@ -19,6 +19,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.journal import AppendedFile
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
 from avdfd.elements.form import encode_audio, encode_frame, frame_sizes
+from avdfd.elements.index import merge
 from avdfd.elements.layout import STORE, media_of
 from avdfd.features.mel import FRAMES, WINDOW, log_mel
 
@@ -96,6 +97,44 @@ def test_frame_sizes_of_noise():
     rng = np.random.default_rng(0)
     jpegs = [encode_frame(rng.integers(0, 256, (224, 224, 3), dtype=np.uint8), 100) for _ in range(5)]
     assert frame_sizes(b"".join(jpegs)) == [len(jpeg) for jpeg in jpegs]
+
+
+def whole_clip(steps: int, seed: int) -> dict:
+    """Return an element that is a whole clip of this many frames."""
+    audio = encode_audio(waveform(seed).repeat(4)[: 640 * steps], mel=False)
+    mjpeg = b"".join(encode_frame(frame, 90) for frame in np.resize(frames(seed), (steps, 224, 224, 3)))
+    return {"start": 0.04, "end": 0.04 + steps / 25, "parts": {**audio, "mjpeg": mjpeg}}
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_whole_clips_have_their_own_length(tmp_path, indexed):
+    clips = {"a.mp4": whole_clip(30, 0), "b.mp4": whole_clip(100, 1), "c.mp4": whole_clip(26, 2)}
+    settings = SETTINGS | {"media.whole": True, "media.max_seconds": 4.0}
+    with ElementWriter(tmp_path / "store", settings, 2) as writer:
+        for source, element in clips.items():
+            writer.add(clip(source), [element])
+        writer.drop(["a.mp4"])  # moves b
+    if indexed:
+        assert merge(tmp_path / "store")
+    store = pickle.loads(pickle.dumps(ElementStore(tmp_path / "store", whole=True)))
+    assert store.whole
+    for meta in store.metas:
+        expected = unpack(clips[meta.source]["parts"])
+        element = store.read(meta.key, waveform=True, mel=False, frames=range(500))
+        assert np.array_equal(element.waveform, expected.waveform)
+        assert np.array_equal(element.frames, expected.frames)
+        assert np.array_equal(store.read(meta.key, mel=False, frames=[3, 25]).frames, expected.frames[[3, 25]])
+
+
+def test_other_elements_than_wanted(tmp_path):
+    with ElementWriter(tmp_path / "whole", SETTINGS | {"media.whole": True, "media.max_seconds": 4.0}) as writer:
+        writer.add(clip("a.mp4"), [whole_clip(30, 0)])
+    with pytest.raises(UserError, match=r"has whole clips, but windows of 3\.072 s are needed; make a store"):
+        ElementStore(tmp_path / "whole")
+    fill(tmp_path / "windows", ["a.mp4"])
+    with pytest.raises(UserError, match=r"has windows of 3\.072 s, but whole clips are needed; .* model\.clips"):
+        ElementStore(tmp_path / "windows", whole=True)
+    assert [ElementStore(tmp_path / name, whole=None).whole for name in ("whole", "windows")] == [True, False]
 
 
 def test_store_returns_written_elements(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements import unpack
-from avdfd.features.mel import FRAMES, SAMPLE_RATE
+from avdfd.features.mel import SAMPLE_RATE, WINDOW, frames_of
 from avdfd.media import faces
 from avdfd.media import windows as media
 from avdfd.media.decode import read_audio, read_video
@@ -34,7 +34,9 @@ def check_alignment(path: Path, times: list[float], config: MediaConfig) -> None
     assert windows
     for window in windows:
         element = unpack(window["parts"])
-        assert element.frames.shape == (FRAMES, 224, 224, 3)
+        count = frames_of(window["end"] - window["start"])
+        assert element.frames.shape == (count, 224, 224, 3)
+        assert len(element.waveform) == (count * 640 if config.whole else WINDOW)
         for k, image in enumerate(element.frames):
             target, n = window["start"] + k / 25, frame_number(image)
             near = [abs(times[m] - times[n]) for m in (n - 1, n + 1) if 0 <= m < len(times)]
@@ -113,6 +115,42 @@ def test_no_window_spans_an_interruption_of_the_audio(tmp_path):
         container.mux(audio.encode())
     assert [(s.start, len(s.samples)) for s in read_audio(path)] == [(0, 64_000), (5, 64_000)]
     assert [w["start"] for w in extract(path, MediaConfig())] == pytest.approx([0, 5], abs=1e-3)
+
+
+def whole(**changes) -> MediaConfig:
+    return MediaConfig(whole=True, keep=["waveform", "frames"], **changes)
+
+
+def spans(path: Path, config: MediaConfig) -> list[tuple[float, float]]:
+    return [(window["start"], window["end"]) for window in extract(path, config)]
+
+
+@pytest.mark.parametrize("fps", [25, 30_000 / 1001])
+def test_whole_clips(tmp_path, fps):
+    times = constant(fps, 5.3)
+    path = record(tmp_path / "clip.mkv", times, clicks(5.6, 16_000, CLICKS), rate=16_000, audio_codec="pcm_s16le")
+    check_alignment(path, times, whole())
+    assert spans(path, whole()) == [(0, pytest.approx(5.3, abs=0.04))], "to the end of the video"
+    assert spans(path, whole(max_seconds=2)) == [(0, 2)]
+    assert spans(path, whole())[0][1] * 25 % 1 == pytest.approx(0, abs=1e-6), "whole frames of 40 ms"
+    clip = unpack(extract(path, whole())[0]["parts"])
+    windows = [unpack(window["parts"]) for window in extract(path, MediaConfig())]
+    assert np.array_equal(clip.waveform[:WINDOW], windows[0].waveform)
+    assert np.array_equal(clip.frames[:77], windows[0].frames)
+
+
+def test_a_whole_clip_may_be_short(tmp_path):
+    audio = clicks(1.2, 16_000, [])
+    path = record(tmp_path / "clip.mkv", constant(25, 1.4), audio, rate=16_000, audio_codec="pcm_s16le")
+    assert spans(path, whole()) == [(0, 1.2)], "to the end of the audio"
+    path = record(tmp_path / "less.mp4", constant(25, 0.8), clicks(0.8, 16_000, []), rate=16_000)
+    assert reason(path, whole()).startswith("shorter than 1 s: 0.")
+
+
+def test_a_whole_clip_does_not_span_an_interruption(tmp_path):
+    times = constant(25, 1.6) + [t + 5 for t in constant(25, 2)] + [t + 9 for t in constant(25, 0.6)]
+    path = record(tmp_path / "clip.mp4", times, clicks(9.6, 16_000, []), rate=16_000)
+    assert np.round(spans(path, whole()), 3).tolist() == [[0, 1.6], [5, 7]]
 
 
 def test_channels_are_averaged_and_resampled_to_16_khz(tmp_path):
@@ -227,8 +265,10 @@ def test_buffered_frames_and_second_decoding_give_the_same_windows(tmp_path, mon
     monkeypatch.setattr(faces, "find", lambda gray, scale: [faces.Face(np.array([100.0, 40, 80, 90]), 1.0)])
     path = record(tmp_path / "clip.mp4", constant(25, 5), clicks(5, 16_000, []), rate=16_000, size=(240, 320))
     buffered = extract(path, MediaConfig(hop=1.0))
+    together = extract(path, whole())
     monkeypatch.setattr(media, "_MAX_BUFFER", 0)
     assert extract(path, MediaConfig(hop=1.0)) == buffered
+    assert extract(path, whole()) == together
     assert len(buffered) == 2
 
 
