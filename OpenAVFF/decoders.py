@@ -11,10 +11,9 @@ References:
 
 import torch
 from einops import rearrange
-from timm.models import vision_transformer
 from torch import Tensor, nn
 
-from OpenAVFF.audio_encoder import PATCH, sincos_grid
+from OpenAVFF.audio_encoder import PATCH, blocks, sincos_grid
 from OpenAVFF.stack import Stack
 from OpenAVFF.visual_encoder import Block, PositionEmbedding, init_weights
 
@@ -42,7 +41,7 @@ class AudioDecoder(nn.Module):
         # No gradient if unused: a distributed step waits for the gradient of every parameter.
         self.decoder_modality = nn.Parameter(torch.empty(1, 1, dim), requires_grad=positions)
         self.decoder_pos_embed = nn.Parameter(sincos_grid(*grid, dim), requires_grad=positions)
-        self.blocks = Stack(vision_transformer.Block(dim, heads, norm_layer=nn.LayerNorm) for _ in range(depth))
+        self.blocks = blocks(dim, depth, heads)
         self.decoder_norm = nn.LayerNorm(dim)
         self.decoder_pred = nn.Linear(dim, PATCH**2)
         self.apply(init_weights)
