@@ -18,7 +18,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.config import PretrainConfig, load
-from avdfd.features.mel import WINDOW, log_mel, zscore
+from avdfd.features.mel import log_mel, zscore
+from avdfd.features.window import WINDOW
 from avdfd.training.build import build_audio_net
 from avdfd.training.flops import training_flops
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import Element, ElementStore, ElementWriter
 from avdfd.elements.form import encode_audio, encode_frame
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 
 ALL = list(range(FRAMES))
 Reader = Callable[[int, Sequence[int]], tuple[np.ndarray, np.ndarray]]

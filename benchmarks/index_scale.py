@@ -27,7 +27,7 @@ from avdfd.elements import ElementStore, ElementWriter, coded
 from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX, journal_name, shard_name
-from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
+from avdfd.features.window import FACE_SIZE, FRAMES, WINDOW
 from avdfd.splits.lists import Lists, assign
 
 TIERS = ("RVRA", "RVFA", "FVRA", "FVFA", "RVFA-VC", "RVFA-SVC")

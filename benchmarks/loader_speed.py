@@ -34,7 +34,8 @@ from avdfd.datasets.loaders import ElementSet, Inputs, to_device
 from avdfd.datasets.residency import Place, size_of
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementTable
-from avdfd.features.mel import FACE_SIZE, zscore
+from avdfd.features.mel import zscore
+from avdfd.features.window import FACE_SIZE
 from benchmarks.element_forms import FRAME_CHOICE, forget
 
 BATCH = {"audio": 64, "frames": 8}

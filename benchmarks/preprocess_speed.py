@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.core.errors import MediaError
 from avdfd.corpora.scan import scan
-from avdfd.features.mel import FACE_SIZE
+from avdfd.features.window import FACE_SIZE
 from avdfd.media.decode import read_audio, read_video
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from avdfd.datasets.loaders import Batch, ElementSet, Inputs, stack, to_device
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_audio, encode_frame
-from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
+from avdfd.features.window import FACE_SIZE, FRAMES, WINDOW
 
 AUGMENT = AugmentConfig(flip=0.5, grayscale=0.5)
 

@@ -23,7 +23,7 @@ from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.features.filterbank import stacked_filterbank
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 from avdfd.models import mrdf
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.mrdf_losses import Labels, mrdf_loss

@@ -24,7 +24,7 @@ from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
 from avdfd.elements import Element, ElementMeta, coded
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 from avdfd.models import vfd_losses
 from avdfd.models.vfd import VoiceFace
 from avdfd.training.distributed import Chance

@@ -23,7 +23,7 @@ from avdfd.core.tiers import FAKE, RVRA, Tier
 from avdfd.corpora.scan import UNKNOWN
 from avdfd.datasets.transforms import resize
 from avdfd.elements import Element, ElementMeta
-from avdfd.features.mel import FACE_SIZE
+from avdfd.features.window import FACE_SIZE
 
 _SECONDS = 3.0
 

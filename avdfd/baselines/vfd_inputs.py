@@ -24,7 +24,7 @@ from torch import Tensor
 from avdfd.config import AugmentConfig
 from avdfd.datasets.transforms import Rngs, resize, video_input
 from avdfd.features.frames import constant
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 
 VOICE_2022 = 48_000
 """Samples that 2022 takes: 3 s."""

@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
 from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.decode import first_stream, open_media, read_audio, read_video
 from avdfd.media.fingerprints import audio_hash, video_hash
 
@@ -53,7 +52,6 @@ class FileFacts(NamedTuple):
 def examine(path: Path) -> FileFacts:
     """Return all facts about a file; a problem is in `error`. Runs in a worker process, as decoding may crash."""
     cv2.setNumThreads(1)  # there is one worker per core already
-    torch.set_num_threads(1)
     facts = stamp(path)
     if facts.error:
         return facts

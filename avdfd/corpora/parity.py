@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from avdfd.config import ChainConfig
 from avdfd.core.clips import is_audio
@@ -67,7 +66,6 @@ def make(task: Task, chain: ChainConfig) -> int:
 
 
 def _read(path: Path, chain: ChainConfig) -> np.ndarray:
-    torch.set_num_threads(1)  # there is one worker per core already
     if is_audio(path.name):
         pieces = read_audio(path, video=False)
         return lay_out(pieces, pieces[-1].end, chain)

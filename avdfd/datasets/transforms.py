@@ -17,7 +17,8 @@ from torch import Tensor
 
 from avdfd.config import AugmentConfig, SynchronyConfig
 from avdfd.features.frames import constant
-from avdfd.features.mel import FRAMES, MEL_BINS, log_mel, zscore
+from avdfd.features.mel import log_mel, zscore
+from avdfd.features.window import FRAMES, MEL_BINS
 
 CLIP_FRAMES = 16
 FRAME_CHOICE = [int((i + 0.5) * FRAMES / CLIP_FRAMES) for i in range(CLIP_FRAMES)]

@@ -15,12 +15,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.periods import WindowLabel
-from avdfd.features.mel import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel, samples_of
+from avdfd.features.window import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, samples_of
 
 MEMBERS = {
     "wav": 2 * WINDOW,  # of a window
@@ -146,6 +145,11 @@ def quantise(waveform: np.ndarray) -> np.ndarray:
 
 def mel_of(waveform: np.ndarray) -> np.ndarray:
     """Return the log mel (128, 768) of a stored waveform (49152,)."""
+    # Imported here, as torch takes a second and scripts without models read stores too.
+    import torch
+
+    from avdfd.features.mel import log_mel
+
     return log_mel(torch.from_numpy(waveform)).numpy()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from avdfd.config import MediaConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.shards import Shard
-from avdfd.features.mel import FRAMES, frames_of
+from avdfd.features.window import FRAMES, frames_of
 
 STORE = "store.json"
 INDEX = "index.arrow"

@@ -12,7 +12,7 @@ from avdfd.core.errors import UserError
 from avdfd.elements.form import MEMBERS, Element, data_size, decode_frame, mel_of, pcm
 from avdfd.elements.index import read_table
 from avdfd.elements.layout import read_settings, shard_name
-from avdfd.features.mel import FACE_SIZE, MEL_BINS, MEL_FRAMES, frames_of
+from avdfd.features.window import FACE_SIZE, MEL_BINS, MEL_FRAMES, frames_of
 
 _OPEN = 128  # maximum number of shards that a process keeps open; a large store has more than the system allows
 

@@ -18,7 +18,7 @@ from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, PERIOD_FIELDS
 from avdfd.core.errors import UserError
 from avdfd.core.periods import from_text
 from avdfd.elements.form import MEMBERS, ElementMeta
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 
 
 def schema_of(longest: int) -> pa.Schema:

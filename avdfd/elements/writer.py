@@ -15,7 +15,7 @@ from avdfd.core.shards import Shard
 from avdfd.elements.form import MEMBERS, data_size, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import index_lock, pack_sizes
 from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, shard_name
-from avdfd.features.mel import frames_of
+from avdfd.features.window import frames_of
 
 
 class ElementWriter:

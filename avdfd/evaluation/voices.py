@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from avdfd.config import PretrainConfig, TrainConfig
@@ -174,6 +173,8 @@ def plane(tier: np.ndarray, embedding: Floats, prototype: np.ndarray | None) -> 
     what a figure can show. None if the embeddings span no plane. The embeddings are those of the first run, because
     different runs have different embedding spaces.
     """
+    from sklearn.decomposition import PCA  # here, as few evaluations need it and it takes long
+
     spread = np.ptp(embedding, axis=0)
     if min(embedding.shape) < 2 or not spread.any():
         return None

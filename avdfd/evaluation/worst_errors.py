@@ -14,7 +14,7 @@ from avdfd.elements import ElementMeta
 from avdfd.elements.form import encode_frame
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.scored_clips import ScoredClips
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 from avdfd.metrics.paired import placements
 
 _SHOWN = (0, FRAMES // 2, FRAMES - 1)

@@ -4,7 +4,6 @@ Audio is mono, (S,).
 """
 
 import numpy as np
-from scipy.signal import welch
 
 PIECES = 100
 """Pieces per second; each is loud or silent."""
@@ -50,6 +49,8 @@ def spectral_edge(samples: np.ndarray, rate: int) -> float:
     It is half the sample rate for audio that fills its band, and lower after a codec or synthesiser that drops high
     frequencies, or after resampling from a lower rate.
     """
+    from scipy.signal import welch  # here, as it takes 0.7 s and few scripts call this
+
     size = min(len(samples), rate // 10)
     frequency, power = welch(samples, rate, nperseg=size) if size else (np.zeros(1), np.zeros(1))
     power[frequency < _HUM] = 0

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 
 BANDS = 26
 STACK = 4

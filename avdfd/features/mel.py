@@ -1,40 +1,20 @@
-"""Mel and linear spectrograms, and the sizes of a window.
+"""Mel and linear spectrograms.
 
 waveform (..., S) at 16 kHz   mel (..., 128, S // 64): 4 ms per frame   a window: S = 49,152 -> 768 mel frames
 """
 
 import functools
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SAMPLE_RATE = 16_000
-WINDOW = 49_152
-"""Samples of a window, 3.072 s."""
-MEL_BINS = 128
-MEL_FRAMES = 768
-FPS = 25
-FRAMES = 77
-"""Face frames of a window, at k / 25 s for k = 0, ..., 76."""
-FACE_SIZE = 224
-_ROUNDING = 1e-3  # of a frame
+from avdfd.features.window import MEL_BINS, SAMPLE_RATE
 
 _N_FFT = 512
 _WINDOW = 256
 HOP = 64
 _FLOOR = 1e-6
-
-
-def samples_of(seconds: float) -> int:
-    """Return the number of samples in a span of time."""
-    return round(seconds * SAMPLE_RATE)
-
-
-def frames_of(seconds: float) -> int:
-    """Return the number of frames, at k / 25 s, in a span of time."""
-    return math.ceil(seconds * FPS - _ROUNDING)
 
 
 def log_mel(waveform: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from avdfd.features.mel import MEL_BINS, MEL_FRAMES, log_mel, log_spectrum, zscore
+from avdfd.features.mel import log_mel, log_spectrum, zscore
 from avdfd.features.statistics import GROUPS, STATISTICS, local_statistics
+from avdfd.features.window import MEL_BINS, MEL_FRAMES
 from OpenAVFF.precision import full_precision
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avdfd.features.mel import SAMPLE_RATE, WINDOW
 from avdfd.features.patches import Patches
+from avdfd.features.window import SAMPLE_RATE, WINDOW
 from avdfd.models.audio_encoder import AudioEncoder
 
 _SECONDS = WINDOW / SAMPLE_RATE

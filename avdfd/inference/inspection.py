@@ -14,7 +14,7 @@ import torch
 from avdfd.config import MediaConfig
 from avdfd.core.clips import is_audio
 from avdfd.elements import Element, unpack
-from avdfd.features.mel import FPS
+from avdfd.features.window import FPS
 from avdfd.inference.scoring import Run, score_windows
 from avdfd.media.faces import Square
 from avdfd.media.windows import windows as cut_windows

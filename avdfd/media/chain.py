@@ -17,8 +17,8 @@ from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.seeding import generator_of
 from avdfd.features.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
-from avdfd.features.mel import SAMPLE_RATE
-from avdfd.media.decode import AudioPiece
+from avdfd.features.window import SAMPLE_RATE
+from avdfd.media.decode import AudioPiece, join_pieces
 
 AAC_FRAME = 1024
 """Samples per AAC frame. The encoder pads audio that ends within a frame with digital silence."""
@@ -64,17 +64,6 @@ def lay_out(pieces: Sequence[AudioPiece], end: float, chain: ChainConfig) -> np.
     samples = limit_band(resample(samples, SAMPLE_RATE, chain), chain.band, chain.rate)
     whole = max(round(len(samples) / AAC_FRAME), 1) * AAC_FRAME
     return np.pad(samples, (0, max(whole - len(samples), 0)))[:whole]
-
-
-def join_pieces(pieces: Sequence[AudioPiece], end: float) -> np.ndarray:
-    """Join the audio pieces of a file to (S,), from the start of the first piece to `end` seconds; gaps are zeros."""
-    begin = pieces[0].start
-    samples = np.zeros(max(round((end - begin) * SAMPLE_RATE), 0), np.float32)
-    for piece in pieces:
-        first = max(round((piece.start - begin) * SAMPLE_RATE), 0)
-        place = samples[first : first + len(piece.samples)]
-        place += piece.samples[: len(place)]
-    return samples
 
 
 def measure_version(samples: np.ndarray, chain: ChainConfig) -> Version:

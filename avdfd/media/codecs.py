@@ -13,7 +13,7 @@ import soxr
 
 from avdfd.config.audio import CodecConfig
 from avdfd.core.seeding import seed_of
-from avdfd.features.mel import FPS
+from avdfd.features.window import FPS
 
 # Codec -> container, encoder. The containers state the encoder's delay, so that the decoder can remove it.
 _FORMS = {

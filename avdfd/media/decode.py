@@ -5,7 +5,7 @@ converted to RGB or grey only on request.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import soxr
 from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
-from avdfd.features.mel import FACE_SIZE, SAMPLE_RATE
+from avdfd.features.window import FACE_SIZE, SAMPLE_RATE
 
 # A larger jump of the time stamps (seconds) splits audio into pieces; a smaller one is rounding (MKV counts in ms).
 _AUDIO_JUMP = 0.05
@@ -83,6 +83,17 @@ def read_audio(path: str | Path, *, video: bool = True) -> list[AudioPiece]:
     if found < stated - _LOST:
         raise MediaError(f"truncated: {found:.2f} s of the stated {stated:.2f} s exist")
     return pieces
+
+
+def join_pieces(pieces: Sequence[AudioPiece], end: float) -> np.ndarray:
+    """Join the audio pieces of a file to (S,), from the start of the first piece to `end` seconds; gaps are zeros."""
+    begin = pieces[0].start
+    samples = np.zeros(max(round((end - begin) * SAMPLE_RATE), 0), np.float32)
+    for piece in pieces:
+        first = max(round((piece.start - begin) * SAMPLE_RATE), 0)
+        place = samples[first : first + len(piece.samples)]
+        place += piece.samples[: len(place)]
+    return samples
 
 
 def read_waveform(path: str | Path) -> np.ndarray:

@@ -16,7 +16,7 @@ import dlib
 import numpy as np
 
 from avdfd.config import FaceConfig
-from avdfd.features.mel import FACE_SIZE
+from avdfd.features.window import FACE_SIZE
 from avdfd.media.decode import Frame
 
 # The detector finds faces of 80 pixels and more. The whole frame is searched at the sizes _FRAME_PIXELS, the region

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import scipy.fft
 
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.decode import Frame
 
 _BANDS = 33

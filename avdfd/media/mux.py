@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from avdfd.core.errors import MediaError
-from avdfd.features.mel import FPS
+from avdfd.features.window import FPS
 
 _CLOCK = 90_000  # ticks per second of encoded video, fine enough for every frame rate
 

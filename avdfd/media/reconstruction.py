@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
-from avdfd.features.mel import MEL_BINS, MEL_FRAMES
+from avdfd.features.window import MEL_BINS, MEL_FRAMES
 from avdfd.training.distributed import pick_device
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")

@@ -12,7 +12,7 @@ import numpy as np
 from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.files import write_atomic
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.decode import first_stream, open_media
 from avdfd.media.mux import mux, read_packets
 

@@ -20,7 +20,7 @@ from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of, unpack
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.mel import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW, frames_of
+from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW, frames_of
 from avdfd.media.decode import AudioPiece, Frame, read_audio, read_video
 from avdfd.media.faces import FaceTracker, Square, crop, resize, square
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr
 
 from avdfd.metrics import bootstrap, roc
 from avdfd.metrics.roc import Floats
@@ -92,17 +92,18 @@ def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayL
     )
     if variance <= 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / np.sqrt(variance)))
+    return float(2 * ndtr(-abs(difference) / np.sqrt(variance)))
 
 
 def placements(labels: np.ndarray, scores: ArrayLike) -> Floats:
     """Return (N,): for a fake the share of reals below it, for a real the share of fakes above it; ties count half."""
     roc.roc(labels, scores)  # raises ValueError for invalid input
     s = np.asarray(scores, np.float64)
-    among_all = rankdata(s)
     placed = np.empty(len(s))
     for label in (0, 1):
         mine = labels == label
-        placed[mine] = (among_all[mine] - rankdata(s[mine])) / (~mine).sum()
+        others = np.sort(s[~mine])
+        below, up_to = (np.searchsorted(others, s[mine], side) for side in ("left", "right"))
+        placed[mine] = (below + up_to) / 2 / len(others)
     placed[labels == 0] = 1 - placed[labels == 0]
     return placed

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd.features.mel import MEL_FRAMES
 from avdfd.features.patches import Front, Patches
+from avdfd.features.window import MEL_FRAMES
 from avdfd.models.layers import TransformerEncoder, head
 from OpenAVFF.precision import Float32, full_precision
 

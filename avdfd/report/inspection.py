@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from avdfd.features.mel import HOP, MEL_FRAMES, SAMPLE_RATE
+from avdfd.features.mel import HOP
+from avdfd.features.window import MEL_FRAMES, SAMPLE_RATE
 from avdfd.inference.explanation import at
 from avdfd.inference.inspection import POOLED, Inspection
 from avdfd.media.windows import SECONDS

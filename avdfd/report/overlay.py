@@ -7,10 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from avdfd.inference.explanation import at
-from avdfd.media.chain import join_pieces
-from avdfd.media.decode import Frame, read_audio, read_video
+from avdfd.media.decode import Frame, join_pieces, read_audio, read_video
 from avdfd.media.faces import Square
 from avdfd.media.mux import encode_mp4
 

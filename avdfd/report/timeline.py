@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avdfd.features.mel import SAMPLE_RATE, WINDOW
+from avdfd.features.window import SAMPLE_RATE, WINDOW
 from avdfd.report.plots import MUTED, STYLE, figure_of
 
 _STRIP = 10  # frames in a film strip

@@ -25,7 +25,7 @@ from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE
 from avdfd.elements import ElementStore
-from avdfd.features.mel import MEL_BINS, MEL_FRAMES, WINDOW
+from avdfd.features.window import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector, Encoded
 from avdfd.training import loop
 from avdfd.training.array_store import BLOCK, ArrayStore, RowFormat

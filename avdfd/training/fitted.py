@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from avdfd.datasets.loaders import ElementSet
 from avdfd.elements import ElementMeta
@@ -61,6 +60,8 @@ def centred_regression(
     group is the square root of the size of its smaller class. Groups with one class are left out. Raises ValueError if
     no group has both classes.
     """
+    from sklearn.linear_model import LogisticRegression  # here, as few configs need it and it takes long
+
     rows, targets, weights = [], [], []
     for group in np.unique(groups):
         member = groups == group

@@ -9,7 +9,7 @@ import numpy as np
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_audio, encode_frame
-from avdfd.features.mel import FRAMES, SAMPLE_RATE, WINDOW
+from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
 
 IDENTITIES = 10
 

@@ -12,7 +12,7 @@ from avdfd.core.files import BEST
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_audio, encode_frame
-from avdfd.features.mel import FACE_SIZE, FRAMES, WINDOW
+from avdfd.features.window import FACE_SIZE, FRAMES, WINDOW
 from avdfd.inference import scoring
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net, build_detector

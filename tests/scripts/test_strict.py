@@ -9,7 +9,7 @@ import evaluate
 from avdfd import report
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from tests.helpers.audit_corpus import IDENTITIES, corpus, write_clip
 from tests.helpers.runs import make_run
 

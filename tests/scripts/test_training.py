@@ -21,7 +21,7 @@ from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_audio, encode_wav
-from avdfd.features.mel import WINDOW
+from avdfd.features.window import WINDOW
 from avdfd.inference import scoring
 from avdfd.metrics import roc
 from avdfd.models.detector import DetectorOutput

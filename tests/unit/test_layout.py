@@ -1,6 +1,7 @@
 """The structure of the package: which folder may import which, and what pure folders avoid."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,14 @@ def test_only_media_opens_media():
         if inside[0] != "media" and path.name != "seed_vc_driver.py":
             found = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))}
             assert not found & {"av", "decord", "soundfile"}, path
+
+
+def test_scripts_without_models_start_without_torch():
+    """Its import takes a second, and worker processes import the script again."""
+    code = (
+        "import sys, compare, data.demo_corpus; from data.preprocessing import "
+        "check_fakeavceleb, codec_parity, make_manifest, probe_shortcuts; "
+        "assert not {'torch', 'sklearn'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert not done.returncode, done.stderr

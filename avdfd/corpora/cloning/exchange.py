@@ -8,7 +8,7 @@ from scipy.io import wavfile
 
 from avdfd.core.errors import MediaError
 from avdfd.corpora.cloning.request import ConversionError, Request
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.decode import read_waveform
 
 

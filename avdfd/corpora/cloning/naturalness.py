@@ -18,7 +18,7 @@ import onnxruntime
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 
 _MODEL = "dnsmos_models/sig_bak_ovr.onnx"
 _SHA256 = "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 
 _SILENCE = 10 ** (-70 / 20)  # root mean square, as in avdfd.media.windows
 _COPY = 10 ** (-20 / 20)  # of the source: a result that differs by less was not converted

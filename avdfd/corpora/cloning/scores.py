@@ -21,7 +21,7 @@ from avdfd.corpora.cloning import programs
 from avdfd.corpora.cloning.exchange import write_wav
 from avdfd.corpora.cloning.naturalness import open_naturalness
 from avdfd.corpora.cloning.speaker import Embed
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 
 _HOP, _FRAME = SAMPLE_RATE // 100, SAMPLE_RATE // 40
 _RANGE = 10**-5.0  # of the loudest frame's power, -50 dB: lower power is background

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """Audio (S,) -> embedding (D,) of unit length. Raises MediaError if there is too little speech."""

@@ -14,7 +14,7 @@ from avdfd.elements import ElementMeta, coded
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit.probes import Clip
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
-from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE
+from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
 from avdfd.media.decode import ArrayFrame
 from avdfd.media.fingerprints import audio_hash, video_hash
 

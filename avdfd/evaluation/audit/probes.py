@@ -16,10 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
-from sklearn.feature_extraction import DictVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
+from scipy.special import ndtri
 
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.metrics import roc
@@ -89,6 +86,10 @@ def probe_auc(features: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> floa
     averaged, as the scores of two classifiers need not be comparable. It is not mirrored at 0.5: an AUC below means
     that nothing was learned. Raises ValueError for a single class or fewer than two groups.
     """
+    # Imported here, as all scripts that write a report import this module, few of them probe, and it takes 0.8 s.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold
+
     x, y, g = np.asarray(features, float), np.asarray(labels), np.asarray(groups)
     x = x[:, None] if x.ndim == 1 else x
     count = len(np.unique(g))
@@ -128,7 +129,7 @@ def probe_tiers(clips: Sequence[Clip], lacking: Mapping[str, str] | None = None)
         for tier in TIERS
         if tier != RVRA.name and (fake := [clip for clip in clips if clip.tier == tier])
     }
-    limit_sd = float(norm.isf(_DOUBT / max(sum(map(len, cues.values())), 1)))
+    limit_sd = -float(ndtri(_DOUBT / max(sum(map(len, cues.values())), 1)))
     table: dict[str, dict[str, Probe]] = {tier: {} for tier in cues}
     left_out = {tier: dict(lacking or {}) for tier in cues}
     for tier, of in cues.items():
@@ -189,6 +190,7 @@ def _features(values: Sequence[Any]) -> np.ndarray:
     """Return numbers, vectors or sets of tags of N clips as (N, D), without tags that all clips have, or only one."""
     if not isinstance(values[0], frozenset):
         return np.array(values, float).reshape(len(values), -1)
-    columns = DictVectorizer(sparse=False).fit_transform([dict.fromkeys(tags, 1) for tags in values])
+    names = sorted(frozenset().union(*values))
+    columns = np.array([[name in tags for name in names] for tags in values], float)
     times = columns.sum(axis=0)
     return columns[:, (times > 1) & (times < len(values))]

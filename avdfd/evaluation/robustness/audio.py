@@ -10,11 +10,10 @@ import numpy as np
 import soxr
 import torch
 from numpy.random import Generator
-from scipy.signal import oaconvolve
 from torchaudio.functional import phase_vocoder
 
 from avdfd.config.audio import CodecConfig
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.codecs import round_trip
 
 MUTED_PIECE = 0.16
@@ -40,6 +39,8 @@ def reverberation(waveform: np.ndarray, rt60: float, rng: Generator) -> np.ndarr
 
     References: Polack, "La transmission de l'énergie sonore dans les salles", 1988 (the statistical model).
     """
+    from scipy.signal import oaconvolve  # here, as it takes 0.7 s and few evaluations need it
+
     return _match_rms(oaconvolve(waveform, room(rt60, rng))[: len(waveform)], waveform)
 
 

@@ -11,7 +11,7 @@ from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of, pcm, quantise
 from avdfd.evaluation.robustness import PERTURBATIONS
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 
 
 class PerturbedStore:

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from avdfd.evaluation.robustness.audio import seamless
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE
+from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
 
 
 def drop_frames(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndarray:

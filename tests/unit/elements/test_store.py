@@ -21,7 +21,8 @@ from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpac
 from avdfd.elements.form import encode_audio, encode_frame, frame_sizes
 from avdfd.elements.index import merge
 from avdfd.elements.layout import STORE, media_of
-from avdfd.features.mel import FRAMES, WINDOW, log_mel
+from avdfd.features.mel import log_mel
+from avdfd.features.window import FRAMES, WINDOW
 
 JOURNAL = "journal-000.jsonl"
 SETTINGS = {"media.hop": 1.0, "media.decoder": "pyav"}

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from avdfd.features.filterbank import BANDS, filters, log_filterbank, stacked_filterbank
-from avdfd.features.mel import WINDOW
+from avdfd.features.window import WINDOW
 from tests import reference
 from tests.paths import SPEECH
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torchaudio
 
-from avdfd.features.mel import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, log_mel, log_spectrum, mel_filters, zscore
+from avdfd.features.mel import log_mel, log_spectrum, mel_filters, zscore
+from avdfd.features.window import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW
 from tests import reference
 from tests.paths import SPEECH
 

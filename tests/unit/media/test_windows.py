@@ -7,7 +7,7 @@ import pytest
 from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements import unpack
-from avdfd.features.mel import SAMPLE_RATE, WINDOW, frames_of
+from avdfd.features.window import SAMPLE_RATE, WINDOW, frames_of
 from avdfd.media import faces
 from avdfd.media import windows as media
 from avdfd.media.decode import read_audio, read_video

@@ -17,7 +17,7 @@ from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw
 from avdfd.elements import ElementStore, ElementWriter, index
 from avdfd.elements.form import encode_audio
-from avdfd.features.mel import WINDOW
+from avdfd.features.window import WINDOW
 from avdfd.models.detector import Detector
 from avdfd.training import array_store, backbone_cache
 from avdfd.training.array_store import ArrayStore

@@ -8,7 +8,7 @@ import torch
 from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.corpora.cloning import speaker
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from data.corpus.speech import Voice, speak
 
 TEXTS = ("my brother painted the old bridge near the river", "the captain found five purple flowers")

@@ -8,7 +8,7 @@ from avdfd.corpora.cloning import world
 from avdfd.corpora.cloning.request import ConversionError, Request, checked
 from avdfd.corpora.cloning.world import median_f0
 from avdfd.corpora.cloning.world_backend import convert, draw_settings
-from avdfd.features.mel import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE
 from data.corpus.speech import Voice, speak
 
 LOW = speak("the captain found five purple flowers", Voice("m3", 40, 60, 165)).samples.astype(np.float32)

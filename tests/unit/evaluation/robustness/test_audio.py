@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import find_peaks, welch
 
 from avdfd.evaluation.robustness import PERTURBATIONS, audio
-from avdfd.features.mel import SAMPLE_RATE, WINDOW
+from avdfd.features.window import SAMPLE_RATE, WINDOW
 
 NAMES = [name for name, how in PERTURBATIONS.items() if how.audio is not None]
 

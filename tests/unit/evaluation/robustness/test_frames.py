@@ -6,7 +6,7 @@ import pytest
 
 from avdfd.evaluation.robustness import PERTURBATIONS
 from avdfd.evaluation.robustness import frames as frames_module
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 
 NAMES = [name for name, how in PERTURBATIONS.items() if how.frames is not None]
 

@@ -10,7 +10,7 @@ from avdfd.elements import ElementStore
 from avdfd.elements.form import mel_of
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.evaluation.robustness.store import PerturbedStore
-from avdfd.features.mel import FRAMES
+from avdfd.features.window import FRAMES
 
 WANTED = [3, 20, 60]
 

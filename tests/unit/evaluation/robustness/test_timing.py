@@ -7,7 +7,7 @@ import pytest
 
 from avdfd.evaluation.robustness import PERTURBATIONS, timing
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.mel import FPS, FRAMES, SAMPLE_RATE, WINDOW
+from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE, WINDOW
 
 
 def rng():
