@@ -105,7 +105,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     loop.seed_everything(cfg.seed)
     store = open_store(cfg.data.elements, cfg)
     labelled = stage in system.LABELLED
-    tiers = cfg.data.fake_tiers if labelled else ()
+    tiers = None if labelled else ()
     train_metas = with_fakes(split_metas(cfg, store, "train", tiers), cfg.data.min_fake, cfg.data.elements)
     val_metas = split_metas(cfg, store, "validation", tiers)
     order = Shared(system.batches(cfg, stage, train_metas), rank=world.rank, size=world.size, limit=recipe.micro_batch)

@@ -51,12 +51,13 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PretrainConfig, overrides=overrides)
-    unordered = sorted(set(cfg.data.fake_tiers) - set(AUDIO_CLASS))
-    if unordered:
-        raise UserError(
-            f"{args.config}: data.fake_tiers: stage 1 has no class for {unordered[0]}; "
-            "it orders RVFA-SVC, RVFA-VC and RVFA"
-        )
+    for key in ("fake_tiers", "validation_tiers"):
+        unordered = sorted(set(getattr(cfg.data, key) or ()) - set(AUDIO_CLASS))
+        if unordered:
+            raise UserError(
+                f"{args.config}: data.{key}: stage 1 has no class for {unordered[0]}; "
+                "it orders RVFA-SVC, RVFA-VC and RVFA"
+            )
     if args.folds and args.probes:
         check_probed(cfg, args.folds, args.probes)
     with distributed.join(cfg.device) as world:

@@ -32,6 +32,9 @@ class DataConfig(Section):
     (data/splits/README.md)."""
     fake_tiers: list[str]
     """Fake tiers used together with RVRA, in training and validation."""
+    validation_tiers: list[str] | None = None
+    """Fake tiers of validation, by which the best epoch is selected, if they are others than those of training; null:
+    the same. Validation without labels (a baseline's pre-training) has real clips only."""
     min_fake: NonNegative = 0.1
     """Smallest number of seconds in which the audio or the video of a training window of a fake clip is fake, where the
     data set states the fake periods; training leaves out windows with fewer. 0 keeps all: those without any are then
@@ -47,9 +50,15 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _known_tiers(self) -> "DataConfig":
-        if "RVRA" in self.fake_tiers or not self.fake_tiers:
-            raise ValueError("fake_tiers lists fake tiers only (RVRA is always there) and cannot be empty")
-        return check_tiers(self, self.fake_tiers)
+        for key in ("fake_tiers", "validation_tiers"):
+            names = getattr(self, key)
+            if names is not None and ("RVRA" in names or not names):
+                raise ValueError(f"{key} lists fake tiers only (RVRA is always there) and cannot be empty")
+        return check_tiers(self, [*self.fake_tiers, *(self.validation_tiers or [])])
+
+    def tiers_of(self, split: str) -> list[str]:
+        """Return the fake tiers that a run uses of a split."""
+        return self.fake_tiers if split != "validation" or self.validation_tiers is None else self.validation_tiers
 
 
 class AugmentConfig(Section):

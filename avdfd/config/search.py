@@ -10,7 +10,7 @@ from avdfd.config.base import Count, Section
 Choices = Annotated[list[JsonValue], Field(min_length=1)]
 
 SET_BY_THE_SEARCH = {"kind", "name", "runs", "seed"}
-_WHAT_IS_MEASURED = {"data.splits", "data.fake_tiers", "select.metric"}
+_WHAT_IS_MEASURED = {"data.splits", "data.fake_tiers", "data.validation_tiers", "select.metric"}
 
 
 class DrawConfig(Section):

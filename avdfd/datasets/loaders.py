@@ -241,11 +241,13 @@ def seeds_of(draws: Sequence[Draw]) -> Seeds | None:
 def split_metas(
     config: RunConfig, store: Store, split: str, tiers: Iterable[str] | None = None
 ) -> Sequence[ElementMeta]:
-    """Return the elements of a split: RVRA and the given fake tiers (default: those of the config). Checks all splits.
+    """Return the elements of a split: RVRA and the given fake tiers (default: the config's of this split).
+
+    Checks all splits.
 
     Raises UserError for overlapping splits, and for a split that lacks real elements or wanted fakes.
     """
-    wanted = {"RVRA", *(config.data.fake_tiers if tiers is None else tiers)}
+    wanted = {"RVRA", *(config.data.tiers_of(split) if tiers is None else tiers)}
     members = assign(store.metas, read_splits(config.data.splits))
     metas = of_tiers(take(store.metas, members[split]), wanted)
     check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"})

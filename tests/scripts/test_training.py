@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import baseline
 import pretrain
 import train
 from avdfd import config
@@ -27,7 +28,7 @@ from avdfd.metrics import roc
 from avdfd.models.detector import DetectorOutput
 from avdfd.splits.files import save
 from avdfd.splits.page_disjoint import page_folds
-from tests.helpers.runs import SPECTRA, epochs, log, state
+from tests.helpers.runs import SPECTRA, epochs, log, make_run, state, write_config
 from tests.paths import ROOT
 
 
@@ -54,6 +55,38 @@ def test_both_stages_are_trained(stage1, stage2, tmp_path):
         ours = getattr(detector.model, f"audio_{name}").state_dict()
         for key, value in getattr(audio.model, name).state_dict().items():
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
+
+
+def test_the_epoch_is_selected_on_validation_tiers(stage1, stage2, store, tmp_path, monkeypatch):
+    """Each script trains on its fake tiers and validates on RVFA-VC; a stage without labels has real clips only."""
+
+    class OpenedError(Exception):
+        pass
+
+    def noted(*arguments):
+        *_, (train_set, _), (val_set, _) = arguments
+        raise OpenedError(*({meta.tier for meta in one.metas} - {"RVRA"} for one in (train_set, val_set)))
+
+    monkeypatch.setattr(pretrain, "open_batches", noted)
+    monkeypatch.setattr(train.cached_batches, "open_stage2", noted)
+    monkeypatch.setattr(baseline, "open_batches", noted)
+
+    def tiers(script, arguments, *more):
+        with pytest.raises(OpenedError) as opened:
+            script.main([*arguments, '--data.validation_tiers=["RVFA-VC"]', *more])
+        return opened.value.args
+
+    make_run(tmp_path / "runs", "pretrain", store).rename(tmp_path / "runs" / "one")
+    assert tiers(pretrain, stage1(name="other")) == ({"RVFA", "RVFA-VC"}, {"RVFA-VC"})
+    assert tiers(train, stage2()) == ({"RVFA", "FVRA"}, {"RVFA-VC"})
+    mrdf, vfd = (write_config(tmp_path, store, kind, kind, ["RVFA", "FVRA"], {}) for kind in ("mrdf", "vfd"))
+    assert tiers(baseline, mrdf) == ({"RVFA", "FVRA"}, {"RVFA-VC"})
+    assert tiers(baseline, vfd, "--stage", "match") == (set(), set())
+
+
+def test_published_recipes_select_by_average_precision():
+    for path, model in (("config/pretrain.json", PretrainConfig), ("config/train.json", TrainConfig)):
+        assert config.load(ROOT / path, model).select.metric == "ap"
 
 
 def test_faithful_stage_1_counts_anchors_without_a_positive():
@@ -264,7 +297,9 @@ def test_user_errors_are_explained(stage1, stage2, tmp_path):
     assert "no such weights" in message(train, stage2())
     pretrain.main(stage1())
     assert "none: no such weights" in message(train, stage2(audio=str(tmp_path / "none")))
-    assert "stage 1 has no class for FVRA" in message(pretrain, [*stage1(), '--data.fake_tiers=["FVRA"]', "--name=x"])
+    for key in ("data.fake_tiers", "data.validation_tiers"):
+        said = message(pretrain, [*stage1(), f'--{key}=["FVRA"]', "--name=x"])
+        assert f"{key}: stage 1 has no class for FVRA" in said
     assert "train.txt" in message(pretrain, [*stage1(), f"--data.splits={tmp_path}/none", "--name=x"])
     train.main(stage2())
     assert "a model of 'train', expected one of 'pretrain'" in message(

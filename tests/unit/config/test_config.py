@@ -81,6 +81,14 @@ def test_every_key_is_read():
         ({"data": {"splits": "s", "fake_tiers": ["RVFB"]}}, "unknown tier 'RVFB': use one of RVRA"),
         ({"data": {"splits": "s", "fake_tiers": ["RVRA"]}}, "fake_tiers lists fake tiers only"),
         ({"data": {"fake_tiers": ["RVFA"]}}, "key 'data.splits' is missing"),
+        (
+            {"data": {"splits": "s", "fake_tiers": ["RVFA"], "validation_tiers": []}},
+            "validation_tiers lists fake tiers",
+        ),
+        (
+            {"data": {"splits": "s", "fake_tiers": ["RVFA"], "validation_tiers": ["VC"]}},
+            "unknown tier 'VC': use one of",
+        ),
         ({"visual": {"init": "marlin"}}, "init 'marlin' needs weights"),
         ({"visual": {"init": "random", "weights": "w.pt"}}, "weights is unused when init is 'random'"),
         ({"visual": {"init": "random", "image_size": 100}}, "image_size 100 must be a multiple of the patch size 16"),

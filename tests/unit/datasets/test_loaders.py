@@ -37,6 +37,14 @@ def test_elements_of_a_split_and_its_tiers(cfg, store):
     assert {m.tier for m in split_metas(cfg, store, "validation", ["RVFA"])} == {"RVRA", "RVFA"}
 
 
+def test_validation_may_have_other_tiers_than_training(cfg, store):
+    data = cfg.data.model_copy(update={"fake_tiers": ["RVFA"], "validation_tiers": ["RVFA-VC"]})
+    cfg = cfg.model_copy(update={"data": data})
+    tiers = {split: {m.tier for m in split_metas(cfg, store, split)} for split in ("train", "validation", "test")}
+    assert tiers == {"train": {"RVRA", "RVFA"}, "validation": {"RVRA", "RVFA-VC"}, "test": {"RVRA", "RVFA"}}
+    assert {m.tier for m in split_metas(cfg, store, "validation", ())} == {"RVRA"}
+
+
 def test_tier_without_elements_is_refused(cfg, store):
     with pytest.raises(UserError, match="split 'test' has only real elements"):
         split_metas(cfg, store, "test", ["FVFA"])
