@@ -11,11 +11,12 @@ def takes_whole_clips(config: RunConfig) -> bool:
     return isinstance(config, MrdfConfig) and config.model.clips == "whole"
 
 
-def open_store(path: str, *configs: RunConfig) -> ElementStore | VfdFolder:
+def open_store(path: str, *configs: RunConfig, split: str = "") -> ElementStore | VfdFolder:
     """Open the elements of a folder for systems with these configs.
 
     Raises UserError if there are none, if a system takes other elements, and if one system takes whole clips and
-    another one windows.
+    another one windows; and for an incomplete VFD folder, if no clip list of the first config names the clips to use,
+    or if `split` is "all".
     """
     whole = {takes_whole_clips(config) for config in configs}
     if len(whole) > 1:
@@ -32,4 +33,7 @@ def open_store(path: str, *configs: RunConfig) -> ElementStore | VfdFolder:
             f"{path}: a VFD folder has one image and a voice feature per clip, but {other} needs audio and video; "
             "use elements made by data/preprocess.py"
         )
-    return VfdFolder(path)
+    folder = VfdFolder(path)
+    if split == "all" or not configs[0].data.splits.endswith(".csv"):
+        folder.check_complete()
+    return folder

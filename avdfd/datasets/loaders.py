@@ -249,6 +249,7 @@ def split_metas(
     """
     wanted = {"RVRA", *(config.data.tiers_of(split) if tiers is None else tiers)}
     members = assign(store.metas, read_splits(config.data.splits))
-    metas = of_tiers(take(store.metas, members[split]), wanted)
-    check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"})
+    present = take(store.metas, members[split])
+    metas = of_tiers(present, wanted)
+    check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"}, among=present)
     return metas

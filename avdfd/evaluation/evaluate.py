@@ -93,7 +93,7 @@ def evaluate(request: Request) -> Evaluation:
     folder = folder_of(run.folder, len(ours), request.name or request.split)
     ensure_writable(folder)
     elements = request.elements or run.config.data.elements
-    store = open_store(elements, *(runs[0].config for runs in systems.values()))
+    store = open_store(elements, *(runs[0].config for runs in systems.values()), split=request.split)
     metas = chosen_elements(store, run, request)
     listed = read_listed(request.csv, request.videos or request.probes)
     if listed is not None:

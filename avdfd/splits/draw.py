@@ -37,8 +37,8 @@ METHODS = {
 Keep = Callable[[ClipMeta, str], bool]
 """(clip, split) -> True if a protocol takes the clip in that split."""
 
-_GIVEN = {"": SPLITS, "train": SPLITS[:1], "held": SPLITS[1:]}
-"""Split of an identity in the authors' lists -> the splits that are left to draw from."""
+_GIVEN = {"": SPLITS, "train": SPLITS[:1], "held": SPLITS[1:], "untested": SPLITS[:2]}
+"""Given fact about the split of an identity, as in the authors' lists -> splits that it is drawn into."""
 
 
 def fractions(
@@ -50,12 +50,14 @@ def fractions(
     duplicates: Iterable[Sequence[str]] = (),
     keep: Keep = lambda clip, split: True,
     kind: Callable[[ClipMeta], str] = attrgetter("tier"),
+    least: Mapping[str, int] | None = None,
 ) -> SplitList:
     """Draw identities into train, validation and test by `shares`, each with all its clips.
 
     They are drawn within strata of race, gender and the kinds of their clips, as named by `kind`. `given` maps some
-    identities to "train" or "held"; held identities are drawn into validation and test. `duplicates` are groups of
-    sources that are near-duplicates. Raises UserError for too few identities.
+    identities to "train", "held" (drawn into validation and test) or "untested" (into training and validation).
+    `duplicates` are groups of sources that are near-duplicates. A split into which too few are drawn gets `least`
+    identities with real clips, and one with fakes, from the others. Raises UserError for too few identities.
     """
     clips, given = unique_clips(clips), given or {}
     strata = strata_of(clips, kind)
@@ -67,6 +69,8 @@ def fractions(
     for place, splits in _GIVEN.items():
         identities = {identity: stratum for identity, stratum in strata.items() if given.get(identity, "") == place}
         split_of |= deal(identities, {split: shares[split] for split in splits}, rng)
+    if least is not None:
+        _top_up(split_of, strata, least, given.keys())
 
     chosen = SplitList([])
     placed = []
@@ -79,6 +83,27 @@ def fractions(
         chosen.rows.append(SplitRow(split, clip.identities[0], clip.source))
     check_filled(chosen, clips, keep)
     return chosen
+
+
+def _top_up(
+    split_of: dict[str, str], strata: Mapping[str, Stratum], least: Mapping[str, int], fixed: Collection[str]
+) -> None:
+    """Move identities, but not the fixed ones, to splits with fewer than `least` real ones, or without fakes.
+
+    With fewer real identities than that, one in every split is enough.
+    """
+    real = [identity for identity, stratum in strata.items() if RVRA.name in stratum.kinds]
+    fake = [identity for identity, stratum in strata.items() if stratum.kinds and RVRA.name not in stratum.kinds]
+    one = dict.fromkeys(SPLITS, 1)
+    for identities, wanted in ((real, least if len(real) >= sum(least.values()) else one), (fake, one)):
+        for _ in range(sum(wanted.values())):
+            spare = Counter(split_of[identity] for identity in identities)
+            spare.subtract(wanted)
+            lacking = [split for split in SPLITS if spare[split] < 0]
+            movable = [identity for identity in identities if spare[split_of[identity]] > 0 and identity not in fixed]
+            if not lacking or not movable:
+                break
+            split_of[max(movable, key=lambda identity: (spare[split_of[identity]], identity))] = lacking[0]
 
 
 def without(name: str) -> Keep:
@@ -232,6 +257,10 @@ def check_filled(chosen: SplitList, clips: Sequence[ClipMeta], keep: Keep) -> No
     """Raise UserError unless every split has real clips, and fakes if the protocol takes any in that split."""
     tier_of = {clip.source: clip.tier for clip in clips}
     fakes = [clip for clip in clips if clip.tier != RVRA.name]
+    with_real, with_fakes = (
+        len({clip.identities[0] for clip in clips if (clip.tier == RVRA.name) == real and clip.identities})
+        for real in (True, False)
+    )
     for split in SPLITS:
         real = {tier_of[row.source] == RVRA.name for row in chosen.rows if row.split == split}
         lacks_fakes = False not in real and any(keep(clip, split) for clip in fakes)
@@ -239,6 +268,7 @@ def check_filled(chosen: SplitList, clips: Sequence[ClipMeta], keep: Keep) -> No
         if lacking:
             reasons = chosen.reasons()
             raise UserError(
-                f"too few identities: {lacking} is left for {split}; the protocol needs more clips"
+                f"too few identities: {lacking} is left for {split}; identities with real clips: {with_real}, with "
+                f"fakes: {with_fakes}; every split needs its own: add clips of others"
                 + (f" ({reasons})" if reasons else "")
             )

@@ -169,17 +169,24 @@ def _check_known(sources: Coded, identities: Coded, lists: Lists, clips: frozens
             )
 
 
-def check_classes(metas: Sequence[ElementMeta], split: str, source: str, *, fakes: bool = True) -> None:
-    """Raise UserError unless there are real clips and, if `fakes`, fake ones, and likewise windows."""
-    label = coded(metas, "label")
+def check_classes(
+    metas: Sequence[ElementMeta], split: str, source: str, *, fakes: bool = True, among: Sequence[ElementMeta] = ()
+) -> None:
+    """Raise UserError unless there are real clips and, if `fakes`, fake ones, and likewise windows.
+
+    `among` are the elements of all tiers, which the message names.
+    """
+    label, tier = coded(metas, "label"), coded(among, "tier")
     of_clips = {label.values[code] for code in np.unique(label.codes)}
+    present = sorted(tier.values[code] for code in np.unique(tier.codes))
+    others = f" (it has {', '.join(present)})" if present else ""
     for what, labels in ("elements", of_clips), ("windows", {*np.unique(window_labels(metas)).tolist()}):
         if labels == ({0, 1} if fakes else {0}):
             continue
         has = "only real" if labels == {0} else "only fake" if labels == {1} else "no"
         raise UserError(
-            f"{source}: split '{split}' has {has} {what} of the wanted tiers; check the lists, the tiers and that "
-            "data/preprocess.py has run"
+            f"{source}: split '{split}' has {has} {what} of the wanted tiers{others}; check the tiers, make the lists "
+            "from these elements by make_splits.py, or add clips of other identities"
         )
 
 

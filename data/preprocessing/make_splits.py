@@ -4,7 +4,8 @@
     python data/preprocessing/make_splits.py mrdf_5fold --manifest m.parquet --duplicates m.parquet.duplicates.csv \
         --out data/splits/mrdf_5fold
 
-The clips are those of an element store, or the usable clips of a manifest, some of which may turn out to have no face.
+The clips are those of an element store or a folder in VFD's format, or the usable clips of a manifest, some of which
+may turn out to have no face.
 `--duplicates`, from `make_manifest.py --duplicates`, keeps near-duplicates in one split.
 
 avdfd_7_3             70 % of the identities for training; half of the others for validation, half for the test
@@ -13,6 +14,8 @@ avff_70_30            30 % for the test; validation is taken from the other 70 %
 mrdf_5fold            fold_1.csv to fold_5.csv for `baseline.py --folds`: one clip of each identity and category
 leave_one_method_out  without_RVFA.csv, without_FVRA-WL.csv ...: one method is in the test only
 real_only             only real clips for training
+vfd                   as avdfd_7_3, but no less than voice-face matching needs: two real identities each for training
+                      and validation; beside a data set with fakes, VoxCeleb2's are not tested
 page_disjoint         fold_1.csv to fold_5.csv for `pretrain.py --folds`: other pages, methods, identities in the test
 
 `--train FILE` and `--held FILE` set the identities of the first two protocols, one per line, as published. `--lists
@@ -30,6 +33,7 @@ from types import MappingProxyType
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.baselines.mrdf_folds import TrainingList, read_training_lists
+from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder, is_voxceleb_clip
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
@@ -46,13 +50,16 @@ SHARES = {
     "avff_70_30": {"train": 0.63, "validation": 0.07, "test": 0.3},
     "real_only": {"train": 0.7, "validation": 0.15, "test": 0.15},
     "leave_one_method_out": {"train": 0.7, "validation": 0.1, "test": 0.2},
+    "vfd": {"train": 0.7, "validation": 0.15, "test": 0.15},
 }
+MATCHED = {"train": 2, "validation": 2, "test": 1}
+"""Least number of identities with real clips that voice-face matching contrasts."""
 
 
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Writes the lists of a protocol.", allow_abbrev=False)
     cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold", "page_disjoint"])
-    cli.add_argument("--elements", type=Path, help="element store whose clips are split")
+    cli.add_argument("--elements", type=Path, help="element store, or VFD folder, whose clips are split")
     cli.add_argument("--manifest", type=Path, help="manifest whose clips are split")
     cli.add_argument("--duplicates", type=Path, help="near-duplicates among the clips: MANIFEST.duplicates.csv")
     cli.add_argument("--out", type=Path, required=True, help="folder for the lists")
@@ -79,9 +86,12 @@ def main(argv: list[str]) -> None:
 
     given = given_identities(args.train, args.held)
     trained_on = read_training_lists(args.lists) if args.lists else {}
-    clips, others = load(args.elements, args.manifest)
+    clips, others, unusable = load(args.elements, args.manifest)
     groups = duplicates_of(args.duplicates, clips, others) if args.duplicates else []
     lists = make(args.protocol, clips, args.seed, given, groups, trained_on=trained_on, only_own=args.only_own)
+    for made in lists.values():
+        made.listed += unusable
+        made.left_out["files that are no clips"] += len(unusable)
     ensure_writable(args.out)
     inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
     inputs += [args.lists / f"train_{number}.txt" for number in trained_on]
@@ -92,15 +102,23 @@ def main(argv: list[str]) -> None:
         print(line)
 
 
-def load(elements: Path | None, manifest: Path | None) -> tuple[Sequence[ClipMeta], Set[str] | None]:
-    """Return the clips to be split, and the other files of the data set, or None if they are unknown."""
+def load(
+    elements: Path | None, manifest: Path | None
+) -> tuple[Sequence[ClipMeta], Set[str] | None, Sequence[tuple[str, str]]]:
+    """Return the clips to be split, the other files of the data set or None if they are unknown, and the unusable ones.
+
+    Unusable files of a VFD folder have a reason; those of other data sets are in a manifest or a quarantine.csv.
+    """
     if manifest is None:
         assert elements is not None
-        return ElementStore(elements, whole=None).metas, None
+        if is_vfd_folder(elements):
+            folder = VfdFolder(elements)
+            return folder.metas, None, folder.left_out
+        return ElementStore(elements, whole=None).metas, None, ()
     clips, others = read_clips(manifest)
     if not clips:
         raise UserError(f"{manifest}: none of its {len(others)} files can be used; its rows have the reasons")
-    return clips, set(others)
+    return clips, set(others), ()
 
 
 def duplicates_of(path: Path, clips: Sequence[ClipMeta], others: Set[str] | None) -> list[list[str]]:
@@ -149,7 +167,16 @@ def make(
         return {f"without_{name}": draw(keep=without(name), kind=method_of) for name in names}
     if protocol == "real_only":
         return {protocol: draw(keep=real_only)}
+    if protocol == "vfd":
+        return {protocol: draw(given=dict.fromkeys(untested(clips), "untested"), least=MATCHED)}
     return {protocol: draw(given=given)}
+
+
+def untested(clips: Sequence[ClipMeta]) -> set[str]:
+    """Return the identities of VoxCeleb2's clips in a VFD folder that has fakes, too: they are for matching alone."""
+    if all(clip.label == 0 for clip in clips):
+        return set()
+    return {identity for clip in clips if is_voxceleb_clip(clip.source) for identity in clip.identities}
 
 
 def given_identities(train: Path | None, held: Path | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from avdfd.baselines.vfd_folder import VfdFolder
 from avdfd.core.clips import make_entry
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import tier
@@ -16,6 +17,7 @@ from avdfd.corpora.manifest import make_row, write_manifest
 from avdfd.elements import ElementStore
 from avdfd.splits.lists import assign, read_splits
 from data.preprocessing import make_splits
+from tests.helpers.vfd import make_dfdc, make_voxceleb
 from tests.paths import ROOT
 from tests.unit.elements import meta
 
@@ -176,3 +178,30 @@ def test_shell_script(manifest, tmp_path):
     assert (tmp_path / "out" / "real_only.csv").is_file()
     wrong = subprocess.run([*command[:3], "--out", "x"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
+def test_lists_for_vfd_folders(tmp_path, capsys):
+    make_voxceleb(tmp_path / "data" / "Voxceleb2", ["id1"])
+    make_dfdc(tmp_path / "data" / "DFDC", [f"r{i}" for i in range(5)], [f"f{i}" for i in range(5)])
+    (tmp_path / "data" / "DFDC" / "audio_feat" / "f4.npy").unlink()
+    out = tmp_path / "out"
+    make_splits.main(["vfd", "--elements", str(tmp_path / "data"), "--out", str(out)])
+    assert "vfd.csv: 11 clips" in capsys.readouterr().out
+    folder, lists = VfdFolder(tmp_path / "data"), read_splits(out / "vfd.csv")
+    members = {split: [folder.metas[i] for i in where] for split, where in assign(folder.metas, lists).items()}
+    real = {split: {meta.identities for meta in metas if not meta.label} for split, metas in members.items()}
+    assert {split: len(identities) for split, identities in real.items()} == {"train": 3, "validation": 2, "test": 1}
+    assert ("id1",) not in real["test"], "VoxCeleb2 is for matching"
+    assert all(any(meta.label for meta in metas) for metas in members.values())
+    left_out = list(csv.reader((out / "left_out.csv").open()))
+    missing = "a face without a voice: DFDC/audio_feat/f4.npy is missing"
+    assert left_out == [["list", "source", "reason"], ["vfd", "DFDC/fake/f4.jpg", missing]]
+    assert json.loads((out / "split.json").read_text())["lists"]["vfd.csv"]["left_out"]["files that are no clips"] == 1
+    alone = ["vfd", "--elements", str(tmp_path / "data" / "Voxceleb2"), "--out", str(tmp_path / "none")]
+    with pytest.raises(UserError, match=r"no clip is left for validation; identities with real clips: 1, .* add clips"):
+        make_splits.main(alone)
+    assert not (tmp_path / "none").exists()
+    make_splits.main(
+        ["avdfd_7_3", "--elements", str(make_voxceleb(tmp_path / "more", "abcdefghijkl")), "--out", str(out)]
+    )
+    assert len(read_splits(out / "avdfd_7_3.csv").clips) == 24

@@ -1,6 +1,8 @@
 """Clips in folders of VFD's format."""
 
+import os
 import pickle
+import struct
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,7 @@ from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.baselines.vfd_inputs import _filters_2022, normalise_2022, normalise_mel_2022
 from avdfd.core.errors import UserError
 from avdfd.models.vfd import VoiceFace
+from tests.helpers.vfd import make_dfdc, make_voxceleb
 from tests.paths import VFD_SAMPLE
 
 sample_only = pytest.mark.skipif(not VFD_SAMPLE.is_dir(), reason="the authors' sample is not here")
@@ -112,15 +115,95 @@ def test_other_folders_are_refused(tmp_path):
     assert not is_vfd_folder(tmp_path)
     (tmp_path / "audio_feat").mkdir()
     assert is_vfd_folder(tmp_path)
-    with pytest.raises(UserError, match="no images; expected face/<identity>"):
+    with pytest.raises(UserError, match="no clips; expected face/<identity>"):
+        VfdFolder(tmp_path)
+    (tmp_path / "real" / "a.jpg").write_bytes(b"x")
+    with pytest.raises(
+        UserError, match=r"no clips; .* \(real/a.jpg: a face without a voice: audio_feat/a.npy is missing"
+    ):
         VfdFolder(tmp_path)
 
 
-def test_faces_without_a_voice_are_counted_and_the_first_is_named(voxceleb):
+def test_every_file_that_is_no_clip_is_listed(voxceleb):
     (voxceleb / "voice" / "id2_v-1_00002.npy").unlink()
-    (voxceleb / "voice" / "id2_v-1_00009.npy").unlink()
-    with pytest.raises(UserError, match=r"2 of 3 faces have no voice, e.g. voice/id2_v-1_00002.npy is missing"):
-        VfdFolder(voxceleb)
+    np.save(voxceleb / "voice" / "id9_v_00001.npy", np.zeros(1))
+    (voxceleb / "voice" / "notes.txt").write_text("x")
+    (voxceleb / "face" / "id1" / "shallow.jpg").write_bytes(b"x")
+    (voxceleb / "face" / "id1" / "a_b" / "other.png").write_bytes(b"x")
+    (voxceleb / "face" / "id1" / "a_b" / "broken.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(voxceleb / "face" / "id1" / "a_b" / "pipe.jpg")
+    folder = VfdFolder(voxceleb)
+    assert [meta.source for meta in folder.metas] == ["face/id1/a_b/00001.jpg", "face/id2/v-1/00009.jpg"]
+    assert folder.left_out == [
+        ("face/id1/a_b/broken.jpg", "no .jpg file"),
+        ("face/id1/a_b/other.png", "no .jpg file"),
+        ("face/id1/a_b/pipe.jpg", "no .jpg file"),
+        ("face/id1/shallow.jpg", "not at face/<identity>/<video>/<clip>.jpg"),
+        ("face/id2/v-1/00002.jpg", "a face without a voice: voice/id2_v-1_00002.npy is missing"),
+        ("voice/id9_v_00001.npy", "a voice without a face"),
+        ("voice/notes.txt", "no .npy file"),
+    ]
+    with pytest.raises(UserError, match=r"7 files are no clips, e.g. face/id1/a_b/broken.jpg: .* to left_out.csv"):
+        folder.check_complete()
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path, voxceleb):
+    linked = tmp_path / "linked"
+    (linked / "face").mkdir(parents=True)
+    (linked / "face" / "id2").symlink_to(voxceleb / "face" / "id2")
+    (linked / "voice").symlink_to(voxceleb / "voice")
+    (linked / "face" / "again").symlink_to(linked / "face")
+    assert [meta.identities for meta in VfdFolder(linked).metas] == [("id2",), ("id2",)]
+
+
+def test_a_folder_of_data_sets(tmp_path):
+    make_voxceleb(tmp_path / "Voxceleb2", ["id1"])
+    make_dfdc(tmp_path / "DFDC", ["r"], ["f"])
+    (tmp_path / "DFDC" / "audio_feat" / "spare.npy").write_bytes(b"x")
+    (tmp_path / "other").mkdir()
+    folder = VfdFolder(tmp_path)
+    assert is_vfd_folder(tmp_path)
+    assert [(meta.source, meta.tier, meta.base, meta.identities) for meta in folder.metas] == [
+        ("DFDC/fake/f.jpg", "FAKE", "DFDC/fake/f.jpg", ("f",)),
+        ("DFDC/real/r.jpg", "RVRA", "DFDC/real/r.jpg", ("r",)),
+        ("Voxceleb2/face/id1/video/00000.jpg", "RVRA", "Voxceleb2/face/id1/video", ("id1",)),
+        ("Voxceleb2/face/id1/video/00001.jpg", "RVRA", "Voxceleb2/face/id1/video", ("id1",)),
+    ]
+    assert folder.left_out == [("DFDC/audio_feat/spare.npy", "a voice without a face")]
+    assert folder.read("DFDC/fake/f.jpg", frames=[0]).mel.shape == (512, 301)
+
+
+def test_identities_in_the_names_of_clips(tmp_path):
+    make_dfdc(tmp_path, ["id00012_7"], ["id00012_id00034_wavtolip", "plain"])
+    assert [meta.identities for meta in VfdFolder(tmp_path).metas] == [
+        ("id00012", "id00034"),
+        ("plain",),
+        ("id00012",),
+    ]
+
+
+def test_a_table_states_identities_tiers_and_source_clips(tmp_path):
+    make_dfdc(tmp_path, ["r", "unlisted"], ["f"])
+    rows = [
+        "file,tier,identity,base,split",
+        "real/r.jpg,RVRA,ann,,train",
+        "fake/f.jpg,FVFA,ann;bob,real/r.jpg,test",
+        "real/gone.jpg,RVRA,cat,,",
+    ]
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(rows))
+    folder = VfdFolder(tmp_path)
+    assert [(meta.source, meta.tier, meta.identities, meta.base) for meta in folder.metas] == [
+        ("fake/f.jpg", "FVFA", ("ann", "bob"), "real/r.jpg"),
+        ("real/r.jpg", "RVRA", ("ann",), "real/r.jpg"),
+    ]
+    assert folder.left_out == [
+        ("real/gone.jpg", "listed in clips.csv, but there is no such image"),
+        ("real/unlisted.jpg", "not listed in clips.csv"),
+    ]
+    table.write_text("file,tier\nfake/f.jpg,RVRA\n")
+    with pytest.raises(UserError, match=r"clips.csv: 'fake/f.jpg' is RVRA in another folder"):
+        VfdFolder(tmp_path)
 
 
 def test_any_audio_is_read_as_the_mel(dfdc):
@@ -139,6 +222,11 @@ class Trap:
         return Path.touch, (self.path,)
 
 
+def header(text):
+    """Return an .npy with a header and without data."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
 def voices(tmp_path):
     """Damaged files by the kind of damage."""
     good = tmp_path / "good.npy"
@@ -151,13 +239,22 @@ def voices(tmp_path):
         "header cut": whole[:60],
         "header damaged": whole.replace(b", }", b", (", 1),
         "data cut": whole[:-1000],
+        "length of 4 GB": b"\x93NUMPY\x02\x00" + b"\xff" * 4 + whole[10:],
+        "nested": header("-" * 9000 + "1"),
+        "no key": header("{[]: 1}"),
+        "shape of bools": header("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 1)}"),
+        "shape beyond integers": header("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 30 + ",)}"),
         "pickle": pickle.dumps(Trap(tmp_path / "sprung")),
         "pickled array": (tmp_path / "object.npy").read_bytes(),
     }
 
 
 @pytest.mark.parametrize(
-    "wrong", ["empty", "no array", "header cut", "header damaged", "data cut", "pickle", "pickled array"]
+    "wrong",
+    [
+        *("empty", "no array", "header cut", "header damaged", "data cut", "pickle", "pickled array"),
+        *("length of 4 GB", "nested", "no key", "shape of bools", "shape beyond integers"),
+    ],
 )
 def test_damaged_mels_are_named_and_run_no_code(dfdc, wrong):
     (dfdc / "audio_feat" / "abc.npy").write_bytes(voices(dfdc)[wrong])
@@ -172,6 +269,8 @@ def test_damaged_mels_are_named_and_run_no_code(dfdc, wrong):
         (np.zeros((301, 512), np.float32), r"holds float32 \(301, 512\), not the float \(512, 301\)"),
         (np.zeros((512, 301), np.int16), r"holds int16 \(512, 301\)"),
         (np.full((512, 301), np.nan, np.float32), "holds non-finite numbers"),
+        (np.full((512, 301), 1e300), "holds non-finite numbers"),
+        (np.zeros((2, 512, 301), np.float32), r"holds float32 \(2, 512, 301\)"),
     ],
 )
 def test_other_mels_are_refused(dfdc, array, message):
@@ -185,6 +284,15 @@ def test_damaged_images_are_named(dfdc, keep):
     path = dfdc / "fake" / "xyz.jpg"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match="xyz.jpg: cannot be decoded; replace the image or remove it"):
+        VfdFolder(dfdc).read("fake/xyz.jpg", frames=[0])
+
+
+def test_an_image_that_asks_for_gigabytes_is_not_decoded(dfdc):
+    path = dfdc / "fake" / "xyz.jpg"
+    data = path.read_bytes()
+    place = data.index(b"\xff\xc0") + 5
+    path.write_bytes(data[:place] + struct.pack(">HH", 30_000, 30_000) + data[place + 4 :])
+    with pytest.raises(UserError, match=r"xyz.jpg: states 30000x30000 pixels, more than 50,000,000; replace it"):
         VfdFolder(dfdc).read("fake/xyz.jpg", frames=[0])
 
 

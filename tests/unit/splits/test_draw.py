@@ -207,3 +207,38 @@ def test_invalid_lists_are_refused(written, change, message):
         csv.writer(file).writerows(change(rows))
     with pytest.raises(UserError, match=message):
         read_splits(written)
+
+
+VFD = {"train": 2, "validation": 2, "test": 1}
+
+
+def split_numbers(clips, **more):
+    """Return the number of real and of fake clips of each split."""
+    tier_of = {clip.source: clip.tier for clip in clips}
+    rows = fractions(clips, SHARES, 0, least=VFD, **more).rows
+    return Counter((row.split, "real" if tier_of[row.source] == "RVRA" else "fake") for row in rows)
+
+
+def test_few_identities_are_enough_for_every_split():
+    real = [meta(f"r{i}", "RVRA") for i in range(9)]
+    assert split_numbers(real[:5]) == {("train", "real"): 2, ("validation", "real"): 2, ("test", "real"): 1}
+    assert split_numbers(real[:4]) == {("train", "real"): 2, ("validation", "real"): 1, ("test", "real"): 1}
+    assert split_numbers(real[:3]) == {("train", "real"): 1, ("validation", "real"): 1, ("test", "real"): 1}
+    with pytest.raises(
+        UserError, match=r"no clip is left for test; identities with real clips: 2, with fakes: 0; every"
+    ):
+        split_numbers(real[:2])
+    both = [*real[:6], *(meta(f"f{i}", "FAKE") for i in range(3))]
+    found = split_numbers(both)
+    assert {split: found[split, "fake"] for split in SHARES} == {"train": 1, "validation": 1, "test": 1}
+    assert [found[split, "real"] >= VFD[split] for split in SHARES] == [True, True, True]
+    with pytest.raises(UserError, match=r"no fake is left for test; identities with real clips: 6, with fakes: 2"):
+        split_numbers(both[:-1])
+
+
+def test_identities_for_matching_alone_are_not_tested():
+    clips = [meta(f"id{i}", "RVRA") for i in range(20)] + [meta(f"r{i}", "RVRA") for i in range(3)]
+    given = {f"id{i}": "untested" for i in range(20)}
+    rows = fractions(clips, SHARES, 0, least=VFD, given=given).rows
+    assert {row.identity[0] for row in rows if row.split == "test"} == {"r"}
+    assert {row.split for row in rows if row.identity in given} == {"train", "validation"}
