@@ -74,8 +74,7 @@ def main(argv: list[str]) -> None:
             "--fold-file tests a published checkpoint: name it with --published; to train on the authors' folds, make "
             "lists with make_splits.py mrdf_5fold --lists, and name them with --folds"
         )
-    whole = system.STAGES[-1:] if system.has_pretrained_weights(cfg) else system.STAGES
-    stages = whole if args.stage == "all" else (args.stage,)
+    stages = system.stages(cfg) if args.stage == "all" else (args.stage,)
     with distributed.join(cfg.device) as world:
         if args.published:
             if world.first and args.fold_file:
@@ -103,6 +102,8 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     # ---- data
     device = world.device
     loop.seed_everything(cfg.seed)
+    former = former_weights(cfg, system, stage)
+    cfg = stage_config(cfg, system, stage)
     store = open_store(cfg.data.elements, cfg)
     labelled = stage in system.LABELLED
     tiers = None if labelled else ()
@@ -117,11 +118,10 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     train_data, val_data = open_batches(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- model
-    model = system.build(cfg, stage, former_weights(cfg, system, stage)).to(device)
+    model = system.build(cfg, stage, former).to(device)
     optimizer = recipe_optimizer(system.groups(model, cfg, stage), recipe)
-    run_config = stage_config(cfg, system, stage)
-    run = RunFolder(run_config, resume=resume, first=world.first, console=print)
-    training = Training(run_config, world, run, model, optimizer, stop, stage=stage)
+    run = RunFolder(cfg, resume=resume, first=world.first, console=print)
+    training = Training(cfg, world, run, model, optimizer, stop, stage=stage)
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
     loop.speed_up(model, cfg.speed, device, recipe.precision)
@@ -206,14 +206,17 @@ def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:
-    """Return the config under the name of the stage's run."""
-    return cfg if stage == system.STAGES[-1] else cfg.model_copy(update={"name": f"{cfg.name}-{stage}"})
+    """Return the config with the stage's own data, and under the name of its run."""
+    name = cfg.name if stage == system.STAGES[-1] else f"{cfg.name}-{stage}"
+    recipe: RecipeConfig = getattr(cfg, stage)
+    data = cfg.data.model_copy(update=recipe.data.model_dump() if recipe.data else {})
+    return cfg.model_copy(update={"name": name, "data": data})
 
 
 def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, Tensor] | None:
     """Return the weights of the stage before; None for a first stage and if the config names other weights."""
     position = system.STAGES.index(stage)
-    if position == 0 or system.has_pretrained_weights(cfg):
+    if position == 0 or system.STAGES[position - 1] not in system.stages(cfg):
         return None
     former = stage_config(cfg, system, system.STAGES[position - 1])
     return weights.load(Path(former.runs) / former.name / BEST, cfg.kind).model

@@ -35,8 +35,8 @@ class System(Protocol):
     def inputs(self, cfg: Any, stage: str, *, train: bool) -> InputForm:
         """Return the form in which the model takes elements."""
 
-    def has_pretrained_weights(self, cfg: Any) -> bool:
-        """Return True if the config names weights that replace all stages before the last."""
+    def stages(self, cfg: Any) -> tuple[str, ...]:
+        """Return the stages that the config trains: all but those that published weights, named by it, replace."""
 
     def needs_whole_batch(self, cfg: Any) -> bool:
         """Return True if the model mixes the samples of a batch, so that a single process has to compute it."""

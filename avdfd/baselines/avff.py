@@ -142,8 +142,8 @@ def inputs(cfg: AvffConfig, stage: str, *, train: bool) -> Inputs:
     return Inputs(m.audio_input, m.audio_length, m.fbank_mean, m.fbank_std, m.image_size, augment, roll)
 
 
-def has_pretrained_weights(cfg: AvffConfig) -> bool:
-    return cfg.model.openavff is not None
+def stages(cfg: AvffConfig) -> tuple[str, ...]:
+    return STAGES if cfg.model.openavff is None else STAGES[-1:]
 
 
 def needs_whole_batch(cfg: AvffConfig) -> bool:

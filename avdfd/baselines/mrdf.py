@@ -113,8 +113,8 @@ def inputs(cfg: MrdfConfig, stage: str, *, train: bool) -> Inputs:
     return Inputs(cfg.model.max_steps)
 
 
-def has_pretrained_weights(cfg: MrdfConfig) -> bool:
-    return False
+def stages(cfg: MrdfConfig) -> tuple[str, ...]:
+    return STAGES
 
 
 def needs_whole_batch(cfg: MrdfConfig) -> bool:

@@ -23,7 +23,7 @@ from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
-from avdfd.elements import Element, ElementMeta, coded
+from avdfd.elements import Element, ElementMeta, coded, window_labels
 from avdfd.features.window import FRAMES
 from avdfd.models import vfd_losses
 from avdfd.models.vfd import VoiceFace
@@ -33,6 +33,9 @@ from avdfd.training.state_dicts import read_weights
 STAGES = ("match", "finetune")
 SCORED = ("match", "finetune")
 LABELLED = ("finetune",)
+
+_SHARE = 0.1
+"""Share of a batch in the running mean and variance of distances."""
 
 
 class Raw(NamedTuple):
@@ -131,7 +134,8 @@ class Matcher(nn.Module):
         super().__init__()
         self.networks = networks.requires_grad_(not frozen)
         self.frozen = frozen
-        self.spread = nn.BatchNorm1d(1, affine=False)
+        self.spread = nn.BatchNorm1d(1, affine=False, momentum=_SHARE)
+        self._settled = False
         self.log_slope = nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.zeros(()))
 
@@ -149,7 +153,18 @@ class Matcher(nn.Module):
 
     def logit(self, distance: Tensor) -> Tensor:
         """Distances (B,) -> logits (B,) of being fake."""
+        if self.training and not self._settled:
+            self._settle()
         return self.log_slope.exp() * self.spread(distance.detach()[:, None])[:, 0] + self.offset
+
+    def _settle(self) -> None:
+        """Give the first batches equal shares in the running mean and variance, which start at 0 and 1.
+
+        Otherwise distances in the hundreds are far from that mean after a few batches, and all scores are 1.
+        """
+        share = max(_SHARE, 1 / (1 + int(self.spread.num_batches_tracked or 0)))
+        self.spread.momentum = share
+        self._settled = share == _SHARE
 
 
 def branches(cfg: VfdConfig) -> tuple[str, ...]:
@@ -160,8 +175,10 @@ def inputs(cfg: VfdConfig, stage: str, *, train: bool) -> Inputs:
     return Inputs(cfg.model.year, cfg.model.image_size, train, cfg.augment if train else AugmentConfig())
 
 
-def has_pretrained_weights(cfg: VfdConfig) -> bool:
-    return cfg.model.face is not None
+def stages(cfg: VfdConfig) -> tuple[str, ...]:
+    if cfg.model.frozen:
+        return STAGES[:1]
+    return STAGES if cfg.model.face is None else STAGES[1:]
 
 
 def needs_whole_batch(cfg: VfdConfig) -> bool:
@@ -173,9 +190,15 @@ def batches(cfg: VfdConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
     if stage == "match":
         identities = coded(metas, "identities")
         if len({identities.values[code][0] for code in np.unique(identities.codes)}) < 2:
-            raise UserError(f"{cfg.data.splits}: voice-face matching needs at least two identities in every split")
+            raise UserError(
+                f"{cfg.data.splits}: voice-face matching contrasts identities, but a split has one: it takes two for "
+                "training and two for validation; add identities, and make the lists with make_splits.py vfd"
+            )
         return Shuffled(len(metas), size, cfg.seed)
-    return Paired(metas, size, cfg.seed, source=cfg.data.splits, balance=cfg.data.balance_tiers)
+    fakes = int(window_labels(metas).sum())
+    return Paired(
+        metas, min(size, fakes), cfg.seed, source=cfg.data.splits, balance=cfg.data.balance_tiers, by=cfg.pair_by
+    )
 
 
 def build(cfg: VfdConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:

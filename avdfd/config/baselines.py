@@ -10,9 +10,20 @@ from pydantic import Field, model_validator
 from avdfd.config.base import Count, Fraction, NonNegative, Normalisation, Positive, PositiveFloat, RunConfig, Section
 
 
+class StageDataConfig(Section):
+    """Elements of one stage of a baseline, if they are not those of `data`."""
+
+    elements: str
+    """As `data.elements`."""
+    splits: str
+    """As `data.splits`."""
+
+
 class RecipeConfig(Section):
     """Training recipe of one stage of a baseline."""
 
+    data: StageDataConfig | None = None
+    """Elements and split lists of this stage, as of a data set of real clips; null for those of `data`."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """Optimiser."""
     lr: PositiveFloat = 1e-4
@@ -275,6 +286,8 @@ class VfdConfig(RunConfig):
 
     kind: Literal["vfd"] = "vfd"
     model: VfdModelConfig = VfdModelConfig()
+    pair_by: Literal["identity", "any"] = "identity"
+    """Real partner of each fake in fine-tuning: of its identity, or any, as released, for data without identities."""
     loss: VfdLossConfig = VfdLossConfig()
     match: RecipeConfig = RecipeConfig()
     """Voice-face matching on real clips."""

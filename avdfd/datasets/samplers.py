@@ -153,12 +153,12 @@ def _balanced(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Paired(Epochs):
-    """Pairs of a fake and a real window of the same identity or page: batches of `pairs` reals, then their fakes.
+    """Pairs of a fake and a real window of the same identity or page, or any: `pairs` reals, then their fakes.
 
-    Every fake comes once per epoch, and its partner is drawn from all real elements of its identity or page. With
-    `first_real` it is always the first one, as in the released code. With `balance` an epoch has the same number of
-    fakes, but equally many of each tier. An incomplete last batch is dropped: a contrastive loss depends on the batch
-    size.
+    Every fake comes once per epoch, and its partner is drawn from all real elements of its identity or page, or from
+    all real elements. With `first_real` it is always the first one, as in the released code. With `balance` an epoch
+    has the same number of fakes, but equally many of each tier. An incomplete last batch is dropped: a contrastive loss
+    depends on the batch size.
     """
 
     def __init__(
@@ -170,11 +170,11 @@ class Paired(Epochs):
         source: str,
         first_real: bool = False,
         balance: bool = False,
-        by: Literal["identity", "page"] = "identity",
+        by: Literal["identity", "page", "any"] = "identity",
     ) -> None:
-        groups = coded(metas, "identities" if by == "identity" else "page")
+        groups = coded(metas, "page" if by == "page" else "identities")
         numbers: dict[str, int] = {}
-        names = (value[0] if by == "identity" else value for value in groups.values)
+        names = ("" if by == "any" else value if by == "page" else value[0] for value in groups.values)
         group = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)[groups.codes]
         fake = window_labels(metas) == 1
         self.fakes = np.flatnonzero(fake)
@@ -194,7 +194,8 @@ class Paired(Epochs):
                 )
             raise UserError(
                 f"{source}: no RVRA element of identity '{meta.identities[0]}', the partner that fake clip "
-                f"{meta.source} needs; add the real clip or remove the identity from the list"
+                f"{meta.source} needs; add the real clip, remove the identity from the list, or pair them otherwise by "
+                "pair_by"
             )
         if len(self.fakes) < pairs:
             raise UserError(f"{source}: {len(self.fakes)} fake elements are fewer than optim.batch_size = {pairs}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avdfd import config
 from avdfd.baselines import SYSTEMS, avff_start
-from avdfd.config import AvffConfig, MediaConfig, PretrainConfig, RunConfig, TrainConfig
+from avdfd.config import AvffConfig, MediaConfig, PretrainConfig, RunConfig, TrainConfig, VfdConfig
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.datasets.batches import Batches
@@ -139,9 +139,15 @@ def trained_under(run: Run) -> list[RunConfig]:
 
 def pretrained_under(run: Run) -> list[RunConfig]:
     """Return the configs of further runs that a baseline's weights came through, if those runs still exist."""
-    if not isinstance(run.config, AvffConfig):
+    if isinstance(run.config, AvffConfig):
+        return [*avff_start.pretrained_under(run.config, SYSTEMS["avff"].STAGES[-1])]
+    if not isinstance(run.config, VfdConfig):
         return []
-    return [*avff_start.pretrained_under(run.config, SYSTEMS["avff"].STAGES[-1])]
+    first = SYSTEMS["vfd"].STAGES[0]
+    path = run.folder.with_name(f"{run.folder.name}-{first}") / BEST
+    if first not in SYSTEMS["vfd"].stages(run.config):
+        return []
+    return [weights.facts_of(path, "vfd").config] if path.is_file() else []
 
 
 def audio_only(run: Run) -> Run | None:

@@ -42,7 +42,7 @@ def recipe_factor(recipe: RecipeConfig, losses: Sequence[float]) -> float:
     if recipe.schedule == "plateau":
         return _plateau_factor(losses, recipe.plateau)
     if recipe.schedule == "linear":
-        return 1 - max(0, epoch + 1 - start) / (recipe.epochs - start + 1)
+        return 1 - max(0, epoch + 1 - start) / max(1, recipe.epochs - start + 1)
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * max(0, epoch - start) / max(1, recipe.epochs - start)))
     return 1.0

@@ -5,7 +5,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,11 +20,14 @@ from avdfd.elements import ElementStore
 from avdfd.elements.layout import STORE
 from avdfd.inference import scoring
 from avdfd.inference.scoring import load_run, score, score_windows
+from avdfd.splits.lists import read_splits
 from avdfd.training import checkpoint, weights
+from data.preprocessing import make_splits
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests.helpers.runs import SPLITS, epochs, make_run, write_config
-from tests.paths import VFD_SAMPLE
+from tests.helpers.vfd import make_dfdc, make_voxceleb
+from tests.paths import ROOT, VFD_SAMPLE
 
 RECIPE = {"lr": 1e-3, "epochs": 2, "batch_size": 4}
 SYSTEMS = {
@@ -330,15 +332,64 @@ def test_a_published_checkpoint_on_its_authors_fold(config, store, tmp_path, cap
 
 
 def vfd_folder(root):
-    rng = np.random.default_rng(0)
-    for folder in ("real", "fake", "audio_feat"):
-        (root / folder).mkdir(parents=True)
-    for number in range(6):
-        image = rng.integers(0, 256, (64, 64, 3), np.uint8)
-        cv2.imwrite(str(root / ("real" if number < 3 else "fake") / f"clip{number}.jpg"), image)
-        mel = -80 * rng.random((512, 301), dtype=np.float32)
-        np.save(root / "audio_feat" / f"clip{number}.npy", mel - mel.max())
-    return root
+    names = [f"clip{number}" for number in range(6)]
+    return make_dfdc(root, names[:3], names[3:])
+
+
+def folder_config(tmp_path, elements, lists, **changes):
+    """Write the config of a VFD run on folders of its own format."""
+    values = SYSTEMS["vfd"] | {"name": "folders", "runs": str(tmp_path / "runs"), "device": "cpu", "kind": "vfd"}
+    data = {"elements": str(elements), "splits": str(lists), "fake_tiers": ["FAKE"], "workers": 0}
+    (tmp_path / "folders.json").write_text(json.dumps({**values, "pair_by": "any", "data": data, **changes}))
+    return ["--config", str(tmp_path / "folders.json")]
+
+
+def test_vfd_trains_and_is_tested_on_a_folder_of_both_data_sets(tmp_path, capsys):
+    """Both stages and the test, each by one command, with the fewest identities."""
+    make_voxceleb(tmp_path / "data" / "Voxceleb2", ["id1"], clips=3)
+    make_dfdc(tmp_path / "data" / "DFDC", [f"r{i}" for i in range(4)], [f"f{i}" for i in range(3)])
+    make_splits.main(["vfd", "--elements", str(tmp_path / "data"), "--out", str(tmp_path / "lists")])
+    run = tmp_path / "runs" / "folders"
+    baseline.main(folder_config(tmp_path, tmp_path / "data", tmp_path / "lists" / "vfd.csv"))
+    evaluate.main(["--run", str(run), "--device", "cpu", "--bootstrap", "0"])
+    assert "FAKE" in capsys.readouterr().out
+    assert [line["epoch"] for line in epochs(run)] == [1, 2]
+    facts = weights.load(tmp_path / "runs" / "folders-match" / BEST, "vfd").facts
+    assert facts.stage == "match"
+    report = json.loads((run / "eval/test/report.json").read_text())
+    assert (report["overall"]["clips"], report["overall"]["fake_clips"]) == (2, 1)
+
+
+def test_every_stage_of_vfd_may_have_its_own_folder(tmp_path):
+    make_voxceleb(tmp_path / "vox", ["id1", "id2", "id3", "id4", "id5"])
+    make_dfdc(tmp_path / "dfdc", ["r1", "r2", "r3"], ["f1", "f2", "f3"])
+    for name in ("vox", "dfdc"):
+        make_splits.main(["vfd", "--elements", str(tmp_path / name), "--out", str(tmp_path / f"{name}-lists")])
+    lists = {name: tmp_path / f"{name}-lists" / "vfd.csv" for name in ("vox", "dfdc")}
+    own = {"elements": str(tmp_path / "vox"), "splits": str(lists["vox"])}
+    match = {**SYSTEMS["vfd"]["match"], "data": own}
+    baseline.main(folder_config(tmp_path, tmp_path / "dfdc", lists["dfdc"], match=match))
+    runs = tmp_path / "runs"
+    data = {name: weights.load(runs / name / BEST, "vfd").facts.config.data for name in ("folders-match", "folders")}
+    assert (data["folders-match"].elements, data["folders"].elements) == (own["elements"], str(tmp_path / "dfdc"))
+    assert data["folders-match"].splits == own["splits"]
+    split_of = read_splits(own["splits"]).split_of
+    seen = next(identity for identity, split in split_of.items() if split == "train")
+    make_dfdc(tmp_path / "other", [f"{seen}_b"], ["f9"])
+    request = ["--run", str(runs / "folders"), "--elements", str(tmp_path / "other"), "--split", "all"]
+    assert f"identity '{seen}' of the all elements is in its train list ({own['splits']})" in message(request, evaluate)
+
+
+def test_lists_of_vfd_folders_that_are_too_small(tmp_path):
+    make_dfdc(tmp_path / "data", ["r1", "r2", "r3"], ["f1", "f2", "f3"])
+    make_splits.main(["vfd", "--elements", str(tmp_path / "data"), "--out", str(tmp_path)])
+    arguments = folder_config(tmp_path, tmp_path / "data", tmp_path / "vfd.csv")
+    assert "matching contrasts identities, but a split has one: it takes two for training and two" in message(arguments)
+    data = {"elements": str(tmp_path / "data"), "splits": str(tmp_path / "vfd.csv"), "fake_tiers": ["RVFA"]}
+    weights_of = {"face": {"file": "x"}, "voice": {"file": "x"}}
+    arguments = folder_config(tmp_path, "", "", data=data, model={**SYSTEMS["vfd"]["model"], **weights_of})
+    assert "has only real elements of the wanted tiers (it has FAKE, RVRA); check the tiers" in message(arguments)
+    assert not (tmp_path / "runs").exists(), "nothing is half-written"
 
 
 def test_vfd_scores_a_folder_of_its_own_format(trained, tmp_path, capsys):
@@ -352,13 +403,29 @@ def test_vfd_scores_a_folder_of_its_own_format(trained, tmp_path, capsys):
     assert "clip4.npy: not a complete .npy of plain numbers" in damaged
     (folder / "audio_feat" / "clip4.npy").unlink()
     missing = message(["--run", run, "--elements", str(folder), "--split", "all"], evaluate)
-    assert "1 of 6 faces have no voice, e.g. audio_feat/clip4.npy" in missing
+    assert "1 files are no clips, e.g. fake/clip4.jpg: a face without a voice: audio_feat/clip4.npy" in missing
 
 
 def test_other_systems_refuse_a_vfd_folder(trained, tmp_path):
     folder = vfd_folder(tmp_path / "dfdc")
     arguments = ["--run", str(trained("mrdf")), "--elements", str(folder), "--split", "all"]
     assert "a VFD folder has one image and a voice feature per clip, but mrdf needs" in message(arguments, evaluate)
+
+
+@pytest.mark.skipif(not VFD_SAMPLE.is_dir(), reason="the authors' sample is not here")
+def test_the_authors_sample_trains_and_is_tested(tmp_path):
+    make_splits.main(["vfd", "--elements", str(VFD_SAMPLE), "--out", str(tmp_path)])
+    small = SYSTEMS["vfd"]["model"]
+    sizes = [f"--model.{key}={value}" for key, value in small.items()]
+    data = [f"--data.elements={VFD_SAMPLE}", f"--data.splits={tmp_path / 'vfd.csv'}", "--data.workers=0"]
+    short = ["--match.epochs=1", "--finetune.epochs=1", f"--runs={tmp_path / 'runs'}", "--device=cpu"]
+    baseline.main(["--config", str(ROOT / "config/vfd_folders.json"), *data, *sizes, *short])
+    run = tmp_path / "runs" / "vfd-folders"
+    evaluate.main(["--run", str(run), "--device", "cpu", "--bootstrap", "0"])
+    report = json.loads((run / "eval/test/report.json").read_text())
+    assert (report["overall"]["clips"], report["overall"]["fake_clips"]) == (2, 1)
+    rows = list(csv.DictReader((run / "eval/test/scores.csv").read_text().splitlines()))
+    assert len({row["fused"] for row in rows}) == 2, "scores are not all 1"
 
 
 SAMPLE = VFD_SAMPLE / "DFDC"

@@ -58,8 +58,8 @@ def inputs(cfg, stage, *, train):
     return Inputs(None)
 
 
-def has_pretrained_weights(cfg):
-    return False
+def stages(cfg):
+    return STAGES
 
 
 def needs_whole_batch(cfg):

@@ -143,3 +143,16 @@ def test_pairs_are_of_one_page():
         assert all(metas[d.position].label == 0 for d in real)
     with pytest.raises(UserError, match="no RVRA element of page 'r'"):
         Paired([*metas, meta("c", "RVFA", page="r")], pairs=2, seed=0, source="s", by="page")
+
+
+def test_any_real_element_is_a_partner_without_identities():
+    metas = [meta(name, tier) for name, tier in zip("abcdef", ["RVRA"] * 3 + ["FAKE"] * 3, strict=True)]
+    with pytest.raises(UserError, match=r"no RVRA element of identity 'd', .* pair them otherwise by pair_by"):
+        Paired(metas, pairs=3, seed=0, source="s")
+    sampler = Paired(metas, pairs=3, seed=0, source="s", by="any")
+    partners = set()
+    for sampler.epoch in range(9):
+        (batch,) = sampler
+        assert [metas[draw.position].label for draw in batch] == [0, 0, 0, 1, 1, 1]
+        partners |= {(real.position, fake.position) for real, fake in zip(batch[:3], batch[3:], strict=True)}
+    assert partners == {(real, fake) for real in range(3) for fake in range(3, 6)}

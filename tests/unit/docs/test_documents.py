@@ -14,7 +14,16 @@ LINK = re.compile(r"\[(?:[^\]]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?:avdfd|benchmarks|config|data|docs|tests|OpenAVFF)/[\w./-]*\w|\w+\.(?:py|sh)\b")
 FOLDERS = ("", "benchmarks", "data", "data/preprocessing", "avdfd/evaluation", "config")
 """Folders of files that a page may name without their folder."""
-MADE = ("data/splits/", "data/manifests/", "data/elements", "data/demo", "data/speech", "data/own", "data/dfdc")
+MADE = (
+    "data/splits/",
+    "data/vfd",
+    "data/manifests/",
+    "data/elements",
+    "data/demo",
+    "data/speech",
+    "data/own",
+    "data/dfdc",
+)
 """Paths that the documented commands write."""
 YOURS = {"inference_v2.py", "x.sh", "config/cluster.env"}
 """Files of other programs, of a site, and a placeholder."""

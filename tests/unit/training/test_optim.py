@@ -85,3 +85,8 @@ def test_optimisers_of_recipes():
     assert set_recipe_lr(optimizer, [0.3], recipe) == pytest.approx(5e-6)
     sgd = recipe_optimizer([(new.parameters(), 1.0)], RecipeConfig(optimizer="sgd", lr=0.1))
     assert (type(sgd), sgd.param_groups[0]["momentum"]) == (torch.optim.SGD, 0.9)
+
+
+def test_linear_holds_for_fewer_epochs_than_it_should():
+    recipe = RecipeConfig(schedule="linear", hold=2, epochs=1)
+    assert recipe_factor(recipe, []) == 1
