@@ -11,12 +11,11 @@ References:
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from OpenAVFF.stack import Stack
-from OpenAVFF.visual_encoder import Block, init_weights
+from OpenAVFF.visual_encoder import init_weights
 
 MEL_BINS = 128
 PATCH = 16
@@ -37,42 +36,23 @@ def audio_image(audio: Tensor) -> Tensor:
     return rearrange(audio, "b l m -> b 1 m l")
 
 
-class PatchEmbedding(nn.Module):
-    """(B, 1, 128, L) -> (B, N, D)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(1, dim, kernel_size=PATCH, stride=PATCH)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return rearrange(self.proj(image), "b d h w -> b (h w) d")
-
-
-class Mlp(nn.Module):
-    """Linear, GELU, linear, under the names in the released keys of audio."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 def blocks(dim: int, depth: int, heads: int) -> Stack:
     """Return the transformer blocks of audio."""
-    return Stack(Block(dim, heads, qkv_bias=False, mlp=Mlp) for _ in range(depth))
+    from timm.models.vision_transformer import Block  # here: it takes 1.7 s, which other systems need not wait for
+
+    return Stack(Block(dim, heads, norm_layer=nn.LayerNorm) for _ in range(depth))
 
 
 class AudioEncoder(nn.Module):
     """ViT over 16x16 patches. The defaults are ViT-B on 1024 frames: 8x64 tokens."""
 
     def __init__(self, *, audio_length: int = 1024, dim: int = 768, depth: int = 12, heads: int = 12) -> None:
+        from timm.layers import PatchEmbed  # here: as above
+
         super().__init__()
         self.grid = (BANDS, audio_length // PATCH)
         self.tokens = self.grid[0] * self.grid[1]
-        self.patch_embed = PatchEmbedding(dim)
+        self.patch_embed = PatchEmbed(img_size=(MEL_BINS, audio_length), patch_size=PATCH, in_chans=1, embed_dim=dim)
         self.pos_embed = nn.Parameter(sincos_grid(*self.grid, dim))
         self.modality = nn.Parameter(torch.empty(1, 1, dim))
         self.transformer = blocks(dim, depth, heads)
