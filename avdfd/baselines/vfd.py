@@ -208,6 +208,8 @@ def build(cfg: VfdConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn
         model.load_state_dict(former)
     elif m.face is not None and m.voice is not None:
         for name, weights in (("face", m.face), ("voice", m.voice)):
+            if not Path(weights.file).is_file():
+                raise UserError(f"{weights.file}: no such file; get the authors' weights, or set model.{name}.file")
             state = read_weights(weights.file, sha256=weights.sha256)
             network = load(f"vfd{m.year}-{name}", state, **_released_sizes(cfg))
             getattr(model.networks, name).load_state_dict(network.state_dict())
