@@ -128,7 +128,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
 def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
     """Build the detector with stage 1's audio branch and the visual weights that the config asks for."""
-    stage1, audio_model = load_audio_net(cfg.audio)
+    stage1, audio_model = load_audio_net(cfg.audio, headless=cfg.faithful or cfg.audio_lr_scale > 0)
     if audio_model.input == "waveform" and cfg.augment.of_mels:
         raise UserError(f"{cfg.audio} takes the waveform and has no mel: set {', '.join(cfg.augment.of_mels)} to 0")
     model = build_detector(cfg, audio_model)

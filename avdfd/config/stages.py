@@ -204,7 +204,8 @@ class TrainConfig(RunConfig):
 
     kind: Literal["train"] = "train"
     audio: str
-    """Stage-1 run folder (its `best.safetensors` is used) or file of such weights."""
+    """Stage-1 run folder (its `best.safetensors` is used) or file of such weights. With faithful or audio_lr_scale also
+    the authors' file (`.pt`), which has the encoder alone, of the published sizes."""
     visual: VisualModelConfig = VisualModelConfig()
     predictor: PredictorConfig = PredictorConfig()
     direction: Direction = "a2v"

@@ -23,7 +23,7 @@ from avdfd.inference.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder
 from avdfd.models.detector import Detector
 from avdfd.training import weights
-from avdfd.training.build import build_audio_net, build_detector
+from avdfd.training.build import build_audio_net, build_detector, is_released
 from avdfd.training.distributed import pick_device
 from avdfd.training.loop import autocast
 from avdfd.training.state import different_keys
@@ -127,12 +127,15 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
 
 
 def trained_under(run: Run) -> list[RunConfig]:
-    """Return the configs that a run's weights come from: its own and, if that run still exists, that of stage 1."""
+    """Return the configs that a run's weights come from: its own and, if that run still exists, that of stage 1.
+
+    The authors' file of stage 1 states no config.
+    """
     if not isinstance(run.config, TrainConfig):
         return [run.config]
     stage1 = Path(run.config.audio)
     path = stage1 / BEST if stage1.is_dir() else stage1
-    if not path.is_file():
+    if not path.is_file() or is_released(path):
         return [run.config]
     return [run.config, weights.facts_of(path, "pretrain").config]
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from avdfd.config import AudioModelConfig, TrainConfig
+from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.detector import Detector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import weights
-from avdfd.training.state_dicts import fill
+from avdfd.training.state_dicts import fill, read_weights, unwrap
 
 
 def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder:
@@ -45,13 +46,29 @@ def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
     )
 
 
-def load_audio_net(path: str | Path) -> tuple[AudioNet, AudioModelConfig]:
+def is_released(path: Path) -> bool:
+    """Return True for a file of the authors' stage 1: a torch file, where runs of this repository have safetensors."""
+    return path.suffix in (".pt", ".pth")
+
+
+def load_audio_net(path: str | Path, *, headless: bool = False) -> tuple[AudioNet, AudioModelConfig]:
     """Return the stage-1 model of a run folder (its best epoch) or of a file of weights, and its config.
 
+    The authors' file holds the encoder alone. It is refused unless `headless`; the rest of the model is then random.
     Raises UserError if there is none.
     """
     path = Path(path)
     path = path / BEST if path.is_dir() else path
+    if is_released(path):
+        if not headless:
+            raise UserError(
+                f"{path}: the released encoder has no head, and a frozen one would stay random: set audio_lr_scale to "
+                "train it, or faithful to true, as released"
+            )
+        audio_model = AudioModelConfig()
+        model = build_audio_net(audio_model)
+        fill(model.encoder, unwrap(read_weights(path), str(path)), source=str(path))
+        return model, audio_model
     facts, state = weights.load(path, "pretrain")
     assert facts.audio_model is not None, "weights of stage 1 have an audio model"
     model = build_audio_net(facts.audio_model)

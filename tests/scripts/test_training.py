@@ -16,7 +16,7 @@ import baseline
 import pretrain
 import train
 from avdfd import config
-from avdfd.config import PretrainConfig, TrainConfig, parse
+from avdfd.config import AudioModelConfig, PretrainConfig, TrainConfig, parse
 from avdfd.core import errors
 from avdfd.core.errors import UserError, WorkError
 from avdfd.datasets.loaders import ElementSet, split_metas
@@ -28,7 +28,8 @@ from avdfd.metrics import roc
 from avdfd.models.detector import DetectorOutput
 from avdfd.splits.files import save
 from avdfd.splits.page_disjoint import page_folds
-from tests.helpers.runs import SPECTRA, epochs, log, make_run, state, write_config
+from avdfd.training import build
+from tests.helpers.runs import AUDIO, SPECTRA, epochs, log, make_run, state, write_config
 from tests.paths import ROOT
 
 
@@ -276,6 +277,28 @@ def test_faithful_mode_leaves_the_audio_head_random(stage1, stage2, tmp_path):
     audio, detector = (scoring.load_run(tmp_path / "runs" / n, "cpu").model for n in ("one", "two"))
     assert torch.equal(detector.audio_encoder.pos_emb, audio.encoder.pos_emb)
     assert not torch.equal(detector.audio_head[0].weight, audio.head[0].weight)
+
+
+def test_stage_2_from_the_authors_encoder(stage2, store, tmp_path, monkeypatch):
+    """Their file has no head: it is trained, or stays random where faithful, and is refused otherwise."""
+    monkeypatch.setattr(build, "AudioModelConfig", lambda: AudioModelConfig(**AUDIO))
+    path = tmp_path / "audio_pretrained.pt"
+    encoder = build.build_audio_encoder(AudioModelConfig(**AUDIO))
+    torch.save(encoder.state_dict(), path)
+    once = {"audio": str(path), "optim": {"lr": 1e-3, "epochs": 1, "warmup_epochs": 0, "batch_size": 4}}
+    with pytest.raises(UserError, match=r"the released encoder has no head.*: set audio_lr_scale to train"):
+        train.main(stage2(**once))
+    assert not (tmp_path / "runs" / "two").exists()
+    train.main(stage2(**once, faithful=True, loss={"confidence": 0}))
+    run = scoring.load_run(tmp_path / "runs" / "two", "cpu")
+    assert torch.equal(run.model.audio_encoder.pos_emb, encoder.pos_emb)
+    assert scoring.trained_under(run) == [run.config]
+    train.main(stage2(**once, audio_lr_scale=1.0, name="tuned"))
+    tuned = scoring.load_run(tmp_path / "runs" / "tuned", "cpu").model
+    assert not torch.equal(tuned.audio_encoder.pos_emb, encoder.pos_emb)
+    torch.save({"something": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"audio_pretrained.pt: not a checkpoint of this model: lacks \d+ of"):
+        train.main(stage2(**once, audio_lr_scale=1.0, name="other"))
 
 
 def test_frozen_backbone_does_not_change(stage1, stage2, tmp_path):

@@ -1,5 +1,6 @@
 """Expansion of a search config: settings, seeds, names, and invalid configs."""
 
+import itertools
 import json
 
 import pytest
@@ -36,6 +37,15 @@ def test_grid_has_all_combinations_with_all_seeds(make, tmp_path):
     assert run.folder == tmp_path / "runs" / "sweep" / "lr0.0001-inputmel_err-seed7"
     assert (run.config.optim.lr, run.config.model.input, run.config.optim.epochs) == (1e-4, "mel_err", 3)
     assert run.config == load(tmp_path / "base.json", PretrainConfig, overrides=run.overrides)
+
+
+def test_the_published_grid():
+    runs = expand(load("config/search/stage2.json", SearchConfig), "config/search/stage2.json")
+    assert len(runs) == 72 * 3
+    found = {tuple(run.point.settings.values()) for run in runs}
+    rates, depths, scales, pair = (3e-5, 1e-4), (2, 4, 6), (0, 0.05, 0.1), (0.1, 0.5)
+    assert found == {*itertools.product(rates, depths, scales, pair, pair)}
+    assert {run.config.select.metric for run in runs} == {"ap"}
 
 
 def test_search_without_varied_keys_has_one_run_per_seed(make):
