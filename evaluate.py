@@ -4,7 +4,8 @@
     python evaluate.py --run runs/demo --split test --against runs/demo-avff --probes data/demo/videos
     python evaluate.py --run runs/s0,runs/s1,runs/s2 --against runs/mrdf-s0,runs/mrdf-s1 --split test
 
-The clip is the unit of every metric: the probabilities of its windows are averaged, or pooled by `--windows`. The fakes
+The clip is the unit of the metrics: the probabilities of its windows are averaged, or pooled by `--windows`. Metrics
+per window are reported beside them, and the localisation of the fake periods of partially fake clips. The fakes
 of every tier in the split are compared with the real clips, including tiers that the system was not trained on.
 Intervals resample identities; a clip with several identities belongs to its first. Runs of one system with different
 seeds are joined by commas and averaged. `--against` adds other systems on the same elements, with paired tests. If the
@@ -13,8 +14,8 @@ the validation report of the same weights, if there is one.
 
 `--robustness` also scores perturbed clips, `--audit` looks for shortcuts and leaks between splits, `--probes` for
 shortcuts in the source files; with `--strict`, a shortcut or a leak is exit code 3. Writes
-`<run>/eval/<split>/{report.json, report.html, scores.csv}`. With `--csv`, the clips are those of OpenAVFF's lists, and
-prediction.csv is written beside them.
+`<run>/eval/<split>/{report.json, report.html, scores.csv, windows.csv}`. With `--csv`, the clips are those of
+OpenAVFF's lists, and prediction.csv is written beside them.
 """
 
 import argparse

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from avdfd.core.periods import Periods, WindowLabel, from_text, overlap
+from avdfd.core.periods import Periods, WindowLabel, from_text, merged, overlap
 from avdfd.core.tiers import Tier, tier
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp"}
@@ -72,6 +72,13 @@ class ClipMeta:
             from_text(text) if fake else () for text, fake in zip(texts, tier(self.tier).fake_modalities, strict=True)
         )
         return audio, video
+
+    @property
+    def fake_periods_of_either(self) -> Periods | None:
+        """Periods in which the audio or the video is fake, none of a real clip; None if either is in the whole clip."""
+        audio, video = self.fake_periods_by_modality
+        fake_audio, fake_video = tier(self.tier).fake_modalities
+        return None if (fake_audio and not audio) or (fake_video and not video) else merged([*audio, *video])
 
     def window_label(self, start: float, end: float) -> WindowLabel:
         """Return the label of the window from `start` to `end`, in seconds of the clip.

@@ -22,6 +22,7 @@ from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted, read_listed
+from avdfd.evaluation.localisation import localise
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool, stack
 from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.scored_clips import ScoredClips
@@ -80,6 +81,8 @@ class Evaluation(NamedTuple):
     """The content of report.json."""
     clips: ScoredClips
     """The scored clips, for scores.csv."""
+    windows: ScoredClips
+    """Their windows, for windows.csv."""
     prediction: Sequence[Sequence[str]] = ()
     """Rows of prediction.csv, for the clips of lists."""
 
@@ -124,6 +127,7 @@ def evaluate(request: Request) -> Evaluation:
     if request.split == "validation":
         trained = {b: system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
         result["fitted"] = fit_on_validation(clips, trained)
+    result["localisation"] = localise(metas, windows, scores, replicates=replicates, seed=seed)
     result["voices"] = voices.summarise(clips, placed, replicates=replicates, seed=seed)
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], request.videos or request.probes)
 
@@ -132,9 +136,9 @@ def evaluate(request: Request) -> Evaluation:
     if request.robustness:
         result["robustness"] = perturb(systems, store, metas, folder, request)
     if listed is None:
-        return Evaluation(folder, result, clips)
+        return Evaluation(folder, result, clips, windows)
     rows, result["listed"] = predicted(listed, clips, run.branches[-1])
-    return Evaluation(folder, result, clips, rows)
+    return Evaluation(folder, result, clips, windows, rows)
 
 
 def load_systems(request: Request) -> dict[str, list[Run]]:

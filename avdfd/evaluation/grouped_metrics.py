@@ -67,7 +67,8 @@ def grouped_metrics(
     """Return the part of report.json that follows from the scores.
 
     `branches` are those of the evaluated system and `main` is its main one; `clips` may also hold the scores of other
-    systems. `fitted` comes from validation. `windows` are the windows of the same clips, for metrics without pooling.
+    systems. `fitted` comes from validation. `windows` are the windows of the same clips, each with its own label, for
+    metrics without pooling.
     """
 
     def section(chosen: ScoredClips, names: Iterable[str] = tuple(clips.scores)) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def grouped_metrics(
         "groups": {name: _groups(clips, columns, main, section) for name, columns in GROUPS.items()},
         "pages": _pages(clips, replicates, seed),
         "windows": section(windows) if windows is not None else None,
+        "window_groups": {name: section(part) for name, part in _window_groups(windows)},
         "paired": {
             other: {name: paired(part, other) for name, part in {"overall": clips, **tiers}.items()}
             for other in clips.scores
@@ -119,6 +121,22 @@ def tier_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
     for name in TIERS:
         if name != RVRA.name and (clips.tier == name).any():
             yield name, clips.where(np.isin(clips.tier, (RVRA.name, name)))
+
+
+def _window_groups(windows: ScoredClips | None) -> Iterator[tuple[str, ScoredClips]]:
+    """Yield the windows of each fake tier with those of real clips, then the fake windows of each kind with all real.
+
+    A kind is the fake modality of the window: its audio alone, its video alone, or both; both also if it is not known.
+    """
+    if windows is None or windows.fake_seconds is None:
+        return
+    for name, part in tier_parts(windows):
+        if part.label.any():
+            yield name, part
+    audio, video = (windows.fake_seconds > 0).T
+    for name, fakes in (("audio alone", audio & ~video), ("video alone", video & ~audio), ("both", audio & video)):
+        if fakes.any():
+            yield f"fake {name}", windows.where(fakes | (windows.label == 0))
 
 
 def _by_tier(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:

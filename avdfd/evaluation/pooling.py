@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from avdfd.core.clips import CLIP_FIELDS
-from avdfd.elements import ElementMeta, coded, window_labels
+from avdfd.elements import ElementMeta, coded, fake_seconds, window_labels
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Scores
 from avdfd.metrics.roc import Floats
@@ -60,9 +60,14 @@ def pool(metas: Sequence[ElementMeta], scores: Scores, rule: str = "mean") -> Sc
 
 
 def per_window(metas: Sequence[ElementMeta], scores: Scores) -> ScoredClips:
-    """Return every window as if it were a clip, with its own label."""
+    """Return every window as if it were a clip, with its own label and times."""
     rows = np.arange(len(metas))
-    return replace(_columns(metas, rows, rows, scores, "mean"), label=window_labels(metas))
+    return replace(
+        _columns(metas, rows, rows, scores, "mean"),
+        label=window_labels(metas),
+        times=np.array([(meta.start, meta.end) for meta in metas], np.float64),
+        fake_seconds=fake_seconds(metas).round(6),
+    )
 
 
 def _columns(

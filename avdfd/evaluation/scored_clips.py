@@ -1,4 +1,4 @@
-"""Scored clips as columns, and scores.csv, which holds them.
+"""Scored clips as columns, scores.csv, which holds them, and windows.csv, which holds their windows.
 
 N clips   S runs of one system   P width of the embedding
 """
@@ -21,6 +21,8 @@ _NOT_IN_CSV = ("sha256", *_PAGE_FACTS, *PERIOD_FIELDS)
 _RENAMED = {"source": "clip", "identities": "identity"}
 _CSV_COLUMNS = {name: _RENAMED.get(name, name) for name in CLIP_FIELDS if name not in _NOT_IN_CSV}
 """Field of ClipMeta -> its column of scores.csv."""
+_WINDOW_COLUMNS = {"times": ("start", "end"), "fake_seconds": ("audio_fake_seconds", "visual_fake_seconds")}
+"""Fields of windows -> their columns of windows.csv."""
 _CSV_DEFAULTS = {column: CLIP_DEFAULTS[name] for name, column in _CSV_COLUMNS.items() if name in CLIP_DEFAULTS}
 
 
@@ -42,6 +44,10 @@ class ScoredClips:
     """(N,) audio-visual discrepancy, mean over windows and runs."""
     distance: Floats | None = None
     """(N,) distance to the prototype of real speech, mean over windows and runs."""
+    times: Floats | None = None
+    """(N, 2) start and end in seconds of the clip; windows only."""
+    fake_seconds: Floats | None = None
+    """(N, 2) seconds in which the audio and the video are fake; windows only."""
     embedding: Floats | None = None
     """(N, P) mean over windows, of the first run alone: the embedding spaces of two runs are not comparable."""
 
@@ -94,7 +100,7 @@ def join_clips(parts: Sequence[ScoredClips]) -> ScoredClips:
 
 
 def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
-    """Yield the rows of scores.csv: the column names, then one row per clip.
+    """Yield the rows of scores.csv, or of windows.csv: the column names, then one row per clip or window.
 
     Scores keep all their digits, so that equal scores stay equal and different ones different. A system of several
     runs has one column per run.
@@ -105,8 +111,13 @@ def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
     explained = {"weight_audio": clips.weight_audio, "discrepancy": clips.discrepancy}
     explained["prototype_distance"] = clips.distance
     empty = [None] * len(clips)
+    of_windows: dict[str, Sequence[Any]] = {}
+    for name, names in _WINDOW_COLUMNS.items():
+        values = getattr(clips, name)
+        of_windows |= {} if values is None else dict(zip(names, values.T.tolist(), strict=True))
     columns = {
         **_fact_columns(clips),
+        **of_windows,
         **scores,
         **{name: empty if values is None else values.tolist() for name, values in explained.items()},
         **({name: clips.facts[name].tolist() for name in _PAGE_FACTS} if clips.has_pages else {}),

@@ -19,7 +19,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from avdfd.report import audit, frame, gallery, pages, plots, points, robustness, sentences, tables, voices
-from avdfd.report.numbers import NAMES, align, difference, number, others, sections, with_interval
+from avdfd.report.numbers import LOCALISED, NAMES, align, difference, number, others, sections, with_interval
 
 _CAPTIONS = {
     "roc_branches": ("ROC by branch and system", "All fakes against the real clips (RVRA)."),
@@ -63,12 +63,28 @@ def summary_text(result: Mapping[str, Any]) -> str:
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
     tables.append("\n".join(line for line in known if line))
+    if result.get("localisation"):
+        tables += [align(_localised(result)), align(_by_window(result))]
     if result.get("pages"):
         tables += [pages.branches_text(result["pages"]), pages.pages_text(result["pages"][main])]
     if "robustness" in result:
         tables.append(align(robustness.robustness_rows(result["robustness"], branches)))
     tables += [align(rows) for rows in audit.audit_rows(result)]
     return "\n\n".join(tables)
+
+
+def _localised(result: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["localisation", "from", *LOCALISED.values()]]
+    for name, of in result["localisation"]["systems"].items():
+        rows.append([name, of["from"], *(with_interval(of, metric) for metric in LOCALISED)])
+    return rows
+
+
+def _by_window(result: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["AUC per window", "windows", *result["branches"]]]
+    for name, of in [("overall", result["windows"]), *result["window_groups"].items()]:
+        rows.append([name, str(of["clips"]), *(with_interval(of[branch], "auc") for branch in result["branches"])])
+    return rows
 
 
 def build(result: Mapping[str, Any]) -> str:
@@ -91,6 +107,8 @@ def build(result: Mapping[str, Any]) -> str:
         "<h2>Are its probabilities calibrated?</h2>",
         tables.calibration(result),
         f"<p class=note>{escape(sentences.calibrated(result))} {sentences.about_calibration(result)}</p>",
+        tables.windows(result),
+        tables.localisation(result),
         "<h2>By method and group</h2>",
         tables.groups(result),
         f"<p class=note>{sentences.about_groups(result)}</p>",

@@ -13,12 +13,13 @@ from avdfd.report.pages import folds_text, pages_text
 
 
 def write(done: Evaluation) -> str:
-    """Write scores.csv, report.html and report.json; return the tables and the path of the page as text.
+    """Write scores.csv, windows.csv, report.html and report.json; return the tables and the path of the page as text.
 
     For the clips of lists, prediction.csv is written too. report.json is written last: where it exists, the others do.
     """
     page = done.folder / "report.html"
     write_csv(done.folder / "scores.csv", csv_rows(done.clips))
+    write_csv(done.folder / "windows.csv", csv_rows(done.windows))
     write_atomic(page, report.build(done.result).encode())
     text = f"{report.summary_text(done.result)}\n\n{page}"
     if done.prediction:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from avdfd.evaluation.grouped_metrics import TUNED
+from avdfd.metrics.localisation import AP_IOUS, AR_COUNTS
 
 NAMES = {
     "ap": "AP",
@@ -13,6 +14,11 @@ NAMES = {
     "tpr_at_1_fpr": "TPR at 1 % FPR",
     "tpr_at_0_1_fpr": "TPR at 0.1 % FPR",
     "min_dcf": "minDCF",
+}
+
+LOCALISED = {
+    **{f"ap_{iou:g}": f"AP at IoU {iou:g}" for iou in AP_IOUS},
+    **{f"ar_{count}": f"AR of {count}" for count in AR_COUNTS},
 }
 
 

@@ -110,6 +110,29 @@ def how_to_read(result: Mapping[str, Any]) -> str:
     )
 
 
+def about_windows(result: Mapping[str, Any]) -> str:
+    """Return the note on the table of windows."""
+    overall = result["windows"]
+    return (
+        f"Every window is judged by its own label: {overall['fake_clips']} of {overall['clips']} contain fake audio or "
+        "video. A tier is compared with the windows of real clips, its real windows count as real; the kinds of fake "
+        "windows are compared with all windows without anything fake."
+    )
+
+
+def about_localisation(result: Mapping[str, Any]) -> str:
+    """Return the note on the table of localisation."""
+    found = result["localisation"]
+    left_out = f" {found['left_out']} clips that are fake throughout are left out." if found["left_out"] else ""
+    return (
+        f"{found['periods']} fake periods in {found['partly_fake']} of {found['clips']} clips.{left_out} Proposals are "
+        "the stretches in which the score stays above a level, at up to 64 levels, ranked by their mean score. AP is "
+        "over all proposals of all clips, a period counts once; AR is the fraction of periods that the best 50, 20 or "
+        "10 proposals of a clip find, the mean over IoU 0.5 to 0.95. A score from windows is constant over 3 s, or a "
+        "mean where windows overlap: short periods need overlapping windows (media.hop) or the steps of the windows."
+    )
+
+
 def about_metrics(result: Mapping[str, Any]) -> str:
     """Return the note on the table of all metrics."""
     reals = result["overall"]["clips"] - result["overall"]["fake_clips"]

@@ -1,21 +1,34 @@
 """HTML tables of the report, from report.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from avdfd.report import frame
+from avdfd.report import frame, sentences
 from avdfd.report.frame import box
-from avdfd.report.numbers import NAMES, html_interval, number, others, p, sections, sure, temperatures
+from avdfd.report.numbers import LOCALISED, NAMES, html_interval, number, others, p, sections, sure, temperatures
 
 
 def auc(result: Mapping[str, Any]) -> str:
     """Return the table of AUC of every branch and system by tier, and per window."""
+    by_window = [("per window", result["windows"])] if result["windows"] else []
+    return _auc_rows(result, [*sections(result), *by_window])
+
+
+def windows(result: Mapping[str, Any]) -> str:
+    """Return heading and table of AUC per window, by tier and by fake modality; empty for a report without them."""
+    groups = result.get("window_groups")
+    if not groups:
+        return ""
+    table = _auc_rows(result, [("overall", result["windows"]), *groups.items()])
+    return f"<h2>Per window</h2>{table}<p class=note>{sentences.about_windows(result)}</p>"
+
+
+def _auc_rows(result: Mapping[str, Any], rows: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
     branches = result["branches"]
     head = "".join(f"<th class=num>{escape(branch)}</th>" for branch in branches)
     body = ""
-    by_window = [("per window", result["windows"])] if result["windows"] else []
-    for name, section in [*sections(result), *by_window]:
+    for name, section in rows:
         cells = "".join(_auc_cell(section[branch]) for branch in branches)
         counts = f"<td class=num>{section['fake_clips']}</td><td class=num>{section['identities']}</td>"
         new = "<span class=interval>not trained on</span>" if name in result["protocol"]["new_tiers"] else ""
@@ -58,6 +71,20 @@ def difference_cell(apart: Mapping[str, Any], more: str = "") -> str:
     tint = f" style='background:rgba({color},.18)'" if sure(apart) else ""
     below = f"<span class=interval>{interval[0]:+.3f} to {interval[1]:+.3f}</span>"
     return f"<td class=num{tint}>{apart['difference']:+.3f}{below}{more}</td>"
+
+
+def localisation(result: Mapping[str, Any]) -> str:
+    """Return heading and table of the localisation of fake periods; empty if no clip is partly fake."""
+    if not result.get("localisation"):
+        return ""
+    found = result["localisation"]["systems"]
+    head = "".join(f"<th class=num>{text}</th>" for text in LOCALISED.values())
+    body = ""
+    for name, of in found.items():
+        cells = "".join(f"<td class=num>{html_interval(of, metric)}</td>" for metric in LOCALISED)
+        body += f"<tr><th scope=row>{escape(name)}</th><td class=name>{escape(of['from'])}</td>{cells}</tr>"
+    table = box(f"<thead><tr><th>score</th><th>from</th>{head}</tr></thead>", body)
+    return f"<h2>Where is the fake?</h2>{table}<p class=note>{sentences.about_localisation(result)}</p>"
 
 
 def _tests(pair: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ def test_mean_and_standard_deviation_over_folds():
         metrics = {"auc": auc, "ap": 0.5, "balanced_accuracy": 0.5, "eer": 0.1}
         overall = {**metrics, TUNED: 0.6}
         result = {"main": "fused", "overall": {"fused": overall}, "tiers": {"RVFA": {"fused": metrics}}}
-        tested.append(Evaluation(Path(f"runs/m-fold_{number}/eval/test"), result, made_up_clips()))
+        tested.append(Evaluation(Path(f"runs/m-fold_{number}/eval/test"), result, made_up_clips(), made_up_clips()))
     summary = folds.summarise(tested)
     assert summary["folds"][0] == "runs/m-fold_0/eval/test"
     assert summary["metrics"]["overall"]["auc"] == {
@@ -33,7 +33,7 @@ def test_mean_and_standard_deviation_over_folds():
 
 def test_pages_of_all_folds_are_taken_together():
     parts = [clips_of_pages(make_page("one", [0.1, 0.6], [0.2, 0.5])), clips_of_pages(make_page("two", [5, 6], [7, 6]))]
-    tested = [Evaluation(Path(), {"main": "audio"}, clips) for clips in parts]
+    tested = [Evaluation(Path(), {"main": "audio"}, clips, clips) for clips in parts]
     metrics = folds.summarise_pages(tested)
     assert list(metrics["pages"]) == ["one", "two"]
     assert metrics["mean"]["auc"]["value"] == pytest.approx((0.5 + 0.875) / 2)

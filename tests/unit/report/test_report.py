@@ -2,17 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from avdfd import report
-from avdfd.evaluation.grouped_metrics import TUNED
+from avdfd.evaluation.grouped_metrics import TUNED, grouped_metrics
 from avdfd.report import plots, voices
 from avdfd.report.audit import audit_html
-from avdfd.report.numbers import NAMES
-from tests.helpers.scored import BRANCHES, made_up_clips, made_up_result, made_up_voices
+from avdfd.report.numbers import LOCALISED, NAMES
+from tests.helpers.scored import BRANCHES, TIERS, made_up_clips, made_up_result, made_up_voices
 
 
 class Page(HTMLParser):
@@ -106,6 +107,29 @@ def test_first_table_shows_the_numbers_of_report_json():
         low, high = fvra[branch]["auc_interval"]
         assert cell == f"{fvra[branch]['auc']:.3f}{low:.3f} – {high:.3f}"
     assert rows[3][4:] == ["12", "6"]
+
+
+def test_windows_and_localisation_are_shown():
+    clips = made_up_clips()
+    audio, video = np.array([TIERS[name][::-1] for name in clips.tier]).T
+    windows = replace(clips, fake_seconds=np.stack([audio, video], axis=1) * 3.072)
+    judged = grouped_metrics(clips, "fused", BRANCHES, {}, windows=windows, replicates=50, seed=0)
+    groups = judged["window_groups"]
+    assert list(groups) == ["RVFA", "FVRA", "RVFA-SVC", "fake audio alone", "fake video alone"]
+    assert (groups["fake audio alone"]["clips"], groups["fake audio alone"]["fake_clips"]) == (36, 24)
+    metrics = {f"{name}{end}": value for name in LOCALISED for end, value in (("", 0.25), ("_interval", [0.1, 0.5]))}
+    found = {"clips": 9, "partly_fake": 4, "periods": 5, "left_out": 2}
+    found["systems"] = {"fused": {"from": "windows", **metrics}, "discrepancy": {"from": "steps of windows", **metrics}}
+    result = made_up_result(window_groups=groups, localisation=found)
+    auc = groups["fake audio alone"]["audio"]["auc"]
+    assert row_of(result, "fake audio alone")[1].startswith(f"{auc:.3f}")
+    assert row_of(result, "discrepancy") == ["discrepancy", "steps of windows", *["0.2500.100 – 0.500"] * 6]
+    assert "5 fake periods in 4 of 9 clips. 2 clips that are fake throughout are left out." in text_of(result)
+    text = report.summary_text(result)
+    assert re.search(r"localisation +from +AP at IoU 0.5 +AP at IoU 0.75 +AP at IoU 0.95 +AR of 50 ", text)
+    assert re.search(rf"fake audio alone +36 +{auc:.3f} \[", text)
+    assert "localisation" not in report.summary_text(made_up_result())
+    assert "Where is the fake?" not in text_of(made_up_result())
 
 
 def test_protocol_is_shown():

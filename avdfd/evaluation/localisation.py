@@ -1,0 +1,70 @@
+"""Localisation: where in a clip a system sees a fake, measured as LAV-DF and AV-Deepfake1M measure it.
+
+A system's score over time is its P(fake) of each window, the mean where windows overlap; the evidence of the method's
+detector has eight steps in a window, which are finer. Proposals are made from either (`avdfd.metrics.localisation`).
+
+N clips   S runs of one system
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from avdfd.elements import ElementMeta, coded
+from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.inference.scoring import Scores
+from avdfd.metrics import bootstrap
+from avdfd.metrics.localisation import Matches, curve, match, measures, propose
+from avdfd.metrics.roc import Floats
+
+EVIDENCE = "discrepancy"
+"""Name of the score from the steps of the windows."""
+
+
+def localise(
+    metas: Sequence[ElementMeta], windows: ScoredClips, scores: Scores, *, replicates: int, seed: int
+) -> dict[str, Any] | None:
+    """Return the `localisation` of report.json; None if no clip is partly fake.
+
+    Fake periods are those of either modality. Clips in which a modality is fake throughout are left out; proposals in
+    real clips are false ones. `windows` and `scores` are those of `metas`.
+    """
+    _, first, clip = np.unique(coded(metas, "source").codes, return_index=True, return_inverse=True)
+    periods = [metas[i].fake_periods_of_either for i in first.tolist()]
+    if not any(periods):
+        return None
+    judged = [number for number, of in enumerate(periods) if of is not None]
+    members = np.split(np.argsort(clip, kind="stable"), np.cumsum(np.bincount(clip))[:-1])
+    truth = [np.array(periods[number]).reshape(-1, 2) for number in judged]
+    identity = windows.identity[first[judged]]
+    assert windows.times is not None, "windows have times"
+    start, end = windows.times.T
+
+    def matched(values: Floats) -> Matches:
+        curves = (curve(start[rows], end[rows], values[rows]) for rows in (members[number] for number in judged))
+        return match([propose(one) for one in curves], truth)
+
+    def section(values: Floats, source: str) -> dict[str, Any]:
+        """Return the metrics of values (S, windows, steps)."""
+        runs = [matched(one) for one in values]
+        measured = bootstrap.measure(
+            lambda weights, run: measures(runs[run], weights),
+            None,
+            identity,
+            runs=len(runs),
+            replicates=replicates,
+            seed=seed,
+        )
+        return {"from": source, "proposals": int(np.mean([len(one.scores) for one in runs])), **measured}
+
+    systems = {name: section(values[:, :, None], "windows") for name, values in windows.scores.items()}
+    if scores.discrepancy is not None:
+        systems[EVIDENCE] = section(scores.discrepancy[None], "steps of windows")
+    return {
+        "clips": len(judged),
+        "partly_fake": sum(len(one) > 0 for one in truth),
+        "periods": sum(len(one) for one in truth),
+        "left_out": len(periods) - len(judged),
+        "systems": systems,
+    }

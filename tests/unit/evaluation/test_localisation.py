@@ -1,0 +1,100 @@
+"""Localisation of an oracle and a reversed one, from a store to the report."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import evaluate
+from avdfd import report
+from avdfd.elements import ElementWriter, fake_seconds
+from avdfd.evaluation import evaluate as evaluation
+from avdfd.evaluation.localisation import localise
+from avdfd.evaluation.pooling import per_window
+from avdfd.inference.scoring import Scores
+from tests.helpers.runs import make_run
+from tests.unit.elements import meta
+
+FAKE = (12.3, 13.3)
+STEPS = 8
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """Store of a real clip and of a fake of which one second is, ten windows of 3.072 s each."""
+    windows = [{"start": 3.072 * n, "end": 3.072 * (n + 1), "parts": {}} for n in range(10)]
+    with ElementWriter(tmp_path / "planted", {"made": "up"}) as writer:
+        for source, tier, periods in (("fake.mp4", "RVFA", [FAKE]), ("real.mp4", "RVRA", [])):
+            clip = {"tier": tier, "identities": ["new"], "source": source, "base": "real.mp4", "sha256": source}
+            writer.add({**clip, "audio_fake_periods": json.dumps(periods) if periods else ""}, windows)
+    return tmp_path / "planted"
+
+
+def oracle(metas, reverse=False):
+    """Scores that know the windows, and of the evidence the steps, that contain the fake second."""
+    starts = np.array([one.start for one in metas])[:, None] + np.arange(STEPS) * 3.072 / STEPS
+    fake = np.array([one.label for one in metas])[:, None] == 1
+    steps = (fake & (starts < FAKE[1]) & (starts + 3.072 / STEPS > FAKE[0])).astype(float)
+    of_windows = (fake_seconds(metas)[:, 0] > 0).astype(float)
+    sign = (lambda x: 1 - x) if reverse else (lambda x: x)
+    branches = dict.fromkeys(("audio", "visual", "fused"), sign(of_windows))
+    return Scores([one.key for one in metas], branches, w_audio=np.full(len(metas), 0.5), discrepancy=sign(steps))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_planted_second_is_evaluated_in_all_windows_and_found(planted, small_store, tmp_path, monkeypatch, reverse):
+    run = make_run(tmp_path, "train", small_store)
+    monkeypatch.setattr(evaluation, "score_run", lambda run, store, metas, request: oracle(metas, reverse))
+    monkeypatch.setattr(report, "draw", lambda _: {})
+    evaluate.main(["--run", str(run), "--elements", str(planted), "--split", "all", "--bootstrap", "0"])
+    folder = run / "eval" / "all"
+    result = json.loads((folder / "report.json").read_text())
+    assert result["left_out_by_truth"] == 0
+    assert (result["overall"]["windows"], result["windows"]["clips"], result["windows"]["fake_clips"]) == (20, 20, 1)
+    assert {name: of["clips"] for name, of in result["window_groups"].items()} == {"RVFA": 20, "fake audio alone": 20}
+    assert result["windows"]["fused"]["auc"] == (0 if reverse else 1)
+    assert result["overall"]["fused"]["auc"] == (0 if reverse else 1)
+    found = result["localisation"]
+    assert [found[name] for name in ("clips", "partly_fake", "periods", "left_out")] == [2, 1, 1, 0]
+    steps, windows = found["systems"]["discrepancy"], found["systems"]["fused"]
+    assert steps["from"] == "steps of windows"
+    assert steps["ap_0.5"] == steps["ap_0.75"] == (0 if reverse else 1)
+    assert steps["ar_10"] == (0 if reverse else 0.8)  # steps of 0.384 s: IoU 1 / 1.152
+    assert (windows["from"], windows["ap_0.5"]) == ("windows", 0)  # a window is three times as long as the fake
+    with (folder / "windows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    (fake,) = (row for row in rows if row["label"] == "1")
+    assert (fake["clip"], float(fake["start"])) == ("fake.mp4", pytest.approx(12.288))
+    assert [float(fake[name]) for name in ("audio_fake_seconds", "visual_fake_seconds")] == [1, 0]
+
+
+def test_overlapping_windows_locate_a_second():
+    """With a window every 0.256 s, their mean is highest where all windows contain the fake second."""
+    metas = [
+        meta("a", name, 0, start=0.256 * n, end=0.256 * n + 3.072, audio_fake_periods="[[12, 13]]" * (name == "RVFA"))
+        for name in ("RVFA", "RVRA")
+        for n in range(80)
+    ]
+    values = (fake_seconds(metas)[:, 0] > 0).astype(float)
+    for reverse in (False, True):
+        scores = Scores([], {"audio": 1 - values if reverse else values})
+        found = localise(metas, per_window(metas, scores), scores, replicates=0, seed=0)
+        assert found["systems"]["audio"]["ap_0.5"] == (0 if reverse else 1)
+
+
+def test_fakes_throughout_are_left_out_and_runs_are_averaged():
+    periods = {"audio_fake_periods": "[[0, 1]]"}
+    metas = [
+        meta("a", "RVFA", **periods),
+        meta("b", "RVFA"),
+        meta("c", "FVFA", **periods),
+        meta("d", "RVRA"),
+    ]
+    scores = Scores([], {"audio": np.array([[1.0, 1, 1, 0], [0, 1, 1, 1]])})
+    found = localise(metas, per_window(metas, scores), scores, replicates=20, seed=0)
+    assert [found[name] for name in ("clips", "partly_fake", "periods", "left_out")] == [2, 1, 1, 2]
+    assert found["systems"]["audio"]["ap_0.5"] == 0
+    assert found["systems"]["audio"]["ap_0.5_interval"] == [0, 0]
+    whole, scores = [metas[1], metas[3]], Scores([], {"audio": np.array([0.9, 0.1])})
+    assert localise(whole, per_window(whole, scores), scores, replicates=0, seed=0) is None
