@@ -1,4 +1,4 @@
-"""Localisation: where in a clip a system sees a fake, measured as LAV-DF and AV-Deepfake1M measure it.
+"""Localisation of the fake periods in a clip, measured as LAV-DF and AV-Deepfake1M measure it.
 
 A system's score over time is its P(fake) of each window, the mean where windows overlap; the evidence of the method's
 detector has eight steps in a window, which are finer. Proposals are made from either (`avdfd.metrics.localisation`).

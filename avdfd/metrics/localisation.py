@@ -109,7 +109,7 @@ def iou(segments: Floats, periods: Floats) -> Floats:
 
 
 class Matches(NamedTuple):
-    """What the proposals of N clips find of their fake periods."""
+    """The hits and misses of the proposals of N clips."""
 
     scores: Floats
     """(P,) of all proposals of all clips, falling."""

@@ -435,7 +435,7 @@ def test_refuses_elements_without_reals(run, tmp_path):
     fakes = ElementStore(make_store(tmp_path / "own") / "elements")
     fakes.metas = fakes.metas.take([i for i, m in enumerate(fakes.metas) if m.tier == "RVFA"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "open_store", lambda *_: fakes)
+        patch.setattr(evaluation, "open_store", lambda *_, **__: fakes)
         assert "split 'all' has only fake elements" in refused(run, "--split", "all")
 
 
