@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from OpenAVFF.precision import full_precision
+
 
 def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07, *, faithful: bool = False) -> Tensor:
     """Supervised contrastive loss of unit vectors z (B, P) with class labels (B,).
@@ -17,7 +19,8 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.07, *, faithful: bo
     References: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020 (L_out).
     """
     self_mask = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    similarity = (z.float() @ z.float().T / temperature).masked_fill(self_mask, -torch.inf)
+    with full_precision(z):
+        similarity = (z.float() @ z.float().T / temperature).masked_fill(self_mask, -torch.inf)
     log_prob = similarity - similarity.logsumexp(dim=1, keepdim=True)
     positive = (labels[:, None] == labels[None, :]) & ~self_mask
     positives = positive.sum(dim=1)

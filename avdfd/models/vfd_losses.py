@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from OpenAVFF.precision import full_precision
+
 # Added to each component of a difference, as in torch.nn.PairwiseDistance, so that equal vectors have a gradient.
 _EPS = 1e-6
 
@@ -62,7 +64,8 @@ def info_nce_in_batch(voice: Tensor, face: Tensor, match: Tensor, temperature: f
 
     voice (B, E), face (B, E), match (B, B) as in `triplet_in_batch`.
     """
-    logits = _unit(voice) @ _unit(face).T / temperature
+    with full_precision(voice):
+        logits = _unit(voice) @ _unit(face).T / temperature
     others = match & ~torch.eye(len(match), dtype=torch.bool, device=match.device)
     logits = logits.masked_fill(others, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)

@@ -7,8 +7,10 @@ import torch
 
 from avdfd.baselines.vfd import Matcher
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
+from avdfd.models.losses import supcon
 from avdfd.models.mrdf import BRANCHES, Mrdf, fake_logits
 from avdfd.models.vfd import VoiceFace
+from avdfd.models.vfd_losses import info_nce_in_batch
 from OpenAVFF.finetuning import Head, VideoCAVMAEFT
 from OpenAVFF.precision import Float32
 from tests.helpers.models import small_audio_net, small_detector
@@ -106,6 +108,19 @@ def test_a_fitted_score_is_not_rounded():
         with torch.autocast("cpu", dtype=BF16):
             rounded = net(mel).logit
     torch.testing.assert_close(rounded, exact, rtol=1e-6, atol=1e-7)
+
+
+def contrast(z):
+    return info_nce_in_batch(z, z.flip(0), torch.eye(8, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("loss", [lambda z: supcon(z, torch.arange(8) % 4), contrast])
+def test_products_of_losses_are_not_rounded(loss):
+    torch.manual_seed(0)
+    z = torch.nn.functional.normalize(torch.randn(8, 16), dim=1)
+    with torch.autocast("cpu", dtype=BF16):
+        rounded = loss(z)
+    torch.testing.assert_close(rounded, loss(z), rtol=0, atol=0)
 
 
 def test_other_outputs_that_losses_use_are_float32():
