@@ -4,6 +4,7 @@
     python detect.py --run runs/train video.mp4 --plot video.png --overlay shown.mp4
     python detect.py --run runs/pretrain speech.wav speech.flac
     python detect.py --run runs/openavff --csv testset.csv
+    python detect.py --run runs/openavff-pretrain video.mp4 --reconstruct video.png --reconstruct shown.mp4
 
 A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The score of the file
 is the mean of P(fake) over its windows, of the fused branch if the run has one. A short manipulation in a long video
@@ -26,13 +27,14 @@ from tqdm import tqdm
 
 from avdfd.config import MediaConfig, parse
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_audio
-from avdfd.core.errors import UserError, run_script
+from avdfd.core.errors import UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
-from avdfd.inference.inspection import Inspection, inspect, spool_windows
+from avdfd.inference.inspection import Inspection, inspect, read, spool_windows
+from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import audio_only, load_run
-from avdfd.report import inspection, overlay, plots
+from avdfd.report import inspection, overlay, plots, reconstruction
 
 
 def main(argv: list[str]) -> int:
@@ -52,6 +54,14 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="take the whole frame, resized, in place of the face (default: as in the run's training)",
     )
+    cli.add_argument(
+        "--reconstruct",
+        type=Path,
+        action="append",
+        metavar="OUT",
+        help="draw what a pre-training of AVFF reconstructs of one file, without a verdict (.png .mp4)",
+    )
+    cli.add_argument("--seed", type=int, default=0, help="seed of the masks of --reconstruct")
     cli.add_argument("--threshold", type=float, default=0.5, help="lowest score that is called fake")
     cli.add_argument("--hop", type=float, default=1.536, help="seconds between starts of windows")
     cli.add_argument("--time-limit", type=float, default=600.0, help="most seconds to decode one file")
@@ -61,7 +71,8 @@ def main(argv: list[str]) -> int:
 
     if not 0 <= args.threshold <= 1 or args.workers < 1:
         raise UserError("--threshold takes a probability from 0 to 1, --workers a number of 1 or more")
-    media = parse({"hop": args.hop, "time_limit": args.time_limit}, MediaConfig, source="detect.py")
+    given = {"hop": args.hop, "time_limit": args.time_limit, "max_windows": 1 if args.reconstruct else 0}
+    media = parse(given, MediaConfig, source="detect.py")
     if bool(args.files) == bool(args.csv):
         raise UserError("name the files to score, or a list of them with --csv")
     listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
@@ -72,9 +83,14 @@ def main(argv: list[str]) -> int:
         check_drawing("--plot", args.plot, files, plots.SUFFIXES)
     if args.overlay:
         check_drawing("--overlay", args.overlay, files, (overlay.SUFFIX,))
+    if args.reconstruct:
+        if args.plot or args.overlay or listed is not None or not 0 <= args.seed < 2**63:
+            raise UserError("--reconstruct gives no verdict, so no --plot, --overlay or --csv; --seed is 0 or more")
+        for path in args.reconstruct:
+            check_drawing("--reconstruct", path, files, reconstruction.SUFFIXES)
+        return draw_reconstruction(args, files[0], media)
     run = load_run(args.run, args.device)
-    if args.whole_frame or (run.media is not None and run.media.face is None):
-        media = media.model_copy(update={"face": None})
+    media = framed_as_in_training(media, run.media, whole_frame=args.whole_frame)
     audio_run = audio_only(run)
     if run.inputs.reads.mel_err:
         raise UserError(
@@ -115,6 +131,29 @@ def main(argv: list[str]) -> int:
     return 1 if failed else 0
 
 
+def framed_as_in_training(media: MediaConfig, trained: MediaConfig | None, *, whole_frame: bool) -> MediaConfig:
+    """Return the settings with whole frames in place of faces, on request or if the run was trained on them."""
+    if whole_frame or (trained is not None and trained.face is None):
+        return media.model_copy(update={"face": None})
+    return media
+
+
+def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig) -> int:
+    """Draw what a pre-training of AVFF reconstructs of the first window of a file."""
+    autoencoder = load_autoencoder(args.run, args.device)
+    media = framed_as_in_training(media, autoencoder.media, whole_frame=args.whole_frame)
+    with tempfile.TemporaryDirectory(prefix="avdfd-detect-") as spool:
+        cut = partial(spool_windows, media=media, folder=spool)
+        [(_, windows)] = run_killable(cut, [file], workers=1, time_limit=media.time_limit)
+        if isinstance(windows, Failure):
+            raise WorkError(f"{file}: {windows.reason}")
+        made = reconstruct(autoencoder, read(windows[0]), args.seed)
+    for path in args.reconstruct:
+        write_atomic(path, reconstruction.draw(made, path.suffix))
+        print(f"{path}: error of the normalised targets: video {made.video.error:.3f}, audio {made.audio.error:.3f}")
+    return 0
+
+
 def check_prediction(path: Path, listed: Path) -> None:
     """Raise UserError before any work if the prediction cannot be written."""
     if path.is_dir():
@@ -153,13 +192,13 @@ def check_drawing(option: str, path: Path, files: list[Path], suffixes: Sequence
     """Raise UserError before any work if a drawing cannot be made or written."""
     if len(files) != 1:
         raise UserError(f"{option} draws one file, but there are {len(files)}; call detect.py once for each")
-    if option == "--overlay" and is_audio(files[0].name):
-        raise UserError(f"{option}: {files[0]} has no video to draw into; use --plot")
+    if option in ("--overlay", "--reconstruct") and is_audio(files[0].name):
+        raise UserError(f"{option}: {files[0]} has no video to draw; --plot draws audio alone")
     if path.suffix not in suffixes:
         raise UserError(f"{path}: {option} cannot write this file type; use one of {' '.join(suffixes)}")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file for {option}")
-    if path.exists() and path.samefile(files[0]):
+    if path.exists() and files[0].exists() and path.samefile(files[0]):
         raise UserError(f"{path}: is the input file; choose another path for {option}")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()

@@ -19,13 +19,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from OpenAVFF.audio_encoder import BANDS, PATCH, AudioEncoder, audio_image
 from OpenAVFF.decoders import AudioDecoder, VisualDecoder
 from OpenAVFF.fusion import FusionNetwork
-from OpenAVFF.reconstruction import contrastive_loss, normalise, normalise_patches, squared_error
+from OpenAVFF.reconstruction import (
+    contrastive_loss,
+    normalise,
+    normalise_patches,
+    restore,
+    restore_patches,
+    squared_error,
+)
 from OpenAVFF.visual_encoder import VisualEncoder
 
 
@@ -195,3 +202,28 @@ class VideoCAVMAE(nn.Module):
         tubelet, patch = self.visual_encoder.tubelet, self.visual_encoder.patch
         audio_target = normalise_patches(image.unsqueeze(2), tubelet=1, patch=PATCH).squeeze(2)
         return audio_target, normalise_patches(video, tubelet=tubelet, patch=patch)
+
+    def restore(self, audio_recon: Tensor, video_recon: Tensor, audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstructions of audio (B, L, 128) and video (B, 3, T, H, W) -> images (B, 1, 128, L) and video to look at.
+
+        The decoders predict normalised patches; their means and standard deviations are taken from `audio` and
+        `video`, in whose units the result is. So even an untrained model shows a rough shape.
+        """
+        image = audio_image(audio)
+        if self.faithful:
+            return restore(audio_recon, image), restore(video_recon, video)
+        tubelet, patch = self.visual_encoder.tubelet, self.visual_encoder.patch
+        restored = restore_patches(audio_recon.unsqueeze(2), image.unsqueeze(2), tubelet=1, patch=PATCH).squeeze(2)
+        return restored, restore_patches(video_recon, video, tubelet=tubelet, patch=patch)
+
+    def visible(self, with_video: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return which parts the encoders' visible slots cover: of the audio image (128, L), and of the frames (T,)."""
+        with_audio = [slot for slot in range(self.slots) if slot not in with_video]
+        rows, columns = self.audio_encoder.grid
+        tokens = torch.arange(rows * columns)
+        slots = rearrange(tokens, f"({self.audio_order}) -> slot (band w)", band=BANDS, slot=self.slots)
+        shown = torch.zeros(rows * columns, dtype=torch.bool)
+        shown[slots[with_audio].flatten()] = True
+        image = repeat(shown, "(h w) -> (h p) (w q)", h=rows, p=PATCH, q=PATCH)
+        frames = torch.tensor([slot in with_video for slot in range(self.slots)])
+        return image, frames.repeat_interleave(self.frames // self.slots)

@@ -29,6 +29,18 @@ def normalise_patches(video: Tensor, *, tubelet: int, patch: int) -> Tensor:
     return rearrange(normalise(patches), "b c t h w (r p q) -> b c (t r) (h p) (w q)", r=tubelet, p=patch)
 
 
+def restore(x: Tensor, original: Tensor) -> Tensor:
+    """Undo `normalise`: give x the mean and standard deviation of the original along the last axis."""
+    return x * (original.var(dim=-1, keepdim=True) + 1e-6).sqrt() + original.mean(dim=-1, keepdim=True)
+
+
+def restore_patches(video: Tensor, original: Tensor, *, tubelet: int, patch: int) -> Tensor:
+    """Undo `normalise_patches`: give each tubelet the mean and standard deviation of the original's, per colour."""
+    size = {"r": tubelet, "p": patch, "q": patch}
+    pair = (rearrange(x, "b c (t r) (h p) (w q) -> b c t h w (r p q)", **size) for x in (video, original))
+    return rearrange(restore(*pair), "b c t h w (r p q) -> b c (t r) (h p) (w q)", **size)
+
+
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each sample (B, ...): (B,), in float32."""
     return (predicted.float() - target.float()).square().flatten(1).mean(dim=1)

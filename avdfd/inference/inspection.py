@@ -66,6 +66,11 @@ def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
     return spooled
 
 
+def read(window: Spooled) -> Element:
+    """Return a window that waits on disk."""
+    return unpack(pickle.loads(window.path.read_bytes()))
+
+
 def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
     """Score the windows of a file, a few at a time, and delete them from disk."""
     parts: list[dict[str, np.ndarray]] = []
@@ -73,7 +78,7 @@ def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
     every = max(1, len(windows) // _STRIP)
     for first in range(0, len(windows), _BATCH):
         chosen = windows[first : first + _BATCH]
-        elements = [unpack(pickle.loads(window.path.read_bytes())) for window in chosen]
+        elements = [read(window) for window in chosen]
         scores = score_windows(run, elements, explain=explain)
         part = scores.branch | {"w_audio": scores.w_audio}
         if explain:

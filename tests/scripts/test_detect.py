@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import baseline
 import detect
-from avdfd.config import MediaConfig
-from avdfd.core.errors import UserError
+from avdfd.baselines import avff
+from avdfd.config import AvffConfig, MediaConfig, parse
+from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
@@ -150,6 +153,51 @@ def test_lists_that_cannot_be_scored_are_refused(run, videos, tmp_path):
 
 
 @pytest.mark.usefixtures("in_process")
+def test_a_published_pre_training_reconstructs_a_window(tmp_path, videos, capsys):
+    """The counterpart of OpenAVFF's reconstruction_demo.ipynb, from the file of its second stage."""
+    model = {
+        "audio_input": "fbank", "audio_length": 128, "image_size": 32, "dim": 16, "depth": 1, "heads": 2,
+        "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2,
+    }  # fmt: skip
+    values = {"kind": "avff", "faithful": True, "loss": {"adversarial": 0.0}, "model": model, "device": "cpu"}
+    values |= {
+        "name": "openavff",
+        "runs": str(tmp_path),
+        "data": {"elements": "e", "splits": "s", "fake_tiers": ["FAKE"]},
+    }
+    (tmp_path / "avff.json").write_text(json.dumps(values))
+    released = avff.rebuild(parse(values, AvffConfig, "test"), "pretrain").state_dict()
+    torch.save({f"module.{key}": value for key, value in released.items()}, tmp_path / "stage-2.pth")
+    config = ["--config", str(tmp_path / "avff.json"), "--stage", "pretrain"]
+    baseline.main([*config, "--published", str(tmp_path / "stage-2.pth")])
+    capsys.readouterr()
+
+    def drawn(video, *outputs):
+        options = [word for path in outputs for word in ("--reconstruct", str(path))]
+        return detect.main(["--run", str(tmp_path / "openavff-pretrain"), str(video), *options])
+
+    image, clip = tmp_path / "video.png", tmp_path / "shown.mp4"
+    assert drawn(videos / "below" / "LONG.MP4", image, clip) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == [str(image), str(clip)]
+    assert "error of the normalised targets: video " in said[0]
+    assert image.read_bytes().startswith(b"\x89PNG")
+    assert len(list(read_video(clip, "pyav"))) == 77
+    with pytest.raises(WorkError, match=r"mute\.mp4: .*audio"):
+        drawn(videos / "mute.mp4", image)
+    for outputs, problem in (
+        ([tmp_path / "x.gif"], "cannot write this file type; use one of .png .mp4"),
+        ([videos / "good.mp4"], "is the input file"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            drawn(videos / "good.mp4", *outputs)
+    with pytest.raises(UserError, match="--reconstruct draws one file"):
+        drawn(videos, image)
+    with pytest.raises(UserError, match="--reconstruct gives no verdict"):
+        detect.main(["--run", "x", str(videos / "good.mp4"), "--reconstruct", str(image), "--plot", str(image)])
+
+
+@pytest.mark.usefixtures("in_process")
 def test_how_many_windows_are_scored_at_once_does_not_matter(run, videos, capsys, monkeypatch):
     _, [together] = lines_of(["--run", run, videos / "below" / "LONG.MP4"], capsys)
     monkeypatch.setattr(inspection, "_BATCH", 3)
@@ -250,7 +298,7 @@ def test_overlay_plays(kind, tmp_path, videos, capsys):
 @pytest.mark.usefixtures("in_process")
 def test_overlay_of_an_audio_file_is_refused(run, tmp_path, videos):
     (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
-    assert "no video to draw into" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
+    assert "has no video to draw" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
     assert "is the input file" in refused("--run", run, videos / "good.mp4", "--overlay", videos / "good.mp4")
     assert "use one of .mp4" in refused("--run", run, videos / "good.mp4", "--overlay", tmp_path / "o.avi")
 

@@ -180,3 +180,32 @@ def test_reconstructions_and_the_batch(faithful):
     for name in ("audio_recon", "video_recon"):
         difference = (getattr(together, name)[1] - getattr(alone, name)[0]).abs().max()
         assert difference > 1e-3 if faithful else difference < 1e-5
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("faithful", [False, True])
+def test_restored_targets_are_the_clip(faithful):
+    """A perfect decoder's output, given back the statistics of the patches, is what the model was given."""
+    model, (audio, video) = build(faithful=faithful), clips(2)
+    image, frames = model.restore(*model.targets(audio, video), audio, video)
+    torch.testing.assert_close(image[:, 0].mT, audio, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(frames, video, atol=1e-4, rtol=1e-4)
+    flat = model.restore(torch.zeros(2, 1, 128, 256), torch.zeros_like(video), audio, video)[1]
+    block = video[0, 1, 2, 5] if faithful else video[0, 1, 2:4, :16, :16]
+    torch.testing.assert_close(flat[0, 1, 2, 5, 3], block.mean())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("faithful", [False, True])
+def test_visible_parts_are_those_whose_tokens_are_kept(faithful):
+    model, with_video = build(faithful=faithful), [0, 3]
+    audio, video = (torch.randn(1, encoder.tokens, 24) for encoder in (model.audio_encoder, model.visual_encoder))
+    kept = model.fuse(audio, video, *model.draw_slots(with_video, audio.device))
+    audio_kept, video_kept = ((x == y).all(dim=-1)[0] for x, y in zip(kept, (audio, video), strict=True))
+    image, frames = model.visible(with_video)
+    assert torch.equal(image[::16, ::16].flatten(), audio_kept)
+    assert torch.equal(frames, video_kept.view(4, -1).all(dim=1).repeat_interleave(2))
+    assert frames.tolist() == [True, True, False, False, False, False, True, True]
+    assert image.float().mean() == 0.5
+    columns = image.all(dim=0) | ~image.any(dim=0)
+    assert bool(columns.all()) is not faithful, "whole moments are hidden; as released, frequency bands"
