@@ -32,6 +32,8 @@ from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.losses import ordinal_ring, ranking, supcon
 from avdfd.splits import folds
+from avdfd.splits.files import UNKNOWN_METHODS
+from avdfd.splits.lists import read_split_json
 from avdfd.training import distributed, loop
 from avdfd.training.build import build_audio_net
 from avdfd.training.distributed import World, gather
@@ -212,11 +214,12 @@ def evaluate_all_folds(cfg: PretrainConfig, folder: Path, root: Path | None, wor
     tested = evaluate_folds(configs, world, lambda done: print(files.write(done)), tiers=cfg.data.fake_tiers)
     if world.first:
         pages = summarise_pages(tested)
+        unknown = read_split_json(configs[0].data.splits).get(UNKNOWN_METHODS, [])
         probes: dict[str, dict[str, Any]] | None = None
         unreadable: dict[str, str] = {}
         if root and pages:
             probes, unreadable = probe_folds(fold_elements(configs, ElementStore(cfg.data.elements)), root)
-        print(files.write_folds(Path(cfg.runs) / cfg.name, summarise(tested), pages, probes))
+        print(files.write_folds(Path(cfg.runs) / cfg.name, summarise(tested), pages, probes, unknown))
         for source, reason in unreadable.items():
             print(f"not probed: {source}: {reason}")
 

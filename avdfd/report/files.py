@@ -1,7 +1,7 @@
 """The files of evaluations, and the text that a script prints about them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,25 @@ def write(done: Evaluation) -> str:
 
 
 def write_folds(
-    stem: Path, summary: Mapping[str, Any], pages: Mapping[str, Any] | None, probes: Mapping[str, Any] | None = None
+    stem: Path,
+    summary: Mapping[str, Any],
+    pages: Mapping[str, Any] | None,
+    probes: Mapping[str, Any] | None = None,
+    unknown_methods: Sequence[str] = (),
 ) -> str:
-    """Write `<stem>-folds.json` and, if pages are known, `<stem>-pages.json`; return tables and paths as text."""
+    """Write `<stem>-folds.json` and, if pages are known, `<stem>-pages.json`; return tables and paths as text.
+
+    `unknown_methods` are those that the folds' table of families did not know; they are listed.
+    """
     path = stem.with_name(f"{stem.name}-folds.json")
     _write_json(path, summary)
     text = f"{folds_text(summary)}\n\n{path}"
     if pages:
         path = stem.with_name(f"{stem.name}-pages.json")
-        _write_json(path, {**pages, "probes": probes})
+        _write_json(path, {**pages, "probes": probes, "unknown_methods": [*unknown_methods]})
         text += f"\n\n{pages_text(pages, probes)}\n\n{path}"
+        if unknown_methods:
+            text += f"\n\nmethods without a family in the table of the folds: {', '.join(unknown_methods)}"
     return text
 
 

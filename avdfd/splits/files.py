@@ -12,6 +12,9 @@ from avdfd.core.clips import ClipMeta
 from avdfd.core.files import csv_text, sha256_of, write_atomic, write_csv
 from avdfd.splits.lists import CLIP_COLUMNS, SPLIT_JSON, SPLITS
 
+UNKNOWN_METHODS = "unknown_methods"
+"""Key of split.json: the methods that the table of families of page_disjoint does not know."""
+
 
 class SplitRow(NamedTuple):
     """Clip of a split list."""

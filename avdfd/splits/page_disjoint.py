@@ -1,8 +1,9 @@
 """Page-disjoint folds, for collections from many web pages: the test pages of a fold are in no other split.
 
 Fakes of one page share codec, level, system and speakers, and the same corpora and systems appear on several pages. So
-the training clips of a fold share no page, method, identity or utterance with its validation and test clips; those that
-do are left out and listed.
+the training clips of a fold share no page, method, vocoder, converter, identity or utterance with its validation and
+test clips; those that do are left out and listed. Vocoders and converters come from a table
+(`avdfd.splits.families`); a method that it does not know is its own family.
 """
 
 import itertools
@@ -15,6 +16,7 @@ from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import OWN_METHOD, RVRA
 from avdfd.splits.draw import check_filled, unique_clips
+from avdfd.splits.families import Families
 from avdfd.splits.files import SplitList, SplitRow
 
 Pages = frozenset[str]
@@ -30,12 +32,20 @@ class Trait(NamedTuple):
     value: str
 
 
-def page_folds(clips: Iterable[ClipMeta], count: int, validation: float, *, only_own: bool = False) -> list[SplitList]:
+def page_folds(
+    clips: Iterable[ClipMeta],
+    count: int,
+    validation: float,
+    *,
+    table: Families | None = None,
+    only_own: bool = False,
+) -> list[SplitList]:
     """Return `count` folds of pages: each page with real clips and fakes is tested once, other pages only train.
 
     Pages that share most are tested together, as each would remove the other's clips from training. The validation
     pages have about a share `validation` of the remaining fakes, and are those that cost training least. A fake is
-    trained on only together with a real clip of its identity. Nothing is random: equal clips give equal folds.
+    trained on only together with a real clip of its identity. Nothing is random: equal clips give equal folds. Without
+    a `table`, methods are compared by their names alone.
 
     Re-synthesised fakes (`avdfd.corpora.vocoding`) do not affect this: they are never validated or tested on, and are
     in training if their original is. With `only_own`, they are the only fakes in training.
@@ -47,8 +57,9 @@ def page_folds(clips: Iterable[ClipMeta], count: int, validation: float, *, only
     own = [clip for clip in everything if clip.method.startswith(OWN_METHOD)]
     if only_own and not own:
         raise UserError("only fakes made by resynthesise.py were to be trained on, and there are none")
-    family_of = families({clip.method for clip in clips if clip.tier != RVRA.name})
-    traits = {clip.source: frozenset(_traits(clip, family_of)) for clip in clips}
+    family_of = families(fake_methods(clips))
+    table = table or Families()
+    traits = {clip.source: frozenset(_traits(clip, family_of, table)) for clip in clips}
     by_page: dict[str, list[ClipMeta]] = defaultdict(list)
     for clip in clips:
         by_page[clip.page].append(clip)
@@ -78,12 +89,18 @@ def families(methods: Iterable[str]) -> dict[str, str]:
     return family
 
 
-def _traits(clip: ClipMeta, family_of: dict[str, str]) -> Iterable[Trait]:
+def fake_methods(clips: Iterable[ClipMeta]) -> set[str]:
+    """Return the methods of fakes, without those of re-synthesised ones."""
+    return {clip.method for clip in clips if clip.tier != RVRA.name and not clip.method.startswith(OWN_METHOD)}
+
+
+def _traits(clip: ClipMeta, family_of: dict[str, str], table: Families) -> Iterable[Trait]:
     yield from (Trait("speaker", identity) for identity in clip.identities)
     yield Trait("utterance", clip.base)
     yield Trait("file", clip.sha256)
     if clip.tier != RVRA.name:
         yield Trait("method", family_of[clip.method])
+        yield from (Trait(*part) for part in table.parts(clip.method, clip.page))
 
 
 def _has_both(clips: Sequence[ClipMeta]) -> bool:

@@ -18,6 +18,9 @@ vfd                   as avdfd_7_3, but no less than voice-face matching needs: 
                       and validation; beside a data set with fakes, VoxCeleb2's are not tested
 page_disjoint         fold_1.csv to fold_5.csv for `pretrain.py --folds`: other pages, methods, identities in the test
 
+`--families` names the table of page_disjoint, which vocoder and converter each method speaks through; methods that it
+does not know are printed, and each of them is its own family.
+
 `--train FILE` and `--held FILE` set the identities of the first two protocols, one per line, as published. `--lists
 FOLDER` sets those of mrdf_5fold: its authors' train_1.txt to train_5.txt.
 """
@@ -41,9 +44,11 @@ from avdfd.corpora.duplicates import read_groups
 from avdfd.corpora.manifest import read_clips
 from avdfd.elements import ElementStore
 from avdfd.splits.draw import METHODS, balanced_folds, fractions, method_of, real_only, without
-from avdfd.splits.files import SplitList, save
-from avdfd.splits.page_disjoint import page_folds
+from avdfd.splits.families import Families, read_families
+from avdfd.splits.files import UNKNOWN_METHODS, SplitList, save
+from avdfd.splits.page_disjoint import fake_methods, page_folds
 
+FAMILIES = Path(__file__).resolve().parents[1] / "splits" / "families.csv"
 SHARES = {
     "avdfd_7_3": {"train": 0.7, "validation": 0.15, "test": 0.15},
     "avdfd_70": {"train": 0.86, "validation": 0.07, "test": 0.07},
@@ -67,6 +72,9 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--held", type=Path, help="identities for validation and test, one per line")
     cli.add_argument("--lists", type=Path, help="mrdf_5fold: folder with its authors' train_1.txt to train_5.txt")
     cli.add_argument(
+        "--families", type=Path, help="page_disjoint: table of vocoders (default: data/splits/families.csv)"
+    )
+    cli.add_argument(
         "--only-own",
         action="store_true",
         help="page_disjoint: train on resynthesise.py's fakes only",
@@ -83,23 +91,35 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--lists is for mrdf_5fold, not for {args.protocol}")
     if args.only_own and args.protocol != "page_disjoint":
         raise UserError(f"--only-own is for page_disjoint, not for {args.protocol}")
+    if args.families and args.protocol != "page_disjoint":
+        raise UserError(f"--families is for page_disjoint, not for {args.protocol}")
 
+    by_page = args.protocol == "page_disjoint"
+    path = args.families or FAMILIES
+    table = read_families(path) if by_page else None
     given = given_identities(args.train, args.held)
     trained_on = read_training_lists(args.lists) if args.lists else {}
     clips, others, unusable = load(args.elements, args.manifest)
     groups = duplicates_of(args.duplicates, clips, others) if args.duplicates else []
-    lists = make(args.protocol, clips, args.seed, given, groups, trained_on=trained_on, only_own=args.only_own)
+    lists = make(
+        args.protocol, clips, args.seed, given, groups, trained_on=trained_on, table=table, only_own=args.only_own
+    )
     for made in lists.values():
         made.listed += unusable
         made.left_out["files that are no clips"] += len(unusable)
     ensure_writable(args.out)
     inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
     inputs += [args.lists / f"train_{number}.txt" for number in trained_on]
+    inputs += [path] if by_page else []
+    unknown = table.unknown(fake_methods(clips)) if table else []
+    facts = {UNKNOWN_METHODS: unknown} if by_page else {}
     for number, one in trained_on.items():
         if one.skipped:
             print(f"train_{number}.txt: the first line, '{one.skipped}', counts as a header, as in the released code")
-    for line in save(args.out, args.protocol, args.seed, lists, clips, inputs):
+    for line in save(args.out, args.protocol, args.seed, lists, clips, inputs, **facts):
         print(line)
+    if unknown:
+        print(f"methods that {path} does not know, each a family of its own: {', '.join(unknown)}")
 
 
 def load(
@@ -148,6 +168,7 @@ def make(
     duplicates: Sequence[Sequence[str]] = (),
     *,
     trained_on: Mapping[int, TrainingList] = MappingProxyType({}),
+    table: Families | None = None,
     only_own: bool = False,
 ) -> dict[str, SplitList]:
     """Return the lists of a protocol, by name."""
@@ -156,7 +177,7 @@ def make(
         folds = balanced_folds(clips, 5, 0.125, seed, duplicates=duplicates, trained_on=given_folds)
         return {f"fold_{number}": fold for number, fold in zip(trained_on or range(1, 6), folds, strict=True)}
     if protocol == "page_disjoint":
-        folds = page_folds(clips, 5, 0.15, only_own=only_own)
+        folds = page_folds(clips, 5, 0.15, table=table, only_own=only_own)
         return {f"fold_{number}": fold for number, fold in enumerate(folds, start=1)}
     draw = partial(fractions, clips, SHARES[protocol], seed, duplicates=duplicates)
     if protocol == "leave_one_method_out":

@@ -178,7 +178,7 @@ def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
             writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_audio(audio)}])
     store = ElementStore(tmp_path / "speech")
     lists = {f"fold_{n}": fold for n, fold in enumerate(page_folds(store.metas, 2, 0.2), 1)}
-    save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas)
+    save(tmp_path / "folds", "page_disjoint", 0, lists, store.metas, unknown_methods=["vc 0"])
     data = {"elements": str(store.root), "splits": "none", "fake_tiers": ["RVFA-VC"], "workers": 0}
     command = [*stage1(name="s", data=data), "--folds", str(tmp_path / "folds"), "--probes"]
     with pytest.raises(UserError, match=r"p0/0_RVFA-VC\.wav: no such file"):  # before training, not after it
@@ -193,6 +193,8 @@ def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
     assert judged["methods"].keys() == {f"vc {n}" for n in range(8)}
     assert judged["probes"]["loudness"]["mean"]["auc"]["value"] == 1.0, "the hum makes fakes louder"
     assert "mean over pages: AUC" in printed
+    assert "methods without a family in the table of the folds: vc 0" in printed
+    assert judged["unknown_methods"] == ["vc 0"]
     assert "not probed: p7/3_RVFA-VC.wav: cannot be read" in printed
     assert {path.name for path in (tmp_path / "runs").glob("s-fold_*")} == {"s-fold_1", "s-fold_2"}
     run = scoring.load_run(tmp_path / "runs" / "s-fold_1", "cpu")

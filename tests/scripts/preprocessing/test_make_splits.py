@@ -71,6 +71,32 @@ def test_one_list_per_present_method():
         make_splits.make("leave_one_method_out", [c for c in clips if c.tier != "RVFA"], 0, {})
 
 
+def test_methods_without_a_family_are_listed(tmp_path, monkeypatch, capsys):
+    clips = [
+        meta(f"{page}-{tier}", tier, page=page, identities=(page,), base=page, source=f"{page}/{tier}",
+             sha256=f"{page}/{tier}", method=method if tier != "RVRA" else "real")
+        for page, method in zip("abcdef", ("HiFi-GAN", "own 1", "WaveGlow", "own 2", "Vocos", "VITS"), strict=True)
+        for tier in ("RVRA", "RVFA")
+    ]  # fmt: skip
+    monkeypatch.setattr(make_splits, "load", lambda *_: (clips, None, ()))
+    table = tmp_path / "families.csv"
+    table.write_text(f"method,page,vocoder,converter,year,source\nown 1,,Own,,2026,{tmp_path}\n")
+    for more, unknown in (
+        ([], ["own 1", "own 2"]),
+        (["--families", str(table)], ["HiFi-GAN", "VITS", "Vocos", "WaveGlow", "own 2"]),
+    ):
+        arguments = ["page_disjoint", "--elements", "any", "--out", str(tmp_path / "out"), *more]
+        make_splits.main(arguments)
+        assert f"a family of its own: {', '.join(unknown)}\n" in capsys.readouterr().out
+        facts = json.loads((tmp_path / "out" / "split.json").read_text())
+        assert facts["unknown_methods"] == unknown
+        assert facts["made_from"].keys() == {"families.csv"}
+    with pytest.raises(UserError, match="--families is for page_disjoint, not for real_only"):
+        make_splits.main(["real_only", *arguments[1:]])
+    with pytest.raises(UserError, match="no such table of families"):
+        make_splits.main([*arguments[:-1], str(tmp_path / "none.csv")])
+
+
 def test_too_few_identities_for_folds(store, tmp_path):
     with pytest.raises(UserError, match="5 folds need 15 or more"):
         run(store, "mrdf_5fold", "--out", tmp_path / "out")

@@ -7,6 +7,7 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import OWN_METHOD, RVRA
+from avdfd.splits.families import Families
 from avdfd.splits.files import save
 from avdfd.splits.lists import assign, read_splits
 from avdfd.splits.page_disjoint import families, page_folds
@@ -115,6 +116,28 @@ def test_families_of_methods():
     assert family["WaveNet-MoL"] == family["WaveNet-Gaussian"]
     assert len(set(family.values())) == 3
     assert families(["PPG-VC(BNE)", "BNE-PPG-VC"])["PPG-VC(BNE)"] == "BNE-PPG-VC"
+
+
+def test_methods_with_a_common_vocoder_are_in_one_split():
+    """AutoVC (page c) and WaveNet (page a) share nothing by name; FreeVC and VITS share HiFi-GAN with a and b."""
+    rows = [
+        {"method": "AutoVC", "page": "", "vocoder": "WaveNet", "converter": "AutoVC"},
+        {"method": "WaveNet", "page": "", "vocoder": "WaveNet", "converter": ""},
+        {"method": "Vocos", "page": "", "vocoder": "HiFi-GAN", "converter": ""},
+        {"method": "FreeVC", "page": "", "vocoder": "HiFi-GAN", "converter": ""},
+    ]
+    clips, table = collection(), Families(rows)
+    apart = 0
+    for fold in page_folds(clips, 3, 0.2, table=table):
+        parts = split(fold, clips)
+        for one, other in itertools.combinations(parts.values(), 2):
+            vocoders = [
+                {part for clip in some for part in table.parts(clip.method, clip.page)} for some in (one, other)
+            ]
+            assert not vocoders[0] & vocoders[1]
+        apart += sum("shares its vocoder" in reason for _, reason in fold.listed)
+    assert apart, "by names alone these clips would be trained on"
+    assert page_folds(clips, 3, 0.2, table=Families()) == page_folds(clips, 3, 0.2)
 
 
 def test_too_few_pages():
