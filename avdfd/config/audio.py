@@ -44,6 +44,13 @@ class ChainConfig(Section):
     """Root mean square of the noise added to every clip after its loudness is set, in dB of full scale."""
     codecs: list[CodecConfig] = Field(default_factory=list)
     """Lossy codecs. Every clip, real or fake, passes one of them, drawn by the clip's own name; empty: none."""
+    draw: Count = 0
+    """Number of the draw of `codecs`: each number assigns other codecs to the clips. One draw is one sample: report
+    the mean of three or more, with `compare.py --pages`."""
+    edge_silence: Annotated[list[NonNegative], Field(min_length=2, max_length=2)] | None = None
+    """Shortest and longest silence in seconds at each end of an audio file. The edges of a recording are cut off and
+    replaced by silence of a length drawn by its name, so that pages and synthesisers do not differ in it. `null`: edges
+    are equal among the versions of a recording alone. A video keeps its edges, because its frames stay."""
     bit_rate: Positive = 64_000
     """Bits per second of the AAC stream of a video. Audio without video is kept as WAV."""
 
@@ -51,6 +58,8 @@ class ChainConfig(Section):
     def _consistent(self) -> "ChainConfig":
         if self.band > 0.475 * self.rate:
             raise ValueError(f"band {self.band:g} Hz leaves no room for a filter: at most 0.475 of rate {self.rate}")
+        if self.edge_silence and self.edge_silence[0] > self.edge_silence[1]:
+            raise ValueError("edge_silence: the shortest silence is longer than the longest")
         if self.least_band > self.band:
             raise ValueError(f"least_band {self.least_band:g} Hz is above band {self.band:g} Hz")
         quietest = self.loudness - self.loudness_spread

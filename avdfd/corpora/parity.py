@@ -56,9 +56,11 @@ def measure(path: Path, chain: ChainConfig) -> Version:
 
 def make(task: Task, chain: ChainConfig) -> int:
     """Write a clip and return its size in bytes. Runs in a worker. Raises MediaError, and OSError on a full disk."""
-    samples = normalise_version(_read(task.path, chain), task.edges, task.band, task.recording, chain)
-    samples = random_round_trip(chain.codecs, samples, chain.rate, task.source)
-    if is_audio(task.source):
+    audio = is_audio(task.source)
+    samples = normalise_version(_read(task.path, chain), task.edges, task.band, task.recording, chain, trim=audio)
+    name = f"{task.source}, draw {chain.draw}" if chain.draw else task.source
+    samples = random_round_trip(chain.codecs, samples, chain.rate, name)
+    if audio:
         write_atomic(task.out, encode_wav(samples, chain.rate))
     else:
         replace_audio(task.path, samples, task.out, chain)
@@ -89,8 +91,9 @@ class ParityRoot:
         self.root, self.state = root, root / ".parity"
         self.lock = self.state / "lock"
         self._records = RecordFiles(self.state)
-        settings = {"form": FORM, **chain.model_dump()}
+        settings = {"form": FORM, **chain.model_dump(mode="json")}
         found = claim(root, self.state / SETTINGS, settings, holds="clips of codec parity")
+        found = {**ChainConfig().model_dump(mode="json"), **found}  # earlier versions did not know all of them
         before, now = ({f"chain.{key}": value for key, value in some.items()} for some in (found, settings))
         refuse_changes(root, before, now)
 

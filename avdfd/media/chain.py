@@ -92,16 +92,22 @@ def _loud_in_all(ends: Sequence[str], chain: ChainConfig) -> float:
     return chain.max_edge
 
 
-def normalise_version(samples: np.ndarray, edges: Edges, band: float, recording: str, chain: ChainConfig) -> np.ndarray:
+def normalise_version(
+    samples: np.ndarray, edges: Edges, band: float, recording: str, chain: ChainConfig, *, trim: bool = False
+) -> np.ndarray:
     """Give audio that `lay_out` returned these edges and band, and the loudness and noise floor of the chain.
 
     Loudness and noise are drawn from the name of the recording, so all its versions have the same. Samples beyond full
-    scale are clipped. Raises MediaError if the audio between the edges is silent.
+    scale are clipped. With `trim`, the edges are replaced by those of `chain.edge_silence`, which changes the length.
+    Raises MediaError if the audio between the edges is silent.
     """
     samples = limit_band(samples, band, chain.rate) if band < chain.band else samples
     rng = generator_of(recording)
     loudness = chain.loudness + rng.uniform(-1, 1) * chain.loudness_spread
-    samples = set_loudness(silence_edges(samples, edges, chain.rate), loudness)
+    samples = silence_edges(samples, edges, chain.rate)
+    if trim and chain.edge_silence:
+        samples = redraw_edges(samples, edges, recording, chain)
+    samples = set_loudness(samples, loudness)
     return np.clip(samples + noise(len(samples), rng, chain), -1, 1).astype(np.float32)
 
 
@@ -126,6 +132,20 @@ def silence_edges(samples: np.ndarray, edges: Edges, rate: int) -> np.ndarray:
         side[:count] = 0
         side[count : count + len(ramp)] *= ramp[: max(len(side) - count, 0)]
     return samples * gain
+
+
+def redraw_edges(samples: np.ndarray, edges: Edges, recording: str, chain: ChainConfig) -> np.ndarray:
+    """Cut off the edges of audio and put silence of `chain.edge_silence`, drawn by the name of the recording, in place.
+
+    The end is extended to whole AAC frames, as `lay_out` does.
+    """
+    assert chain.edge_silence
+    first, last = round(edges.lead * chain.rate), len(samples) - round(edges.trail * chain.rate)
+    kept = samples[first : max(first, last)]
+    shortest, longest = chain.edge_silence
+    drawn = generator_of(f"edges of {recording}").uniform(shortest, longest, size=2)
+    lead, trail = (round(seconds * chain.rate) for seconds in drawn)
+    return np.pad(kept, (lead, trail + -(lead + len(kept) + trail) % AAC_FRAME))
 
 
 def set_loudness(samples: np.ndarray, loudness: float) -> np.ndarray:

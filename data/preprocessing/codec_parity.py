@@ -25,7 +25,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ParityConfig, load
-from avdfd.core.clips import Entry
+from avdfd.core.clips import Entry, is_audio
 from avdfd.core.errors import run_script
 from avdfd.core.files import locked, write_atomic, write_csv
 from avdfd.core.journal import vanished
@@ -199,6 +199,9 @@ def report(cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, 
         print(
             f"  {long} of {len(grounds)} recordings have an edge of chain.max_edge = {cfg.chain.max_edge:g} s or more"
         )
+    videos = sum(not is_audio(source) for source in records)
+    if videos and cfg.chain.edge_silence:
+        print(f"  {videos} videos keep their own edge silence: cutting it off would shift the audio against the frames")
     if bad:
         print(f"{root.root / 'problems.csv'} lists the reasons; a file is tried again when it or the settings change")
     if bad <= cfg.max_problems * len(records):

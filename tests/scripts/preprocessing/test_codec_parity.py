@@ -135,6 +135,31 @@ def test_audio_files_become_wav_through_one_codec_each(tmp_path, serial):
     assert (tmp_path / "again" / "fake.wav").read_bytes() == first["fake.wav"]
 
 
+def test_draws_differ_in_their_codecs_alone(tmp_path, serial):
+    root, chain = tmp_path / "speech", ['--chain.codecs=[{"name": "mulaw"}, {"name": "opus", "bit_rate": 16000}]']
+    root.mkdir()
+    for number in range(6):
+        voice = np.random.default_rng(number).normal(0, 0.1, 16_000)
+        record(root / f"{number}.wav", [], voice, rate=16_000, audio_codec="pcm_s16le")
+    rows = "".join(f"{number}.wav,real\n" for number in range(6))
+    (root / "clips.csv").write_text(f"file,label\n{rows}")
+    made = []
+    for name, draw in (("a", 0), ("b", 1), ("c", 1)):
+        assert run(root, tmp_path / name, "--sound=true", *chain, f"--chain.draw={draw}") == 0
+        made.append({key: data for key, data in tree(tmp_path / name).items() if key.endswith(".wav")})
+    assert made[1] == made[2]
+    assert 0 < sum(made[0][name] != made[1][name] for name in made[0]) < 6, "some clips draw the same codec again"
+
+
+def test_videos_keep_their_edges_and_the_summary_says_so(videos, tmp_path, serial, capsys):
+    assert run(videos, tmp_path / "a", "--chain.edge_silence=[0.05, 0.25]") == 0
+    assert "videos keep their own edge silence" in capsys.readouterr().out
+    assert run(videos, tmp_path / "b") == 0
+    assert "keep their own edge silence" not in capsys.readouterr().out
+    clips = [{key: data for key, data in tree(tmp_path / name).items() if key.endswith(".mp4")} for name in "ab"]
+    assert clips[0] == clips[1]
+
+
 def test_video_packets_are_copied(videos, tmp_path, serial):
     run(videos, tmp_path / "out")
     packets = []

@@ -40,6 +40,17 @@ def test_root_of_an_earlier_version_resumes(tmp_path):
     assert (tmp_path / "out" / ".parity" / f"{SOURCE}.json").read_text() == FORMER
 
 
+def test_root_of_a_version_without_draws_and_edges_resumes(tmp_path):
+    root = former_root(tmp_path / "out")
+    known = json.loads((root / ".parity" / "settings.json").read_text())
+    for key in ("draw", "edge_silence"):
+        del known[key]
+    (root / ".parity" / "settings.json").write_text(json.dumps(known))
+    ParityRoot(root, tmp_path / "in", ChainConfig())
+    with pytest.raises(UserError, match=r"chain\.draw was 0 and is now 1"):
+        ParityRoot(root, tmp_path / "in", ChainConfig(draw=1))
+
+
 def test_settings_of_an_earlier_version_are_compared(tmp_path):
     with pytest.raises(UserError, match=r"chain\.rate was 16000 and is now 44100"):
         ParityRoot(former_root(tmp_path / "out"), tmp_path / "in", ChainConfig(rate=44_100))

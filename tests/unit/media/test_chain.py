@@ -127,6 +127,31 @@ def test_loudness_and_noise_depend_on_the_recording_alone():
     assert db(first) != pytest.approx(db(other), abs=0.01)
 
 
+def test_edges_of_audio_files_are_drawn_by_the_recording():
+    """Pages whose recordings begin after 0 s and after 0.8 s of silence do not differ afterwards."""
+    chain, lengths = ChainConfig(edge_silence=[0.05, 0.25]), []
+    for silence in (0.0, 0.8):
+        for name in "abcdefgh":
+            samples = white(2.0)
+            samples[: round(silence * RATE)] = 0
+            laid = lay_out([AudioPiece(0.0, samples)], 2.0, chain)
+            edges, band = common_edges_and_band([measure_version(laid, chain)], chain)
+            out = normalise_version(laid, edges, band, name, chain, trim=True)
+            lead, trail = edge_silence(out, RATE)
+            assert 0.05 <= lead <= 0.26
+            assert 0.05 <= trail <= 0.26 + AAC_FRAME / RATE
+            assert len(out) % AAC_FRAME == 0
+            assert np.array_equal(out, normalise_version(laid, edges, band, name, chain, trim=True))
+            lengths.append((silence, lead))
+    leads = {silence: [lead for one, lead in lengths if one == silence] for silence in (0.0, 0.8)}
+    assert leads[0.0] == pytest.approx(leads[0.8], abs=0.011), "the draw depends on the recording alone"
+    assert len(set(leads[0.0])) > 4
+    kept = normalise_version(laid, edges, band, "h", chain)
+    assert len(kept) == len(laid), "a video keeps its length"
+    with pytest.raises(MediaError, match="silent audio between its edges"):
+        normalise_version(white(1.0), Edges(0.6, 0.6), 7e3, "a", chain, trim=True)
+
+
 def test_peaks_are_clipped():
     samples = np.zeros(RATE * 2, np.float32)
     samples[8_000:8_010] = 1.0
@@ -143,6 +168,7 @@ def test_silence_between_the_edges_is_rejected():
     [
         ("band", 7_000.0, "band 7000 Hz leaves no room"),
         ("least_band", 7_500.0, "least_band 7500 Hz is above band"),
+        ("edge_silence", [0.3, 0.1], "the shortest silence is longer than the longest"),
         ("noise", -50.0, "noise -50 dB must be 30 dB or more below"),
     ],
 )
