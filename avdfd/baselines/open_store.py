@@ -1,6 +1,9 @@
-"""Open a folder of elements: an element store of this repository, or a folder in the format of VFD's data."""
+"""Open elements: an element store of this repository, or a folder or list in a format of VFD's data."""
+
+from pathlib import Path
 
 from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder
+from avdfd.baselines.vfd_list import VfdList, is_vfd_list
 from avdfd.config import MrdfConfig, RunConfig
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
@@ -11,7 +14,7 @@ def takes_whole_clips(config: RunConfig) -> bool:
     return isinstance(config, MrdfConfig) and config.model.clips == "whole"
 
 
-def open_store(path: str, *configs: RunConfig, split: str = "") -> ElementStore | VfdFolder:
+def open_store(path: str, *configs: RunConfig, split: str = "") -> ElementStore | VfdFolder | VfdList:
     """Open the elements of a folder for systems with these configs.
 
     Raises UserError if there are none, if a system takes other elements, and if one system takes whole clips and
@@ -25,7 +28,8 @@ def open_store(path: str, *configs: RunConfig, split: str = "") -> ElementStore 
             f"{path}: run '{names[0]}' takes whole clips, and others windows; evaluate each on its own store, then "
             "pair their clips with compare.py"
         )
-    if not is_vfd_folder(path):
+    published = open_vfd(path)
+    if published is None:
         return ElementStore(path, whole=True in whole)
     other = next((config.kind for config in configs if config.kind != "vfd"), None)
     if other:
@@ -33,7 +37,13 @@ def open_store(path: str, *configs: RunConfig, split: str = "") -> ElementStore 
             f"{path}: a VFD folder has one image and a voice feature per clip, but {other} needs audio and video; "
             "use elements made by data/preprocess.py"
         )
-    folder = VfdFolder(path)
     if split == "all" or not configs[0].data.splits.endswith(".csv"):
-        folder.check_complete()
-    return folder
+        published.check_complete()
+    return published
+
+
+def open_vfd(path: str | Path) -> VfdFolder | VfdList | None:
+    """Open a folder or list in a format of VFD; None for other folders."""
+    if is_vfd_list(path):
+        return VfdList(path)
+    return VfdFolder(path) if is_vfd_folder(path) else None

@@ -96,7 +96,8 @@ class Inputs(NamedTuple):
         meta, from_folder = element.meta, element.waveform is None
         if from_folder and self.year == 2023:
             raise UserError(
-                "a VFD folder holds the voice features of 2022; use elements for VFD 2023, or set model.year to 2022"
+                "a VFD folder holds the voice features of 2022; for VFD 2023 use elements or a list of images, or set "
+                "model.year to 2022"
             )
         return Raw(
             voice=torch.from_numpy(element.mel) if from_folder else pcm_of(element),

@@ -66,6 +66,16 @@ def is_voxceleb_clip(source: str) -> bool:
     return PurePosixPath(source).parts[-4:-3] == ("face",)
 
 
+def refuse_losses(root: Path, left_out: Sequence[tuple[str, str]]) -> None:
+    """Raise UserError if there are files that are no clips: a folder that is used whole must not lose any silently."""
+    if left_out:
+        source, reason = left_out[0]
+        raise UserError(
+            f"{root}: {len(left_out)} files are no clips, e.g. {source}: {reason}; complete or remove "
+            "them, or use lists by make_splits.py, which writes them all to left_out.csv"
+        )
+
+
 class VfdFolder:
     """Clips of a VFD folder with the interface of an `ElementStore`; the key is the path of the image.
 
@@ -105,13 +115,8 @@ class VfdFolder:
         return len(self.metas)
 
     def check_complete(self) -> None:
-        """Raise UserError if a file is no clip: a folder that is used whole must not lose any in silence."""
-        if self.left_out:
-            source, reason = self.left_out[0]
-            raise UserError(
-                f"{self.root}: {len(self.left_out)} files are no clips, e.g. {source}: {reason}; complete or remove "
-                "them, or use lists by make_splits.py, which writes them all to left_out.csv"
-            )
+        """Raise UserError if a file is no clip."""
+        refuse_losses(self.root, self.left_out)
 
     def read(
         self,
@@ -130,7 +135,7 @@ class VfdFolder:
         return Element(
             meta=self.metas[position],
             mel=_read_mel(self.root / self._voices[position]) if mel or waveform else None,
-            frames=_read_image(self.root / key)[None] if frames is not None else None,
+            frames=read_face(self.root / key)[None] if frames is not None else None,
         )
 
     def _add(self, name: str, clips: list[tuple[ElementMeta, str]]) -> None:
@@ -268,7 +273,7 @@ def _read_mel(path: Path) -> np.ndarray:
     return mel
 
 
-def _read_image(path: Path) -> np.ndarray:
+def read_face(path: Path) -> np.ndarray:
     """Read an image as RGB (224, 224, 3) uint8. Raises UserError if it cannot be decoded or is too large."""
     data = path.read_bytes()
     height, width = _jpeg_size(data)

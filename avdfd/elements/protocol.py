@@ -8,7 +8,10 @@ from avdfd.elements.form import Element, ElementMeta
 
 
 class Store(Protocol):
-    """Source of elements: `ElementStore`, a perturbed one (`avdfd.evaluation.robustness.store`), or `VfdFolder`."""
+    """Source of elements: `ElementStore`, a perturbed one (`avdfd.evaluation.robustness.store`), or VFD's data.
+
+    VFD's are `avdfd.baselines.vfd_folder` and `avdfd.baselines.vfd_list`.
+    """
 
     root: Path
 

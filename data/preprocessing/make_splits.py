@@ -36,7 +36,8 @@ from types import MappingProxyType
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.baselines.mrdf_folds import TrainingList, read_training_lists
-from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder, is_voxceleb_clip
+from avdfd.baselines.open_store import open_vfd
+from avdfd.baselines.vfd_folder import is_voxceleb_clip
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
@@ -131,9 +132,9 @@ def load(
     """
     if manifest is None:
         assert elements is not None
-        if is_vfd_folder(elements):
-            folder = VfdFolder(elements)
-            return folder.metas, None, folder.left_out
+        published = open_vfd(elements)
+        if published is not None:
+            return published.metas, None, published.left_out
         return ElementStore(elements, whole=None).metas, None, ()
     clips, others = read_clips(manifest)
     if not clips:

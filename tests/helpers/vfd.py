@@ -1,10 +1,13 @@
-"""Small folders in the format of VFD 2022: random faces and mels."""
+"""Small folders and lists in the formats of VFD 2022 and 2023: random faces, mels and voices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from avdfd.elements.form import encode_wav
+from avdfd.features.window import SAMPLE_RATE
 
 
 def add_clip(root: Path, face: str, voice: str, rng: np.random.Generator) -> None:
@@ -32,3 +35,19 @@ def make_dfdc(root: Path, real: Iterable[str], fake: Iterable[str]) -> Path:
         for name in names:
             add_clip(root, f"{folder}/{name}.jpg", f"audio_feat/{name}.npy", rng)
     return root
+
+
+def make_list(root: Path, labels: Mapping[str, int], seconds: float = 4.0) -> Path:
+    """Write images below face/ with these labels, their WAV files below voice/, and the list of them."""
+    rng = np.random.default_rng(2)
+    lines = []
+    for name, label in labels.items():
+        image, voice = root / "face" / f"{name}.jpg", root / "voice" / f"{name}.wav"
+        for path in (image, voice):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(image), rng.integers(0, 256, (64, 64, 3), np.uint8))
+        voice.write_bytes(encode_wav(rng.uniform(-0.5, 0.5, round(seconds * SAMPLE_RATE)), SAMPLE_RATE))
+        lines.append(f"{image} {label}\n")
+    path = root / "frames.txt"
+    path.write_text("".join(lines))
+    return path

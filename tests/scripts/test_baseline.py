@@ -26,7 +26,7 @@ from data.preprocessing import make_splits
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
 from tests.helpers.runs import SPLITS, epochs, make_run, write_config
-from tests.helpers.vfd import make_dfdc, make_voxceleb
+from tests.helpers.vfd import make_dfdc, make_list, make_voxceleb
 from tests.paths import ROOT, VFD_SAMPLE
 
 RECIPE = {"lr": 1e-3, "epochs": 2, "batch_size": 4}
@@ -378,6 +378,22 @@ def test_every_stage_of_vfd_may_have_its_own_folder(tmp_path):
     make_dfdc(tmp_path / "other", [f"{seen}_b"], ["f9"])
     request = ["--run", str(runs / "folders"), "--elements", str(tmp_path / "other"), "--split", "all"]
     assert f"identity '{seen}' of the all elements is in its train list ({own['splits']})" in message(request, evaluate)
+
+
+def test_vfd_2023_trains_and_is_tested_on_lists_of_images(tmp_path):
+    labels = {f"r{i}/r{i}_00001": 0 for i in range(5)} | {f"f{i}/f{i}_00001": 1 for i in range(3)}
+    images = make_list(tmp_path / "dfdc", labels)
+    make_splits.main(["vfd", "--elements", str(images), "--out", str(tmp_path)])
+    model = {"year": 2023, "image_size": 32, "dim": 16, "depth": 1, "heads": 2, "out_dim": 8}
+    baseline.main(folder_config(tmp_path, images, tmp_path / "vfd.csv", model=model))
+    run = tmp_path / "runs" / "folders"
+    evaluate.main(["--run", str(run), "--device", "cpu", "--bootstrap", "0"])
+    assert json.loads((run / "eval/test/report.json").read_text())["overall"]["clips"] == 2
+    other = make_list(tmp_path / "other", {"x/x_1": 0, "x/x_2": 0, "y/y_1": 1})
+    evaluate.main(
+        ["--run", str(run), "--elements", str(other), "--split", "all", "--device", "cpu", "--bootstrap", "0"]
+    )
+    assert json.loads((run / "eval/all/report.json").read_text())["overall"]["clips"] == 3
 
 
 def test_lists_of_vfd_folders_that_are_too_small(tmp_path):

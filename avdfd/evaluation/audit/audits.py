@@ -25,7 +25,7 @@ def parts_of(
     `foreign` is True if the store is not the run's own. If the run's own store is missing, its splits are left out.
     """
     parts: dict[str, Part] = {split: (store, metas)}
-    if foreign and not Path(config.data.elements).is_dir():
+    if foreign and not Path(config.data.elements).exists():
         return parts
     own = open_store(config.data.elements, config) if foreign else store
     members = assign(own.metas, read_splits(config.data.splits))
