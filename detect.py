@@ -7,10 +7,11 @@
     python detect.py --run runs/openavff-pretrain video.mp4 --reconstruct video.png --reconstruct shown.mp4
 
 A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The score of the file
-is the mean of P(fake) over its windows, of the fused branch if the run has one. A short manipulation in a long video
-shows in `windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis` says; one
-shorter than a window is repeated to fill it. Exit code 1 if any file could not be scored. The scores of a list of
-videos, `video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
+is the mean of P(fake) over its windows, of the fused branch if the run has one. A run that takes whole clips (MRDF as
+published) is given the whole file, up to the seconds that it takes; `--hop` does not apply. A short manipulation in a
+long video shows in `windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis`
+says; one shorter than a window is repeated to fill it. Exit code 1 if any file could not be scored. The scores of a
+list of videos, `video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
 """
 
 import argparse
@@ -25,12 +26,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from avdfd.baselines.open_store import takes_whole_clips
 from avdfd.config import MediaConfig, parse
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_audio
 from avdfd.core.errors import UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
+from avdfd.features.window import FPS
 from avdfd.inference.inspection import Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import audio_only, load_run
@@ -91,6 +94,11 @@ def main(argv: list[str]) -> int:
         return draw_reconstruction(args, files[0], media)
     run = load_run(args.run, args.device)
     media = framed_as_in_training(media, run.media, whole_frame=args.whole_frame)
+    if takes_whole_clips(run.config):
+        if args.plot or args.overlay:
+            raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
+        seconds = len(run.inputs.reads.frames or ()) / FPS
+        media = media.model_copy(update={"whole": True, "keep": ["waveform", "frames"], "max_seconds": seconds})
     audio_run = audio_only(run)
     if run.inputs.reads.mel_err:
         raise UserError(

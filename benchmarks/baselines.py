@@ -242,7 +242,8 @@ def avff(sizes: Sizes, batch: int, stage: str) -> Case:
 class ReleasedResNet(ResNet):
     """Pooling in three dimensions and without a gradient, channels first."""
 
-    def forward(self, video: Tensor) -> Tensor:
+    def forward(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        assert padding_mask is None, "released means include the padding"
         x = self.frontend3D[:3](video)
         with torch.no_grad():
             x = F.max_pool3d(x, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))

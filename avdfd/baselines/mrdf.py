@@ -6,27 +6,29 @@ References:
     Zou et al., "Cross-Modality and Within-Modality Regularization for Audio-Visual DeepFake Detection", ICASSP 2024.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
+from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video
 from avdfd.config import MrdfConfig
-from avdfd.core import tiers
+from avdfd.core import fields, tiers
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.features.filterbank import stacked_filterbank
-from avdfd.features.window import FRAMES
 from avdfd.models import mrdf
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.mrdf_losses import Labels, mrdf_loss
+from avdfd.training.batch_norm import with_rows
 from avdfd.training.distributed import Chance
 from avdfd.training.state_dicts import fill, read_weights, unwrap
 
@@ -39,9 +41,11 @@ class Raw(NamedTuple):
     """Parts of B elements as they are read."""
 
     frames: Tensor
-    """(B, T, 112, 112, 3) uint8, at half size."""
+    """(B, T, 112, 112, 3) uint8, at half size; 0 beyond a clip's end."""
     audio: Tensor
-    """(B, 104, T)."""
+    """(B, T, 104)."""
+    steps: Tensor
+    """(B,) frames of each clip."""
     label: Tensor
     label_video: Tensor
     label_audio: Tensor
@@ -54,8 +58,8 @@ class Batch(NamedTuple):
     """(B, 3, T, 100, 100) uint8."""
     audio: Tensor
     """(B, 104, T)."""
-    padding: Tensor | None
-    """(B, T), True beyond a clip's end; None if all clips have the same length."""
+    padding: Tensor
+    """(B, T), True beyond a clip's end."""
     label: Tensor
     """(B,) float, 1 = fake."""
     label_video: Tensor
@@ -83,20 +87,21 @@ class Inputs(NamedTuple):
 
     @property
     def reads(self) -> Reads:
-        return Reads(waveform=True, mel=False, frames=range(FRAMES))
+        return Reads(waveform=True, mel=False, frames=range(self.max_steps))
 
     def raw(self, element: Element) -> Raw:
         frames = half_size(element.frames)
-        audio = stacked_filterbank(torch.from_numpy(element.waveform), len(frames)).T
+        audio = stacked_filterbank(torch.from_numpy(element.waveform), len(frames))
         meta = element.meta
         known = (-1, -1) if meta is None else _modalities(meta)
-        return Raw(frames, audio, label_of(element), *map(torch.tensor, known))
+        return Raw(frames, audio, torch.tensor(len(frames)), label_of(element), *map(torch.tensor, known))
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
         rngs = [None] * len(raw.frames) if seeds is None else generators(seeds)
-        videos = [mrdf_video(frames, rng) for frames, rng in zip(raw.frames, rngs, strict=True)]
-        video, audio, padding = pad_batch([*zip(videos, raw.audio, strict=True)], self.max_steps)
-        return Batch(video, audio, padding if padding.any() else None, raw.label, raw.label_video, raw.label_audio)
+        video = torch.stack([mrdf_video(frames, rng) for frames, rng in zip(raw.frames, rngs, strict=True)])
+        audio = rearrange(raw.audio, "b t f -> b f t").contiguous()
+        padding = torch.arange(audio.shape[2], device=audio.device) >= raw.steps[:, None]
+        return Batch(video, audio, padding, raw.label, raw.label_video, raw.label_audio)
 
 
 def _modalities(meta: ElementMeta) -> tuple[int, int]:
@@ -118,7 +123,7 @@ def stages(cfg: MrdfConfig) -> tuple[str, ...]:
 
 
 def needs_whole_batch(cfg: MrdfConfig) -> bool:
-    return False
+    return cfg.faithful and cfg.model.clips == "whole"  # the shortest clip of a batch cuts all of them
 
 
 def batches(cfg: MrdfConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
@@ -167,7 +172,9 @@ def groups(model: nn.Module, cfg: MrdfConfig, stage: str) -> list[tuple[Iterable
 
 
 def outputs(net: nn.Module, batch: Batch, cfg: MrdfConfig, stage: str, chance: Chance) -> Outputs:
-    out: mrdf.MrdfOutput = net(mrdf_normalise(batch.video), batch.audio, batch.padding)
+    batch, padding = _cut(batch) if cfg.faithful else batch, _padding(batch, cfg)
+    with contextlib.nullcontext() if padding is None else with_rows(_steps(padding)):
+        out: mrdf.MrdfOutput = net(mrdf_normalise(batch.video), batch.audio, padding)
     return Outputs(*out, label_video=batch.label_video, label_audio=batch.label_audio)
 
 
@@ -188,5 +195,36 @@ def preview(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def scores(model: nn.Module, batch: Batch, cfg: MrdfConfig) -> dict[str, Tensor]:
-    out = model(mrdf_normalise(batch.video), batch.audio, batch.padding)
+    video, audio, padding = mrdf_normalise(batch.video), batch.audio, _padding(batch, cfg)
+    if cfg.faithful and cfg.model.clips == "whole":  # means over time would include padding, so each clip is alone
+        alone = [
+            model(clip[None, :, :steps], features[None, :, :steps])
+            for clip, features, steps in zip(video, audio, _steps(batch.padding), strict=True)
+        ]
+        out = fields.combine(alone, torch.cat)
+    else:
+        out = model(video, audio, padding)
     return mrdf.fake_logits(out, cfg.model.variant)
+
+
+def _padding(batch: Batch, cfg: MrdfConfig) -> Tensor | None:
+    """Return the padding of whole clips; None for windows, and for the meta device, where operations are counted.
+
+    All processes must agree on it, so it does not depend on whether a clip of this batch is padded.
+    """
+    return None if cfg.faithful or cfg.model.clips == "window" or batch.padding.is_meta else batch.padding
+
+
+def _steps(padding: Tensor) -> list[int]:
+    """Return the number of steps of each clip from its padding (B, T)."""
+    return (~padding).sum(dim=1).tolist()
+
+
+def _cut(batch: Batch) -> Batch:
+    """Return the batch cut to its shortest clip, as in the released training."""
+    if batch.padding.is_meta:
+        return batch
+    steps = min(_steps(batch.padding))
+    return batch._replace(
+        video=batch.video[:, :, :steps], audio=batch.audio[:, :, :steps], padding=batch.padding[:, :steps]
+    )

@@ -5,18 +5,14 @@
 Augmentation is one draw per clip, and only if a generator is given. `mrdf_normalise` runs on the device.
 """
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import torch
 from einops import rearrange
 from numpy.random import Generator
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 SIDE = 100
-MAX_STEPS = 500
 
 _FLIP = 0.5
 _MEAN = 0.421
@@ -48,23 +44,3 @@ def mrdf_video(small: Tensor, rng: Generator | None) -> Tensor:
 def mrdf_normalise(video: Tensor) -> Tensor:
     """Normalise uint8 video by the mean and standard deviation of AV-HuBERT's frames, on its device."""
     return (video.float() / 255 - _MEAN) / _STD
-
-
-def pad_batch(examples: Sequence[tuple[Tensor, Tensor]], max_steps: int = MAX_STEPS) -> tuple[Tensor, Tensor, Tensor]:
-    """Pad pairs of video (3, T, 100, 100) and audio (104, T), cut to `max_steps`, to a batch.
-
-    Returns video (B, 3, T, 100, 100), audio (B, 104, T) and padding_mask (B, T), True beyond a clip's end. Raises
-    ValueError if video and audio of a pair differ in length.
-    """
-    for video, audio in examples:
-        if video.shape[1] != audio.shape[1]:
-            raise ValueError(f"{video.shape[1]} steps of video, but {audio.shape[1]} of audio")
-    videos = pad_sequence([rearrange(v[:, :max_steps], "c t h w -> t c h w") for v, _ in examples], batch_first=True)
-    audios = pad_sequence([rearrange(a[:, :max_steps], "f t -> t f") for _, a in examples], batch_first=True)
-    lengths = torch.tensor([min(a.shape[1], max_steps) for _, a in examples])
-    padding_mask = torch.arange(audios.shape[1]) >= lengths[:, None]
-    return (
-        rearrange(videos, "b t c h w -> b c t h w").contiguous(),
-        rearrange(audios, "b t f -> b f t").contiguous(),
-        padding_mask,
-    )

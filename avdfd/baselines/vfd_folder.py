@@ -85,6 +85,7 @@ class VfdFolder:
     """
 
     version = "vfd-folder"
+    whole = False
     has_waveforms = False
     has_frames = True
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avdfd.config import DataConfig
 from avdfd.core import fields
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Reads, to_device
 from avdfd.datasets.residency import Place, Resident, choose, size_of
 from avdfd.datasets.samplers import Draw, Share, Shared
@@ -86,12 +87,14 @@ class Batches:
 def open_batches(cfg: DataConfig, device: torch.device, *sets: tuple[ElementSet, Shared]) -> tuple[Batches, ...]:
     """Return the batches of each set of elements in its order, all kept where the config says, or where they fit.
 
-    Raises UserError if they do not fit there.
+    Raises UserError if they do not fit there, and for whole clips, whose rows differ in length, anywhere but on disk.
     """
     reads = [reads_on(elements, device) for elements, _ in sets]
     # Decoded frames take eight times the memory of their JPEGs: they are kept on request only.
     video = any(one.frames is not None for one in reads)
     place: Place = "disk"
+    if cfg.home not in ("auto", "disk") and any(elements.store.whole for elements, _ in sets):
+        raise UserError(f"data.home '{cfg.home}': whole clips differ in length and stay on disk; set it to 'auto'")
     if cfg.home != "disk" and not (cfg.home == "auto" and video):
         firsts = [_first(elements, one) for (elements, _), one in zip(sets, reads, strict=True)]
         total = sum(size_of(first) * len(elements) for first, (elements, _) in zip(firsts, sets, strict=True))

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.core import fields
@@ -53,7 +54,10 @@ class InputForm(Protocol):
     def reads(self) -> Reads: ...
 
     def raw(self, element: Element) -> Any:
-        """Read an element as a NamedTuple of tensors, whose shapes are the same for all elements of a store.
+        """Read an element as a NamedTuple of tensors.
+
+        Their shapes are the same for all elements of a store of windows. Those of whole clips may differ in the first
+        dimension, and `stack` pads them.
 
         The label (1 = fake) is NaN for an element without metadata, which is of an unlabelled video.
         """
@@ -197,8 +201,16 @@ def audio_class_of(meta: ElementMeta) -> int:
 
 
 def stack(examples: Sequence[B]) -> B:
-    """Stack NamedTuples of tensors along a new first dimension; None stays None."""
-    return fields.combine(examples, torch.stack)
+    """Stack NamedTuples of tensors along a new first dimension; None stays None.
+
+    Tensors of unequal length, those of whole clips, are padded with zeros at the end of their first dimension.
+    """
+    return fields.combine(examples, _stack)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    equal = len({tensor.shape for tensor in tensors}) == 1
+    return torch.stack([*tensors]) if equal else pad_sequence([*tensors], batch_first=True)
 
 
 def to_device(batch: B, device: torch.device) -> B:

@@ -14,6 +14,8 @@ class Store(Protocol):
     """
 
     root: Path
+    whole: bool
+    """True if the elements are whole clips of unequal length, False if they are windows."""
 
     @property
     def metas(self) -> Sequence[ElementMeta]: ...

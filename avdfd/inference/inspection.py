@@ -55,7 +55,7 @@ def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
     cv2.setNumThreads(1)  # --workers says how many cores decoding takes
     torch.set_num_threads(1)
     if is_audio(file.name):
-        media = media.model_copy(update={"keep": ["waveform", "mel"], "repeat_short": True})
+        media = media.model_copy(update={"keep": ["waveform", "mel"], "repeat_short": True, "whole": False})
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []
     usable = (window for window in cut_windows(file, media) if "parts" in window)

@@ -234,7 +234,7 @@ def score_windows(run: Run, windows: list[Element], *, explain: bool = False) ->
         frames = None
         if wanted is not None:
             assert window.frames is not None, "a run that takes frames is given windows with frames"
-            frames = window.frames[list(wanted)]
+            frames = window.frames[[number for number in wanted if number < len(window.frames)]]
         raws.append(run.inputs.raw(replace(window, frames=frames)))
     batch = prepare(run.inputs, to_device(stack(raws), run.device), None)
     return _join(run, [str(number) for number in range(len(windows))], [_score_batch(run, batch, explain)])

@@ -64,7 +64,11 @@ class Trunk(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem over 5 frames, then the trunk on every frame: (B, C, T, H, W) -> (B, T, 8 width)."""
+    """Stem over 5 frames, then the trunk on every frame: (B, C, T, H, W) -> (B, T, 8 width).
+
+    Frames where the mask (B, T) is True are left out after the stem's convolution: they enter no statistics of a batch
+    norm and cost no computation. Their features are 0.
+    """
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
@@ -75,11 +79,23 @@ class ResNet(nn.Module):
         )
         self.trunk = Trunk(width)
 
-    def forward(self, video: Tensor) -> Tensor:
-        x = rearrange(self.frontend3D(video), "b c t h w -> (b t) c h w")
+    def forward(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        if padding_mask is None:
+            features = self._each(rearrange(self.frontend3D(video), "b c t h w -> (b t) c h w"))
+            return rearrange(features, "(b t) d -> b t d", t=video.shape[2])
+        convolution, *rest = self.frontend3D
+        x = rearrange(convolution(video), "b c t h w -> b t c 1 h w")[~padding_mask]
+        for layer in rest:
+            x = layer(x)
+        features = self._each(x.squeeze(2))
+        empty = features.new_zeros((*padding_mask.shape, features.shape[1]))
+        return empty.masked_scatter(~padding_mask[..., None], features)
+
+    def _each(self, x: Tensor) -> Tensor:
+        """Frames after the stem (N, width, H, W) -> (N, 8 width)."""
         # Pooling, convolutions and norms are faster with the channels last in memory.
         x = F.max_pool2d(x.contiguous(memory_format=torch.channels_last), 3, stride=2, padding=1)
-        return rearrange(self.trunk(x), "(b t) d -> b t d", t=video.shape[2])
+        return self.trunk(x)
 
 
 class VideoFrontEnd(nn.Module):
@@ -94,7 +110,7 @@ class VideoFrontEnd(nn.Module):
         if padding_mask is not None:
             # The stem convolves over time and pads an unpadded clip with zeros, too.
             video = video.masked_fill(rearrange(padding_mask, "b t -> b 1 t 1 1"), 0)
-        return self.proj(self.resnet(video))
+        return self.proj(self.resnet(video, padding_mask))
 
 
 class AudioFrontEnd(nn.Module):

@@ -6,7 +6,7 @@ References:
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ class Portion(NamedTuple):
 
 
 _portion: ContextVar[Portion | None] = ContextVar("portion", default=None)
+_rows: ContextVar[Sequence[int] | None] = ContextVar("rows", default=None)
 
 
 @contextlib.contextmanager
@@ -44,10 +45,21 @@ def dividing(portion: Portion) -> Iterator[None]:
         _portion.reset(token)
 
 
+@contextlib.contextmanager
+def with_rows(rows: Sequence[int]) -> Iterator[None]:
+    """Context in which each given sample has this many rows; elsewhere all samples have equally many."""
+    token = _rows.set(rows)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
 class WholeBatchNorm(_BatchNorm):
     """BatchNorm1d, 2d or 3d with the statistics of a whole divided batch: (N, C, ...) -> (N, C, ...).
 
-    The rows N are the process's samples, or several consecutive rows per sample. Padding is normalised and not counted.
+    The rows N are the process's samples, or several consecutive rows per sample, equally many unless `with_rows` says
+    how many. Padding is normalised and not counted.
     torch's SyncBatchNorm counts all rows and does not run on CPUs; on GPUs without padding its kernels are used.
     """
 
@@ -75,8 +87,15 @@ class WholeBatchNorm(_BatchNorm):
     def _normalise(self, x: Tensor, portion: Portion) -> Tensor:
         per_channel, axes = [1, -1, *[1] * (x.ndim - 2)], [0, *range(2, x.ndim)]
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        own = wide[: len(x) // portion.given * portion.own]
-        count = x[:, 0].numel() // portion.given * portion.total
+        rows = _rows.get()
+        if rows is None:
+            own = wide[: len(x) // portion.given * portion.own]
+            count = x[:, 0].numel() // portion.given * portion.total
+        else:
+            own = wide[: sum(rows[: portion.own])]
+            counts = torch.tensor(own[:, 0].numel(), device=x.device)
+            dist.all_reduce(counts)
+            count = int(counts)
         assert count > 1, "one value has no variance"
         mean = all_reduce(own.sum(axes)) / count
         variance = all_reduce((own - mean.view(per_channel)).square().sum(axes)) / count

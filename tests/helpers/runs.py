@@ -1,6 +1,8 @@
 """Small stores and runs on disk for the tests of scripts: random weights, audio and frames."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from avdfd.core.files import BEST
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_audio, encode_frame
-from avdfd.features.window import FACE_SIZE, FRAMES, WINDOW
+from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.inference import scoring
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net, build_detector
@@ -28,22 +30,34 @@ SPECTRA = {**AUDIO, "input": "waveform", "patches": "statistics", "spectra": [25
 VISUAL = {"init": "random", "image_size": 32, "dim": 16, "depth": 1, "heads": 2}
 
 
-def make_store(root: Path) -> Path:
-    """Write elements and split lists: a clip of two windows for every identity of SPLITS and tier of TIERS."""
+def make_store(root: Path, whole: Sequence[int] = ()) -> Path:
+    """Write elements and split lists: a clip of two windows for every identity of SPLITS and tier of TIERS.
+
+    With `whole`, each is one whole clip of these numbers of frames, in turn.
+    """
+    lengths = itertools.cycle(whole)
+    settings: dict[str, Any] = {}
+    if whole:
+        settings = {"media.whole": True, "media.max_seconds": max(whole) / FPS, "media.keep": ["waveform", "frames"]}
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (FACE_SIZE // 8, FACE_SIZE // 8, 3), np.uint8) for _ in range(5)]
     jpegs = [encode_frame(np.kron(image, np.ones((8, 8, 1), np.uint8)), 90) for image in images]
-    with ElementWriter(root / "elements", {"made": "up"}) as writer:
+    with ElementWriter(root / "elements", {"made": "up", **settings}) as writer:
         for identity in (one for identities in SPLITS.values() for one in identities):
             for name in TIERS:
                 source = f"{tier(name).folder}/Asian/men/{identity}/00000.mp4"
                 clip = {"tier": name, "identities": [identity], "source": source, "base": source, "method": ""}
                 clip |= {"race": "Asian", "gender": "men", "sha256": source}
                 windows = []
-                for start in (0.0, 1.0):
-                    audio = encode_audio(rng.uniform(-0.5, 0.5, WINDOW) * rng.random())
-                    mjpeg = b"".join(jpegs[i] for i in rng.integers(0, 5, FRAMES))
-                    windows.append({"start": start, "end": start + 3.072, "parts": {**audio, "mjpeg": mjpeg}})
+                for start in (0.0,) if whole else (0.0, 1.0):
+                    steps, samples = FRAMES, WINDOW
+                    if whole:
+                        steps = next(lengths)
+                        samples = steps * SAMPLE_RATE // FPS
+                    audio = encode_audio(rng.uniform(-0.5, 0.5, samples) * rng.random(), mel=not whole)
+                    mjpeg = b"".join(jpegs[i] for i in rng.integers(0, 5, steps))
+                    end = start + samples / SAMPLE_RATE
+                    windows.append({"start": start, "end": end, "parts": {**audio, "mjpeg": mjpeg}})
                 writer.add(clip, windows)
     (root / "splits").mkdir()
     for split, identities in SPLITS.items():

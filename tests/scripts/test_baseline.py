@@ -25,7 +25,7 @@ from avdfd.training import checkpoint, weights
 from data.preprocessing import make_splits
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
-from tests.helpers.runs import SPLITS, epochs, make_run, write_config
+from tests.helpers.runs import SPLITS, epochs, make_run, make_store, write_config
 from tests.helpers.vfd import make_dfdc, make_list, make_voxceleb
 from tests.paths import ROOT, VFD_SAMPLE
 
@@ -128,6 +128,62 @@ def test_a_score_does_not_depend_on_the_batch(kind, trained, store):
     windows = [elements.read(meta.key, waveform=True, frames=range(77)) for meta in metas[:3]]
     unlabelled = [replace(window, meta=None) for window in windows]
     np.testing.assert_allclose(score_windows(run, unlabelled).branch["fused"], together[:3], rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def whole_store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("whole"), whole=(26, 40, 31))
+
+
+@pytest.fixture
+def whole_config(whole_store, tmp_path):
+    """Write the config of an MRDF that takes whole clips, with changes; return the arguments that name it."""
+
+    def whole_config(name="whole", store=None, kind="mrdf", **changes):
+        values = {**SYSTEMS[kind], "name": name}
+        if kind == "mrdf":
+            values["model"] = {**values["model"], "clips": "whole", **changes.pop("model", {})}
+            values["train"] = {**values["train"], "epochs": 1}
+        return write_config(tmp_path, store or whole_store, kind, name, ["RVFA", "FVRA"], values | changes)
+
+    return whole_config
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_mrdf_takes_whole_clips(faithful, whole_config, whole_store, tmp_path, capsys):
+    """Clips of 26, 31 and 40 frames: trained on with padding, or as released cut to the shortest of a batch."""
+    baseline.main(whole_config(faithful=faithful, model={"encoder_layers": 0 if faithful else 1}))
+    run = load_run(tmp_path / "runs" / "whole", "cpu")
+    assert run.media.whole
+    elements = ElementStore(whole_store / "elements", whole=True)
+    metas = split_metas(run.config, elements, "test")
+    assert len({meta.end for meta in metas}) == 3
+    batches = {size: score(run, ElementSet(elements, metas, run.inputs), batch_size=size) for size in (1, 2, 9)}
+    for branch in run.branches:
+        for scores in batches.values():
+            np.testing.assert_allclose(scores.branch[branch], batches[1].branch[branch], rtol=0, atol=1e-5)
+    cut = run.inputs._replace(max_steps=26)
+    assert abs(score(run, ElementSet(elements, metas, cut)).branch["fused"] - batches[9].branch["fused"]).max() > 1e-6
+    evaluate.main(["--run", str(tmp_path / "runs" / "whole"), "--bootstrap", "0", "--workers", "0", "--device", "cpu"])
+    rows = list(csv.DictReader((tmp_path / "runs/whole/eval/test/scores.csv").read_text().splitlines()))
+    assert [row["windows"] for row in rows] == ["1"] * len(rows)
+    # detect.py has clips in memory.
+    clips = [elements.read(meta.key, waveform=True, mel=False, frames=range(500)) for meta in metas[:3]]
+    np.testing.assert_allclose(
+        score_windows(run, clips).branch["fused"], batches[1].branch["fused"][:3], rtol=0, atol=1e-5
+    )
+
+
+def test_elements_of_the_other_kind_are_refused(whole_config, trained, whole_store, store):
+    windows = "has whole clips, but windows of 3.072 s are needed; make a store with media.whole set to false"
+    for kind in ("avff", "vfd"):
+        assert windows in message(whole_config(kind=kind))
+    assert windows in message([*whole_config(), "--model.clips=window"])
+    clips = "has windows of 3.072 s, but whole clips are needed; make a store with media.whole set to true"
+    assert clips in message(whole_config(store=store))
+    run = trained("mrdf")
+    assert windows in message(["--run", str(run), "--elements", str(whole_store / "elements")], evaluate)
+    assert "whole clips differ in length and stay on disk" in message([*whole_config(), "--data.home=memory"])
 
 
 @pytest.mark.parametrize(("kind", "year"), [("vfd", 2023), ("mrdf", None)])
@@ -302,10 +358,9 @@ def test_a_run_of_a_published_checkpoint(config, store, tmp_path):
     assert not (tmp_path / "runs" / "x").exists()
 
 
-def test_a_published_checkpoint_on_its_authors_fold(config, store, tmp_path, capsys):
+def test_a_published_checkpoint_on_its_authors_fold(whole_config, tmp_path, capsys):
     """MRDF's own test command: a checkpoint and the list of its fold."""
-    model = {**SYSTEMS["mrdf"]["model"], "encoder_layers": 0}
-    arguments = config("mrdf", faithful=True, model=model)
+    arguments = whole_config("mrdf", faithful=True, model={"encoder_layers": 0})
     cfg = load(arguments[1], MrdfConfig)
     torch.save({"state_dict": mrdf.rebuild(cfg, "train").state_dict()}, tmp_path / "MRDF_CE_train_2.ckpt")
     arguments += ["--published", str(tmp_path / "MRDF_CE_train_2.ckpt"), "--fold-file", str(tmp_path / "train_2.txt")]

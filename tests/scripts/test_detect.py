@@ -11,8 +11,8 @@ import torch
 
 import baseline
 import detect
-from avdfd.baselines import avff
-from avdfd.config import AvffConfig, MediaConfig, parse
+from avdfd.baselines import avff, mrdf
+from avdfd.config import AvffConfig, MediaConfig, MrdfConfig, parse
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.elements import unpack
@@ -21,6 +21,7 @@ from avdfd.inference import inspection, scoring
 from avdfd.media.decode import read_audio, read_video, read_waveform
 from avdfd.media.windows import SECONDS, extract
 from avdfd.training import weights
+from avdfd.training.weights import RunFacts
 from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
@@ -60,6 +61,22 @@ def in_process(monkeypatch):
     """Cuts files without worker processes, which take seconds to start."""
 
     monkeypatch.setattr(detect, "run_killable", run_in_process)
+
+
+def test_a_run_that_takes_whole_clips_is_given_the_whole_file(videos, tmp_path, capsys, in_process):
+    """A file of 4 s, one of 8 s of which the run takes 6, and one that is too short for a window."""
+    model = {"clips": "whole", "max_steps": 150, "encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 1}
+    data = {"elements": "none", "splits": "none", "fake_tiers": ["RVFA"]}
+    cfg = parse({"kind": "mrdf", "name": "whole", "data": data, "model": model}, MrdfConfig, "test")
+    facts = RunFacts(config=cfg, stage="train", git="unknown")
+    weights.save(tmp_path / "whole" / BEST, mrdf.rebuild(cfg, "train").state_dict(), facts)
+    files = [videos / "good.mp4", videos / "below" / "LONG.MP4", videos / "short.mp4"]
+    code, lines = lines_of(["--run", tmp_path / "whole", *files], capsys)
+    assert code == 0
+    spans = [[(window["start"], window["end"]) for window in line["windows"]] for line in lines]
+    assert spans == [[(0, pytest.approx(4, abs=0.05))], [(0, 6)], [(0, pytest.approx(2, abs=0.05))]]
+    with pytest.raises(UserError, match="takes whole clips, without windows to draw over time"):
+        detect.main(["--run", str(tmp_path / "whole"), str(files[0]), "--plot", str(tmp_path / "x.png")])
 
 
 def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, capsys):

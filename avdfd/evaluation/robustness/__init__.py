@@ -29,7 +29,7 @@ class Perturbation(NamedTuple):
     frames: Function | None = None
     """Frames (T, 224, 224, 3) uint8 -> frames."""
     shown: Function | None = None
-    """Waveform (49152,) -> indices (77,) of the frames that are shown."""
+    """Waveform (S,) -> indices (T,) of the frames that are shown, 77 for a window."""
     all_frames: bool = False
     """True if `frames` needs all frames of a window, not only the requested ones."""
 

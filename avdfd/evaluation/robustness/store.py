@@ -11,7 +11,7 @@ from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of, pcm, quantise
 from avdfd.evaluation.robustness import PERTURBATIONS
-from avdfd.features.window import FRAMES
+from avdfd.features.window import frames_of
 
 
 class PerturbedStore:
@@ -25,7 +25,7 @@ class PerturbedStore:
     def __init__(self, store: ElementStore, name: str, severity: int) -> None:
         self.store, self.name = store, name
         self.level = PERTURBATIONS[name].levels[severity - 1]
-        self.root, self.metas, self.version = store.root, store.metas, store.version
+        self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
 
     def __len__(self) -> int:
         return len(self.store)
@@ -67,10 +67,12 @@ class PerturbedStore:
         return replace(element, waveform=audio if waveform else None, **parts)
 
     def _frames(self, key: str, waveform: Any, wanted: Sequence[int]) -> np.ndarray:
-        how, numbers = PERTURBATIONS[self.name], list(wanted)
+        meta = self.metas[self.metas.find(key)]
+        count = frames_of(meta.end - meta.start)
+        how, numbers = PERTURBATIONS[self.name], [number for number in wanted if number < count]
         if how.shown is not None:
             numbers = how.shown(waveform, self.level, self._draws(key))[numbers].tolist()
-        read = range(FRAMES) if how.all_frames else numbers
+        read = range(count) if how.all_frames else numbers
         frames = self.store.read(key, mel=False, frames=read).frames
         if how.frames is not None:
             frames = how.frames(frames, self.level, self._draws(key))

@@ -1,7 +1,7 @@
-"""Perturbations of time: which of the 77 frames is shown when, and the matching audio.
+"""Perturbations of time: which of the frames is shown when, and the matching audio.
 
-Functions named `_frames` are (waveform, level, rng) -> indices (77,), those named `_audio` (waveform, level, rng) ->
-waveform. Both functions of a pair map time in the same way, so that audio and video stay in sync.
+Functions named `_frames` are (waveform, level, rng) -> indices (T,), 77 for a window; those named `_audio` (waveform,
+level, rng) -> waveform. Both functions of a pair map time in the same way, so that audio and video stay in sync.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from avdfd.evaluation.robustness.audio import seamless
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
+from avdfd.features.window import FPS, SAMPLE_RATE, frames_of
 
 
 def drop_frames(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
@@ -18,15 +18,16 @@ def drop_frames(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndar
 
     Frames dropped at a lower level are dropped at every higher one.
     """
-    lost = 1 + rng.permutation(FRAMES - 1)[: round((FRAMES - 1) * percent / 100)]
-    there = np.isin(np.arange(FRAMES), lost, invert=True)
-    return np.maximum.accumulate(np.where(there, np.arange(FRAMES), 0))
+    count = _count(waveform)
+    lost = 1 + rng.permutation(count - 1)[: round((count - 1) * percent / 100)]
+    there = np.isin(np.arange(count), lost, invert=True)
+    return np.maximum.accumulate(np.where(there, np.arange(count), 0))
 
 
 def slow_frames(waveform: np.ndarray, factor: float, rng: Generator) -> np.ndarray:
     """Stretch the middle `factor` of the window to its whole length."""
     start = (1 - factor) / 2 * len(waveform) / SAMPLE_RATE
-    return _nearest(start + np.arange(FRAMES) / FPS * factor)
+    return _nearest(start + np.arange(_count(waveform)) / FPS * factor)
 
 
 def slow_audio(waveform: np.ndarray, factor: float, rng: Generator) -> np.ndarray:
@@ -47,7 +48,7 @@ def trim_frames(waveform: np.ndarray, longest: float, rng: Generator) -> np.ndar
     nor foreign audio.
     """
     first, last = _loud(waveform, longest)
-    times = np.arange(FRAMES) / FPS
+    times = np.arange(_count(waveform)) / FPS
     return _nearest((first + np.mod(times * SAMPLE_RATE, last - first)) / SAMPLE_RATE)
 
 
@@ -70,5 +71,10 @@ def _loud(waveform: np.ndarray, longest: float) -> tuple[int, int]:
 
 
 def _nearest(times: np.ndarray) -> np.ndarray:
-    """Return the indices of the frames that are shown at these seconds of the window."""
-    return np.clip(np.rint(times * FPS), 0, FRAMES - 1).astype(np.int64)
+    """Return the indices (T,) of the frames that are shown at these seconds of the window."""
+    return np.clip(np.rint(times * FPS), 0, len(times) - 1).astype(np.int64)
+
+
+def _count(waveform: np.ndarray) -> int:
+    """Return the number of frames beside this audio."""
+    return frames_of(len(waveform) / SAMPLE_RATE)

@@ -47,6 +47,19 @@ with distributed.join("cpu") as world:
             torch.testing.assert_close(ours.grad, theirs.grad)
         for name, value in plain.state_dict().items():
             torch.testing.assert_close(divided.state_dict()[name], value)
+
+    # Samples of unequal numbers of rows, as those of clips of unequal length; the third process has padding alone.
+    lengths = [3, 5]
+    samples = [5 + 2 * torch.randn(rows, 3, dtype=torch.float64) for rows in lengths]
+    plain, divided = (nn.Sequential(nn.BatchNorm1d(3)).double() for _ in range(2))
+    batch_norm.convert(divided)
+    expected = plain(torch.cat(samples)).split(lengths)
+    mine = world.rank if world.rank < 2 else 0
+    with distributed.dividing(world, 2), batch_norm.with_rows([lengths[mine]]):
+        out = divided(samples[mine])
+    torch.testing.assert_close(out, expected[mine])
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(divided.state_dict()[name], value)
 """
 
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video, pad_batch
+from avdfd.baselines.mrdf import Inputs
+from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video
+from avdfd.datasets.loaders import prepare, stack
+from avdfd.elements import Element
 
 
 @pytest.fixture(scope="module")
@@ -63,34 +66,31 @@ def test_normalisation():
     torch.testing.assert_close(mrdf_normalise(video), expected)
 
 
-def example(steps):
-    rng = torch.Generator().manual_seed(steps)
-    video = torch.randint(0, 256, (3, steps, 4, 4), generator=rng, dtype=torch.uint8)
-    return video, torch.randn(104, steps, generator=rng)
+def element(steps, seed=0):
+    """Return an unlabelled element of this many frames."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (steps, 224, 224, 3), dtype=np.uint8)
+    return Element(None, waveform=rng.uniform(-1, 1, 640 * steps).astype(np.float32), frames=frames)
 
 
 def test_batches_are_padded_to_the_longest():
-    examples = [example(3), example(7), example(5)]
-    video, audio, padding_mask = pad_batch(examples)
-    assert (video.shape, video.dtype) == ((3, 3, 7, 4, 4), torch.uint8)
-    assert (audio.shape, padding_mask.shape) == ((3, 104, 7), (3, 7))
-    assert (~padding_mask).sum(dim=1).tolist() == [3, 7, 5]
-    for i, (frames, mel) in enumerate(examples):
-        steps = frames.shape[1]
-        assert torch.equal(video[i, :, :steps], frames)
-        assert torch.equal(audio[i, :, :steps], mel)
-        assert not video[i, :, steps:].any()
-        assert not audio[i, :, steps:].any()
-        assert padding_mask[i, steps:].all()
+    form, elements = Inputs(500), [element(3), element(7), element(5)]
+    batch = prepare(form, stack([form.raw(one) for one in elements]), None)
+    assert (batch.video.shape, batch.video.dtype) == ((3, 3, 7, 100, 100), torch.uint8)
+    assert (batch.audio.shape, batch.padding.shape) == ((3, 104, 7), (3, 7))
+    assert (~batch.padding).sum(dim=1).tolist() == [3, 7, 5]
+    for i, one in enumerate(elements):
+        steps = len(one.frames)
+        alone = prepare(form, stack([form.raw(one)]), None)
+        assert not alone.padding.any()
+        assert torch.equal(batch.video[i, :, :steps], alone.video[0])
+        assert torch.equal(batch.audio[i, :, :steps], alone.audio[0])
+        assert not batch.video[i, :, steps:].any()
+        assert not batch.audio[i, :, steps:].any()
+        assert batch.padding[i, steps:].all()
 
 
-def test_long_clips_are_cut():
-    video, audio, padding_mask = pad_batch([example(9), example(4)], max_steps=6)
-    assert torch.equal(video[0], example(9)[0][:, :6])
-    assert torch.equal(audio[0], example(9)[1][:, :6])
-    assert (~padding_mask).sum(dim=1).tolist() == [6, 4]
-
-
-def test_unequal_lengths_are_refused():
-    with pytest.raises(ValueError, match="3 steps of video, but 4 of audio"):
-        pad_batch([(example(3)[0], example(4)[1])])
+def test_windows_are_never_padded():
+    raw = stack([Inputs(500).raw(element(77, seed)) for seed in range(2)])
+    assert raw.steps.tolist() == [77, 77]
+    assert raw.audio.shape == (2, 77, 104)

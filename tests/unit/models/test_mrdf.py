@@ -101,6 +101,22 @@ def test_outputs_do_not_depend_on_the_batch(variant):
                     torch.testing.assert_close(both[[order.index(0)]], single, rtol=1e-5, atol=1e-5)
 
 
+def test_padding_changes_nothing_in_training_either():
+    """Statistics of batch norms are those of the real frames, whatever the padding."""
+    video, audio = clips()
+    outs, stats = [], []
+    for steps in (12, 15):
+        model = build("ce", dropout=0.0).train()
+        padding = torch.arange(steps) >= torch.tensor([7, 12])[:, None]
+        longer = torch.zeros(2, 3, steps, 32, 32), torch.zeros(2, 104, steps)
+        longer[0][:, :, :12], longer[1][:, :, :12] = video, audio
+        outs.append(model(*longer, padding))
+        stats.append(model.feature_extractor_video_hubert.resnet.trunk.layer4[1].bn2.running_var)
+    for one, other in zip(*outs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*stats)
+
+
 def test_faithful_means_include_the_padding():
     model = build("ce", faithful=True)
     video, audio = clips()

@@ -11,6 +11,7 @@ from avdfd.elements.form import mel_of
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.features.window import FRAMES
+from tests.helpers.runs import make_store
 
 WANTED = [3, 20, 60]
 
@@ -67,6 +68,16 @@ def test_dropped_frames_are_read_as_their_forerunners(store, severity):
     assert same[0]
     for number in np.flatnonzero(~same):
         np.testing.assert_array_equal(shown[number], shown[number - 1])
+
+
+@pytest.mark.parametrize("name", ["speed", "frame_drop", "h264"])
+def test_whole_clips_are_perturbed_over_their_length(tmp_path, name):
+    whole = ElementStore(make_store(tmp_path, whole=(30, 90)) / "elements", whole=True)
+    one_of_each = {round(25 * meta.end): meta for meta in whole.metas}
+    assert sorted(one_of_each) == [30, 90]
+    for steps, meta in one_of_each.items():
+        element = PerturbedStore(whole, name, 5).read(meta.key, waveform=True, mel=False, frames=range(500))
+        assert (len(element.frames), len(element.waveform)) == (steps, 640 * steps)
 
 
 def test_mel_err_of_perturbed_audio_is_refused(store):
