@@ -43,6 +43,7 @@ class VfdList:
     version = "vfd-list"
     has_waveforms = True
     has_frames = True
+    whole = False
 
     def __init__(self, path: str | Path) -> None:
         self.root = Path(path)
