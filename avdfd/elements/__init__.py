@@ -18,7 +18,7 @@ table   columns as metadata       store  reads elements
 
 from avdfd.elements.form import Element, ElementMeta, pack, unpack
 from avdfd.elements.store import ElementStore
-from avdfd.elements.table import Coded, ElementTable, coded, fake_seconds, window_labels
+from avdfd.elements.table import Coded, ElementTable, coded, fake_seconds, times, window_labels
 from avdfd.elements.writer import ElementWriter
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "coded",
     "fake_seconds",
     "pack",
+    "times",
     "unpack",
     "window_labels",
 ]

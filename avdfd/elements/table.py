@@ -158,6 +158,13 @@ def _with_defaults(table: pa.Table) -> pa.Table:
     return table.select(SCHEMA.names) if absent and {*table.schema.names} == {*SCHEMA.names} else table
 
 
+def times(metas: Sequence[ElementMeta]) -> np.ndarray:
+    """Return start and end of N windows in seconds of their clips: (N, 2)."""
+    if not isinstance(metas, ElementTable):
+        return np.array([(meta.start, meta.end) for meta in metas], np.float64).reshape(-1, 2)
+    return np.stack([metas.numbers(name)[metas.rows] for name in ("start", "end")], axis=1)
+
+
 def fake_seconds(metas: Sequence[ElementMeta]) -> np.ndarray:
     """Return the labels of N windows: (N, 2), the seconds in which the audio and the video of each are fake.
 
@@ -165,7 +172,7 @@ def fake_seconds(metas: Sequence[ElementMeta]) -> np.ndarray:
     """
     if not isinstance(metas, ElementTable):
         return np.array([meta.window for meta in metas], np.float64).reshape(-1, 2)
-    start, end = (metas.numbers(name)[metas.rows] for name in ("start", "end"))
+    start, end = times(metas).T
     tier = metas.coded("tier")
     modalities = np.array([tiers.tier(name).fake_modalities for name in tier.values], bool)[tier.codes]
     seconds = (end - start)[:, None] * modalities

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from avdfd.core.clips import PERIOD_FIELDS
 from avdfd.elements import ElementMeta, coded
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Scores
@@ -30,6 +31,8 @@ def localise(
     Fake periods are those of either modality. Clips in which a modality is fake throughout are left out; proposals in
     real clips are false ones. `windows` and `scores` are those of `metas`.
     """
+    if not any(text for name in PERIOD_FIELDS for text in coded(metas, name).values):
+        return None
     _, first, clip = np.unique(coded(metas, "source").codes, return_index=True, return_inverse=True)
     periods = [metas[i].fake_periods_of_either for i in first.tolist()]
     if not any(periods):

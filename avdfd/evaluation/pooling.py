@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from avdfd.core.clips import CLIP_FIELDS
-from avdfd.elements import ElementMeta, coded, fake_seconds, window_labels
+from avdfd.elements import ElementMeta, coded, fake_seconds, times, window_labels
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Scores
 from avdfd.metrics.roc import Floats
@@ -65,7 +65,7 @@ def per_window(metas: Sequence[ElementMeta], scores: Scores) -> ScoredClips:
     return replace(
         _columns(metas, rows, rows, scores, "mean"),
         label=window_labels(metas),
-        times=np.array([(meta.start, meta.end) for meta in metas], np.float64),
+        times=times(metas),
         fake_seconds=fake_seconds(metas).round(6),
     )
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import baseline
+import evaluate
 import pretrain
 import train
-from avdfd import config
+from avdfd import config, report
 from avdfd.config import AudioModelConfig, PretrainConfig, TrainConfig, parse
 from avdfd.core import errors
 from avdfd.core.errors import UserError, WorkError
@@ -29,7 +30,7 @@ from avdfd.models.detector import DetectorOutput
 from avdfd.splits.files import save
 from avdfd.splits.page_disjoint import page_folds
 from avdfd.training import build
-from tests.helpers.runs import AUDIO, SPECTRA, epochs, log, make_run, state, write_config
+from tests.helpers.runs import AUDIO, SPECTRA, SPLITS, epochs, log, make_run, state, write_config
 from tests.paths import ROOT
 
 
@@ -56,6 +57,36 @@ def test_both_stages_are_trained(stage1, stage2, tmp_path):
         ours = getattr(detector.model, f"audio_{name}").state_dict()
         for key, value in getattr(audio.model, name).state_dict().items():
             assert torch.equal(ours[key], value), f"audio_{name}.{key} is not stage 1's"
+
+
+def test_ground_truth_chooses_training_windows_only(tmp_path, capsys, monkeypatch):
+    """Clips of two windows, 0 to 3 s and 6 to 9 s; of the fakes the second one is real, and in one its first has 0.05 s
+    of fake audio."""
+    rng = np.random.default_rng(0)
+    with ElementWriter(tmp_path / "elements", {"made": "up"}) as writer:
+        for identity in (one for some in SPLITS.values() for one in some):
+            for tier, periods in (("RVRA", ""), ("RVFA", "[[1, 2]]" if identity != "id1" else "[[1, 1.05]]")):
+                clip = {"tier": tier, "identities": [identity], "base": identity, "sha256": f"{tier}{identity}"}
+                parts = [encode_audio(rng.uniform(-0.5, 0.5, WINDOW), mel=False) for _ in range(2)]
+                cut = [{"start": 6.0 * n, "end": 6 * n + 3.072, "parts": part} for n, part in enumerate(parts)]
+                writer.add({**clip, "source": f"{tier}/{identity}.mp4", "audio_fake_periods": periods}, cut)
+    (tmp_path / "splits").mkdir()
+    for split, identities in SPLITS.items():
+        (tmp_path / "splits" / f"{split}.txt").write_text("\n".join(identities))
+    values = {"model": AUDIO, "optim": {"epochs": 1, "warmup_epochs": 0, "batch_size": 1}}
+    args = write_config(tmp_path, tmp_path, "pretrain", "one", ["RVFA"], values)
+    for min_fake, count in ((0.0, 8), (0.05, 6), (0.1, 5)):
+        pretrain.main([*args, f"--data.min_fake={min_fake}", f"--name=from{min_fake}"])
+        assert f"stage 1: {count} training and 8 validation elements" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no training window of a fake has 2 fake seconds; lower data.min_fake"):
+        pretrain.main([*args, "--data.min_fake=2", "--name=none"])
+    assert not (tmp_path / "runs" / "none").exists()
+    monkeypatch.setattr(report, "draw", lambda _: {})
+    evaluate.main(["--run", str(tmp_path / "runs" / "from0.1"), "--bootstrap", "0"])
+    tested = json.loads((tmp_path / "runs" / "from0.1" / "eval" / "test" / "report.json").read_text())
+    assert (tested["overall"]["clips"], tested["overall"]["fake_clips"]) == (6, 3)
+    assert (tested["windows"]["clips"], tested["windows"]["fake_clips"]) == (12, 3)
+    assert (tested["localisation"]["periods"], list(tested["localisation"]["systems"])) == (3, ["audio"])
 
 
 def test_the_epoch_is_selected_on_validation_tiers(stage1, stage2, store, tmp_path, monkeypatch):

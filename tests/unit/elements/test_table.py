@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.elements import ElementStore, ElementTable, ElementWriter, coded, fake_seconds, window_labels
+from avdfd.elements import ElementStore, ElementTable, ElementWriter, coded, fake_seconds, times, window_labels
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX
 from tests.unit.elements import meta
@@ -50,6 +50,7 @@ def test_fake_seconds_of_table_and_list_agree(tmp_path):
     assert seconds["fake/w_mp4/000000"] == pytest.approx([3.072, 3.072])
     for some in (metas, metas[3:], metas.take([4, 0, 9]), metas.take([])):
         assert fake_seconds(some) == pytest.approx(fake_seconds([*some]))
+        assert times(some).tolist() == times([*some]).tolist() == [[meta.start, meta.end] for meta in some]
         assert window_labels(some).tolist() == [meta.window.label for meta in some]
     assert {meta.source for meta in metas if meta.label and not meta.window.label} == {"fake/a.mp4"}
 
