@@ -13,7 +13,7 @@ def test_two_processes_share_filling_and_have_the_losses_of_one(tmp_path):
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         make_run(make_store(folder), "pretrain")
-        path = config(folder, folder, "train", backbone_lr_scale=0, cache=True)
+        path = config(folder, folder, "train", backbone_lr_scale=0, audio_lr_scale=0, cache=True)
         if processes == 1:
             train_alone("train", folder, path)
         else:
