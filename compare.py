@@ -3,9 +3,15 @@
     python compare.py runs/train runs/baseline-avff runs/baseline-mrdf
     python compare.py runs/s0,runs/s1,runs/s2 runs/mrdf-s0,runs/mrdf-s1 --split test --out runs/compare
 
+    python compare.py --pages runs/draw0,runs/draw1,runs/draw2
+
 Runs joined by commas are the seeds of one system, evaluated together. Differences are those of the first system, or of
 --reference, from every other one, on the same clips and the same bootstrap draws of identities. Writes
 `<out>/compare.{html, tex, md, csv, json}`.
+
+With `--pages` the names are those of `pretrain.py --folds`, joined by commas for the draws of the codecs
+(`codec_parity.py --chain.draw`): metrics by page, and means with intervals over pages and draws. Writes
+`<out>/pages.json`.
 """
 
 import argparse
@@ -14,15 +20,17 @@ from pathlib import Path
 
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
+from avdfd.evaluation import page_draws
 from avdfd.evaluation.compare import compare
 from avdfd.evaluation.stored import read
-from avdfd.report import comparison
+from avdfd.report import comparison, pages
 from avdfd.splits.lists import SPLITS
 
 
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Compare evaluated systems on the same clips.", allow_abbrev=False)
     cli.add_argument("runs", nargs="+", metavar="RUN[,RUN...]", help="run folder of a system; seeds joined by commas")
+    cli.add_argument("--pages", action="store_true", help="RUN is a --name of pretrain.py --folds; commas join draws")
     cli.add_argument("--reference", help="name of the system that the others are compared with (default: the first)")
     cli.add_argument("--split", choices=(*SPLITS, "all"), default="test")
     cli.add_argument("--name", help="evaluate.py's --name: the folder in RUN/eval (default: the split)")
@@ -33,6 +41,12 @@ def main(argv: list[str]) -> None:
     if args.bootstrap < 0 or args.seed < 0:
         raise UserError("--bootstrap and --seed must be 0 or more")
 
+    if args.pages:
+        if args.reference or args.name or args.split != "test":
+            raise UserError("--reference, --name and --split are not for --pages, which reads the pages of all folds")
+        ensure_writable(args.out)
+        print(by_page(args.runs, args.out, args.bootstrap, args.seed))
+        return
     systems = [read(names, args.split, args.name) for names in args.runs]
     names = [system.name for system in systems]
     reference = args.reference or names[0]
@@ -52,6 +66,15 @@ def main(argv: list[str]) -> None:
         write_atomic(args.out / f"compare.{suffix}", content.encode())
     print(comparison.comparison_text(result))
     print(f"\n{args.out / 'compare.html'}")
+
+
+def by_page(names: list[str], out: Path, replicates: int, seed: int) -> str:
+    """Pool the draws of each system, write pages.json, and return the tables as text."""
+    pooled = {
+        name: page_draws.pool_draws(page_draws.read_draws(name), replicates=replicates, seed=seed) for name in names
+    }
+    write_atomic(out / "pages.json", (json.dumps(pooled, indent=2, allow_nan=False) + "\n").encode())
+    return f"{pages.draws_text(pooled)}\n\n{out / 'pages.json'}"
 
 
 if __name__ == "__main__":

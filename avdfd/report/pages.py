@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from avdfd.evaluation.page_draws import ENOUGH
 from avdfd.report import frame
 from avdfd.report.numbers import NAMES, align, number
 
@@ -28,6 +29,26 @@ def pages_text(metrics: Mapping[str, Any], probes: Mapping[str, Any] | None = No
         rows = [[name, _mean(found, "auc"), _highest(found.get("within", {}))] for name, found in probes.items()]
         texts.append(align([["shortcut probe", "AUC over pages", "within a page, at most"], *rows]))
     return "\n\n".join(texts)
+
+
+def draws_text(systems: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return tables of systems over their draws (`avdfd.evaluation.page_draws`): the means, and every page."""
+    head = ["mean over pages and draws", "draws", "AUC", "AUC of each draw", "EER", "fake above its original", "lowest"]
+    rows, tables = [], []
+    for name, of in systems.items():
+        auc, worst = of["mean"]["auc"], of["worst"]
+        pairs = _mean(of, "pair_accuracy") if of["mean"]["pair_accuracy"] else "-"
+        each = ", ".join(map(number, auc["draws"]))
+        lowest = f"{number(of['pages'][worst]['auc'])} ({worst})"
+        rows.append([name, str(of["draws"]), _mean(of, "auc"), each, _mean(of, "eer"), pairs, lowest])
+        of_pages = [
+            [page, str(one["clips"]), str(one["fakes"]), number(one["auc"]), ", ".join(map(number, one["auc_draws"]))]
+            for page, one in of["pages"].items()
+        ]
+        tables.append(align([[f"page, {name}", "clips", "fakes", "AUC", "AUC of each draw"], *of_pages]))
+    few = [name for name, of in systems.items() if of["draws"] < ENOUGH]
+    warning = f"fewer than {ENOUGH} draws of the codecs, which is no estimate of their effect: {'; '.join(few)}"
+    return "\n\n".join([align([head, *rows]), *([warning] if few else []), *tables])
 
 
 def branches_text(pages: Mapping[str, Mapping[str, Any]]) -> str:

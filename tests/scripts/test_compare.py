@@ -187,3 +187,19 @@ def test_refuses_damaged_or_outdated_evaluations(systems, tmp_path):
 def test_refuses_equal_names_and_an_unknown_reference(systems, tmp_path):
     assert "two systems would be called 'ours'" in refused(tmp_path, systems[0], systems[0])
     assert "--reference none: not one of the systems: ours" in refused(tmp_path, systems[0], "--reference", "none")
+
+
+def test_pages_over_draws(tmp_path, capsys):
+    names = []
+    for number, auc in enumerate((0.6, 0.8, 0.7)):
+        page = {"clips": 4, "fakes": 2, "auc": auc, "eer": 0.3, "pair_accuracy": None}
+        (tmp_path / f"d{number}-pages.json").write_text(json.dumps({"pages": {"a/b": page, "c": page}}))
+        names.append(str(tmp_path / f"d{number}"))
+    out = ["--pages", "--out", str(tmp_path / "out")]
+    compare.main([",".join(names), names[1], *out])
+    said = capsys.readouterr().out
+    assert "0.700 [0.600, 0.800]  0.600, 0.800, 0.700" in said
+    assert f"fewer than 3 draws of the codecs, which is no estimate of their effect: {names[1]}\n" in said
+    assert json.loads((tmp_path / "out" / "pages.json").read_text())[names[1]]["draws"] == 1
+    with pytest.raises(UserError, match="not for --pages"):
+        compare.main([names[0], "--name", "x", *out])
