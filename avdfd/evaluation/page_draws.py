@@ -75,8 +75,8 @@ def _check_same(path: Path, first: Mapping[str, Any], other: Mapping[str, Any]) 
         if sizes[0] != sizes[1]:
             counts = [size and size[0] for size in sizes]
             raise UserError(
-                f"{path}: page {page} has {counts[1]} clips, in the first draw {counts[0]}; draws of one system need the "
-                "same folds and elements"
+                f"{path}: page {page} has {counts[1]} clips, in the first draw {counts[0]}; draws of one system need "
+                "the same folds and elements"
             )
 
 
