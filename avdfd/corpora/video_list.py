@@ -11,13 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, missing
+from avdfd.core.clips import IDENTITY, UNKNOWN, ClipMeta, Entry, make_entry, missing
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, RVRA
+from avdfd.splits.files import SplitList, SplitRow
+from avdfd.splits.lists import SPLITS
 
 _NAME, _TARGET = "video_name", "target"
 _TARGETS = {"0": 0, "1": 1}
 _LONGEST = 255  # bytes in the name of a file
+_ABSENT = "listed, but not among the clips"
 PREDICTION = (_NAME, "y_pred")
 """Columns of a prediction."""
 
@@ -72,6 +75,47 @@ def read_videos(paths: Sequence[Path], root: Path | None = None, *, targets: boo
     if not found:
         raise UserError(f"{paths[0]}: lists no videos; a row is {_NAME},{_TARGET}")
     return VideoList(base, [*found.values()], repeated)
+
+
+def read_sources(paths: Sequence[Path], root: str | None) -> VideoList:
+    """Read lists of videos whose sources are to be found among others: relative to the root of those.
+
+    Raises UserError as `read_videos` does, and for an absolute path without a root.
+    """
+    listed = read_videos(paths, Path(root) if root else None)
+    absolute = next((video for video in listed.videos if os.path.isabs(video.source)), None)
+    if absolute:
+        raise UserError(f"{absolute.place}: an absolute path: name the root of the videos with --videos")
+    return listed
+
+
+def as_splits(lists: Sequence[VideoList], clips: Iterable[ClipMeta]) -> SplitList:
+    """Return the listed clips as splits: of the first list for training, of the second for validation, then test.
+
+    A video that is not among the clips is left out, with its reason. Raises UserError for a video or an identity in two
+    lists, for a target that is not the label of the clip, and for a list with none of the clips.
+    """
+    known = {clip.source: clip for clip in clips}
+    chosen = SplitList([])
+    where: dict[str, str] = {}
+    for split, listed in zip(SPLITS, lists, strict=False):
+        before = len(chosen.rows)
+        for video in listed.videos:
+            clip = known.get(video.source)
+            members = [] if clip is None else [f"identity {name}" for name in clip.identities]
+            for member in (f"video {video.source}", *members):
+                if where.setdefault(member, split) != split:
+                    raise UserError(f"{video.place}: {member} is also in the list for {where[member]}; keep it in one")
+            if clip is None:
+                chosen.left_out[_ABSENT] += 1
+                chosen.listed.append((video.source, _ABSENT))
+            elif video.target != clip.label:
+                raise UserError(f"{video.place}: '{video.name}' has target {video.target}, but label {clip.label} here")
+            else:
+                chosen.rows.append(SplitRow(split, clip.identities[0], clip.source))
+        if len(chosen.rows) == before:
+            raise UserError(f"{listed.videos[0].place}: none of the {split} videos is among the clips to be split")
+    return chosen
 
 
 def entries(listed: VideoList) -> list[Entry]:

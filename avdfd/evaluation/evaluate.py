@@ -14,6 +14,7 @@ from avdfd.baselines.open_store import open_store
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.corpora.video_list import read_sources
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementMeta
 from avdfd.elements.layout import left_out_by_truth
@@ -21,7 +22,7 @@ from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
-from avdfd.evaluation.listed import elements_of, predicted, read_listed
+from avdfd.evaluation.listed import elements_of, predicted
 from avdfd.evaluation.localisation import localise
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool, stack
 from avdfd.evaluation.robustness import suite
@@ -98,7 +99,7 @@ def evaluate(request: Request) -> Evaluation:
     elements = request.elements or run.config.data.elements
     store = open_store(elements, *(runs[0].config for runs in systems.values()), split=request.split)
     metas = chosen_elements(store, run, request)
-    listed = read_listed(request.csv, request.videos or request.probes)
+    listed = read_sources(request.csv, request.videos or request.probes) if request.csv else None
     if listed is not None:
         metas = elements_of(listed, metas)
         check_classes(metas, "all", str(request.csv[0]))

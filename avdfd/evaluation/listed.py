@@ -1,28 +1,15 @@
 """Evaluation of the clips that OpenAVFF's lists name, from a store of their elements."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avdfd.core.errors import UserError
-from avdfd.corpora.video_list import VideoList, prediction, read_videos
+from avdfd.corpora.video_list import VideoList, prediction
 from avdfd.elements import ElementMeta, coded
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.splits.lists import take
-
-
-def read_listed(paths: Sequence[Path], root: str | None) -> VideoList | None:
-    """Read lists of videos; None for no lists. Raises UserError for absolute paths without a root."""
-    if not paths:
-        return None
-    listed = read_videos(paths, Path(root) if root else None)
-    absolute = next((video for video in listed.videos if os.path.isabs(video.source)), None)
-    if absolute:
-        raise UserError(f"{absolute.place}: an absolute path: name the root of the store's videos with --videos")
-    return listed
 
 
 def elements_of(listed: VideoList, metas: Sequence[ElementMeta]) -> Sequence[ElementMeta]:

@@ -1,4 +1,4 @@
-"""What AVFF's pre-training reconstructs of one window: each modality where it is hidden, from the other.
+"""Reconstruction of one window by a pre-training of AVFF: each modality where it is hidden, from the other.
 
 As published, the encoders are given the whole window, and the tokens of the hidden slots are dropped after them.
 

@@ -21,10 +21,10 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def draw(made: Reconstruction, suffix: str) -> bytes:
     """Return a reconstruction as a file of one of SUFFIXES."""
-    return picture(made) if suffix == ".png" else clip(made)
+    return still(made) if suffix == ".png" else clip(made)
 
 
-def picture(made: Reconstruction) -> bytes:
+def still(made: Reconstruction) -> bytes:
     """Draw all frames, in rows of four, above the spectrogram, three times: PNG."""
     panels = [_grid(frames) for frames in _three(made.video)]
     return cv2.imencode(".png", _page(made, panels, _spectrograms(made.audio)))[1].tobytes()

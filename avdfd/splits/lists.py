@@ -23,6 +23,8 @@ from avdfd.elements import Coded, ElementMeta, ElementTable, coded, window_label
 SPLITS = ("train", "validation", "test")
 CLIP_COLUMNS = ("split", "identity", "source")
 SPLIT_JSON = "split.json"
+OPENAVFF = "openavff"
+"""Protocol of OpenAVFF's own lists, which have no test for pre-training."""
 PUBLISHED = "mrdf_published"
 """Protocol of a list that is tested as its authors published it (avdfd/baselines/mrdf_folds.py)."""
 
@@ -91,7 +93,7 @@ def _read_clip_list(path: Path) -> Lists:
         split_of = {**dict.fromkeys(facts.get("trained_on", ()), "train"), **split_of}
         return Lists(str(path), split_of, frozenset(sources), published=True)
     absent = [split for split in SPLITS if split not in split_of.values()]
-    if absent:
+    if absent and not (facts.get("protocol") == OPENAVFF and absent == ["test"]):
         raise UserError(f"{path}: has no identities for {absent[0]}; make the list again")
     return Lists(str(path), split_of, frozenset(sources))
 

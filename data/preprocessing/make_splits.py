@@ -16,6 +16,7 @@ leave_one_method_out  without_RVFA.csv, without_FVRA-WL.csv ...: one method is i
 real_only             only real clips for training
 vfd                   as avdfd_7_3, but no less than voice-face matching needs: two real identities each for training
                       and validation; beside a data set with fakes, VoxCeleb2's are not tested
+openavff              the splits of its lists, video_name,target, given by --csv
 page_disjoint         fold_1.csv to fold_5.csv for `pretrain.py --folds`: other pages, methods, identities in the test
 
 `--families` names the table of page_disjoint, which vocoder and converter each method speaks through; methods that it
@@ -43,10 +44,12 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
 from avdfd.corpora.duplicates import read_groups
 from avdfd.corpora.manifest import read_clips
+from avdfd.corpora.video_list import as_splits, read_sources
 from avdfd.elements import ElementStore
 from avdfd.splits.draw import METHODS, balanced_folds, fractions, method_of, real_only, without
 from avdfd.splits.families import Families, read_families
 from avdfd.splits.files import UNKNOWN_METHODS, SplitList, save
+from avdfd.splits.lists import OPENAVFF
 from avdfd.splits.page_disjoint import fake_methods, page_folds
 
 FAMILIES = Path(__file__).resolve().parents[1] / "splits" / "families.csv"
@@ -64,7 +67,7 @@ MATCHED = {"train": 2, "validation": 2, "test": 1}
 
 def main(argv: list[str]) -> None:
     cli = argparse.ArgumentParser(description="Writes the lists of a protocol.", allow_abbrev=False)
-    cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold", "page_disjoint"])
+    cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold", "page_disjoint", OPENAVFF])
     cli.add_argument("--elements", type=Path, help="element store, or VFD folder, whose clips are split")
     cli.add_argument("--manifest", type=Path, help="manifest whose clips are split")
     cli.add_argument("--duplicates", type=Path, help="near-duplicates among the clips: MANIFEST.duplicates.csv")
@@ -75,6 +78,10 @@ def main(argv: list[str]) -> None:
     cli.add_argument(
         "--families", type=Path, help="page_disjoint: table of vocoders (default: data/splits/families.csv)"
     )
+    cli.add_argument(
+        "--csv", type=Path, nargs="+", metavar="FILE", help="openavff: lists for training, validation and, if any, test"
+    )
+    cli.add_argument("--videos", help="openavff: root of the videos, for absolute paths in the lists")
     cli.add_argument(
         "--only-own",
         action="store_true",
@@ -90,6 +97,10 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--train and --held are for avdfd_7_3 and avdfd_70; {args.protocol} draws its identities")
     if args.lists and args.protocol != "mrdf_5fold":
         raise UserError(f"--lists is for mrdf_5fold, not for {args.protocol}")
+    if args.csv and args.protocol != OPENAVFF:
+        raise UserError(f"--csv is for {OPENAVFF}, not for {args.protocol}")
+    if args.protocol == OPENAVFF and len(args.csv or ()) not in (2, 3):
+        raise UserError(f"{OPENAVFF} takes --csv TRAIN.csv VALIDATION.csv, or also TEST.csv")
     if args.only_own and args.protocol != "page_disjoint":
         raise UserError(f"--only-own is for page_disjoint, not for {args.protocol}")
     if args.families and args.protocol != "page_disjoint":
@@ -102,14 +113,18 @@ def main(argv: list[str]) -> None:
     trained_on = read_training_lists(args.lists) if args.lists else {}
     clips, others, unusable = load(args.elements, args.manifest)
     groups = duplicates_of(args.duplicates, clips, others) if args.duplicates else []
-    lists = make(
-        args.protocol, clips, args.seed, given, groups, trained_on=trained_on, table=table, only_own=args.only_own
-    )
+    if args.protocol == OPENAVFF:
+        lists = {OPENAVFF: as_splits([read_sources([path], args.videos) for path in args.csv], clips)}
+    else:
+        lists = make(
+            args.protocol, clips, args.seed, given, groups, trained_on=trained_on, table=table, only_own=args.only_own
+        )
     for made in lists.values():
         made.listed += unusable
         made.left_out["files that are no clips"] += len(unusable)
     ensure_writable(args.out)
     inputs = [path for path in (args.manifest, args.duplicates, args.train, args.held) if path]
+    inputs += args.csv or []
     inputs += [args.lists / f"train_{number}.txt" for number in trained_on]
     inputs += [path] if by_page else []
     unknown = table.unknown(fake_methods(clips)) if table else []

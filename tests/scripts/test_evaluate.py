@@ -217,9 +217,7 @@ def test_refuses_lists_that_do_not_fit_the_store(run, tmp_path):
     def refused_list(rows, *options):
         return refused(run, "--csv", write_list(tmp_path / "list.csv", rows), *options)
 
-    assert "line 2: an absolute path: name the root of the store's videos with --videos" in refused_list(
-        [("/data/x.mp4", 0)]
-    )
+    assert "line 2: an absolute path: name the root of the videos with --videos" in refused_list([("/data/x.mp4", 0)])
     assert "the store has none of its 1 videos, e.g. 'x.mp4', but 'Fake" in refused_list([("x.mp4", 0)])
     wrong = [(source, 1 - label) for source, label in TESTED]
     assert "00000.mp4' has target 0, but label 1 in the store" in refused_list(wrong)

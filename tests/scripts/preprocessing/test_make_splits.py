@@ -53,6 +53,58 @@ def test_the_authors_lists(store, tmp_path):
         run(store, "mrdf_5fold", "--out", tmp_path, "--train", tmp_path / "train.txt")
 
 
+def write_lists(folder, *groups):
+    """Write a list for each group of identities: their real clip and one fake."""
+    paths = []
+    for number, identities in enumerate(groups):
+        paths.append(folder / f"list{number}.csv")
+        pairs = [(identity, tier(name)) for identity in identities for name in ("RVRA", "RVFA")]
+        rows = [f"{kind.folder}/Asian/men/{identity}/00000.mp4,{kind.label}" for identity, kind in pairs]
+        paths[-1].write_text("\n".join(["video_name,target", *rows]))
+    return paths
+
+
+def test_the_splits_of_openavffs_lists(store, tmp_path, capsys):
+    lists = write_lists(tmp_path, ["id1", "id2"], ["id3"], ["id4", "id5"])
+    lists[0].write_text(lists[0].read_text() + "\ngone/1.mp4,1\n")
+    run(store, "openavff", "--out", tmp_path / "out", "--csv", *lists)
+    assert "left out: 1 listed, but not among the clips" in capsys.readouterr().out
+    assert "list,source,reason\nopenavff,gone/1.mp4," in (tmp_path / "out" / "left_out.csv").read_text()
+    metas = ElementStore(store / "elements").metas
+    members = assign(metas, read_splits(tmp_path / "out" / "openavff.csv"))
+    found = {split: {(metas[i].identities[0], metas[i].tier) for i in members[split]} for split in members}
+    both = ("RVRA", "RVFA")
+    assert found["train"] == {(i, t) for i in ("id1", "id2") for t in both}
+    assert found["validation"] == {("id3", t) for t in both}
+    assert found["test"] == {(i, t) for i in ("id4", "id5") for t in both}
+    # Pre-training has no test list; absolute paths are below a root.
+    lists[1].write_text(f"{tmp_path}/RealVideo-RealAudio/Asian/men/id3/00000.mp4,0\n")
+    run(store, "openavff", "--out", tmp_path / "two", "--videos", tmp_path, "--csv", *lists[:2])
+    assert assign(metas, read_splits(tmp_path / "two" / "openavff.csv"))["test"] == []
+
+
+def test_lists_that_are_no_splits_are_refused(store, tmp_path):
+    def refused(*lists):
+        with pytest.raises(UserError) as error:
+            run(store, "openavff", "--out", tmp_path / "out", "--csv", *lists)
+        return str(error.value)
+
+    one, two, three = write_lists(tmp_path, ["id1"], ["id2"], ["id1"])
+    assert "openavff takes --csv TRAIN.csv VALIDATION.csv" in refused(one)
+    assert "list2.csv: line 2: video RealVideo" in refused(one, two, three)
+    three.write_text("FakeVideo-RealAudio/Asian/men/id1/00000.mp4,1\n")
+    assert "identity id1 is also in the list for train; keep it in one" in refused(one, two, three)
+    two.write_text("gone.mp4,0\n")
+    assert "list1.csv: line 1: none of the validation videos is among the clips" in refused(one, two)
+    two.write_text("RealVideo-RealAudio/Asian/men/id2/00000.mp4,1\n")
+    assert "has target 1, but label 0 here" in refused(one, two)
+    two.write_text("/x/00000.mp4,1\n")
+    assert "an absolute path: name the root of the videos with --videos" in refused(one, two)
+    with pytest.raises(UserError, match="--csv is for openavff, not for avdfd_7_3"):
+        run(store, "avdfd_7_3", "--out", tmp_path / "out", "--csv", one, two)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_authors_folds_of_mrdf(tmp_path, capsys):
     clips = [meta(f"id{i}", tier) for i in range(8) for tier in ("RVRA", "RVFA", "FVRA", "FVFA")]
     (tmp_path / "train_1.txt").write_text("source\n" + "".join(f"id{i}\n" for i in range(6)))
