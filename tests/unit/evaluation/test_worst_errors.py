@@ -78,3 +78,11 @@ def test_page_has_links_and_commands(store, judged):
     assert "href='file" not in unknown
     assert "With --videos ROOT" in unknown
     assert "With --videos ROOT" not in html
+
+
+def test_the_window_shown_of_a_fake_is_a_fake_one(store, judged):
+    """The second windows, which are the most wrong, are real here."""
+    clips, windows, planted = judged
+    first = np.array([meta.start == 0 for meta in store.metas])
+    found = worst(clips, replace(windows, label=windows.label * first), store.metas, "fused")
+    assert [one["start"] for one in found if one["clip"] in planted] == [0.0, 0.0, 1.0]
