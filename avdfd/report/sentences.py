@@ -116,7 +116,7 @@ def about_windows(result: Mapping[str, Any]) -> str:
     return (
         f"Every window is judged by its own label: {overall['fake_clips']} of {overall['clips']} contain fake audio or "
         "video. A tier is compared with the windows of real clips, its real windows count as real; the kinds of fake "
-        "windows are compared with all windows without anything fake."
+        'windows are compared with all windows without anything fake; "both" includes fakes of unknown kind.'
     )
 
 
