@@ -40,7 +40,7 @@ SYSTEMS = {
         "finetune": {**RECIPE, "new_lr_scale": 50.0, "clip_norm": 1.0},
     },
     "mrdf": {
-        "model": {"encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 1},
+        "model": {"encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 1, "max_steps": 8},
         "train": {**RECIPE, "betas": [0.5, 0.9], "schedule": "plateau", "batch_size": 8},
     },
     "vfd": {

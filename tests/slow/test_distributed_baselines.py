@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from avdfd.core.files import BEST, locked
+from avdfd.core.files import BEST
 from avdfd.elements import ElementStore
 from avdfd.training import weights
 from avdfd.training.meter import SPEED
 from tests.helpers.baseline_recorder import record
 from tests.helpers.runs import data_section
+from tests.helpers.shared import fill_once
 from tests.paths import ROOT
 
 # Of 4 real elements, and 12 with fakes, the last batch is one that does not divide, or has no sample for a process.
@@ -74,19 +75,18 @@ def torchrun(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture(scope="module")
 def folders(store, tmp_path_factory):
     """Output folders of one process and of two processes, which the workers of pytest-xdist share."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "distributed_baselines"
-    one, two = shared / "one", shared / "two"
-    for folder in (one, two):
-        folder.mkdir(parents=True, exist_ok=True)
-    with locked(shared / "lock", shared, wait=True):
-        if not (shared / "done").exists():
-            configs = [str(write_config(store, one, name, **values)) for name, values in CASES.items()]
-            done = torchrun("-m", "tests.helpers.baseline_recorder", str(two), *configs)
-            assert done.returncode == 0, done.stderr[-3000:]
-            record(one, *configs)
-            (shared / "done").touch()
-    return one, two
+
+    def train(shared: Path) -> None:
+        one, two = shared / "one", shared / "two"
+        one.mkdir()
+        two.mkdir()
+        configs = [str(write_config(store, one, name, **values)) for name, values in CASES.items()]
+        done = torchrun("-m", "tests.helpers.baseline_recorder", str(two), *configs)
+        assert done.returncode == 0, done.stderr[-3000:]
+        record(one, *configs)
+
+    shared = fill_once(tmp_path_factory, "distributed_baselines", train)
+    return shared / "one", shared / "two"
 
 
 def lines(path: Path) -> list[dict[str, float]]:
