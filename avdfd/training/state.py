@@ -98,6 +98,7 @@ class Training:
         """`facts` are added to those saved with the weights, by kind of run (avdfd/training/weights.py)."""
         self.cfg, self.world, self.run = cfg, world, run
         self.model, self.optimizer, self.stop, self.facts = model, optimizer, stop, facts
+        self.media = media_of(cfg.data.elements)
         self.progress = Progress()
         self._unread: list[tuple[dict[str, Tensor], Tensor, Sequence[Draw]]] = []
         self._saved = time.monotonic()
@@ -192,8 +193,7 @@ class Training:
         self.run.log(f"epoch {self.progress.epoch}: {summary(values)}{'  best' if is_best else ''}")
         if is_best and self.world.first:
             place = {"epoch": self.progress.epoch, "metric": f"val_{metric}", "value": value, "git": git_revision()}
-            media = media_of(self.cfg.data.elements)
-            facts = RunFacts.model_validate({"config": self.cfg, **self.facts, **place, "media": media})
+            facts = RunFacts.model_validate({"config": self.cfg, **self.facts, **place, "media": self.media})
             weights.save(self.run.path / BEST, self.model.state_dict(), facts)
         self._save()
         return values
