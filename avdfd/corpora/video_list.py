@@ -5,10 +5,10 @@ A list is a CSV with or without a header; target 1 is fake. Its paths are relati
 
 import csv
 import os
-import unicodedata
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from avdfd.core.clips import IDENTITY, UNKNOWN, ClipMeta, Entry, make_entry, missing
@@ -19,6 +19,7 @@ from avdfd.splits.lists import SPLITS
 
 _NAME, _TARGET = "video_name", "target"
 _TARGETS = {"0": 0, "1": 1}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST = 255  # bytes in the name of a file
 _ABSENT = "listed, but not among the clips"
 PREDICTION = (_NAME, "y_pred")
@@ -62,12 +63,13 @@ def read_videos(paths: Sequence[Path], root: Path | None = None, *, targets: boo
     base = paths[0].parent if root is None else root
     if root is not None and not root.is_dir():
         raise UserError(f"{root}: no such folder; name the root of the videos in {paths[0]}")
+    tops = [] if root is None else [f"{str(top).rstrip('/')}/" for top in (os.path.abspath(root), root.resolve())]
     found: dict[str, ListedVideo] = {}
     repeated = 0
     for path in paths:
         for number, name, target in _rows(path, targets):
             place = f"{path}: line {number}"
-            video = ListedVideo(name, _source(name, root, place), target, place)
+            video = ListedVideo(name, _source(name, tops, place), target, place)
             former = found.setdefault(video.source, video)
             if former.target != target:
                 raise UserError(f"{place}: '{name}' has target {target}, and {former.target} in {former.place}")
@@ -143,10 +145,10 @@ def prediction(listed: VideoList, scores: Mapping[str, float]) -> list[tuple[str
     The name is the file's own, or the path as it is listed where several files have the same name. A video without a
     score has an empty one.
     """
-    names = Counter(PurePosixPath(video.source).name for video in listed.videos)
+    names = Counter(os.path.basename(video.source) for video in listed.videos)
     rows: list[tuple[str, ...]] = [PREDICTION]
     for video in listed.videos:
-        name, score = PurePosixPath(video.source).name, scores.get(video.source)
+        name, score = os.path.basename(video.source), scores.get(video.source)
         rows.append((name if names[name] == 1 else video.name, "" if score is None else repr(float(score))))
     return rows
 
@@ -190,23 +192,19 @@ def _header(cells: list[str], targets: bool, place: str) -> list[str]:
     raise UserError(f"{place}: is neither the header {_NAME},{_TARGET} nor the path of a video and 0 or 1")
 
 
-def _source(name: str, root: Path | None, place: str) -> str:
-    """Return a path relative to the root, or an absolute one if there is no root."""
-    if not name or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+def _source(name: str, tops: Sequence[str], place: str) -> str:
+    """Return a path relative to a root, whose names end with a slash; an absolute path without a root."""
+    if not name or _CONTROL.search(name):
         raise UserError(f"{place}: {name!r} is not the path of a video")
     source = os.path.normpath(name)
-    if max(len(part.encode()) for part in PurePosixPath(source).parts or ("",)) > _LONGEST:
+    if len(source) > _LONGEST and max(len(part.encode()) for part in source.split("/")) > _LONGEST:
         raise UserError(f"{place}: a name of more than {_LONGEST} bytes is not that of a file")
-    if os.path.isabs(source):
-        if root is None:
+    if source.startswith("/"):
+        source = "/" + source.lstrip("/")
+        if not tops:
             return source
-        below = (Path(source).relative_to(top) for top in (root.absolute(), root.resolve()) if _is_below(source, top))
-        source = str(next(below, ".."))
-    if source in (".", "..") or source.startswith("../"):
-        where = "the folder of the list" if root is None else root
+        source = next((source.removeprefix(top) for top in tops if source.startswith(top)), "..")
+    if source in ("", ".", "..") or source.startswith("../"):
+        where = tops[0] if tops else "the folder of the list"
         raise UserError(f"{place}: '{name}' is not below {where}; name a root that contains it, such as /")
     return source
-
-
-def _is_below(source: str, root: Path) -> bool:
-    return Path(source).is_relative_to(root)

@@ -79,6 +79,9 @@ def test_equal_rows_count_once_and_different_targets_are_refused(read):
         ("a.mp4,0\nc/../../b.mp4,1\n", "line 2: .* is not below"),
         ("a.mp4,0\n/etc/passwd,1\n", "line 2: '/etc/passwd' is not below"),
         ("a.mp4,0\n.,1\n", "line 2: '.' is not below"),
+        ("a.mp4,0\n{root},1\n", "line 2: '/.*' is not below"),
+        ("a.mp4,0\n{root}-2/b.mp4,1\n", "line 2: '/.*-2/b.mp4' is not below"),
+        ("a.mp4,0\n//etc/passwd,1\n", "line 2: '//etc/passwd' is not below"),
         ("a.mp4,0\n" + "b" * 300 + ",1\n", "line 2: a name of more than 255 bytes"),
         (b"a.mp4,0\nb\xff.mp4,1\n", "cannot be read as CSV in UTF-8"),
         ('a.mp4,0\n"b.mp4,1\n', "cannot be read as CSV in UTF-8"),
@@ -108,6 +111,12 @@ def test_without_a_root_paths_start_at_the_list(read, tmp_path):
     assert rows(read("a/x.mp4,1\n", None, targets=False)) == [("a/x.mp4", None)]
     with pytest.raises(UserError, match="'../x.mp4' is not below the folder of the list"):
         read("../x.mp4\n", root=None, targets=False)
+
+
+def test_the_root_of_the_system_contains_all(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("/data/x.mp4,0\n//disk/y.mp4,0\n")
+    assert rows(read_videos([path], Path("/"))) == [("data/x.mp4", 0), ("disk/y.mp4", 0)]
 
 
 def test_a_root_behind_a_link_contains_both_paths(tmp_path):
