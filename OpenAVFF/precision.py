@@ -13,8 +13,11 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
 
 
 class Float32(nn.Sequential):
-    """Layers in sequence that compute in float32, whatever their input and autocast; the keys of a Sequential."""
+    """Layers in sequence that compute in float32, whatever their input and autocast; the keys of a Sequential.
+
+    A model in double precision stays in it.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
-            return super().forward(x.float())
+            return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))

@@ -183,8 +183,8 @@ def from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """Mean of x (B, T, D) over the steps that are not padding, in float32."""
-    x = x.float()
+    """Mean of x (B, T, D) over the steps that are not padding, in float32 or in a higher precision that x has."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     if padding_mask is None:
         return x.mean(dim=1)
     steps = (~padding_mask).sum(dim=1, keepdim=True)
