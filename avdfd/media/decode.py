@@ -5,6 +5,7 @@ converted to RGB or grey only on request.
 """
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,13 +108,10 @@ def read_waveform(path: str | Path) -> np.ndarray:
 def read_video(path: str | Path, decoder: str) -> Iterator[Frame]:
     """Yield the frames of a file in display order, decoded by "pyav" or "decord".
 
-    Raises MediaError if the file cannot be decoded.
+    Decord takes no display times from a container without them, so PyAV decodes such a file. Raises MediaError if the
+    file cannot be decoded.
     """
-    last = -np.inf
-    for frame in _pyav_frames(path) if decoder == "pyav" else _decord_frames(path):
-        if frame.time > last:  # some AVI files state a time twice
-            yield frame
-            last = frame.time
+    yield from _pyav_frames(path) if decoder == "pyav" or not _suits_decord(path) else _decord_frames(path)
 
 
 @contextmanager
@@ -147,6 +145,16 @@ def first_stream(container: Any, kind: str) -> Any:
     if streams[0].codec_context is None:
         raise MediaError(f"no decoder for its {kind} stream")
     return streams[0]
+
+
+def has_display_times(container: Any, stream: Any) -> bool:
+    """Return whether the container states when frames are shown; AVI states only when packets are decoded.
+
+    FFmpeg fills in display times for AVI, which are late and, with B-frames, in disorder. There the n-th frame shown
+    has the time of the n-th packet. A codec tag in Matroska marks a stream that was copied from AVI in the same form.
+    """
+    copied = container.format.name.startswith("matroska") and stream.codec_tag.strip("\0")
+    return container.format.name != "avi" and not copied
 
 
 def _streams(container: Any, kind: str) -> list[Any]:
@@ -202,10 +210,35 @@ def _pyav_frames(path: str | Path) -> Iterator[Frame]:
         stream = first_stream(container, "video")
         stream.thread_count = 1  # callers already run one worker per core
         converter = _FrameConverter(stream)
-        for frame in container.decode(stream):
-            time = frame.pts if frame.pts is not None else frame.dts
-            if time is not None:
+        last: int | None = None
+        for frame, time in _timed_frames(container, stream):
+            if last is None or time > last:
                 yield _PyavFrame(frame, time, converter)
+                last = time
+
+
+def _timed_frames(container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Yield the frames of a stream in display order with their times in ticks of its time base.
+
+    A frame without a time follows the one before it.
+    """
+    stated = has_display_times(container, stream)
+    slots: deque[int] = deque()
+    following = 0
+    for packet in container.demux(stream):
+        if packet.size and packet.dts is not None:
+            slots.append(packet.dts)
+        for frame in packet.decode():
+            slot = slots.popleft() if slots else None
+            time = frame.pts if stated and frame.pts is not None else frame.dts if stated else slot
+            following = following if time is None else time
+            yield frame, following
+            following += frame.duration or 1
+
+
+def _suits_decord(path: str | Path) -> bool:
+    with open_media(path) as container:
+        return has_display_times(container, first_stream(container, "video"))
 
 
 def _decord_frames(path: str | Path) -> Iterator[Frame]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from avdfd.core.errors import MediaError
 from avdfd.features.window import FPS
+from avdfd.media.decode import has_display_times
 
 _CLOCK = 90_000  # ticks per second of encoded video, fine enough for every frame rate
 
@@ -64,11 +65,14 @@ def encode_mp4(
 
 
 def read_packets(stream: Any) -> list[Any]:
-    """Return the packets of a video stream; decoding times, which MKV does not store, are derived.
+    """Return the packets of a video stream; times that its container does not state are derived.
 
-    Raises MediaError if a packet has no display time.
+    AVI has no display times: the stream is decoded to see in which order its frames are shown. MKV has no decoding
+    times. Raises MediaError if a packet has no display time.
     """
     packets = [packet for packet in stream.container.demux(stream) if packet.size]
+    if not has_display_times(stream.container, stream):
+        packets = _with_display_times(stream, packets)
     if any(packet.pts is None for packet in packets):
         raise MediaError("has no display times of its frames, which MP4 needs")
     if any(packet.dts is None for packet in packets):
@@ -78,6 +82,23 @@ def read_packets(stream: Any) -> list[Any]:
         for time, packet in zip(shown, packets, strict=True):
             packet.dts = time - delay
     return packets
+
+
+def _with_display_times(stream: Any, packets: list[Any]) -> list[Any]:
+    """Give packets display times: the n-th frame shown has the time of the n-th packet. Packets without a frame go."""
+    decoder = stream.codec_context
+    decoder.copy_opaque = True  # a frame then has the number of its packet
+    order = []
+    for number, packet in enumerate(packets):
+        packet.opaque = number
+        order += [frame.opaque for frame in decoder.decode(packet)]
+    order += [frame.opaque for frame in decoder.decode(None)]
+    times = [packet.dts for packet in packets]
+    if len({*order}) != len(order) or None in times or None in order:
+        raise MediaError("has no display times of its frames, which MP4 needs")
+    for time, number in zip(times, order, strict=False):
+        packets[number].pts, packets[number].dts = time, None
+    return [packets[number] for number in sorted(order)]
 
 
 def _encode(stream: Any, samples: np.ndarray, rate: int, start: Fraction) -> list[Any]:
