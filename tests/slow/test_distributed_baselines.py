@@ -14,7 +14,7 @@ from avdfd.elements import ElementStore
 from avdfd.training import weights
 from avdfd.training.meter import SPEED
 from tests.helpers.baseline_recorder import record
-from tests.helpers.runs import data_section
+from tests.helpers.runs import data_section, make_store
 from tests.helpers.shared import fill_once
 from tests.paths import ROOT
 
@@ -39,6 +39,7 @@ CASES = {
     "mrdf-ce": {"model": MRDF, "train": LONG},
     "mrdf-margin": {"model": {**MRDF, "variant": "margin"}, "train": {**LONG, "epochs": 2}},
     "mrdf-faithful": {"model": {**MRDF, "encoder_layers": 0}, "faithful": True, "train": {**LONG, "epochs": 2}},
+    "mrdf-whole": {"model": {**MRDF, "clips": "whole", "max_steps": 30}, "train": {**LONG, "epochs": 2}},
     "vfd-2022": {
         "model": {**VFD, "image_size": 32, "mlp_dim": 16, "width": 0.0625},
         "match": {**PLAIN, "batch_size": 3}, "finetune": {**PLAIN, "batch_size": 3},
@@ -50,7 +51,7 @@ CASES = {
 }  # fmt: skip
 RUNS = {
     "avff-pretrain": 20, "avff": 21, "avff-parts-pretrain": 2, "avff-parts": 6, "mrdf-ce": 21, "mrdf-margin": 6,
-    "mrdf-faithful": 6, "vfd-2022-match": 4, "vfd-2022": 4, "vfd-2023-match": 20, "vfd-2023": 14,
+    "mrdf-faithful": 6, "mrdf-whole": 4, "vfd-2022-match": 4, "vfd-2022": 4, "vfd-2023-match": 20, "vfd-2023": 14,
 }  # fmt: skip
 """Number of steps of every run."""
 ROUGH = {"avff-pretrain": 5e-4, "vfd-2023-match": 5e-5}
@@ -80,7 +81,9 @@ def folders(store, tmp_path_factory):
         one, two = shared / "one", shared / "two"
         one.mkdir()
         two.mkdir()
-        configs = [str(write_config(store, one, name, **values)) for name, values in CASES.items()]
+        whole = make_store(shared / "whole", whole=(26, 40, 29))
+        stores = {name: whole if name == "mrdf-whole" else store for name in CASES}
+        configs = [str(write_config(stores[name], one, name, **values)) for name, values in CASES.items()]
         done = torchrun("-m", "tests.helpers.baseline_recorder", str(two), *configs)
         assert done.returncode == 0, done.stderr[-3000:]
         record(one, *configs)
