@@ -4,9 +4,9 @@
     python data/preprocessing/make_splits.py mrdf_5fold --manifest m.parquet --duplicates m.parquet.duplicates.csv \
         --out data/splits/mrdf_5fold
 
-The clips are those of an element store or a folder in VFD's format, or the usable clips of a manifest, some of which
-may turn out to have no face.
-`--duplicates`, from `make_manifest.py --duplicates`, keeps near-duplicates in one split.
+The clips are those of an element store, of a folder or list in VFD's format, or the usable clips of a manifest, some of
+which may turn out to have no face. `--duplicates`, from `make_manifest.py --duplicates`, keeps near-duplicates in one
+split.
 
 avdfd_7_3             70 % of the identities for training; half of the others for validation, half for the test
 avdfd_70              the same with 70 of 500 identities held out
