@@ -1,29 +1,46 @@
-"""Training scripts as processes that can be killed.
+"""Training scripts as processes that can be killed, and that record their losses.
 
 Processes are forked from a server that has imported the scripts, so that they start fast. Several processes train one
 model as with torchrun.
 """
 
+import importlib
 import multiprocessing as mp
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
+from avdfd.training import state
+
 _SERVER = mp.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.helpers.killing", "train", "pretrain", "baseline"])
+# An optimiser imports torch._dynamo, which takes a second.
+_SERVER.set_forkserver_preload(["tests.helpers.killing", "train", "pretrain", "baseline", "torch._dynamo"])
 
 
 class Training:
     """Training script on one or several processes; as a context manager, it kills them at the end."""
 
     def __init__(
-        self, script: str, arguments: Sequence[str], processes: int = 1, *, hang: tuple[int, int] | None = None
+        self,
+        script: str,
+        arguments: Sequence[str],
+        processes: int = 1,
+        *,
+        hang: tuple[int, int] | None = None,
+        losses: Path | None = None,
     ) -> None:
-        """Start the script. Its processes stop before the epoch and step (from 0) in `hang` and wait to be killed."""
+        """Start the script. Its processes stop before the epoch and step (from 0) in `hang` and wait to be killed.
+
+        With `losses` they train without dropout, and that file gets the loss of every step.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -32,7 +49,7 @@ class Training:
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
             place["MASTER_ADDR"] = "127.0.0.1"
             environment = {key: str(value) for key, value in place.items()} if processes > 1 else {}
-            self.processes.append(_SERVER.Process(target=_run, args=(script, [*arguments], environment, hang)))
+            self.processes.append(_SERVER.Process(target=_run, args=(script, [*arguments], environment, hang, losses)))
             self.processes[-1].start()
 
     def __enter__(self) -> "Training":
@@ -65,13 +82,30 @@ class Training:
             process.join()
 
 
-def _run(script: str, arguments: list[str], environment: dict[str, str], hang: tuple[int, int] | None) -> None:
-    import importlib
+@contextmanager
+def recorded(losses: Path) -> Iterator[None]:
+    """Train in this process without dropout, and write the loss of every step to a file."""
+    take = state.Training.step
 
-    import torch
+    def step(self: Any, parts: Any, *rest: Any) -> None:
+        if self.world.first:
+            with losses.open("a") as file:
+                file.write(f"{parts['loss'].item()!r}\n")
+        take(self, parts, *rest)
 
-    from avdfd.training import state
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state.Training, "step", step)
+        patch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
+        yield
 
+
+def _run(
+    script: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    hang: tuple[int, int] | None,
+    losses: Path | None,
+) -> None:
     mp.set_start_method("fork", force=True)  # for loaders, as in a script that is started alone
     os.environ.update(environment)
     torch.set_num_threads(1)
@@ -84,7 +118,8 @@ def _run(script: str, arguments: list[str], environment: dict[str, str], hang: t
         take(self, *arguments)
 
     state.Training.step = step  # type: ignore[assignment, method-assign]
-    importlib.import_module(script).main(arguments)
+    with recorded(losses) if losses else nullcontext():
+        importlib.import_module(script).main(arguments)
 
 
 def saved(run: Path, epoch: int, step: int) -> bool:

@@ -9,34 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import pretrain
 import train
 from avdfd.datasets.samplers import Paired, Sequential, Shared, Shuffled
-from avdfd.training.state import Training
+from tests.helpers.killing import Training, recorded
 from tests.helpers.runs import AUDIO, VISUAL, data_section, epochs, make_run, make_store
 from tests.paths import ROOT
 from tests.unit.elements import meta
-
-# Runs a training script and records the loss of every step.
-RECORDER = """
-import json, os, sys
-import {script}
-from avdfd.training.state import Training
-step = Training.step
-def noted(self, losses, *rest):
-    if self.world.first:
-        with open({log!r}, "a") as file:
-            file.write(json.dumps(losses["loss"].item()) + chr(10))
-    step(self, losses, *rest)
-Training.step = noted
-if {exact}:  # heads of stage 2 have dropout of their own
-    import torch
-    torch.nn.Dropout.forward = lambda self, x: x
-from avdfd.core.errors import run_script
-run_script({script}.main)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -67,53 +47,20 @@ def config(store: Path, folder: Path, script: str, **changes) -> Path:
     return path
 
 
-def start(
-    processes: int, folder: Path, script: str, path: Path, *more: str, exact: bool = False
-) -> "subprocess.Popen[str]":
-    recorder = folder / "recorder.py"
-    recorder.write_text(RECORDER.format(script=script, log=str(folder / "losses.txt"), exact=exact))
-    command = [sys.executable, str(recorder)]
-    if processes > 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command.append(str(recorder))
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, "--config", str(path), *more], cwd=ROOT, env=env, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def finish(process: "subprocess.Popen[str]") -> None:
-    _, err = process.communicate(timeout=180)
-    assert process.returncode == 0, err[-3000:]
-
-
-def train_alone(script: str, folder: Path, path: Path) -> None:
-    """Train in this process, and record the loss of every step as `start` does with `exact`."""
-    step = Training.step
-
-    def noted(self, losses, *rest):
-        with (folder / "losses.txt").open("a") as file:
-            file.write(f"{json.dumps(losses['loss'].item())}\n")
-        step(self, losses, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "step", noted)
-        patch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
-        {"pretrain": pretrain, "train": train}[script].main(["--config", str(path)])
+def losses_of(processes: int, script: str, path: Path) -> list[float]:
+    """Train without dropout, alone in this process or on several; return the loss of every step."""
+    losses = path.with_name("losses.txt")
+    if processes == 1:
+        with recorded(losses):
+            {"pretrain": pretrain, "train": train}[script].main(["--config", str(path)])
+    else:
+        Training(script, ["--config", str(path)], processes, losses=losses).finish()
+    return [float(line) for line in losses.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("script", ["pretrain", "train"])
 def test_two_processes_have_the_losses_of_one(store, tmp_path, script):
-    found = {}
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        path = config(store, folder, script)
-        if processes == 1:
-            train_alone(script, folder, path)
-        else:
-            finish(start(processes, folder, script, path, exact=True))
-        found[processes] = [float(line) for line in (folder / "losses.txt").read_text().splitlines()]
+    found = {n: losses_of(n, script, config(store, tmp_path / str(n), script)) for n in (1, 2)}
     assert len(found[1]) == len(found[2]) >= 20
     assert found[2] == pytest.approx(found[1], abs=1e-5)
     one, two = (epochs(tmp_path / str(n) / script) for n in (1, 2))
@@ -125,7 +72,11 @@ def test_killing_torchrun_ends_its_processes(store, tmp_path):
     """Otherwise they would write to the run beside those of the next torchrun. tests/slow/test_kill_and_resume.py
     tests that the run resumes bit for bit."""
     path = config(store, tmp_path, "pretrain", save_minutes=1e-9)
-    process = start(2, tmp_path, "pretrain", path, "--optim.epochs=500")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "pretrain.py"]
+    process = subprocess.Popen(
+        [*command, "--config", str(path), "--optim.epochs=500"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list((tmp_path / "pretrain").glob("last-00001-*.pt")):
         assert time.monotonic() < deadline

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.helpers.runs import make_run, make_store
-from tests.slow.test_distributed import config, finish, start, train_alone
+from tests.slow.test_distributed import config, losses_of
 
 
 def test_two_processes_share_filling_and_have_the_losses_of_one(tmp_path):
@@ -14,11 +14,7 @@ def test_two_processes_share_filling_and_have_the_losses_of_one(tmp_path):
         folder = tmp_path / str(processes)
         make_run(make_store(folder), "pretrain")
         path = config(folder, folder, "train", backbone_lr_scale=0, audio_lr_scale=0, cache=True)
-        if processes == 1:
-            train_alone("train", folder, path)
-        else:
-            finish(start(processes, folder, "train", path, exact=True))
-        losses[processes] = [float(line) for line in (folder / "losses.txt").read_text().splitlines()]
+        losses[processes] = losses_of(processes, "train", path)
         (about,) = (json.loads(path.read_text()) for path in folder.glob("elements/frozen/*/about.json"))
         assert 0 < about["computed"]["clips"] <= 24
     assert len(losses[1]) >= 20
