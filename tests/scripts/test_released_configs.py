@@ -76,7 +76,7 @@ SMALL = {
         *("--pretrain.epochs=1", "--pretrain.batch_size=4", "--finetune.epochs=1", "--finetune.batch_size=4"),
     ],
     "mrdf": [
-        *("--model.dim=32", "--model.heads=2", "--model.ffn_dim=16", "--model.width=1"),
+        *("--model.dim=32", "--model.heads=2", "--model.ffn_dim=16", "--model.width=1", "--model.clips=window"),
         *("--train.epochs=1", "--train.batch_size=8"),
     ],
 }
