@@ -10,7 +10,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.workers import Failure
 from avdfd.corpora.parity import Task, make, measure
 from avdfd.evaluation.audit.files import measure as cues_of
-from avdfd.evaluation.audit.probes import Clip, probe_tiers
+from avdfd.evaluation.audit.probes import probe_auc
 from avdfd.media.chain import common_edges_and_band, limit_band
 from avdfd.media.remux import replace_audio
 from data.preprocessing import probe_shortcuts
@@ -64,13 +64,8 @@ def write(video: Path, root: Path, cue: str) -> list[tuple[str, Path, Path]]:
 
 
 def auc(pairs: list[tuple[str, Path, Path]], cue: str) -> float:
-    clips = []
-    for identity, real, fake in pairs:
-        clips += [
-            Clip("RVRA", (identity,), identity, cues_of(real)),
-            Clip("RVFA", (identity,), identity, cues_of(fake)),
-        ]
-    return probe_tiers(clips).table["RVFA"][cue].auc
+    values = [cues_of(path)[cue] for _, *paths in pairs for path in paths]
+    return probe_auc(values, [0, 1] * len(pairs), np.repeat([identity for identity, *_ in pairs], 2))
 
 
 @pytest.mark.parametrize(
