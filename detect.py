@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from avdfd.baselines.open_store import takes_whole_clips
 from avdfd.config import MediaConfig, parse
-from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_audio
-from avdfd.core.errors import UserError, WorkError, run_script
+from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES
+from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
@@ -37,6 +37,8 @@ from avdfd.features.window import FPS
 from avdfd.inference.inspection import Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import audio_only, load_run
+from avdfd.media.decode import has_video
+from avdfd.media.streams import Reading
 from avdfd.report import inspection, overlay, plots, reconstruction
 
 
@@ -65,6 +67,10 @@ def main(argv: list[str]) -> int:
         help="draw what a pre-training of AVFF reconstructs of one file, without a verdict (.png .mp4)",
     )
     cli.add_argument("--seed", type=int, default=0, help="seed of the masks of --reconstruct")
+    for kind in ("audio", "video"):
+        cli.add_argument(
+            f"--{kind}-stream", type=int, metavar="N", help=f"index of the {kind} stream to take, as ffprobe numbers it"
+        )
     cli.add_argument("--threshold", type=float, default=0.5, help="lowest score that is called fake")
     cli.add_argument("--hop", type=float, default=1.536, help="seconds between starts of windows")
     cli.add_argument("--time-limit", type=float, default=600.0, help="most seconds to decode one file")
@@ -74,6 +80,8 @@ def main(argv: list[str]) -> int:
 
     if not 0 <= args.threshold <= 1 or args.workers < 1:
         raise UserError("--threshold takes a probability from 0 to 1, --workers a number of 1 or more")
+    if min(args.audio_stream or 0, args.video_stream or 0) < 0:
+        raise UserError("--audio-stream and --video-stream take the index of a stream, 0 or more")
     given = {"hop": args.hop, "time_limit": args.time_limit, "max_windows": 1 if args.reconstruct else 0}
     media = parse(given, MediaConfig, source="detect.py")
     if bool(args.files) == bool(args.csv):
@@ -100,6 +108,8 @@ def main(argv: list[str]) -> int:
         seconds = len(run.inputs.reads.frames or ()) / FPS
         media = media.model_copy(update={"whole": True, "keep": ["waveform", "frames"], "max_seconds": seconds})
     audio_run = audio_only(run)
+    if run.inputs.reads.frames is None:
+        media = media.model_copy(update={"keep": ["waveform", "mel"], "whole": False})
     if run.inputs.reads.mel_err:
         raise UserError(
             f"{args.run}: takes mel_err, which needs a diffusion model; make elements with data/preprocess.py and "
@@ -110,25 +120,26 @@ def main(argv: list[str]) -> int:
     scores: dict[str, float] = {}
     width = max(len(str(file)) for file in files)
     with tempfile.TemporaryDirectory(prefix="avdfd-detect-") as spool:
-        cut = partial(spool_windows, media=media, folder=spool)
+        cut = partial(
+            spool_windows, media=media, folder=spool, audio_stream=args.audio_stream, video_stream=args.video_stream
+        )
         decoded = run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
         with closing(decoded):
-            for file, windows in tqdm(decoded, total=len(files), desc="detect", unit="file"):
-                scoring_run = audio_run if is_audio(file.name) else run
-                if isinstance(windows, Failure):
-                    line = verdict(file, error=windows.reason)
-                elif scoring_run is None:
+            for file, found in tqdm(decoded, total=len(files), desc="detect", unit="file"):
+                if isinstance(found, Failure):
+                    line = verdict(file, error=found.reason)
+                elif (scoring_run := audio_run if found.reading.video_stream is None else run) is None:
                     line = verdict(file, error=f"no video stream; {run.config.kind} needs one")
                 else:
-                    seen = inspect(scoring_run, windows, explain=bool(args.plot or args.overlay))
-                    line = verdict(file, seen, args.threshold)
+                    seen = inspect(scoring_run, found.windows, explain=bool(args.plot or args.overlay))
+                    line = verdict(file, seen, args.threshold, reading=found.reading)
                     title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
                     if args.plot:
                         figure = inspection.figure_over_time(title, seen, args.threshold)
                         write_atomic(args.plot, plots.encode(figure, args.plot.suffix))
                     if args.overlay:
                         story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, args.threshold)
-                        write_atomic(args.overlay, overlay.overlay(file, media.decoder, story))
+                        write_atomic(args.overlay, overlay.overlay(file, media.decoder, story, found.reading))
                 failed += line["error"] is not None
                 if line["score"] is not None:
                     scores[line["file"]] = line["score"]
@@ -151,11 +162,15 @@ def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig
     autoencoder = load_autoencoder(args.run, args.device)
     media = framed_as_in_training(media, autoencoder.media, whole_frame=args.whole_frame)
     with tempfile.TemporaryDirectory(prefix="avdfd-detect-") as spool:
-        cut = partial(spool_windows, media=media, folder=spool)
-        [(_, windows)] = run_killable(cut, [file], workers=1, time_limit=media.time_limit)
-        if isinstance(windows, Failure):
-            raise WorkError(f"{file}: {windows.reason}")
-        made = reconstruct(autoencoder, read(windows[0]), args.seed)
+        cut = partial(
+            spool_windows, media=media, folder=spool, audio_stream=args.audio_stream, video_stream=args.video_stream
+        )
+        [(_, found)] = run_killable(cut, [file], workers=1, time_limit=media.time_limit)
+        if isinstance(found, Failure):
+            raise WorkError(f"{file}: {found.reason}")
+        if found.reading.video_stream is None:
+            raise WorkError(f"{file}: no video stream")
+        made = reconstruct(autoencoder, read(found.windows[0]), args.seed)
     for path in args.reconstruct:
         write_atomic(path, reconstruction.draw(made, path.suffix))
         print(f"{path}: error of the normalised targets: video {made.video.error:.3f}, audio {made.audio.error:.3f}")
@@ -200,7 +215,7 @@ def check_drawing(option: str, path: Path, files: list[Path], suffixes: Sequence
     """Raise UserError before any work if a drawing cannot be made or written."""
     if len(files) != 1:
         raise UserError(f"{option} draws one file, but there are {len(files)}; call detect.py once for each")
-    if option in ("--overlay", "--reconstruct") and is_audio(files[0].name):
+    if option in ("--overlay", "--reconstruct") and lacks_video(files[0]):
         raise UserError(f"{option}: {files[0]} has no video to draw; --plot draws audio alone")
     if path.suffix not in suffixes:
         raise UserError(f"{path}: {option} cannot write this file type; use one of {' '.join(suffixes)}")
@@ -214,8 +229,20 @@ def check_drawing(option: str, path: Path, files: list[Path], suffixes: Sequence
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another path for {option}") from None
 
 
+def lacks_video(file: Path) -> bool:
+    """Return whether a media file is audio alone, by its content. What cannot be read has an error of its own later."""
+    try:
+        return not has_video(file)
+    except MediaError:
+        return False
+
+
 def verdict(
-    file: Path, seen: Inspection | None = None, threshold: float = 0.5, error: str | None = None
+    file: Path,
+    seen: Inspection | None = None,
+    threshold: float = 0.5,
+    error: str | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, Any]:
     """Return the result for a file, in the order of printing; None for what is not known."""
 
@@ -236,6 +263,11 @@ def verdict(
         "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
         "windows": [{"start": cut.start, "end": cut.end, "score": value} for cut, value in windows],
         "error": error,
+        "audio_stream": reading.audio_stream if reading else None,
+        "video_stream": reading.video_stream if reading else None,
+        "damaged_frames": reading.damaged_frames if reading else None,
+        "dropped_frames": reading.dropped_frames if reading else None,
+        "notes": reading.remarks() if reading else [],
     }
 
 
@@ -252,6 +284,7 @@ def verdict_line(line: dict[str, Any], width: int) -> str:
     first, last, count = line["windows"][0]["start"], line["windows"][-1]["end"], len(line["windows"])
     if line["basis"] == "audio alone":
         text += "  (audio alone)"
+    text += "".join(f"  ({note})" for note in line["notes"])
     return f"{text}  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"
 
 

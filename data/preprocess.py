@@ -42,6 +42,7 @@ from avdfd.corpora.video_list import entries, read_videos
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.layout import MIN_FAKE, STORE, journal_name, left_out_by_truth, parts_of, read_settings
+from avdfd.media.streams import Reading
 from avdfd.media.windows import reconstruction, windows
 
 AHEAD = 4  # files per worker that may wait for a slow one before them
@@ -159,7 +160,7 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
             else:
                 made += len(result.windows)
                 found = {**describe(clip), "sha256": result.sha256}
-                writer.add(found, result.read(), left_out=result.left_out, **facts)
+                writer.add(found, result.read(), left_out=result.left_out, **facts, **result.reading)
                 result.file.unlink()
             bar.set_postfix(elements=made, quarantined=failed, refresh=False)
             bar.update()
@@ -172,6 +173,8 @@ class Spooled(NamedTuple):
     windows: list[dict[str, Any]]
     """`start`, `end`, and the `sizes` of the members, which follow each other in the file."""
     left_out: list[dict[str, Any]]
+    reading: dict[str, Any]
+    """Streams that were chosen among several, and damage; empty for an ordinary file."""
     sha256: str
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -186,15 +189,16 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     torch.set_num_threads(1)
     kept: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
+    reading = Reading()
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        for window in windows(clip.path, media):
+        for window in windows(clip.path, media, reading):
             if "reason" in window:
                 left_out.append(window)
                 continue
             parts = window.pop("parts")
             file.writelines(parts.values())
             kept.append({**window, "sizes": {suffix: len(data) for suffix, data in parts.items()}})
-    return Spooled(Path(file.name), kept, left_out, sha256_of(clip.path))
+    return Spooled(Path(file.name), kept, left_out, reading.facts(), sha256_of(clip.path))
 
 
 def report(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig, seconds: float) -> int:

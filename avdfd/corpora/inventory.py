@@ -10,13 +10,13 @@ from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.media.decode import first_stream, open_media, read_audio, read_video
+from avdfd.media.decode import open_media, read_audio, read_video
 from avdfd.media.fingerprints import audio_hash, video_hash
+from avdfd.media.streams import Reading, first_stream
+from avdfd.media.truncation import Extent
 
 # Root mean square below which audio is silent, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)
-# A file whose packets end this many seconds before its stated duration is truncated.
-_LOST = 1.0
 
 
 class Streams(NamedTuple):
@@ -30,6 +30,9 @@ class Streams(NamedTuple):
     audio_codec: str | None = None
     sample_rate: int | None = None
     channels: int | None = None
+    audio_stream: int | None = None
+    """Index of the stream in the container, likewise below."""
+    video_stream: int | None = None
 
 
 class FileFacts(NamedTuple):
@@ -46,6 +49,8 @@ class FileFacts(NamedTuple):
     trailing_silence: float | None = None
     sound_hash: bytes | None = None
     picture_hash: bytes | None = None
+    damaged_frames: int | None = None
+    """Frames that could not be decoded, of the audio and of as much video as its fingerprint takes (8 s)."""
     error: str = ""
 
 
@@ -58,8 +63,11 @@ def examine(path: Path) -> FileFacts:
     try:
         facts = facts._replace(sha256=sha256_of(path))
         facts = facts._replace(streams=read_streams(path))
-        facts = facts._replace(picture_hash=video_hash(read_video(path, "pyav")))
-        samples = np.concatenate([block.samples for block in read_audio(path)])
+        reading = Reading()
+        facts = facts._replace(picture_hash=video_hash(read_video(path, "pyav", reading)))
+        samples = np.concatenate([block.samples for block in read_audio(path, reading=reading)])
+        taken = read_streams(path, reading)
+        facts = facts._replace(streams=taken, damaged_frames=reading.damaged_frames)
         leading, trailing = edge_silence(samples, SAMPLE_RATE)
         facts = facts._replace(leading_silence=leading, trailing_silence=trailing)
         if np.sqrt(np.square(samples).mean()) < _SILENCE:
@@ -81,10 +89,15 @@ def stamp(path: Path) -> FileFacts:
     return FileFacts(size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
-def read_streams(path: Path) -> Streams:
-    """Return the metadata of a file's first video and first audio stream, without decoding. Raises MediaError."""
+def read_streams(path: Path, reading: Reading | None = None) -> Streams:
+    """Return the metadata of a file's video and audio stream, without decoding. Raises MediaError.
+
+    They are those that `reading` names, or would be tried first.
+    """
+    reading = reading or Reading()
     with open_media(path) as container:
-        video, audio = _found(container, "video"), _found(container, "audio")
+        video = _found(container, "video", reading.video_stream)
+        audio = _found(container, "audio", reading.audio_stream)
         return Streams(
             duration=container.duration / 1e6 if container.duration else None,
             video_codec=video.codec_context.name if video else None,
@@ -94,28 +107,30 @@ def read_streams(path: Path) -> Streams:
             audio_codec=audio.codec_context.name if audio else None,
             sample_rate=audio.codec_context.sample_rate if audio else None,
             channels=audio.codec_context.layout.nb_channels if audio else None,
+            audio_stream=audio.index if audio else None,
+            video_stream=video.index if video else None,
         )
 
 
 def probe(path: Path) -> Streams:
     """Return the streams of a file after reading all its packets, without decoding them.
 
-    Raises MediaError if the file has no video or no audio stream, or ends before its stated duration.
+    Raises MediaError if the file has no video or no audio stream, or is truncated.
     """
     streams = read_streams(path)
     with open_media(path) as container:
         video, _ = first_stream(container, "video"), first_stream(container, "audio")
-        shown = [float(p.pts * video.time_base) for p in container.demux(video) if p.pts is not None and p.size]
-        begin = (container.start_time or 0) / 1e6
-    if not shown:
-        raise MediaError("no video frames")
-    if streams.duration and max(shown) - begin < streams.duration - _LOST:
-        raise MediaError(f"truncated: {max(shown) - begin:.2f} s of the stated {streams.duration:.2f} s exist")
+        extent = Extent(path, container, video)
+        for packet in container.demux(video):
+            extent.add(packet)
+        if not extent.count:
+            raise MediaError("no video frames")
+        extent.check()
     return streams
 
 
-def _found(container: Any, kind: str) -> Any:
+def _found(container: Any, kind: str, index: int | None) -> Any:
     try:
-        return first_stream(container, kind)
+        return first_stream(container, kind, index)
     except MediaError:
         return None

@@ -18,6 +18,8 @@ from avdfd.corpora.inventory import FileFacts, Streams
 
 VERSION = "2"
 _KEY = b"avdfd.manifest"
+_DEFAULTS = {**CLIP_DEFAULTS, "audio_stream": None, "video_stream": None, "damaged_frames": None}
+"""Values of columns that manifests made before them do not have."""
 _LABELS = {"label": "label", "label_video": "video", "label_audio": "audio"}
 """Column -> attribute of the tier."""
 _PLACED = ("source", "sha256", "tier", "identities")
@@ -58,10 +60,13 @@ _SCHEMA = pa.schema(
         ("audio_codec", pa.string()),
         ("sample_rate", pa.int32()),
         ("channels", pa.int32()),
+        ("audio_stream", pa.int32()),
+        ("video_stream", pa.int32()),
         ("leading_silence", pa.float64()),
         ("trailing_silence", pa.float64()),
         ("sound_hash", pa.binary()),
         ("picture_hash", pa.binary()),
+        ("damaged_frames", pa.int32()),
         ("error", pa.string()),
         ("stopped_after", pa.float64()),
     ],
@@ -159,7 +164,7 @@ def _read(path: Path, names: Sequence[str], *, shared: bool = False) -> dict[str
         if version != VERSION:
             said = f"of version {version}, not {VERSION}" if version else "not a manifest of this project"
             raise UserError(f"{path}: {said}; make it again with data/preprocessing/make_manifest.py")
-        absent = CLIP_DEFAULTS.keys() - schema.names
+        absent = _DEFAULTS.keys() - schema.names
         table = pq.read_table(path, columns=[name for name in columns if name not in absent])
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0]
@@ -168,7 +173,7 @@ def _read(path: Path, names: Sequence[str], *, shared: bool = False) -> dict[str
     for column in columns:
         name = "source" if column == "path" else column
         if column in absent:
-            found[name] = [CLIP_DEFAULTS[column]] * len(table)
+            found[name] = [_DEFAULTS[column]] * len(table)
         elif column == "identities":
             groups: dict[tuple[str, ...], tuple[str, ...]] = {}
             found[name] = [groups.setdefault(group, group) for group in map(tuple, table[column].to_pylist())]

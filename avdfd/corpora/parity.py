@@ -20,6 +20,7 @@ from avdfd.media.chain import Edges, Version, lay_out, measure_version, normalis
 from avdfd.media.codecs import random_round_trip
 from avdfd.media.decode import read_audio
 from avdfd.media.remux import replace_audio, video_end
+from avdfd.media.streams import Reading
 
 FORM = 1  # version of the chain's code: counts as a setting
 
@@ -57,21 +58,24 @@ def measure(path: Path, chain: ChainConfig) -> Version:
 def make(task: Task, chain: ChainConfig) -> int:
     """Write a clip and return its size in bytes. Runs in a worker. Raises MediaError, and OSError on a full disk."""
     audio = is_audio(task.source)
-    samples = normalise_version(_read(task.path, chain), task.edges, task.band, task.recording, chain, trim=audio)
+    reading = Reading()
+    samples = normalise_version(
+        _read(task.path, chain, reading), task.edges, task.band, task.recording, chain, trim=audio
+    )
     name = f"{task.source}, draw {chain.draw}" if chain.draw else task.source
     samples = random_round_trip(chain.codecs, samples, chain.rate, name)
     if audio:
         write_atomic(task.out, encode_wav(samples, chain.rate))
     else:
-        replace_audio(task.path, samples, task.out, chain)
+        replace_audio(task.path, samples, task.out, chain, reading)
     return task.out.stat().st_size
 
 
-def _read(path: Path, chain: ChainConfig) -> np.ndarray:
+def _read(path: Path, chain: ChainConfig, reading: Reading | None = None) -> np.ndarray:
     if is_audio(path.name):
-        pieces = read_audio(path, video=False)
+        pieces = read_audio(path, video=False, reading=reading)
         return lay_out(pieces, pieces[-1].end, chain)
-    return lay_out(read_audio(path), float(video_end(path)), chain)
+    return lay_out(read_audio(path, reading=reading), float(video_end(path)), chain)
 
 
 def made_name(source: str) -> str:

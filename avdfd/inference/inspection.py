@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from avdfd.config import MediaConfig
-from avdfd.core.clips import is_audio
 from avdfd.elements import Element, unpack
 from avdfd.features.window import FPS
 from avdfd.inference.scoring import Run, score_windows
+from avdfd.media.decode import has_video
 from avdfd.media.faces import Square
+from avdfd.media.streams import Reading
 from avdfd.media.windows import windows as cut_windows
 
 _BATCH = 8  # windows in memory at once
@@ -31,6 +32,13 @@ class Spooled(NamedTuple):
     end: float
     face: Square | None
     path: Path
+
+
+class Cut(NamedTuple):
+    """Windows of a file, and the streams they are from."""
+
+    windows: list[Spooled]
+    reading: Reading
 
 
 class Inspection(NamedTuple):
@@ -50,20 +58,26 @@ class Inspection(NamedTuple):
         return np.array([window.start for window in self.windows])
 
 
-def spool_windows(file: Path, media: MediaConfig, folder: str) -> list[Spooled]:
-    """Cut a file into windows and store them in a new subfolder. Runs in a worker process. Raises MediaError."""
+def spool_windows(
+    file: Path, media: MediaConfig, folder: str, audio_stream: int | None = None, video_stream: int | None = None
+) -> Cut:
+    """Cut a file into windows and store them in a new subfolder. Runs in a worker process. Raises MediaError.
+
+    A file without video, whatever its suffix, is cut as audio alone, and so is every file if `media` keeps no frames.
+    """
     cv2.setNumThreads(1)  # --workers says how many cores decoding takes
     torch.set_num_threads(1)
-    if is_audio(file.name):
+    if "frames" not in media.keep or (video_stream is None and not has_video(file)):
         media = media.model_copy(update={"keep": ["waveform", "mel"], "repeat_short": True, "whole": False})
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []
-    usable = (window for window in cut_windows(file, media) if "parts" in window)
+    reading = Reading(audio_stream, video_stream if "frames" in media.keep else None)
+    usable = (window for window in cut_windows(file, media, reading) if "parts" in window)
     for number, window in enumerate(usable):
         path = place / str(number)
         path.write_bytes(pickle.dumps(window["parts"]))
         spooled.append(Spooled(window["start"], window["end"], window["face"], path))
-    return spooled
+    return Cut(spooled, reading)
 
 
 def read(window: Spooled) -> Element:

@@ -19,11 +19,17 @@ from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
 from avdfd.features.window import FACE_SIZE, SAMPLE_RATE
+from avdfd.media.streams import Reading, candidates, first_stream, has_stream
+from avdfd.media.truncation import Extent
 
 # A larger jump of the time stamps (seconds) splits audio into pieces; a smaller one is rounding (MKV counts in ms).
 _AUDIO_JUMP = 0.05
-# A file that ends this many seconds before its stated duration is truncated.
-_LOST = 1.0
+# Audio packets that cannot be decoded are concealed up to this many seconds in a row.
+_CONCEALED = 0.1
+# A file of which a larger fraction of a stream's frames cannot be decoded is refused.
+MOST_DAMAGED = 0.05
+# Root mean square below which audio is silent: -70 dBFS.
+SILENCE = 10 ** (-70 / 20)
 # Offset and magic bytes of containers: they distinguish a damaged video from a file that is no video.
 _CONTAINERS = (
     (4, b"ftyp"),
@@ -66,24 +72,36 @@ class Frame(ABC):
         """Return (H, W) uint8, upright and with square pixels."""
 
 
-def read_audio(path: str | Path, *, video: bool = True) -> list[AudioPiece]:
+def read_audio(path: str | Path, *, video: bool = True, reading: Reading | None = None) -> list[AudioPiece]:
     """Decode the audio of a file to continuous pieces; channels are averaged.
 
-    Raises MediaError if the file cannot be decoded, ends before its stated duration or, with `video`, has no video.
+    Of several audio streams that of `reading` is taken, or the first one that is neither silent nor undecodable;
+    `reading` then has its index and the damage. Raises MediaError if the file cannot be decoded, is truncated or, with
+    `video`, has no video.
     """
+    reading = reading or Reading()
+    shown = None
     with open_media(path) as container:
-        video_stream = first_stream(container, "video") if video or _streams(container, "video") else None
-        audio = first_stream(container, "audio")
-        shown = [0.0]  # the end of the video is read from its packets, without decoding
-        pieces = _join(_decoded(container, audio, video_stream, shown), float(audio.time_base))
-        stated = (container.duration or 0) / av.time_base
-        begin = (container.start_time or 0) / av.time_base
-    if not pieces:
-        raise MediaError("no audio could be decoded")
-    found = max(pieces[-1].end, *shown) - begin
-    if found < stated - _LOST:
-        raise MediaError(f"truncated: {found:.2f} s of the stated {stated:.2f} s exist")
-    return pieces
+        if video:
+            shown = first_stream(container, "video", reading.video_stream).index
+        indices = [stream.index for stream in candidates(container, "audio", reading.audio_stream)]
+    tracks: list[_Track] = []
+    failures: list[MediaError] = []
+    for index in indices:
+        try:
+            tracks.append(_read_track(path, index, shown))
+        except MediaError as error:
+            failures.append(error)
+            continue
+        if not tracks[-1].silent:
+            break
+    if not tracks:
+        raise failures[0]
+    track = tracks[0] if tracks[-1].silent else tracks[-1]
+    reading.audio_stream = track.stream
+    reading.choices += len(indices) - 1
+    reading.damaged_frames += track.damaged
+    return track.pieces
 
 
 def join_pieces(pieces: Sequence[AudioPiece], end: float) -> np.ndarray:
@@ -105,13 +123,36 @@ def read_waveform(path: str | Path) -> np.ndarray:
     return np.concatenate([piece.samples for piece in read_audio(path, video=False)])
 
 
-def read_video(path: str | Path, decoder: str) -> Iterator[Frame]:
+def read_video(path: str | Path, decoder: str, reading: Reading | None = None) -> Iterator[Frame]:
     """Yield the frames of a file in display order, decoded by "pyav" or "decord".
 
-    Decord takes no display times from a container without them, so PyAV decodes such a file. Raises MediaError if the
-    file cannot be decoded.
+    Of several video streams that of `reading` is taken, or the first one that can be decoded; `reading` then has its
+    index and the damage. Decord gives no display times of AVI and takes a stream of its own choice, so PyAV decodes
+    such a file. Raises MediaError if the file cannot be decoded, possibly only after the last frame.
     """
-    yield from _pyav_frames(path) if decoder == "pyav" or not _suits_decord(path) else _decord_frames(path)
+    reading = reading or Reading()
+    with open_media(path) as container:
+        streams = candidates(container, "video", reading.video_stream)
+        plain = has_display_times(container, streams[0]) and len(container.streams.video) == 1
+        indices = [stream.index for stream in streams]
+    reading.choices += len(indices) - 1
+    if decoder == "decord" and plain:
+        reading.video_stream = indices[0]
+        yield from _decord_frames(path)
+        return
+    failures: list[MediaError] = []
+    for index in indices:
+        frames = _pyav_frames(path, index, reading)
+        try:
+            first = next(frames)
+        except MediaError as error:
+            failures.append(error)
+            continue
+        reading.video_stream = index
+        yield first
+        yield from frames
+        return
+    raise failures[0]
 
 
 @contextmanager
@@ -120,8 +161,10 @@ def open_media(path: str | Path) -> Iterator[Any]:
 
     Raises MediaError if the file is missing or not readable, and for FFmpeg's errors on opening and reading.
     """
+    opened = False
     try:
         with av.open(f"file:{path}") as container:  # without "file:", a name with a colon is taken for a URL
+            opened = True
             yield container
     except FileNotFoundError:
         raise MediaError("no such file") from None
@@ -132,19 +175,15 @@ def open_media(path: str | Path) -> Iterator[Any]:
     except av.FFmpegError as error:
         if Path(path).stat().st_size == 0:
             raise MediaError("empty file") from None
-        if not _is_container(path):
+        if not opened and not _is_container(path):
             raise MediaError("not a media file") from None
         raise MediaError(f"cannot be decoded, damaged or truncated ({error.strerror})") from None
 
 
-def first_stream(container: Any, kind: str) -> Any:
-    """Return the first stream of a kind, "video" or "audio", cover images excluded. Raises MediaError without one."""
-    streams = _streams(container, kind)
-    if not streams:
-        raise MediaError(f"no {kind} stream")
-    if streams[0].codec_context is None:
-        raise MediaError(f"no decoder for its {kind} stream")
-    return streams[0]
+def has_video(path: str | Path) -> bool:
+    """Return whether a file has a video stream, images beside the audio excluded. Raises MediaError."""
+    with open_media(path) as container:
+        return has_stream(container, "video")
 
 
 def has_display_times(container: Any, stream: Any) -> bool:
@@ -155,11 +194,6 @@ def has_display_times(container: Any, stream: Any) -> bool:
     """
     copied = container.format.name.startswith("matroska") and stream.codec_tag.strip("\0")
     return container.format.name != "avi" and not copied
-
-
-def _streams(container: Any, kind: str) -> list[Any]:
-    cover = av.stream.Disposition.attached_pic
-    return [stream for stream in container.streams if stream.type == kind and not stream.disposition & cover]
 
 
 class _FrameConverter:
@@ -205,30 +239,57 @@ class ArrayFrame(Frame):
         return (self._image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)
 
 
-def _pyav_frames(path: str | Path) -> Iterator[Frame]:
+def _pyav_frames(path: str | Path, index: int, reading: Reading) -> Iterator[Frame]:
+    """Yield the frames of a stream in display order. Raises MediaError without one, or if too many are damaged."""
+    count = damaged = 0
     with open_media(path) as container:
-        stream = first_stream(container, "video")
+        stream = container.streams[index]
         stream.thread_count = 1  # callers already run one worker per core
         converter = _FrameConverter(stream)
         last: int | None = None
         for frame, time in _timed_frames(container, stream):
-            if last is None or time > last:
-                yield _PyavFrame(frame, time, converter)
-                last = time
+            count += 1
+            if frame is None or frame.is_corrupt:
+                damaged += last is not None  # what precedes the first frame refers to frames before the file
+                reading.damaged_frames += last is not None
+            if frame is None or (frame.is_corrupt and last is None):
+                continue
+            if last is not None and time <= last:  # some AVI files state a time twice
+                reading.dropped_frames += 1
+                continue
+            yield _PyavFrame(frame, time, converter)
+            last = time
+    if last is None:
+        raise MediaError("no frame could be decoded")
+    _check_damage("video", damaged, count)
 
 
-def _timed_frames(container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame, int]]:
+def _timed_frames(container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame | None, int]]:
     """Yield the frames of a stream in display order with their times in ticks of its time base.
 
-    A frame without a time follows the one before it.
+    A frame without a time follows the one before it. A packet that cannot be decoded gives None.
     """
     stated = has_display_times(container, stream)
-    slots: deque[int] = deque()
-    following = 0
+    slots: deque[int] = deque()  # times of the packets whose frames are not shown yet
+    following = delay = 0
+    whole = True
     for packet in container.demux(stream):
-        if packet.size and packet.dts is not None:
+        if packet.size and packet.dts is not None and not stated:
             slots.append(packet.dts)
-        for frame in packet.decode():
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            whole = False
+            if slots:
+                slots.pop()
+            yield None, following
+            continue
+        for frame in frames:
+            if whole:
+                delay = max(delay, len(slots))
+            while len(slots) > delay:  # frames that the decoder lost with a broken packet
+                slots.popleft()
+                yield None, following
             slot = slots.popleft() if slots else None
             time = frame.pts if stated and frame.pts is not None else frame.dts if stated else slot
             following = following if time is None else time
@@ -236,9 +297,9 @@ def _timed_frames(container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame, 
             following += frame.duration or 1
 
 
-def _suits_decord(path: str | Path) -> bool:
-    with open_media(path) as container:
-        return has_display_times(container, first_stream(container, "video"))
+def _check_damage(kind: str, damaged: int, count: int) -> None:
+    if damaged > max(MOST_DAMAGED * count, 1):
+        raise MediaError(f"damaged: {damaged} of {count} {kind} frames cannot be decoded")
 
 
 def _decord_frames(path: str | Path) -> Iterator[Frame]:
@@ -248,7 +309,7 @@ def _decord_frames(path: str | Path) -> Iterator[Frame]:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))
         # decord's time stamps have an origin of their own, neither the container's nor that of the audio.
-        first = next(_pyav_frames(path), None)
+        first = next(read_video(path, "pyav"), None)
         offset = 0.0 if first is None else first.time - float(stamps[0, 0])
         for start, end in stamps:
             yield ArrayFrame(reader.next().asnumpy(), float(start) + offset, float(end - start))
@@ -256,30 +317,90 @@ def _decord_frames(path: str | Path) -> Iterator[Frame]:
         raise MediaError(f"cannot be decoded by decord: {str(error).splitlines()[0]}") from None
 
 
-def _decoded(container: Any, audio: Any, video: Any | None, shown: list[float]) -> Iterator[av.AudioFrame]:
-    """Yield audio frames; append the times of the video packets between them to `shown`."""
-    for packet in container.demux(*(stream for stream in (audio, video) if stream is not None)):
-        if packet.stream is audio:
-            yield from packet.decode()
-        elif packet.pts is not None and video is not None:
-            shown.append(float(packet.pts * video.time_base))
+@dataclass(frozen=True)
+class _Track:
+    """Decoded audio stream of a file."""
+
+    stream: int
+    pieces: list[AudioPiece]
+    damaged: int
+
+    @property
+    def silent(self) -> bool:
+        return all(is_silent(piece.samples) for piece in self.pieces)
 
 
-def _join(frames: Iterator[av.AudioFrame], seconds: float) -> list[AudioPiece]:
-    """Join audio frames to pieces; a jump of the time stamps or a change of rate or channels starts a new piece."""
-    pieces: list[AudioPiece] = []
-    piece: _Piece | None = None
-    for frame in frames:
+def is_silent(samples: np.ndarray) -> bool:
+    """Return whether audio is below -70 dBFS."""
+    return bool(np.sqrt(np.mean(np.square(samples))) < SILENCE)
+
+
+def _read_track(path: str | Path, index: int, video: int | None) -> _Track:
+    """Decode an audio stream; the packets of the video stream are read on the way, to see whether it is whole."""
+    damaged = count = 0
+    with open_media(path) as container:
+        streams = [container.streams[number] for number in (index, video) if number is not None]
+        extents = {stream.index: Extent(path, container, stream) for stream in streams}
+        joiner = _Joiner(float(streams[0].time_base))
+        for packet in container.demux(streams):
+            extents[packet.stream.index].add(packet)
+            if packet.stream.index != index:
+                continue
+            count += bool(packet.size)
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                damaged += joiner.begun
+                joiner.lost = True
+                continue
+            for frame in frames:
+                damaged += bool(frame.is_corrupt)
+                joiner.add(frame)
+            joiner.lost |= packet.is_corrupt
+        pieces = joiner.close()
+        if not pieces:
+            raise MediaError("no audio could be decoded")
+        for extent in extents.values():
+            extent.check()
+    _check_damage("audio", damaged, count)
+    return _Track(index, pieces, damaged)
+
+
+class _Joiner:
+    """Joins audio frames to pieces; a jump of the time stamps or a change of rate or channels starts a new piece."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.pieces: list[AudioPiece] = []
+        self.lost = False
+        """The packet before the next frame could not be decoded: the gap in the audio is concealed."""
+        self._piece: _Piece | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._piece is not None
+
+    def add(self, frame: av.AudioFrame) -> None:
         form = (frame.rate, frame.layout.nb_channels)
-        time = None if frame.pts is None else frame.pts * seconds
-        if piece is None or form != piece.form or (time is not None and abs(time - piece.end) > _AUDIO_JUMP):
-            if piece is not None:
-                pieces.append(piece.close())
-            piece = _Piece(form, time or 0.0)
-        piece.add(frame)
-    if piece is not None:
-        pieces.append(piece.close())
-    return [p for p in pieces if len(p.samples)]
+        time = None if frame.pts is None else frame.pts * self.seconds
+        gap = 0.0 if self._piece is None or time is None else time - self._piece.end
+        if self._piece is not None and self.lost and form == self._piece.form and 0 < gap <= _CONCEALED:
+            self._piece.conceal(gap)
+            gap = 0.0
+        self.lost = False
+        if self._piece is None or form != self._piece.form or abs(gap) > _AUDIO_JUMP:
+            self._end()
+            self._piece = _Piece(form, time or 0.0)
+        self._piece.add(frame)
+
+    def close(self) -> list[AudioPiece]:
+        """Return the pieces that have samples."""
+        self._end()
+        return [piece for piece in self.pieces if len(piece.samples)]
+
+    def _end(self) -> None:
+        if self._piece is not None:
+            self.pieces.append(self._piece.close())
 
 
 class _Piece:
@@ -291,13 +412,23 @@ class _Piece:
         self._resampler = soxr.ResampleStream(self.rate, SAMPLE_RATE, 1, dtype="float32")
         self._waiting: list[np.ndarray] = []
         self._done: list[np.ndarray] = []
+        self._last: np.ndarray | None = None
         self._count = self._resampled = 0
 
     def add(self, frame: av.AudioFrame) -> None:
         samples = frame.to_ndarray()
-        channels = samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
+        self._append(samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T)
+
+    def conceal(self, seconds: float) -> None:
+        """Fill a gap with the samples before it, in reverse order, so that it begins without a step."""
+        assert self._last is not None, "a gap follows a frame"
+        count = round(seconds * self.rate)
+        self._append(np.resize(self._last[:, ::-1].T, (count, len(self._last))).T)
+
+    def _append(self, channels: np.ndarray) -> None:
         self._waiting.append(channels)
-        self._count += frame.samples
+        self._last = channels
+        self._count += channels.shape[1]
         self.end = self.start + self._count / self.rate
         if self._count - self._resampled >= self.rate:
             self._resample(last=False)

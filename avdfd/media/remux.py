@@ -13,8 +13,9 @@ from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.files import write_atomic
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.media.decode import first_stream, open_media
+from avdfd.media.decode import open_media
 from avdfd.media.mux import mux, read_packets
+from avdfd.media.streams import Reading, first_stream
 
 # Time scale (ticks per second) of the stream starts in MP4. FFmpeg's default of 1,000 would move frames by up to 1 ms;
 # usual frame and sample rates divide this one, exactly or almost.
@@ -23,18 +24,20 @@ _CLOCK = 720_000
 _TOLERANCE = Fraction(1, 1000)
 
 
-def replace_audio(video: Path, samples: np.ndarray, out: Path, chain: ChainConfig | None) -> None:
+def replace_audio(
+    video: Path, samples: np.ndarray, out: Path, chain: ChainConfig | None, reading: Reading | None = None
+) -> None:
     """Write a video with other audio; its video packets are copied.
 
     `samples` (S,) are mono float32 at `chain.rate`, encoded as AAC; without a chain they are at 16 kHz and encoded
-    losslessly. The new audio starts where the audio of `video` starts. Frames keep their times relative to the audio
-    within 1 ms. All times are shifted together so that the earlier of the two streams starts at about 0. The file is
-    built in memory and written atomically; the same input gives the same bytes.
+    losslessly. The new audio starts where the audio of `video` starts, in the stream that `reading` names. Frames
+    keep their times relative to the audio within 1 ms. All times are shifted together so that the earlier of the two
+    streams starts at about 0. The file is built in memory and written atomically; the same input gives the same bytes.
 
     Raises MediaError if the video cannot be read or MP4 cannot hold its codec or its times, OSError with the name of
     `out` if it cannot be written, and ValueError if the samples are empty, not finite or not of one channel.
     """
-    begin = audio_start(video)
+    begin = audio_start(video, reading.audio_stream if reading else None)
     with open_media(video) as source:
         stream = first_stream(source, "video")
         packets = read_packets(stream)
@@ -55,10 +58,10 @@ def replace_audio(video: Path, samples: np.ndarray, out: Path, chain: ChainConfi
     write_atomic(out, data)
 
 
-def audio_start(path: Path) -> Fraction:
+def audio_start(path: Path, stream: int | None = None) -> Fraction:
     """Return the time of the first audio sample of a file in seconds, as its container states it. Raises MediaError."""
     with open_media(path) as container:
-        for frame in container.decode(first_stream(container, "audio")):
+        for frame in container.decode(first_stream(container, "audio", stream)):
             return frame.pts * frame.time_base if frame.pts is not None else Fraction(0)
     raise MediaError("no audio could be decoded")
 

@@ -21,8 +21,9 @@ from avdfd.core.errors import MediaError
 from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of, unpack
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW, frames_of
-from avdfd.media.decode import AudioPiece, Frame, read_audio, read_video
+from avdfd.media.decode import AudioPiece, Frame, is_silent, read_audio, read_video
 from avdfd.media.faces import FaceTracker, Square, crop, resize, square
+from avdfd.media.streams import Reading
 
 if TYPE_CHECKING:
     from avdfd.media.reconstruction import Reconstruction
@@ -31,8 +32,6 @@ SECONDS = WINDOW / SAMPLE_RATE
 
 # A video without a new frame for longer than this (seconds) is interrupted.
 _INTERRUPTION = 0.5
-# Root mean square below which audio is silent: -70 dBFS.
-_SILENCE = 10 ** (-70 / 20)
 # Shortest whole clip in seconds.
 _SHORTEST = 1.0
 # Decoded frames of up to this many bytes are kept in memory until the face is known; above, the file is decoded twice.
@@ -66,20 +65,22 @@ def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
     return [window for window in windows(path, media) if "parts" in window]
 
 
-def windows(path: str | Path, media: MediaConfig) -> Iterator[dict[str, Any]]:
+def windows(path: str | Path, media: MediaConfig, reading: Reading | None = None) -> Iterator[dict[str, Any]]:
     """Yield the windows of a file as they are cut; an unusable one has a `reason` in place of `parts`.
 
-    `face` is the square of its crops in the video, None if its frames are not cropped. Raises MediaError, possibly only
-    after the last window, if no window is usable.
+    `face` is the square of its crops in the video, None if its frames are not cropped. `reading` names the streams to
+    take, or is filled in with those taken, and with the damage. Raises MediaError, possibly only after the last window,
+    if no window is usable.
     """
+    reading = reading or Reading()
     with_frames = "frames" in media.keep
-    pieces = read_audio(path, video=with_frames)
-    if all(_silent(piece.samples) for piece in pieces):
+    pieces = read_audio(path, video=with_frames, reading=reading)
+    if all(is_silent(piece.samples) for piece in pieces):
         raise MediaError("silent audio")
     if media.trim_silence:
         pieces = _trimmed(pieces)
     usable, reasons = 0, set()
-    for window in _windows(path, pieces, media) if with_frames else _audio_windows(pieces, media):
+    for window in _windows(path, pieces, media, reading) if with_frames else _audio_windows(pieces, media):
         times = {"start": round(window.start, 6), "end": round(window.end, 6)}
         reason = _unusable(window)
         if reason:
@@ -222,7 +223,7 @@ def _trimmed(pieces: list[AudioPiece]) -> list[AudioPiece]:
 
 def _unusable(window: Window) -> str | None:
     """Return the reason why a window is unusable, or None. No window is left out for being real: all are evaluated."""
-    if _silent(window.samples):
+    if is_silent(window.samples):
         return "silent audio"
     if None in window.frames:
         return "no face found"
@@ -263,9 +264,9 @@ def _audio_windows(pieces: list[AudioPiece], media: MediaConfig) -> Iterator[Win
         yield Window(longest.start, np.resize(longest.samples, WINDOW), [])
 
 
-def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
+def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig, reading: Reading) -> Iterator[Window]:
     """Yield windows whose frames are JPEG, or None if no face was found."""
-    frames = read_video(path, media.decoder)
+    frames = read_video(path, media.decoder, reading)
     first = next(frames, None)
     if first is None:
         raise MediaError("no frame could be decoded")
@@ -290,7 +291,8 @@ def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig) -> 
     if _buffer_size(shape, first.duration, pieces, media) > _MAX_BUFFER:
         for _ in assemble(tracker.watch(frames), pieces, media, lambda frame, start: None):
             pass
-        for window in assemble(read_video(path, media.decoder), pieces, media, cropped):
+        again = Reading(video_stream=reading.video_stream)
+        for window in assemble(read_video(path, media.decoder, again), pieces, media, cropped):
             yield window._replace(face=face(window.start))
         return
     waiting = deque(assemble(tracker.watch(frames), pieces, media, lambda frame, start: frame))
@@ -316,7 +318,3 @@ def _buffer_size(shape: tuple[int, ...], duration: float, pieces: list[AudioPiec
 
     rate = 1 / duration if duration else 60
     return min(len(starts) * most, seconds * rate) * 1.5 * shape[0] * shape[1]
-
-
-def _silent(samples: np.ndarray) -> bool:
-    return bool(np.sqrt(np.mean(np.square(samples))) < _SILENCE)

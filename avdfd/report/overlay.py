@@ -12,6 +12,7 @@ from avdfd.inference.explanation import at
 from avdfd.media.decode import Frame, join_pieces, read_audio, read_video
 from avdfd.media.faces import Square
 from avdfd.media.mux import encode_mp4
+from avdfd.media.streams import Reading
 
 SUFFIX = ".mp4"
 _BITS_PER_SECOND = 64_000
@@ -41,14 +42,15 @@ class Story(NamedTuple):
     """End of the last window in seconds."""
 
 
-def overlay(path: Path, decoder: str, story: Story) -> bytes:
+def overlay(path: Path, decoder: str, story: Story, reading: Reading | None = None) -> bytes:
     """Return an MP4 of a file: its frames at their own times, with the story drawn in, and its audio (mono, 16 kHz).
 
-    Raises MediaError for a file that cannot be decoded.
+    The streams are those that `reading` names. Raises MediaError for a file that cannot be decoded.
     """
-    pieces = read_audio(path)
+    streams = Reading(reading.audio_stream, reading.video_stream) if reading else Reading()
+    pieces = read_audio(path, reading=streams)
     audio = join_pieces(pieces, pieces[-1].end)
-    frames = _drawn(read_video(path, decoder), story)
+    frames = _drawn(read_video(path, decoder, streams), story)
     return encode_mp4(frames, audio, start=pieces[0].start, rate=SAMPLE_RATE, bit_rate=_BITS_PER_SECOND)
 
 

@@ -18,6 +18,7 @@ from avdfd.core.files import BEST
 from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
 from avdfd.inference import inspection, scoring
+from avdfd.media import faces
 from avdfd.media.decode import read_audio, read_video, read_waveform
 from avdfd.media.windows import SECONDS, extract
 from avdfd.training import weights
@@ -25,10 +26,10 @@ from avdfd.training.weights import RunFacts
 from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
-from tests.helpers.videos import make_video
+from tests.helpers.videos import Disposition, make_video, write
 
 FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
-FIELDS += ["windows", "error"]
+FIELDS += ["windows", "error", "audio_stream", "video_stream", "damaged_frames", "dropped_frames", "notes"]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,41 @@ def test_a_run_that_takes_whole_clips_is_given_the_whole_file(videos, tmp_path, 
     assert spans == [[(0, pytest.approx(4, abs=0.05))], [(0, 6)], [(0, pytest.approx(2, abs=0.05))]]
     with pytest.raises(UserError, match="takes whole clips, without windows to draw over time"):
         detect.main(["--run", str(tmp_path / "whole"), str(files[0]), "--plot", str(tmp_path / "x.png")])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_streams_are_named_and_can_be_chosen(run, tmp_path, capsys):
+    """The second audio track is the default one; a track that does not exist is an error of the file."""
+    tracks = [{"hertz": 400}, {"hertz": 900, "disposition": Disposition.default}]
+    path = write(tmp_path / "two.mkv", [{"size": 224}], tracks)
+    _, [taken] = lines_of(["--run", run, path], capsys)
+    assert (taken["audio_stream"], taken["video_stream"], taken["damaged_frames"]) == (2, 0, 0)
+    assert taken["notes"] == ["audio stream 2", "video stream 0"]
+    _, [other] = lines_of(["--run", run, path, "--audio-stream", 1, "--video-stream", 0], capsys)
+    assert other["audio_stream"] == 1
+    assert other["audio_score"] != taken["audio_score"]
+    detect.main(["--run", str(run), str(path)])
+    assert "(audio stream 2)" in capsys.readouterr().out
+    code, [line] = lines_of(["--run", run, path, "--audio-stream", 5], capsys)
+    assert (code, line["error"]) == (1, "no audio stream 5; its audio streams are 1, 2")
+    with pytest.raises(UserError, match="take the index of a stream"):
+        detect.main(["--run", str(run), str(path), "--video-stream", "-1"])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_kind_of_file_is_its_content(run, tmp_path, capsys, monkeypatch):
+    """Audio in a video container is judged by the audio branch, and so is a video by a run that takes audio alone."""
+    alone = write(tmp_path / "voice.mkv", [], [{"hertz": 400}])
+    alone = alone.rename(tmp_path / "voice.mp4")
+    _, [line] = lines_of(["--run", run, alone], capsys)
+    assert (line["basis"], line["error"], line["video_stream"]) == ("audio alone", None, None)
+    with pytest.raises(UserError, match="has no video to draw"):
+        detect.main(["--run", str(run), str(alone), "--overlay", str(tmp_path / "x.mp4")])
+    monkeypatch.setattr(faces, "find", lambda gray, scale: pytest.fail("looked for a face"))
+    video = write(tmp_path / "video.mp4", [{"size": 96}], [{"hertz": 400}])
+    audio_run = make_run(tmp_path / "runs", "pretrain")
+    _, [line] = lines_of(["--run", audio_run, video], capsys)
+    assert (line["basis"], line["error"]) == ("audio alone", None)
 
 
 def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, capsys):
@@ -335,7 +371,7 @@ def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, 
 
 def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "_STRIP", 2)
-    windows = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), str(tmp_path))
+    windows, _ = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), str(tmp_path))
     seen = inspection.inspect(scoring.load_run(run, "cpu"), windows, explain=True)
     assert len(windows) == 10
     assert len(seen.strip) == 2 * 8  # of the first and the sixth window

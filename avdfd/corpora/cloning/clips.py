@@ -24,6 +24,7 @@ from avdfd.features.window import FPS
 from avdfd.media.chain import common_edges_and_band, lay_out, measure_version, normalise_version
 from avdfd.media.decode import AudioPiece, join_pieces, read_audio, read_waveform
 from avdfd.media.remux import replace_audio, video_end
+from avdfd.media.streams import Reading
 
 SINGLE = "no other recording of this person"  # outputs store it
 
@@ -58,7 +59,8 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
     """Clone a clip. Raises MediaError if the clip or a reference cannot be read."""
     _prepare_worker()
     convert, judge = _tools(cfg, spool)
-    pieces = read_audio(job.path)
+    reading = Reading()
+    pieces = read_audio(job.path, reading=reading)
     begin, samples = pieces[0].start, join_pieces(pieces, max(piece.end for piece in pieces))
     tolerance = 1 / (read_streams(job.path).fps or FPS)
     versions, lines, again = {RVRA: samples}, [], False
@@ -82,7 +84,7 @@ def make_clip(job: Job, cfg: CloneConfig, spool: Path) -> Made:
         again |= outcome.samples is None and outcome.failures > 0
     if cfg.raw:
         del versions[RVRA]
-    files = _write(job, versions, begin, None if cfg.raw else cfg.chain, spool)
+    files = _write(job, versions, begin, None if cfg.raw else cfg.chain, spool, reading)
     record = {
         "source": job.source,
         "inputs": job.inputs,
@@ -106,7 +108,12 @@ def method(tier: Tier, cfg: CloneConfig) -> str:
 
 
 def _write(
-    job: Job, versions: dict[Tier, np.ndarray], begin: float, chain: ChainConfig | None, spool: Path
+    job: Job,
+    versions: dict[Tier, np.ndarray],
+    begin: float,
+    chain: ChainConfig | None,
+    spool: Path,
+    reading: Reading,
 ) -> dict[str, Path]:
     """Write all versions of a recording into the spool. Their audio passes one chain, so that its format does not
     reveal how they were made; without a chain, it is unchanged."""
@@ -114,13 +121,15 @@ def _write(
     files = {tier.name: spool / f"{name}-{tier.name}.mp4" for tier in versions}
     if chain is None:
         for tier, samples in versions.items():
-            replace_audio(job.path, samples, files[tier.name], None)
+            replace_audio(job.path, samples, files[tier.name], None, reading)
         return files
     end = float(video_end(job.path))
     laid = {tier: lay_out([AudioPiece(begin, samples)], end, chain) for tier, samples in versions.items()}
     edges, band = common_edges_and_band([measure_version(samples, chain) for samples in laid.values()], chain)
     for tier, samples in laid.items():
-        replace_audio(job.path, normalise_version(samples, edges, band, job.source, chain), files[tier.name], chain)
+        replace_audio(
+            job.path, normalise_version(samples, edges, band, job.source, chain), files[tier.name], chain, reading
+        )
     return files
 
 

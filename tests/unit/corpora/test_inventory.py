@@ -22,7 +22,9 @@ def test_facts_of_a_good_file(tmp_path):
     assert facts.error == ""
     assert (facts.size, facts.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
     assert facts.sha256 == sha256_of(path)
-    assert facts.streams._replace(duration=None, fps=None) == Streams(None, "h264", None, 224, 224, "aac", 16_000, 1)
+    assert facts.streams._replace(duration=None, fps=None) == Streams(
+        None, "h264", None, 224, 224, "aac", 16_000, 1, 1, 0
+    )
     assert facts.streams.duration == pytest.approx(3.52, abs=0.1)
     assert facts.streams.fps == pytest.approx(25, abs=0.5)
     assert facts.leading_silence == pytest.approx(
@@ -83,7 +85,7 @@ def rows(root: Path) -> list[ManifestRow]:
         fake_periods=((0.5, 1.0), (2.0, 2.5)),
     )
     facts = FileFacts(
-        7, 123456789012345678, "ab", Streams(2.5, "h264", 25.0, 64, 48, "aac", 16_000, 1), 0.1, 0.2, b"s", b"p"
+        7, 123456789012345678, "ab", Streams(2.5, "h264", 25.0, 64, 48, "aac", 16_000, 1, 1, 0), 0.1, 0.2, b"s", b"p"
     )
     return [
         make_row(swap, facts),

@@ -63,10 +63,10 @@ def flash_and_beep(path: Path, form: str, codec: str, audio_codec: str, b_frames
             frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 220 if white else 30, np.uint8))
             packets += video.encode(frame.reformat(format=video.pix_fmt))
         packets += video.encode()
-        sound = av.AudioFrame.from_ndarray(beeps()[None], format="fltp", layout="mono")
-        sound.rate, sound.pts, sound.time_base = RATE, 0, Fraction(1, RATE)
+        tone = av.AudioFrame.from_ndarray(beeps()[None], format="fltp", layout="mono")
+        tone.rate, tone.pts, tone.time_base = RATE, 0, Fraction(1, RATE)
         size = audio.codec_context.frame_size or 1024
-        for piece in av.AudioResampler(audio.codec_context.format, "mono", RATE, frame_size=size).resample(sound):
+        for piece in av.AudioResampler(audio.codec_context.format, "mono", RATE, frame_size=size).resample(tone):
             packets += audio.encode(piece)
         packets += audio.encode()
         for packet in packets:
@@ -91,9 +91,9 @@ def lateness(path: Path) -> np.ndarray:
     shown = np.array([frame.time for frame in frames])[1:][np.diff(white.astype(int)) == 1]
     (piece,) = read_audio(path)
     loud = np.flatnonzero(np.abs(piece.samples) > 0.25)
-    heard = loud[np.diff(loud, prepend=-SAMPLE_RATE) > 0.1 * SAMPLE_RATE] / SAMPLE_RATE + piece.start
-    assert len(shown) == len(heard) == len(FLASHES)
-    return shown - heard
+    begun = loud[np.diff(loud, prepend=-SAMPLE_RATE) > 0.1 * SAMPLE_RATE] / SAMPLE_RATE + piece.start
+    assert len(shown) == len(begun) == len(FLASHES)
+    return shown - begun
 
 
 def name_of(pair: tuple) -> str:
