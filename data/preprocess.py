@@ -111,6 +111,9 @@ def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> lis
     known = {source for source, record in writer.records.items() if record["clip"]["tier"] in cfg.tiers}
     gone = vanished(writer.root, known, present, Path(cfg.input))
     writer.drop(gone)
+    damaged = writer.drop_damaged()
+    for line in damaged:
+        print(f"repairing {line}")
     todo = [clip for clip in clips if not is_done(writer.records.get(clip.source), clip, cfg)]
     changed = sum(clip.source in writer.records for clip in todo)
     if known:

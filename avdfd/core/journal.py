@@ -7,6 +7,7 @@ holds records that several jobs share, a JSON file each.
 import json
 import os
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,10 @@ SETTINGS = "settings.json"
 
 _SOURCE = re.compile(rb'\{(?:"clip": ?\{)?"source": ?')
 _LONGEST_SOURCE = 8192  # bytes
-_REMOVED = b'"gone":true}\n'
+_REMOVED = b'"gone":true}'
+_SUM = "crc32"
+_SUMMED = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n$')
+_SUM_LENGTH = len(',"crc32":"01234567"}\n')
 _decode_string = json.JSONDecoder().raw_decode
 
 
@@ -115,11 +119,16 @@ class Journal(Mapping[str, Record]):
 
     With `append`, records can be added, and opening creates the file or cuts off the torn line; with `sync`, adding
     waits until the disk has the record. Only one process may append. Raises UserError for a damaged file.
+
+    With `sums`, lines that are added end with the CRC-32 of what is before it, which every reader checks. If such a
+    journal is opened to append, damaged lines do not count, so that their work is done again; `damaged` lists them.
     """
 
-    def __init__(self, path: Path, *, append: bool = False, sync: bool = False) -> None:
+    def __init__(self, path: Path, *, append: bool = False, sync: bool = False, sums: bool = False) -> None:
         self.path = path
-        self._sync = sync
+        self._sync, self._sums = sync, sums
+        self.damaged: list[str] = []
+        """A sentence for every damaged line."""
         self._places: dict[str, tuple[int, int]] = {}
         """Source -> start and length of its line."""
         self._size = 0
@@ -131,7 +140,7 @@ class Journal(Mapping[str, Record]):
         self._file = path.open("rb") if path.exists() else None
         for number, line in enumerate(self._file or (), 1):
             if line.endswith(b"\n"):
-                self._index(_source_of(line, f"{path}: line {number}"), line)
+                self._open_line(line, f"{path}: line {number}", repair=append and sums)
         self._end = AppendedFile(path, self._size) if append else None
 
     def __enter__(self) -> "Journal":
@@ -154,7 +163,9 @@ class Journal(Mapping[str, Record]):
         return source in self._places
 
     def __getitem__(self, source: str) -> Record:
-        return _parse(self._line(source), f"{self.path}: the line of {source}")
+        record = _parse(self._line(source), f"{self.path}: the line of {source}")
+        record.pop(_SUM, None)
+        return record
 
     def add(self, record: Record) -> None:
         """Add a record, or replace that of its source. Raises OSError that names the file."""
@@ -176,13 +187,30 @@ class Journal(Mapping[str, Record]):
 
     def _append(self, source: str, record: Record) -> None:
         assert self._end is not None, "opened with append"
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+        if self._sums:
+            line = line[:-1] + f',"{_SUM}":"{zlib.crc32(line):08x}"}}'.encode()
+        line += b"\n"
         assert _source_of(line, "record") == source, "the source comes first"
         self._end.add(line, sync=self._sync)
         self._index(source, line)
 
+    def _open_line(self, line: bytes, place: str, *, repair: bool) -> None:
+        try:
+            source = _source_of(line, place)
+            if repair and not _sum_in(line):
+                _parse(line, place)
+        except UserError:
+            if not repair:
+                raise
+            self.damaged.append(f"{place} is damaged")
+            self._size += len(line)
+            self._in_order = False
+        else:
+            self._index(source, line)
+
     def _index(self, source: str, line: bytes) -> None:
-        if line.endswith(_REMOVED):
+        if _without_sum(line).endswith(_REMOVED):
             self._places.pop(source, None)
             self._in_order = False
         else:
@@ -243,7 +271,10 @@ def _parse(data: bytes, place: str) -> Record:
 
 
 def _source_of(line: bytes, place: str) -> str:
-    """Return the source of a line without parsing all of it."""
+    """Return the source of a line without parsing all of it. Raises UserError if it differs from its checksum."""
+    sum_of = _sum_in(line)
+    if sum_of is not None and int(sum_of[1], 16) != zlib.crc32(_without_sum(line)):
+        raise UserError(f"{place} is damaged, its checksum differs; run the script that wrote it again to repair it")
     found = _SOURCE.match(line)
     if found is None:
         raise _damaged(place)
@@ -252,6 +283,16 @@ def _source_of(line: bytes, place: str) -> str:
     except ValueError:
         raise _damaged(place) from None
     return source
+
+
+def _sum_in(line: bytes) -> re.Match[bytes] | None:
+    return _SUMMED.search(line, len(line) - _SUM_LENGTH)
+
+
+def _without_sum(line: bytes) -> bytes:
+    """Return a line as it was before its checksum, without its end."""
+    found = _sum_in(line)
+    return line[:-1] if found is None else line[: found.start()] + b"}"
 
 
 def _damaged(place: str) -> UserError:

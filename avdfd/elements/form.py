@@ -19,7 +19,7 @@ import numpy as np
 from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.periods import WindowLabel
-from avdfd.features.window import MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, samples_of
+from avdfd.features.window import FACE_SIZE, MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, samples_of
 
 MEMBERS = {
     "wav": 2 * WINDOW,  # of a window
@@ -170,7 +170,7 @@ def encode_frame(frame: np.ndarray, quality: int) -> bytes:
 def decode_frame(jpeg: np.ndarray) -> np.ndarray:
     """Return the RGB frame (224, 224, 3) uint8 of a JPEG (n,) uint8. Raises UserError if it is damaged."""
     frame = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB)
-    if frame is None:
+    if frame is None or frame.shape != (FACE_SIZE, FACE_SIZE, 3):
         raise UserError("a stored frame is damaged; delete the element store and make it again")
     return frame
 

@@ -1,18 +1,24 @@
 """File names of an element store, and its settings."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from avdfd.config import MediaConfig, parse
 from avdfd.core.errors import UserError
+from avdfd.core.files import write_atomic
 from avdfd.core.shards import Shard
 from avdfd.features.window import FRAMES, frames_of
 
 STORE = "store.json"
 INDEX = "index.arrow"
 INDEX_LOCK = ".index.lock"
+FILES = "files"
+"""Key of store.json: size and checksum of the index and of every journal, by name."""
+_MOST_PARTS = 100_000
+_FILE = re.compile(r"index\.arrow|journal-\d+\.jsonl")
 MIN_FAKE = "media.min_fake"
 """A former setting: windows of fakes with fewer fake seconds were left out of the store."""
 _NOT_FAKE = b'"reason":"nothing in it is fake"'
@@ -34,14 +40,56 @@ def lock_name(part: int) -> str:
 
 
 def read_settings(root: Path) -> dict[str, Any]:
-    """Return the content of store.json: version, parts, settings. Raises UserError if there is none."""
+    """Return the content of store.json: version, parts, settings, and `files` once the store is whole.
+
+    Raises UserError if there is none.
+    """
     try:
-        return json.loads((root / STORE).read_text(encoding="utf-8"))
+        found = json.loads((root / STORE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         problem = "is not an element store" if root.exists() else "no such element store"
+        if any(root.glob("shard-*.tar")) or (root / INDEX).exists():
+            raise UserError(f"{root}: has no {STORE}: copied in part; copy all of the store again") from None
         raise UserError(f"{root}: {problem}; data/preprocess.py makes one") from None
-    except json.JSONDecodeError:
-        raise UserError(f"{root / STORE}: damaged; delete the store and make it again") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{root / STORE}: damaged; copy it again, or delete the store and make it again") from None
+    fields = {"version": str, "parts": int, "settings": dict, FILES: dict}
+    if (
+        not isinstance(found, dict)
+        or any(not isinstance(found.get(key, kind()), kind) for key, kind in fields.items())
+        or not all(_FILE.fullmatch(name) and _is_note(note) for name, note in found.get(FILES, {}).items())
+    ):
+        raise UserError(f"{root / STORE}: not that of a store; copy it again, or delete the store and make it again")
+    if not 0 <= found.get("parts", 1) <= _MOST_PARTS:
+        raise UserError(f"{root / STORE}: {found['parts']} parts; a store has 1 to {_MOST_PARTS}")
+    return found
+
+
+def note_files(root: Path, files: Mapping[str, Sequence[int]] | None) -> None:
+    """Note the index and the journals of a whole store in store.json; None deletes the note, before they change.
+
+    `files` has their sizes and checksums by name, by which a damaged store or a part of one is recognised.
+    """
+    found = read_settings(root)
+    before = found.pop(FILES, None)
+    if files is not None or before is not None:
+        found |= {} if files is None else {FILES: files}
+        write_atomic(root / STORE, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def check_size(path: Path, at_least: int) -> None:
+    """Check that a file of a store is there and not shorter. Raises UserError if not."""
+    size = path.stat().st_size if path.exists() else None
+    if size is None or size < at_least:
+        problem = "missing" if size is None else f"has {size} of {at_least} bytes"
+        raise UserError(
+            f"{path}: {problem}: the store is damaged or was copied in part; copy it again, or run data/preprocess.py "
+            "again to restore it"
+        )
+
+
+def _is_note(note: Any) -> bool:
+    return isinstance(note, list) and len(note) == 2 and all(isinstance(number, int) for number in note)
 
 
 def media_of(root: str | Path) -> MediaConfig | None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from avdfd.core.checksums import checksum
 from avdfd.core.errors import UserError
 from avdfd.elements.form import MEMBERS, Element, data_size, decode_frame, mel_of, pcm
 from avdfd.elements.index import read_table
-from avdfd.elements.layout import read_settings, shard_name
+from avdfd.elements.layout import check_size, read_settings, shard_name
+from avdfd.elements.table import FIRST_FRAME
 from avdfd.features.window import FACE_SIZE, MEL_BINS, MEL_FRAMES, frames_of
 
+_SUM_OF = {suffix: number for number, suffix in enumerate(MEMBERS, 1)}
 _OPEN = 128  # maximum number of shards that a process keeps open; a large store has more than the system allows
 
 
@@ -37,11 +40,21 @@ class ElementStore:
             remedy = "true (config/preprocess_whole.json), or set model.clips of MRDF to window" if whole else "false"
             raise UserError(f"{root}: has {has}, but {needs} are needed; make a store with media.whole set to {remedy}")
         self._map()
+        self._check_shards()
 
     def _map(self) -> None:
-        names = ("start", "end", "part", "shard", *MEMBERS, "sizes")
+        names = ("start", "end", "part", "shard", "last", *MEMBERS, "sizes", "sums")
         self._numbers = {name: self.metas.numbers(name) for name in names}
         self._shards: OrderedDict[tuple[int, int], int] = OrderedDict()
+
+    def _check_shards(self) -> None:
+        """Check that no shard is missing or shorter than its elements, as in a store that was copied in part."""
+        places = (self._numbers["part"].astype(np.int64) << 32) | self._numbers["shard"]
+        order = np.argsort(places, kind="stable")
+        shards, starts = np.unique(places[order], return_index=True)
+        ends = np.maximum.reduceat(self._numbers["last"][order], starts)
+        for place, end in zip(shards.tolist(), ends.tolist(), strict=True):
+            check_size(self.root / shard_name(place >> 32, place & 0xFFFFFFFF), end)
 
     def __len__(self) -> int:
         return len(self.metas)
@@ -96,7 +109,23 @@ class ElementStore:
         return self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
 
     def _member(self, file: int, row: int, suffix: str) -> np.ndarray:
-        return _bytes(self.root, file, self._place(row, suffix), data_size(suffix, self._seconds(row)))
+        data = _bytes(self.root, file, self._place(row, suffix), data_size(suffix, self._seconds(row)))
+        self._check(data, row, _SUM_OF[suffix], suffix)
+        return data
+
+    def _check(self, data: np.ndarray, row: int, number: int, what: str) -> None:
+        """Raise UserError if data differ from their checksum. Stores made before there were checksums have none."""
+        expected = self._numbers["sums"][row, number]
+        if expected and checksum(data) != expected:
+            raise self._damaged(row, what)
+
+    def _damaged(self, row: int, what: str) -> UserError:
+        shard = shard_name(int(self._numbers["part"][row]), int(self._numbers["shard"][row]))
+        source, key = (self.metas.value(name, row) for name in ("source", "key"))
+        return UserError(
+            f"{self.root / shard}: {what} of the clip {source} is damaged ({key}); run data/preprocess.py again to "
+            "restore it"
+        )
 
     def _seconds(self, row: int) -> float:
         return float(self._numbers["end"][row] - self._numbers["start"][row])
@@ -115,7 +144,12 @@ class ElementStore:
         present = [k for k in wanted if k < frames_of(self._seconds(row))]
         out = np.empty((len(present), FACE_SIZE, FACE_SIZE, 3), np.uint8)
         for frame, k in zip(out, present, strict=True):
-            frame[:] = decode_frame(_bytes(self.root, file, int(starts[k]), int(sizes[k])))
+            jpeg = _bytes(self.root, file, int(starts[k]), int(sizes[k]))
+            self._check(jpeg, row, FIRST_FRAME + k, f"frame {k}")
+            try:
+                frame[:] = decode_frame(jpeg)
+            except UserError:
+                raise self._damaged(row, f"frame {k}") from None
         return out
 
     def _shard(self, part: int, number: int) -> int:

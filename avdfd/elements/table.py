@@ -18,7 +18,10 @@ from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, PERIOD_FIELDS
 from avdfd.core.errors import UserError
 from avdfd.core.periods import from_text
 from avdfd.elements.form import MEMBERS, ElementMeta
-from avdfd.features.window import FRAMES
+from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
+
+FIRST_FRAME = 1 + len(MEMBERS)
+"""Position of the first frame's checksum among those of an element."""
 
 
 def schema_of(longest: int) -> pa.Schema:
@@ -27,7 +30,8 @@ def schema_of(longest: int) -> pa.Schema:
     One row per element, in the order of the keys. The facts about the clip are dictionary-encoded strings; identities
     are a JSON list. `first` to `last` are byte offsets in a shard; the column of a suffix is the offset of that
     member's data, -1 if there is no such member. `sizes` are the sizes of the frames in bytes, 0 for those that a
-    shorter element does not have.
+    shorter element does not have. `sums` are checksums (avdfd/core/checksums.py), 0 for none: of all bytes of the
+    element from `first` to `last`, of the data of each member, and from FIRST_FRAME on of each frame.
     """
     return pa.schema(
         [
@@ -41,6 +45,7 @@ def schema_of(longest: int) -> pa.Schema:
             *((suffix, pa.int64()) for suffix in MEMBERS),
             ("last", pa.int64()),
             ("sizes", pa.list_(pa.uint32(), longest)),
+            ("sums", pa.list_(pa.uint32(), FIRST_FRAME + longest)),
         ]
     )
 
@@ -74,12 +79,17 @@ class ElementTable(Sequence[ElementMeta]):
         """Memory-map a file. Raises UserError if it is damaged or of another version."""
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowInvalid:
+            table.validate(full=True)  # otherwise reading a crafted column leaves its memory
+            table = _with_defaults(table)
+        except (pa.ArrowException, OSError, UnicodeDecodeError):
             raise UserError(f"{path}: damaged; delete it, data/preprocess.py makes it from the journals") from None
-        table = _with_defaults(table)
-        if table.schema.names != SCHEMA.names:
+        longest = _longest(table)
+        version = (table.schema.metadata or {}).get(b"version")
+        if longest is None or table.schema != schema_of(longest) or version is None:
             raise UserError(f"{path}: of another version; delete it, data/preprocess.py makes it again")
-        return cls(table, table.schema.metadata[b"version"].decode(), rows, path)
+        if not _are_places(table):
+            raise UserError(f"{path}: not a valid index; delete it, data/preprocess.py makes it from the journals")
+        return cls(table, version.decode(errors="replace"), rows, path)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -119,7 +129,7 @@ class ElementTable(Sequence[ElementMeta]):
     def numbers(self, name: str) -> np.ndarray:
         """Return a numeric column for all rows of the store, without a copy: (M,), `sizes` (M, 77) for windows."""
         column = self._columns[name]
-        if name == "sizes":
+        if name in ("sizes", "sums"):
             return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)
         return column.to_numpy(zero_copy_only=True)
 
@@ -142,6 +152,10 @@ class ElementTable(Sequence[ElementMeta]):
             raise KeyError(key)
         return low
 
+    def value(self, name: str, row: int) -> str:
+        """Return a text column's value in a row of the store: the key, or a fact about the clip."""
+        return self._columns[name][row].as_py()
+
     def _meta(self, row: int) -> ElementMeta:
         facts = {name: self._columns[name][row].as_py() for name in CLIP_FIELDS}
         facts["identities"] = tuple(json.loads(facts["identities"]))
@@ -150,12 +164,51 @@ class ElementTable(Sequence[ElementMeta]):
 
 
 def _with_defaults(table: pa.Table) -> pa.Table:
-    """Return the table with the default of every fact that the file lacks."""
+    """Return the table with the default of every fact and checksum that the file lacks."""
     absent = {name: value for name, value in CLIP_DEFAULTS.items() if name not in table.schema.names}
+    longest = _longest(table)
+    if "sums" not in table.schema.names and longest is not None:
+        none = pa.array(np.zeros(len(table) * (FIRST_FRAME + longest), np.uint32))
+        sums = pa.FixedSizeListArray.from_arrays(none, FIRST_FRAME + longest)
+        table = table.append_column(schema_of(longest).field("sums"), sums)
     for name, value in absent.items():
         codes = pa.array(np.zeros(len(table), np.int32))
         table = table.append_column(SCHEMA.field(name), pa.DictionaryArray.from_arrays(codes, [value]))
     return table.select(SCHEMA.names) if absent and {*table.schema.names} == {*SCHEMA.names} else table
+
+
+def _longest(table: pa.Table) -> int | None:
+    """Return the largest number of frames of an element, None if the table does not state it."""
+    kind = table.schema.field("sizes").type if table.schema.names.count("sizes") == 1 else None
+    return kind.list_size if kind is not None and pa.types.is_fixed_size_list(kind) and kind.list_size > 0 else None
+
+
+def _are_places(table: pa.Table) -> bool:
+    """Return True if all elements are places in shards: numbers in order, and all data of an element within it."""
+    columns = [table.column(name) for name in table.schema.names]
+    if any(column.num_chunks != 1 or column.null_count or _nulls_within(column.chunk(0)) for column in columns):
+        return False
+    start, end, part, shard, first, last = (
+        table.column(name).to_numpy() for name in ("start", "end", "part", "shard", "first", "last")
+    )
+    longest = _longest(table) or 0
+    frames = table.column("sizes").chunk(0).flatten().to_numpy().reshape(-1, longest).sum(axis=1, dtype=np.int64)
+    seconds = end - start
+    with np.errstate(invalid="ignore"):
+        valid = (start >= 0) & (seconds > 0) & (seconds < (longest + 1) / FPS + 0.001) & (end < np.inf)
+    valid &= (part >= 0) & (shard >= 0) & (first >= 0) & (first <= last) & (last < 1 << 60)
+    wav = 2 * np.ceil(np.where(valid, seconds, 0) * SAMPLE_RATE).astype(np.int64) - 2
+    for suffix, size in MEMBERS.items():
+        at = table.column(suffix).to_numpy()
+        needed = wav if suffix == "wav" else size or frames
+        valid &= (at == -1) | ((at >= first) & (at <= last) & (at + needed <= last))
+    return bool(valid.all())
+
+
+def _nulls_within(array: pa.Array) -> bool:
+    values = array.dictionary if pa.types.is_dictionary(array.type) else None
+    values = array.flatten() if pa.types.is_fixed_size_list(array.type) else values
+    return values is not None and values.null_count > 0
 
 
 def times(metas: Sequence[ElementMeta]) -> np.ndarray:

@@ -5,16 +5,19 @@ import json
 import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from avdfd.core.checksums import checksum
 from avdfd.core.files import locked
 from avdfd.core.journal import AppendedFile, Journal, Record, claim, refuse_changes
 from avdfd.core.shards import Shard
 from avdfd.elements.form import MEMBERS, data_size, encode_meta, frame_sizes, meta_of
-from avdfd.elements.index import index_lock, pack_sizes
-from avdfd.elements.layout import INDEX, STORE, journal_name, lock_name, shard_name
+from avdfd.elements.index import forget_index, pack_numbers
+from avdfd.elements.layout import STORE, journal_name, lock_name, shard_name
+from avdfd.elements.verify import damages, is_ended
 from avdfd.features.window import frames_of
 
 
@@ -40,9 +43,9 @@ class ElementWriter:
         self._claim()
         with ExitStack() as stack:
             stack.enter_context(locked(self.root / lock_name(self.part.number), self.root))
-            with index_lock(self.root):
-                (self.root / INDEX).unlink(missing_ok=True)
-            self.records = stack.enter_context(Journal(self.root / journal_name(self.part.number), append=True))
+            forget_index(self.root)
+            journal = self.root / journal_name(self.part.number)
+            self.records = stack.enter_context(Journal(journal, append=True, sums=True))
             self._find_end()
             self._open_shard()
             self._open = stack.pop_all()
@@ -72,10 +75,20 @@ class ElementWriter:
         places = [self._append(clip, window) for window in windows]
         self._commit(_record(clip, places, facts))
 
+    def drop_damaged(self) -> list[str]:
+        """Remove the clips whose lines or data are damaged, to be redone; return a line for each damage.
+
+        Reads all data of the part.
+        """
+        found = [*damages(self.root, self.part.number, self.records)]
+        self.drop({damage.source for damage in found})
+        return [*self.records.damaged, *map(str, found)]
+
     def drop(self, sources: Iterable[str]) -> None:
         """Remove clips, and rewrite the shards that had them, so that no shard has stale members."""
         gone = set(sources)
-        stale = {w["shard"] for source in gone for w in self.records[source]["windows"]}
+        stale = {w["shard"] for source in gone for w in self.records[source]["windows"]} | self._stale
+        self._stale.clear()
         if stale:
             self._next_shard()
         for source in [*self.records] if stale else []:
@@ -110,6 +123,9 @@ class ElementWriter:
         sizes = {number: path.stat().st_size for number, path in files.items()}
         self._ends: dict[int, int] = {}
         self._counts: dict[int, int] = {}
+        filled: dict[int, int] = {}
+        self._stale: set[int] = set()
+        """Shards with members of lost records, or with a damaged end."""
         for source in [*self.records]:
             windows = self.records[source]["windows"]
             if any(sizes.get(w["shard"], 0) < w["at"][-1] for w in windows):
@@ -118,9 +134,13 @@ class ElementWriter:
             for w in windows:
                 self._ends[w["shard"]] = max(self._ends.get(w["shard"], 0), w["at"][-1])
                 self._counts[w["shard"]] = self._counts.get(w["shard"], 0) + 1
+                filled[w["shard"]] = filled.get(w["shard"], 0) + w["at"][-1] - w["at"][0]
         self._number = max(self._ends, default=0)
+        for number, end in self._ends.items():
+            if filled[number] != end or (number != self._number and not is_ended(files[number], end)):
+                self._stale.add(number)
         for number, path in files.items():
-            if number > self._number:
+            if number not in self._ends and number != self._number:
                 path.unlink()
 
     def _open_shard(self) -> None:
@@ -149,19 +169,26 @@ class ElementWriter:
         parts = {"json": encode_meta(meta_of(clip, place, self.version)), **window["parts"]}
         seconds = window["end"] - window["start"]
         first, offsets = self._shard.end, dict.fromkeys(MEMBERS, -1)
+        sums, written = dict.fromkeys(MEMBERS, 0), []
         for suffix, data in parts.items():
             header = tarfile.TarInfo(f"{place['key']}.{suffix}")
             header.size = len(data)
-            self._shard.add(header.tobuf(tarfile.PAX_FORMAT))
+            written += [header.tobuf(tarfile.PAX_FORMAT), data + bytes(-len(data) % tarfile.BLOCKSIZE)]
+            self._shard.add(written[-2])
             if suffix in MEMBERS:
-                size = data_size(suffix, seconds)
-                offsets[suffix] = self._shard.end + (len(data) - size if size else 0)
-            self._shard.add(data + bytes(-len(data) % tarfile.BLOCKSIZE))
+                size = data_size(suffix, seconds) or len(data)
+                offsets[suffix] = self._shard.end + len(data) - size
+                sums[suffix] = checksum(data[-size:])
+            self._shard.add(written[-1])
         self._count += 1
         sizes = frame_sizes(parts["mjpeg"]) if "mjpeg" in parts else []
         assert len(sizes) in (0, frames_of(seconds)), f"{len(sizes)} frames in {seconds} s"
         at = [first, *offsets.values(), self._shard.end]
-        return {**place, "shard": self._number, "at": at, "sizes": pack_sizes(sizes)}
+        ends = zip(sizes, accumulate(sizes), strict=True)
+        frames = [checksum(parts["mjpeg"][end - size : end]) for size, end in ends]
+        known = [checksum(b"".join(written)), *sums.values(), *frames]
+        numbers = {"sizes": pack_numbers(sizes), "sums": pack_numbers(known)}
+        return {**place, "shard": self._number, "at": at, **numbers}
 
     def _moved(self, place: Mapping[str, Any], stale: set[int]) -> dict[str, Any]:
         """Copy the members of a window out of a stale shard; return its new place."""

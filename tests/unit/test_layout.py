@@ -89,7 +89,7 @@ def test_scripts_without_models_start_without_torch():
     """Its import takes a second, and worker processes import the script again."""
     code = (
         "import sys, compare, data.demo_corpus; from data.preprocessing import "
-        "check_fakeavceleb, codec_parity, make_manifest, probe_shortcuts; "
+        "check_fakeavceleb, codec_parity, make_manifest, probe_shortcuts, verify_store; "
         "assert not {'torch', 'sklearn'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

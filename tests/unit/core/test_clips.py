@@ -13,7 +13,7 @@ from avdfd.corpora.inventory import FileFacts
 from avdfd.corpora.manifest import make_row, read_clips, read_manifest, write_manifest
 from avdfd.elements import ElementStore, ElementTable, ElementWriter
 from avdfd.elements.index import merge
-from avdfd.elements.layout import INDEX
+from avdfd.elements.layout import INDEX, note_files
 from tests.unit.elements import meta
 from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
 
@@ -61,6 +61,7 @@ def test_files_that_lack_a_fact_get_its_default(tmp_path):
     path = former / "m.parquet"
     pq.write_table(pq.read_table(path).drop_columns("page"), path)
     assert [row.page for row in read_manifest(path)] == [clip.page for clip in read_clips(path)[0]] == [UNKNOWN]
+    note_files(former / "store", None)
     index = former / "store" / INDEX
     table = pa.ipc.open_file(index).read_all().drop_columns("page")
     with pa.ipc.new_file(index, table.schema) as file:

@@ -390,6 +390,7 @@ def test_large_index_is_read_in_order(tmp_path):
     root = tmp_path / "store"
     fill(root, ["real/a.mp4"], per_clip=1)
     line = json.loads((root / JOURNAL).read_text())
+    del line["crc32"]
     with (root / JOURNAL).open("w") as file:
         for number in reversed(range(20_000)):
             line["clip"]["source"] = f"real/{number:05d}.mp4"
