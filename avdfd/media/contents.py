@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from avdfd.core.errors import MediaError
+from avdfd.media.streams import first_stream
 
 
 class Contents(NamedTuple):
@@ -28,11 +29,12 @@ def read_contents(path: Path) -> Contents:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise MediaError(f"{path}: no audio stream")
-            rate = container.streams.audio[0].rate
+            stream = first_stream(container, "audio")
+            rate = stream.rate
             duration = float(container.duration or 0) / av.time_base
             tags = _tags(container)
             resampler = av.AudioResampler("flt", "mono")
-            pieces = [out.to_ndarray()[0] for f in container.decode(audio=0) for out in resampler.resample(f)]
+            pieces = [out.to_ndarray()[0] for f in container.decode(stream) for out in resampler.resample(f)]
     except av.FFmpegError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if not pieces or duration <= 0:

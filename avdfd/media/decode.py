@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
 from avdfd.features.window import FACE_SIZE, SAMPLE_RATE
+from avdfd.media.downmix import DownMix, full_scale
 from avdfd.media.streams import Reading, candidates, first_stream, has_stream
 from avdfd.media.truncation import Extent
 
 # A larger jump of the time stamps (seconds) splits audio into pieces; a smaller one is rounding (MKV counts in ms).
 _AUDIO_JUMP = 0.05
+# Pieces that follow each other within these seconds are one: their rate changes, as when SBR begins in HE-AAC.
+_SEAM = 0.005
 # Audio packets that cannot be decoded are concealed up to this many seconds in a row.
 _CONCEALED = 0.1
 # A file of which a larger fraction of a stream's frames cannot be decoded is refused.
@@ -73,7 +76,7 @@ class Frame(ABC):
 
 
 def read_audio(path: str | Path, *, video: bool = True, reading: Reading | None = None) -> list[AudioPiece]:
-    """Decode the audio of a file to continuous pieces; channels are averaged.
+    """Decode the audio of a file to continuous pieces of one channel (avdfd.media.downmix).
 
     Of several audio streams that of `reading` is taken, or the first one that is neither silent nor undecodable;
     `reading` then has its index and the damage. Raises MediaError if the file cannot be decoded, is truncated or, with
@@ -89,7 +92,7 @@ def read_audio(path: str | Path, *, video: bool = True, reading: Reading | None 
     failures: list[MediaError] = []
     for index in indices:
         try:
-            tracks.append(_read_track(path, index, shown))
+            tracks.append(_read_track(path, index, shown, DownMix()))
         except MediaError as error:
             failures.append(error)
             continue
@@ -101,6 +104,7 @@ def read_audio(path: str | Path, *, video: bool = True, reading: Reading | None 
     reading.audio_stream = track.stream
     reading.choices += len(indices) - 1
     reading.damaged_frames += track.damaged
+    reading.notes += track.notes
     return track.pieces
 
 
@@ -324,6 +328,7 @@ class _Track:
     stream: int
     pieces: list[AudioPiece]
     damaged: int
+    notes: list[str]
 
     @property
     def silent(self) -> bool:
@@ -335,13 +340,18 @@ def is_silent(samples: np.ndarray) -> bool:
     return bool(np.sqrt(np.mean(np.square(samples))) < SILENCE)
 
 
-def _read_track(path: str | Path, index: int, video: int | None) -> _Track:
-    """Decode an audio stream; the packets of the video stream are read on the way, to see whether it is whole."""
+def _read_track(path: str | Path, index: int, video: int | None, mix: DownMix) -> _Track:
+    """Decode an audio stream; the packets of the video stream are read on the way, to see whether it is whole.
+
+    It is decoded once more if its channels turn out to cancel each other.
+    """
     damaged = count = 0
+    found = Reading()
     with open_media(path) as container:
         streams = [container.streams[number] for number in (index, video) if number is not None]
         extents = {stream.index: Extent(path, container, stream) for stream in streams}
-        joiner = _Joiner(float(streams[0].time_base))
+        codec = streams[0].codec_context.name
+        joiner = _Joiner(float(streams[0].time_base), mix)
         for packet in container.demux(streams):
             extents[packet.stream.index].add(packet)
             if packet.stream.index != index:
@@ -363,14 +373,21 @@ def _read_track(path: str | Path, index: int, video: int | None) -> _Track:
         for extent in extents.values():
             extent.check()
     _check_damage("audio", damaged, count)
-    return _Track(index, pieces, damaged)
+    better = mix.better(found)
+    if better:
+        track = _read_track(path, index, video, better)
+        return replace(track, notes=found.notes + track.notes)
+    scale = full_scale(max(float(np.abs(piece.samples).max()) for piece in pieces), codec, found)
+    if scale != 1:
+        pieces = [AudioPiece(piece.start, piece.samples * np.float32(scale)) for piece in pieces]
+    return _Track(index, pieces, damaged, found.notes)
 
 
 class _Joiner:
     """Joins audio frames to pieces; a jump of the time stamps or a change of rate or channels starts a new piece."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, mix: DownMix) -> None:
+        self.seconds, self.mix = seconds, mix
         self.pieces: list[AudioPiece] = []
         self.lost = False
         """The packet before the next frame could not be decoded: the gap in the audio is concealed."""
@@ -390,13 +407,18 @@ class _Joiner:
         self.lost = False
         if self._piece is None or form != self._piece.form or abs(gap) > _AUDIO_JUMP:
             self._end()
-            self._piece = _Piece(form, time or 0.0)
+            self._piece = _Piece(form, time or 0.0, self.mix, [channel.name for channel in frame.layout.channels])
         self._piece.add(frame)
 
     def close(self) -> list[AudioPiece]:
-        """Return the pieces that have samples."""
+        """Return the pieces that have samples; a change of rate or channels alone does not interrupt the audio."""
         self._end()
-        return [piece for piece in self.pieces if len(piece.samples)]
+        joined: list[AudioPiece] = []
+        for piece in self.pieces:
+            if joined and len(piece.samples) and abs(piece.start - joined[-1].end) < _SEAM:
+                piece = AudioPiece(joined[-1].start, np.concatenate([joined.pop().samples, piece.samples]))
+            joined += [piece] if len(piece.samples) else []
+        return joined
 
     def _end(self) -> None:
         if self._piece is not None:
@@ -406,7 +428,8 @@ class _Joiner:
 class _Piece:
     """Piece under construction, resampled about once a second so that long audio is not held at its original rate."""
 
-    def __init__(self, form: tuple[int, int], start: float) -> None:
+    def __init__(self, form: tuple[int, int], start: float, mix: DownMix, channels: list[str]) -> None:
+        self._mix, self._channels = mix, channels
         self.form, self.start, self.end = form, start, start
         self.rate = form[0]
         self._resampler = soxr.ResampleStream(self.rate, SAMPLE_RATE, 1, dtype="float32")
@@ -438,19 +461,11 @@ class _Piece:
         return AudioPiece(self.start, np.concatenate(self._done))
 
     def _resample(self, last: bool) -> None:
-        mono = _mono(np.concatenate(self._waiting, axis=1)) if self._waiting else np.zeros(0, np.float32)
+        mono = np.zeros(0, np.float32)
+        if self._waiting:
+            mono = np.ascontiguousarray(self._mix(np.concatenate(self._waiting, axis=1), self._channels))
         self._done.append(self._resampler.resample_chunk(mono, last=last))
         self._waiting, self._resampled = [], self._count
-
-
-def _mono(samples: np.ndarray) -> np.ndarray:
-    """Average channels (c, n) of any sample type to (n,) float32 in [-1, 1]."""
-
-    if samples.dtype == np.uint8:
-        samples = samples.astype(np.float32) / 128 - 1
-    elif samples.dtype.kind == "i":
-        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.astype(np.float32).mean(axis=0)
 
 
 def _is_container(path: str | Path) -> bool:

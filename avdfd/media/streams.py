@@ -51,7 +51,7 @@ class Reading:
     dropped_frames: int = 0
     """Frames of the video without a time of their own, as they repeat or precede the time of another one."""
     notes: list[str] = field(default_factory=list)
-    """What was done to the audio so that it can be used."""
+    """Changes to the audio without which it could not be used."""
 
     def remarks(self) -> list[str]:
         """Return what is not ordinary about the file, as text."""

@@ -19,7 +19,7 @@ _HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # of Matroska
 
 
 class Extent:
-    """What has been read of a stream, against what its index says."""
+    """Count and end of the packets read of a stream, to be compared with its index."""
 
     def __init__(self, path: str | Path, container: Any, stream: Any) -> None:
         self.path, self.container, self.stream = Path(path), container, stream

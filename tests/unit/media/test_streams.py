@@ -1,4 +1,4 @@
-"""Which stream of a file is taken, what counts as truncated, and what damage is concealed."""
+"""Choice of streams, truncated files, and concealment of damage."""
 
 from pathlib import Path
 
