@@ -31,7 +31,7 @@ from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.datasets.batches import open_batches
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet, absent_identities, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, with_fakes
 from avdfd.elements.layout import media_of
 from avdfd.evaluation.evaluate import Request, evaluate
@@ -128,6 +128,8 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     net = distributed.parallel(model, world)
     title = f"{cfg.kind} {stage}"
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
+    if absent := absent_identities(cfg, store):
+        run.announce(absent)
     run.announce(f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     def counted(net: nn.Module, batch: Any) -> Any:

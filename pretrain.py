@@ -25,7 +25,7 @@ from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.batches import open_batches
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, absent_identities, split_metas
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared, with_fakes
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.metrics import roc
@@ -110,6 +110,8 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
+    if absent := absent_identities(cfg, store):
+        run.announce(absent)
     run.announce(f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs

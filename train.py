@@ -20,7 +20,7 @@ from avdfd.config import AudioModelConfig, TrainConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, split_metas
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs, absent_identities, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled, with_fakes
 from avdfd.elements import ElementStore, coded
 from avdfd.metrics import roc
@@ -87,6 +87,8 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
+    if absent := absent_identities(cfg, store):
+        run.announce(absent)
     run.announce(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,8 +36,10 @@ from avdfd.core.files import sha256_of, stamp, write_csv
 from avdfd.core.journal import Journal, vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
-from avdfd.corpora.manifest import clips_of
-from avdfd.corpora.scan import Clip, scan
+from avdfd.corpora.layouts import REPEATED
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, LeftOut, as_rows, left_out, summary
+from avdfd.corpora.manifest import clips_of, unusable
+from avdfd.corpora.scan import Clip, scan_all
 from avdfd.corpora.video_list import entries, read_videos
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
@@ -59,31 +61,40 @@ def main(argv: list[str]) -> int:
     if cfg.media.min_fake is not None:
         print("media.min_fake has no effect: all windows are stored; set data.min_fake in the config of the training")
     parts = [parse_shard(args.shard)] if args.shard else parts_of(root)
-    clips = list_clips(cfg)
+    clips, others = list_clips(cfg)
+    if text := summary(others):
+        print(f"{cfg.input}: left out: {text}")
     if cfg.media.mel_err is not None:
         reconstruction(cfg.media.mel_err)  # its errors are reported before the work starts
-    codes = [make_part(part, [clip for clip in clips if part.takes(clip.source)], cfg) for part in parts]
-    finish(root)
+    codes = []
+    for part in parts:
+        mismatches = sum(line.mismatch and part.takes(line.source) for line in others)
+        codes.append(make_part(part, [clip for clip in clips if part.takes(clip.source)], mismatches, cfg))
+    finish(root, others)
     return max(codes)
 
 
-def list_clips(cfg: PreprocessConfig) -> list[Clip]:
-    """Return the clips of the data set, in order of their path."""
+def list_clips(cfg: PreprocessConfig) -> tuple[list[Clip], list[LeftOut]]:
+    """Return the clips of the data set, in order of their path, and everything else in it."""
     audio = "frames" not in cfg.media.keep
     if cfg.csv:
-        clips = listed_clips(cfg)
+        clips, others = listed_clips(cfg)
     elif cfg.manifest:
         clips = clips_of(Path(cfg.manifest), Path(cfg.input), cfg.tiers)
+        others = unusable(Path(cfg.manifest), cfg.tiers)
         if not any(clip.path.exists() for clip in clips):
             raise UserError(f"{cfg.input}: has none of the files that {cfg.manifest} lists; `input` is their root")
     else:
-        clips = scan(cfg.input, cfg.tiers, audio=audio)
+        clips, others = scan_all(cfg.input, cfg.tiers, audio=audio)
     check_names(clips)
-    return clips
+    return clips, others
 
 
-def listed_clips(cfg: PreprocessConfig) -> list[Clip]:
-    """Return the clips of the lists of the config. Those without a file are among them, to be quarantined."""
+def listed_clips(cfg: PreprocessConfig) -> tuple[list[Clip], list[LeftOut]]:
+    """Return the clips of the lists of the config, and further rows and those of other tiers.
+
+    Those without a file are among the clips, to be quarantined.
+    """
     listed = read_videos([Path(path) for path in cfg.csv], Path(cfg.input))
     found = entries(listed)
     clips = [entry.clip for entry in found if entry.clip.tier in cfg.tiers]
@@ -94,15 +105,16 @@ def listed_clips(cfg: PreprocessConfig) -> list[Clip]:
     )
     if not any(clip.path.is_file() for clip in clips):
         raise UserError(f"{cfg.input}: has no video of {cfg.csv[0]} of the tiers {', '.join(cfg.tiers)}")
-    return clips
+    usable = [replace(entry, problem="") for entry in found]
+    return clips, left_out(usable, [(source, REPEATED) for source in listed.again], cfg.tiers)
 
 
-def make_part(part: Shard, clips: list[Clip], cfg: PreprocessConfig) -> int:
-    """Make one part of the store; return the exit code."""
+def make_part(part: Shard, clips: list[Clip], mismatches: int, cfg: PreprocessConfig) -> int:
+    """Make one part of the store; return the exit code. `mismatches` are the files without a row, and vice versa."""
     started = time.monotonic()
     with ElementWriter(cfg.output, settings(cfg) | former_settings(Path(cfg.output)), cfg.shard_clips, part) as writer:
         process(writer, plan(writer, clips, cfg), cfg)
-        return report(writer, clips, cfg, time.monotonic() - started)
+        return report(writer, clips, mismatches, cfg, time.monotonic() - started)
 
 
 def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> list[Clip]:
@@ -204,7 +216,7 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     return Spooled(Path(file.name), kept, left_out, reading.facts(), sha256_of(clip.path))
 
 
-def report(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig, seconds: float) -> int:
+def report(writer: ElementWriter, clips: list[Clip], mismatches: int, cfg: PreprocessConfig, seconds: float) -> int:
     """Print a summary of the part; return the exit code."""
     bad = elements = left_out = 0
     for clip in clips:
@@ -217,31 +229,42 @@ def report(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig, seco
         f"{where}: {len(clips)} files, {elements} elements, {bad} files quarantined, {left_out} windows left out, "
         f"{writer.size() / 1e6:.1f} MB, {seconds:.0f} s"
     )
-    if bad <= cfg.max_quarantined * len(clips):
+    bad, count = bad + mismatches, len(clips) + mismatches
+    if bad <= cfg.max_quarantined * count:
         return 0
+    place = f"{Path(cfg.output) / 'quarantine.csv'}"
+    if mismatches:
+        place += f" and, for {mismatches} files without a row or rows without a file, {LEFT_OUT} beside it"
     print(
-        f"error: {bad} of {len(clips)} files could not be used, more than max_quarantined = {cfg.max_quarantined:g}; "
-        f"see {Path(cfg.output) / 'quarantine.csv'}",
+        f"error: {bad} of {count} files could not be used, more than max_quarantined = {cfg.max_quarantined:g}; "
+        f"see {place}",
         file=sys.stderr,
     )
     return 1
 
 
-def finish(root: Path) -> None:
-    """Write the index and the lists of the whole store, unless other tasks are still writing to it."""
+def finish(root: Path, others: list[LeftOut]) -> None:
+    """Write the index and the lists of the whole store, unless other tasks are still writing to it.
+
+    `others` are the files and rows of the input that are left out, some of which earlier runs may have stored.
+    """
     if not merge(root):
         print(f"{root}: other tasks are still writing to it; the last of them writes the index")
         return
-    bad, out, missing = [("source", "reason")], [("source", "start", "end", "reason")], []
+    bad, out, missing = [("source", "reason")], [COLUMNS], []
+    stored = set()
     for part in parts_of(root):
         path = root / journal_name(part.number)
         missing += [] if path.exists() else [str(part)]
         with Journal(path) as journal:
             for source, record in journal.items():
+                stored.add(source)
                 bad += [(source, record["reason"])] if record.get("reason") else []
                 out += [(source, w["start"], w["end"], w["reason"]) for w in record.get("left_out", ())]
     write_csv(root / "quarantine.csv", bad)
-    write_csv(root / "left_out.csv", out)
+    write_csv(
+        root / LEFT_OUT, out + as_rows(line for line in others if line.reason == REPEATED or line.source not in stored)
+    )
     if len(bad) > 1:
         print(f"{root / 'quarantine.csv'} lists the reasons; a file is tried again when it or the settings change")
     if missing:

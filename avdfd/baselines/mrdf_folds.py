@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from avdfd.core.clips import AUDIO_SUFFIXES, IDENTITY, SUFFIXES
 from avdfd.core.errors import UserError
+from avdfd.core.text import read_text
 from avdfd.corpora.fakeavceleb import TABLE, row_path
 from avdfd.corpora.tables import read_table
 from avdfd.elements import ElementMeta, coded
@@ -40,14 +41,10 @@ class Fold(NamedTuple):
 
 def read_training_list(path: Path) -> TrainingList:
     """Read a `train_N.txt`. Raises UserError if it is missing, or if a line after the first names no identity."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: no such list; the authors publish train_1.txt to train_5.txt") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; it has a header and then one identity per line") from None
+    if not path.is_file():
+        raise UserError(f"{path}: no such list; the authors publish train_1.txt to train_5.txt")
     named: dict[str, None] = {}
-    first, *lines = text.splitlines() or [""]
+    first, *lines = read_text(path).splitlines() or [""]
     for number, line in enumerate(lines, start=2):
         identity = IDENTITY.match(line.strip().strip('"'))
         if identity:

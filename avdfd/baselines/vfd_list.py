@@ -19,6 +19,7 @@ import numpy as np
 from avdfd.baselines.vfd_folder import read_face, refuse_losses
 from avdfd.core.clips import IDENTITY, UNKNOWN
 from avdfd.core.errors import MediaError, UserError
+from avdfd.core.text import read_text
 from avdfd.core.tiers import FAKE, RVRA, TIERS, Tier
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.form import mel_of
@@ -115,12 +116,8 @@ class VfdList:
 
 def _lines(path: Path) -> list[tuple[str, int, str]]:
     """Return image, label and place of every line. Raises UserError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"{path}: cannot be read as a list of images ({error})") from None
     lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "a list of images").splitlines(), start=1):
         if not line.strip():
             continue
         source, _, label = line.strip().rpartition(" ")

@@ -22,7 +22,7 @@ def load(path: str | Path, *models: type[S], overrides: list[str] | None = None,
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file; the shipped ones are in config/") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

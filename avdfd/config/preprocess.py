@@ -91,7 +91,8 @@ class PreprocessConfig(Section):
     shard_clips: Positive = 256
     """Elements per tar shard."""
     max_quarantined: Fraction = 0.05
-    """Exit with 1 if a larger fraction of the files could not be used."""
+    """Exit with 1 if a larger fraction of the files could not be used. Files that no table lists count, and so do rows
+    without a file."""
     media: MediaConfig = MediaConfig()
 
     @field_validator("csv", mode="before")

@@ -2,13 +2,15 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from avdfd.core.periods import Periods, WindowLabel, from_text, merged, overlap
 from avdfd.core.tiers import Tier, tier
+from avdfd.core.tree import tidy, walk
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"}
@@ -117,6 +119,8 @@ class Entry:
     """Split of the data set's own release."""
     problem: str = ""
     """Reason why the clip cannot be used: it is listed but missing, or not listed and of tier "unknown"."""
+    repeated: int = 0
+    """Number of further rows of the clip: the first counts."""
 
 
 def make_entry(
@@ -145,14 +149,18 @@ def make_entry(
     return Entry(clip, split, problem)
 
 
-def media_files(root: Path, folder: str = "") -> Iterator[str]:
-    """Yield the paths, relative to the root, of all video and audio files in a folder of it that are not hidden."""
-    for place, _, names in os.walk(root / folder):
-        relative = Path(place).relative_to(root).as_posix()
-        before = "" if relative == "." else f"{relative}/"
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES | AUDIO_SUFFIXES and not name.startswith("."):
-                yield before + name
+def media_files(root: Path, folder: str = "", skip: Callable[[str], bool] | None = None) -> Iterator[str]:
+    """Yield the paths, relative to the root, of all video and audio files in a folder of it that are not hidden.
+
+    Folders for whose path `skip` is true are not entered.
+    """
+    return (source for source, reason in walk(root, folder, skip) if not reason and is_media(source))
+
+
+def is_media(source: str) -> bool:
+    """Return True for a file with the suffix of video or audio that is not hidden."""
+    name = source.rpartition("/")[2]
+    return os.path.splitext(name)[1].lower() in SUFFIXES | AUDIO_SUFFIXES and not name.startswith(".")
 
 
 def is_audio(source: str) -> bool:
@@ -160,12 +168,33 @@ def is_audio(source: str) -> bool:
     return os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
 
 
-def reconcile(root: Path, present: set[str], listed: Mapping[str, Entry], table: str) -> Iterator[Entry]:
-    """Yield the entries of a table, by source, then those of the files it does not list; mismatches have a problem."""
-    for source, entry in listed.items():
-        yield entry if source in present else missing(entry, table)
-    for source in present - listed.keys():
-        yield make_entry(root, source, None, problem=f"not listed in {table}")
+class Files:
+    """Media files below a root, to be found by the names that a table has for them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.present = set(media_files(root))
+
+    def find(self, name: str) -> str:
+        """Return the source of the file with a name: exactly this one, or else one that is equal when tidy.
+
+        Returns the tidy name if there is none.
+        """
+        return name if name in self.present else self._by_tidy_name.get(tidy(name), tidy(name))
+
+    @cached_property
+    def _by_tidy_name(self) -> dict[str, str]:
+        return {tidy(source): source for source in sorted(self.present, reverse=True)}
+
+
+def reconcile(files: Files, listed: Iterable[Entry], table: str) -> Iterator[Entry]:
+    """Yield the entries of a table, then those of the files it does not list; mismatches have a problem."""
+    named = set()
+    for entry in listed:
+        named.add(entry.clip.source)
+        yield entry if entry.clip.source in files.present else missing(entry, table)
+    for source in files.present - named:
+        yield make_entry(files.root, source, None, problem=f"not listed in {table}")
 
 
 def missing(entry: Entry, table: str) -> Entry:

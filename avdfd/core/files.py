@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avdfd.core.errors import UserError
+from avdfd.core.text import quoted
 
 BEST = "best.safetensors"
 """Name of the file in a run folder that holds the weights of its best epoch."""
@@ -30,9 +31,9 @@ def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV, one line per row."""
+    """Return rows as CSV, one line per row; no spreadsheet computes a cell (`avdfd.core.text.quoted`)."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([quoted(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 

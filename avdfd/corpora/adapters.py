@@ -6,13 +6,14 @@ unknown has the tier FAKE.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, missing, reconcile
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files, make_entry, media_files, missing, reconcile
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVRA, RVRA, TIERS, Tier
+from avdfd.core.tree import tidy, walk
 from avdfd.corpora.fakeavceleb import TABLE, row_path
 from avdfd.corpora.tables import read_own, read_table
 
@@ -24,11 +25,11 @@ def fakeavceleb(root: Path) -> Iterator[Entry]:
 
     Reads source, target1, target2, method, type, path and the folder in the unnamed last column of the table. The
     identities of a clip are all those in its folder, name and rows. A path listed twice has the method of its first
-    row.
+    row. A row whose type is no tier folder, or not that of its path, is an entry with this problem.
     """
     rows: dict[tuple[str, str, str], list[dict[str, str]]] = {}
-    for row in read_table(root / TABLE, ("method", "type", "path")):
-        rows.setdefault((row["type"], row.get("source", ""), PurePosixPath(row["path"]).name), []).append(row)
+    for row in read_table(root / TABLE, ("method", "type", "path"), key="path"):
+        rows.setdefault((row["type"], row.get("source", ""), PurePosixPath(tidy(row["path"])).name), []).append(row)
     originals = {_identity_and_number(source): source for source in media_files(root, RVRA.folder)}
 
     def entry(tier: Tier, source: str, listed: list[dict[str, str]]) -> Entry:
@@ -38,7 +39,7 @@ def fakeavceleb(root: Path) -> Iterator[Entry]:
         texts = (*places, path.stem, *(row.get(key, "") for row in listed for key in ("target1", "target2")))
         others = [found for text in texts for found in IDENTITY.findall(text)]
         method = next((row["method"] for row in listed if row["method"]), "")
-        return make_entry(
+        made = make_entry(
             root,
             source,
             tier,
@@ -48,15 +49,20 @@ def fakeavceleb(root: Path) -> Iterator[Entry]:
             race=race,
             gender=gender,
         )
+        return replace(made, repeated=max(0, len(listed) - 1))
 
     by_folder = {tier.folder: tier for tier in TIERS.values() if tier is not FAKE}
     for folder, tier in by_folder.items():
         for source in media_files(root, folder):
             path = PurePosixPath(source)
-            yield entry(tier, source, rows.pop((folder, path.parent.name, path.name), []))
+            yield entry(tier, source, rows.pop((folder, tidy(path.parent.name), tidy(path.name)), []))
     for (folder, _, _), listed in rows.items():
-        if folder in by_folder and row_path(listed[0]).startswith(f"{folder}/"):
-            yield missing(entry(by_folder[folder], row_path(listed[0]), listed), TABLE)
+        source = row_path(listed[0])
+        if folder in by_folder and source.startswith(f"{folder}/"):
+            yield missing(entry(by_folder[folder], source, listed), TABLE)
+        else:
+            problem = f"its row in {TABLE} has the type '{folder}', which is not the tier folder of its path"
+            yield replace(make_entry(root, source, None, problem=problem), repeated=len(listed) - 1)
 
 
 def voxceleb2(root: Path) -> Iterator[Entry]:
@@ -87,40 +93,42 @@ def kodf(root: Path) -> Iterator[Entry]:
     tables = kodf_tables(root)
     if not tables:
         raise UserError(f"{root}: no 원본영상_*메타데이터*.csv or 변조영상_*메타데이터*.csv below it, as KoDF has them")
-    present = set(media_files(root))
+    files = Files(root)
     by_name: dict[str, list[str]] = {}
-    for source in sorted(present):
-        by_name.setdefault(_composed(PurePosixPath(source).name), []).append(source)
-    listed = {}
+    for source in sorted(files.present):
+        by_name.setdefault(PurePosixPath(tidy(source)).name, []).append(source)
+    listed = []
     for table in tables:
-        fake = "변조영상" in _composed(table.name)
-        for row in read_table(
-            table, ("영상ID", "타겟영상", "타겟UUID", "소스UUID", "변조모델") if fake else ("영상ID", "UUID")
-        ):
+        fake = "변조영상" in tidy(table.name)
+        columns = ("영상ID", "타겟영상", "타겟UUID", "소스UUID", "변조모델") if fake else ("영상ID", "UUID")
+        for row in read_table(table, columns, key="영상ID"):
+            name, original = tidy(row["영상ID"]), tidy(row["타겟영상"]) if fake else ""
             method = row["변조모델"] if fake else "real"
             swap = method.lower() in ("dffs", "dfl", "fsgan")
             identities = (row["타겟UUID"], row["소스UUID"]) if fake else (row["UUID"],)
-            for source in by_name.get(row["영상ID"], [row["영상ID"]]):
-                listed[source] = make_entry(
+            listed += [
+                make_entry(
                     root,
                     source,
                     RVRA if not fake else FVRA if swap else FAKE,
                     identities=tuple(dict.fromkeys(identity for identity in identities if identity)),
-                    base=by_name.get(row["타겟영상"], [row["타겟영상"]])[0] if fake else source,
+                    base=by_name.get(original, [original])[0] if fake else source,
                     method=method,
                     gender=_gender(row.get("인물성별", "")),
                     split="validation" if "validation" in table.name else "training",
                 )
-    yield from reconcile(root, present, listed, "KoDF's tables")
+                for source in by_name.get(name, [name])
+            ]
+    yield from reconcile(files, listed, "KoDF's tables")
 
 
 def kodf_tables(root: Path) -> list[Path]:
     """Return the tables of KoDF below a root."""
     tables = []
-    for path in sorted(root.rglob("*.csv")):
-        name = _composed(path.name)
+    for source in sorted(source for source, reason in walk(root) if not reason and source.endswith(".csv")):
+        name = PurePosixPath(tidy(source)).name
         if "메타데이터" in name and ("원본영상" in name or "변조영상" in name):
-            tables.append(path)
+            tables.append(root / source)
     return tables
 
 
@@ -129,20 +137,22 @@ def plain(root: Path) -> Iterator[Entry]:
 
     Without a row, the identity is the file name up to the first `__`.
     """
-    rows = {row["file"]: row for row in read_table(root / "manifest.csv", ("file", "identity", "fake_method"))}
+    columns = ("file", "identity", "fake_method")
     tiers = {"real": RVRA, FAKE.folder: FAKE}
-    present = {source for folder in tiers for source in media_files(root, folder)}
-    for source in sorted(present | rows.keys()):
+    files = Files(root)
+    rows = [(files.find(row["file"]), row) for row in read_table(root / "manifest.csv", columns, key="file")]
+    unlisted = files.present - {source for source, _ in rows}
+    for source, row in [*rows, *((source, {}) for source in sorted(unlisted))]:
         tier = tiers.get(PurePosixPath(source).parts[0])
-        row = rows.get(source, {})
         entry = make_entry(
             root,
             source,
             tier,
             identities=(row.get("identity") or PurePosixPath(source).stem.split("__")[0],),
             method=row.get("fake_method") or ("real" if tier is RVRA else UNKNOWN),
+            problem="" if tier else "neither in real/ nor in fake/",
         )
-        yield entry if source in present else missing(entry, "manifest.csv")
+        yield entry if source in files.present else missing(entry, "manifest.csv")
 
 
 def own_table(root: Path) -> Iterator[Entry]:
@@ -152,14 +162,18 @@ def own_table(root: Path) -> Iterator[Entry]:
     and fake means FAKE; and optionally identity (several are separated by `;`; default: the file name up to the first
     `__`), base (file of the source clip), method, race, gender, page (where it was published), split.
     """
-    listed = {}
+    files = Files(root)
+    listed = []
     for row in read_own(root / OWN_TABLE):
-        guessed = {
-            "identities": (PurePosixPath(row.source).stem.split("__")[0],),
+        source = files.find(row.source)
+        facts = {
+            "identities": (PurePosixPath(source).stem.split("__")[0],),
             "method": "real" if row.tier is RVRA else UNKNOWN,
+            **row.facts,
         }
-        listed[row.source] = make_entry(root, row.source, row.tier, **{**guessed, **row.facts})
-    yield from reconcile(root, set(media_files(root)), listed, OWN_TABLE)
+        base = files.find(facts.pop("base", "") or source)
+        listed.append(make_entry(root, source, row.tier, base=base, **facts))
+    yield from reconcile(files, listed, OWN_TABLE)
 
 
 def _identity_and_number(source: str) -> tuple[str, str]:
@@ -171,9 +185,4 @@ def _identity_and_number(source: str) -> tuple[str, str]:
 
 def _gender(text: str) -> str:
     """Return the gender in FakeAVCeleb's words."""
-    return {"m": "men", "남": "men", "f": "women", "여": "women"}.get(_composed(text).lower()[:1], UNKNOWN)
-
-
-def _composed(text: str) -> str:
-    """Return text in composed form: macOS unpacks Korean names in decomposed form."""
-    return unicodedata.normalize("NFC", text)
+    return {"m": "men", "남": "men", "f": "women", "여": "women"}.get(tidy(text).lower()[:1], UNKNOWN)

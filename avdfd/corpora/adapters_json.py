@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, make_entry, media_files, reconcile
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files, make_entry, reconcile
 from avdfd.core.errors import UserError
 from avdfd.core.periods import as_text, check, merged
+from avdfd.core.text import columns_of, read_csv, read_json
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
-from avdfd.corpora.tables import json_rows, read_json
+from avdfd.core.tree import tidy
+from avdfd.corpora.tables import json_rows
+
+_DFDC_LABELS = {"REAL": False, "0": False, "FALSE": False, "FAKE": True, "1": True, "TRUE": True}
 
 
 def av_deepfake1m(root: Path) -> Iterator[Entry]:
@@ -22,27 +26,28 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
     if not tables:
         raise UserError(f"{root}: no train_metadata.json or val_metadata.json there, as AV-Deepfake1M has them")
     tiers = {"real": RVRA, "visual_modified": FVRA, "audio_modified": RVFA, "both_modified": FVFA}
-    present = set(media_files(root))
-    listed = {}
+    files = Files(root)
+    listed = []
     for table in tables:
         for number, row in enumerate(json_rows(table, ("file", "modify_type"))):
-            kind = row["modify_type"].replace("-", "_")
+            kind = str(row["modify_type"]).replace("-", "_")
             if kind not in tiers:
                 raise UserError(f"{table}: entry {number}: modify_type '{kind}'; expected one of {', '.join(tiers)}")
             split = row.get("split") or table.name.removesuffix("_metadata.json")
-            source = row["file"] if row["file"] in present else f"{split}/{row['file']}"
-            folder = source.removesuffix(row["file"])
-            listed[source] = make_entry(
+            folder = "" if files.find(row["file"]) in files.present else f"{split}/"
+            source = files.find(folder + row["file"])
+            entry = make_entry(
                 root,
                 source,
                 tiers[kind],
-                identities=(_identity(row["file"]),),
-                base=folder + row["original"] if row.get("original") else source,
+                identities=(_identity(tidy(row["file"])),),
+                base=files.find(folder + row["original"]) if row.get("original") else source,
                 method=row.get("audio_model") or kind,
                 split=split,
                 **_periods(row, tiers[kind], "fake_segments", "audio_fake_segments", "visual_fake_segments"),
             )
-    yield from reconcile(root, present, listed, "*_metadata.json")
+            listed.append(entry)
+    yield from reconcile(files, listed, "*_metadata.json")
 
 
 def lav_df(root: Path) -> Iterator[Entry]:
@@ -57,14 +62,15 @@ def lav_df(root: Path) -> Iterator[Entry]:
         raise UserError(f"{root}: no metadata.json or metadata.min.json with a list of clips there, as LAV-DF has it")
     tiers = {(False, False): RVRA, (False, True): RVFA, (True, False): FVRA, (True, True): FVFA}
     rows = json_rows(table, ("file", "modify_video", "modify_audio"))
+    files = Files(root)
     originals = {row["file"]: row.get("original") for row in rows}
-    listed = {}
+    listed = []
     for row in rows:
-        first = _first_original(row["file"], originals)
+        first = files.find(_first_original(row["file"], originals))
         tier = tiers[bool(row["modify_video"]), bool(row["modify_audio"])]
-        listed[row["file"]] = make_entry(
+        entry = make_entry(
             root,
-            row["file"],
+            files.find(row["file"]),
             tier,
             identities=(f"lav-df:{PurePosixPath(first).with_suffix('')}",),
             base=first,
@@ -72,36 +78,73 @@ def lav_df(root: Path) -> Iterator[Entry]:
             split=row.get("split") or UNKNOWN,
             **_periods(row, tier, "fake_periods"),
         )
-    yield from reconcile(root, set(media_files(root)), listed, table.name)
+        listed.append(entry)
+    yield from reconcile(files, listed, table.name)
 
 
 def dfdc(root: Path) -> Iterator[Entry]:
-    """DFDC: parts (dfdc_train_part_0 ...), or the root itself, with a metadata.json each.
+    """DFDC: parts (dfdc_train_part_0 ...), or the root itself, with a metadata.json or a labels.csv each.
 
-    Reads label (REAL, FAKE), original and split. It names neither identities nor the manipulated modality: the tier of
-    a fake is FAKE, and the original is used as the identity, so one actor with two originals counts as two.
+    Reads label (REAL, FAKE) or, as in its test, is_fake (0, 1), original and split; of labels.csv, filename and label
+    (0, 1). A file is beside its table or, if there is none, below it. The data set names neither identities nor the
+    manipulated modality: the tier of a fake is FAKE, and the original is used as the identity, so one actor with two
+    originals counts as two.
     """
     tables = dfdc_tables(root)
     if not tables:
-        raise UserError(f"{root}: no metadata.json with labels by file name there or in its folders, as DFDC has them")
-    listed = {}
+        raise UserError(
+            f"{root}: no metadata.json with labels by file name, nor labels.csv, there or in its folders, as DFDC has "
+            "them"
+        )
+    files = Files(root)
+    below: dict[str, list[str]] = {}
+    for source in sorted(files.present):
+        below.setdefault(PurePosixPath(tidy(source)).name, []).append(source)
+
+    def find(part: PurePosixPath, name: str) -> str:
+        beside = files.find((part / name).as_posix())
+        inside = [s for s in below.get(PurePosixPath(tidy(name)).name, ()) if part in PurePosixPath(s).parents]
+        return inside[0] if beside not in files.present and len(inside) == 1 else beside
+
+    listed: list[Entry] = []
+    fakes: dict[str, tuple[bool, Path]] = {}
     for table in tables:
-        part = table.parent.relative_to(root)
-        for name, row in read_json(table).items():
-            label = row.get("label") if isinstance(row, dict) else row
-            if label not in ("REAL", "FAKE"):
-                raise UserError(f"{table}: {name}: label '{label}'; expected REAL or FAKE")
+        part = PurePosixPath(table.parent.relative_to(root).as_posix())
+        for name, fake, row in _dfdc_rows(table):
+            source = find(part, name)
+            before, place = fakes.setdefault(source, (fake, table))
+            if before != fake:
+                raise UserError(f"{table}: {name}: the label contradicts that in {place}; remove one of them")
+            if place.parent == table.parent and place != table:
+                continue  # labels.csv, which states nothing more
             original = row.get("original") or name
-            listed[(part / name).as_posix()] = make_entry(
+            if not isinstance(original, str):
+                raise UserError(f"{table}: {name}: original {original!r} is not the name of a file")
+            entry = make_entry(
                 root,
-                (part / name).as_posix(),
-                RVRA if label == "REAL" else FAKE,
+                source,
+                FAKE if fake else RVRA,
                 identities=(f"dfdc:{PurePosixPath(original).stem}",),
-                base=(part / original).as_posix(),
-                method="real" if label == "REAL" else "dfdc",
+                base=find(part, original),
+                method="dfdc" if fake else "real",
                 split=row.get("split") or UNKNOWN,
             )
-    yield from reconcile(root, set(media_files(root)), listed, "metadata.json")
+            listed.append(entry)
+    yield from reconcile(files, listed, "metadata.json or labels.csv")
+
+
+def _dfdc_rows(table: Path) -> Iterator[tuple[str, bool, dict[str, Any]]]:
+    """Yield name, whether it is fake, and further facts of every file in a table of DFDC. Raises UserError."""
+    if table.suffix == ".csv":
+        rows: list[tuple[str, Any]] = [(row["filename"], {"label": row["label"]}) for _, row in read_csv(table).rows]
+    else:
+        rows = [*read_json(table, unique=True).items()]
+    for name, row in rows:
+        facts = row if isinstance(row, dict) else {"label": row}
+        label = str(facts.get("label", facts.get("is_fake"))).upper()
+        if label not in _DFDC_LABELS or not name:
+            raise UserError(f"{table}: {name}: label '{label}'; expected REAL or FAKE, or 0 or 1, also as is_fake")
+        yield name, _DFDC_LABELS[label], facts
 
 
 def av_deepfake1m_tables(root: Path) -> list[Path]:
@@ -116,8 +159,13 @@ def lav_df_table(root: Path) -> Path | None:
 
 
 def dfdc_tables(root: Path) -> list[Path]:
-    """Return the tables of DFDC in a root and its folders."""
-    return [path for path in (root / "metadata.json", *sorted(root.glob("*/metadata.json"))) if _begins(path, b"{")]
+    """Return the tables of DFDC in a root and its folders, metadata.json before labels.csv."""
+    described = [root / "metadata.json", *sorted(root.glob("*/metadata.json"))]
+    labelled = [path for path in (root / "labels.csv", *sorted(root.glob("*/labels.csv"))) if path.is_file()]
+    return [
+        *(path for path in described if _begins(path, b"{")),
+        *(path for path in labelled if {"filename", "label"} <= set(columns_of(path))),
+    ]
 
 
 def _begins(path: Path, mark: bytes) -> bool:

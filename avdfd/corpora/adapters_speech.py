@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from avdfd.core.clips import Entry, make_entry, media_files, reconcile
+from avdfd.core.clips import Entry, Files, make_entry, reconcile
 from avdfd.core.errors import UserError
+from avdfd.core.text import columns_of
 from avdfd.core.tiers import RVFA, RVFA_SVC, RVFA_VC, RVRA
 from avdfd.corpora.tables import read_table
 
@@ -28,33 +29,32 @@ def speech(root: Path) -> Iterator[Entry]:
     Speakers of VCTK and LibriSpeech, also within a page's own name, are the same on all pages; so is every speaker
     with the name of a corpus in capitals. Other speakers are specific to their page.
     """
-    rows = read_table(root / TABLE, COLUMNS)
+    rows = read_table(root / TABLE, COLUMNS, key="file")
     originals = {row["pair_id"]: row for row in rows if row["pair_id"] and _is_real(row, root)}
-    listed = {}
+    files = Files(root)
+    listed = []
     for row in rows:
         real = _is_real(row, root)
         notes = dict(note.strip().partition("=")[::2] for note in row["notes"].split(";"))
         original = row if real else originals.get(row["pair_id"], row)
         speakers = (row["speaker"], "" if real else notes.get("source", ""), original["speaker"])
-        listed[row["file"]] = make_entry(
+        entry = make_entry(
             root,
-            row["file"],
+            files.find(row["file"]),
             RVRA if real else _TIERS.get(notes.get("kind", ""), RVFA),
             identities=tuple(dict.fromkeys(_identity(name, row["source_repo"]) for name in speakers if name)),
-            base=original["file"],
+            base=files.find(original["file"]),
             method="real" if real else row["method"],
             page=row["source_repo"],
         )
-    yield from reconcile(root, set(media_files(root)), listed, TABLE)
+        listed.append(entry)
+    yield from reconcile(files, listed, TABLE)
 
 
 def is_speech(root: Path) -> bool:
     """Return True if a root has the table of such a collection."""
     path = root / TABLE
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return {"pair_id", "source_repo"} <= set(file.readline().strip().split(","))
+    return path.is_file() and {"pair_id", "source_repo"} <= set(columns_of(path))
 
 
 def _is_real(row: dict[str, str], root: Path) -> bool:

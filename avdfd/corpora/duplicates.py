@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from avdfd.core.errors import UserError
+from avdfd.core.text import unquoted
 
 SOUND_BITS = 36
 PICTURE_BITS = 40
@@ -75,7 +76,7 @@ def read_groups(path: Path) -> list[list[str]]:
         raise UserError(f"{path}: not written by make_manifest.py --duplicates ({first}); make it again") from None
     groups: dict[str, list[str]] = {}
     for group, source in zip(table["group"].to_pylist(), table["path"].to_pylist(), strict=True):
-        groups.setdefault(group, []).append(source)
+        groups.setdefault(group, []).append(unquoted(source))
     return list(groups.values())
 
 

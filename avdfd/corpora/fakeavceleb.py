@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from avdfd.core.clips import IDENTITY, media_files
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, TIERS
+from avdfd.core.tree import tidy
 from avdfd.corpora.tables import read_table
 
 TABLE = "meta_data.csv"
@@ -58,9 +59,9 @@ def row_path(row: dict[str, str]) -> str:
 
     The table names the file in `path` and the folder in an unnamed last column.
     """
-    folder = PurePosixPath(row.get("") or "/".join(_places(row)))
+    folder = PurePosixPath(tidy(row.get("") or "/".join(_places(row))))
     parts = folder.parts[1:] if folder.parts[:1] == ("FakeAVCeleb",) else folder.parts
-    return PurePosixPath(*parts, PurePosixPath(row["path"]).name).as_posix()
+    return PurePosixPath(*parts, PurePosixPath(tidy(row["path"])).name).as_posix()
 
 
 def compare(root: Path, *, released: bool) -> Comparison:

@@ -1,14 +1,19 @@
 """Detection of a root's layout, and the list of its clips."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from avdfd.core.clips import IDENTITY, Entry, is_audio
+from avdfd.core.clips import IDENTITY, Entry, is_audio, is_media
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
+from avdfd.core.tree import tidy, walk
 from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
 from avdfd.corpora.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
 from avdfd.corpora.adapters_speech import is_speech, speech
+from avdfd.corpora.left_out import LEFT_OUT
 
 LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
     "fakeavceleb": fakeavceleb,
@@ -21,25 +26,81 @@ LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
     "plain": plain,
     "csv": own_table,
 }
+TABLES: dict[str, tuple[str, ...]] = {
+    "fakeavceleb": ("meta_data.csv",),
+    "voxceleb2": ("vox2_meta.csv",),
+    "av-deepfake1m": ("*_metadata.json",),
+    "lav-df": ("metadata.json", "metadata.min.json"),
+    "dfdc": ("metadata.json", "labels.csv"),
+    "kodf": ("*메타데이터*.csv",),
+    "speech": ("manifest.csv",),
+    "plain": ("manifest.csv",),
+    "csv": (OWN_TABLE,),
+}
+"""Patterns of the names of a layout's tables."""
+_WRITTEN = ("clones.jsonl", "problems.csv", LEFT_OUT)
+_AUDIO = "an audio file, where videos are read"
+REPEATED = "a further row of it in the table; the first counts"
+
+
+class Listing(NamedTuple):
+    """Content of a data set's root: every file below it and every row of its tables is in one of the two lists."""
+
+    entries: list[Entry]
+    """Clips in order of their path; a mismatch of tables and files is an entry with a problem."""
+    others: list[tuple[str, str]]
+    """Path and reason of everything else: files that are no clips, folders not entered, repeated rows; in order."""
 
 
 def list_entries(root: Path, layout: str = "auto", *, audio: bool = False) -> list[Entry]:
-    """Return all clips of a data set in order of their path.
+    """Return the entries of `read_root`."""
+    return read_root(root, layout, audio=audio).entries
+
+
+def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listing:
+    """Return all clips of a data set, and all that is no clip.
 
     `layout` is one of LAYOUTS, or "auto" to detect it from folders and tables. With `audio`, audio files without video
-    are listed too. Raises UserError for a missing root, another layout, a root without clips, and tables that cannot
+    are clips too. Raises UserError for a missing root, another layout, a root without clips, and tables that cannot
     be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the root of the videos")
     name = find_layout(root) if layout == "auto" else layout
-    entries = sorted(LAYOUTS[name](root), key=lambda entry: entry.clip.source)
-    entries = [entry for entry in entries if audio or not is_audio(entry.clip.source)]
+    found = _by_source(LAYOUTS[name](root))
+    entries = [entry for entry in found.values() if audio or not is_audio(entry.clip.source)]
     if all(entry.problem for entry in entries):
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]
         raise UserError(f"{root}: no video files in the layout {name}{first}; expected {expected}")
-    return entries
+    others = [(source, _why_no_clip(source, reason, name)) for source, reason in walk(root) if source not in found]
+    if not audio:
+        others += [(source, entry.problem or _AUDIO) for source, entry in found.items() if is_audio(source)]
+    others += [(source, REPEATED) for source, entry in found.items() for _ in range(entry.repeated)]
+    return Listing(entries, sorted((source, reason) for source, reason in others if reason))
+
+
+def _by_source(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Return the first entry of each source that has no problem, or else the first, in order of the sources."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        source = entry.clip.source
+        if source in found:
+            first = entry if found[source].problem and not entry.problem else found[source]
+            found[source] = replace(first, repeated=found[source].repeated + entry.repeated + 1)
+        else:
+            found[source] = entry
+    return dict(sorted(found.items()))
+
+
+def _why_no_clip(source: str, reason: str, layout: str) -> str:
+    """Return the reason why a file is no clip of a layout; empty for its tables and for lists that scripts wrote."""
+    name = PurePosixPath(tidy(source)).name
+    if reason or any(fnmatch(name, pattern) for pattern in (*TABLES.get(layout, ()), *_WRITTEN)):
+        return reason
+    if is_media(source):
+        return f"outside the folders of the layout {layout}"
+    return "a hidden file" if name.startswith(".") else "no media file, by its suffix"
 
 
 def find_layout(root: Path) -> str:

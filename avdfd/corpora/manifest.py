@@ -15,6 +15,7 @@ from avdfd.core.files import write_atomic
 from avdfd.core.periods import Periods, as_text
 from avdfd.core.tiers import TIERS
 from avdfd.corpora.inventory import FileFacts, Streams
+from avdfd.corpora.left_out import LeftOut, of_another_tier
 
 VERSION = "2"
 _KEY = b"avdfd.manifest"
@@ -122,6 +123,17 @@ def clips_of(manifest: Path, root: Path, tiers: Iterable[str]) -> list[Clip]:
     if not clips:
         raise UserError(f"{manifest}: no usable media files of the tiers {', '.join(sorted(wanted))}")
     return clips
+
+
+def unusable(manifest: Path, tiers: Iterable[str]) -> list[LeftOut]:
+    """Return the rows of a manifest that are no usable clips of these tiers, by source, with their reasons."""
+    columns = _read(manifest, ["source", "tier", "error"])
+    wanted = set(tiers)
+    lines = []
+    for source, tier, error in zip(columns["source"], columns["tier"], columns["error"], strict=True):
+        if error or tier not in wanted:
+            lines.append(LeftOut(source, error or of_another_tier(tier)))
+    return lines
 
 
 def read_clips(manifest: Path) -> tuple[list[ClipMeta], list[str]]:

@@ -1,8 +1,6 @@
 """Strict readers of the CSV and JSON tables of data sets; an error names the file and the line."""
 
-import csv
 import difflib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -10,7 +8,9 @@ from typing import Any, NamedTuple
 from avdfd.core.clips import CLIP_FIELDS, PERIOD_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.periods import from_text
+from avdfd.core.text import read_csv, read_json
 from avdfd.core.tiers import FAKE, RVRA, Tier, tier
+from avdfd.core.tree import tidy
 
 
 class OwnRow(NamedTuple):
@@ -30,43 +30,44 @@ OWN_COLUMNS = ("file", "label", *_COLUMNS[1:])
 _LABELS = {"real": RVRA, "0": RVRA, "fake": FAKE, "1": FAKE}
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Return the rows of a CSV file, none if it does not exist. Raises UserError if a column is missing."""
+def read_table(path: Path, columns: tuple[str, ...], *, key: str = "") -> list[dict[str, str]]:
+    """Return the rows of a CSV file, none if it does not exist.
+
+    Raises UserError if a column is missing, or a row has nothing in the column `key`, and as `read_csv` does.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            first = file.readline()
-            file.seek(0)
-            delimiter = "\t" if "\t" in first else ","
-            reader = csv.DictReader(file, delimiter=delimiter, restval="", skipinitialspace=True)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            absent = sorted(set(columns) - set(reader.fieldnames))
-            if absent:
-                raise UserError(f"{path}: has no column '{absent[0]}'; its columns are {reader.fieldnames}")
-            return [{key: value.strip() for key, value in row.items() if key is not None} for row in reader]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
+    table = read_csv(path)
+    absent = sorted(set(columns) - set(table.columns))
+    if absent:
+        raise UserError(f"{path}: has no column '{absent[0]}'; its columns are {table.columns}")
+    for line, row in table.rows:
+        if key and not row[key]:
+            raise UserError(f"{path}: line {line}: has no {key}; name it or remove the line")
+    return [row for _, row in table.rows]
 
 
 def read_own(path: Path) -> Iterator[OwnRow]:
     """Yield the lines of a user's clips.csv. Raises UserError if it does not exist, has an unknown column or value."""
     if not path.is_file():
         raise UserError(f"{path}: no such table; its columns are {', '.join(OWN_COLUMNS)}")
-    rows = read_table(path, ("file",))
+    columns, rows = read_csv(path)
+    if "file" not in columns:
+        raise UserError(f"{path}: has no column 'file'; its columns are {columns}")
     if not rows:
         raise UserError(f"{path}: has no rows")
-    for name in rows[0]:
+    for name in columns:
         if name not in OWN_COLUMNS:
             near = difflib.get_close_matches(name, OWN_COLUMNS, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise UserError(f"{path}: unknown column '{name}'{hint}; the columns are {', '.join(OWN_COLUMNS)}")
-    if "label" not in rows[0] and "tier" not in rows[0]:
+    if "label" not in columns and "tier" not in columns:
         raise UserError(f"{path}: has neither a column 'label' (real, fake) nor 'tier'")
     seen: set[str] = set()
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         place = PurePosixPath(row["file"])
-        if not row["file"] or place.is_absolute() or ".." in place.parts:
+        inside = PurePosixPath(tidy(row["file"]))
+        if not row["file"] or inside.is_absolute() or ".." in inside.parts:
             raise UserError(f"{path}: line {number}: file '{row['file']}' is not a path relative to {path.parent}")
         if str(place) in seen:
             raise UserError(f"{path}: line {number}: '{place}' is listed twice")
@@ -87,16 +88,11 @@ def own_lines(clips: Iterable[tuple[ClipMeta, str]]) -> list[tuple[str, ...]]:
     return [_COLUMNS, *sorted(_own_line(clip, split) for clip, split in clips)]
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises UserError if it is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also raised for a wrong encoding
-        raise UserError(f"{path}: cannot be read as JSON ({error}); get it again") from None
-
-
 def json_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return the objects of a JSON list. Raises UserError if it is no such list, or an object lacks a key."""
+    """Return the objects of a JSON list. `file` is one of the keys.
+
+    Raises UserError if it is no such list, or an object lacks a key or the name of its file.
+    """
     rows = read_json(path)
     if not isinstance(rows, list):
         raise UserError(f"{path}: expected a list of clips")
@@ -104,6 +100,8 @@ def json_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
         absent = [key for key in keys if not isinstance(row, dict) or key not in row]
         if absent:
             raise UserError(f"{path}: entry {number} has no '{absent[0]}'")
+        if not isinstance(row["file"], str) or not row["file"]:
+            raise UserError(f"{path}: entry {number}: file {row['file']!r} is not the name of a file")
     return rows
 
 

@@ -3,7 +3,6 @@
 A list is a CSV with or without a header; target 1 is fake. Its paths are relative to a root, or absolute below it.
 """
 
-import csv
 import os
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from avdfd.core.clips import IDENTITY, UNKNOWN, ClipMeta, Entry, make_entry, missing
 from avdfd.core.errors import UserError
+from avdfd.core.text import read_cells, read_text
 from avdfd.core.tiers import FAKE, RVRA
 from avdfd.splits.files import SplitList, SplitRow
 from avdfd.splits.lists import SPLITS
@@ -45,8 +45,12 @@ class VideoList(NamedTuple):
     root: Path
     """Folder that the sources are relative to."""
     videos: list[ListedVideo]
-    repeated: int
-    """Number of further rows, each equal to an earlier one."""
+    again: list[str]
+    """Sources of further rows, each equal to an earlier one."""
+
+    @property
+    def repeated(self) -> int:
+        return len(self.again)
 
     @property
     def files(self) -> list[Path]:
@@ -65,7 +69,7 @@ def read_videos(paths: Sequence[Path], root: Path | None = None, *, targets: boo
         raise UserError(f"{root}: no such folder; name the root of the videos in {paths[0]}")
     tops = [] if root is None else [f"{str(top).rstrip('/')}/" for top in (os.path.abspath(root), root.resolve())]
     found: dict[str, ListedVideo] = {}
-    repeated = 0
+    again = []
     for path in paths:
         for number, name, target in _rows(path, targets):
             place = f"{path}: line {number}"
@@ -73,10 +77,10 @@ def read_videos(paths: Sequence[Path], root: Path | None = None, *, targets: boo
             former = found.setdefault(video.source, video)
             if former.target != target:
                 raise UserError(f"{place}: '{name}' has target {target}, and {former.target} in {former.place}")
-            repeated += former is not video
+            again += [video.source] if former is not video else []
     if not found:
         raise UserError(f"{paths[0]}: lists no videos; a row is {_NAME},{_TARGET}")
-    return VideoList(base, [*found.values()], repeated)
+    return VideoList(base, [*found.values()], again)
 
 
 def read_sources(paths: Sequence[Path], root: str | None) -> VideoList:
@@ -158,26 +162,19 @@ def _rows(path: Path, targets: bool) -> Iterable[tuple[int, str, int | None]]:
     if not path.is_file():
         raise UserError(f"{path}: no such list of videos")
     header: list[str] | None = None
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True, strict=True)
-            for row in reader:
-                cells, place = [cell.strip() for cell in row], f"{path}: line {reader.line_num}"
-                if not any(cells):
-                    continue
-                if header is None:
-                    header = _header(cells, targets, place)
-                if cells == header:  # also further down, in lists that were joined
-                    continue
-                if len(cells) != len(header):
-                    raise UserError(f"{place}: has {len(cells)} cells, not {len(header)}; quote a path with commas")
-                values = dict(zip(header, cells, strict=True))
-                target = _TARGETS.get(values[_TARGET]) if targets else None
-                if targets and target is None:
-                    raise UserError(f"{place}: target '{values[_TARGET]}'; 1 is fake, 0 is real")
-                yield reader.line_num, values[_NAME], target
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
+    for line, cells in read_cells(read_text(path, "CSV"), path):
+        place = f"{path}: line {line}"
+        if header is None:
+            header = _header(cells, targets, place)
+        if cells == header:  # also further down, in lists that were joined
+            continue
+        if len(cells) != len(header):
+            raise UserError(f"{place}: has {len(cells)} cells, not {len(header)}; quote a path with commas")
+        values = dict(zip(header, cells, strict=True))
+        target = _TARGETS.get(values[_TARGET]) if targets else None
+        if targets and target is None:
+            raise UserError(f"{place}: target '{values[_TARGET]}'; 1 is fake, 0 is real")
+        yield line, values[_NAME], target
 
 
 def _header(cells: list[str], targets: bool, place: str) -> list[str]:

@@ -27,7 +27,7 @@ from avdfd.datasets.transforms import (
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.protocol import Store
 from avdfd.features.patches import Front, Patches
-from avdfd.splits.lists import assign, check_classes, of_tiers, read_splits, take
+from avdfd.splits.lists import assign, check_classes, of_tiers, read_splits, take, without_elements
 
 B = TypeVar("B", bound=tuple)
 
@@ -265,3 +265,8 @@ def split_metas(
     metas = of_tiers(present, wanted)
     check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"}, among=present)
     return metas
+
+
+def absent_identities(config: RunConfig, store: Store) -> str:
+    """Return a sentence about the identities in the split lists that have no elements; empty if all have some."""
+    return without_elements(store.metas, read_splits(config.data.splits))

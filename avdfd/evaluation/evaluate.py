@@ -15,7 +15,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.corpora.video_list import read_sources
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet, absent_identities, split_metas
 from avdfd.elements import ElementMeta
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
@@ -180,6 +180,7 @@ def describe(
         "split": request.split,
         "elements": elements,
         "left_out_by_truth": left_out_by_truth(store.root),
+        "without_elements": "" if request.split == "all" else absent_identities(run.config, store),
         "pooling": {"windows": request.windows, "domain": DOMAIN},
         "git": git_revision(),
         "device": str(run.device),

@@ -3,7 +3,6 @@
 This module imports no model, so that compare.py starts fast.
 """
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
+from avdfd.core.text import read_csv
 from avdfd.evaluation.scored_clips import ScoredClips, from_csv
 
 
@@ -47,8 +47,8 @@ def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
             raise UserError(f"{run}: no such run folder; correct the name, or train it first")
     try:
         report = json.loads((place / "report.json").read_text(encoding="utf-8"))
-        with (place / "scores.csv").open(encoding="utf-8", newline="") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: row["clip"])
+        table = read_csv(place / "scores.csv", (place / "scores.csv").read_text(encoding="utf-8-sig"))
+        rows = sorted((row for _, row in table.rows), key=lambda row: row["clip"])
         main, weights = report["main"], [run["checkpoint_sha256"] for run in report["runs"]]
         clips = from_csv(rows, main, len(weights), name=runs[0].name)
     except FileNotFoundError:

@@ -55,6 +55,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
         tables.append(align([[f"AUC of {main}", *rows], *lines]))
     known = [
         sentences.spared(result),
+        result.get("without_elements", ""),
         sentences.few_identities(result),
         sentences.protocol(result),
         sentences.calibrated(result),
@@ -158,7 +159,9 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _warnings(result: Mapping[str, Any]) -> str:
     lines = [escape(line) for line in audit.warnings(result.get("audit", {}))]
-    lines += filter(None, [sentences.spared(result), sentences.few_identities(result)])
+    lines += filter(
+        None, [sentences.spared(result), escape(result.get("without_elements", "")), sentences.few_identities(result)]
+    )
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 
 

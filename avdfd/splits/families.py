@@ -6,13 +6,13 @@ model that determines the voice or the words, a voice converter or a synthesiser
 an empty cell is not known. `source` is the paper or repository that the row is from.
 """
 
-import csv
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from avdfd.core.errors import UserError
+from avdfd.core.text import read_csv
 
 COLUMNS = ("method", "page", "vocoder", "converter", "year", "source")
 _PARTS = ("vocoder", "converter")
@@ -56,32 +56,20 @@ def read_families(path: Path) -> Families:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such table of families; its columns are {', '.join(COLUMNS)}")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="", strict=True)
-            _check_columns(path, [name.strip() for name in reader.fieldnames or ()])
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
+    columns, rows = read_csv(path)
+    _check_columns(path, columns)
     seen: set[tuple[str, str]] = set()
-    cleaned = []
     for line, row in rows:
-        if None in row:
-            raise UserError(f"{path}: line {line}: more cells than columns; quote a cell that has a comma")
-        row = {name: value.strip() for name, value in row.items()}
         _check_row(f"{path}: line {line}", row, seen)
-        cleaned.append(row)
-    return Families(cleaned)
+    return Families(row for _, row in rows)
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
     for name in names:
-        if name not in COLUMNS or names.count(name) > 1:
+        if name not in COLUMNS:
             near = difflib.get_close_matches(name, COLUMNS, n=1)
-            fault = "twice the column" if name in COLUMNS else "unknown column"
-            hint = f"; did you mean '{near[0]}'?" if near and name not in COLUMNS else ""
-            raise UserError(f"{path}: {fault} '{name}'{hint}; the columns are {', '.join(COLUMNS)}")
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise UserError(f"{path}: unknown column '{name}'{hint}; the columns are {', '.join(COLUMNS)}")
     absent = [name for name in COLUMNS if name not in names]
     if absent:
         raise UserError(f"{path}: has no column '{absent[0]}'; the columns are {', '.join(COLUMNS)}")

@@ -5,10 +5,7 @@ list is a CSV with the columns split, identity, source: only these clips of thes
 a split.json in its folder has the list's hash, the list must match it.
 """
 
-import csv
 import hashlib
-import io
-import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy as np
 
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
+from avdfd.core.text import decode, read_csv, read_json, read_names
 from avdfd.elements import Coded, ElementMeta, ElementTable, coded, window_labels
 
 SPLITS = ("train", "validation", "test")
@@ -27,6 +25,9 @@ OPENAVFF = "openavff"
 """Protocol of OpenAVFF's own lists, which have no test for pre-training."""
 PUBLISHED = "mrdf_published"
 """Protocol of a list that is tested as its authors published it (avdfd/baselines/mrdf_folds.py)."""
+
+
+_NAMED = 10  # identities in a sentence
 
 
 class Lists(NamedTuple):
@@ -62,8 +63,7 @@ def _read_folder(folder: Path) -> Lists:
         path = folder / f"{split}.txt"
         if not path.is_file():
             raise UserError(f"{path}: no such split list; a split folder has train.txt, validation.txt and test.txt")
-        lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-        identities = [line for line in lines if line]
+        identities = read_names(path)
         if not identities:
             raise UserError(f"{path}: the list is empty; write one identity per line")
         for identity in identities:
@@ -77,12 +77,12 @@ def _read_clip_list(path: Path) -> Lists:
         raise UserError(f"{path}: no such clip list; data/preprocessing/make_splits.py makes them")
     data = path.read_bytes()
     _check_hash(path, data)
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8")))
-    if tuple(reader.fieldnames or ()) != CLIP_COLUMNS:
-        raise UserError(f"{path}: its columns are {reader.fieldnames}; a clip list has {', '.join(CLIP_COLUMNS)}")
+    columns, rows = read_csv(path, decode(data, path, "a clip list"))
+    if tuple(columns) != CLIP_COLUMNS:
+        raise UserError(f"{path}: its columns are {columns}; a clip list has {', '.join(CLIP_COLUMNS)}")
     split_of: dict[str, str] = {}
     sources = set()
-    for number, row in enumerate(reader, start=2):
+    for number, row in rows:
         if row["split"] not in SPLITS or not row["identity"] or not row["source"]:
             raise UserError(f"{path}: line {number}: write {' or '.join(SPLITS)}, an identity and the path of a clip")
         if split_of.setdefault(row["identity"], row["split"]) != row["split"]:
@@ -102,7 +102,7 @@ def read_split_json(path: str | Path) -> dict[str, Any]:
     """Return the split.json of a clip list's folder, which describes its protocol; empty if there is none."""
     path = Path(path)
     facts = path.parent / SPLIT_JSON
-    return json.loads(facts.read_text(encoding="utf-8")) if path.suffix == ".csv" and facts.is_file() else {}
+    return read_json(facts) if path.suffix == ".csv" and facts.is_file() else {}
 
 
 def _check_hash(path: Path, data: bytes) -> None:
@@ -151,6 +151,21 @@ def of_tiers(metas: Sequence[ElementMeta], tiers: Collection[str]) -> Sequence[E
     """Return the elements of these tiers."""
     tier = coded(metas, "tier")
     return take(metas, np.flatnonzero(np.array([name in tiers for name in tier.values], bool)[tier.codes]))
+
+
+def without_elements(metas: Sequence[ElementMeta], lists: Lists) -> str:
+    """Return a sentence about the identities in a split folder that no element has; empty if all have one.
+
+    Those of a clip list are an error of `assign`.
+    """
+    if lists.clips is not None:
+        return ""
+    present = {identity for group in coded(metas, "identities").values for identity in group}
+    absent = [f"{identity} ({split})" for identity, split in lists.split_of.items() if identity not in present]
+    if not absent:
+        return ""
+    named = ", ".join(absent[:_NAMED]) + (f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else "")
+    return f"{lists.path}: {len(absent)} of {len(lists.split_of)} identities have no elements: {named}"
 
 
 def _check_known(sources: Coded, identities: Coded, lists: Lists, clips: frozenset[str]) -> None:

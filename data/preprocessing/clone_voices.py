@@ -26,8 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.config import CloneConfig, load
 from avdfd.core.clips import Clip
 from avdfd.core.errors import UserError, run_script
+from avdfd.core.files import write_csv
 from avdfd.core.journal import Record
 from avdfd.core.shards import parse_shard
+from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.cloning.backends import check_backend, processes
 from avdfd.corpora.cloning.clips import SINGLE, Job, Made, embed_recording, make_clip
@@ -44,6 +46,8 @@ from avdfd.corpora.cloning.recordings import (
 )
 from avdfd.corpora.cloning.scores import check_recogniser
 from avdfd.corpora.cloning.speaker import open_encoder
+from avdfd.corpora.layouts import read_root
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
 
 Recordings = dict[str, list[Recording]]
 """Identity -> its recordings."""
@@ -61,10 +65,14 @@ def main(argv: list[str]) -> int:
     open_naturalness()
     started = time.monotonic()
     clips = real_clips(Path(cfg.input))
+    aside = left_out(*read_root(Path(cfg.input), "fakeavceleb"), [RVRA.name])
     recordings = recordings_of(clips, Path(cfg.recordings) if cfg.recordings else None)
     recordings = {identity: some for identity, some in recordings.items() if shard.takes(identity)}
     clips = [clip for clip in clips if clip.identities[0] in recordings]
     with Output(cfg, shard) as out:
+        write_csv(out.root / LEFT_OUT, [COLUMNS, *as_rows(aside)])
+        if aside:
+            print(f"{out.root / LEFT_OUT}: {summary(aside)}")
         gone = out.keep_only([c.source for c in clips], [r.source for some in recordings.values() for r in some])
         if gone:
             print(f"{cfg.output}: {gone} clips are gone from {cfg.input}, and their clones with them")

@@ -4,8 +4,8 @@
     python data/preprocessing/codec_parity.py --input=videos --output=videos-parity --shard 0/4
 
 Video packets are copied. With `sound`, files without video are taken too, and become WAV. A second run only makes what
-is missing or changed. Clips that cannot be made are listed in problems.csv with their reasons. Exit code 1 if there are
-too many of them.
+is missing or changed. Clips that cannot be made are listed in problems.csv with their reasons, and all else in the
+input in left_out.csv. Exit code 1 if there are too many of them.
 """
 
 import argparse
@@ -34,7 +34,8 @@ from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.corpora.inventory import stamp
-from avdfd.corpora.layouts import find_layout, list_entries
+from avdfd.corpora.layouts import find_layout, read_root
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, LeftOut, as_rows, left_out, summary
 from avdfd.corpora.parity import ParityRoot, Record, Task, made_name, make, measure
 from avdfd.corpora.tables import own_lines
 from avdfd.media.chain import Edges, common_edges_and_band
@@ -50,9 +51,11 @@ def main(argv: list[str]) -> int:
     cfg = load(args.config, ParityConfig, overrides=overrides)
     shard = parse_shard(args.shard)
     started = time.monotonic()
-    listed = list_entries(Path(cfg.input), audio=cfg.sound)
+    listed, others = read_root(Path(cfg.input), audio=cfg.sound)
+    aside = left_out([e for e in listed if e.clip.tier not in cfg.tiers], others, cfg.tiers)
     # All versions of a recording are in one shard: their common edges and band are measured once.
     entries = {e.clip.source: e for e in listed if e.clip.tier in cfg.tiers and shard.takes(e.clip.base)}
+    mismatches = sum(line.mismatch and shard.takes(line.source) for line in aside)
     root = ParityRoot(Path(cfg.output), Path(cfg.input), cfg.chain)
     with locked(root.state / f"part-{shard.number}-of-{shard.of}.lock", root.root):
         try:
@@ -61,8 +64,10 @@ def main(argv: list[str]) -> int:
             grounds = find_grounds(records, cfg)
             number = make_all(root, entries, records, grounds, cfg)
         finally:
-            write_lists(root, listed, Path(cfg.input))
-    return report(cfg, shard, root, records, number, time.monotonic() - started)
+            write_lists(root, listed, aside, Path(cfg.input))
+    if aside:
+        print(f"{root.root / LEFT_OUT}: {summary(aside)}")
+    return report(cfg, shard, root, records, mismatches, number, time.monotonic() - started)
 
 
 def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], shard: Shard, source_root: Path) -> Records:
@@ -161,12 +166,13 @@ def _too_short(record: Record, cfg: ParityConfig) -> bool:
     return record.stopped_after is not None and record.stopped_after < cfg.time_limit
 
 
-def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> None:
-    """Write problems.csv of all shards, and the table of the layout: a copy of meta_data.csv, or a clips.csv."""
+def write_lists(root: ParityRoot, listed: list[Entry], aside: list[LeftOut], source_root: Path) -> None:
+    """Write problems.csv of all shards, left_out.csv, and the table of the layout: meta_data.csv, or a clips.csv."""
     with locked(root.lock, root.root, wait=True):
         records = {source: record for source in sorted(root.sources()) if (record := root.read(source))}
         problems = [(source, record.problem) for source, record in records.items() if record.problem]
         write_csv(root.root / "problems.csv", [("source", "reason"), *problems])
+        write_csv(root.root / LEFT_OUT, [COLUMNS, *as_rows(aside)])
         if find_layout(source_root) != "fakeavceleb":
             made = {source for source, record in records.items() if record.size is not None}
             names = {entry.clip.source: made_name(entry.clip.source) for entry in listed}
@@ -185,8 +191,10 @@ def write_lists(root: ParityRoot, listed: list[Entry], source_root: Path) -> Non
             write_atomic(root.root / TABLE, (source_root / TABLE).read_bytes())
 
 
-def report(cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, made: int, seconds: float) -> int:
-    """Print the summary; return the exit code."""
+def report(
+    cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, mismatches: int, made: int, seconds: float
+) -> int:
+    """Print the summary; return the exit code. `mismatches` are the files that no table lists."""
     bad = sum(bool(record.problem) for record in records.values())
     which = f"shard {shard}, " if shard.of > 1 else ""
     print(
@@ -204,11 +212,12 @@ def report(cfg: ParityConfig, shard: Shard, root: ParityRoot, records: Records, 
         print(f"  {videos} videos keep their own edge silence: cutting it off would shift the audio against the frames")
     if bad:
         print(f"{root.root / 'problems.csv'} lists the reasons; a file is tried again when it or the settings change")
-    if bad <= cfg.max_problems * len(records):
+    bad, count = bad + mismatches, len(records) + mismatches
+    if bad <= cfg.max_problems * count:
         return 0
+    place = f"{root.root / 'problems.csv'}" + (f" and, for {mismatches} of them, {LEFT_OUT}" if mismatches else "")
     print(
-        f"error: {bad} of {len(records)} files could not be made, more than max_problems = {cfg.max_problems:g}; "
-        f"see {root.root / 'problems.csv'}",
+        f"error: {bad} of {count} files could not be made, more than max_problems = {cfg.max_problems:g}; see {place}",
         file=sys.stderr,
     )
     return 1

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic, write_csv
+from avdfd.core.text import read_names, read_text
 from avdfd.core.tiers import TIERS
 from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard
 from avdfd.corpora.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
@@ -88,12 +89,10 @@ def read_wanted(identities: Path | None, fakeavceleb: Path | None) -> frozenset[
 def read_list(path: Path) -> frozenset[str]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; --identities takes a text file with an identity per line")
-    found = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if name := line.partition("#")[0].strip():
-            if not re.fullmatch(r"id\d+", name):
-                raise UserError(f"{path}: line {number}: '{name}' is not an identity of VoxCeleb2, such as id00012")
-            found.add(name)
+    found = read_names(path)
+    for name, number in found.items():
+        if not re.fullmatch(r"id\d+", name):
+            raise UserError(f"{path}: line {number}: '{name}' is not an identity of VoxCeleb2, such as id00012")
     if not found:
         raise UserError(f"{path}: the list is empty; write one identity per line")
     return frozenset(found)
@@ -107,7 +106,7 @@ def read_fakeavceleb(root: Path) -> frozenset[str]:
     found = {name for name in folders if re.fullmatch(r"id\d+", name)}
     table = root / "meta_data.csv"
     if table.is_file():  # also the targets of the fakes, who may have no folder
-        found |= set(re.findall(r"id\d+", table.read_text(encoding="utf-8", errors="replace")))
+        found |= set(re.findall(r"id\d+", read_text(table)))
     if not found:
         raise UserError(f"{root}: neither meta_data.csv nor <tier folder>/<race>/<gender>/<identity> names an identity")
     return frozenset(found)

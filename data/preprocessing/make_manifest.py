@@ -3,8 +3,10 @@
     python data/preprocessing/make_manifest.py --root /data/FakeAVCeleb_v1.2 --out data/manifests/fakeavceleb.parquet
     python data/preprocessing/make_manifest.py --root videos --layout csv --out own.parquet --duplicates
 
-A file that cannot be used has a row with the reason. A second run opens only new and changed files; an interrupted run
-resumes. `--duplicates` also writes OUT.duplicates.csv: near-duplicates by bytes, video or audio.
+A file that cannot be used has a row with the reason, and so has a row of a table without a file. OUT.left_out.csv lists
+what is no clip: files of other kinds, folders that cannot be entered, repeated rows. A second run opens only new and
+changed files; an interrupted run resumes. `--duplicates` also writes OUT.duplicates.csv: near-duplicates by bytes,
+video or audio.
 """
 
 import argparse
@@ -27,7 +29,8 @@ from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora import video_list
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
 from avdfd.corpora.inventory import FileFacts, examine, stamp
-from avdfd.corpora.layouts import LAYOUTS, list_entries
+from avdfd.corpora.layouts import LAYOUTS, REPEATED, Listing, read_root
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
 from avdfd.corpora.manifest import ManifestRow, make_row, read_manifest, write_manifest
 from avdfd.corpora.video_list import read_videos
 
@@ -54,16 +57,27 @@ def main(argv: list[str]) -> int:
 
     if args.csv and args.layout != "auto":
         raise UserError("--csv and --layout both say how the videos are listed: give one of them")
-    found = video_list.entries(read_videos(args.csv, args.root)) if args.csv else list_entries(args.root, args.layout)
+    found, others = read_lists(args.csv, args.root) if args.csv else read_root(args.root, args.layout)
     ensure_writable(args.out.parent)
     with locked(args.out.with_name(f".{args.out.name}.lock"), args.out):
         known = load(args.out)
         rows = inspect(found, known, args.out, args.workers or len(os.sched_getaffinity(0)), args.time_limit)
         write_manifest(args.out, rows)
         partial(args.out).unlink(missing_ok=True)
+        aside = left_out((), others)
+        write_csv(args.out.with_name(f"{args.out.name}.{LEFT_OUT}"), [COLUMNS, *as_rows(aside)])
         if args.duplicates:
             report_duplicates(args.out, rows)
-    return report(args.out, rows)
+    code = report(args.out, rows)
+    if aside:
+        print(f"{args.out}.{LEFT_OUT}: {summary(aside)}")
+    return code
+
+
+def read_lists(paths: list[Path], root: Path) -> Listing:
+    """Return the videos of lists, and their further rows."""
+    listed = read_videos(paths, root)
+    return Listing(video_list.entries(listed), [(source, REPEATED) for source in listed.again])
 
 
 def load(out: Path) -> dict[str, ManifestRow]:

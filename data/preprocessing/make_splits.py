@@ -42,6 +42,7 @@ from avdfd.baselines.vfd_folder import is_voxceleb_clip
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
+from avdfd.core.text import read_names
 from avdfd.corpora.duplicates import read_groups
 from avdfd.corpora.manifest import read_clips
 from avdfd.corpora.video_list import as_splits, read_sources
@@ -224,9 +225,9 @@ def given_identities(train: Path | None, held: Path | None) -> dict[str, str]:
             continue
         if not path.is_file():
             raise UserError(f"{path}: no such list of identities")
-        for line in path.read_text(encoding="utf-8").split():
-            if split_of.setdefault(line, place) != place:
-                raise UserError(f"{path}: identity '{line}' is in the other list too; keep it in one")
+        for identity in read_names(path):
+            if split_of.setdefault(identity, place) != place:
+                raise UserError(f"{path}: identity '{identity}' is in the other list too; keep it in one")
     return split_of
 
 

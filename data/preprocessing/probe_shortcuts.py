@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
-from avdfd.corpora.layouts import LAYOUTS, list_entries
+from avdfd.corpora.layouts import LAYOUTS, read_root
+from avdfd.corpora.left_out import left_out
 from avdfd.evaluation.audit.files import CUES, measure
 from avdfd.evaluation.audit.probes import IDENTITY, Clip, Probe, probe_tiers
 
@@ -38,10 +39,11 @@ def main(argv: list[str]) -> int:
     if args.workers < 0 or (args.max is not None and not 0.5 <= args.max <= 1):
         raise UserError("--workers takes a whole number of 0 or more, --max an AUC from 0.5 to 1")
 
-    clips = [entry.clip for entry in list_entries(args.root, args.layout) if not entry.problem]
+    entries, others = read_root(args.root, args.layout)
+    clips = [entry.clip for entry in entries if not entry.problem]
     by_path = {clip.path: clip for clip in clips}
     found: dict[str, dict[str, Any]] = {}
-    bad = []
+    bad = [f"{line.source}: {line.reason}" for line in left_out(entries, others)]
     workers = min(args.workers or len(os.sched_getaffinity(0)), len(clips))
     results = run_killable(measure, by_path, workers=workers, time_limit=TIME_LIMIT)
     with contextlib.closing(results), tqdm(total=len(clips), desc="probe", unit="file") as bar:
@@ -65,10 +67,10 @@ def main(argv: list[str]) -> int:
             f"{args.root}: probes need readable real clips and fakes; there are {', '.join(tiers) or 'none'}"
         )
     try:
-        table, left_out = probe_tiers(readable)
+        table, unprobed = probe_tiers(readable)
     except ValueError as error:
         raise UserError(f"{args.root}: cannot be probed ({error})") from None
-    for tier, cues in left_out.items():
+    for tier, cues in unprobed.items():
         for cue, reason in cues.items():
             print(f"left out: {cue} of {tier}: {reason}")
     return report(table, args.max)

@@ -4,7 +4,8 @@
 
 The new root has all clips of the old one (as hard links if possible), the fakes under own/, and clips.csv. It can be
 given to codec_parity.sh and preprocess.sh like any other root. A second run makes what is missing. Fakes that cannot be
-made are listed in problems.csv with their reasons. Exit code 1 if there are too many of them.
+made are listed in problems.csv with their reasons, and what is no usable clip of the old root in left_out.csv. Exit
+code 1 if there are too many of them.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from avdfd.core.journal import refuse_overlap
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
-from avdfd.corpora.layouts import list_entries
+from avdfd.corpora.layouts import read_root
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
 from avdfd.corpora.tables import own_lines
 from avdfd.corpora.vocoding.clips import Task, fake_of, make, name_of
 
@@ -38,13 +40,18 @@ def main(argv: list[str]) -> int:
     cfg = load(args.config, ResynthesisConfig, overrides=overrides)
     source_root, root = Path(cfg.input), Path(cfg.output)
     refuse_overlap(root, source_root)
-    entries = [entry for entry in list_entries(source_root, audio=True) if not entry.problem]
+    listed, others = read_root(source_root, audio=True)
+    entries = [entry for entry in listed if not entry.problem]
+    aside = left_out(listed, others)
     ensure_writable(root)
     with locked(root / ".lock", root):
         for entry in entries:
             link(entry.clip.path, root / entry.clip.source)
         problems = make_all(root, entries, cfg)
         write_lists(root, entries, problems, cfg)
+        write_csv(root / LEFT_OUT, [COLUMNS, *as_rows(aside)])
+    if aside:
+        print(f"{root / LEFT_OUT}: {summary(aside)}")
     count = len(real(entries)) * len(cfg.ways)
     print(f"{root}: {len(entries)} clips, {count - len(problems)} fakes made of {len(real(entries))} real ones")
     if len(problems) <= cfg.max_problems * count:

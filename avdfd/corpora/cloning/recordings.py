@@ -7,14 +7,13 @@ sha256, sound_hash (hexadecimal) and embedding (base64 of float32).
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from avdfd.core.clips import IDENTITY, SUFFIXES, Clip
+from avdfd.core.clips import IDENTITY, Clip, media_files
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of, stamp
 from avdfd.core.journal import Record
@@ -25,7 +24,6 @@ from avdfd.corpora.layouts import list_entries
 from avdfd.media.decode import read_waveform
 from avdfd.media.fingerprints import audio_hash
 
-AUDIO_SUFFIXES = {".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".opus"}
 ELSEWHERE = "recordings/"
 """Prefix of the source of a recording in the other root."""
 
@@ -86,14 +84,15 @@ def _elsewhere(root: Path, wanted: Iterable[str]) -> Iterable[tuple[str, Recordi
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; `recordings` is a root with more recordings of the identities")
     names = set(wanted)
-    for place, folders, files in os.walk(root):
-        inside = [part for part in Path(place).relative_to(root).parts if part in names]
-        # Folders of other identities are skipped.
-        folders[:] = [f for f in folders if inside or f in names or not IDENTITY.fullmatch(f)]
-        for name in files if inside else ():
-            if Path(name).suffix.lower() in SUFFIXES | AUDIO_SUFFIXES and not name.startswith("."):
-                path = Path(place, name)
-                yield inside[-1], Recording(ELSEWHERE + path.relative_to(root).as_posix(), path)
+
+    def of_others(folder: str) -> bool:
+        *above, name = PurePosixPath(folder).parts
+        return IDENTITY.fullmatch(name) is not None and name not in names and names.isdisjoint(above)
+
+    for source in media_files(root, skip=of_others):
+        inside = [part for part in PurePosixPath(source).parent.parts if part in names]
+        if inside:
+            yield inside[-1], Recording(ELSEWHERE + source, root / source)
 
 
 def digest(recordings: Sequence[Recording]) -> str:

@@ -268,7 +268,7 @@ def test_lists_and_roots_that_cannot_be_used(tmp_path):
     for text, message in (
         (b"# none\n", "the list is empty"),
         (b"id00012\nid12x", "line 2: 'id12x' is no"),
-        (b"\xff", "line 1"),
+        (b"\xff", "not a text file"),
     ):
         (tmp_path / "wanted.txt").write_bytes(text)
         with pytest.raises(UserError, match=message):

@@ -148,6 +148,28 @@ def test_dfdc_parts(tmp_path):
         list_entries(tmp_path)
 
 
+def test_dfdc_test_and_its_labels(tmp_path):
+    touch(tmp_path, "t/a.mp4", "t/b.mp4", "u/c.mp4")
+    (tmp_path / "t" / "metadata.json").write_text(
+        '{"a.mp4": {"is_fake": 0, "augmentations": {}}, "b.mp4": {"is_fake": 1}}'
+    )
+    (tmp_path / "t" / "labels.csv").write_text("filename,label\na.mp4,0\nb.mp4,1\n")
+    (tmp_path / "u" / "labels.csv").write_text("filename,label\nc.mp4,1\n")
+    entries = listed(tmp_path, "dfdc")
+    assert [(e.clip.tier, e.problem, e.repeated) for e in entries.values()] == [
+        ("RVRA", "", 0), ("FAKE", "", 0), ("FAKE", "", 0)
+    ]  # fmt: skip
+    (tmp_path / "t" / "labels.csv").write_text("filename,label\na.mp4,1\n")
+    with pytest.raises(UserError, match=r"labels.csv: a.mp4: the label contradicts that in .*metadata.json"):
+        list_entries(tmp_path)
+    (tmp_path / "t" / "metadata.json").write_text('{"a.mp4": {"is_fake": 2}}')
+    with pytest.raises(UserError, match=r"metadata.json: a.mp4: label '2'; expected REAL or FAKE, or 0 or 1"):
+        list_entries(tmp_path)
+    (tmp_path / "t" / "metadata.json").write_text('{"a.mp4": {"is_fake": 1}, "a.mp4": {"is_fake": 0}}')
+    with pytest.raises(UserError, match=r"metadata.json: .*'a.mp4' is there twice"):
+        list_entries(tmp_path)
+
+
 def test_kodf_names_both_identities_of_a_swap(tmp_path):
     touch(tmp_path, "원본/p1/p1_200715_1.mp4", "dfl/p1/p1_p2_1_0001.mp4", "audio/p1_p3_9.mp4", "x/unlisted.mp4")
     (tmp_path / "원본영상_training_메타데이터.csv").write_text(
@@ -196,6 +218,9 @@ def test_own_table(tmp_path):
         ("file,tier\na.mp4,RVXX\n", "unknown tier 'RVXX'"),
         ("file,label,tier\na.mp4,real,FVFA\n", "label 'real' contradicts tier FVFA"),
         ("file,label\n../a.mp4,real\n", "is not a path relative to"),
+        ("file,label\n..\\a.mp4,real\n", "is not a path relative to"),
+        ("file,label\na.mp4,real,extra\n", "line 2: more cells than columns"),
+        ("file,label,file\na.mp4,real,b.mp4\n", "twice the column 'file'"),
         ("file,label\na.mp4,real\na.mp4,fake\n", "line 3: 'a.mp4' is listed twice"),
         ("file,label,audio_fake_periods\na.mp4,fake,0-1\n", "line 2: audio_fake_periods: '0-1' are no fake periods"),
         ("file,label\n", "has no rows"),

@@ -13,6 +13,7 @@ from avdfd.splits.lists import (
     check_unseen,
     read_splits,
     shared_identities,
+    without_elements,
 )
 from tests.unit.elements import meta
 
@@ -32,6 +33,16 @@ SPLIT_OF = {"a": "train", "b": "train", "c": "validation", "d": "test"}
 
 def test_split_folder_is_read(lists):
     assert read_splits(lists()).split_of == SPLIT_OF
+
+
+def test_byte_order_marks_and_names_that_nothing_has(lists):
+    folder = lists()
+    (folder / "train.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\n")
+    assert read_splits(folder).split_of == SPLIT_OF
+    metas = [meta(name, "RVRA") for name in "ac"]
+    sentence = without_elements(metas, read_splits(folder))
+    assert sentence == f"{folder}: 2 of 4 identities have no elements: b (train), d (test)"
+    assert without_elements([meta(name, "RVRA") for name in "abcd"], read_splits(folder)) == ""
 
 
 def test_identity_in_two_lists(lists):

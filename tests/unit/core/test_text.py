@@ -1,0 +1,73 @@
+"""The reader of text, JSON and CSV files, and cells that no spreadsheet computes."""
+
+import csv
+import io
+
+import pytest
+
+from avdfd.core.errors import UserError
+from avdfd.core.files import csv_text
+from avdfd.core.text import columns_of, read_csv, read_json, read_names, read_text
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(data):
+        (tmp_path / "file").write_bytes(data if isinstance(data, bytes) else data.encode())
+        return tmp_path / "file"
+
+    return write
+
+
+def test_a_byte_order_mark_is_no_text(file):
+    assert read_text(file(BOM + b"a")) == "a"
+    assert read_json(file(BOM + b'{"a": 1}')) == {"a": 1}
+    assert list(read_names(file(BOM + b"anna\r\nbea # two\n\n# none\nanna\n"))) == ["anna", "bea"]
+    assert read_csv(file(BOM + b"file,label\r\na,1\r\n")).rows == [(2, {"file": "a", "label": "1"})]
+    assert columns_of(file(BOM + b'"file","label"\nx')) == ["file", "label"]
+
+
+def test_rows_of_a_table(file):
+    table = read_csv(file('a,b,\n1\n\n,,\n" x, y ",2,z,,\n'))
+    assert table.columns == ["a", "b", ""]
+    assert table.rows == [(2, {"a": "1", "b": "", "": ""}), (5, {"a": "x, y", "b": "2", "": "z"})]
+    assert read_csv(file("a \tb, c\n1\t2\n")).rows == [(2, {"a": "1", "b, c": "2"})]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("a,b\n1,2\n1,2,3\n", "line 3: more cells than columns"),
+        ("a,b,a\n", "twice the column 'a'"),
+        ("\n\n", "is empty; its first line names the columns"),
+        ('a,b\n"1,2\n3,4\n', "cannot be read as CSV in UTF-8"),
+        (b"a,b\n\xff\n", "cannot be read as CSV in UTF-8: not a text file"),
+        ("a,b\n1,2".encode("utf-16"), "not a text file, or of another encoding"),
+    ],
+)
+def test_damaged_tables_are_named(file, data, message):
+    with pytest.raises(UserError, match=message):
+        read_csv(file(data))
+
+
+def test_damaged_json_is_named(file, tmp_path):
+    assert read_json(file('{"a": 1, "a": 2}')) == {"a": 2}
+    for data, message in (('{"a": 1, "a": 2}', "'a' is there twice"), ("{", "cannot be read as JSON")):
+        with pytest.raises(UserError, match=message):
+            read_json(file(data), unique=True)
+    with pytest.raises(UserError, match="cannot be read as JSON"):
+        read_json(file("[" * 100_000))
+    with pytest.raises(UserError, match="gone: cannot be read"):
+        read_text(tmp_path / "gone")
+
+
+def test_cells_that_look_like_formulas_are_quoted_and_read_back(file):
+    names = ["=HYPERLINK(1)", "+a", "-b.mp4", "@c", "'=d", "'e", "-", "-1.5", "\t=f"]
+    text = csv_text([["name", "score"], *([name, -0.25] for name in names)])
+    cells = list(csv.reader(io.StringIO(text)))[1:]
+    assert [cell for cell, _ in cells if cell[:1] in "=+@\t" or cell.startswith("-b")] == []
+    assert {score for _, score in cells} == {"-0.25"}
+    assert [cell for cell, _ in cells][5:8] == ["'e", "-", "-1.5"]
+    assert [row["name"] for _, row in read_csv(file(text)).rows] == names

@@ -1,0 +1,202 @@
+"""Every file and row of an input is a clip, a mismatch or listed otherwise: over all layouts."""
+
+import csv
+import json
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from avdfd.core.tiers import TIERS
+from avdfd.corpora.layouts import LAYOUTS, REPEATED, find_layout, read_root
+from avdfd.corpora.manifest import read_manifest
+from avdfd.corpora.scan import scan_all
+from data import preprocess
+from data.preprocessing import make_manifest
+from tests.helpers.in_process import run_in_process
+
+NFC, NFD = "\u00e9", "e\u0301"
+"""A letter as Windows and Linux write it, and as macOS does."""
+FAKEAVCELEB = "source,target1,target2,method,category,type,race,gender,path,\n"
+SPEECH = "file,label,method,speaker,pair_id,source_repo,notes\n"
+
+
+def fakeavceleb_row(name: str, tier: str = "RealVideo-RealAudio", folder: str = "") -> str:
+    place = folder or f"FakeAVCeleb/{tier}/African/men/id00001"
+    return f"id00001,-,-,real,A,{tier},African,men,{name},{place}\n"
+
+
+def av_row(name: str) -> dict[str, str]:
+    return {"file": name, "modify_type": "real"}
+
+
+def lav_row(name: str) -> dict[str, object]:
+    return {"file": name, "modify_video": False, "modify_audio": False}
+
+
+ID = "RealVideo-RealAudio/African/men/id00001"
+TREES: dict[str, tuple[dict[str, str], list[str], set[str], set[str], int]] = {
+    # layout: tables, files, those that are clips, mismatches, further rows
+    "fakeavceleb": (
+        {
+            "meta_data.csv": FAKEAVCELEB
+            + fakeavceleb_row(f"1{NFC}.mp4")
+            + fakeavceleb_row("2.mp4", folder="FakeAVCeleb\\RealVideo-RealAudio\\African\\men\\id00001") * 2
+            + fakeavceleb_row("gone.mp4")
+            + fakeavceleb_row("odd.mp4", "Elsewhere")
+        },
+        [f"{ID}/1{NFD}.mp4", f"{ID}/2.mp4", f"{ID}/3.mp4"],
+        {f"{ID}/1{NFD}.mp4", f"{ID}/2.mp4", f"{ID}/3.mp4"},
+        {f"{ID}/gone.mp4", "Elsewhere/African/men/id00001/odd.mp4"},
+        1,
+    ),
+    "voxceleb2": (
+        {"vox2_meta.csv": "VoxCeleb2 ID,Gender\nid00001,m\n"},
+        ["id00001/v/00001.mp4", "id00001/v/odd.mp4"],
+        {"id00001/v/00001.mp4"},
+        {"id00001/v/odd.mp4"},
+        0,
+    ),
+    "av-deepfake1m": (
+        {"train_metadata.json": json.dumps([av_row(name) for name in (f"a\\{NFC}.mp4", "b.mp4", "b.mp4", "gone.mp4")])},
+        [f"train/a/{NFD}.mp4", "train/b.mp4", "train/more.mp4"],
+        {f"train/a/{NFD}.mp4", "train/b.mp4"},
+        {"train/gone.mp4", "train/more.mp4"},
+        1,
+    ),
+    "lav-df": (
+        {"metadata.json": json.dumps([lav_row(name) for name in (f"a\\{NFC}.mp4", "b.mp4", "b.mp4", "gone.mp4")])},
+        [f"a/{NFD}.mp4", "b.mp4", "more.mp4"],
+        {f"a/{NFD}.mp4", "b.mp4"},
+        {"gone.mp4", "more.mp4"},
+        1,
+    ),
+    "dfdc": (
+        {
+            "p/metadata.json": json.dumps({f"{NFC}.mp4": {"is_fake": 0}, "gone.mp4": {"is_fake": 1}}),
+            "q/labels.csv": "filename,label\nb.mp4,1\nb.mp4,1\n",
+        },
+        [f"p/{NFD}.mp4", "p/more.mp4", "q/videos/b.mp4"],
+        {f"p/{NFD}.mp4", "q/videos/b.mp4"},
+        {"p/gone.mp4", "p/more.mp4"},
+        1,
+    ),
+    "kodf": (
+        {"원본영상_training_메타데이터.csv": f"영상ID,UUID\n{NFC}.mp4,p1\nb.mp4,p2\nb.mp4,p2\ngone.mp4,p3\n"},
+        [f"x/{NFD}.mp4", "x/b.mp4", "more.mp4"],
+        {f"x/{NFD}.mp4", "x/b.mp4"},
+        {"gone.mp4", "more.mp4"},
+        1,
+    ),
+    "speech": (
+        {
+            "manifest.csv": SPEECH
+            + "".join(f"{name},real,,s,,page,\n" for name in (f"a\\{NFC}.wav", "b.wav", "b.wav", "gone.wav"))
+        },
+        [f"a/{NFD}.wav", "b.wav", "more.wav"],
+        {f"a/{NFD}.wav", "b.wav"},
+        {"gone.wav", "more.wav"},
+        1,
+    ),
+    "plain": (
+        {
+            "manifest.csv": "file,identity,fake_method\n"
+            + "".join(f"{name},,\n" for name in (f"real\\{NFC}.mp4", "real/b.mp4", "real/b.mp4", "fake/gone.mp4"))
+        },
+        [f"real/{NFD}.mp4", "real/b.mp4", "fake/more.mp4", "raw/c.mp4"],
+        {f"real/{NFD}.mp4", "real/b.mp4", "fake/more.mp4"},
+        {"fake/gone.mp4", "raw/c.mp4"},
+        1,
+    ),
+    "csv": (
+        {"clips.csv": f"file,label\na\\{NFC}.mp4,real\nb.mp4,fake\n.\\b.mp4,fake\ngone.mp4,real\n"},
+        [f"a/{NFD}.mp4", "b.mp4", "more.mp4"],
+        {f"a/{NFD}.mp4", "b.mp4"},
+        {"gone.mp4", "more.mp4"},
+        1,
+    ),
+}
+
+
+@pytest.fixture(params=sorted(LAYOUTS))
+def tree(request, tmp_path) -> tuple[Path, str]:
+    """A root with mismatches, repeated rows, a followed link, a loop, and files that are no clips; and its layout."""
+    tables, files, *_ = TREES[request.param]
+    root = tmp_path / "root"
+    for name, text in tables.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    first = root / files[0]
+    store = tmp_path / "store"
+    first.parent.rename(store)
+    first.parent.symlink_to(store)
+    (store / "loop").symlink_to(root)
+    (root / "notes.txt").touch()
+    (root / f".{first.name}").touch()
+    return root, request.param
+
+
+def extras(layout: str) -> set[str]:
+    first = Path(TREES[layout][1][0])
+    return {f"{first.parent.as_posix()}/loop", "notes.txt", f".{first.name}"}
+
+
+def test_every_file_and_row_is_accounted_for(tree):
+    root, layout = tree
+    _, files, clips, mismatches, repeated = TREES[layout]
+    assert find_layout(root) == layout
+    entries, others = read_root(root, audio=layout == "speech")
+    assert {entry.clip.source for entry in entries if not entry.problem} == clips
+    assert {entry.clip.source for entry in entries if entry.problem} == mismatches
+    assert all(entry.clip.path.is_file() for entry in entries if not entry.problem)
+    reasons = Counter(reason for _, reason in others)
+    assert reasons.pop(REPEATED, 0) == repeated
+    assert {source for source, reason in others if reason != REPEATED} == extras(layout)
+    assert sorted(clips | (mismatches & {*files}) | {*extras(layout)}) == sorted({*files} | extras(layout))
+
+
+def test_audio_files_and_other_tiers_are_listed(tmp_path):
+    for name in ("real/a.mp4", "real/a.wav", "fake/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    clips, others = scan_all(tmp_path, ["RVRA"])
+    assert [clip.source for clip in clips] == ["real/a.mp4"]
+    assert [(line.source, line.reason, line.mismatch) for line in others] == [
+        ("fake/b.mp4", "of the tier FAKE, which `tiers` does not name", False),
+        ("real/a.wav", "an audio file, where videos are read", False),
+    ]
+
+
+def test_elements_quarantine_and_left_out_add_up(tree, tmp_path, monkeypatch):
+    root, layout = tree
+    _, _, clips, mismatches, repeated = TREES[layout]
+    monkeypatch.setattr(preprocess, "run_killable", partial(run_in_process, started=lambda function, item: None))
+    keep = ["waveform", "mel"] if layout == "speech" else ["waveform", "mel", "frames"]
+    values = {"kind": "preprocess", "input": str(root), "output": str(tmp_path / "store-of-it"), "workers": 1}
+    values |= {"media": {"keep": keep, "face": None}, "tiers": list(TIERS)}
+    (tmp_path / "cfg.json").write_text(json.dumps(values))
+    assert preprocess.main(["--config", str(tmp_path / "cfg.json")]) == 1, "no file can be decoded here"
+    quarantined, left_out = (
+        [row["source"] for row in csv.DictReader((tmp_path / "store-of-it" / name).open(newline="", encoding="utf-8"))]
+        for name in ("quarantine.csv", "left_out.csv")
+    )
+    assert sorted(quarantined) == sorted(clips)
+    assert {*left_out} - {*quarantined} == mismatches | extras(layout)
+    assert len(left_out) == len(mismatches | extras(layout)) + repeated
+
+
+def test_rows_of_a_manifest_and_its_list_add_up(tree, tmp_path, monkeypatch):
+    root, layout = tree
+    if layout == "speech":
+        pytest.skip("manifests are of videos")
+    _, _, clips, mismatches, repeated = TREES[layout]
+    monkeypatch.setattr(make_manifest, "run_killable", run_in_process)
+    out = tmp_path / "m.parquet"
+    make_manifest.main(["--root", str(root), "--out", str(out)])
+    assert {row.source for row in read_manifest(out)} == clips | mismatches
+    rows = (tmp_path / "m.parquet.left_out.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(extras(layout)) + repeated
