@@ -169,6 +169,16 @@ def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:
     return Square(left, top, side)
 
 
+def own_square(frame: Frame, region: Square) -> Square:
+    """Return a square of the first frame's size in the pixels of a frame that may have another one."""
+    fit = frame.fit
+    if fit is None:
+        return region
+    shape = (round((fit.height - 2 * fit.top) / fit.scale), round((fit.width - 2 * fit.left) / fit.scale))
+    place = np.array([region.left - fit.left, region.top - fit.top, region.side, region.side]) / fit.scale
+    return square(shape, place, 1.0)
+
+
 def crop(image: np.ndarray, region: Square) -> np.ndarray:
     """Cut a square out of a frame (H, W, 3) and resize it to (224, 224, 3)."""
     left, top, side = region

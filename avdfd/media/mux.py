@@ -71,7 +71,8 @@ def read_packets(stream: Any) -> list[Any]:
     times. Raises MediaError if a packet has no display time.
     """
     packets = [packet for packet in stream.container.demux(stream) if packet.size]
-    if not has_display_times(stream.container, stream):
+    faulty = stream.codec_context.has_b_frames and all(packet.pts == packet.dts for packet in packets)
+    if faulty or not has_display_times(stream.container, stream):
         packets = _with_display_times(stream, packets)
     if any(packet.pts is None for packet in packets):
         raise MediaError("has no display times of its frames, which MP4 needs")

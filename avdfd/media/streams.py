@@ -49,9 +49,9 @@ class Reading:
     damaged_frames: int = 0
     """Frames of audio and video that could not be decoded, or only in part, and were concealed."""
     dropped_frames: int = 0
-    """Frames of the video without a time of their own, as they repeat or precede the time of another one."""
+    """Frames of the video that repeat or precede the time of another one, or refer to frames before the file."""
     notes: list[str] = field(default_factory=list)
-    """Changes to the audio without which it could not be used."""
+    """Changes made to the audio, in words."""
 
     def remarks(self) -> list[str]:
         """Return what is not ordinary about the file, as text."""

@@ -22,7 +22,7 @@ from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW, frames_of
 from avdfd.media.decode import AudioPiece, Frame, is_silent, read_audio, read_video
-from avdfd.media.faces import FaceTracker, Square, crop, resize, square
+from avdfd.media.faces import FaceTracker, Square, crop, own_square, resize, square
 from avdfd.media.streams import Reading
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig, rea
 def _packed(frame: Frame, face: Square | None, media: MediaConfig) -> bytes:
     """Return the JPEG of the face, or without one of the whole frame; it is encoded once for all its windows."""
     if face not in frame.encoded:
-        image = resize(frame.rgb()) if face is None else crop(frame.rgb(), face)
+        image = resize(frame.rgb()) if face is None else crop(frame.rgb(), own_square(frame, face))
         frame.encoded[face] = encode_frame(image, media.jpeg_quality)
     return frame.encoded[face]
 

@@ -58,7 +58,7 @@ def _drawn(frames: Iterable[Frame], story: Story) -> Iterator[tuple[float, np.nd
     """Yield the time and the image (H, W, 3) uint8 BGR of each frame, with the story drawn in."""
     band = None
     for frame in frames:
-        image = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(frame.framed(), cv2.COLOR_RGB2BGR)
         scale = max(min(1, _LONGEST / max(image.shape[:2])), _NARROWEST / image.shape[1])
         image = _even(image, scale)
         if band is None:
