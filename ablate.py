@@ -21,6 +21,7 @@ from avdfd.config import AblationConfig, load
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic
 from avdfd.core.shards import parse_shard
+from avdfd.core.text import markdown
 from avdfd.search.ablation import SPLIT, AblationRow, Chain, as_csv, as_table, expand, report_of, reports_of, runs_of
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import check_unchanged
@@ -116,10 +117,10 @@ def table(rows: Sequence[AblationRow], root: Path) -> int:
     reports = reports_of(rows)
     text = as_table(rows, reports)
     page = (
-        f"# {root.name}\n\nAUC on test: mean over seeds with its 95 % interval over identities and seeds, and the "
-        f"standard deviation (n - 1) over seeds. 'minus {rows[0].name}' is the difference on the same clips, with the "
-        "interval and the two-sided p of the paired bootstrap, not corrected for the number of rows. Runs are selected "
-        "on validation only.\n\n"
+        f"# {markdown(root.name)}\n\nAUC on test: mean over seeds with its 95 % interval over identities and seeds, "
+        f"and the standard deviation (n - 1) over seeds. 'minus {markdown(rows[0].name)}' is the difference on the "
+        "same clips, with the interval and the two-sided p of the paired bootstrap, not corrected for the number of "
+        "rows. Runs are selected on validation only.\n\n"
         f"{text}\n"
     )
     write_atomic(root / "results.md", page.encode())

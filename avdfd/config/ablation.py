@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from avdfd.config.base import Count, Section
+from avdfd.config.base import Count, FolderName, Section
 from avdfd.config.search import SET_BY_THE_SEARCH, dotted
 
 _THE_SAME_CLIPS = {"data.elements", "data.splits"}
@@ -40,7 +40,7 @@ class AblationConfig(Section):
     """`ablate.py`: both stages of the method for each row and seed, evaluated on test."""
 
     kind: Literal["ablation"] = "ablation"
-    name: str
+    name: FolderName
     """Folder of the ablation: `<runs>/<name>`, with a run folder for each row, stage and seed."""
     runs: str = "runs"
     """Folder of all run folders."""

@@ -2,16 +2,18 @@
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from avdfd.core import tiers
 from avdfd.core.errors import UserError
+from avdfd.core.text import folder_name
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+FolderName = Annotated[str, AfterValidator(folder_name)]
 Home = Literal["auto", "gpu", "memory", "disk"]
 Normalisation = Literal["imagenet", "unit"]
 
@@ -124,8 +126,8 @@ class RunConfig(Section):
 
     kind: str
     """Script and system that the config is for."""
-    name: str
-    """Run folder: `<runs>/<name>`."""
+    name: FolderName
+    """Run folder: `<runs>/<name>`. It cannot lead out of `runs`."""
     runs: str = "runs"
     """Folder of all run folders."""
     seed: Count = 0

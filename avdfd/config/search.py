@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from avdfd.config.base import Count, Section
+from avdfd.config.base import Count, FolderName, Section
 
 Choices = Annotated[list[JsonValue], Field(min_length=1)]
 
@@ -42,7 +42,7 @@ class SearchConfig(Section):
     `config`, dotted or nested."""
 
     kind: Literal["search"] = "search"
-    name: str
+    name: FolderName
     """Folder of the search: `<runs>/<name>`, with a run folder for each setting and seed."""
     runs: str = "runs"
     """Folder of all run folders."""

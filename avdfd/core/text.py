@@ -1,4 +1,4 @@
-"""The one reader of text, JSON and CSV files that come from outside.
+"""The one reader of text, JSON and CSV files that come from outside, and text that is safe to write.
 
 A byte-order mark is no part of a file's text. An error names the file and, of a table, the line.
 """
@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +118,18 @@ def quoted(cell: Any) -> Any:
 def unquoted(cell: str) -> str:
     """Return a cell as it was before `quoted`."""
     return cell[1:] if cell[:1] == _QUOTE and cell.lstrip(_QUOTE).startswith(FORMULA) else cell
+
+
+def markdown(text: str) -> str:
+    """Return a text as part of a Markdown page or table: no HTML, no new cell, no new line."""
+    return " ".join(escape(text, quote=False).replace("|", "\\|").split("\n"))
+
+
+def folder_name(name: str) -> str:
+    """Return a name if it is that of a folder below another. Raises ValueError if it is empty or leads elsewhere."""
+    if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
+        raise ValueError(f"{name!r} is no name of a folder; write one that is relative, without '.' or '..'")
+    return name
 
 
 def _is_number(text: str) -> bool:

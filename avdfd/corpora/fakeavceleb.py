@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from avdfd.core.clips import IDENTITY, media_files
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, TIERS
-from avdfd.core.tree import tidy
+from avdfd.core.tree import tidy, walk
 from avdfd.corpora.tables import read_table
 
 TABLE = "meta_data.csv"
@@ -48,6 +48,8 @@ class Comparison:
     """FakeVideo files that name one identity only, although source and target are expected. A remark."""
     made_here: dict[str, int] = field(default_factory=dict)
     """Number of files in tiers that the table does not have, such as cloned voices. A remark."""
+    others: dict[str, str] = field(default_factory=dict)
+    """Path -> reason of all else below the root: files of other kinds or folders, folders not entered. A remark."""
 
     @property
     def differs(self) -> bool:
@@ -76,11 +78,12 @@ def compare(root: Path, *, released: bool) -> Comparison:
         lacking = TABLE if folders else f"folder such as {RVRA.folder}"
         raise UserError(f"{root}: has no {lacking}; give the root of FakeAVCeleb_v1.2, which holds {TABLE}")
     rows = read_table(root / TABLE, ("source", "target1", "target2", "method", "type", "race", "gender", "path"))
+    found = {folder: sorted(media_files(root, folder)) for folder in folders}
+    by_tidy_name = {tidy(path): path for paths in found.values() for path in paths}
     listed: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        listed.setdefault(row_path(row), []).append(row)
+        listed.setdefault(by_tidy_name.get(row_path(row), row_path(row)), []).append(row)
     tabled = {path.split("/")[0] for path in listed} | ROWS.keys()
-    found = {folder: sorted(media_files(root, folder)) for folder in folders}
     present = {path for folder, paths in found.items() if folder in tabled for path in paths}
 
     result = Comparison(
@@ -98,6 +101,10 @@ def compare(root: Path, *, released: bool) -> Comparison:
         ),
         made_here={folder: len(paths) for folder, paths in found.items() if folder not in tabled and paths},
     )
+    clips = {path for paths in found.values() for path in paths} | {TABLE}
+    result.others = {
+        path: reason or "no media file in a tier folder" for path, reason in walk(root) if path not in clips
+    }
     _place(result, listed.keys() - present, present - listed.keys())
     if released:
         result.counts = _unlike_release(result)

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from avdfd.core.files import csv_text
+from avdfd.core.text import markdown
 from avdfd.report import audit, frame, plots, points, sentences, tables
 from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
@@ -66,7 +67,7 @@ def as_markdown(result: Mapping[str, Any]) -> str:
     """Return the tables in Markdown; the highest AUC of each column is bold."""
 
     def line(cells: list[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        return f"| {' | '.join(map(markdown, cells))} |"
 
     texts = []
     for head, *rows in _tables(result, bold="**{}**"):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import csv_text, locked, write_atomic
+from avdfd.core.text import markdown as escaped
 from avdfd.search.points import Point, Run
 
 State = Literal["done", "failed", "running", "unfinished", "not started"]
@@ -158,6 +159,7 @@ def as_table(rows: Sequence[SearchRow], metric: str) -> str:
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
     """Return an aligned Markdown table; the first row is the header."""
+    cells = [[escaped(cell) for cell in row] for row in cells]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
@@ -168,13 +170,15 @@ def as_markdown(name: str, rows: Sequence[SearchRow], metric: str) -> str:
     """Return a page with the table, how to read it, and the reasons of failed runs."""
     runs = sum(len(row.results) for row in rows)
     page = (
-        f"# {name}\n\nBest validation {metric} of each run: mean and standard deviation (n - 1) over seeds, {runs} "
-        "runs in total. Incomplete settings come last. Seconds are summed over epochs and seeds.\n\n"
+        f"# {escaped(name)}\n\nBest validation {metric} of each run: mean and standard deviation (n - 1) over seeds, "
+        f"{runs} runs in total. Incomplete settings come last. Seconds are summed over epochs and seeds.\n\n"
         f"{as_table(rows, metric)}\n"
     )
     failed = [result for row in rows for result in row.results if result.state == "failed"]
     if failed:
-        page += "\nFailed:\n\n" + "".join(f"- `{result.run.config.name}`: {result.reason}\n" for result in failed)
+        page += "\nFailed:\n\n" + "".join(
+            f"- `{result.run.config.name}`: {escaped(result.reason)}\n" for result in failed
+        )
     return page
 
 

@@ -88,6 +88,7 @@ def report(found: Comparison, unreadable: dict[str, str]) -> None:
     show("remark: listed twice", (f"{path}: {', '.join(methods)}" for path, methods in found.twice.items()))
     show("remark: row and folder disagree", found.disagreeing)
     show("remark: FakeVideo that names one identity only", found.one_person)
+    show("remark: no clips", (f"{path}: {reason}" for path, reason in sorted(found.others.items())))
     show("remark: tiers that are not in the table", (f"{folder}: {n} files" for folder, n in found.made_here.items()))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import csv_text
-from avdfd.core.text import columns_of, read_csv, read_json, read_names, read_text
+from avdfd.core.text import columns_of, folder_name, markdown, read_csv, read_json, read_names, read_text
 
 BOM = b"\xef\xbb\xbf"
 
@@ -71,3 +71,20 @@ def test_cells_that_look_like_formulas_are_quoted_and_read_back(file):
     assert {score for _, score in cells} == {"-0.25"}
     assert [cell for cell, _ in cells][5:8] == ["'e", "-", "-1.5"]
     assert [row["name"] for _, row in read_csv(file(text)).rows] == names
+
+
+def test_markdown_has_no_html_and_no_new_cells():
+    assert markdown("<img src=x onerror=y> | a & b\nc") == "&lt;img src=x onerror=y&gt; \\| a &amp; b c"
+    assert markdown("0.860 [0.820, 0.896]") == "0.860 [0.820, 0.896]"
+
+
+@pytest.mark.parametrize("name", ["", "/abs", "../x", "a/../../x", ".", "a//b", "a/", "a\0b", "a\nb"])
+def test_names_that_lead_out_of_their_folder(name):
+    with pytest.raises(ValueError, match="is no name of a folder"):
+        folder_name(name)
+
+
+def test_names_of_folders():
+    assert [folder_name(name) for name in ("train", "folds/fold_1", "lr0.5-seed0", "..x")] == [
+        "train", "folds/fold_1", "lr0.5-seed0", "..x"
+    ]  # fmt: skip

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from avdfd.core.errors import UserError
 from avdfd.core.tiers import TIERS
+from avdfd.corpora.fakeavceleb import compare
 from avdfd.corpora.layouts import LAYOUTS, REPEATED, find_layout, read_root
 from avdfd.corpora.manifest import read_manifest
 from avdfd.corpora.scan import scan_all
 from data import preprocess
-from data.preprocessing import make_manifest
+from data.preprocessing import codec_parity, make_manifest, probe_shortcuts, resynthesise
 from tests.helpers.in_process import run_in_process
 
 NFC, NFD = "\u00e9", "e\u0301"
@@ -200,3 +202,50 @@ def test_rows_of_a_manifest_and_its_list_add_up(tree, tmp_path, monkeypatch):
     assert {row.source for row in read_manifest(out)} == clips | mismatches
     rows = (tmp_path / "m.parquet.left_out.csv").read_text().splitlines()
     assert len(rows) == 1 + len(extras(layout)) + repeated
+
+
+def sources(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["source"] for row in csv.DictReader(file)]
+
+
+def test_what_codec_parity_takes_and_what_it_lists_add_up(tree, tmp_path, monkeypatch):
+    root, layout = tree
+    _, _, clips, mismatches, repeated = TREES[layout]
+    monkeypatch.setattr(codec_parity, "run_killable", run_in_process)
+    values = {"kind": "parity", "input": str(root), "output": str(tmp_path / "out"), "sound": layout == "speech"}
+    (tmp_path / "cfg.json").write_text(json.dumps({**values, "workers": 1, "tiers": list(TIERS)}))
+    assert codec_parity.main(["--config", str(tmp_path / "cfg.json")]) == 1, "no file can be decoded here"
+    problems, left_out = sources(tmp_path / "out" / "problems.csv"), sources(tmp_path / "out" / "left_out.csv")
+    assert clips <= {*problems}
+    assert {*problems, *left_out} == clips | mismatches | extras(layout)
+    assert len(problems) + len(left_out) == len(clips | mismatches | extras(layout)) + repeated
+
+
+@pytest.mark.parametrize("tree", ["plain"], indirect=True)
+def test_probes_and_resynthesis_list_what_they_leave_out(tree, tmp_path, monkeypatch, capsys):
+    root, layout = tree
+    _, _, clips, mismatches, repeated = TREES[layout]
+    monkeypatch.setattr(probe_shortcuts, "run_killable", run_in_process)
+    with pytest.raises(UserError, match="probes need readable real clips and fakes"):
+        probe_shortcuts.main(["--root", str(root)])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert {line.split(": ")[1] for line in lines} == clips | mismatches | extras(layout)
+    assert len(lines) == len(clips | mismatches | extras(layout)) + repeated
+
+    monkeypatch.setattr(resynthesise, "run_killable", run_in_process)
+    values = {"kind": "resynthesis", "input": str(root), "output": str(tmp_path / "out"), "workers": 1}
+    (tmp_path / "cfg.json").write_text(json.dumps(values))
+    resynthesise.main(["--config", str(tmp_path / "cfg.json")])
+    left_out = sources(tmp_path / "out" / "left_out.csv")
+    assert {*left_out} - clips == mismatches | extras(layout)
+    assert len(left_out) == len(mismatches | extras(layout)) + repeated
+
+
+@pytest.mark.parametrize("tree", ["fakeavceleb"], indirect=True)
+def test_the_check_of_fakeavceleb_lists_all(tree):
+    root, layout = tree
+    _, _, clips, mismatches, repeated = TREES[layout]
+    found = compare(root, released=False)
+    assert ({*found.paths}, {*found.missing}, {*found.others}) == (clips, mismatches, extras(layout))
+    assert (len(found.twice), len(found.extra)) == (repeated, 1)

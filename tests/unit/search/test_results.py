@@ -99,8 +99,9 @@ def test_tables(rows):
         "epochs": "3", "seconds": "30.0", "reason": "",
     }  # fmt: skip
     assert lines[-1]["reason"] == "CUDA out of memory"
-    page = results.as_markdown("s", rows, "auc")
-    assert page.startswith("# s\n")
+    page = results.as_markdown("s<b>", rows, "auc")
+    assert page.startswith("# s&lt;b&gt;\n")
+    assert results.markdown([["a|<i>"], ["-"]]).splitlines()[0] == "| a\\|&lt;i&gt; |"
     assert "- `lr3-seed1`: CUDA out of memory\n" in page
 
 
