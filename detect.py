@@ -28,9 +28,10 @@ from tqdm import tqdm
 
 from avdfd.baselines.open_store import takes_whole_clips
 from avdfd.config import MediaConfig, parse
-from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES
+from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
+from avdfd.core.tree import walk
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.features.window import FPS
@@ -195,15 +196,21 @@ def write_prediction(path: Path, listed: VideoList, scores: Mapping[str, float])
 
 
 def find_files(paths: list[Path]) -> list[Path]:
-    """Return the files, and the media files in folders, each once. Raises UserError for a path without any."""
+    """Return the files, and the media files in folders, each once; print what else is in the folders.
+
+    Links to folders are followed. Raises UserError for a path without any.
+    """
     files: list[Path] = []
     known = SUFFIXES | AUDIO_SUFFIXES
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in known and p.is_file())
+            inside = {path / name: reason for name, reason in walk(path)}
+            found = {file for file, reason in inside.items() if not reason and is_media(file.name) and file.is_file()}
             if not found:
                 raise UserError(f"{path}: no media file in this folder; known types are {' '.join(sorted(known))}")
-            files += found
+            for file in sorted(inside.keys() - found):
+                print(f"{file}: left out: {inside[file] or 'hidden, or no media file by its suffix'}", file=sys.stderr)
+            files += sorted(found)
         elif path.is_file():
             files.append(path)
         else:

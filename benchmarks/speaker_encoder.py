@@ -9,7 +9,6 @@ Intervals are 95 % by bootstrap over speakers.
 """
 
 import argparse
-import csv
 import os
 import re
 import sys
@@ -22,6 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.config import EcapaConfig, Ge2eConfig
+from avdfd.core.text import read_csv
 from avdfd.corpora.cloning.speaker import open_encoder
 from avdfd.corpora.duplicates import SOUND_BITS, distance
 from avdfd.media.decode import read_waveform
@@ -39,8 +39,7 @@ def main() -> None:
     args = cli.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    with (args.speech / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] == "bonafide"]
+    rows = [row for _, row in read_csv(args.speech / "manifest.csv").rows if row["label"] == "bonafide"]
     recordings = [read_waveform(args.speech / row["file"]) for row in rows]
     embed = open_encoder(EcapaConfig(folder=args.ecapa) if args.ecapa else Ge2eConfig())
     started = time.process_time()
