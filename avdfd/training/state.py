@@ -30,6 +30,7 @@ from avdfd.splits.lists import SPLITS
 from avdfd.training import checkpoint, distributed, weights
 from avdfd.training.distributed import World
 from avdfd.training.run_folder import RunFolder, git_revision, summary
+from avdfd.training.saved_state import check_generators, check_optimizer, check_progress
 from avdfd.training.state_dicts import fill
 from avdfd.training.weights import RunFacts
 
@@ -131,13 +132,12 @@ class Training:
                 f"{self.run.path}: the lists in {self.cfg.data.splits} have changed since the run began; restore them, "
                 "or change 'name' for a new run"
             )
-        fill(self.model, state["model"], source=str(self.run.path))
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{self.run.path}: saved with another optimiser ({error}); change 'name'") from None
-        if state["progress"].keys() != vars(self.progress).keys():
-            raise UserError(f"{self.run.path}: saved by another version of this code; change 'name' for a new run")
+        source = str(self.run.path)
+        check_progress(state["progress"], vars(self.progress), source)
+        check_generators(state["rng"], source)
+        check_optimizer(self.optimizer, state["optimizer"], source)
+        fill(self.model, state["model"], source=source)
+        self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
         if len(state["rng"]) == self.world.size:
             cpu, cuda = state["rng"][self.world.rank]

@@ -71,6 +71,7 @@ def read_torch(path: Path, *, shells: bool = False) -> Any:
     if path.is_dir():
         raise UserError(f"{path}: a folder, expected a checkpoint file")
     try:
+        _refuse_bomb(path)
         empty: list[Any] = []
         if shells and zipfile.is_zipfile(path):
             found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
@@ -87,18 +88,89 @@ def read_torch(path: Path, *, shells: bool = False) -> Any:
         raise UserError(f"{path}: damaged or not a checkpoint; restore it or train again") from None
 
 
+def _refuse_bomb(path: Path) -> None:
+    """Raise UserError for an archive that expands to more than its own size, which torch never writes."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        expanded = sum(entry.file_size for entry in archive.infolist())
+    size = path.stat().st_size
+    if expanded > size:
+        raise UserError(f"{path}: {size} bytes that expand to {expanded}; not written by torch.save, refused")
+
+
 def unwrap(content: Mapping[str, Any], source: str, branch: str = "") -> dict[str, Tensor]:
     """Return the state dict in published content; `branch` (face or voice) picks one of two networks in one file.
 
-    Raises UserError if it holds anything but tensors.
+    Raises UserError if it holds anything but dense tensors of finite values.
     """
     for name in (f"{branch}_model_state_dict", *_WRAPPINGS):
         if isinstance(content.get(name), Mapping):
             content = content[name]
     if not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{source}: holds no state dict of tensors")
+    _check_tensors(content, source)
     parallel = all(key.startswith("module.") for key in content)
     return {key.removeprefix("module.") if parallel else key: value for key, value in content.items()}
+
+
+_SHARED = 4
+"""How often the bytes of a file may be used: published files have some tensors under two names."""
+
+
+def _check_tensors(tensors: Weights, source: str) -> None:
+    """Raise UserError for a tensor that is no dense array of finite values, and for views that expand few bytes."""
+    stored: dict[int, int] = {}
+    total = 0
+    for key, value in tensors.items():
+        check_dense(value, f"{source}: '{key}'")
+        storage = value.untyped_storage()
+        stored[storage.data_ptr()] = storage.nbytes()
+        total += value.numel() * value.element_size()
+        if value.numel() * value.element_size() > storage.nbytes() or total > _SHARED * sum(stored.values()):
+            raise UserError(f"{source}: '{key}' expands to more than the file has; refused")
+    for key, value in tensors.items():
+        check_finite(value, f"{source}: '{key}'")
+
+
+def check_dense(value: object, what: str) -> None:
+    """Raise UserError for anything but a plain dense tensor with its values in memory."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
+        raise UserError(f"{what} is no dense tensor; get the file again")
+
+
+def check_finite(value: Tensor, what: str) -> None:
+    """Raise UserError for a tensor with values that are not finite."""
+    if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
+        raise UserError(f"{what} has values that are not finite; get the file again, or train again")
+
+
+def check(module: nn.Module, state_dict: Weights, source: str) -> None:
+    """Check a state dict against a module. Raises UserError for other keys, shapes or types, and non-finite values.
+
+    A floating-point tensor may have another precision, as published weights have.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - state_dict.keys())
+    unexpected = sorted(state_dict.keys() - own.keys(), key=str)
+    for what, keys in (("lacks", missing), ("has unexpected", unexpected)):
+        _refuse(what, keys, len(own), source)
+    for key, value in state_dict.items():
+        check_dense(value, f"{source}: '{key}'")
+    _refuse("has other shapes for", [k for k in own if own[k].shape != state_dict[k].shape], len(own), source)
+    other = [k for k in own if own[k].dtype != state_dict[k].dtype]
+    other = [k for k in other if not (own[k].is_floating_point() and state_dict[k].is_floating_point())]
+    _refuse("has other types for", other, len(own), source)
+    for key, value in state_dict.items():
+        check_finite(value, f"{source}: '{key}'")
+
+
+def _refuse(what: str, keys: list[str], of: int, source: str) -> None:
+    if keys:
+        raise UserError(
+            f"{source}: not a checkpoint of this model: {what} {len(keys)} of {of} keys, e.g. '{keys[0]}'; check the "
+            "file and the sizes in the config"
+        )
 
 
 def below(weights: Weights, prefixes: Mapping[str, str], source: str) -> dict[str, Tensor]:
@@ -130,15 +202,6 @@ def shallower(state_dict: Weights, blocks: str, depth: int) -> dict[str, Tensor]
 
 
 def fill(module: nn.Module, state_dict: Weights, source: str) -> None:
-    """Load a state dict strictly. Raises UserError that names the source and the keys that do not match."""
-    own = module.state_dict()
-    missing = sorted(own.keys() - state_dict.keys())
-    unexpected = sorted(state_dict.keys() - own.keys())
-    misshapen = [k for k in own.keys() & state_dict.keys() if own[k].shape != state_dict[k].shape]
-    for what, keys in (("lacks", missing), ("has unexpected", unexpected), ("has other shapes for", misshapen)):
-        if keys:
-            raise UserError(
-                f"{source}: not a checkpoint of this model: {what} {len(keys)} of {len(own)} keys, e.g. '{keys[0]}'; "
-                "check the file and the sizes in the config"
-            )
+    """Load a state dict strictly, once `check` has passed it. Raises UserError as `check` does."""
+    check(module, state_dict, source)
     module.load_state_dict(dict(state_dict))
