@@ -9,6 +9,7 @@ device. The released form is a mel.npy, and a float32 .npy of the 16 frames, rea
 First: start of the loader processes, and an epoch after the files were dropped from the kernel's cache, so that they
 come from the disk under --work; memory is filled in this epoch. Later: the next epoch, and the CPU time of the main
 process per clip, on which other work on the machine has little influence. Bytes are those of a clip at its location.
+Last: what the checksums of a store cost in an epoch without loader processes.
 """
 
 import argparse
@@ -103,6 +104,10 @@ def main() -> None:
                         yield None
 
                 show(f"{kind}, {place}", kept(elements, place, device), fed, copy, device)
+        print()
+        for kind in BATCH:
+            plain, checked = cost_of_checksums(store, metas, kind)
+            print(f"{kind}: {plain:.3f} ms without checksums, {checked:.3f} ms with them, {checked / plain - 1:+.1%}")
 
 
 COLUMNS = ("first", "later", "ms")
@@ -126,6 +131,24 @@ def rate(batches: Iterator[Any], device: torch.device) -> tuple[float, float]:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return clips / (time.perf_counter() - started), (time.process_time() - own) / clips
+
+
+def cost_of_checksums(store: ElementStore, metas: ElementTable, kind: str, rounds: int = 15) -> tuple[float, float]:
+    """Return the milliseconds of this process per clip without and with checksums, read from the kernel's cache.
+
+    Epochs without and with them alternate; the fastest of each counts.
+    """
+    elements = ElementSet(store, metas, Inputs(FACE_SIZE if kind == "frames" else None))
+    data = Batches(elements, Shared(Shuffled(len(metas), BATCH[kind], 0)), torch.device("cpu"), workers=0, place="disk")
+    sums = store._numbers["sums"]
+    times: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for used, measured in zip((np.zeros_like(sums), sums), times, strict=True):
+            store._numbers["sums"] = used
+            started = time.process_time()
+            clips = sum(len(batch.mel) for _, batch in data)
+            measured.append(1000 * (time.process_time() - started) / clips)
+    return min(times[0]), min(times[1])
 
 
 def read_pairs(data: Pairs, kind: str, workers: int, device: torch.device) -> Iterator[Any]:

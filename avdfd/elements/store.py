@@ -169,7 +169,7 @@ class ElementStore:
 
 
 def _bytes(root: Path, file: int, start: int, count: int) -> np.ndarray:
-    data = bytearray(count)
-    if os.preadv(file, [data], start) != count:
+    data = np.empty(count, np.uint8)
+    if os.preadv(file, [data.data], start) != count:
         raise UserError(f"{root}: a shard is shorter than the index says; delete the store and make it again")
-    return np.frombuffer(data, np.uint8)
+    return data

@@ -6,6 +6,7 @@ T = 16 frames   S side of the frames   L frames of audio
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from avdfd.elements import Element
 from avdfd.features.frames import normalise
 from avdfd.training import weights
 from avdfd.training.distributed import pick_device
-from avdfd.training.state_dicts import fill
+from avdfd.training.state_dicts import filled
 from OpenAVFF.adversarial import AdversarialPretraining
 from OpenAVFF.pretraining import VideoCAVMAE
 
@@ -75,8 +76,7 @@ def load_autoencoder(folder: str | Path, device: str = "auto") -> Autoencoder:
     if facts.stage != STAGE:
         raise UserError(f"{folder}: the stage {facts.stage} has no decoders; name the run of the stage {STAGE}")
     assert isinstance(facts.config, AvffConfig), "load checks the kind"
-    model = avff.rebuild(facts.config, STAGE)
-    fill(model, state, source=str(path))
+    model = filled(partial(avff.rebuild, facts.config, STAGE), state, str(path))
     autoencoder = model.model if isinstance(model, AdversarialPretraining) else model
     assert isinstance(autoencoder, VideoCAVMAE), "the stage has one"
     place = pick_device(device)

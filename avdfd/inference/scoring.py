@@ -27,7 +27,7 @@ from avdfd.training.build import build_audio_net, build_detector, is_released
 from avdfd.training.distributed import pick_device
 from avdfd.training.loop import autocast
 from avdfd.training.state import different_keys
-from avdfd.training.state_dicts import fill
+from avdfd.training.state_dicts import filled
 
 M = TypeVar("M", bound=nn.Module)
 DETECTOR_BRANCHES = ("audio", "visual", "fused")
@@ -91,12 +91,11 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
 
     known: dict[str, Any]
 
-    def ready(model: M) -> M:
-        fill(model, state, source=str(path))
-        return model.to(place).eval()
+    def ready(build: Callable[[], M]) -> M:
+        return filled(build, state, str(path)).to(place).eval()
 
     if isinstance(cfg, PretrainConfig):
-        audio = ready(build_audio_net(cfg.model))
+        audio = ready(partial(build_audio_net, cfg.model))
         branch = (audio.encoder, audio.head)
         columns = partial(_audio_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
@@ -105,7 +104,7 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
         return Run(folder, cfg, audio, place, inputs, ("audio",), precision, columns, **known)
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
-        detector = ready(build_detector(cfg, facts.audio_model))
+        detector = ready(partial(build_detector, cfg, facts.audio_model))
         branch = (detector.audio_encoder, detector.audio_head)
         columns = partial(_detector_columns, detector)
         inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
@@ -119,7 +118,7 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
             f"{folder}: the {stage} stage of {cfg.kind} has no classifier yet; "
             f"name the run of its {system.STAGES[-1]} stage"
         )
-    model = ready(system.rebuild(cfg, stage))
+    model = ready(partial(system.rebuild, cfg, stage))
     columns = partial(_baseline_columns, system.scores, model, cfg)
     inputs = system.inputs(cfg, stage, train=False)
     names, precision, labelled = system.branches(cfg), getattr(cfg, stage).precision, stage in system.LABELLED

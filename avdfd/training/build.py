@@ -1,5 +1,6 @@
 """The method's models as a config describes them, with random or stage-1 weights."""
 
+from functools import partial
 from pathlib import Path
 
 from avdfd.config import AudioModelConfig, TrainConfig
@@ -9,7 +10,7 @@ from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.detector import Detector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import weights
-from avdfd.training.state_dicts import fill, read_weights, unwrap
+from avdfd.training.state_dicts import fill, filled, read_weights, unwrap
 
 
 def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder:
@@ -71,6 +72,4 @@ def load_audio_net(path: str | Path, *, headless: bool = False) -> tuple[AudioNe
         return model, audio_model
     facts, state = weights.load(path, "pretrain")
     assert facts.audio_model is not None, "weights of stage 1 have an audio model"
-    model = build_audio_net(facts.audio_model)
-    fill(model, state, source=str(path))
-    return model, facts.audio_model
+    return filled(partial(build_audio_net, facts.audio_model), state, str(path)), facts.audio_model

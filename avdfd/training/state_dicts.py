@@ -4,23 +4,27 @@ This module knows no published system: training and scoring models of this repos
 """
 
 import errno
+import math
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 
 Weights = Mapping[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
 
 # Entries that hold the weights, beside the state of training.
 _WRAPPINGS = ("state_dict", "model_state_dict", "model")
@@ -141,7 +145,9 @@ def check_dense(value: object, what: str) -> None:
 
 def check_finite(value: Tensor, what: str) -> None:
     """Raise UserError for a tensor with values that are not finite."""
-    if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
+    if not (value.is_floating_point() or value.is_complex()) or bool(torch.isfinite(value.sum())):
+        return  # the sum takes a quarter of the time, but that of large finite values may be infinite
+    if not bool(torch.isfinite(value).all()):
         raise UserError(f"{what} has values that are not finite; get the file again, or train again")
 
 
@@ -205,3 +211,58 @@ def fill(module: nn.Module, state_dict: Weights, source: str) -> None:
     """Load a state dict strictly, once `check` has passed it. Raises UserError as `check` does."""
     check(module, state_dict, source)
     module.load_state_dict(dict(state_dict))
+
+
+class _SizeLimit(TorchFunctionMode):
+    """Refuses new tensors with more values in all than a model with the tensors of a file needs."""
+
+    def __init__(self, state_dict: Weights, source: str) -> None:
+        super().__init__()
+        self._source = source
+        self._values = _SLACK + _SHARED * sum(value.numel() for value in state_dict.values())
+        self._parameters = _SHARED * len(state_dict) + 64  # some modules register a parameter several times
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _FACTORIES:
+            numbers = kwargs.get("size", args)
+            numbers = numbers[0] if numbers and isinstance(numbers[0], tuple | list) else numbers
+            sizes = [number for number in numbers if isinstance(number, int)]
+            self._values -= max(sizes, default=0) if name == "arange" else math.prod(sizes)
+        self._check()
+        return func(*args, **kwargs)
+
+    def count(self, *_: object) -> None:
+        """Count a parameter that a module registers."""
+        self._parameters -= 1
+        self._check()
+
+    def _check(self) -> None:
+        if self._values < 0 or self._parameters < 0:
+            raise UserError(
+                f"{self._source}: its header states a larger model than it has tensors for; get the file again"
+            )
+
+
+_FACTORIES = ("empty", "zeros", "ones", "full", "rand", "randn", "arange")
+_SLACK = 4_000_000
+"""Values that a model may have beside its weights: tables of constants."""
+
+
+def filled(build: Callable[[], M], state_dict: Weights, source: str) -> M:
+    """Build a module and load a state dict strictly, if the sizes of the module are those in the file's own header.
+
+    A forged header cannot ask for more memory than the file's tensors justify. Raises UserError as `check` does.
+    """
+    limit = _SizeLimit(state_dict, source)
+    hook = register_module_parameter_registration_hook(limit.count)
+    try:
+        with limit:
+            module = build()
+    except (RuntimeError, OverflowError, AssertionError, ZeroDivisionError) as error:
+        raise UserError(f"{source}: its header states sizes of no model ({error}); get the file again") from None
+    finally:
+        hook.remove()
+    fill(module, state_dict, source)
+    return module
