@@ -4,9 +4,10 @@ Times are seconds as the container states them, so that audio and video keep the
 converted to RGB or grey only on request.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,20 +118,15 @@ def read_audio(path: str | Path, *, video: bool = True, reading: Reading | None 
     `video`, has no video.
     """
     reading = reading or Reading()
-    shown = None
-    with open_media(path) as container:
-        if video:
-            shown = first_stream(container, "video", reading.video_stream).index
-        indices = [stream.index for stream in candidates(container, "audio", reading.audio_stream)]
+    indices: list[int] = []
     tracks: list[_Track] = []
     failures: list[MediaError] = []
-    for index in indices:
+    for number in itertools.count():
         try:
-            tracks.append(_read_track(path, index, shown, DownMix()))
+            tracks.append(_read_track(path, indices, number, reading, DownMix(), video=video))
         except MediaError as error:
             failures.append(error)
-            continue
-        if not tracks[-1].silent:
+        if number + 1 >= len(indices) or (tracks and not tracks[-1].silent):
             break
     if not tracks:
         raise failures[0]
@@ -169,30 +165,26 @@ def read_video(path: str | Path, decoder: str, reading: Reading | None = None) -
     PyAV decodes such a file. Raises MediaError if the file cannot be decoded, possibly only after the last frame.
     """
     reading = reading or Reading()
-    with open_media(path) as container:
-        streams = candidates(container, "video", reading.video_stream)
-        plain = has_display_times(container, streams[0]) and len(container.streams.video) == 1
-        indices = [stream.index for stream in streams]
-    reading.choices += len(indices) - 1
-    if decoder == "decord" and plain:
-        first = next(_pyav_frames(path, indices[0], Reading()))
-        if first.is_upright:
-            reading.video_stream = indices[0]
-            yield from _decord_frames(path, first.time)
-            return
+    indices: list[int] = []
     failures: list[MediaError] = []
-    for index in indices:
-        frames = _pyav_frames(path, index, reading)
+    for number in itertools.count():
+        frames = _pyav_frames(path, indices, number, reading)
         try:
             first = next(frames)
         except MediaError as error:
             failures.append(error)
-            continue
-        reading.video_stream = index
-        yield first
-        yield from frames
+        if number + 1 >= len(indices) or len(failures) <= number:
+            break
+    if len(failures) > number:
+        raise failures[0]
+    reading.video_stream = indices[number]
+    reading.choices += len(indices) - 1
+    if decoder == "decord" and first.is_plain:
+        frames.close()
+        yield from _decord_frames(path, first.time)
         return
-    raise failures[0]
+    yield first
+    yield from frames
 
 
 @contextmanager
@@ -249,16 +241,14 @@ class _FrameConverter:
 
         self._first: tuple[int, int] | None = None
 
-    def array(self, frame: av.VideoFrame, form: str) -> np.ndarray:
+    def array(self, frame: av.VideoFrame, form: str, matrix: np.ndarray | None) -> np.ndarray:
         """Return the upright image of a frame in its own size."""
         image = self._converters[form].reformat(frame, width=self._width(frame), format=form).to_ndarray()
-        matrix = display_matrix(frame)
         return image if matrix is None else upright(image, matrix)
 
-    def fit(self, frame: av.VideoFrame) -> Fit | None:
+    def fit(self, frame: av.VideoFrame, matrix: np.ndarray | None) -> Fit | None:
         """Return the place of a frame in the first one that was asked for."""
         shape = (frame.height, self._width(frame))
-        matrix = display_matrix(frame)
         if matrix is not None and is_transposed(matrix):
             shape = shape[::-1]
         self._first = self._first or shape
@@ -295,21 +285,22 @@ def upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 class _PyavFrame(Frame):
-    def __init__(self, frame: av.VideoFrame, time: int, converter: _FrameConverter) -> None:
+    def __init__(self, frame: av.VideoFrame, time: int, converter: _FrameConverter, plain: bool) -> None:
         super().__init__(time * converter.seconds, (frame.duration or 0) * converter.seconds)
-        self._frame, self._converter = frame, converter
-        self.fit = converter.fit(frame)
+        self._frame, self._converter, self._plain = frame, converter, plain
+        self._matrix = display_matrix(frame)
+        self.fit = converter.fit(frame, self._matrix)
 
     @property
-    def is_upright(self) -> bool:
-        """True if the frame is stored upright."""
-        return display_matrix(self._frame) is None
+    def is_plain(self) -> bool:
+        """True if decord gives the same frame at the same time."""
+        return self._plain and self._matrix is None
 
     def rgb(self) -> np.ndarray:
-        return self._converter.array(self._frame, "rgb24")
+        return self._converter.array(self._frame, "rgb24", self._matrix)
 
     def gray(self) -> np.ndarray:
-        image = self._converter.array(self._frame, "gray")
+        image = self._converter.array(self._frame, "gray", self._matrix)
         return image if self.fit is None else self.fit.framed(image)
 
 
@@ -327,11 +318,16 @@ class ArrayFrame(Frame):
         return (self._image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)
 
 
-def _pyav_frames(path: str | Path, index: int, reading: Reading) -> Iterator[_PyavFrame]:
-    """Yield the frames of a stream in display order. Raises MediaError without one, or if too many are damaged."""
+def _pyav_frames(path: str | Path, indices: list[int], number: int, reading: Reading) -> Generator[_PyavFrame]:
+    """Yield the frames of one of the streams that may be taken, in display order; `indices` is filled in with them.
+
+    Raises MediaError without a frame, or if too many are damaged.
+    """
     count = damaged = 0
     with open_media(path) as container:
-        stream = container.streams[index]
+        indices[:] = indices or [stream.index for stream in candidates(container, "video", reading.video_stream)]
+        stream = container.streams[indices[number]]
+        plain = has_display_times(container, stream) and len(container.streams.video) == 1
         stream.thread_count = 1  # callers already run one worker per core
         converter = _FrameConverter(stream)
         last: int | None = None
@@ -348,7 +344,7 @@ def _pyav_frames(path: str | Path, index: int, reading: Reading) -> Iterator[_Py
             if last is not None and time <= last:  # some AVI files state a time twice
                 reading.dropped_frames += 1
                 continue
-            yield _PyavFrame(frame, time, converter)
+            yield _PyavFrame(frame, time, converter, plain)
             last = time
     if last is None:
         raise MediaError("no frame could be decoded")
@@ -433,15 +429,21 @@ def is_silent(samples: np.ndarray) -> bool:
     return bool(np.sqrt(np.mean(np.square(samples))) < SILENCE)
 
 
-def _read_track(path: str | Path, index: int, video: int | None, mix: DownMix) -> _Track:
-    """Decode an audio stream; the packets of the video stream are read on the way, to see whether it is whole.
+def _read_track(
+    path: str | Path, indices: list[int], number: int, reading: Reading, mix: DownMix, *, video: bool
+) -> _Track:
+    """Decode one of the audio streams that may be taken; `indices` is filled in with them.
 
-    It is decoded once more if its channels turn out to cancel each other.
+    With `video`, the packets of the video stream are read on the way, to see whether it is whole. The
+    audio is decoded once more if its channels turn out to cancel each other.
     """
     damaged = count = 0
     found = Reading()
     with open_media(path) as container:
-        streams = [container.streams[number] for number in (index, video) if number is not None]
+        shown = [first_stream(container, "video", reading.video_stream)] if video else []
+        indices[:] = indices or [stream.index for stream in candidates(container, "audio", reading.audio_stream)]
+        index = indices[number]
+        streams = [container.streams[index], *shown]
         extents = {stream.index: Extent(path, container, stream) for stream in streams}
         codec = streams[0].codec_context.name
         joiner = _Joiner(float(streams[0].time_base), mix)
@@ -468,7 +470,7 @@ def _read_track(path: str | Path, index: int, video: int | None, mix: DownMix) -
     _check_damage("audio", damaged, count)
     better = mix.better(found)
     if better:
-        track = _read_track(path, index, video, better)
+        track = _read_track(path, indices, number, reading, better, video=video)
         return replace(track, notes=found.notes + track.notes)
     scale = full_scale(max(float(np.abs(piece.samples).max()) for piece in pieces), codec, found)
     if scale != 1:

@@ -100,8 +100,10 @@ def assemble(frames: Iterable[Frame], pieces: list[AudioPiece], media: MediaConf
     too short for a window.
     """
     made, longest, count, shown = 0, 0.0, 0, 0.0
+    starts: list[float] = []
     for stretch in _stretches(frames):
         first = next(stretch)
+        starts.append(first.time)
         open_windows = [_OpenWindow(start, piece, media) for start, piece in _starts(first.time, pieces, media)]
         for frame, following in _with_next(itertools.chain([first], stretch)):
             count += 1
@@ -127,6 +129,9 @@ def assemble(frames: Iterable[Frame], pieces: list[AudioPiece], media: MediaConf
         longest = max([longest, *(min(end, piece.end) - max(first.time, piece.start) for piece in pieces)])
     if not made:
         seconds = f"{longest:.2f} s of common audio and video"
+        if count > 2 and len(starts) > count / 2:
+            rate = (count - 1) / (first.time - starts[0])
+            raise MediaError(f"{rate:.2g} frames a second: a window needs frames at most {_INTERRUPTION:g} s apart")
         needed = f"{_SHORTEST:g} s" if media.whole else "one window"
         raise MediaError("one frame only" if count == 1 else f"shorter than {needed}: {seconds}")
 
