@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from avdfd.config import MediaConfig
+from avdfd.core.clips import make_entry
 from avdfd.core.errors import MediaError
 from avdfd.corpora.inventory import examine
 from avdfd.elements.form import encode_wav
 from avdfd.media.decode import read_audio, read_video
 from avdfd.media.streams import Reading
 from avdfd.media.windows import windows
+from data.preprocess import spool_windows
 from tests.helpers.videos import SECONDS, Disposition, write
 
 RATE = 16_000
@@ -223,3 +225,12 @@ def test_too_many_broken_packets_are_refused_with_their_number(tmp_path):
         read_audio(path)
     with pytest.raises(MediaError, match=r"^damaged: \d+ of \d+ video frames cannot be decoded$"):
         list(read_video(path, "pyav"))
+
+
+def test_store_records_a_choice_and_nothing_of_an_ordinary_file(tmp_path):
+    tones = [{"hertz": 400}, {"hertz": 900, "disposition": Disposition.default}]
+    media = MediaConfig(face=None)
+    for name, tracks, facts in (("a", tones[:1], {}), ("b", tones, {"audio_stream": 2, "video_stream": 0})):
+        path = write(tmp_path / f"{name}.mkv", [{}], tracks)
+        entry = make_entry(tmp_path, path.name, None)
+        assert spool_windows(entry.clip, media, tmp_path).reading == facts
