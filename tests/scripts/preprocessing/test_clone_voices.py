@@ -298,11 +298,11 @@ def test_full_disk_names_the_file_and_a_second_run_resumes(root, tmp_path, seria
     cfg, out = config(tmp_path, candidates=1, tiers=["RVFA-SVC"]), tmp_path / "out"
     write, room = cloning_clips.replace_audio, [3]
 
-    def full(video, samples, path, chain):
+    def full(video, samples, path, chain, reading):
         room[0] -= 1
         if room[0] < 0:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write(video, samples, path, chain)
+        write(video, samples, path, chain, reading)
 
     monkeypatch.setattr(cloning_clips, "replace_audio", full)
     with pytest.raises(OSError, match="No space left"):
