@@ -439,7 +439,7 @@ def test_refuses_elements_without_reals(run, tmp_path):
 
 def test_a_score_that_is_not_a_number_is_an_error(run):
     facts, model = weights.load(run / BEST, "train")
-    bad = torch.full_like(model["a2v_head.0.weight"], torch.nan)
+    bad = torch.full_like(model["a2v_head.0.weight"], 3e38)  # weights that are not finite are refused before
     weights.save(run / BEST, {**model, "a2v_head.0.weight": bad}, facts)
     with pytest.raises(WorkError, match="its visual score of .* is not a number"):
         evaluate.main(["--run", str(run)])
