@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.scan import SUFFIXES
-from avdfd.media.decode import read_video
+from avdfd.media.video import read_video
 from tests.helpers.recordings import frame_number, record
 
 DECODERS = ("pyav", "decord")

@@ -25,8 +25,8 @@ from avdfd.config import FaceConfig
 from avdfd.core.errors import MediaError
 from avdfd.corpora.scan import SUFFIXES
 from avdfd.features.window import FACE_SIZE
-from avdfd.media.decode import read_video
 from avdfd.media.faces import FaceTracker
+from avdfd.media.video import read_video
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from avdfd.core.errors import MediaError
 from avdfd.corpora.scan import scan
 from avdfd.features.window import FACE_SIZE
-from avdfd.media.decode import read_audio, read_video
+from avdfd.media.audio import read_audio
+from avdfd.media.video import read_video
 
 ROOT = Path(__file__).resolve().parents[1]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}

@@ -24,7 +24,7 @@ from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.core.text import read_csv
 from avdfd.corpora.cloning.speaker import open_encoder
 from avdfd.corpora.duplicates import SOUND_BITS, distance
-from avdfd.media.decode import read_waveform
+from avdfd.media.audio import read_waveform
 from avdfd.media.fingerprints import audio_hash
 from avdfd.metrics.roc import eer
 

@@ -24,7 +24,7 @@ from avdfd.core.tiers import FAKE, RVRA, TIERS, Tier
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.form import mel_of
 from avdfd.features.window import SAMPLE_RATE, WINDOW
-from avdfd.media.decode import read_waveform
+from avdfd.media.audio import read_waveform
 
 _TIER_OF = {tier.folder: tier for tier in TIERS.values() if tier is not FAKE}
 

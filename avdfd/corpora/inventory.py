@@ -10,10 +10,12 @@ from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.media.decode import open_media, read_audio, read_video
+from avdfd.media.audio import read_audio
+from avdfd.media.container import open_media
 from avdfd.media.fingerprints import audio_hash, video_hash
 from avdfd.media.streams import Reading, first_stream
 from avdfd.media.truncation import Extent
+from avdfd.media.video import read_video
 
 # Root mean square below which audio is silent, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)

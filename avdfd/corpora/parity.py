@@ -16,9 +16,9 @@ from avdfd.core.clips import is_audio
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import SETTINGS, RecordFiles, claim, refuse_changes, refuse_overlap
 from avdfd.elements.form import encode_wav
+from avdfd.media.audio import read_audio
 from avdfd.media.chain import Edges, Version, lay_out, measure_version, normalise_version
 from avdfd.media.codecs import random_round_trip
-from avdfd.media.decode import read_audio
 from avdfd.media.remux import replace_audio, video_end
 from avdfd.media.streams import Reading
 

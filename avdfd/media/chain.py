@@ -18,7 +18,7 @@ from avdfd.core.errors import MediaError
 from avdfd.core.seeding import generator_of
 from avdfd.features.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.media.decode import AudioPiece, join_pieces
+from avdfd.media.audio import AudioPiece, join_pieces
 
 AAC_FRAME = 1024
 """Samples per AAC frame. The encoder pads audio that ends within a frame with digital silence."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from avdfd.config import FaceConfig
 from avdfd.features.window import FACE_SIZE
-from avdfd.media.decode import Frame
+from avdfd.media.video import Frame
 
 # The detector finds faces of 80 pixels and more. The whole frame is searched at the sizes _FRAME_PIXELS, the region
 # around a known face at the scales that make the face _FACE_WIDTHS wide; in order, until a face is found.

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.fft
 
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.media.decode import Frame
+from avdfd.media.video import Frame
 
 _BANDS = 33
 _TIMES = 17

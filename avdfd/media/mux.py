@@ -10,7 +10,7 @@ import numpy as np
 
 from avdfd.core.errors import MediaError
 from avdfd.features.window import FPS
-from avdfd.media.decode import has_display_times
+from avdfd.media.container import has_display_times
 
 _CLOCK = 90_000  # ticks per second of encoded video, fine enough for every frame rate
 

@@ -13,7 +13,7 @@ from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.files import write_atomic
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.media.decode import open_media
+from avdfd.media.container import open_media
 from avdfd.media.mux import mux, read_packets
 from avdfd.media.streams import Reading, first_stream
 

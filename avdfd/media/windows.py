@@ -21,9 +21,10 @@ from avdfd.core.errors import MediaError
 from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of, unpack
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW, frames_of
-from avdfd.media.decode import AudioPiece, Frame, is_silent, read_audio, read_video
+from avdfd.media.audio import AudioPiece, is_silent, read_audio
 from avdfd.media.faces import FaceTracker, Square, crop, own_square, resize, square
 from avdfd.media.streams import Reading
+from avdfd.media.video import Frame, read_video
 
 if TYPE_CHECKING:
     from avdfd.media.reconstruction import Reconstruction

@@ -9,10 +9,11 @@ import numpy as np
 
 from avdfd.features.window import SAMPLE_RATE
 from avdfd.inference.explanation import at
-from avdfd.media.decode import Frame, join_pieces, read_audio, read_video
+from avdfd.media.audio import join_pieces, read_audio
 from avdfd.media.faces import Square
 from avdfd.media.mux import encode_mp4
 from avdfd.media.streams import Reading
+from avdfd.media.video import Frame, read_video
 
 SUFFIX = ".mp4"
 _BITS_PER_SECOND = 64_000

@@ -19,7 +19,8 @@ from avdfd.elements import unpack
 from avdfd.elements.form import encode_wav
 from avdfd.inference import inspection, scoring
 from avdfd.media import faces
-from avdfd.media.decode import read_audio, read_video, read_waveform
+from avdfd.media.audio import read_audio, read_waveform
+from avdfd.media.video import read_video
 from avdfd.media.windows import SECONDS, extract
 from avdfd.training import weights
 from avdfd.training.weights import RunFacts

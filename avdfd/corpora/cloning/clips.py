@@ -21,8 +21,8 @@ from avdfd.corpora.cloning.scores import Judge, SourceFacts
 from avdfd.corpora.cloning.speaker import open_encoder
 from avdfd.corpora.inventory import read_streams
 from avdfd.features.window import FPS
+from avdfd.media.audio import AudioPiece, join_pieces, read_audio, read_waveform
 from avdfd.media.chain import common_edges_and_band, lay_out, measure_version, normalise_version
-from avdfd.media.decode import AudioPiece, join_pieces, read_audio, read_waveform
 from avdfd.media.remux import replace_audio, video_end
 from avdfd.media.streams import Reading
 

@@ -9,7 +9,7 @@ from scipy.io import wavfile
 from avdfd.core.errors import MediaError
 from avdfd.corpora.cloning.request import ConversionError, Request
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.media.decode import read_waveform
+from avdfd.media.audio import read_waveform
 
 
 def hand_over(request: Request, folder: Path) -> dict[str, str]:

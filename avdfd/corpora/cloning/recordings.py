@@ -21,7 +21,7 @@ from avdfd.core.tiers import RVRA
 from avdfd.corpora.cloning.speaker import Embed
 from avdfd.corpora.duplicates import SOUND_BITS, distance
 from avdfd.corpora.layouts import list_entries
-from avdfd.media.decode import read_waveform
+from avdfd.media.audio import read_waveform
 from avdfd.media.fingerprints import audio_hash
 
 ELSEWHERE = "recordings/"

@@ -13,7 +13,7 @@ from avdfd.core.files import write_atomic
 from avdfd.core.tiers import OWN_METHOD
 from avdfd.corpora.vocoding import RATE, SHORTEST, WAYS, remake
 from avdfd.elements.form import encode_wav
-from avdfd.media.decode import join_pieces, read_audio
+from avdfd.media.audio import join_pieces, read_audio
 
 FOLDER = "own"
 

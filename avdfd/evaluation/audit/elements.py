@@ -15,8 +15,8 @@ from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit.probes import Clip
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
-from avdfd.media.decode import ArrayFrame
 from avdfd.media.fingerprints import audio_hash, video_hash
+from avdfd.media.video import ArrayFrame
 
 _EVERY = 6  # frames: one per quarter of a second, as fingerprints use
 _RINGS = 16

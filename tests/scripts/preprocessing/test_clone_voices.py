@@ -24,7 +24,7 @@ from avdfd.corpora.cloning import clips as cloning_clips
 from avdfd.corpora.cloning import output, scores
 from avdfd.corpora.inventory import read_streams
 from avdfd.corpora.layouts import list_entries
-from avdfd.media.decode import read_waveform
+from avdfd.media.audio import read_waveform
 from data.corpus.speech import Voice, speak
 from data.preprocessing import clone_voices, codec_parity
 from tests.helpers.in_process import run_in_process

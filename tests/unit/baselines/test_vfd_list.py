@@ -8,7 +8,7 @@ import pytest
 from avdfd.baselines.vfd_list import VfdList, is_vfd_list
 from avdfd.core.errors import UserError
 from avdfd.elements.form import mel_of
-from avdfd.media.decode import read_waveform
+from avdfd.media.audio import read_waveform
 from tests.helpers.vfd import make_list
 
 REAL = "RealVideo-RealAudio/African/women/id00001"

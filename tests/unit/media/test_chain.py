@@ -6,6 +6,7 @@ import pytest
 from avdfd.config import ChainConfig, ParityConfig, loading
 from avdfd.core.errors import MediaError, UserError
 from avdfd.features.acoustics import edge_silence, spectral_edge
+from avdfd.media.audio import AudioPiece
 from avdfd.media.chain import (
     AAC_FRAME,
     Edges,
@@ -18,7 +19,6 @@ from avdfd.media.chain import (
     resample,
     silence_edges,
 )
-from avdfd.media.decode import AudioPiece
 
 RATE = 16_000
 CHAIN = ChainConfig()

@@ -8,7 +8,7 @@ import pytest
 
 from avdfd.core.errors import MediaError
 from avdfd.elements.form import encode_wav
-from avdfd.media.decode import read_audio
+from avdfd.media.audio import read_audio
 from avdfd.media.streams import Reading
 
 RATE = 16_000

@@ -11,8 +11,8 @@ import pytest
 from avdfd.config import MediaConfig
 from avdfd.elements import unpack
 from avdfd.media import faces
-from avdfd.media.decode import ArrayFrame, fit_of, read_video
 from avdfd.media.faces import Square, own_square
+from avdfd.media.video import ArrayFrame, fit_of, read_video
 from avdfd.media.windows import extract
 from avdfd.report.overlay import Story, overlay
 from tests.helpers.recordings import record

@@ -12,8 +12,9 @@ import pytest
 
 from avdfd.config import ChainConfig
 from avdfd.core.errors import MediaError
-from avdfd.media.decode import read_audio, read_video
+from avdfd.media.audio import read_audio
 from avdfd.media.remux import replace_audio
+from avdfd.media.video import read_video
 from tests.helpers.videos import make_video
 
 RATE = 16_000

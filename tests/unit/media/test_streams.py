@@ -11,8 +11,9 @@ from avdfd.core.clips import make_entry
 from avdfd.core.errors import MediaError
 from avdfd.corpora.inventory import examine
 from avdfd.elements.form import encode_wav
-from avdfd.media.decode import read_audio, read_video
+from avdfd.media.audio import read_audio
 from avdfd.media.streams import Reading
+from avdfd.media.video import read_video
 from avdfd.media.windows import windows
 from data.preprocess import spool_windows
 from tests.helpers.videos import SECONDS, Disposition, write

@@ -9,9 +9,10 @@ import pytest
 
 from avdfd.config import ChainConfig
 from avdfd.features.window import SAMPLE_RATE
+from avdfd.media.audio import read_audio
 from avdfd.media.chain import lay_out
-from avdfd.media.decode import read_audio, read_video
 from avdfd.media.remux import replace_audio, video_end
+from avdfd.media.video import read_video
 
 RATE, FPS, SECONDS = 48_000, 25, 2
 FLASHES = (0.4, 0.8, 1.2, 1.6)  # each lasts 0.2 s

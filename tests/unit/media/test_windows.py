@@ -10,7 +10,8 @@ from avdfd.elements import unpack
 from avdfd.features.window import SAMPLE_RATE, WINDOW, frames_of
 from avdfd.media import faces
 from avdfd.media import windows as media
-from avdfd.media.decode import read_audio, read_video
+from avdfd.media.audio import read_audio
+from avdfd.media.video import read_video
 from avdfd.media.windows import SECONDS, extract, windows
 from tests.helpers.recordings import clicks, frame_number, numbered_frame, record
 from tests.paths import CLIPS
