@@ -25,9 +25,10 @@ import numpy as np
 import torch
 
 from avdfd.baselines.vfd_inputs import MEL_2022
-from avdfd.core.clips import IDENTITY, UNKNOWN
+from avdfd.core.clips import UNKNOWN, named_identities
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, RVRA, Tier
+from avdfd.core.tree import walk
 from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.tables import OwnRow, read_own
 from avdfd.datasets.transforms import resize
@@ -229,7 +230,7 @@ def _dfdc(root: Path) -> _Found:
     for path in _files(root, ("real", FAKE.folder), ".jpg", found.others):
         tier = RVRA if path.parts[0] == "real" else FAKE
         if len(path.parts) == 2:
-            named = tuple(dict.fromkeys(IDENTITY.findall(path.stem))) or (path.stem,)
+            named = named_identities(path.stem, otherwise=path.stem)
             found.faces.append(Face(str(path), f"audio_feat/{path.stem}.npy", tier, named, str(path)))
         else:
             found.others.append((str(path), f"not at {path.parts[0]}/<clip>.jpg"))
@@ -242,17 +243,18 @@ def _files(root: Path, folders: Iterable[str], suffix: str, others: list[tuple[s
 
     Links are followed, but not to a folder that they are in.
     """
-    for place, inside, names in (entry for folder in folders for entry in os.walk(root / folder, followlinks=True)):
-        here = Path(place).resolve()
-        inside[:] = [name for name in inside if name[0] != "." and not here.is_relative_to((here / name).resolve())]
-        for name in names:
-            path = PurePosixPath(Path(place, name).relative_to(root).as_posix())
-            if name.startswith("."):
-                continue
-            if path.suffix == suffix and os.path.isfile(root / path):
-                yield path
-            else:
-                others.append((str(path), f"no {suffix} file"))
+    for source, reason in (found for folder in folders for found in walk(root, folder, skip=_is_hidden)):
+        path = PurePosixPath(source)
+        if not reason and _is_hidden(source):
+            continue
+        if not reason and path.suffix == suffix and os.path.isfile(root / path):
+            yield path
+        else:
+            others.append((source, reason or f"no {suffix} file"))
+
+
+def _is_hidden(source: str) -> bool:
+    return PurePosixPath(source).name.startswith(".")
 
 
 def _read_mel(path: Path) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from avdfd.baselines.vfd_folder import read_face, refuse_losses
-from avdfd.core.clips import IDENTITY, UNKNOWN
+from avdfd.core.clips import UNKNOWN, named_identities
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.text import read_text
 from avdfd.core.tiers import FAKE, RVRA, TIERS, Tier
@@ -104,7 +104,7 @@ class VfdList:
             key=source,
             source=source,
             tier=tier.name,
-            identities=tuple(dict.fromkeys(IDENTITY.findall("/".join(below)))) or (own,),
+            identities=named_identities("/".join(below), otherwise=own),
             base=video,
             method="real" if tier is RVRA else UNKNOWN,
             start=0.0,

@@ -94,6 +94,11 @@ class ClipMeta:
         return WindowLabel(*seconds)
 
 
+def named_identities(text: str, otherwise: str) -> tuple[str, ...]:
+    """Return the identities that a path or name states, written as in VoxCeleb2 (id00012), or else another one."""
+    return tuple(dict.fromkeys(IDENTITY.findall(text))) or (otherwise,)
+
+
 CLIP_FIELDS = tuple(field.name for field in fields(ClipMeta))
 PERIOD_FIELDS = ("audio_fake_periods", "visual_fake_periods")
 CLIP_DEFAULTS: dict[str, str] = {

@@ -4,9 +4,10 @@ A byte-order mark is no part of a file's text. An error names the file and, of a
 """
 
 import csv
+import difflib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +97,15 @@ def read_csv(path: Path, text: str | None = None) -> Table:
         cells += [""] * (len(columns) - len(cells))
         found.append((line, dict(reversed([*zip(columns, cells, strict=False)]))))
     return Table(columns, found)
+
+
+def check_columns(path: Path, columns: Sequence[str], known: Sequence[str]) -> None:
+    """Check the columns of a table. Raises UserError for one that is not known, and names the nearest."""
+    for name in columns:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise UserError(f"{path}: unknown column '{name}'{hint}; the columns are {', '.join(known)}")
 
 
 def columns_of(path: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """Strict readers of the CSV and JSON tables of data sets; an error names the file and the line."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 from avdfd.core.clips import CLIP_FIELDS, PERIOD_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.periods import from_text
-from avdfd.core.text import read_csv, read_json
+from avdfd.core.text import check_columns, read_csv, read_json
 from avdfd.core.tiers import FAKE, RVRA, Tier, tier
 from avdfd.core.tree import tidy
 
@@ -56,11 +55,7 @@ def read_own(path: Path) -> Iterator[OwnRow]:
         raise UserError(f"{path}: has no column 'file'; its columns are {columns}")
     if not rows:
         raise UserError(f"{path}: has no rows")
-    for name in columns:
-        if name not in OWN_COLUMNS:
-            near = difflib.get_close_matches(name, OWN_COLUMNS, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise UserError(f"{path}: unknown column '{name}'{hint}; the columns are {', '.join(OWN_COLUMNS)}")
+    check_columns(path, columns, OWN_COLUMNS)
     if "label" not in columns and "tier" not in columns:
         raise UserError(f"{path}: has neither a column 'label' (real, fake) nor 'tier'")
     seen: set[str] = set()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from avdfd.core.clips import IDENTITY, UNKNOWN, ClipMeta, Entry, make_entry, missing
+from avdfd.core.clips import UNKNOWN, ClipMeta, Entry, make_entry, missing, named_identities
 from avdfd.core.errors import UserError
 from avdfd.core.text import read_cells, read_text
 from avdfd.core.tiers import FAKE, RVRA
@@ -136,7 +136,7 @@ def entries(listed: VideoList) -> list[Entry]:
             listed.root,
             video.source,
             FAKE if video.target else RVRA,
-            identities=tuple(dict.fromkeys(IDENTITY.findall(video.source))) or (os.path.splitext(video.source)[0],),
+            identities=named_identities(video.source, otherwise=os.path.splitext(video.source)[0]),
             method=UNKNOWN if video.target else "real",
         )
         made.append(entry if entry.clip.path.is_file() else missing(entry, video.place.rpartition(":")[0]))

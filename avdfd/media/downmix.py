@@ -36,7 +36,7 @@ class DownMix:
             samples = samples.astype(np.float32) / 128 - 1
         elif samples.dtype.kind == "i":
             samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-        samples = samples.astype(np.float32)
+        samples = samples.astype(np.float32, copy=False)
         count = len(samples)
         if count in self.channels:
             return samples[self.channels[count]]

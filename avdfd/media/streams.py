@@ -11,7 +11,6 @@ import av
 
 from avdfd.core.errors import MediaError
 
-_KINDS = ("video", "audio")
 _APART = (
     av.stream.Disposition.attached_pic
     | av.stream.Disposition.still_image
@@ -55,13 +54,11 @@ class Reading:
 
     def remarks(self) -> list[str]:
         """Return what is not ordinary about the file, as text."""
-        chosen = [f"{kind} stream {i}" for kind, i in self._chosen() if i is not None] if self.choices else []
+        streams = (("audio", self.audio_stream), ("video", self.video_stream)) if self.choices else ()
+        chosen = [f"{kind} stream {i}" for kind, i in streams if i is not None]
         counts = {"damaged": self.damaged_frames, "dropped": self.dropped_frames}
         counted = [f"{count} {name} frame{'s' * (count > 1)}" for name, count in counts.items() if count]
         return [*chosen, *self.notes, *counted]
-
-    def _chosen(self) -> tuple[tuple[str, int | None], ...]:
-        return ("audio", self.audio_stream), ("video", self.video_stream)
 
     def facts(self) -> dict[str, Any]:
         """Return what is not as in a file with one stream of a kind and without damage, for the record of a clip."""

@@ -6,13 +6,12 @@ model that determines the voice or the words, a voice converter or a synthesiser
 an empty cell is not known. `source` is the paper or repository that the row is from.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from avdfd.core.errors import UserError
-from avdfd.core.text import read_csv
+from avdfd.core.text import check_columns, read_csv
 
 COLUMNS = ("method", "page", "vocoder", "converter", "year", "source")
 _PARTS = ("vocoder", "converter")
@@ -65,11 +64,7 @@ def read_families(path: Path) -> Families:
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
-    for name in names:
-        if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise UserError(f"{path}: unknown column '{name}'{hint}; the columns are {', '.join(COLUMNS)}")
+    check_columns(path, names, COLUMNS)
     absent = [name for name in COLUMNS if name not in names]
     if absent:
         raise UserError(f"{path}: has no column '{absent[0]}'; the columns are {', '.join(COLUMNS)}")

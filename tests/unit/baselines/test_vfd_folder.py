@@ -153,7 +153,9 @@ def test_links_are_followed_but_not_in_circles(tmp_path, voxceleb):
     (linked / "face" / "id2").symlink_to(voxceleb / "face" / "id2")
     (linked / "voice").symlink_to(voxceleb / "voice")
     (linked / "face" / "again").symlink_to(linked / "face")
-    assert [meta.identities for meta in VfdFolder(linked).metas] == [("id2",), ("id2",)]
+    store = VfdFolder(linked)
+    assert [meta.identities for meta in store.metas] == [("id2",), ("id2",)]
+    assert ("face/again", "a link to a folder that contains it; it was not entered") in store.left_out
 
 
 def test_a_folder_of_data_sets(tmp_path):
