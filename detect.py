@@ -38,8 +38,7 @@ from avdfd.features.window import FPS
 from avdfd.inference.inspection import Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import audio_only, load_run
-from avdfd.media.container import has_video
-from avdfd.media.streams import Reading
+from avdfd.media.streams import Reading, has_video
 from avdfd.report import inspection, overlay, plots, reconstruction
 
 

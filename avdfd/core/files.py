@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,12 @@ from avdfd.core.text import quoted
 
 BEST = "best.safetensors"
 """Name of the file in a run folder that holds the weights of its best epoch."""
+_KINDS = (
+    (stat.S_ISFIFO, "FIFO"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
 
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
@@ -69,8 +76,26 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
         os.close(folder)
 
 
+def check_regular(path: str | Path) -> None:
+    """Raise OSError, whose text says what it is, for a path to no regular file: reading a FIFO or device may not end.
+
+    Links are followed.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"a {kind_of(mode)}, not a file", str(path))
+
+
+def kind_of(mode: int) -> str:
+    """Return what a path leads to that is neither a regular file nor a folder, by its `st_mode`."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "special file")
+
+
 def sha256_of(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file."""
+    """Return the hexadecimal sha256 of a regular file. Raises OSError as `check_regular` does."""
+    check_regular(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -5,14 +5,16 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from avdfd.core.files import kind_of
+
 
 def walk(root: Path, folder: str = "", skip: Callable[[str], bool] | None = None) -> Iterator[tuple[str, str]]:
     """Yield the path, relative to the root, of every file below a folder of it, and an empty text.
 
     Links to folders are followed. A folder that is not entered has a reason in place of the empty text: it cannot be
-    read, or is a link to a folder that contains it. So has a link to nothing, unless its name is that of a file with a
-    suffix, and a name that is not UTF-8, which no table could hold; such a path is written with escapes. Folders for
-    whose path `skip` is true are passed over.
+    read, or is a link to a folder that contains it. So has what is no regular file, such as a FIFO; a link to nothing,
+    unless its name is that of a file with a suffix; and a name that is not UTF-8, which no table could hold: such a
+    path is written with escapes. Folders for whose path `skip` is true are passed over.
     """
     start = root / folder
     above = {_identity(place.stat()) for place in start.parents if place.is_relative_to(root) and place.is_dir()}
@@ -43,7 +45,7 @@ def walk(root: Path, folder: str = "", skip: Callable[[str], bool] | None = None
             elif child.is_symlink() and not os.path.splitext(child.name)[1] and not os.path.exists(child.path):
                 yield source, "a link to nothing"
             else:
-                yield source, ""
+                yield source, _why_no_file(child)
 
 
 def tidy(name: str) -> str:
@@ -63,6 +65,14 @@ def _is_folder(child: os.DirEntry[str]) -> bool:
         return child.is_dir()
     except OSError:  # a link that leads to itself
         return False
+
+
+def _why_no_file(child: os.DirEntry[str]) -> str:
+    """Return what an entry is that is no regular file; empty for a file, and for a link to nothing."""
+    try:
+        return "" if child.is_file() else f"a {kind_of(child.stat().st_mode)}, not a file"
+    except OSError:
+        return ""
 
 
 def _is_utf8(name: str) -> bool:

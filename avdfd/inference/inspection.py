@@ -15,9 +15,8 @@ from avdfd.config import MediaConfig
 from avdfd.elements import Element, unpack
 from avdfd.features.window import FPS
 from avdfd.inference.scoring import Run, score_windows
-from avdfd.media.container import has_video
 from avdfd.media.faces import Square
-from avdfd.media.streams import Reading
+from avdfd.media.streams import Reading, has_video
 from avdfd.media.windows import windows as cut_windows
 
 _BATCH = 8  # windows in memory at once

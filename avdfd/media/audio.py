@@ -14,6 +14,7 @@ import soxr
 
 from avdfd.core.errors import MediaError
 from avdfd.features.window import SAMPLE_RATE
+from avdfd.media.ceilings import check_audio, check_seconds, longest_audio
 from avdfd.media.container import check_damage, open_media
 from avdfd.media.downmix import DownMix, full_scale
 from avdfd.media.streams import Reading, candidates, first_stream
@@ -70,8 +71,12 @@ def read_audio(path: str | Path, *, video: bool = True, reading: Reading | None 
 
 
 def join_pieces(pieces: Sequence[AudioPiece], end: float) -> np.ndarray:
-    """Join the audio pieces of a file to (S,), from the start of the first piece to `end` seconds; gaps are zeros."""
+    """Join the audio pieces of a file to (S,), from the start of the first piece to `end` seconds; gaps are zeros.
+
+    Raises MediaError if that is longer than a file may be.
+    """
     begin = pieces[0].start
+    check_seconds(end - begin)
     samples = np.zeros(max(round((end - begin) * SAMPLE_RATE), 0), np.float32)
     for piece in pieces:
         first = max(round((piece.start - begin) * SAMPLE_RATE), 0)
@@ -90,7 +95,7 @@ def read_waveform(path: str | Path) -> np.ndarray:
 
 def is_silent(samples: np.ndarray) -> bool:
     """Return whether audio is below -70 dBFS."""
-    return bool(np.sqrt(np.mean(np.square(samples))) < SILENCE)
+    return bool(np.sqrt(np.dot(samples, samples) / len(samples)) < SILENCE)
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,11 @@ def _read_track(
         index = indices[number]
         streams = [container.streams[index], *shown]
         extents = {stream.index: Extent(path, container, stream) for stream in streams}
-        codec = streams[0].codec_context.name
-        joiner = _Joiner(float(streams[0].time_base), mix)
+        decoder = streams[0].codec_context
+        codec = decoder.name
+        if decoder.sample_rate and decoder.layout.nb_channels:  # else they are known once a frame is decoded
+            check_audio(decoder.sample_rate, decoder.layout.nb_channels)
+        joiner = _Joiner(float(streams[0].time_base), mix, longest_audio(path))
         for packet in container.demux(streams):
             extents[packet.stream.index].add(packet)
             if packet.stream.index != index:
@@ -150,7 +158,8 @@ def _read_track(
     if better:
         track = _read_track(path, indices, number, reading, better, video=video)
         return replace(track, notes=found.notes + track.notes)
-    scale = full_scale(max(float(np.abs(piece.samples).max()) for piece in pieces), codec, found)
+    ends = [end for piece in pieces for end in (piece.samples.min(), piece.samples.max())]
+    scale = full_scale(float(np.abs(ends).max()), codec, found)
     if scale != 1:
         pieces = [AudioPiece(piece.start, piece.samples * np.float32(scale)) for piece in pieces]
     return _Track(index, pieces, damaged, found.notes)
@@ -159,8 +168,10 @@ def _read_track(
 class _Joiner:
     """Joins audio frames to pieces; a jump of the time stamps or a change of rate or channels starts a new piece."""
 
-    def __init__(self, seconds: float, mix: DownMix) -> None:
-        self.seconds, self.mix = seconds, mix
+    def __init__(self, seconds: float, mix: DownMix, longest: float) -> None:
+        self.seconds, self.mix, self.longest = seconds, mix, longest
+        self.read = 0.0
+        """Seconds of audio read."""
         self.pieces: list[AudioPiece] = []
         self.lost = False
         """The packet before the next frame could not be decoded: the gap in the audio is concealed."""
@@ -180,8 +191,11 @@ class _Joiner:
         self.lost = False
         if self._piece is None or form != self._piece.form or abs(gap) > _AUDIO_JUMP:
             self._end()
+            check_audio(*form)
             self._piece = _Piece(form, time or 0.0, self.mix, [channel.name for channel in frame.layout.channels])
         self._piece.add(frame)
+        self.read += frame.samples / frame.rate
+        check_seconds(self.read, self.longest)
 
     def close(self) -> list[AudioPiece]:
         """Return the pieces that have samples; a change of rate or channels alone does not interrupt the audio."""
@@ -199,15 +213,19 @@ class _Joiner:
 
 
 class _Piece:
-    """Piece under construction, resampled about once a second so that long audio is not held at its original rate."""
+    """Piece under construction, resampled about once a second so that long audio is not held at its original rate.
+
+    What is resampled is in one array that grows in place: joining its parts in the end would take twice the memory.
+    """
 
     def __init__(self, form: tuple[int, int], start: float, mix: DownMix, channels: list[str]) -> None:
         self._mix, self._channels = mix, channels
         self.form, self.start, self.end = form, start, start
         self.rate = form[0]
         self._resampler = soxr.ResampleStream(self.rate, SAMPLE_RATE, 1, dtype="float32")
+        self._block = self.rate * 8 // max(form[1], 8)  # samples that are resampled at once; fewer of many channels
         self._waiting: list[np.ndarray] = []
-        self._done: list[np.ndarray] = []
+        self._samples, self._length = np.zeros(0, np.float32), 0
         self._last: np.ndarray | None = None
         self._count = self._resampled = 0
 
@@ -226,16 +244,23 @@ class _Piece:
         self._last = channels
         self._count += channels.shape[1]
         self.end = self.start + self._count / self.rate
-        if self._count - self._resampled >= self.rate:
+        if self._count - self._resampled >= self._block:
             self._resample(last=False)
 
     def close(self) -> AudioPiece:
         self._resample(last=True)
-        return AudioPiece(self.start, np.concatenate(self._done))
+        self._samples.resize(self._length, refcheck=False)
+        return AudioPiece(self.start, self._samples)
 
     def _resample(self, last: bool) -> None:
         mono = np.zeros(0, np.float32)
         if self._waiting:
             mono = np.ascontiguousarray(self._mix(np.concatenate(self._waiting, axis=1), self._channels))
-        self._done.append(self._resampler.resample_chunk(mono, last=last))
+        self._keep(self._resampler.resample_chunk(mono, last=last))
         self._waiting, self._resampled = [], self._count
+
+    def _keep(self, samples: np.ndarray) -> None:
+        before, self._length = self._length, self._length + len(samples)
+        if self._length > len(self._samples):
+            self._samples.resize(self._length + self._length // 8 + SAMPLE_RATE, refcheck=False)
+        self._samples[before : self._length] = samples

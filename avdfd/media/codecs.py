@@ -54,8 +54,8 @@ def round_trip(codec: CodecConfig, samples: np.ndarray, rate: int) -> np.ndarray
 
 def h264_round_trip(frames: np.ndarray, crf: int) -> np.ndarray:
     """Encode frames at 25 fps as H.264 with a constant rate factor and 4:2:0 chroma, and decode them again."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as container:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         # With several threads, or with the macroblock tree at scene changes, x264 is not deterministic.
@@ -65,6 +65,5 @@ def h264_round_trip(frames: np.ndarray, crf: int) -> np.ndarray:
             image.pts, image.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(image))
         container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as container:
+    with av.open(io.BytesIO(buffer.getvalue())) as container:
         return np.stack([image.to_ndarray(format="rgb24") for image in container.decode(video=0)])

@@ -1,5 +1,7 @@
-"""Containers: opening them, and what holds for their audio and video alike."""
+"""Containers: the one place that opens media files, and what holds for their audio and video alike."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,8 +10,18 @@ from typing import Any
 import av
 
 from avdfd.core.errors import MediaError
-from avdfd.media.streams import has_stream
+from avdfd.core.files import check_regular
+from avdfd.media.ceilings import PIXELS
 
+FORMATS = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "mxf", "dv", "rm"),
+    *("wav", "w64", "flac", "mp3", "aac", "ac3", "eac3", "aiff", "caf", "au", "amr", "nistsphere", "wv"),
+)
+"""Containers that are read, by FFmpeg's names. None of them opens a second file or an address, as playlists do (concat,
+HLS, DASH, SDP) and image sequences."""
+_FORMAT_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+_STREAM_OPTIONS = {"max_pixels": str(PIXELS)}
+_UNREADABLE = {errno.ENOENT: "no such file", errno.EACCES: "permission denied"}
 # A file of which a larger fraction of a stream's frames cannot be decoded is refused.
 MOST_DAMAGED = 0.05
 # Offset and magic bytes of containers: they distinguish a damaged video from a file that is no video.
@@ -26,33 +38,37 @@ _CONTAINERS = (
 
 @contextmanager
 def open_media(path: str | Path) -> Iterator[Any]:
-    """Open a container and close it in the end.
+    """Open a container and close it in the end; it is a regular file of one of FORMATS, by its content.
 
-    Raises MediaError if the file is missing or not readable, and for FFmpeg's errors on opening and reading.
+    Its video is decoded up to the ceiling on pixels. Raises MediaError if the file is missing, not readable or of
+    another kind, and for FFmpeg's errors on opening and reading.
     """
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise MediaError(_UNREADABLE.get(error.errno or 0, error.strerror)) from None
     opened = False
     try:
-        with av.open(f"file:{path}") as container:  # without "file:", a name with a colon is taken for a URL
+        with av.open(
+            f"file:{path}",  # without "file:", a name with a colon is taken for a URL
+            options=_STREAM_OPTIONS,
+            container_options=_FORMAT_OPTIONS,
+            metadata_errors="replace",  # old programs wrote tags in the encoding of their country
+        ) as container:
             opened = True
+            for stream in container.streams.video:
+                if stream.codec_context is not None:
+                    stream.codec_context.options = _STREAM_OPTIONS
             yield container
-    except FileNotFoundError:
-        raise MediaError("no such file") from None
-    except IsADirectoryError:
-        raise MediaError("a folder, not a file") from None
-    except PermissionError:
-        raise MediaError("permission denied") from None
     except av.FFmpegError as error:
-        if Path(path).stat().st_size == 0:
+        if isinstance(error, PermissionError):
+            raise MediaError("permission denied") from None
+        if os.stat(path).st_size == 0:
             raise MediaError("empty file") from None
         if not opened and not _is_container(path):
-            raise MediaError("not a media file") from None
+            listed = not isinstance(error, av.ArgumentError)
+            raise MediaError("not a media file" if listed else "of a format that is not read (docs/data.md)") from None
         raise MediaError(f"cannot be decoded, damaged or truncated ({error.strerror})") from None
-
-
-def has_video(path: str | Path) -> bool:
-    """Return whether a file has a video stream, images beside the audio excluded. Raises MediaError."""
-    with open_media(path) as container:
-        return has_stream(container, "video")
 
 
 def has_display_times(container: Any, stream: Any) -> bool:

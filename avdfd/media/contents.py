@@ -7,6 +7,8 @@ import av
 import numpy as np
 
 from avdfd.core.errors import MediaError
+from avdfd.media.ceilings import check_audio, check_seconds, longest_audio
+from avdfd.media.container import open_media
 from avdfd.media.streams import first_stream
 
 
@@ -26,20 +28,31 @@ class Contents(NamedTuple):
 def read_contents(path: Path) -> Contents:
     """Return the contents of a file. Raises MediaError for a file without readable audio."""
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise MediaError(f"{path}: no audio stream")
+        with open_media(path) as container:
             stream = first_stream(container, "audio")
-            rate = stream.rate
             duration = float(container.duration or 0) / av.time_base
             tags = _tags(container)
-            resampler = av.AudioResampler("flt", "mono")
-            pieces = [out.to_ndarray()[0] for f in container.decode(stream) for out in resampler.resample(f)]
-    except av.FFmpegError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    if not pieces or duration <= 0:
+            waveform, rate = _decode(container, stream, longest_audio(path))
+    except MediaError as error:
+        raise MediaError(f"{path}: cannot be read ({error})") from None
+    if duration <= 0:
         raise MediaError(f"{path}: contains no audio")
-    return Contents(np.concatenate(pieces), rate, duration, tags)
+    return Contents(waveform, rate, duration, tags)
+
+
+def _decode(container: Any, stream: Any, longest: float) -> tuple[np.ndarray, int]:
+    """Return the audio of a stream, the mean of its channels, and its rate. Raises MediaError."""
+    resampler = av.AudioResampler("flt", "mono")
+    pieces: list[np.ndarray] = []
+    seconds = 0.0
+    for frame in container.decode(stream):
+        check_audio(frame.rate, frame.layout.nb_channels)
+        seconds += frame.samples / frame.rate
+        check_seconds(seconds, longest)
+        pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
+    if not pieces:
+        raise MediaError("contains no audio")
+    return np.concatenate(pieces), stream.rate
 
 
 def _tags(container: Any) -> frozenset[str]:

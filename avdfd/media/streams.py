@@ -5,11 +5,13 @@ considered.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import av
 
 from avdfd.core.errors import MediaError
+from avdfd.media.container import open_media
 
 _APART = (
     av.stream.Disposition.attached_pic
@@ -100,8 +102,14 @@ def candidates(container: Any, kind: str, index: int | None = None) -> list[Any]
     return sorted(decodable, key=rank)
 
 
+def has_video(path: str | Path) -> bool:
+    """Return whether a file has a video stream, images beside the film excluded. Raises MediaError."""
+    with open_media(path) as container:
+        return has_stream(container, "video")
+
+
 def has_stream(container: Any, kind: str) -> bool:
-    """Return whether a file has a stream of a kind, images beside the film excluded."""
+    """Return whether an open file has a stream of a kind, images beside the film excluded."""
     return any(stream.type == kind and not stream.disposition & _APART for stream in container.streams)
 
 
@@ -113,7 +121,7 @@ def first_stream(container: Any, kind: str, index: int | None = None) -> Any:
 def _count_packets(container: Any, streams: list[Any]) -> dict[int, int]:
     """Count the packets of some streams, in a container of its own: reading one cannot always be begun again."""
     counts = dict.fromkeys((stream.index for stream in streams), 0)
-    with av.open(container.name) as copy:
+    with open_media(container.name.removeprefix("file:")) as copy:
         try:
             for packet in copy.demux([copy.streams[index] for index in counts]):
                 counts[packet.stream.index] += bool(packet.size)

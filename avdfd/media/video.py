@@ -5,6 +5,7 @@ converted to RGB or grey only on request.
 """
 
 import itertools
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Hashable, Iterator
@@ -18,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
 from avdfd.features.window import FACE_SIZE
+from avdfd.media.ceilings import PIXELS, check_frame
 from avdfd.media.container import check_damage, has_display_times, open_media
 from avdfd.media.streams import Reading, candidates
 
@@ -122,7 +124,8 @@ class _FrameConverter:
         return image if matrix is None else upright(image, matrix)
 
     def fit(self, frame: av.VideoFrame, matrix: np.ndarray | None) -> Fit | None:
-        """Return the place of a frame in the first one that was asked for."""
+        """Return the place of a frame in the first one that was asked for. Raises MediaError for too large a frame."""
+        check_frame(frame.width, frame.height, self._aspect)
         shape = (frame.height, self._width(frame))
         if matrix is not None and is_transposed(matrix):
             shape = shape[::-1]
@@ -203,6 +206,7 @@ def _pyav_frames(path: str | Path, indices: list[int], number: int, reading: Rea
         indices[:] = indices or [stream.index for stream in candidates(container, "video", reading.video_stream)]
         stream = container.streams[indices[number]]
         plain = has_display_times(container, stream) and len(container.streams.video) == 1
+        check_frame(stream.codec_context.width, stream.codec_context.height)
         stream.thread_count = 1  # callers already run one worker per core
         converter = _FrameConverter(stream)
         last: int | None = None
@@ -222,7 +226,8 @@ def _pyav_frames(path: str | Path, indices: list[int], number: int, reading: Rea
             yield _PyavFrame(frame, time, converter, plain)
             last = time
     if last is None:
-        raise MediaError("no frame could be decoded")
+        size = "" if stream.codec_context.width else f", or frames have more than {PIXELS:,} pixels"
+        raise MediaError(f"no frame could be decoded{size}")
     check_damage("video", damaged, count)
 
 
@@ -270,7 +275,8 @@ def _decord_frames(path: str | Path, begin: float) -> Iterator[Frame]:
     import decord  # not the default, and without a wheel for some platforms
 
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        # PyAV has read the file, so it is one of the containers that may be opened; an absolute path is no URL.
+        reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))
         # decord's time stamps have an origin of their own, neither the container's nor that of the audio.
         offset = begin - float(stamps[0, 0])

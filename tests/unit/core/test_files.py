@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,11 @@ def test_output_is_locked_for_one_run(tmp_path):
             pass
     with locked(tmp_path / ".lock", tmp_path / "out.csv"):
         pass
+
+
+def test_hash_of_what_is_no_file(tmp_path):
+    """A FIFO without a writer would be waited for, for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((tmp_path / "fifo", "FIFO"), (tmp_path, "folder"), (Path("/dev/zero"), "device")):
+        with pytest.raises(OSError, match=f"a {kind}, not a file"):
+            sha256_of(path)

@@ -1,6 +1,7 @@
 """Walking of folders: links, loops, and names that no table can hold."""
 
 import os
+import socket
 
 from avdfd.core.clips import Files, media_files
 from avdfd.core.tree import tidy, walk
@@ -69,3 +70,18 @@ def test_files_are_found_as_tables_name_them(tmp_path):
     assert files.find("back\\slash.mp4") == "back\\slash.mp4", "a file that is named so"
     assert [files.find(name) for name in ("n\u00e9.mp4", "ne\u0301.mp4")] == ["n\u00e9.mp4", "ne\u0301.mp4"]
     assert files.find(".\\no\\gone.mp4") == "no/gone.mp4"
+
+
+def test_only_regular_files_are_files(tmp_path):
+    touch(tmp_path, "a.mp4", "folder.mp4/b.mp4")
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.mp4"))
+        assert dict(walk(tmp_path)) == {
+            "a.mp4": "",
+            "folder.mp4/b.mp4": "",
+            "fifo.mp4": "a FIFO, not a file",
+            "socket.mp4": "a socket, not a file",
+            "zero.mp4": "a device, not a file",
+        }
