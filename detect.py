@@ -35,9 +35,9 @@ from avdfd.core.tree import walk
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.features.window import FPS
-from avdfd.inference.inspection import Inspection, inspect, read, spool_windows
+from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
-from avdfd.inference.scoring import audio_only, load_run
+from avdfd.inference.scoring import Run, audio_only, load_run
 from avdfd.media.streams import Reading, has_video
 from avdfd.report import inspection, overlay, plots, reconstruction
 
@@ -130,8 +130,9 @@ def main(argv: list[str]) -> int:
                     line = verdict(file, error=found.reason)
                 elif (scoring_run := audio_run if found.reading.video_stream is None else run) is None:
                     line = verdict(file, error=f"no video stream; {run.config.kind} needs one")
+                elif isinstance(seen := inspected(scoring_run, found, bool(args.plot or args.overlay)), str):
+                    line = verdict(file, error=seen)
                 else:
-                    seen = inspect(scoring_run, found.windows, explain=bool(args.plot or args.overlay))
                     line = verdict(file, seen, args.threshold, reading=found.reading)
                     title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
                     if args.plot:
@@ -148,6 +149,14 @@ def main(argv: list[str]) -> int:
     if listed is not None:
         write_prediction(args.prediction, listed, scores)
     return 1 if failed else 0
+
+
+def inspected(run: Run, cut: Cut, explain: bool) -> Inspection | str:
+    """Return the scores of a file, or the reason why it has none."""
+    try:
+        return inspect(run, cut.windows, explain=explain)
+    except WorkError as error:
+        return str(error)
 
 
 def framed_as_in_training(media: MediaConfig, trained: MediaConfig | None, *, whole_frame: bool) -> MediaConfig:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from avdfd.core.faults import fault_of
+
 
 class UserError(Exception):
     """Invalid request. The message is one line with the fault, its place and the remedy. Scripts exit with 2."""
@@ -23,11 +25,8 @@ class MediaError(Exception):
     """Unusable media file; the message is the reason that lists of failures state."""
 
 
-# Errors of writing that the user can remedy, with the remedies.
-_STORAGE = {
-    errno.ENOSPC: "free some space or choose another folder",
-    errno.EFBIG: "the file would be larger than a limit allows; raise it or choose another folder",
-    errno.EDQUOT: "free some of your quota or choose another folder",
+# Errors of writing where the request may not, with the remedies.
+_REFUSED = {
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
     errno.EROFS: "choose a folder that you may write to",
@@ -40,7 +39,7 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run a script's main(argv) and exit with its code: 0 done, 1 failed, 2 invalid request, 75 saved and ended by a
     signal, 130 interrupted.
 
-    Expected errors print one line on stderr. Unexpected ones keep their traceback.
+    Expected errors, and faults of the machine, print one line on stderr. Unexpected ones keep their traceback.
     """
     try:
         sys.exit(main(sys.argv[1:]) or 0)
@@ -53,11 +52,14 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     except EndedBySignal as error:
         _say(str(error))
         sys.exit(75)
-    except OSError as error:
-        remedy = _STORAGE.get(error.errno or 0)
-        if remedy is None:
+    except (OSError, RuntimeError, MemoryError) as error:
+        fault = fault_of(error)
+        if fault is not None:
+            _say(f"error: {fault}")
+            sys.exit(1)
+        if not isinstance(error, OSError) or error.errno not in _REFUSED:
             raise
-        _say(f"error: {error.filename or 'output'}: {error.strerror}; {remedy}")
+        _say(f"error: {error.filename or 'output'}: {error.strerror}; {_REFUSED[error.errno]}")
     except KeyboardInterrupt:
         _say("interrupted; run the same command again to resume")
         sys.exit(130)

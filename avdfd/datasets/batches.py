@@ -9,7 +9,7 @@ memory              on the device, from the rows in memory, without loader proce
 from collections.abc import Iterator
 from itertools import repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from avdfd.config import DataConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
+from avdfd.datasets.hand_over import hand_over, start
 from avdfd.datasets.loaders import ElementSet, Reads, to_device
 from avdfd.datasets.residency import Place, Resident, choose, size_of
 from avdfd.datasets.samplers import Draw, Share, Shared
@@ -60,7 +61,7 @@ class Batches:
 
     def _from_disk(self) -> Iterator[tuple[Share, Any]]:
         assert self._loader is not None, "elements on disk are always loaded"
-        for share, read in zip(self.order.shares(), self._loader, strict=True):
+        for share, read in zip(self.order.shares(), start(self._loader), strict=True):
             batch = to_device(read, self.device)
             yield share, batch if self._prepared else self.elements.prepare(batch, share.draws)
 
@@ -80,7 +81,7 @@ class Batches:
         if self._loader is not None:
             for share in self.order.shares():
                 if not all(self._is_read[draw.position] for draw in share.draws):
-                    return iter(self._loader)
+                    return start(self._loader)
         return repeat(None)
 
 
@@ -126,14 +127,21 @@ class _ReadDraws(Dataset[Any]):
         return self.elements.prepare(raw, draws) if self.prepare else raw
 
 
+class _Rows(NamedTuple):
+    """Raw batch of the elements at some positions."""
+
+    positions: Tensor
+    values: Any
+
+
 class _ReadPositions(Dataset[Any]):
     """Reads the raw batch at some positions; None if there are none."""
 
     def __init__(self, elements: ElementSet, reads: Reads) -> None:
         self.elements, self.reads = elements, reads
 
-    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Any] | None:
-        return (torch.tensor(positions), self.elements.raw(positions, self.reads)) if positions else None
+    def __getitems__(self, positions: list[int]) -> _Rows | None:
+        return _Rows(torch.tensor(positions), self.elements.raw(positions, self.reads)) if positions else None
 
 
 class _Unread(Sampler[list[int]]):
@@ -152,12 +160,8 @@ def _loader(data: Dataset[Any], batches: Sampler[Any], workers: int, device: tor
         data,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_unchanged,
+        collate_fn=hand_over,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # the global one would be drawn from more often without workers than with
     )
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch

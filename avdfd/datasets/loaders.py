@@ -242,6 +242,19 @@ class ElementSet:
         """Read and prepare the batch of these draws."""
         return self.prepare(self.raw([draw.position for draw in draws]), draws)
 
+    def not_finite(self, draws: Sequence[Draw]) -> list[str]:
+        """Return key and clip of the elements of these draws that have inputs that are not finite, once prepared."""
+        bad = [self.metas[draw.position] for draw in draws if not _is_finite(self.batch([draw]))]
+        return [f"{meta.key} (clip {meta.source})" for meta in bad]
+
+
+def _is_finite(batch: Any) -> bool:
+    """Return whether all inputs of a batch are finite. A label that is not known is NaN and does not count."""
+    inputs = batch._replace(**{name: None for name in batch._fields if name.startswith(("label", "fake"))})
+    found: list[bool] = []
+    fields.map_tensors(inputs, lambda x: found.append(bool(x.isfinite().all())))
+    return all(found)
+
 
 def seeds_of(draws: Sequence[Draw]) -> Seeds | None:
     """Return the seeds of a batch; None if it is not augmented."""

@@ -28,7 +28,7 @@ MEMBERS = {
     "mjpeg": 0,
 }
 """Optional members of an element: suffix -> number of data bytes at the end of the member; 0 = the whole member."""
-
+NOT_FINITE = "has values that are not finite"
 
 _JSON_FIELDS = (
     *("key", "tier", "label", "label_video", "label_audio", "identities", "source", "base", "method", "race", "gender"),
@@ -158,6 +158,11 @@ def encode_array(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Return True if no value of a stored array is infinite or not a number."""
+    return bool(np.isfinite(array).all())
 
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:

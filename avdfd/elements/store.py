@@ -10,7 +10,7 @@ import numpy as np
 
 from avdfd.core.checksums import checksum
 from avdfd.core.errors import UserError
-from avdfd.elements.form import MEMBERS, Element, data_size, decode_frame, mel_of, pcm
+from avdfd.elements.form import MEMBERS, NOT_FINITE, Element, data_size, decode_frame, is_finite, mel_of, pcm
 from avdfd.elements.index import read_table
 from avdfd.elements.layout import check_size, read_settings, shard_name
 from avdfd.elements.table import FIRST_FRAME
@@ -106,7 +106,10 @@ class ElementStore:
         self._map()
 
     def _array(self, file: int, row: int, suffix: str) -> np.ndarray:
-        return self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
+        values = self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
+        if not is_finite(values):
+            raise self._damaged(row, suffix, NOT_FINITE)
+        return values
 
     def _member(self, file: int, row: int, suffix: str) -> np.ndarray:
         data = _bytes(self.root, file, self._place(row, suffix), data_size(suffix, self._seconds(row)))
@@ -119,11 +122,11 @@ class ElementStore:
         if expected and checksum(data) != expected:
             raise self._damaged(row, what)
 
-    def _damaged(self, row: int, what: str) -> UserError:
+    def _damaged(self, row: int, what: str, how: str = "is damaged") -> UserError:
         shard = shard_name(int(self._numbers["part"][row]), int(self._numbers["shard"][row]))
         source, key = (self.metas.value(name, row) for name in ("source", "key"))
         return UserError(
-            f"{self.root / shard}: {what} of the clip {source} is damaged ({key}); run data/preprocess.py again to "
+            f"{self.root / shard}: {what} of the clip {source} {how} ({key}); run data/preprocess.py again to "
             "restore it"
         )
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from avdfd.core.checksums import checksum
 from avdfd.core.errors import UserError
 from avdfd.core.journal import Journal
+from avdfd.elements.form import MEMBERS, NOT_FINITE, is_finite
 from avdfd.elements.index import is_as_noted, unpack_numbers
 from avdfd.elements.layout import FILES, INDEX, STORE, journal_name, parts_of, read_settings, shard_name
 from avdfd.elements.table import ElementTable
@@ -76,15 +79,16 @@ def _files(root: Path, noted: Mapping[str, Sequence[int]]) -> Iterator[Damage]:
 
 
 def damages(root: Path, part: int, records: Mapping[str, Mapping[str, Any]]) -> Iterator[Damage]:
-    """Read all elements of a part in their order on disk; yield those that are missing or differ from their checksum.
+    """Read all elements of a part in their order on disk; yield those that are missing, differ from their checksum
+    or have values that are not finite.
 
     Elements without a checksum are not read.
     """
-    places: dict[int, list[tuple[int, int, str, str, int]]] = {}
+    places: dict[int, list[tuple[int, int, str, str, int, list[int]]]] = {}
     for source in records:
         for window in records[source]["windows"]:
             expected = int(unpack_numbers(window["sums"])[0]) if "sums" in window else 0
-            place = (window["at"][0], window["at"][-1], source, window["key"], expected)
+            place = (window["at"][0], window["at"][-1], source, window["key"], expected, window["at"][1:-1])
             places.setdefault(window["shard"], []).append(place)
     for number in sorted(places):
         path = root / shard_name(part, number)
@@ -92,11 +96,22 @@ def damages(root: Path, part: int, records: Mapping[str, Mapping[str, Any]]) -> 
             yield Damage(path, places[number][0][2], "missing")
             continue
         with path.open("rb", buffering=0) as file:
-            for first, last, source, key, expected in sorted(places[number]):
+            for first, last, source, key, expected, offsets in sorted(places[number]):
                 if os.fstat(file.fileno()).st_size < last:
                     yield Damage(path, source, f"{key} is missing, the file is too short")
-                elif expected and checksum(os.pread(file.fileno(), last - first, first)) != expected:
-                    yield Damage(path, source, f"{key} is damaged")
+                elif expected:
+                    data = os.pread(file.fileno(), last - first, first)
+                    if checksum(data) != expected:
+                        yield Damage(path, source, f"{key} is damaged")
+                    elif not all(is_finite(values) for values in _floats(data, first, offsets)):
+                        yield Damage(path, source, f"{key} {NOT_FINITE}")
+
+
+def _floats(data: bytes, first: int, offsets: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield the arrays among the members of an element, given its data and the place of each member in the shard."""
+    for (suffix, size), offset in zip(MEMBERS.items(), offsets, strict=True):
+        if suffix.endswith(".npy") and offset >= 0:
+            yield np.frombuffer(data, "<f4", size // 4, offset - first)
 
 
 def _ends(root: Path, part: int, windows: list[dict[str, Any]]) -> Iterator[Damage]:

@@ -1,6 +1,6 @@
 """Loading of trained runs, of this method or a baseline, and scoring of elements."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import Batch, ElementSet, InputForm, Inputs, prepare, stack, to_device
-from avdfd.datasets.samplers import Sequential, Shared
+from avdfd.datasets.samplers import Draw, Sequential, Shared
 from avdfd.elements import Element
 from avdfd.inference.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder
@@ -218,11 +218,11 @@ def score(
     order = Shared(Sequential(len(elements), batch_size))
     bar = progress(Batches(elements, order, run.device, workers=workers))
     parts = [_score_batch(run, batch) for _, batch in bar]
-    return _join(run, [meta.key for meta in elements.metas], parts)
+    return _join(run, [meta.key for meta in elements.metas], parts, lambda at: elements.not_finite([Draw(at, None)]))
 
 
 def score_windows(run: Run, windows: list[Element], *, explain: bool = False) -> Scores:
-    """Score elements in memory as one batch; their keys are their positions.
+    """Score elements in memory as one batch; their keys are "window 0" and so on.
 
     The elements have all their frames if the run takes any. With `explain`, the result has the full explanations.
     Raises WorkError if a score is not a number.
@@ -236,7 +236,7 @@ def score_windows(run: Run, windows: list[Element], *, explain: bool = False) ->
             frames = window.frames[[number for number in wanted if number < len(window.frames)]]
         raws.append(run.inputs.raw(replace(window, frames=frames)))
     batch = prepare(run.inputs, to_device(stack(raws), run.device), None)
-    return _join(run, [str(number) for number in range(len(windows))], [_score_batch(run, batch, explain)])
+    return _join(run, [f"window {number}" for number in range(len(windows))], [_score_batch(run, batch, explain)])
 
 
 def _score_batch(run: Run, batch: Any, explain: bool = False) -> dict[str, np.ndarray]:
@@ -253,13 +253,26 @@ def _score_batch(run: Run, batch: Any, explain: bool = False) -> dict[str, np.nd
     }
 
 
-def _join(run: Run, keys: list[str], parts: list[dict[str, np.ndarray]]) -> Scores:
+def _join(
+    run: Run,
+    keys: list[str],
+    parts: list[dict[str, np.ndarray]],
+    not_finite: Callable[[int], Sequence[str]] = lambda position: (),
+) -> Scores:
+    """Join the scores of batches. `not_finite` names the element at a position if its inputs are not finite."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     for branch in run.branches:
         if np.isnan(columns[branch]).any():
-            key = keys[int(np.isnan(columns[branch]).argmax())]
+            position = int(np.isnan(columns[branch]).argmax())
+            culprits = not_finite(position)
             raise WorkError(
-                f"{run.folder}: its {branch} score of {key} is not a number; the training that made it has diverged"
+                f"{run.folder}: its {branch} score of {keys[position]} is not a number: "
+                + (
+                    f"the inputs of {culprits[0]} are not finite; make this element again"
+                    if culprits
+                    else "inputs and weights are finite, but not what it computes of them; try --device cpu, which "
+                    "computes in float32, or train it again with a lower learning rate"
+                )
             )
     more = {
         name: columns.pop(name, None) for name in ("w_audio", "discrepancy", "audio_effect", "embedding", "distance")

@@ -27,7 +27,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from avdfd.config.reconstruction import ReconstructionConfig
-from avdfd.core.errors import UserError
+from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
 from avdfd.features.window import MEL_BINS, MEL_FRAMES
 from avdfd.training.distributed import pick_device
@@ -65,7 +65,7 @@ class Reconstruction:
     def error(self, mel: np.ndarray) -> np.ndarray:
         """Return |mel - its reconstruction| (128, 768) float32 of a log mel as `log_mel` returns it, in its units.
 
-        On a CPU it depends on the mel, the model and the number of threads only.
+        On a CPU it depends on the mel, the model and the number of threads only. Raises MediaError if it is not finite.
         """
         assert mel.shape == (MEL_BINS, MEL_FRAMES), mel.shape
         log_mel = torch.from_numpy(mel.astype(np.float32)).to(self.device)
@@ -75,7 +75,10 @@ class Reconstruction:
         tiles = rearrange(scaled, "f (n w) -> n 1 f w", w=width).repeat_interleave(repeat, dim=2)
         back = reconstruct(tiles, lambda x, t: self.unet(x, t).sample, self.schedule, self.config.steps)
         restored = reduce(back, "n 1 (f r) w -> f (n w)", "mean", r=repeat)
-        return ((scaled - restored).abs() * unit).cpu().numpy()
+        error = ((scaled - restored).abs() * unit).cpu().numpy()
+        if not np.isfinite(error).all():
+            raise MediaError("the reconstruction error of its audio (mel_err) is not finite")
+        return error
 
 
 def reconstruct(tiles: Tensor, predict_noise: PredictNoise, schedule: Schedule, steps: int) -> Tensor:

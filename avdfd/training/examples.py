@@ -38,6 +38,7 @@ def _row(example: Example) -> np.ndarray:
 
 
 def _spectrogram(values: np.ndarray) -> np.ndarray:
+    values = np.nan_to_num(values)  # the step that such a clip spoils is reported
     low, high = float(values.min()), float(values.max())
     scaled = (255 * (values[::-1] - low) / max(high - low, 1e-12)).astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)

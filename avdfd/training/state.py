@@ -228,7 +228,12 @@ class Training:
             self.progress.skipped += 1
             self.progress.skipped_in_row += 1
             keys = [elements.metas[draw.position].key for draw in batch]
-            self.run.log(f"skipped a step: its loss or gradient is not finite; elements {' '.join(keys)}")
+            culprits = elements.not_finite(batch)
+            self.run.log(
+                f"skipped a step: the inputs of {', '.join(culprits)} are not finite"
+                if culprits
+                else f"skipped a step: its loss or gradient is not finite; elements {' '.join(keys)}"
+            )
             if self.progress.skipped_in_row > self.cfg.max_bad_steps:
                 path = self.run.path / BAD_BATCH
                 if self.world.first:
@@ -236,7 +241,11 @@ class Training:
                 raise WorkError(
                     f"{self.run.path}: {self.progress.skipped_in_row} steps in a row without a finite loss and "
                     f"gradient, more than max_bad_steps = {self.cfg.max_bad_steps}; the last batch is in {path}, "
-                    "log.txt has the keys; lower the learning rate or inspect these elements"
+                    + (
+                        f"in which the inputs of {', '.join(culprits)} are not finite: make these elements again"
+                        if culprits
+                        else "log.txt has the keys, and all inputs are finite: lower the learning rate"
+                    )
                 )
 
 

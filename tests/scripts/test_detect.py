@@ -101,6 +101,24 @@ def test_streams_are_named_and_can_be_chosen(run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("in_process")
+def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys, monkeypatch):
+    """The other files of the call are scored."""
+    judged, inspect = [], detect.inspect
+
+    def spoilt(run, windows, **how):
+        judged.append(windows)
+        if len(judged) == 1:
+            raise WorkError("its fused score of window 0 is not a number")
+        return inspect(run, windows, **how)
+
+    monkeypatch.setattr(detect, "inspect", spoilt)
+    code, lines = lines_of(["--run", run, videos / "below" / "LONG.MP4", videos / "good.mp4"], capsys)
+    assert code == 1
+    assert [line["error"] for line in lines] == ["its fused score of window 0 is not a number", None]
+    assert [line["score"] is None for line in lines] == [True, False]
+
+
+@pytest.mark.usefixtures("in_process")
 def test_kind_of_file_is_its_content(run, tmp_path, capsys, monkeypatch):
     """Audio in a video container is judged by the audio branch, and so is a video by a run that takes audio alone."""
     alone = write(tmp_path / "voice.mkv", [], [{"hertz": 400}])

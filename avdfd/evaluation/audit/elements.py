@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from avdfd.datasets.hand_over import start
 from avdfd.elements import ElementMeta, coded
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit.probes import Clip
@@ -50,7 +51,7 @@ def look_at(
     A look has what the store has: see `lacking`.
     """
     looks = _Looks(store, _ends(metas))
-    return list(progress(DataLoader(looks, batch_size=None, num_workers=workers, collate_fn=_unchanged)))
+    return list(progress(start(DataLoader(looks, batch_size=None, num_workers=workers, collate_fn=_unchanged))))
 
 
 def lacking(store: Store, needs: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_array
 from avdfd.elements.index import merge
 from avdfd.elements.layout import FILES, INDEX, STORE, note_files
 from avdfd.elements.verify import verify
@@ -248,3 +249,26 @@ def test_crafted_settings_of_a_store(root, about):
     (root / STORE).write_bytes(about)
     with pytest.raises(UserError, match=STORE):
         ElementStore(root)
+
+
+def test_values_that_are_not_finite_are_named_and_repaired(tmp_path):
+    """They have a valid checksum, as they were stored like this."""
+    good = dict(WINDOWS[0]["parts"])
+    mel = np.full((128, 768), np.float32(0.5))
+    mel[3, 4] = np.nan
+    bad = WINDOWS[0] | {"parts": good | {"mel_err.npy": encode_array(mel)}}
+    root = tmp_path / "store"
+    with ElementWriter(root, SETTINGS) as writer:
+        writer.add(clip(SOURCES[0]), [WINDOWS[1]])
+        writer.add(clip(SOURCES[1]), [bad])
+    assert merge(root)
+    store = ElementStore(root)
+    (key,) = (meta.key for meta in store.metas if meta.source == SOURCES[1])
+    assert store.read(key).mel is not None
+    with pytest.raises(UserError, match=rf"{SHARD}: mel_err.npy of the clip {SOURCES[1]} has values that are not fin"):
+        store.read(key, mel_err=True)
+    (damage,) = verify(root).damages
+    assert str(damage) == f"{root / SHARD}: {key} has values that are not finite (clip {SOURCES[1]})"
+    with ElementWriter(root, SETTINGS) as writer:
+        assert writer.drop_damaged() == [str(damage)]
+        assert [*writer.records] == SOURCES[:1]

@@ -1,10 +1,12 @@
 """Scoring gives each element its own score in any batch; runs are loaded or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from avdfd.core.errors import UserError
+from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.datasets.loaders import ElementSet, split_metas
 from avdfd.elements import ElementStore
@@ -72,3 +74,21 @@ def test_runs_that_cannot_be_loaded(data, tmp_path):
     weights.save(folder / BEST, {**model, "a2v_head.0.weight": torch.zeros(3)}, facts)
     with pytest.raises(UserError, match="has other shapes for 1 of .* 'a2v_head.0.weight'"):
         scoring.load_run(folder)
+
+
+def test_input_that_is_not_finite_is_named_with_its_clip(run, elements, monkeypatch):
+    """Not the training is blamed, nor its weights."""
+    bad = elements.metas[4]
+    read = ElementStore.read
+
+    def spoilt(store, key, **wanted):
+        element = read(store, key, **wanted)
+        return replace(element, mel=element.mel * np.nan) if key == bad.key else element
+
+    monkeypatch.setattr(ElementStore, "read", spoilt)
+    with pytest.raises(WorkError) as caught:
+        scoring.score(run, elements)
+    assert str(caught.value) == (
+        f"{run.folder}: its audio score of {bad.key} is not a number: the inputs of {bad.key} (clip {bad.source}) are "
+        "not finite; make this element again"
+    )
