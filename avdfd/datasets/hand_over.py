@@ -1,7 +1,7 @@
-"""What loader processes need of the machine: memory in which they hand over batches, and room to start.
+"""Start of loader processes, and the memory in which they hand over batches.
 
 Torch hands tensors over in /dev/shm, of which a container has 64 MB by default. A batch that does not fit there is
-lost, and the training waits for it for ever. Anonymous shared memory (`memfd_create`) has no such limit.
+lost, and training waits for it for ever. Anonymous shared memory (`memfd_create`) has no such limit.
 """
 
 import multiprocessing
