@@ -10,8 +10,9 @@ A file is cut into windows of 3.072 s that begin every --hop seconds, and each w
 is the mean of P(fake) over its windows, of the fused branch if the run has one. A run that takes whole clips (MRDF as
 published) is given the whole file, up to the seconds that it takes; `--hop` does not apply. A short manipulation in a
 long video shows in `windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis`
-says; one shorter than a window is repeated to fill it. Exit code 1 if any file could not be scored. The scores of a
-list of videos, `video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
+says. A clip of 1 s or more that is shorter than a window is repeated to fill one, audio and frames together, and so is
+audio alone of any duration; `short` says so. Exit code 1 if any file could not be scored. The scores of a list of
+videos, `video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.tree import walk
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
+from avdfd.elements.form import as_window
 from avdfd.features.window import FPS
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
@@ -179,7 +181,7 @@ def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig
             raise WorkError(f"{file}: {found.reason}")
         if found.reading.video_stream is None:
             raise WorkError(f"{file}: no video stream")
-        made = reconstruct(autoencoder, read(found.windows[0]), args.seed)
+        made = reconstruct(autoencoder, as_window(read(found.windows[0])), args.seed)
     for path in args.reconstruct:
         write_atomic(path, reconstruction.draw(made, path.suffix))
         print(f"{path}: error of the normalised targets: video {made.video.error:.3f}, audio {made.audio.error:.3f}")
@@ -277,6 +279,7 @@ def verdict(
         "weight_visual": None if weight is None else 1 - weight,
         "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
         "windows": [{"start": cut.start, "end": cut.end, "score": value} for cut, value in windows],
+        "short": all(window.short for window in seen.windows) if seen else None,
         "error": error,
         "audio_stream": reading.audio_stream if reading else None,
         "video_stream": reading.video_stream if reading else None,
@@ -299,6 +302,8 @@ def verdict_line(line: dict[str, Any], width: int) -> str:
     first, last, count = line["windows"][0]["start"], line["windows"][-1]["end"], len(line["windows"])
     if line["basis"] == "audio alone":
         text += "  (audio alone)"
+    if line["short"]:
+        text += "  (short: true)"
     text += "".join(f"  ({note})" for note in line["notes"])
     return f"{text}  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"
 

@@ -280,8 +280,10 @@ def settings(cfg: PreprocessConfig) -> dict[str, Any]:
             flat |= {f"media.{key}.{name}": inner for name, inner in value.items()}
         else:
             flat[f"media.{key}"] = value
-    if not cfg.media.whole:  # stores of windows made before these settings existed are continued
+    if not cfg.media.whole:  # stores made before these settings existed are continued
         del flat["media.whole"], flat["media.max_seconds"]
+    if cfg.media.whole or not cfg.media.short:
+        del flat["media.short"]
     return flat
 
 

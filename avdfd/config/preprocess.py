@@ -42,9 +42,11 @@ class MediaConfig(Section):
     apply."""
     max_seconds: Annotated[float, Field(ge=1, le=60)] = 20.0
     """Longest whole clip; later seconds are left out. 20 s are the 500 frames that MRDF takes."""
+    short: bool = True
+    """Take clips of 1 s or more that are shorter than a window. Their audio and frames are repeated together, from the
+    start of the clip, until they fill a window. false: they are listed and left out."""
     repeat_short: bool = False
-    """Repeat audio shorter than a window until it fills one, as AASIST does; only without frames. Otherwise such a clip
-    is listed and left out."""
+    """Audio alone, without frames: take clips of any duration, as AASIST does, those below 1 s too."""
     trim_silence: bool = False
     """Leave out leading and trailing silence of a clip, together with its frames."""
     min_fake: NonNegative | None = None
@@ -65,7 +67,7 @@ class MediaConfig(Section):
         if not {"waveform", "mel"} & {*self.keep}:
             raise ValueError("keep: name waveform, mel or both; frames without audio are no elements")
         if self.repeat_short and "frames" in self.keep:
-            raise ValueError("repeat_short is for audio alone: repeated audio has no frames")
+            raise ValueError("repeat_short is for audio alone: with frames, clips of 1 s or more are taken")
         if self.whole and ({*self.keep} != {"waveform", "frames"} or self.mel_err is not None):
             raise ValueError("whole: whole clips have no mel: set keep to waveform and frames, and mel_err to null")
         return self

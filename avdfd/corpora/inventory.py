@@ -1,5 +1,6 @@
 """Inspection of a media file: its bytes, streams, leading and trailing silence, and fingerprints."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +10,13 @@ import numpy as np
 from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.window import SAMPLE_RATE
+from avdfd.features.window import SAMPLE_RATE, SECONDS
 from avdfd.media.audio import read_audio
 from avdfd.media.container import open_media
 from avdfd.media.fingerprints import audio_hash, video_hash
 from avdfd.media.streams import Reading, first_stream
 from avdfd.media.truncation import Extent
-from avdfd.media.video import read_video
+from avdfd.media.video import Frame, read_video
 
 # Root mean square below which audio is silent, as in avdfd.media.windows.
 _SILENCE = 10 ** (-70 / 20)
@@ -53,6 +54,8 @@ class FileFacts(NamedTuple):
     picture_hash: bytes | None = None
     damaged_frames: int | None = None
     """Frames that could not be decoded, of the audio and of as much video as its fingerprint takes (8 s)."""
+    short: bool | None = None
+    """True if the audio and the video have less than a window, 3.072 s, in common."""
     error: str = ""
 
 
@@ -66,8 +69,12 @@ def examine(path: Path) -> FileFacts:
         facts = facts._replace(sha256=sha256_of(path))
         facts = facts._replace(streams=read_streams(path))
         reading = Reading()
-        facts = facts._replace(picture_hash=video_hash(read_video(path, "pyav", reading)))
-        samples = np.concatenate([block.samples for block in read_audio(path, reading=reading)])
+        shown = _Shown(read_video(path, "pyav", reading))
+        facts = facts._replace(picture_hash=video_hash(shown))
+        pieces = read_audio(path, reading=reading)
+        common = min(shown.end, pieces[-1].end) - max(shown.start, pieces[0].start)
+        facts = facts._replace(short=common < SECONDS)
+        samples = np.concatenate([piece.samples for piece in pieces])
         taken = read_streams(path, reading)
         facts = facts._replace(streams=taken, damaged_frames=reading.damaged_frames)
         leading, trailing = edge_silence(samples, SAMPLE_RATE)
@@ -80,6 +87,19 @@ def examine(path: Path) -> FileFacts:
     except OSError as error:
         return facts._replace(error=f"cannot be read ({error.strerror})")
     return facts
+
+
+class _Shown:
+    """Iterator over frames that notes from when to when those read so far are shown, in seconds."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self.frames = frames
+        self.start, self.end = np.inf, -np.inf
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.frames:
+            self.start, self.end = min(self.start, frame.time), frame.time + frame.duration
+            yield frame
 
 
 def stamp(path: Path) -> FileFacts:

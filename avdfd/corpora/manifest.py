@@ -19,7 +19,7 @@ from avdfd.corpora.left_out import LeftOut, of_another_tier
 
 VERSION = "2"
 _KEY = b"avdfd.manifest"
-_DEFAULTS = {**CLIP_DEFAULTS, "audio_stream": None, "video_stream": None, "damaged_frames": None}
+_DEFAULTS = {**CLIP_DEFAULTS, "audio_stream": None, "video_stream": None, "damaged_frames": None, "short": None}
 """Values of columns that manifests made before them do not have."""
 _LABELS = {"label": "label", "label_video": "video", "label_audio": "audio"}
 """Column -> attribute of the tier."""
@@ -68,6 +68,7 @@ _SCHEMA = pa.schema(
         ("sound_hash", pa.binary()),
         ("picture_hash", pa.binary()),
         ("damaged_frames", pa.int32()),
+        ("short", pa.bool_()),
         ("error", pa.string()),
         ("stopped_after", pa.float64()),
     ],

@@ -2,15 +2,16 @@
 
 waveform (49152,) float32   mel, mel_err (128, 768) float32   frames (77, 224, 224, 3) uint8 RGB
 
-Elements that are whole clips have a waveform and frames of their own length: `samples_of` and `frames_of` the seconds
-from `start` to `end`. They have no mel.
+Elements that are whole clips, and those of clips shorter than a window, are stored with a waveform and frames of their
+own length: `samples_of` and `frames_of` the seconds from `start` to `end`. Whole clips have no mel. A short clip is
+read as a window: its audio and frames are repeated together, and its mel is that of the repeated audio.
 """
 
 import io
 import json
 import wave
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -19,7 +20,7 @@ import numpy as np
 from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.periods import WindowLabel
-from avdfd.features.window import FACE_SIZE, MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, samples_of
+from avdfd.features.window import FACE_SIZE, FRAMES, MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, is_short, samples_of
 
 MEMBERS = {
     "wav": 2 * WINDOW,  # of a window
@@ -39,6 +40,8 @@ _LABELS = ("label", "label_video", "label_audio")
 """Labels of the clip, for other tools."""
 _FAKE_SECONDS = ("audio_fake_seconds", "visual_fake_seconds")
 """Label of the window, for other tools."""
+_SHORT = "short"
+"""True for a clip that is shorter than a window, for other tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,11 @@ class ElementMeta(ClipMeta):
     def window(self) -> WindowLabel:
         """Label of the window, which may be real although its clip is a fake: what of it is fake, by modality."""
         return self.window_label(self.start, self.end)
+
+    @property
+    def short(self) -> bool:
+        """True for a clip that is shorter than a window."""
+        return is_short(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -95,10 +103,26 @@ def unpack(parts: Mapping[str, bytes]) -> Element:
     return Element(meta, waveform, mel, mel_err, frames)
 
 
+def as_window(element: Element) -> Element:
+    """Repeat a clip shorter than a window, audio and frames from their start, until it fills one."""
+    waveform, frames = element.waveform, element.frames
+    return replace(
+        element,
+        waveform=None if waveform is None else repeated(waveform, WINDOW),
+        frames=None if frames is None else repeated(frames, FRAMES),
+    )
+
+
+def repeated(values: np.ndarray, count: int) -> np.ndarray:
+    """Repeat samples or frames (n, ...) from their start until there are `count`."""
+    return values if len(values) == count else values[np.arange(count) % len(values)]
+
+
 def encode_meta(meta: ElementMeta) -> bytes:
-    """Return the content of KEY.json: all fields, and the labels of the clip and of the window for other tools."""
+    """Return the content of KEY.json: all fields, and what follows from them for other tools."""
     known = asdict(meta) | {name: getattr(meta, name) for name in _LABELS}
     known |= {name: round(seconds, 6) for name, seconds in zip(_FAKE_SECONDS, meta.window, strict=True)}
+    known[_SHORT] = meta.short
     ordered = {name: known[name] for name in dict.fromkeys((*_JSON_FIELDS, *known))}
     return json.dumps(ordered, ensure_ascii=False).encode()
 
@@ -106,7 +130,7 @@ def encode_meta(meta: ElementMeta) -> bytes:
 def decode_meta(data: bytes) -> ElementMeta:
     """Inverse of `encode_meta`; a fact that the store lacks gets its default."""
     known = json.loads(data)
-    known = {name: value for name, value in known.items() if name not in (*_LABELS, *_FAKE_SECONDS)}
+    known = {name: value for name, value in known.items() if name not in (*_LABELS, *_FAKE_SECONDS, _SHORT)}
     return ElementMeta(**{**known, "identities": tuple(known["identities"])})
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from avdfd.core.checksums import checksum
 from avdfd.core.errors import UserError
-from avdfd.elements.form import MEMBERS, NOT_FINITE, Element, data_size, decode_frame, is_finite, mel_of, pcm
+from avdfd.elements.form import MEMBERS, NOT_FINITE, Element, data_size, decode_frame, is_finite, mel_of, pcm, repeated
 from avdfd.elements.index import read_table
 from avdfd.elements.layout import check_size, read_settings, shard_name
 from avdfd.elements.table import FIRST_FRAME
-from avdfd.features.window import FACE_SIZE, MEL_BINS, MEL_FRAMES, frames_of
+from avdfd.features.window import FACE_SIZE, FRAMES, MEL_BINS, MEL_FRAMES, WINDOW, frames_of
 
 _SUM_OF = {suffix: number for number, suffix in enumerate(MEMBERS, 1)}
 _OPEN = 128  # maximum number of shards that a process keeps open; a large store has more than the system allows
@@ -81,13 +81,14 @@ class ElementStore:
         """Read the requested arrays of an element; `frames` are frame numbers, and only these frames are decoded.
         Numbers beyond the last frame are left out.
 
-        A mel that is not stored is computed from the waveform. Raises KeyError for an unknown key, and UserError for
-        an array that the store does not have.
+        A clip shorter than a window is repeated to fill one, unless the store has whole clips. A mel that is not stored
+        is computed from the waveform. Raises KeyError for an unknown key, and UserError for an array that the store
+        does not have.
         """
         row = self.metas.find(key)
         file = self._shard(int(self._numbers["part"][row]), int(self._numbers["shard"][row]))
         has_mel = self._numbers["mel.npy"][row] >= 0
-        samples = pcm(self._member(file, row, "wav")) if waveform or (mel and not has_mel) else None
+        samples = self._samples(file, row) if waveform or (mel and not has_mel) else None
         stored = self._array(file, row, "mel.npy") if mel and has_mel else None
         return Element(
             meta=self.metas[row],
@@ -104,6 +105,10 @@ class ElementStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._map()
+
+    def _samples(self, file: int, row: int) -> np.ndarray:
+        samples = pcm(self._member(file, row, "wav"))
+        return samples if self.whole else repeated(samples, WINDOW)
 
     def _array(self, file: int, row: int, suffix: str) -> np.ndarray:
         values = self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
@@ -144,7 +149,8 @@ class ElementStore:
     def _frames(self, file: int, row: int, wanted: Sequence[int]) -> np.ndarray:
         sizes = self._numbers["sizes"][row].astype(np.int64)
         starts = self._place(row, "mjpeg") + np.cumsum(sizes) - sizes
-        present = [k for k in wanted if k < frames_of(self._seconds(row))]
+        count = frames_of(self._seconds(row))
+        present = [k % count for k in wanted if k < (count if self.whole else FRAMES)]
         out = np.empty((len(present), FACE_SIZE, FACE_SIZE, 3), np.uint8)
         for frame, k in zip(out, present, strict=True):
             jpeg = _bytes(self.root, file, int(starts[k]), int(sizes[k]))

@@ -14,7 +14,7 @@ import numpy as np
 
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.evaluation.pages import page_metrics
-from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.evaluation.scored_clips import ScoredClips, Texts
 from avdfd.metrics import bootstrap, calibration, roc
 from avdfd.metrics.paired import paired_auc
 from avdfd.metrics.roc import Floats
@@ -24,6 +24,8 @@ MIN_IDENTITIES = 10
 MIN_CLIPS = 10
 """Fewest identities, and clips of each class, of a group with metrics: in a smaller one, single clips decide."""
 GROUPS = {"race": ("race",), "gender": ("gender",), "race and gender": ("race", "gender")}
+DURATION = "duration"
+"""Group of clips by whether they are shorter than a window; only where some are and others are not."""
 
 _HISTOGRAM_BINS = 25
 DOTS = 200
@@ -88,7 +90,7 @@ def grouped_metrics(
         "overall": section(clips),
         "tiers": {name: section(part) for name, part in tiers.items()},
         "methods": {name: section(part, [main]) for name, part in _method_parts(clips)},
-        "groups": {name: _groups(clips, columns, main, section) for name, columns in GROUPS.items()},
+        "groups": {name: _groups(clips, names, main, section) for name, names in _group_names(clips)},
         "pages": _pages(clips, replicates, seed),
         "windows": section(windows) if windows is not None else None,
         "window_groups": {name: section(part) for name, part in _window_groups(windows)},
@@ -154,11 +156,17 @@ def _method_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
             yield f"{name} {method}".rstrip(), clips.where(real | (fakes & (clips.method == method)))
 
 
-def _groups(
-    clips: ScoredClips, columns: Sequence[str], main: str, section: Callable[..., dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the metrics of each group of identities, and the group with the lowest AUC among the large enough ones."""
-    names = np.array([", ".join(values) for values in zip(*(clips.facts[c] for c in columns), strict=True)], object)
+def _group_names(clips: ScoredClips) -> Iterator[tuple[str, Texts]]:
+    """Yield each kind of group and the name (N,) of every clip's group."""
+    for kind, columns in GROUPS.items():
+        facts = zip(*(clips.facts[column] for column in columns), strict=True)
+        yield kind, np.array([", ".join(values) for values in facts], object)
+    if 0 < clips.short.sum() < len(clips):
+        yield DURATION, np.where(clips.short, "shorter than a window", "a window or more").astype(object)
+
+
+def _groups(clips: ScoredClips, names: Texts, main: str, section: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """Return the metrics of each group of clips, and the group with the lowest AUC among the large enough ones."""
     members: dict[str, Any] = {}
     for name in sorted(set(names)):
         part = clips.where(names == name)
@@ -177,6 +185,7 @@ def _size(clips: ScoredClips) -> dict[str, Any]:
         "fake_clips": int(clips.label.sum()),
         "identities": len(set(clips.identity)),
         "windows": int(clips.windows.sum()),
+        "short_clips": int(clips.short.sum()),
         "prevalence": float(clips.label.mean()),
     }
 

@@ -14,6 +14,7 @@ import numpy as np
 from avdfd.core.clips import PERIOD_FIELDS
 from avdfd.elements import ElementMeta, coded
 from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.features.window import SECONDS
 from avdfd.inference.scoring import Scores
 from avdfd.metrics import bootstrap
 from avdfd.metrics.localisation import Matches, curve, match, measures, propose
@@ -63,7 +64,7 @@ def localise(
 
     systems = {name: section(values[:, :, None], "windows") for name, values in windows.scores.items()}
     if scores.discrepancy is not None:
-        systems[EVIDENCE] = section(scores.discrepancy[None], "steps of windows")
+        systems[EVIDENCE] = section(own_steps(scores.discrepancy, end - start)[None], "steps of windows")
     return {
         "clips": len(judged),
         "partly_fake": sum(len(one) > 0 for one in truth),
@@ -71,3 +72,14 @@ def localise(
         "left_out": len(periods) - len(judged),
         "systems": systems,
     }
+
+
+def own_steps(values: Floats, seconds: Floats) -> Floats:
+    """Return values (N, steps) of even steps in N windows as even steps of the clip within the window.
+
+    `seconds` (N,) are those of the clip: of one shorter than a window, which is repeated to fill it, the steps within
+    its first run.
+    """
+    steps = values.shape[1]
+    middles = (np.arange(steps) + 0.5) * np.minimum(seconds / SECONDS, 1)[:, None]
+    return np.take_along_axis(values, middles.astype(np.int64), axis=1)

@@ -15,6 +15,7 @@ import numpy as np
 from avdfd.core.clips import CLIP_FIELDS
 from avdfd.elements import ElementMeta, coded, fake_seconds, times, window_labels
 from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.features.window import is_short
 from avdfd.inference.scoring import Scores
 from avdfd.metrics.roc import Floats
 
@@ -95,11 +96,13 @@ def _columns(
         return column[codes[first]]
 
     facts = {name: field(name) for name in CLIP_FIELDS}
+    short = np.array([is_short(start, end) for start, end in times(metas)[first].tolist()], bool)
     w_audio, discrepancy, distance, embedding = scores.w_audio, scores.discrepancy, scores.distance, scores.embedding
     return ScoredClips(
         facts,
         label=field("label").astype(np.int64),
         windows=count,
+        short=short,
         scores={
             name: np.stack([pooled(run) for run in np.atleast_2d(values)]) for name, values in scores.branch.items()
         },

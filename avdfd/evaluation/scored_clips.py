@@ -36,6 +36,8 @@ class ScoredClips:
     """(N,), 1 = fake; of a window its own, which may be real in a fake clip."""
     windows: NDArray[np.int64]
     """(N,) number of windows."""
+    short: NDArray[np.bool_]
+    """(N,) True for clips that are shorter than a window."""
     scores: dict[str, Floats]
     """Branch, or name of another system -> P(fake), (S, N)."""
     weight_audio: Floats | None = None
@@ -95,6 +97,7 @@ def join_clips(parts: Sequence[ScoredClips]) -> ScoredClips:
         {name: np.concatenate([part.facts[name] for part in parts]) for name in parts[0].facts},
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.windows for part in parts]),
+        np.concatenate([part.short for part in parts]),
         {name: np.concatenate([part.scores[name] for part in parts], axis=1) for name in parts[0].scores},
     )
 
@@ -136,8 +139,9 @@ def from_csv(rows: Sequence[Mapping[str, str]], branch: str, runs: int, *, name:
     if rows and _PAGE_FACTS[0] in rows[0]:
         facts |= {name: np.array([row[name] for row in rows], object) for name in _PAGE_FACTS}
     label, windows = (np.array([int(row[column]) for row in rows]) for column in ("label", "windows"))
+    short = np.array([row.get("short") == "true" for row in rows], bool)
     scores = np.array([[float(row[column]) for row in rows] for column in _score_columns(branch, runs)])
-    return ScoredClips(facts, label, windows, scores={name: scores})
+    return ScoredClips(facts, label, windows, short, scores={name: scores})
 
 
 def _fact_columns(clips: ScoredClips) -> dict[str, Sequence[Any]]:
@@ -147,7 +151,8 @@ def _fact_columns(clips: ScoredClips) -> dict[str, Sequence[Any]]:
         facts[column] = clips.facts[name].tolist()
         if name == "tier":
             facts["label"] = clips.label.tolist()
-    return {**facts, "windows": clips.windows.tolist()}
+    short = ["true" if is_short else "false" for is_short in clips.short.tolist()]
+    return {**facts, "windows": clips.windows.tolist(), "short": short}
 
 
 def _score_columns(branch: str, runs: int) -> list[str]:

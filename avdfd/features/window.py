@@ -5,6 +5,7 @@ import math
 SAMPLE_RATE = 16_000
 WINDOW = 49_152
 """Samples of a window, 3.072 s."""
+SECONDS = WINDOW / SAMPLE_RATE
 MEL_BINS = 128
 MEL_FRAMES = 768
 FPS = 25
@@ -22,3 +23,8 @@ def samples_of(seconds: float) -> int:
 def frames_of(seconds: float) -> int:
     """Return the number of frames, at k / 25 s, in a span of time."""
     return math.ceil(seconds * FPS - _ROUNDING)
+
+
+def is_short(start: float, end: float) -> bool:
+    """Return whether an element is shorter than a window; its times are in seconds."""
+    return samples_of(end - start) < WINDOW

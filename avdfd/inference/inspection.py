@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 import torch
 
+from avdfd.baselines.open_store import takes_whole_clips
 from avdfd.config import MediaConfig
 from avdfd.elements import Element, unpack
-from avdfd.features.window import FPS
+from avdfd.elements.form import as_window
+from avdfd.features.window import FPS, is_short
 from avdfd.inference.scoring import Run, score_windows
 from avdfd.media.faces import Square
 from avdfd.media.streams import Reading, has_video
@@ -31,6 +33,11 @@ class Spooled(NamedTuple):
     end: float
     face: Square | None
     path: Path
+
+    @property
+    def short(self) -> bool:
+        """True for a clip that is shorter than a window."""
+        return is_short(self.start, self.end)
 
 
 class Cut(NamedTuple):
@@ -80,7 +87,7 @@ def spool_windows(
 
 
 def read(window: Spooled) -> Element:
-    """Return a window that waits on disk."""
+    """Return a window that waits on disk, or a whole clip; one shorter than a window is as it was cut."""
     return unpack(pickle.loads(window.path.read_bytes()))
 
 
@@ -92,6 +99,8 @@ def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
     for first in range(0, len(windows), _BATCH):
         chosen = windows[first : first + _BATCH]
         elements = [read(window) for window in chosen]
+        if not takes_whole_clips(run.config):
+            elements = [as_window(element) for element in elements]
         scores = score_windows(run, elements, explain=explain)
         part = scores.branch | {"w_audio": scores.w_audio}
         if explain:

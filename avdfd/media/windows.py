@@ -2,7 +2,10 @@
 
 Windows start at 0, hop, 2 hop ... of each stretch in which audio and video are both continuous. Frame k of a window is
 the one whose time stamp is nearest to k / 25 s after its start, at any frame rate: at most half a frame away. Windows
-are not padded; audio files that are shorter than a window may be repeated (media.repeat_short).
+are not padded.
+
+Of a file without a window, the longest stretch of at least 1 s is taken as it is, in whole frames of 40 ms
+(media.short); readers repeat it (`avdfd.elements.form.repeated`).
 
 With media.whole there is one window per stretch instead: all of it up to media.max_seconds, in whole frames of 40 ms.
 """
@@ -18,9 +21,9 @@ import numpy as np
 
 from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
-from avdfd.elements.form import encode_array, encode_audio, encode_frame, mel_of, unpack
+from avdfd.elements.form import decode_wav, encode_array, encode_audio, encode_frame, encode_wav, mel_of, repeated
 from avdfd.features.acoustics import edge_silence
-from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW, frames_of
+from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, SECONDS, WINDOW, frames_of
 from avdfd.media.audio import AudioPiece, is_silent, read_audio
 from avdfd.media.faces import FaceTracker, Square, crop, own_square, resize, square
 from avdfd.media.streams import Reading
@@ -29,11 +32,9 @@ from avdfd.media.video import Frame, read_video
 if TYPE_CHECKING:
     from avdfd.media.reconstruction import Reconstruction
 
-SECONDS = WINDOW / SAMPLE_RATE
-
 # A video without a new frame for longer than this (seconds) is interrupted.
 _INTERRUPTION = 0.5
-# Shortest whole clip in seconds.
+# Shortest whole clip, and shortest clip that is taken without a window, in seconds.
 _SHORTEST = 1.0
 # Decoded frames of up to this many bytes are kept in memory until the face is known; above, the file is decoded twice.
 _MAX_BUFFER = 512 * 2**20
@@ -44,7 +45,7 @@ Keep = Callable[[Frame, float], Any]
 class Window(NamedTuple):
     """Start in seconds, samples (49152,), and what `keep` of `assemble` returned for each of the 77 frames.
 
-    A whole clip has as many frames as fit, and 640 samples for each.
+    A whole clip and one that is shorter than a window have as many frames as fit, and 640 samples for each.
     """
 
     start: float
@@ -98,9 +99,10 @@ def assemble(frames: Iterable[Frame], pieces: list[AudioPiece], media: MediaConf
     """Yield windows in order of their start while reading the frames, until no further window is possible.
 
     `keep(frame, start)` returns what a window that starts at `start` keeps of a frame. Raises MediaError if the file is
-    too short for a window.
+    too short.
     """
     made, longest, count, shown = 0, 0.0, 0, 0.0
+    short: Window | None = None
     starts: list[float] = []
     for stretch in _stretches(frames):
         first = next(stretch)
@@ -117,24 +119,32 @@ def assemble(frames: Iterable[Frame], pieces: list[AudioPiece], media: MediaConf
                     break
                 window.take(frame, until, keep)
             while open_windows and open_windows[0].done(end):
-                yield open_windows.pop(0).window()
+                done = open_windows.pop(0)
+                if done.short:
+                    short = _longer(short, done.window())
+                    continue
+                yield done.window()
                 made += 1
                 if made == media.max_windows:
                     return
             if not open_windows and made:
                 return
-        for window in open_windows if media.whole else ():
+        for window in open_windows if media.whole or (media.short and not made) else ():
             if window.shorten(frame.time):
-                yield window.window()
-                made += 1
+                if media.whole:
+                    yield window.window()
+                    made += 1
+                else:
+                    short = _longer(short, window.window())
         longest = max([longest, *(min(end, piece.end) - max(first.time, piece.start) for piece in pieces)])
-    if not made:
+    if not made and short is not None:
+        yield short
+    elif not made:
         seconds = f"{longest:.2f} s of common audio and video"
         if count > 2 and len(starts) > count / 2:
             rate = (count - 1) / (first.time - starts[0])
             raise MediaError(f"{rate:.2g} frames a second: a window needs frames at most {_INTERRUPTION:g} s apart")
-        needed = f"{_SHORTEST:g} s" if media.whole else "one window"
-        raise MediaError("one frame only" if count == 1 else f"shorter than {needed}: {seconds}")
+        raise MediaError("one frame only" if count == 1 else f"shorter than {_least(media)}: {seconds}")
 
 
 class _OpenWindow:
@@ -145,8 +155,9 @@ class _OpenWindow:
         self.frames: list[Any] = []
         self.count, self.samples = FRAMES, WINDOW
         """Numbers of frames and samples that it takes."""
-        if media.whole:
-            self._take_whole(min(media.max_seconds, piece.end - start))
+        self.short = not media.whole and not _covers_window(start, piece)
+        if media.whole or self.short:
+            self._take_whole(min(media.max_seconds if media.whole else SECONDS, piece.end - start))
 
     def _take_whole(self, seconds: float) -> None:
         self.count = int(seconds * FPS + _ROUNDING)
@@ -202,14 +213,31 @@ def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
 
 def _starts(first: float, pieces: list[AudioPiece], media: MediaConfig) -> Iterator[tuple[float, AudioPiece]]:
     """Yield possible starts of windows in a video that starts at `first`, each with the audio that covers it."""
-    shortest = _SHORTEST if media.whole else SECONDS
     for piece in pieces:
         begin = max(first, piece.start)
+        if (media.whole or media.short) and not _covers_window(begin, piece):
+            if begin + _SHORTEST <= piece.end + _ROUNDING:
+                yield begin, piece
+            continue
         for k in range(1) if media.whole else itertools.count():
             start = begin + k * media.hop
-            if start + shortest > piece.end + _ROUNDING:
+            if not _covers_window(start, piece):
                 break
             yield start, piece
+
+
+def _covers_window(start: float, piece: AudioPiece) -> bool:
+    return start + SECONDS <= piece.end + _ROUNDING
+
+
+def _longer(before: Window | None, window: Window) -> Window:
+    """Return the longer of two windows, of equal ones the first."""
+    return window if before is None or len(window.samples) > len(before.samples) else before
+
+
+def _least(media: MediaConfig) -> str:
+    """Return the least duration of a clip as text."""
+    return f"{_SHORTEST:g} s" if media.whole or media.short else "one window"
 
 
 def _trimmed(pieces: list[AudioPiece]) -> list[AudioPiece]:
@@ -237,11 +265,13 @@ def _unusable(window: Window) -> str | None:
 
 
 def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
-    """Encode the members of an element that `media.keep` names."""
-    parts = encode_audio(window.samples, mel="mel" in media.keep)
+    """Encode the members of an element that `media.keep` names. The mel of a short clip is that of repeated audio."""
+    samples = window.samples if media.whole else repeated(window.samples, WINDOW)
+    parts = encode_audio(samples, mel="mel" in media.keep)
     if media.mel_err is not None:
-        error = reconstruction(media.mel_err).error(mel_of(unpack({"wav": parts["wav"]}).waveform))
+        error = reconstruction(media.mel_err).error(mel_of(decode_wav(parts["wav"])))
         parts["mel_err.npy"] = encode_array(error)
+    parts["wav"] = encode_wav(window.samples, SAMPLE_RATE)
     if "waveform" not in media.keep:
         del parts["wav"]
     if "frames" in media.keep:
@@ -259,15 +289,17 @@ def reconstruction(config: ReconstructionConfig) -> "Reconstruction":
 
 def _audio_windows(pieces: list[AudioPiece], media: MediaConfig) -> Iterator[Window]:
     """Yield windows without frames. Raises MediaError if the audio is too short for a window."""
-    starts = itertools.islice(_starts(-np.inf, pieces, media), media.max_windows or None)
+    opened = (_OpenWindow(start, piece, media) for start, piece in _starts(-np.inf, pieces, media))
+    full = itertools.islice((window for window in opened if not window.short), media.max_windows or None)
     made = 0
-    for made, (start, piece) in enumerate(starts, 1):  # noqa: B007
-        yield _OpenWindow(start, piece, media).window()
+    for made, window in enumerate(full, 1):  # noqa: B007
+        yield window.window()
     if not made:
         longest = max(pieces, key=lambda piece: len(piece.samples))
-        if not media.repeat_short:
-            raise MediaError(f"shorter than one window: {longest.end - longest.start:.2f} s of audio")
-        yield Window(longest.start, np.resize(longest.samples, WINDOW), [])
+        seconds = longest.end - longest.start
+        if not media.repeat_short and (not media.short or seconds < _SHORTEST):
+            raise MediaError(f"shorter than {_least(media)}: {seconds:.2f} s of audio")
+        yield Window(longest.start, longest.samples, [])
 
 
 def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig, reading: Reading) -> Iterator[Window]:

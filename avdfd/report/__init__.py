@@ -57,6 +57,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
         sentences.spared(result),
         result.get("without_elements", ""),
         sentences.few_identities(result),
+        sentences.short_clips(result),
         sentences.protocol(result),
         sentences.calibrated(result),
         sentences.weights(result),

@@ -7,7 +7,6 @@ from avdfd.features.mel import HOP
 from avdfd.features.window import MEL_FRAMES, SAMPLE_RATE
 from avdfd.inference.explanation import at
 from avdfd.inference.inspection import POOLED, Inspection
-from avdfd.media.windows import SECONDS
 from avdfd.report import timeline
 from avdfd.report.overlay import Story
 
@@ -15,7 +14,8 @@ from avdfd.report.overlay import Story
 def figure_over_time(title: str, seen: Inspection, threshold: float) -> Figure:
     """Draw film strip, audio, scores and evidence over time."""
     starts, columns = seen.starts, seen.columns
-    middles, grid = starts + SECONDS / 2, columns.get("discrepancy")
+    ends = np.array([window.end for window in seen.windows])
+    middles, grid = (starts + ends) / 2, columns.get("discrepancy")
     evidence = timeline.Seen(
         strip=[(time, frame, None if grid is None else at(starts, grid, time)) for time, frame in seen.strip],
         scores={branch: timeline.Track(middles, columns[branch]) for branch in seen.branches},
@@ -24,7 +24,7 @@ def figure_over_time(title: str, seen: Inspection, threshold: float) -> Figure:
         audio=_spectrogram(starts, columns["mel"]),
         audio_effect=timeline.over_time(starts, columns["audio_effect"]) if "audio_effect" in columns else None,
     )
-    span = (float(starts.min()), float(starts.max()) + SECONDS)
+    span = (float(starts.min()), float(ends.max()))
     return timeline.timeline(title, evidence, span=span, threshold=threshold)
 
 

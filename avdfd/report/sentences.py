@@ -47,6 +47,17 @@ def spared(result: Mapping[str, Any]) -> str:
     )
 
 
+def short_clips(result: Mapping[str, Any]) -> str:
+    """Return how many clips are shorter than a window; empty if none is."""
+    count = result["overall"].get("short_clips", 0)
+    if not count:
+        return ""
+    return (
+        f"{count} of {result['overall']['clips']} clips are shorter than a window of 3.072 s (short); systems that "
+        "take windows are given them repeated."
+    )
+
+
 def over_runs(result: Mapping[str, Any]) -> str:
     """Return the number of runs that are averaged; empty for one run."""
     runs = len(result["runs"])

@@ -36,6 +36,7 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClip
         {name: np.array(values, object) for name, values in facts.items()},
         label=((video + audio) > 0).astype(np.int64),
         windows=np.full(count, 2),
+        short=np.zeros(count, bool),
         scores=scores,
         weight_audio=weight,
         discrepancy=weight,

@@ -16,12 +16,13 @@ from avdfd.config import AvffConfig, MediaConfig, MrdfConfig, parse
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.elements import unpack
-from avdfd.elements.form import encode_wav
+from avdfd.elements.form import as_window, encode_wav
+from avdfd.features.window import SECONDS
 from avdfd.inference import inspection, scoring
 from avdfd.media import faces
 from avdfd.media.audio import read_audio, read_waveform
 from avdfd.media.video import read_video
-from avdfd.media.windows import SECONDS, extract
+from avdfd.media.windows import extract
 from avdfd.training import weights
 from avdfd.training.weights import RunFacts
 from tests.helpers.in_process import run_in_process
@@ -30,7 +31,7 @@ from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import Disposition, make_video, write
 
 FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
-FIELDS += ["windows", "error", "audio_stream", "video_stream", "damaged_frames", "dropped_frames", "notes"]
+FIELDS += ["windows", "short", "error", "audio_stream", "video_stream", "damaged_frames", "dropped_frames", "notes"]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,20 @@ def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys,
 
 
 @pytest.mark.usefixtures("in_process")
+def test_a_short_clip_is_scored_and_drawn(run, videos, tmp_path, capsys):
+    """It fills a window by being repeated, and is shown once, to its own end."""
+    _, [line] = lines_of(["--run", run, videos / "short.mp4"], capsys)
+    (window,) = extract(videos / "short.mp4", MediaConfig())
+    scores = scoring.score_windows(scoring.load_run(run, "cpu"), [as_window(unpack(window["parts"]))])
+    assert (line["short"], line["score"]) == (True, pytest.approx(scores.branch["fused"][0], abs=1e-6))
+    assert [(cut["start"], cut["end"]) for cut in line["windows"]] == [(window["start"], window["end"])]
+    drawings = ["--plot", str(tmp_path / "plot.png"), "--overlay", str(tmp_path / "shown.mp4")]
+    assert detect.main(["--run", str(run), str(videos / "short.mp4"), *drawings]) == 0
+    assert "  (short: true)  1 window, 0.0 to 2.0 s\n" in capsys.readouterr().out
+    assert len([*read_video(tmp_path / "shown.mp4", "pyav")]) == len([*read_video(videos / "short.mp4", "pyav")])
+
+
+@pytest.mark.usefixtures("in_process")
 def test_kind_of_file_is_its_content(run, tmp_path, capsys, monkeypatch):
     """Audio in a video container is judged by the audio branch, and so is a video by a run that takes audio alone."""
     alone = write(tmp_path / "voice.mkv", [], [{"hertz": 400}])
@@ -158,8 +173,9 @@ def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, c
     assert sorted(found) == ["LONG.MP4", "good.mp4", "mute.mp4", "short.mp4", "text.mp4", "truncated.mp4"]
     for line in lines:
         assert list(line) == FIELDS
-        if Path(line["file"]).name in ("good.mp4", "LONG.MP4"):
+        if Path(line["file"]).name in ("good.mp4", "LONG.MP4", "short.mp4"):
             assert line["error"] is None
+            assert line["short"] is (Path(line["file"]).name == "short.mp4")
             assert line["weight_audio"] + line["weight_visual"] == pytest.approx(1)
             assert line["score"] == pytest.approx(np.mean([window["score"] for window in line["windows"]]))
             assert line["verdict"] == ("fake" if line["score"] >= 0.5 else "real")
@@ -170,7 +186,6 @@ def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, c
             assert line["verdict"] is None
             assert line["windows"] == []
     assert "audio" in found["mute.mp4"]["error"]
-    assert "short" in found["short.mp4"]["error"]
     assert len(found["good.mp4"]["windows"]) == 1
     starts = [window["start"] for window in found["LONG.MP4"]["windows"]]
     assert starts == pytest.approx(np.arange(4) * 1.536, abs=0.05)

@@ -20,7 +20,7 @@ from avdfd.core.workers import Failure
 from avdfd.datasets.loaders import Inputs, stack
 from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
-from avdfd.elements.layout import left_out_by_truth, media_of
+from avdfd.elements.layout import left_out_by_truth, media_of, read_settings
 from avdfd.media.reconstruction import Reconstruction
 from data import preprocess
 from data.preprocessing import make_manifest, verify_store
@@ -417,18 +417,32 @@ def test_audio_only_from_videos_and_audio_files(tmp_path, serial):
     assert len(members(store.root)) == 2 * 3  # metadata and audio
 
 
-def test_short_audio_is_repeated_on_request(tmp_path, serial):
+def test_short_clips_are_elements_from_1_s_on(tmp_path, serial):
+    video(tmp_path / "videos" / "real" / "anna.mp4", 2.0)
+    video(tmp_path / "videos" / "real" / "less.mp4", 0.8)
+    assert run(config(tmp_path, max_quarantined=1.0)) == 0
+    (meta,) = ElementStore(tmp_path / "elements").metas
+    assert (meta.source, meta.start, meta.end, meta.short) == ("real/anna.mp4", 0, pytest.approx(2, abs=0.05), True)
+    assert quarantine(tmp_path)["real/less.mp4"].startswith("shorter than 1 s: 0.")
+    more = ("--media.short=false", f"--output={tmp_path / 'windows'}")
+    assert run(config(tmp_path, max_quarantined=1.0), *more) == 0
+    assert "media.short" not in read_settings(tmp_path / "windows")["settings"], "as in stores made before"
+    with pytest.raises(UserError, match="media.short was true and is now null"):
+        run(config(tmp_path), "--media.short=false")
+
+
+def test_audio_of_any_duration_is_repeated_on_request(tmp_path, serial):
     """The metadata of audio files have a page, and no video label."""
     videos = tmp_path / "videos"
     videos.mkdir()
-    samples = clicks(1.2, 16_000, [0.3])
+    samples = clicks(0.8, 16_000, [0.3])
     record(videos / "short.wav", [], samples, rate=16_000, audio_codec="pcm_s16le")
     record(videos / "clone.wav", [], clicks(4.0, 16_000, [1.0]), rate=16_000, audio_codec="pcm_s16le")
     (videos / "clips.csv").write_text(
         "file,tier,identity,base,method,page\nshort.wav,RVRA,anna,,,p1\nclone.wav,RVFA-SVC,anna,short.wav,w,p1\n"
     )
     assert run(config(tmp_path), '--media.keep=["waveform"]') == 0
-    assert quarantine(tmp_path) == {"short.wav": "shorter than one window: 1.20 s of audio"}
+    assert quarantine(tmp_path) == {"short.wav": "shorter than 1 s: 0.80 s of audio"}
     more = ('--media.keep=["waveform"]', "--media.repeat_short=true", f"--output={tmp_path / 'repeated'}")
     assert run(config(tmp_path), *more) == 0
     store = ElementStore(tmp_path / "repeated")
@@ -436,9 +450,10 @@ def test_short_audio_is_repeated_on_request(tmp_path, serial):
     assert (real.source, real.page, real.label_video, real.label_audio) == ("short.wav", "p1", None, 0)
     assert (fake.page, fake.label, fake.label_video, fake.label_audio) == ("p1", 1, None, 1)
     repeated = store.read(real.key, waveform=True).waveform
-    assert np.array_equal(repeated[:19_200], repeated[19_200:38_400])
-    assert repeated[:19_200] == pytest.approx(samples, abs=1e-3)
-    with pytest.raises(UserError, match="repeated audio has no frames"):
+    assert (real.short, len(repeated)) == (True, 49_152)
+    assert np.array_equal(repeated[:12_800], repeated[12_800:25_600])
+    assert repeated[:12_800] == pytest.approx(samples, abs=1e-3)
+    with pytest.raises(UserError, match="repeat_short is for audio alone"):
         run(config(tmp_path), "--media.repeat_short=true")
 
 
@@ -578,7 +593,7 @@ def test_every_media_key_is_a_setting_of_the_store():
     settings = preprocess.settings(load(ROOT / "config" / "preprocess.json", PreprocessConfig))
     assert set(settings) == {
         "form", "media.decoder", "media.keep",
-        "media.repeat_short", "media.trim_silence", "media.mel_err", "media.hop", "media.max_windows",
+        "media.short", "media.repeat_short", "media.trim_silence", "media.mel_err", "media.hop", "media.max_windows",
         "media.jpeg_quality", "media.face.detect_fps",
         "media.face.min_score", "media.face.min_found", "media.face.margin",
     }  # fmt: skip

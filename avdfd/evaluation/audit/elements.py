@@ -4,6 +4,7 @@ They come from the first window of a clip, and the silence at its end from the l
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -11,11 +12,11 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from avdfd.datasets.hand_over import start
-from avdfd.elements import ElementMeta, coded
+from avdfd.elements import Element, ElementMeta, coded
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit.probes import Clip
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
-from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
+from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE, frames_of, samples_of
 from avdfd.media.fingerprints import audio_hash, video_hash
 from avdfd.media.video import ArrayFrame
 
@@ -88,12 +89,12 @@ class _Looks(Dataset[Look]):
     def __getitem__(self, number: int) -> Look:
         first, last = self.ends[number]
         waveform = self.store.has_waveforms
-        wanted = range(0, FRAMES, _EVERY) if self.store.has_frames else None
-        start = self.store.read(first.key, waveform=waveform, mel=False, frames=wanted)
+        wanted = range(0, min(FRAMES, frames_of(first.end - first.start)), _EVERY) if self.store.has_frames else None
+        start = self._read(first, waveform=waveform, frames=wanted)
         cues: dict[str, Any] = {"covered": last.end - first.start}
         picture_hash = sound_hash = None
         if start.waveform is not None:
-            end = start if last is first else self.store.read(last.key, waveform=True, mel=False)
+            end = start if last is first else self._read(last)
             cues |= {
                 "loudness": loudness(start.waveform),
                 "edge_silence": edge_silence(start.waveform, SAMPLE_RATE)[0]
@@ -112,6 +113,13 @@ class _Looks(Dataset[Look]):
             picture_hash,
             sound_hash,
         )
+
+    def _read(self, meta: ElementMeta, *, waveform: bool = True, frames: Sequence[int] | None = None) -> Element:
+        """Read an element; the audio of a clip shorter than a window is not repeated."""
+        element = self.store.read(meta.key, waveform=waveform, mel=False, frames=frames)
+        if not meta.short or element.waveform is None:
+            return element
+        return replace(element, waveform=element.waveform[: samples_of(meta.end - meta.start)])
 
 
 def _ends(metas: Sequence[ElementMeta]) -> list[tuple[ElementMeta, ElementMeta]]:

@@ -11,7 +11,7 @@ from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of, pcm, quantise
 from avdfd.evaluation.robustness import PERTURBATIONS
-from avdfd.features.window import frames_of
+from avdfd.features.window import FRAMES, frames_of
 
 
 class PerturbedStore:
@@ -68,7 +68,7 @@ class PerturbedStore:
 
     def _frames(self, key: str, waveform: Any, wanted: Sequence[int]) -> np.ndarray:
         meta = self.metas[self.metas.find(key)]
-        count = frames_of(meta.end - meta.start)
+        count = frames_of(meta.end - meta.start) if self.whole else FRAMES
         how, numbers = PERTURBATIONS[self.name], [number for number in wanted if number < count]
         if how.shown is not None:
             numbers = how.shown(waveform, self.level, self._draws(key))[numbers].tolist()

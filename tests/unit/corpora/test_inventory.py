@@ -19,7 +19,7 @@ def test_facts_of_a_good_file(tmp_path):
     samples = np.concatenate([np.zeros(8_000), clicks(2, 16_000, [0.01, 1.0, 1.99]), np.zeros(16_000)])
     path = record(tmp_path / "a.mp4", [n / 25 for n in range(88)], samples, rate=16_000)
     facts = examine(path)
-    assert facts.error == ""
+    assert (facts.error, facts.short) == ("", False)
     assert (facts.size, facts.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
     assert facts.sha256 == sha256_of(path)
     assert facts.streams._replace(duration=None, fps=None) == Streams(
@@ -61,6 +61,16 @@ def test_facts_of_files_that_cannot_be_used(tmp_path, name, reason):
     assert reason in facts.error
     assert (facts.sha256 is None) == (name == "gone.mp4")
     assert facts.streams.video_codec == ("h264" if name in ("mute.mp4", "silent.mp4", "half.mkv") else None)
+
+
+def test_short_is_what_audio_and_video_have_in_common(tmp_path):
+    video = [n / 25 for n in range(100)]
+    for seconds, short in ((3.2, False), (2.9, True)):
+        samples = np.random.default_rng(0).normal(0, 0.1, round(16_000 * seconds))
+        path = record(tmp_path / "a.mkv", video, samples, rate=16_000, audio_codec="pcm_s16le")
+        assert examine(path).short is short
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000 * 5)
+    assert examine(record(tmp_path / "b.mp4", video[:75], samples, rate=16_000)).short
 
 
 def test_probe_reads_packets_only(tmp_path):

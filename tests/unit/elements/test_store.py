@@ -18,7 +18,7 @@ from avdfd.config import FaceConfig, MediaConfig
 from avdfd.core.errors import UserError
 from avdfd.core.journal import AppendedFile
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
-from avdfd.elements.form import encode_audio, encode_frame, frame_sizes
+from avdfd.elements.form import encode_audio, encode_frame, encode_wav, frame_sizes
 from avdfd.elements.index import merge
 from avdfd.elements.layout import STORE, media_of
 from avdfd.features.mel import log_mel
@@ -125,6 +125,32 @@ def test_whole_clips_have_their_own_length(tmp_path, indexed):
         assert np.array_equal(element.waveform, expected.waveform)
         assert np.array_equal(element.frames, expected.frames)
         assert np.array_equal(store.read(meta.key, mel=False, frames=[3, 25]).frames, expected.frames[[3, 25]])
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_clip_shorter_than_a_window_is_repeated_to_fill_one(tmp_path, indexed):
+    steps = 30
+    samples, images = waveform(0)[: 640 * steps], frames(0)[:steps]
+    full = np.concatenate([samples] * 3)[:WINDOW]
+    mjpeg = b"".join(encode_frame(frame, 90) for frame in images)
+    parts = {**encode_audio(full), "wav": encode_wav(samples, 16_000), "mjpeg": mjpeg}
+    with ElementWriter(tmp_path / "store", SETTINGS) as writer:
+        writer.add(clip("a.mp4"), [{"start": 0.04, "end": 0.04 + steps / 25, "parts": parts}])
+        writer.add(clip("b.mp4"), [WINDOWS[0]])
+    if indexed:
+        assert merge(tmp_path / "store")
+    store = ElementStore(tmp_path / "store")
+    short, window = store.metas
+    assert (short.short, window.short) == (True, False)
+    element = store.read(short.key, waveform=True, frames=range(500))
+    stored = unpack(parts)
+    assert np.array_equal(element.waveform, np.concatenate([stored.waveform] * 3)[:WINDOW])
+    assert np.array_equal(element.mel, log_mel(torch.from_numpy(element.waveform)).numpy())
+    assert np.array_equal(element.frames, np.concatenate([stored.frames] * 3)[:FRAMES]), "in sync with the audio"
+    assert np.array_equal(store.read(short.key, frames=[3, 33, 70]).frames, stored.frames[[3, 3, 10]])
+    with tarfile.open(tmp_path / "store" / "shard-000-00000.tar") as archive:
+        facts = [json.load(archive.extractfile(name)) for name in archive.getnames() if name.endswith(".json")]
+    assert [one["short"] for one in facts] == [True, False]
 
 
 def test_other_elements_than_wanted(tmp_path):

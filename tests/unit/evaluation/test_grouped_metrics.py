@@ -27,7 +27,7 @@ def few(tiers_and_scores, label_of=lambda tier: int(tier != "RVRA")):
     empty = np.full(count, "", object)
     facts = {"source": names, "tier": tier, "identities": names, "method": empty, "race": empty, "gender": empty}
     scores = {"audio": np.array([[s for _, s in tiers_and_scores]])}
-    return ScoredClips(facts, np.array([label_of(t) for t in tier]), np.ones(count, int), scores)
+    return ScoredClips(facts, np.array([label_of(t) for t in tier]), np.ones(count, int), np.zeros(count, bool), scores)
 
 
 def test_each_tier_is_compared_with_the_real_clips_only():
@@ -97,7 +97,8 @@ def test_small_groups_are_shown_and_not_ranked():
     clips.scores["fused"][0, rare] = 1 - clips.label[rare]  # all scores are wrong, but of two identities only
     group = metrics_of(clips)["groups"]["race"]
     assert group["members"]["rare"] == {
-        "clips": 16, "fake_clips": 12, "identities": 2, "windows": 32, "prevalence": 0.75, "too_small": True
+        "clips": 16, "fake_clips": 12, "identities": 2, "windows": 32, "short_clips": 0,
+        "prevalence": 0.75, "too_small": True,
     }  # fmt: skip
     assert group["worst"] in ("African", "Asian")
     alone = metrics_of(made_up_clips(identities=4))["groups"]
@@ -185,3 +186,15 @@ def test_all_of_it_is_json():
     assert result["windows"]["clips"] == 96
     assert MIN_IDENTITIES > 6
     assert result["weight_audio"]["RVRA"]["values"] == sorted(result["weight_audio"]["RVRA"]["values"])
+
+
+def test_short_clips_are_a_group_beside_longer_ones():
+    clips = made_up_clips()
+    assert "duration" not in metrics_of(clips, replicates=0)["groups"]
+    clips.short[::2] = True
+    found = metrics_of(clips, replicates=0)
+    members = found["groups"]["duration"]["members"]
+    assert {name: part["clips"] for name, part in members.items()} == {
+        "shorter than a window": clips.short.sum(), "a window or more": (~clips.short).sum()
+    }  # fmt: skip
+    assert found["overall"]["short_clips"] == clips.short.sum()

@@ -10,7 +10,7 @@ import evaluate
 from avdfd import report
 from avdfd.elements import ElementWriter, fake_seconds
 from avdfd.evaluation import evaluate as evaluation
-from avdfd.evaluation.localisation import localise
+from avdfd.evaluation.localisation import localise, own_steps
 from avdfd.evaluation.pooling import per_window
 from avdfd.inference.scoring import Scores
 from tests.helpers.runs import make_run
@@ -98,3 +98,9 @@ def test_fakes_throughout_are_left_out_and_runs_are_averaged():
     assert found["systems"]["audio"]["ap_0.5_interval"] == [0, 0]
     whole, scores = [metas[1], metas[3]], Scores([], {"audio": np.array([0.9, 0.1])})
     assert localise(whole, per_window(whole, scores), scores, replicates=0, seed=0) is None
+
+
+def test_steps_of_a_short_clip_are_those_within_it():
+    values = np.arange(16.0).reshape(2, 8)
+    assert own_steps(values, np.array([3.072, 3.072])).tolist() == values.tolist()
+    assert own_steps(values, np.array([1.536, 3.072])).tolist()[0] == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -44,6 +44,12 @@ def test_clips_have_the_means_of_their_windows():
     assert clips.discrepancy == pytest.approx(np.array([3.5, (11.5 + 19.5 + 35.5) / 3, 27.5]))
 
 
+def test_short_clips_are_marked():
+    metas = [meta("id1", "RVRA"), meta("id2", "RVFA", end=3.04), meta("id3", "RVFA", start=4.0, end=4.0 + 3.072)]
+    clips = pool(metas, Scores([], {"audio": np.zeros(3)}))
+    assert clips.short.tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [("mean", 0.4), ("max", 0.6), ("top1", 0.6), ("top2", 0.5), ("top3", 0.4), ("top9", 0.4)],

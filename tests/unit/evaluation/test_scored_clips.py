@@ -18,12 +18,22 @@ def test_some_of_the_clips():
 def test_rows_keep_every_digit():
     clips = made_up_clips()
     head, first, *_ = csv_rows(clips)
-    assert head == ["clip", "tier", "label", "identity", "method", "race", "gender", "windows", *BRANCHES,
+    assert head == ["clip", "tier", "label", "identity", "method", "race", "gender", "windows", "short", *BRANCHES,
                     "weight_audio", "discrepancy", "prototype_distance"]  # fmt: skip
-    assert first[:8] == ["RVRA/id0/0.mp4", "RVRA", 0, "id0", "", "African", "men", 2]
-    assert [float(str(value)) for value in first[8:11]] == [clips.scores[b][0, 0] for b in BRANCHES]
+    assert first[:9] == ["RVRA/id0/0.mp4", "RVRA", 0, "id0", "", "African", "men", 2, "false"]
+    assert [float(str(value)) for value in first[9:12]] == [clips.scores[b][0, 0] for b in BRANCHES]
     head, *_ = csv_rows(made_up_clips(("audio",), runs=2))
-    assert head[8:10] == ["audio[0]", "audio[1]"]
+    assert head[9:11] == ["audio[0]", "audio[1]"]
+
+
+def test_short_clips_stay_marked():
+    clips = made_up_clips()
+    clips.short[:3] = True
+    head, *lines = csv_rows(clips)
+    rows = [dict(zip(head, map(str, line), strict=True)) for line in lines]
+    assert from_csv(rows, "audio", 1, name="audio").short.tolist() == clips.short.tolist()
+    former = [{name: value for name, value in row.items() if name != "short"} for row in rows]
+    assert not from_csv(former, "audio", 1, name="audio").short.any()
 
 
 def test_scores_csv_keeps_what_metrics_by_page_need():

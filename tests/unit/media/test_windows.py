@@ -7,12 +7,13 @@ import pytest
 from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements import unpack
-from avdfd.features.window import SAMPLE_RATE, WINDOW, frames_of
+from avdfd.elements.form import mel_of
+from avdfd.features.window import SAMPLE_RATE, SECONDS, WINDOW, frames_of
 from avdfd.media import faces
 from avdfd.media import windows as media
 from avdfd.media.audio import read_audio
 from avdfd.media.video import read_video
-from avdfd.media.windows import SECONDS, extract, windows
+from avdfd.media.windows import extract, windows
 from tests.helpers.recordings import clicks, frame_number, numbered_frame, record
 from tests.paths import CLIPS
 
@@ -118,6 +119,40 @@ def test_no_window_spans_an_interruption_of_the_audio(tmp_path):
     assert [w["start"] for w in extract(path, MediaConfig())] == pytest.approx([0, 5], abs=1e-3)
 
 
+@pytest.mark.parametrize("fps", [25, 30_000 / 1001])
+def test_a_short_clip_is_taken_as_it_is(tmp_path, fps):
+    times = constant(fps, 2.3)
+    path = record(tmp_path / "clip.mkv", times, clicks(2.13, 16_000, CLICKS), rate=16_000, audio_codec="pcm_s16le")
+    (window,) = extract(path, MediaConfig())
+    assert (window["start"], window["end"]) == (0, 2.12), "to the end of the audio, in whole frames of 40 ms"
+    element, together = unpack(window["parts"]), unpack(extract(path, whole())[0]["parts"])
+    assert np.array_equal(element.waveform, together.waveform), "neither repeated nor padded"
+    assert np.array_equal(element.frames, together.frames)
+    assert len(element.frames) == 53
+    repeated = np.concatenate([element.waveform] * 2)[:WINDOW]
+    assert np.array_equal(element.mel, mel_of(repeated))
+    assert reason(path, MediaConfig(short=False)) == "shorter than one window: 2.13 s of common audio and video"
+    audio = reason(path, MediaConfig(keep=["waveform"], short=False))
+    assert audio == "shorter than one window: 2.13 s of audio"
+
+
+def test_the_end_of_the_video_ends_a_short_clip(tmp_path):
+    path = record(tmp_path / "clip.mp4", constant(25, 3.0), clicks(5, 16_000, CLICKS), rate=16_000)
+    assert spans(path, MediaConfig()) == [(0, 3.0)], "as in GRID"
+    (window,) = extract(path, MediaConfig())
+    assert [frame_number(frame) for frame in unpack(window["parts"]).frames] == list(range(75))
+
+
+def test_a_file_of_short_stretches_gives_the_longest_and_one_with_a_window_gives_none(tmp_path):
+    stretches = constant(25, 1.6) + [t + 5 for t in constant(25, 2)] + [t + 9 for t in constant(25, 0.6)]
+    path = record(tmp_path / "short.mp4", stretches, clicks(9.6, 16_000, []), rate=16_000)
+    assert np.round(spans(path, MediaConfig()), 3).tolist() == [[5, 7]]
+    times = [*stretches, *(t + 12 for t in constant(25, 4))]
+    path = record(tmp_path / "long.mp4", times, clicks(16, 16_000, []), rate=16_000)
+    assert np.round(spans(path, MediaConfig(hop=0.5)), 3).tolist() == [[12, 15.072], [12.5, 15.572]]
+    assert extract(path, MediaConfig(hop=0.5)) == extract(path, MediaConfig(hop=0.5, short=False))
+
+
 def whole(**changes) -> MediaConfig:
     return MediaConfig(whole=True, keep=["waveform", "frames"], **changes)
 
@@ -213,7 +248,7 @@ def test_each_kind_of_unusable_file_has_its_reason(tmp_path):
         "no audio": reason(record(tmp_path / "a.mp4", times, None)),
         "no video": reason(record(tmp_path / "v.mp4", [], audio, rate=16_000)),
         "silent": reason(record(tmp_path / "s.mp4", times, silence, rate=16_000)),
-        "short": reason(record(tmp_path / "h.mp4", constant(30, 2.12), clicks(2.12, 16_000, []), rate=16_000)),
+        "short": reason(record(tmp_path / "h.mp4", constant(30, 0.8), clicks(0.8, 16_000, []), rate=16_000)),
         "slow": reason(record(tmp_path / "l.mp4", constant(1, 5), audio, rate=16_000)),
         "one frame": reason(record(tmp_path / "o.mp4", [0], audio, rate=16_000)),
         "text": reason(text),
@@ -225,7 +260,7 @@ def test_each_kind_of_unusable_file_has_its_reason(tmp_path):
         "no audio": "no audio stream",
         "no video": "no video stream",
         "silent": "silent audio",
-        "short": "shorter than one window: 2.13 s of common audio and video",
+        "short": "shorter than 1 s: 0.80 s of common audio and video",
         "slow": "1 frames a second: a window needs frames at most 0.5 s apart",
         "one frame": "one frame only",
         "text": "not a media file",
@@ -267,11 +302,14 @@ def test_224_frames_are_not_resampled(tmp_path):
 def test_buffered_frames_and_second_decoding_give_the_same_windows(tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "find", lambda gray, scale: [faces.Face(np.array([100.0, 40, 80, 90]), 1.0)])
     path = record(tmp_path / "clip.mp4", constant(25, 5), clicks(5, 16_000, []), rate=16_000, size=(240, 320))
+    less = record(tmp_path / "short.mp4", constant(25, 2), clicks(2, 16_000, []), rate=16_000, size=(240, 320))
     buffered = extract(path, MediaConfig(hop=1.0))
+    short = extract(less, MediaConfig())
     together = extract(path, whole())
     monkeypatch.setattr(media, "_MAX_BUFFER", 0)
     assert extract(path, MediaConfig(hop=1.0)) == buffered
     assert extract(path, whole()) == together
+    assert extract(less, MediaConfig()) == short
     assert len(buffered) == 2
 
 

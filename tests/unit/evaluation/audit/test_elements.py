@@ -5,6 +5,8 @@ import pytest
 
 from avdfd.baselines.vfd_folder import VfdFolder
 from avdfd.core.errors import UserError
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_wav
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.audit.elements import frame_statistics, look_at
 from avdfd.evaluation.audit.leaks import find_leaks
@@ -32,6 +34,19 @@ def test_looks_are_at_the_ends_of_a_clip(tmp_path):
     assert (look.clip.tier, look.clip.identities) == ("RVRA", ("id1",))
     assert len(look.picture_hash) == 32
     assert len(look.sound_hash) == 64
+
+
+def test_a_short_clip_is_looked_at_once(tmp_path):
+    """It is repeated for models only: the silence at its end is not within a repetition."""
+    audio = speech(np.random.default_rng(0))[: 640 * 50]
+    audio[-8_000:] = 0
+    clip = dict.fromkeys(("source", "base", "sha256"), "a.mp4") | {"tier": "RVRA", "identities": ["id1"]}
+    with ElementWriter(tmp_path, {}) as writer:
+        writer.add(clip, [{"start": 0.0, "end": 2.0, "parts": {"wav": encode_wav(audio, 16_000)}}])
+    store = ElementStore(tmp_path)
+    (look,) = look_at(store, store.metas, workers=0)
+    assert look.clip.cues["edge_silence"] == pytest.approx(0.5, abs=0.02)
+    assert look.clip.cues["covered"] == 2
 
 
 def test_loader_processes_give_the_same_in_the_same_order(tmp_path):

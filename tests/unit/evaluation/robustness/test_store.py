@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.elements import ElementStore
-from avdfd.elements.form import mel_of
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_frame, encode_wav, mel_of
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.features.window import FRAMES
@@ -36,6 +36,21 @@ def test_element_keeps_its_form(store, name):
     np.testing.assert_array_equal(again.frames, element.frames)
     assert again.mel is None
     assert perturbed.read(key).waveform is None
+
+
+def test_a_short_clip_is_perturbed_as_the_window_that_it_fills(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 640 * 30).astype(np.float32)
+    mjpeg = b"".join(encode_frame(np.full((224, 224, 3), 8 * k, np.uint8), 90) for k in range(30))
+    clip = {name: name for name in ("source", "base", "sha256")} | {"tier": "RVRA", "identities": ["id1"]}
+    with ElementWriter(tmp_path, {}) as writer:
+        window = {"start": 0.0, "end": 1.2, "parts": {"wav": encode_wav(samples, 16_000), "mjpeg": mjpeg}}
+        writer.add(clip, [window])
+    store = ElementStore(tmp_path)
+    (meta,) = store.metas
+    for name in ("noise", "frame_drop", "missing_picture"):
+        element = PerturbedStore(store, name, 5).read(meta.key, waveform=True, frames=range(FRAMES))
+        assert element.waveform.shape == (49_152,)
+        assert len(element.frames) == FRAMES
 
 
 def test_unperturbed_parts_are_unchanged(store):
