@@ -10,7 +10,6 @@ training script and is selected on validation. Then evaluate.py evaluates each r
 the first row. Finished runs are kept and stopped ones are resumed.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from avdfd.config import AblationConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic
 from avdfd.core.shards import parse_shard
@@ -33,7 +33,7 @@ say = partial(print, flush=True)
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Train and evaluate the rows of an ablation.", allow_abbrev=False)
+    cli = Parser(description="Train and evaluate the rows of an ablation.")
     cli.add_argument("--config", default="config/ablation.json")
     cli.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows and the first one")
     cli.add_argument("--gpus", default="all", help="GPU numbers such as 0,2, or all or none (default: all)")

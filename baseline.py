@@ -11,7 +11,6 @@ the last has its own run folder, `<name>-<stage>`. Give runs with other seeds or
 `--fold-file`, a published checkpoint is also tested, on the clips that its authors' list does not train on.
 """
 
-import argparse
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from avdfd.baselines import SYSTEMS, System
 from avdfd.baselines.mrdf_folds import published_fold
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
@@ -53,7 +53,7 @@ from avdfd.training.weights import RunFacts
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Train a baseline.", allow_abbrev=False)
+    cli = Parser(description="Train a baseline.")
     cli.add_argument("--config", default="config/baseline_avff.json")
     cli.add_argument("--stage", default="all", help="a stage of the system, or all")
     cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train and test once per fold")

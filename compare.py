@@ -18,6 +18,7 @@ import argparse
 import json
 from pathlib import Path
 
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.core.text import folder_name
@@ -29,7 +30,7 @@ from avdfd.splits.lists import SPLITS
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Compare evaluated systems on the same clips.", allow_abbrev=False)
+    cli = Parser(description="Compare evaluated systems on the same clips.")
     cli.add_argument("runs", nargs="+", metavar="RUN[,RUN...]", help="run folder of a system; seeds joined by commas")
     cli.add_argument("--pages", action="store_true", help="RUN is a --name of pretrain.py --folds; commas join draws")
     cli.add_argument("--reference", help="name of the system that the others are compared with (default: the first)")

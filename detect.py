@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from avdfd.baselines.open_store import takes_whole_clips
 from avdfd.config import MediaConfig, parse
+from avdfd.core.arguments import Parser
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
@@ -45,7 +46,7 @@ from avdfd.report import inspection, overlay, plots, reconstruction
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Give a verdict on media files.", allow_abbrev=False)
+    cli = Parser(description="Give a verdict on media files.")
     cli.add_argument("files", nargs="*", type=Path, metavar="FILE", help="media files, or folders that contain some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
     cli.add_argument("--csv", type=Path, metavar="FILE", help="score the videos of a list, video_name,target")

@@ -22,6 +22,7 @@ import argparse
 import re
 from pathlib import Path
 
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.evaluation import robustness
@@ -36,7 +37,7 @@ FOUND = 3
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Evaluate a system on a split and write a report.", allow_abbrev=False)
+    cli = Parser(description="Evaluate a system on a split and write a report.")
     cli.add_argument("--run", required=True, metavar="RUN[,RUN...]", help="run folder, or one per seed")
     cli.add_argument("--against", nargs="+", default=[], metavar="RUN", help="other systems to compare")
     cli.add_argument("--split", choices=(*SPLITS, "all"), help="default: test; all: every element of a store")

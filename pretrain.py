@@ -9,7 +9,6 @@ real/fake BCE, an ordinal ring around a learned prototype of real speech, and th
 (`model.score`) is computed before the first epoch.
 """
 
-import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from avdfd.config import AugmentConfig, PretrainConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
@@ -46,7 +46,7 @@ from avdfd.training.state import Training
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Train stage 1, the audio branch.", allow_abbrev=False)
+    cli = Parser(description="Train stage 1, the audio branch.")
     cli.add_argument("--config", default="config/pretrain.json")
     cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: one run per fold, evaluated by page")
     cli.add_argument("--probes", type=Path, metavar="ROOT", help="with --folds: the clips' files, for shortcut probes")

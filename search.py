@@ -9,7 +9,6 @@ Each run calls the training script with `--resume` and overrides. When a search 
 kept, stopped ones are resumed and failed ones are tried again. Selection is on validation only.
 """
 
-import argparse
 import shlex
 import sys
 from functools import partial
@@ -19,6 +18,7 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from avdfd.config import SearchConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.core.shards import parse_shard
@@ -34,7 +34,7 @@ SHOWN = 10  # number of printed settings
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Search over settings of a training script.", allow_abbrev=False)
+    cli = Parser(description="Search over settings of a training script.")
     cli.add_argument("--config", default="config/search/stage2.json")
     cli.add_argument("--gpus", default="all", help="GPU numbers such as 0,2, or all or none (default: all)")
     cli.add_argument("--jobs", type=int, default=1, help="runs at a time, on each GPU or on the CPU")

@@ -8,7 +8,6 @@ fused probability, align/repel on the mismatch of predicted and actual visual to
 the manipulated modality.
 """
 
-import argparse
 from collections.abc import Iterable
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from avdfd.config import AudioModelConfig, TrainConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
@@ -38,7 +38,7 @@ from avdfd.training.visual_weights import load_visual_encoder
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Train stage 2, the audio-visual detector.", allow_abbrev=False)
+    cli = Parser(description="Train stage 2, the audio-visual detector.")
     cli.add_argument("--config", default="config/train.json")
     cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)

@@ -3,17 +3,17 @@
 python -m avdfd.released convert IN OUT.safetensors --system openavff-finetune
 """
 
-import argparse
 from pathlib import Path
 
 from avdfd.baselines.released import SYSTEMS, convert, load
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import run_script
 
 __all__ = ["convert", "load"]
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(prog="python -m avdfd.released", allow_abbrev=False)
+    cli = Parser(prog="python -m avdfd.released")
     command = cli.add_subparsers(required=True).add_parser("convert", help="a published checkpoint as safetensors")
     command.add_argument("source", type=Path, metavar="IN")
     command.add_argument("target", type=Path, metavar="OUT.safetensors")

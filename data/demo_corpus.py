@@ -14,13 +14,13 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import cv2
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import claim, refuse_changes
@@ -32,14 +32,9 @@ FEWEST = 3  # identities: one each for training, validation and test
 COLUMNS = ("source", "target1", "target2", "method", "category", "type", "race", "gender", "path", "")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read and check the command line. Raises UserError."""
-    parser = _Parser(description="Makes the built-in corpus of talking heads, real and fake.")
+    parser = Parser(description="Makes the built-in corpus of talking heads, real and fake.")
     parser.add_argument("--out", type=Path, default=Path("data/demo/videos"), help="output folder (%(default)s)")
     parser.add_argument("--identities", type=int, default=32, help="number of identities, 12 clips each (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (%(default)s)")

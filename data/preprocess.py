@@ -10,7 +10,6 @@ output. Files that cannot be used are listed in quarantine.csv with their reason
 Exit code 1 if there are too many of them.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -30,6 +29,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.clips import CLIP_DEFAULTS
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
@@ -52,7 +52,7 @@ FORM = 2  # version of the code that makes windows: counts as a setting
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Cuts videos into elements and stores them.", allow_abbrev=False)
+    cli = Parser(description="Cuts videos into elements and stores them.")
     cli.add_argument("--config", default="config/preprocess.json")
     cli.add_argument("--shard", default="", help="i/n: only part i of n, as one of n tasks (default: all parts)")
     args, overrides = cli.parse_known_args(argv)

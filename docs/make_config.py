@@ -105,7 +105,7 @@ def _type(schema: dict[str, Any]) -> str:
     if kind == "object":
         return f"object of {_type(schema.get('additionalProperties', {}))}"
     limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in limits.items() if key in schema]
+    bounds = [f"{sign} {schema[key]:.12g}" for key, sign in limits.items() if key in schema]
     return " ".join([kind, ", ".join(bounds)]).strip()
 
 

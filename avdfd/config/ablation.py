@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from avdfd.config.base import Count, FolderName, Section
+from avdfd.config.base import FolderName, PathName, Section, Seed
 from avdfd.config.search import SET_BY_THE_SEARCH, dotted
 
 _THE_SAME_CLIPS = {"data.elements", "data.splits"}
@@ -42,15 +42,15 @@ class AblationConfig(Section):
     kind: Literal["ablation"] = "ablation"
     name: FolderName
     """Folder of the ablation: `<runs>/<name>`, with a run folder for each row, stage and seed."""
-    runs: str = "runs"
+    runs: PathName = "runs"
     """Folder of all run folders."""
-    pretrain: str
+    pretrain: PathName
     """Config of stage 1."""
-    train: str
+    train: PathName
     """Config of stage 2; its `audio` is set by the ablation."""
     rows: Annotated[dict[str, ChangesConfig], Field(min_length=1)]
     """Changes by row name. The others are compared with the first row, the full method."""
-    seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0])
     """Seeds with which every row is trained, in both stages."""
     overrides: ChangesConfig = ChangesConfig()
     """Changes to all rows."""

@@ -13,23 +13,27 @@ Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+PathName = Annotated[str, Field(min_length=1)]
 FolderName = Annotated[str, AfterValidator(folder_name)]
 Home = Literal["auto", "gpu", "memory", "disk"]
 Normalisation = Literal["imagenet", "unit"]
 
 
 class Section(BaseModel):
-    """Base of every config section: strict types, no unknown keys, immutable."""
+    """Base of every config section: strict types, no unknown keys, finite numbers, immutable."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):
     """Elements of a training run."""
 
-    elements: str = "data/elements"
+    elements: PathName = "data/elements"
     """Folder of the element store."""
-    splits: str
+    splits: PathName
     """Folder with train.txt, validation.txt and test.txt, one identity per line, disjoint; or a CSV that names clips
     (data/splits/README.md)."""
     fake_tiers: list[str]
@@ -128,9 +132,9 @@ class RunConfig(Section):
     """Script and system that the config is for."""
     name: FolderName
     """Run folder: `<runs>/<name>`. It cannot lead out of `runs`."""
-    runs: str = "runs"
+    runs: PathName = "runs"
     """Folder of all run folders."""
-    seed: Count = 0
+    seed: Seed = 0
     """Seed of initialisation, order and augmentation."""
     faithful: bool = False
     """Compute what the released code computes, with its faults (docs/fidelity.md)."""

@@ -7,15 +7,25 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, Fraction, NonNegative, Normalisation, Positive, PositiveFloat, RunConfig, Section
+from avdfd.config.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    Normalisation,
+    PathName,
+    Positive,
+    PositiveFloat,
+    RunConfig,
+    Section,
+)
 
 
 class StageDataConfig(Section):
     """Elements of one stage of a baseline, if they are not those of `data`."""
 
-    elements: str
+    elements: PathName
     """As `data.elements`."""
-    splits: str
+    splits: PathName
     """As `data.splits`."""
 
 

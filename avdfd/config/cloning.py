@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from avdfd.config.audio import ChainConfig
-from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, Section
+from avdfd.config.base import Count, Fraction, NonNegative, PathName, Positive, PositiveFloat, Section, Seed
 
 Similarity = Annotated[float, Field(ge=-1, le=1)]
 Steps = Annotated[list[Positive], Field(min_length=2, max_length=2)]
@@ -143,9 +143,9 @@ class CloneConfig(Section):
     """`data/preprocessing/clone_voices.py`: real clips -> clips with cloned voices."""
 
     kind: Literal["clone"] = "clone"
-    input: str
+    input: PathName
     """Root with FakeAVCeleb's folders; its RVRA clips are cloned."""
-    output: str
+    output: PathName
     """Root of the clones, in the same folders."""
     recordings: str = ""
     """Another root with video or audio of the same identities, `.../<identity>/.../<file>`, such as VoxCeleb2."""
@@ -159,7 +159,7 @@ class CloneConfig(Section):
     """Conversions of each clip and tier."""
     references: Positive = 2
     """RVFA-VC: number of the most similar other recordings that the candidates use in turn."""
-    seed: Count = 0
+    seed: Seed = 0
     """Seed of the candidates' settings."""
     scores: ScoresConfig = ScoresConfig()
     chain: ChainConfig = ChainConfig()

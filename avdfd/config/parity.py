@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from avdfd.config.audio import ChainConfig
-from avdfd.config.base import Count, Fraction, PositiveFloat, Section, check_tiers
+from avdfd.config.base import Count, Fraction, PathName, PositiveFloat, Section, check_tiers
 from avdfd.core import tiers
 
 
@@ -13,9 +13,9 @@ class ParityConfig(Section):
     """`data/preprocessing/codec_parity.py`: videos -> the same videos with the audio of one common chain."""
 
     kind: Literal["parity"] = "parity"
-    input: str
+    input: PathName
     """Root of the videos, in any layout of `avdfd.corpora.layouts`."""
-    output: str
+    output: PathName
     """Root of the new videos, outside of `input`."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
     """Tiers to include; others under the root are left out."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from avdfd.config.base import Count, Fraction, NonNegative, Positive, PositiveFloat, Section, check_tiers
+from avdfd.config.base import Count, Fraction, NonNegative, PathName, Positive, PositiveFloat, Section, check_tiers
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.core import tiers
 
@@ -77,14 +77,14 @@ class PreprocessConfig(Section):
     """`data/preprocess.py`: videos -> elements."""
 
     kind: Literal["preprocess"] = "preprocess"
-    input: str
+    input: PathName
     """Root of the clips, in one of the layouts of avdfd/corpora/layouts.py."""
     manifest: str = ""
     """Manifest of the root (data/preprocessing/make_manifest.py); the root is then not searched for files."""
     csv: list[str] = Field(default_factory=list)
     """Lists of videos below the root, or one list, as OpenAVFF has them: `video_name,target` with 1 for fake. The root
     is then not searched for files."""
-    output: str = "data/elements"
+    output: PathName = "data/elements"
     """Folder of the element store."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
     """Tiers to include; others under the root are left out."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from avdfd.config.base import Count, FolderName, Section
+from avdfd.config.base import Count, FolderName, PathName, Section, Seed
 
 Choices = Annotated[list[JsonValue], Field(min_length=1)]
 
@@ -44,9 +44,9 @@ class SearchConfig(Section):
     kind: Literal["search"] = "search"
     name: FolderName
     """Folder of the search: `<runs>/<name>`, with a run folder for each setting and seed."""
-    runs: str = "runs"
+    runs: PathName = "runs"
     """Folder of all run folders."""
-    config: str
+    config: PathName
     """Config of the training run that is varied; its kind selects the training script."""
     grid: dict[str, Choices] = Field(default_factory=dict)
     """Values of each key; all combinations are tried. With neither grid nor `random`, the config itself is tried."""
@@ -54,9 +54,9 @@ class SearchConfig(Section):
     """Distribution of each key, in place of a grid."""
     trials: Count = 0
     """Number of random settings. A larger number keeps the settings drawn before."""
-    draw_seed: Count = 0
+    draw_seed: Seed = 0
     """Seed of the random settings."""
-    seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0])
     """Seeds with which every setting is trained."""
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
     """Changes to all runs."""

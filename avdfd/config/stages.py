@@ -4,7 +4,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, Fraction, NonNegative, Normalisation, Positive, PositiveFloat, RunConfig, Section
+from avdfd.config.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    Normalisation,
+    PathName,
+    Positive,
+    PositiveFloat,
+    RunConfig,
+    Section,
+)
 
 Direction = Literal["a2v", "v2a", "symmetric"]
 Fusion = Literal["learned", "fixed", "visual"]
@@ -203,7 +213,7 @@ class TrainConfig(RunConfig):
     """`train.py`: stage 2, prediction of video from audio, and fusion."""
 
     kind: Literal["train"] = "train"
-    audio: str
+    audio: PathName
     """Stage-1 run folder (its `best.safetensors` is used) or file of such weights. With faithful or audio_lr_scale also
     the authors' file (`.pt`), which has the encoder alone, of the published sizes."""
     visual: VisualModelConfig = VisualModelConfig()

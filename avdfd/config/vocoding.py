@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, Fraction, PositiveFloat, Section
+from avdfd.config.base import Count, Fraction, PathName, PositiveFloat, Section
 
 WAYS = (
     "griffin-lim",
@@ -24,9 +24,9 @@ class ResynthesisConfig(Section):
     """`data/preprocessing/resynthesise.py`: fakes re-synthesised from real speech."""
 
     kind: Literal["resynthesis"] = "resynthesis"
-    input: str
+    input: PathName
     """Root of the speech, in any layout of `avdfd.corpora.layouts`."""
-    output: str
+    output: PathName
     """Root of the same clips and their re-synthesised fakes, outside of `input`."""
     ways: list[str] = Field(default_factory=lambda: list(WAYS), min_length=1)
     """Methods of re-synthesis; each real clip is re-synthesised once with each of them."""

@@ -44,8 +44,8 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as error:
-        # From a loader process, the message starts with a traceback.
-        _say(f"error: {str(error).strip().splitlines()[-1].removeprefix(f'{UserError.__module__}.UserError: ')}")
+        # From a loader process, the message follows a traceback.
+        _say(f"error: {str(error).strip().rpartition(f'{UserError.__module__}.UserError: ')[2]}")
     except WorkError as error:
         _say(f"error: {error}")
         sys.exit(1)
@@ -67,6 +67,8 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 
 def _say(line: str) -> None:
+    """Print one line on stderr; a name in it may have line breaks or control characters, which are escaped."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
     if int(os.environ.get("RANK", "0")) > 0:  # only one of several processes prints
         return
     sys.stderr.write(f"\n{line}\n" if sys.stderr.isatty() else f"{line}\n")

@@ -7,7 +7,7 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First letters of a cell that a spreadsheet computes."""
 _QUOTE = "'"
 _LONGEST_HEADER = 65536  # letters
+_DEEPEST = 64
+_TOO_DEEP = f"lists and objects are nested more than {_DEEPEST} deep"
 
 
 class Table(NamedTuple):
@@ -45,11 +47,33 @@ def decode(data: bytes, path: Path, kind: str = "text") -> str:
 
 
 def read_json(path: Path, *, unique: bool = False) -> Any:
-    """Return the content of a JSON file. Raises UserError if it is damaged or, if `unique`, has a key twice."""
+    """Return the content of a JSON file. Raises UserError for text that `parse_json` refuses."""
     try:
-        return json.loads(read_text(path), object_pairs_hook=_unique if unique else None)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); get it again") from None
+        return parse_json(read_text(path), unique=unique)
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); correct it or get it again") from None
+
+
+def parse_json(text: str, *, unique: bool = False) -> Any:
+    """Return the content of a JSON text.
+
+    Raises ValueError if it is not JSON, is nested too deeply, has a number of too many digits or, if `unique`, has a
+    key twice.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique if unique else None)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    except ValueError as error:
+        raise ValueError(str(error).partition(";")[0]) from None  # the rest is for programmers
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError(_TOO_DEEP)
+    return value
 
 
 def read_names(path: Path) -> dict[str, int]:
@@ -148,6 +172,10 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

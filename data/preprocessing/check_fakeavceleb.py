@@ -8,7 +8,6 @@ files. `--subset` does not require these counts, only that table and files agree
 every file can be read, 1 if not, 2 if the root is missing.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.core.workers import Failure, run_killable
@@ -31,7 +31,7 @@ SHOWN = 20  # lines of a list that are printed; --json has all
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Compares a FakeAVCeleb root with the release.", allow_abbrev=False)
+    cli = Parser(description="Compares a FakeAVCeleb root with the release.")
     cli.add_argument("root", type=Path)
     cli.add_argument("--subset", action="store_true", help="a part of the data set: only table and files must agree")
     cli.add_argument("--json", type=Path, help="file for all findings")

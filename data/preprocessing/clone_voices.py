@@ -8,7 +8,6 @@ clones.jsonl has the scores of all candidates; problems.csv lists the clones tha
 second run does what is missing, and retries what the back end failed at. Exit code 1 if there are too many problems.
 """
 
-import argparse
 import contextlib
 import os
 import sys
@@ -24,6 +23,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import CloneConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.clips import Clip
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_csv
@@ -54,7 +54,7 @@ Recordings = dict[str, list[Recording]]
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Makes voice-cloned hard samples.", allow_abbrev=False)
+    cli = Parser(description="Makes voice-cloned hard samples.")
     cli.add_argument("--config", default="config/clone_voices.json")
     cli.add_argument("--shard", default="0/1", metavar="I/N", help="shard I of N, from 0 on")
     args, overrides = cli.parse_known_args(argv)

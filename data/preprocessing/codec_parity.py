@@ -8,7 +8,6 @@ is missing or changed. Clips that cannot be made are listed in problems.csv with
 input in left_out.csv. Exit code 1 if there are too many of them.
 """
 
-import argparse
 import contextlib
 import os
 import sys
@@ -25,6 +24,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ParityConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.clips import Entry, is_audio
 from avdfd.core.errors import run_script
 from avdfd.core.files import locked, write_atomic, write_csv
@@ -44,7 +44,7 @@ Records = dict[str, Record]
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Passes the audio of all videos through one chain.", allow_abbrev=False)
+    cli = Parser(description="Passes the audio of all videos through one chain.")
     cli.add_argument("--config", default="config/codec_parity.json")
     cli.add_argument("--shard", default="0/1", help="i/n: shard i of n, from 0 on; all shards may run at once")
     args, overrides = cli.parse_known_args(argv)

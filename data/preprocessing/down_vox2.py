@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic, write_csv
 from avdfd.core.text import read_names, read_text
@@ -42,7 +43,7 @@ SHARE = 2  # identities have more or fewer clips: twice the average size is requ
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Downloads clips of VoxCeleb2 from the hub.", allow_abbrev=False)
+    cli = Parser(description="Downloads clips of VoxCeleb2 from the hub.")
     who = cli.add_mutually_exclusive_group(required=True)
     who.add_argument("--identities", type=Path, help="text file with an identity (id00012) per line")
     who.add_argument("--fakeavceleb", type=Path, help="root of FakeAVCeleb: all its identities")

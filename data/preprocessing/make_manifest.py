@@ -9,7 +9,6 @@ changed files; an interrupted run resumes. `--duplicates` also writes OUT.duplic
 video or audio.
 """
 
-import argparse
 import contextlib
 import os
 import sys
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.core.arguments import Parser
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, sha256_of, write_csv
@@ -39,7 +39,7 @@ SHOWN = 20  # lines of a list that are printed
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Lists a data set.", allow_abbrev=False)
+    cli = Parser(description="Lists a data set.")
     cli.add_argument("--root", type=Path, required=True, help="folder of the videos")
     cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
     cli.add_argument(

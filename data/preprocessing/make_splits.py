@@ -26,7 +26,6 @@ does not know are printed, and each of them is its own family.
 FOLDER` sets those of mrdf_5fold: its authors' train_1.txt to train_5.txt.
 """
 
-import argparse
 import gc
 import sys
 from collections.abc import Mapping, Sequence, Set
@@ -39,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.baselines.mrdf_folds import TrainingList, read_training_lists
 from avdfd.baselines.open_store import open_vfd
 from avdfd.baselines.vfd_folder import is_voxceleb_clip
+from avdfd.core.arguments import Parser
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable
@@ -67,7 +67,7 @@ MATCHED = {"train": 2, "validation": 2, "test": 1}
 
 
 def main(argv: list[str]) -> None:
-    cli = argparse.ArgumentParser(description="Writes the lists of a protocol.", allow_abbrev=False)
+    cli = Parser(description="Writes the lists of a protocol.")
     cli.add_argument("protocol", choices=[*SHARES, "mrdf_5fold", "page_disjoint", OPENAVFF])
     cli.add_argument("--elements", type=Path, help="element store, or VFD folder, whose clips are split")
     cli.add_argument("--manifest", type=Path, help="manifest whose clips are split")

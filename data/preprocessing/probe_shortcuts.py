@@ -7,7 +7,6 @@ Prints the AUC of every cue for every fake tier against RVRA. With `--max`, exit
 that cannot be read are listed and left out.
 """
 
-import argparse
 import contextlib
 import os
 import sys
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
@@ -30,7 +30,7 @@ TIME_LIMIT = 300.0  # seconds for a file
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Measures shortcuts in a data set.", allow_abbrev=False)
+    cli = Parser(description="Measures shortcuts in a data set.")
     cli.add_argument("--root", type=Path, required=True, help="folder of the videos")
     cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
     cli.add_argument("--max", type=float, help="AUC above which a cue is a shortcut")

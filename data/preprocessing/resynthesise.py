@@ -8,7 +8,6 @@ made are listed in problems.csv with their reasons, and what is no usable clip o
 code 1 if there are too many of them.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -20,6 +19,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ResynthesisConfig, load
+from avdfd.core.arguments import Parser
 from avdfd.core.clips import ClipMeta, Entry
 from avdfd.core.errors import run_script
 from avdfd.core.files import ensure_writable, locked, write_csv
@@ -34,7 +34,7 @@ from avdfd.corpora.vocoding.clips import Task, fake_of, make, name_of
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Makes fakes of real speech.", allow_abbrev=False)
+    cli = Parser(description="Makes fakes of real speech.")
     cli.add_argument("--config", default="config/speech/resynthesise.json")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, ResynthesisConfig, overrides=overrides)

@@ -6,19 +6,19 @@ Prints one line for every damage, with the shard and the clip; data/preprocess.p
 Exit code 1 if anything is damaged or missing.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
+from avdfd.core.arguments import Parser
 from avdfd.core.errors import run_script
 from avdfd.elements.verify import verify
 
 
 def main(argv: list[str]) -> int:
-    cli = argparse.ArgumentParser(description="Checks the files of an element store.", allow_abbrev=False)
+    cli = Parser(description="Checks the files of an element store.")
     cli.add_argument("store", type=Path)
     args = cli.parse_args(argv)
     started = time.monotonic()

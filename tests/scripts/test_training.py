@@ -425,6 +425,15 @@ def test_user_error_in_a_loader_process_is_one_line(capsys):
     assert capsys.readouterr().err == "error: x.npy: damaged; make it anew\n"
 
 
+def test_line_breaks_in_a_name_are_escaped(capsys):
+    def main(_):
+        raise UserError("a\nb\x1b[31m.mp4: no such file")
+
+    with pytest.raises(SystemExit):
+        errors.run_script(main)
+    assert capsys.readouterr().err == "error: a\\nb\\x1b[31m.mp4: no such file\n"
+
+
 def test_interrupt_prints_no_traceback(capsys):
     def main(_):
         raise KeyboardInterrupt

@@ -146,7 +146,11 @@ def test_impossible_spectra(model, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not valid JSON"), ("[]", "a config is one JSON object"), ('{"kind": "pretrain"}', 'kind is "pretrain"')],
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "a config is one JSON object"),
+        ('{"kind": "pretrain"}', 'kind is "pretrain"'),
+    ],
 )
 def test_wrong_files(write, text, message):
     with pytest.raises(UserError, match=message):

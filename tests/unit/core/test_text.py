@@ -57,8 +57,12 @@ def test_damaged_json_is_named(file, tmp_path):
     for data, message in (('{"a": 1, "a": 2}', "'a' is there twice"), ("{", "cannot be read as JSON")):
         with pytest.raises(UserError, match=message):
             read_json(file(data), unique=True)
-    with pytest.raises(UserError, match="cannot be read as JSON"):
-        read_json(file("[" * 100_000))
+    for data in ("[" * 100_000, "[" * 65 + "]" * 65):
+        with pytest.raises(UserError, match="nested more than 64 deep"):
+            read_json(file(data))
+    assert read_json(file("[" * 64 + "]" * 64))
+    with pytest.raises(UserError, match=r"Exceeds the limit \(4300 digits\) for integer"):
+        read_json(file("9" * 5000))
     with pytest.raises(UserError, match="gone: cannot be read"):
         read_text(tmp_path / "gone")
 
