@@ -25,7 +25,7 @@ from avdfd.core.text import markdown
 from avdfd.search.ablation import SPLIT, AblationRow, Chain, as_csv, as_table, expand, report_of, reports_of, runs_of
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import check_unchanged
-from avdfd.search.queue import GRACE, ROOT, Slot, environment, slots, train_all
+from avdfd.search.queue import GRACE, PATIENCE, ROOT, Slot, environment, slots, train_all
 from avdfd.search.results import LOCK, result_of
 
 LOG = "evaluate.log"
@@ -101,7 +101,7 @@ def evaluate(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: 
         command += ["--bootstrap", str(replicates)]
         command += [] if row is full else ["--against", full.system]
         say(f"{row.name}: evaluation on {SPLIT} starts, {log}")
-        with locked(row.runs[0].folder / LOCK, row.runs[0].folder) as lock:
+        with locked(row.runs[0].folder / LOCK, row.runs[0].folder, patience=PATIENCE) as lock:
             child = Child(command, log=log, environment=environment(slot), lock=lock)
             try:
                 while (code := child.poll()) is None and signals.received is None:

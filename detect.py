@@ -33,6 +33,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
+from avdfd.core.leftovers import temporary_folder
 from avdfd.core.tree import walk
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
@@ -122,7 +123,7 @@ def main(argv: list[str]) -> int:
     failed = 0
     scores: dict[str, float] = {}
     width = max(len(str(file)) for file in files)
-    with tempfile.TemporaryDirectory(prefix="avdfd-detect-") as spool:
+    with temporary_folder("avdfd-spool-") as spool:
         cut = partial(
             spool_windows, media=media, folder=spool, audio_stream=args.audio_stream, video_stream=args.video_stream
         )
@@ -173,7 +174,7 @@ def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig
     """Draw what a pre-training of AVFF reconstructs of the first window of a file."""
     autoencoder = load_autoencoder(args.run, args.device)
     media = framed_as_in_training(media, autoencoder.media, whole_frame=args.whole_frame)
-    with tempfile.TemporaryDirectory(prefix="avdfd-detect-") as spool:
+    with temporary_folder("avdfd-spool-") as spool:
         cut = partial(
             spool_windows, media=media, folder=spool, audio_stream=args.audio_stream, video_stream=args.video_stream
         )

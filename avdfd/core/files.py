@@ -8,14 +8,17 @@ import io
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from avdfd.core.errors import UserError
+from avdfd.core.leftovers import new_file, sweep
 from avdfd.core.text import quoted
 
+_SHOWN = 80  # characters of a command
 BEST = "best.safetensors"
 """Name of the file in a run folder that holds the weights of its best epoch."""
 _KINDS = (
@@ -52,23 +55,23 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        if replace:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)
-            os.unlink(temporary)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError):  # the error of a full disk has no file name
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
+    with naming(path):
+        handle, temporary = new_file(path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(temporary, 0o644)
+                if replace:
+                    os.replace(temporary, path)
+                else:
+                    os.link(temporary, path)
+                    os.unlink(temporary)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # otherwise a power loss may lose the name of the file, though not its content
@@ -91,6 +94,17 @@ def check_regular(path: str | Path) -> None:
 def kind_of(mode: int) -> str:
     """Return what a path leads to that is neither a regular file nor a folder, by its `st_mode`."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "special file")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the path of a file or folder into an OSError: that of a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def sha256_of(path: Path) -> str:
@@ -131,27 +145,49 @@ def stamp(path: Path) -> list[int]:
 
 
 def ensure_writable(folder: Path) -> None:
-    """Create a folder and check that files can be written to it. Raises UserError if not."""
+    """Create a folder, check that files can be written to it, and remove what killed runs left of atomic writes.
+
+    Raises UserError if it cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        sweep(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from None
 
 
 @contextmanager
-def locked(lock: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
+def locked(lock: Path, output: Path, *, wait: bool = False, patience: float = 0.0) -> Iterator[int]:
     """Lock an output against other runs by `flock` on the file `lock`, which is created and stays.
 
     Yields the descriptor. The lock ends with this process and with all child processes that inherit the descriptor. If
-    another run has the lock, `wait` waits for it. Raises UserError if another run has it and `wait` is False.
+    another run has the lock, `wait` waits for it, and `patience` does for so many seconds. Raises UserError that names
+    the process that has it.
     """
     with open(lock, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise _taken(output) from None
+        deadline = time.monotonic() + patience
+        while not _take(file, wait=wait):
+            if time.monotonic() >= deadline:
+                raise _taken(lock, output)
+            time.sleep(0.1)
         yield file.fileno()
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether another run has the lock of `locked`."""
+    if not lock.exists():
+        return False
+    with open(lock, "a") as file:
+        return not _take(file, wait=False)
+
+
+def _take(file: IO[str], *, wait: bool) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock_for_process(lock: Path, output: Path) -> IO[str]:
@@ -167,11 +203,26 @@ def lock_for_process(lock: Path, output: Path) -> IO[str]:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             file.close()
-            raise _taken(output) from None
+            raise _taken(lock, output) from None
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
     return file
 
 
-def _taken(output: Path) -> UserError:
-    return UserError(f"{output}: another run is writing to it; wait for its end or stop it")
+def _taken(lock: Path, output: Path) -> UserError:
+    holders = _holders(lock)
+    who = f" ({', '.join(holders)})" if holders else ", by another user or on another machine"
+    return UserError(f"{output}: another run is writing to it{who}; wait for its end or stop it")
+
+
+def _holders(lock: Path) -> list[str]:
+    """Return number and command of each process that has a lock file open, without this one and those they started."""
+    file, found, parents = lock.stat(), {}, {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            open_files = [os.stat(entry) for entry in os.scandir(process / "fd")]
+            if int(process.name) != os.getpid() and any(os.path.samestat(file, one) for one in open_files):
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                found[process.name] = " ".join(words).strip()[:_SHOWN]
+                parents[process.name] = (process / "stat").read_text().rpartition(")")[2].split()[1]
+    return [f"process {number}: {found[number]}" for number in sorted(found, key=int) if parents[number] not in found]

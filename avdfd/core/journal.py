@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import atomic_file, ensure_writable, write_atomic
+from avdfd.core.files import atomic_file, ensure_writable, naming, write_atomic
 
 Record = dict[str, Any]
 
@@ -92,15 +92,13 @@ class AppendedFile:
     def add(self, data: bytes, *, sync: bool = False) -> None:
         """Write at the end; `sync` waits until the disk has it. Raises OSError that names the file."""
         rest = memoryview(data)
-        try:
+        with naming(self.path):
             while rest:
                 written = os.pwrite(self._file, rest, self.end)
                 rest = rest[written:]
                 self.end += written
             if sync:
                 os.fsync(self._file)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def cut(self, end: int) -> None:
         os.ftruncate(self._file, end)

@@ -23,10 +23,10 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends in any way. Linux only."""
+def die_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent ends in any way. Linux only."""
     if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc.prctl(_PR_SET_PDEATHSIG, how)
 
 
 class Failure(NamedTuple):
@@ -147,6 +147,7 @@ class _Worker(Generic[Item, Result]):
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     """Answer items until the parent ends. An unexpected error ends the process with a traceback."""
+    die_with_parent()  # also within an item
     pipe.send(None)
     while True:
         try:

@@ -15,6 +15,7 @@ from avdfd.config import ChainConfig
 from avdfd.core.clips import is_audio
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import SETTINGS, RecordFiles, claim, refuse_changes, refuse_overlap
+from avdfd.core.leftovers import sweep
 from avdfd.elements.form import encode_wav
 from avdfd.media.audio import read_audio
 from avdfd.media.chain import Edges, Version, lay_out, measure_version, normalise_version
@@ -137,10 +138,7 @@ class ParityRoot:
         return record.size is not None and out.is_file() and out.stat().st_size == record.size
 
     def sweep(self, sources: Iterable[str]) -> None:
-        """Remove the temporary files that killed runs left behind, of these clips only."""
+        """Remove the temporary files that killed runs left behind, where these clips are."""
         files = {path for source in sources for path in (self.out(source), self._records.path(source))}
-        for folder in {path.parent for path in files}:
-            for path in folder.glob(".*"):
-                # A temporary file has the name of the file between two dots, and eight letters.
-                if path.is_file() and folder / path.name[1:-9] in files:
-                    path.unlink()
+        for folder in {path.parent for path in files if path.parent.is_dir()}:
+            sweep(folder)

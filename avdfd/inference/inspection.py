@@ -65,7 +65,7 @@ class Inspection(NamedTuple):
 
 
 def spool_windows(
-    file: Path, media: MediaConfig, folder: str, audio_stream: int | None = None, video_stream: int | None = None
+    file: Path, media: MediaConfig, folder: Path, audio_stream: int | None = None, video_stream: int | None = None
 ) -> Cut:
     """Cut a file into windows and store them in a new subfolder. Runs in a worker process. Raises MediaError.
 

@@ -6,8 +6,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
+
+from avdfd.core.workers import die_with_parent
 
 
 class Child:
@@ -16,7 +19,8 @@ class Child:
     def __init__(self, command: Sequence[str], *, log: Path, environment: Mapping[str, str], lock: int) -> None:
         """Start the command, with its output in `log`.
 
-        It inherits the descriptor `lock`, so that its run stays locked if this process is killed and the child is not.
+        It inherits the descriptor `lock`, so that its run stays locked until it has ended. If this process is killed,
+        the child gets SIGTERM, on which a training script saves its state and ends.
         """
         with log.open("wb") as file:
             self._process = subprocess.Popen(
@@ -27,6 +31,7 @@ class Child:
                 env=environment,
                 pass_fds=[lock],
                 start_new_session=True,
+                preexec_fn=partial(die_with_parent, signal.SIGTERM),
             )
 
     def poll(self) -> int | None:

@@ -21,6 +21,7 @@ from avdfd.search.results import LOCK, LOG, result_of
 SCRIPTS = {"pretrain": "pretrain.py", "train": "train.py"}
 """Kind of config -> its training script; all other kinds are trained by baseline.py."""
 GRACE = 60.0  # seconds for a script to save its state
+PATIENCE = 60.0  # seconds to wait for a run that another process has locked
 ROOT = Path(__file__).resolve().parents[2]
 Slot = Mapping[str, str]
 """Environment variables that assign a GPU or a share of the cores to a process."""
@@ -71,24 +72,26 @@ def train_all(
 ) -> None:
     """Train the runs that are not done; end all of them on a signal.
 
-    `bases` maps each kind of config to the file that the overrides of its runs apply to. Runs that another process
-    trains are skipped; failures are recorded in the run folders by `results.record`.
+    `bases` maps each kind of config to the file that the overrides of its runs apply to. Runs that another process has
+    locked are tried again for PATIENCE seconds, as it may be left by a killed search and about to end, and then
+    skipped; failures are recorded in the run folders by `results.record`.
     """
     waiting, free = deque(run for run in runs if result_of(run).state != "done"), [*slots]
     busy: list[Busy] = []
-    elsewhere: set[Path] = set()
+    refused: dict[Path, float] = {}
     try:
         while (waiting or busy) and signals.received is None:
-            while waiting and free:
+            for _ in range(len(waiting) if free else 0):
                 run = waiting.popleft()
-                child = start(run, bases[run.config.kind], free[0], say)
+                if run.folder in refused and result_of(run).state == "done":
+                    continue
+                child = start(run, bases[run.config.kind], free[0], say, quiet=run.folder in refused)
                 if child is not None:
                     busy.append(Busy(run, child, free.pop(0)))
-                elif run.folder not in elsewhere:  # another process may have locked it for a check only: try once more
-                    elsewhere.add(run.folder)
+                elif time.monotonic() - refused.setdefault(run.folder, time.monotonic()) < PATIENCE:
                     waiting.append(run)
-                else:
-                    say(f"{run.config.name}: is being trained by another search")
+                if not free:
+                    break
             for one in list(busy):
                 code = one.child.poll()
                 if code is not None:
@@ -100,14 +103,16 @@ def train_all(
         end_all([one.child for one in busy], GRACE)
 
 
-def start(run: Run, base: Path, slot: Slot, say: Callable[[str], None]) -> Child | None:
-    """Start the training script; return None if another search has locked the run."""
+def start(run: Run, base: Path, slot: Slot, say: Callable[[str], None], *, quiet: bool = False) -> Child | None:
+    """Start the training script; return None if another process has locked the run, and say which unless `quiet`."""
     run.folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / script_of(run)), "--config", str(base), "--resume", *run.overrides]
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(locked(run.folder / LOCK, run.folder))
-        except UserError:
+        except UserError as error:
+            if not quiet:
+                say(f"{run.config.name}: {error}")
             return None
         results.forget(run)
         say(f"{run.config.name}: starts, {run.folder / LOG}")

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from avdfd.core.errors import UserError
-from avdfd.core.files import csv_text, locked, write_atomic
+from avdfd.core.files import csv_text, is_locked, write_atomic
 from avdfd.core.text import markdown as escaped
 from avdfd.search.points import Point, Run
 
@@ -87,7 +86,7 @@ def result_of(run: Run) -> Result:
         best = max(values, key=lambda epoch: values[epoch])  # the first of equals, as the training scripts select
         numbers = {"value": values[best], "best_epoch": best}
     numbers |= {"epochs": len(epochs), "seconds": sum(line.get("seconds", 0.0) for line in epochs.values())}
-    if _is_running(run.folder):
+    if is_locked(run.folder / LOCK):
         return Result(run, "running", **numbers)
     path = run.folder / _RECORD
     if not path.exists():
@@ -194,16 +193,6 @@ def _epochs(path: Path) -> dict[int, dict[str, float]]:
         return {}
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return {line["epoch"]: line for line in map(json.loads, lines)}
-
-
-def _is_running(folder: Path) -> bool:
-    if not (folder / LOCK).exists():
-        return False
-    try:
-        with locked(folder / LOCK, folder):
-            return False
-    except UserError:
-        return True
 
 
 def _number(value: float | None) -> str:

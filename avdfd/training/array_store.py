@@ -16,8 +16,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import ensure_writable, locked, write_atomic
+from avdfd.core.files import ensure_writable, locked, naming, write_atomic
 
 ABOUT = "about.json"
 DONE = "done"
@@ -148,7 +147,7 @@ class ArrayStore:
                 assert value.shape == row_format.shape, f"{name}: {value.shape}"
                 self._put(name, row, np.ascontiguousarray(value).tobytes())
         for name in self.formats:
-            with self._named(name):
+            with naming(self._path(name)):
                 os.fsync(self._files[name])
         for row in rows.tolist():
             self._put(DONE, row, b"\1")
@@ -215,14 +214,6 @@ class ArrayStore:
     def _put(self, name: str, row: int, data: bytes) -> None:
         rest, offset = memoryview(data), self._starts[name] + row * self._all_formats[name].bytes
         while rest:
-            with self._named(name):
+            with naming(self._path(name)):
                 written = os.pwrite(self._files[name], rest, offset)
             rest, offset = rest[written:], offset + written
-
-    @contextmanager
-    def _named(self, name: str) -> Iterator[None]:
-        """Add the file's name to an OSError, which has none for a full disk."""
-        try:
-            yield
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path(name))) from None

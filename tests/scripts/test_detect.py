@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +103,11 @@ def test_streams_are_named_and_can_be_chosen(run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("in_process")
-def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys, monkeypatch):
-    """The other files of the call are scored."""
+def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys, monkeypatch, tmp_path):
+    """The other files of the call are scored; the windows that a killed call left on disk are removed."""
     judged, inspect = [], detect.inspect
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "avdfd-spool-killed" / "clip").mkdir(parents=True)
 
     def spoilt(run, windows, **how):
         judged.append(windows)
@@ -117,6 +120,7 @@ def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys,
     assert code == 1
     assert [line["error"] for line in lines] == ["its fused score of window 0 is not a number", None]
     assert [line["score"] is None for line in lines] == [True, False]
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.usefixtures("in_process")

@@ -12,7 +12,6 @@ import torch
 from avdfd.config import ChainConfig, CloneConfig
 from avdfd.core.journal import Record
 from avdfd.core.tiers import RVFA_SVC, RVFA_VC, RVRA, Tier
-from avdfd.core.workers import die_with_parent
 from avdfd.corpora.cloning.backends import open_backend
 from avdfd.corpora.cloning.recordings import Recording, voice_record
 from avdfd.corpora.cloning.refine import Outcome, plans, refine
@@ -153,8 +152,7 @@ def _line(
 
 @functools.cache
 def _prepare_worker() -> None:
-    """Set up a worker process, once: one thread, as there is a worker per core, and it must not outlive the run."""
-    die_with_parent()
+    """Set up a worker process, once: one thread, as there is a worker per core."""
     torch.set_num_threads(1)
 
 

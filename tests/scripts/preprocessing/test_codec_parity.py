@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from avdfd.config import ChainConfig
+from avdfd.core import leftovers
 from avdfd.core.errors import UserError
 from avdfd.corpora.layouts import find_layout, list_entries
 from avdfd.evaluation.audit.files import measure
@@ -224,7 +225,7 @@ def test_killed_run_resumes(videos, tmp_path, serial, after):
     (out / ".parity" / REAL).parent.mkdir(parents=True, exist_ok=True)
     for path in (out / REAL, out / ".parity" / f"{REAL}.json"):  # left by a kill during a write
         path.parent.mkdir(parents=True, exist_ok=True)
-        (path.parent / f".{path.name}.abcd_123").write_text("half")
+        (path.parent / f".{path.name}.abcd_123{leftovers.SUFFIX}").write_text("half")
     run(videos, out)
     assert tree(out) == tree(tmp_path / "whole")
 

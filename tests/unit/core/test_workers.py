@@ -99,11 +99,11 @@ def test_no_items_give_no_results():
 
 
 def alive(pid: int) -> bool:
+    """Return False for a process that has ended, also if nobody has waited for it yet."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
         return False
-    return True
 
 
 def test_closing_the_generator_kills_the_workers():
@@ -121,7 +121,9 @@ def test_slow_consumer_does_not_cause_timeouts():
         assert not isinstance(result, Failure)
 
 
-def test_ctrl_c_kills_the_workers_without_messages(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_their_parent(how, tmp_path):
+    """After Ctrl-C, which reaches all of them, without messages; after SIGKILL to the parent alone, within an item."""
     script = tmp_path / "script.py"
     script.write_text(
         "from contextlib import closing\n"
@@ -141,7 +143,15 @@ def test_ctrl_c_kills_the_workers_without_messages(tmp_path):
     )  # fmt: skip
     assert process.stdout is not None
     pid = int(process.stdout.readline())
-    os.killpg(process.pid, signal.SIGINT)
+    if how == signal.SIGKILL:
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 20
+        while alive(pid):
+            assert time.monotonic() < deadline, "the worker goes on"
+            time.sleep(0.01)
+        return
+    os.killpg(process.pid, how)
     out, err = process.communicate(timeout=20)
     assert out == "interrupted\n"
     assert err == ""

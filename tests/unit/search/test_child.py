@@ -1,5 +1,6 @@
 """Child processes end on request or are killed, together with their own children."""
 
+import multiprocessing
 import os
 import sys
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import locked
+from avdfd.core.files import is_locked, locked
 from avdfd.search.child import Child, cause, end_all, last_line
 
 # Starts a process of its own and prints its number when ready.
@@ -87,3 +88,23 @@ def test_reason_of_an_end(tmp_path):
     assert cause(2, log) == "a.json: no such file"
     log.write_text("")
     assert cause(1, log) == "exit code 1 without a message"
+
+
+def test_child_of_a_killed_parent_saves_and_ends(tmp_path):
+    """Its lock is free then, so that a restart can go on."""
+    log, lock = tmp_path / "log", tmp_path / "lock"
+
+    def parent():
+        with locked(lock, tmp_path) as held:
+            code = PARENT.format(handler="end").replace('print("saved"', 'child.kill(); print("saved"')
+            Child([sys.executable, "-c", code], log=log, environment=dict(os.environ), lock=held)
+        time.sleep(60)
+
+    process = multiprocessing.get_context("fork").Process(target=parent)
+    process.start()
+    wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
+    assert is_locked(lock)
+    process.kill()
+    process.join()
+    with locked(lock, tmp_path, patience=20):
+        assert "saved" in log.read_text()
