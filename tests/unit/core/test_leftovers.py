@@ -1,4 +1,4 @@
-"""What killed processes leave is removed at the next start, and nothing else is."""
+"""Leftovers of killed processes are removed at the next start, and nothing else is."""
 
 import multiprocessing
 import os
@@ -47,7 +47,7 @@ def temporary(place: Path) -> list[Path]:
     return [*place.glob(f".*{SUFFIX}")]
 
 
-def test_what_is_in_use_stays_and_what_a_killed_process_left_goes(place, user):
+def test_leftovers_go_and_files_in_use_stay(place, user):
     process, folder = user
     ensure_writable(place)
     with temporary_folder(PREFIX) as own:
