@@ -148,7 +148,7 @@ def test_workers_end_with_their_parent(how, tmp_path):
         process.communicate()
         deadline = time.monotonic() + 20
         while alive(pid):
-            assert time.monotonic() < deadline, "the worker goes on"
+            assert time.monotonic() < deadline, "the worker still runs"
             time.sleep(0.01)
         return
     os.killpg(process.pid, how)
