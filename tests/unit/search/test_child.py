@@ -91,7 +91,7 @@ def test_reason_of_an_end(tmp_path):
 
 
 def test_child_of_a_killed_parent_saves_and_ends(tmp_path):
-    """Its lock is free then, so that a restart can go on."""
+    """Its lock is free then, so that a restart can resume."""
     log, lock = tmp_path / "log", tmp_path / "lock"
 
     def parent():
