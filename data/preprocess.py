@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,16 +31,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it i
 from avdfd.config import MediaConfig, PreprocessConfig, load
 from avdfd.core.arguments import Parser
 from avdfd.core.clips import CLIP_DEFAULTS
-from avdfd.core.errors import UserError, run_script
+from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
 from avdfd.core.journal import Journal, vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
+from avdfd.corpora.inventory import hash_all, hash_of
 from avdfd.corpora.layouts import REPEATED
-from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, LeftOut, as_rows, left_out, summary
-from avdfd.corpora.manifest import clips_of, unusable
-from avdfd.corpora.scan import Clip, scan_all
-from avdfd.corpora.video_list import entries, read_videos
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, LeftOut, as_rows, summary
+from avdfd.corpora.scan import Clip, scan_all, scan_lists, scan_manifest
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.layout import MIN_FAKE, STORE, journal_name, left_out_by_truth, parts_of, read_settings
@@ -76,37 +75,16 @@ def main(argv: list[str]) -> int:
 
 def list_clips(cfg: PreprocessConfig) -> tuple[list[Clip], list[LeftOut]]:
     """Return the clips of the data set, in order of their path, and everything else in it."""
-    audio = "frames" not in cfg.media.keep
+    root = Path(cfg.input)
     if cfg.csv:
-        clips, others = listed_clips(cfg)
+        clips, others, counts = scan_lists([Path(path) for path in cfg.csv], root, cfg.tiers)
+        print(counts)
     elif cfg.manifest:
-        clips = clips_of(Path(cfg.manifest), Path(cfg.input), cfg.tiers)
-        others = unusable(Path(cfg.manifest), cfg.tiers)
-        if not any(clip.path.exists() for clip in clips):
-            raise UserError(f"{cfg.input}: has none of the files that {cfg.manifest} lists; `input` is their root")
+        clips, others = scan_manifest(Path(cfg.manifest), root, cfg.tiers)
     else:
-        clips, others = scan_all(cfg.input, cfg.tiers, audio=audio)
+        clips, others = scan_all(root, cfg.tiers, audio="frames" not in cfg.media.keep)
     check_names(clips)
     return clips, others
-
-
-def listed_clips(cfg: PreprocessConfig) -> tuple[list[Clip], list[LeftOut]]:
-    """Return the clips of the lists of the config, and further rows and those of other tiers.
-
-    Those without a file are among the clips, to be quarantined.
-    """
-    listed = read_videos([Path(path) for path in cfg.csv], Path(cfg.input))
-    found = entries(listed)
-    clips = [entry.clip for entry in found if entry.clip.tier in cfg.tiers]
-    absent = sum(bool(entry.problem) for entry in found)
-    print(
-        f"{', '.join(cfg.csv)}: {len(found)} videos, {absent} of them missing, {listed.repeated} rows repeat one, "
-        f"{len(found) - len(clips)} left out by `tiers`"
-    )
-    if not any(clip.path.is_file() for clip in clips):
-        raise UserError(f"{cfg.input}: has no video of {cfg.csv[0]} of the tiers {', '.join(cfg.tiers)}")
-    usable = [replace(entry, problem="") for entry in found]
-    return clips, left_out(usable, [(source, REPEATED) for source in listed.again], cfg.tiers)
 
 
 def make_part(part: Shard, clips: list[Clip], mismatches: int, cfg: PreprocessConfig) -> int:
@@ -126,15 +104,20 @@ def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> lis
     damaged = writer.drop_damaged()
     for line in damaged:
         print(f"repairing {line}")
-    todo = [clip for clip in clips if not is_done(writer.records.get(clip.source), clip, cfg)]
+    states = {clip.source: is_done(writer.records.get(clip.source), clip, cfg) for clip in clips}
+    doubtful = {clip.path: clip.source for clip in clips if states[clip.source] is None}
+    workers = cfg.workers or len(os.sched_getaffinity(0))
+    for path, sha256 in hash_all(doubtful, workers=workers, time_limit=cfg.media.time_limit):
+        states[doubtful[path]] = sha256 != "" and sha256 == writer.records[doubtful[path]]["clip"]["sha256"]
+    todo = [clip for clip in clips if not states[clip.source]]
     changed = sum(clip.source in writer.records for clip in todo)
     if known:
         print(f"{cfg.output}: {len(clips) - len(todo)} files done before, {changed} changed, {len(gone)} gone")
     return todo
 
 
-def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) -> bool:
-    """Return True if the store has the current version of a clip. Reads the file only if its time or size differ."""
+def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) -> bool | None:
+    """Return True if the store has the current version of a clip; None if only its sha256 can show it."""
     if record is None:
         return False
     known = CLIP_DEFAULTS | record["clip"]
@@ -144,7 +127,7 @@ def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) ->
         return record["stamp"] is None  # it was missing before
     if record["stopped_after"] is not None and record["stopped_after"] < cfg.media.time_limit:
         return False
-    return record["stamp"] == stamp(clip.path) or record["clip"]["sha256"] == sha256_of(clip.path)
+    return True if record["stamp"] == stamp(clip.path) else None
 
 
 def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> None:
@@ -154,7 +137,7 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
     spool = writer.root / f".spool-{writer.part.number:03d}"
     shutil.rmtree(spool, ignore_errors=True)  # left by a killed run
     spool.mkdir()
-    work = partial(spool_windows, media=cfg.media, folder=spool)
+    work = partial(spool_or_refuse, media=cfg.media, folder=spool)
     results = run_killable(
         work, todo, workers=min(workers, len(todo)), time_limit=cfg.media.time_limit, ahead=AHEAD * workers
     )
@@ -166,12 +149,13 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
         for clip, result in results:
             there = clip.path.is_file()
             facts: dict[str, Any] = {"stamp": stamp(clip.path) if there else None, "stopped_after": None}
-            if isinstance(result, Failure):
+            if isinstance(result, Failure):  # there was no time for its sha256 either
                 failed += 1
-                if result.killed:
-                    facts["stopped_after"] = cfg.media.time_limit
-                sha256 = sha256_of(clip.path) if there else ""
-                writer.add({**describe(clip), "sha256": sha256}, [], reason=result.reason, **facts)
+                facts["stopped_after"] = cfg.media.time_limit if result.killed else None
+                writer.add({**describe(clip), "sha256": ""}, [], reason=result.reason, **facts)
+            elif isinstance(result, Refused):
+                failed += 1
+                writer.add({**describe(clip), "sha256": result.sha256}, [], reason=result.reason, **facts)
             else:
                 made += len(result.windows)
                 found = {**describe(clip), "sha256": result.sha256}
@@ -196,6 +180,22 @@ class Spooled(NamedTuple):
         with self.file.open("rb") as file:
             for window in self.windows:
                 yield {**window, "parts": {suffix: file.read(size) for suffix, size in window["sizes"].items()}}
+
+
+class Refused(NamedTuple):
+    """A file that cannot be used."""
+
+    reason: str
+    sha256: str
+    """Empty if the file cannot be read at all."""
+
+
+def spool_or_refuse(clip: Clip, media: MediaConfig, folder: Path) -> Spooled | Refused:
+    """Return the windows of a clip, or why there are none; its sha256 in either case. Runs in a worker."""
+    try:
+        return spool_windows(clip, media, folder)
+    except MediaError as error:
+        return Refused(str(error), hash_of(clip.path))
 
 
 def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:

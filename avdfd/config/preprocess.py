@@ -80,10 +80,10 @@ class PreprocessConfig(Section):
     input: PathName
     """Root of the clips, in one of the layouts of avdfd/corpora/layouts.py."""
     manifest: str = ""
-    """Manifest of the root (data/preprocessing/make_manifest.py); the root is then not searched for files."""
+    """Manifest of the root (data/preprocessing/make_manifest.py), whose files are read; others are listed."""
     csv: list[str] = Field(default_factory=list)
-    """Lists of videos below the root, or one list, as OpenAVFF has them: `video_name,target` with 1 for fake. The root
-    is then not searched for files."""
+    """Lists of videos below the root, or one list, as OpenAVFF has them: `video_name,target` with 1 for fake. Other
+    files below the root are listed."""
     output: PathName = "data/elements"
     """Folder of the element store."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))

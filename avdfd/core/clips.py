@@ -174,11 +174,18 @@ def is_audio(source: str) -> bool:
 
 
 class Files:
-    """Media files below a root, to be found by the names that a table has for them."""
+    """All files below a root, which is searched once; media files are found by the names that a table has for them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.present = set(media_files(root))
+        self.all = dict(walk(root))
+        """Path relative to the root -> why it is no file; empty for files."""
+        self.present = {source for source, reason in self.all.items() if not reason and is_media(source)}
+        """Media files that are not hidden."""
+
+    def below(self, folder: str) -> Iterator[str]:
+        """Yield the media files in a folder of the root."""
+        return (source for source in self.all if source in self.present and source.startswith(f"{folder}/"))
 
     def find(self, name: str) -> str:
         """Return the source of the file with a name: exactly this one, or else one that is equal when tidy.

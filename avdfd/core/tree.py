@@ -1,11 +1,14 @@
 """Files of a folder and of all folders below it, links to folders included."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from avdfd.core.files import kind_of
+
+_OUT = re.compile(r"/|(?:.*/)?\.\.(?:/|\Z)|[./]*\Z|.*\0", re.DOTALL)
 
 
 def walk(root: Path, folder: str = "", skip: Callable[[str], bool] | None = None) -> Iterator[tuple[str, str]]:
@@ -54,6 +57,11 @@ def tidy(name: str) -> str:
     Tables from Windows have backslashes, and macOS decomposes letters with accents and Korean syllables.
     """
     return unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix()) if name else ""
+
+
+def leads_out(name: str) -> bool:
+    """Return True if a path from a text is none below the folder that it is relative to: absolute, with "..", empty."""
+    return _OUT.match(name) is not None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

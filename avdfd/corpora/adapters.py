@@ -1,8 +1,8 @@
 """Adapters of data sets whose clips are described by folders, file names and CSV tables.
 
-An adapter takes the root of a data set and yields an Entry for every video file, and one for every file that the
-tables list but that is missing. Unknown facts are "unknown" and never guessed: a fake whose manipulated modality is
-unknown has the tier FAKE.
+An adapter takes the files below the root of a data set and yields an Entry for every video file, and one for every file
+that the tables list but that is missing. Unknown facts are "unknown" and never guessed: a fake whose manipulated
+modality is unknown has the tier FAKE.
 """
 
 import re
@@ -10,27 +10,28 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files, make_entry, media_files, missing, reconcile
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files, make_entry, missing, reconcile
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVRA, RVRA, TIERS, Tier
-from avdfd.core.tree import tidy, walk
+from avdfd.core.tree import tidy
 from avdfd.corpora.fakeavceleb import TABLE, row_path
 from avdfd.corpora.tables import read_own, read_table
 
 OWN_TABLE = "clips.csv"
 
 
-def fakeavceleb(root: Path) -> Iterator[Entry]:
+def fakeavceleb(files: Files) -> Iterator[Entry]:
     """FakeAVCeleb: `<tier folder>/<race>/<gender>/<identity>/<clip>`, and meta_data.csv where there is one.
 
     Reads source, target1, target2, method, type, path and the folder in the unnamed last column of the table. The
     identities of a clip are all those in its folder, name and rows. A path listed twice has the method of its first
     row. A row whose type is no tier folder, or not that of its path, is an entry with this problem.
     """
+    root = files.root
     rows: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for row in read_table(root / TABLE, ("method", "type", "path"), key="path"):
         rows.setdefault((row["type"], row.get("source", ""), PurePosixPath(tidy(row["path"])).name), []).append(row)
-    originals = {_identity_and_number(source): source for source in media_files(root, RVRA.folder)}
+    originals = {_identity_and_number(source): source for source in files.below(RVRA.folder)}
 
     def entry(tier: Tier, source: str, listed: list[dict[str, str]]) -> Entry:
         path = PurePosixPath(source)
@@ -53,7 +54,7 @@ def fakeavceleb(root: Path) -> Iterator[Entry]:
 
     by_folder = {tier.folder: tier for tier in TIERS.values() if tier is not FAKE}
     for folder, tier in by_folder.items():
-        for source in media_files(root, folder):
+        for source in files.below(folder):
             path = PurePosixPath(source)
             yield entry(tier, source, rows.pop((folder, tidy(path.parent.name), tidy(path.name)), []))
     for (folder, _, _), listed in rows.items():
@@ -65,14 +66,15 @@ def fakeavceleb(root: Path) -> Iterator[Entry]:
             yield replace(make_entry(root, source, None, problem=problem), repeated=len(listed) - 1)
 
 
-def voxceleb2(root: Path) -> Iterator[Entry]:
+def voxceleb2(files: Files) -> Iterator[Entry]:
     """VoxCeleb2: `.../<identity, id00012>/<YouTube video>/<clip, 00001.mp4>`, all real.
 
     Reads the gender from vox2_meta.csv (VoxCeleb2 ID, Gender: m or f) if the root has it.
     """
+    root = files.root
     rows = read_table(root / "vox2_meta.csv", ("VoxCeleb2 ID", "Gender"))
     genders = {row["VoxCeleb2 ID"]: _gender(row["Gender"]) for row in rows}
-    for source in media_files(root):
+    for source in files.present:
         path = PurePosixPath(source)
         identity = path.parent.parent.name
         if IDENTITY.fullmatch(identity) and path.stem.isdigit():
@@ -82,7 +84,7 @@ def voxceleb2(root: Path) -> Iterator[Entry]:
             yield make_entry(root, source, None, problem="not named as in VoxCeleb2: <identity>/<video>/<number>")
 
 
-def kodf(root: Path) -> Iterator[Entry]:
+def kodf(files: Files) -> Iterator[Entry]:
     """KoDF, as distributed by AI-Hub: videos anywhere below the root, identified by their file name.
 
     Reads the tables 원본영상_*메타데이터*.csv (originals: 영상ID file, UUID identity, 인물성별 gender) and
@@ -90,10 +92,9 @@ def kodf(root: Path) -> Iterator[Entry]:
     인물성별). Face swaps (dffs, dfl, fsgan) keep the audio of their original: FVRA. For other fakes the tables do not
     describe the audio: FAKE.
     """
-    tables = kodf_tables(root)
+    root, tables = files.root, kodf_tables(files)
     if not tables:
         raise UserError(f"{root}: no 원본영상_*메타데이터*.csv or 변조영상_*메타데이터*.csv below it, as KoDF has them")
-    files = Files(root)
     by_name: dict[str, list[str]] = {}
     for source in sorted(files.present):
         by_name.setdefault(PurePosixPath(tidy(source)).name, []).append(source)
@@ -122,24 +123,24 @@ def kodf(root: Path) -> Iterator[Entry]:
     yield from reconcile(files, listed, "KoDF's tables")
 
 
-def kodf_tables(root: Path) -> list[Path]:
+def kodf_tables(files: Files) -> list[Path]:
     """Return the tables of KoDF below a root."""
     tables = []
-    for source in sorted(source for source, reason in walk(root) if not reason and source.endswith(".csv")):
+    for source in sorted(source for source, reason in files.all.items() if not reason and source.endswith(".csv")):
         name = PurePosixPath(tidy(source)).name
         if "메타데이터" in name and ("원본영상" in name or "변조영상" in name):
-            tables.append(root / source)
+            tables.append(files.root / source)
     return tables
 
 
-def plain(root: Path) -> Iterator[Entry]:
+def plain(files: Files) -> Iterator[Entry]:
     """Folders real/ and fake/, and manifest.csv (file, identity, fake_method) if there is one.
 
     Without a row, the identity is the file name up to the first `__`.
     """
     columns = ("file", "identity", "fake_method")
     tiers = {"real": RVRA, FAKE.folder: FAKE}
-    files = Files(root)
+    root = files.root
     rows = [(files.find(row["file"]), row) for row in read_table(root / "manifest.csv", columns, key="file")]
     unlisted = files.present - {source for source, _ in rows}
     for source, row in [*rows, *((source, {}) for source in sorted(unlisted))]:
@@ -155,14 +156,14 @@ def plain(root: Path) -> Iterator[Entry]:
         yield entry if source in files.present else missing(entry, "manifest.csv")
 
 
-def own_table(root: Path) -> Iterator[Entry]:
+def own_table(files: Files) -> Iterator[Entry]:
     """Videos anywhere below the root, with your own table clips.csv. Its columns:
 
     file (relative to the root); label (real, fake, 0 or 1) or tier (name of a tier), where the label real means RVRA
     and fake means FAKE; and optionally identity (several are separated by `;`; default: the file name up to the first
     `__`), base (file of the source clip), method, race, gender, page (where it was published), split.
     """
-    files = Files(root)
+    root = files.root
     listed = []
     for row in read_own(root / OWN_TABLE):
         source = files.find(row.source)

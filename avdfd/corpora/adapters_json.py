@@ -15,18 +15,17 @@ from avdfd.corpora.tables import json_rows
 _DFDC_LABELS = {"REAL": False, "0": False, "FALSE": False, "FAKE": True, "1": True, "TRUE": True}
 
 
-def av_deepfake1m(root: Path) -> Iterator[Entry]:
+def av_deepfake1m(files: Files) -> Iterator[Entry]:
     """AV-Deepfake1M and AV-Deepfake1M++: train_metadata.json, val_metadata.json beside the folders of the splits.
 
     Reads file (relative to its split's folder or to the root), modify_type (real, visual_modified, audio_modified,
     both_modified), original, split, audio_model, and fake_segments, audio_fake_segments and visual_fake_segments (s).
     The identity is its folder, `id00012`; for clips that are not from VoxCeleb2, it is the corpus and the source video.
     """
-    tables = av_deepfake1m_tables(root)
+    root, tables = files.root, av_deepfake1m_tables(files.root)
     if not tables:
         raise UserError(f"{root}: no train_metadata.json or val_metadata.json there, as AV-Deepfake1M has them")
     tiers = {"real": RVRA, "visual_modified": FVRA, "audio_modified": RVFA, "both_modified": FVFA}
-    files = Files(root)
     listed = []
     for table in tables:
         for number, row in enumerate(json_rows(table, ("file", "modify_type"))):
@@ -50,19 +49,18 @@ def av_deepfake1m(root: Path) -> Iterator[Entry]:
     yield from reconcile(files, listed, "*_metadata.json")
 
 
-def lav_df(root: Path) -> Iterator[Entry]:
+def lav_df(files: Files) -> Iterator[Entry]:
     """LAV-DF: metadata.json or metadata.min.json beside the folders train, dev and test.
 
     Reads file, modify_video, modify_audio, original, split and fake_periods (s), in which every modified modality is
     fake. It does not name identities: the original of a clip is used as its identity, so one speaker with two originals
     counts as two.
     """
-    table = lav_df_table(root)
+    root, table = files.root, lav_df_table(files.root)
     if table is None:
         raise UserError(f"{root}: no metadata.json or metadata.min.json with a list of clips there, as LAV-DF has it")
     tiers = {(False, False): RVRA, (False, True): RVFA, (True, False): FVRA, (True, True): FVFA}
     rows = json_rows(table, ("file", "modify_video", "modify_audio"))
-    files = Files(root)
     originals = {row["file"]: row.get("original") for row in rows}
     listed = []
     for row in rows:
@@ -82,7 +80,7 @@ def lav_df(root: Path) -> Iterator[Entry]:
     yield from reconcile(files, listed, table.name)
 
 
-def dfdc(root: Path) -> Iterator[Entry]:
+def dfdc(files: Files) -> Iterator[Entry]:
     """DFDC: parts (dfdc_train_part_0 ...), or the root itself, with a metadata.json or a labels.csv each.
 
     Reads label (REAL, FAKE) or, as in its test, is_fake (0, 1), original and split; of labels.csv, filename and label
@@ -90,13 +88,12 @@ def dfdc(root: Path) -> Iterator[Entry]:
     manipulated modality: the tier of a fake is FAKE, and the original is used as the identity, so one actor with two
     originals counts as two.
     """
-    tables = dfdc_tables(root)
+    root, tables = files.root, dfdc_tables(files.root)
     if not tables:
         raise UserError(
             f"{root}: no metadata.json with labels by file name, nor labels.csv, there or in its folders, as DFDC has "
             "them"
         )
-    files = Files(root)
     below: dict[str, list[str]] = {}
     for source in sorted(files.present):
         below.setdefault(PurePosixPath(tidy(source)).name, []).append(source)

@@ -19,7 +19,7 @@ _TIERS = {"copysyn": RVFA_SVC, "vc_selfrecon": RVFA_SVC, "vc": RVFA_VC}
 _IN_A_NAME = re.compile(r"(?<![0-9A-Za-z])(?:(p\d{3})|(\d{2,5}))_\d")
 
 
-def speech(root: Path) -> Iterator[Entry]:
+def speech(files: Files) -> Iterator[Entry]:
     """Audio files anywhere below the root, with manifest.csv: file, label (bonafide, spoof or fake), method, speaker,
     pair_id (of the utterance that a fake copies), source_repo (the page), notes (`key=value` separated by `;`).
 
@@ -29,9 +29,9 @@ def speech(root: Path) -> Iterator[Entry]:
     Speakers of VCTK and LibriSpeech, also within a page's own name, are the same on all pages; so is every speaker
     with the name of a corpus in capitals. Other speakers are specific to their page.
     """
+    root = files.root
     rows = read_table(root / TABLE, COLUMNS, key="file")
     originals = {row["pair_id"]: row for row in rows if row["pair_id"] and _is_real(row, root)}
-    files = Files(root)
     listed = []
     for row in rows:
         real = _is_real(row, root)

@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from avdfd.core.clips import IDENTITY, media_files
+from avdfd.core.clips import IDENTITY, Files
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, TIERS
-from avdfd.core.tree import tidy, walk
+from avdfd.core.tree import tidy
 from avdfd.corpora.tables import read_table
 
 TABLE = "meta_data.csv"
@@ -78,7 +78,8 @@ def compare(root: Path, *, released: bool) -> Comparison:
         lacking = TABLE if folders else f"folder such as {RVRA.folder}"
         raise UserError(f"{root}: has no {lacking}; give the root of FakeAVCeleb_v1.2, which holds {TABLE}")
     rows = read_table(root / TABLE, ("source", "target1", "target2", "method", "type", "race", "gender", "path"))
-    found = {folder: sorted(media_files(root, folder)) for folder in folders}
+    files = Files(root)
+    found = {folder: sorted(files.below(folder)) for folder in folders}
     by_tidy_name = {tidy(path): path for paths in found.values() for path in paths}
     listed: dict[str, list[dict[str, str]]] = {}
     for row in rows:
@@ -103,7 +104,7 @@ def compare(root: Path, *, released: bool) -> Comparison:
     )
     clips = {path for paths in found.values() for path in paths} | {TABLE}
     result.others = {
-        path: reason or "no media file in a tier folder" for path, reason in walk(root) if path not in clips
+        path: reason or "no media file in a tier folder" for path, reason in files.all.items() if path not in clips
     }
     _place(result, listed.keys() - present, present - listed.keys())
     if released:

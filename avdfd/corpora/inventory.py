@@ -1,6 +1,6 @@
 """Inspection of a media file: its bytes, streams, leading and trailing silence, and fingerprints."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
+from avdfd.core.workers import Failure, run_killable
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import SAMPLE_RATE, SECONDS
 from avdfd.media.audio import read_audio
@@ -109,6 +110,20 @@ def stamp(path: Path) -> FileFacts:
     except OSError as error:
         return FileFacts(error=f"cannot be read ({error.strerror})")
     return FileFacts(size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def hash_of(path: Path) -> str:
+    """Return the sha256 of a file, empty if it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
+
+
+def hash_all(paths: Collection[Path], *, workers: int, time_limit: float) -> Iterator[tuple[Path, str]]:
+    """Yield files and their sha256, empty for those that cannot be read in time. Worker processes read them."""
+    found = run_killable(hash_of, paths, workers=min(workers, len(paths)), time_limit=time_limit)
+    return ((path, "" if isinstance(sha256, Failure) else sha256) for path, sha256 in found)
 
 
 def read_streams(path: Path, reading: Reading | None = None) -> Streams:

@@ -6,16 +6,16 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from avdfd.core.clips import IDENTITY, Entry, is_audio, is_media
+from avdfd.core.clips import IDENTITY, Entry, Files, is_audio
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
-from avdfd.core.tree import tidy, walk
+from avdfd.core.tree import tidy
 from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
 from avdfd.corpora.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
 from avdfd.corpora.adapters_speech import is_speech, speech
-from avdfd.corpora.left_out import LEFT_OUT
+from avdfd.corpora.left_out import LEFT_OUT, why_no_clip
 
-LAYOUTS: dict[str, Callable[[Path], Iterable[Entry]]] = {
+LAYOUTS: dict[str, Callable[[Files], Iterable[Entry]]] = {
     "fakeavceleb": fakeavceleb,
     "voxceleb2": voxceleb2,
     "av-deepfake1m": av_deepfake1m,
@@ -66,18 +66,24 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the root of the videos")
-    name = find_layout(root) if layout == "auto" else layout
-    found = _by_source(LAYOUTS[name](root))
+    files = Files(root)
+    name = find_layout(root, files) if layout == "auto" else layout
+    found = _by_source(LAYOUTS[name](files))
     entries = [entry for entry in found.values() if audio or not is_audio(entry.clip.source)]
     if all(entry.problem for entry in entries):
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]
         raise UserError(f"{root}: no video files in the layout {name}{first}; expected {expected}")
-    others = [(source, _why_no_clip(source, reason, name)) for source, reason in walk(root) if source not in found]
+    tables = (*TABLES.get(name, ()), *_WRITTEN)
+    others = [
+        (source, reason or why_no_clip(source, f"outside the folders of the layout {name}"))
+        for source, reason in files.all.items()
+        if source not in found and (reason or not _is_one_of(source, tables))
+    ]
     if not audio:
         others += [(source, entry.problem or _AUDIO) for source, entry in found.items() if is_audio(source)]
     others += [(source, REPEATED) for source, entry in found.items() for _ in range(entry.repeated)]
-    return Listing(entries, sorted((source, reason) for source, reason in others if reason))
+    return Listing(entries, sorted(others))
 
 
 def _by_source(entries: Iterable[Entry]) -> dict[str, Entry]:
@@ -93,18 +99,17 @@ def _by_source(entries: Iterable[Entry]) -> dict[str, Entry]:
     return dict(sorted(found.items()))
 
 
-def _why_no_clip(source: str, reason: str, layout: str) -> str:
-    """Return the reason why a file is no clip of a layout; empty for its tables and for lists that scripts wrote."""
+def _is_one_of(source: str, patterns: Iterable[str]) -> bool:
+    """Return True for a table of the layout, or a list that a script wrote."""
     name = PurePosixPath(tidy(source)).name
-    if reason or any(fnmatch(name, pattern) for pattern in (*TABLES.get(layout, ()), *_WRITTEN)):
-        return reason
-    if is_media(source):
-        return f"outside the folders of the layout {layout}"
-    return "a hidden file" if name.startswith(".") else "no media file, by its suffix"
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def find_layout(root: Path) -> str:
-    """Detect the layout of a root from its folders and tables. Raises UserError if it is unknown."""
+def find_layout(root: Path, files: Files | None = None) -> str:
+    """Detect the layout of a root from its folders and tables. Raises UserError if it is unknown.
+
+    `files` are those below the root, if they are known.
+    """
     if any((root / tier.folder).is_dir() for tier in TIERS.values() if tier is not FAKE):
         return "fakeavceleb"
     if (root / OWN_TABLE).is_file():
@@ -121,7 +126,7 @@ def find_layout(root: Path) -> str:
         return "dfdc"
     if any(IDENTITY.fullmatch(path.name) for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth)):
         return "voxceleb2"
-    if kodf_tables(root):
+    if kodf_tables(files or Files(root)):
         return "kodf"
     state = "unknown layout" if any(root.iterdir()) else "empty folder"
     raise UserError(

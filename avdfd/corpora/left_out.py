@@ -1,10 +1,12 @@
 """The list of what an input has beside the clips that a script reads: left_out.csv."""
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from avdfd.core.clips import Entry
+from avdfd.core.clips import Entry, Files, is_media
 
 LEFT_OUT = "left_out.csv"
 COLUMNS = ("source", "start", "end", "reason")
@@ -31,6 +33,31 @@ def left_out(
         elif tiers is not None and entry.clip.tier not in tiers:
             lines.append(LeftOut(entry.clip.source, of_another_tier(entry.clip.tier)))
     return sorted(lines)
+
+
+def search(root: Path) -> Files | None:
+    """Return the files below the root of a list or manifest; None for `/`, as everything is below it."""
+    return None if root.resolve() == Path("/") else Files(root)
+
+
+def unlisted(files: Files | None, sources: Collection[str], lists: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return path and reason of everything below a root that lists do not name; `sources` are what they name."""
+    if files is None:
+        return []
+    own = {os.path.abspath(path) for path in lists}
+    elsewhere = f"not listed in {', '.join(map(str, lists))}"
+    return [
+        (source, reason or why_no_clip(source, elsewhere))
+        for source, reason in files.all.items()
+        if source not in sources and os.path.abspath(files.root / source) not in own
+    ]
+
+
+def why_no_clip(source: str, elsewhere: str) -> str:
+    """Return why a file is no clip: `elsewhere` for a media file, which is not where or as clips are."""
+    if is_media(source):
+        return elsewhere
+    return "a hidden file" if source.rpartition("/")[2].startswith(".") else "no media file, by its suffix"
 
 
 def of_another_tier(tier: str) -> str:

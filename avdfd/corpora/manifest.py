@@ -14,6 +14,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.periods import Periods, as_text
 from avdfd.core.tiers import TIERS
+from avdfd.core.tree import leads_out
 from avdfd.corpora.inventory import FileFacts, Streams
 from avdfd.corpora.left_out import LeftOut, of_another_tier
 
@@ -179,9 +180,11 @@ def _read(path: Path, names: Sequence[str], *, shared: bool = False) -> dict[str
             raise UserError(f"{path}: {said}; make it again with data/preprocessing/make_manifest.py")
         absent = _DEFAULTS.keys() - schema.names
         table = pq.read_table(path, columns=[name for name in columns if name not in absent])
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{path}: not a Parquet file, or damaged ({first}); delete it and make it again") from None
+    _check(table, path)
     found: dict[str, list[Any]] = {}
     for column in columns:
         name = "source" if column == "path" else column
@@ -199,6 +202,22 @@ def _read(path: Path, names: Sequence[str], *, shared: bool = False) -> dict[str
     if "fake_periods" in found:
         found |= {name: _of_modality(found, number) for number, name in enumerate(PERIOD_FIELDS) if name in absent}
     return found
+
+
+def _check(table: pa.Table, path: Path) -> None:
+    """Raise UserError for a column of another type, or a row whose file is not below the root."""
+    for field in table.schema:
+        known = _SCHEMA.field(field.name)
+        if field.type != known.type or (not known.nullable and table[field.name].null_count):
+            raise UserError(
+                f"{path}: column '{field.name}' is not that of a manifest; make it again with "
+                "data/preprocessing/make_manifest.py"
+            )
+    for source in table["path"].to_pylist() if "path" in table.schema.names else ():
+        if leads_out(source):
+            raise UserError(
+                f"{path}: the row of {source!r} leads out of the root; remove it, or make the manifest again"
+            )
 
 
 def _of_modality(found: dict[str, list[Any]], number: int) -> list[str]:

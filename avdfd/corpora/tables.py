@@ -9,7 +9,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.periods import from_text
 from avdfd.core.text import check_columns, read_csv, read_json
 from avdfd.core.tiers import FAKE, RVRA, Tier, tier
-from avdfd.core.tree import tidy
+from avdfd.core.tree import leads_out, tidy
 
 
 class OwnRow(NamedTuple):
@@ -61,8 +61,7 @@ def read_own(path: Path) -> Iterator[OwnRow]:
     seen: set[str] = set()
     for number, row in rows:
         place = PurePosixPath(row["file"])
-        inside = PurePosixPath(tidy(row["file"]))
-        if not row["file"] or inside.is_absolute() or ".." in inside.parts:
+        if leads_out(tidy(row["file"])):
             raise UserError(f"{path}: line {number}: file '{row['file']}' is not a path relative to {path.parent}")
         if str(place) in seen:
             raise UserError(f"{path}: line {number}: '{place}' is listed twice")

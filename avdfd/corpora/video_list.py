@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from avdfd.core.clips import UNKNOWN, ClipMeta, Entry, make_entry, missing, named_identities
+from avdfd.core.clips import UNKNOWN, ClipMeta, Entry, Files, make_entry, missing, named_identities
 from avdfd.core.errors import UserError
 from avdfd.core.text import read_cells, read_text
 from avdfd.core.tiers import FAKE, RVRA
+from avdfd.core.tree import tidy
 from avdfd.splits.files import SplitList, SplitRow
 from avdfd.splits.lists import SPLITS
 
@@ -57,9 +58,12 @@ class VideoList(NamedTuple):
         return [self.root / video.source for video in self.videos]
 
 
-def read_videos(paths: Sequence[Path], root: Path | None = None, *, targets: bool = True) -> VideoList:
+def read_videos(
+    paths: Sequence[Path], root: Path | None = None, *, targets: bool = True, files: Files | None = None
+) -> VideoList:
     """Read lists of videos below a root.
 
+    If the `files` below it are known, names with backslashes, or with letters composed otherwise, are found, too.
     Without a root, relative paths are relative to the folder of the first list, and absolute paths may be anywhere.
     Lists without a column of targets are accepted if `targets` is False. Raises UserError, naming the line, for other
     columns, a target that is not 0 or 1, a path that leaves the root, and one video with two targets.
@@ -73,7 +77,10 @@ def read_videos(paths: Sequence[Path], root: Path | None = None, *, targets: boo
     for path in paths:
         for number, name, target in _rows(path, targets):
             place = f"{path}: line {number}"
-            video = ListedVideo(name, _source(name, tops, place), target, place)
+            source = _source(name, tops, place)
+            if files is not None and source not in files.all and (alike := files.find(source)) in files.present:
+                source = alike
+            video = ListedVideo(name, source, target, place)
             former = found.setdefault(video.source, video)
             if former.target != target:
                 raise UserError(f"{place}: '{name}' has target {target}, and {former.target} in {former.place}")
@@ -102,12 +109,13 @@ def as_splits(lists: Sequence[VideoList], clips: Iterable[ClipMeta]) -> SplitLis
     lists, for a target that is not the label of the clip, and for a list with none of the clips.
     """
     known = {clip.source: clip for clip in clips}
+    by_tidy_name = {tidy(source): clip for source, clip in known.items()}
     chosen = SplitList([])
     where: dict[str, str] = {}
     for split, listed in zip(SPLITS, lists, strict=False):
         before = len(chosen.rows)
         for video in listed.videos:
-            clip = known.get(video.source)
+            clip = known.get(video.source) or by_tidy_name.get(tidy(video.source))
             members = [] if clip is None else [f"identity {name}" for name in clip.identities]
             for member in (f"video {video.source}", *members):
                 if where.setdefault(member, split) != split:

@@ -14,6 +14,7 @@ from avdfd.core.checksums import checksum
 from avdfd.core.files import locked
 from avdfd.core.journal import AppendedFile, Journal, Record, claim, refuse_changes
 from avdfd.core.shards import Shard
+from avdfd.core.tree import leads_out
 from avdfd.elements.form import MEMBERS, data_size, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import forget_index, pack_numbers
 from avdfd.elements.layout import STORE, journal_name, lock_name, shard_name
@@ -68,8 +69,11 @@ class ElementWriter:
 
         `clip` has the fields of `ClipMeta`, and may have more for its record. A window has `start`, `end` and `parts`
         (suffix -> bytes of the member). `facts` are stored in the record. Without windows, only the record is stored,
-        which tells later runs that the clip was processed.
+        which tells later runs that the clip was processed. Raises ValueError for a source whose members would be
+        unpacked elsewhere: an absolute path, or one with "..".
         """
+        if leads_out(clip["source"]):
+            raise ValueError(f"{clip['source']!r}: the source of a clip is a path below its root")
         if clip["source"] in self.records:
             self.drop([clip["source"]])
         places = [self._append(clip, window) for window in windows]

@@ -29,7 +29,6 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_csv
 from avdfd.core.journal import Record
 from avdfd.core.shards import parse_shard
-from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.cloning.backends import check_backend, processes
 from avdfd.corpora.cloning.clips import SINGLE, Job, Made, embed_recording, make_clip
@@ -46,8 +45,7 @@ from avdfd.corpora.cloning.recordings import (
 )
 from avdfd.corpora.cloning.scores import check_recogniser
 from avdfd.corpora.cloning.speaker import open_encoder
-from avdfd.corpora.layouts import read_root
-from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, summary
 
 Recordings = dict[str, list[Recording]]
 """Identity -> its recordings."""
@@ -64,8 +62,7 @@ def main(argv: list[str]) -> int:
     open_encoder(cfg.encoder)  # missing weights are reported before the work starts
     open_naturalness()
     started = time.monotonic()
-    clips = real_clips(Path(cfg.input))
-    aside = left_out(*read_root(Path(cfg.input), "fakeavceleb"), [RVRA.name])
+    clips, aside = real_clips(Path(cfg.input))
     recordings = recordings_of(clips, Path(cfg.recordings) if cfg.recordings else None)
     recordings = {identity: some for identity, some in recordings.items() if shard.takes(identity)}
     clips = [clip for clip in clips if clip.identities[0] in recordings]

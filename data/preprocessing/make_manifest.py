@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.core.arguments import Parser
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.files import ensure_writable, locked, sha256_of, write_csv
+from avdfd.core.files import ensure_writable, locked, write_csv
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora import video_list
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
 from avdfd.corpora.inventory import FileFacts, examine, stamp
 from avdfd.corpora.layouts import LAYOUTS, REPEATED, Listing, read_root
-from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, search, summary, unlisted
 from avdfd.corpora.manifest import ManifestRow, make_row, read_manifest, write_manifest
 from avdfd.corpora.video_list import read_videos
 
@@ -75,9 +75,11 @@ def main(argv: list[str]) -> int:
 
 
 def read_lists(paths: list[Path], root: Path) -> Listing:
-    """Return the videos of lists, and their further rows."""
-    listed = read_videos(paths, root)
-    return Listing(video_list.entries(listed), [(source, REPEATED) for source in listed.again])
+    """Return the videos of lists, and their further rows and the files below the root without a row."""
+    files = search(root)
+    listed = read_videos(paths, root, files=files)
+    others = unlisted(files, {video.source for video in listed.videos}, paths)
+    return Listing(video_list.entries(listed), others + [(source, REPEATED) for source in listed.again])
 
 
 def load(out: Path) -> dict[str, ManifestRow]:
@@ -110,7 +112,7 @@ def inspect(
             for path, result in results:
                 if isinstance(result, Failure):
                     facts = stamp(path)
-                    facts = facts if facts.error else facts._replace(sha256=sha256_of(path), error=result.reason)
+                    facts = facts if facts.error else facts._replace(error=result.reason)
                     rows.append(make_row(todo[path], facts, time_limit if result.killed else None))
                 else:
                     rows.append(make_row(todo[path], result))
@@ -127,7 +129,8 @@ def inspect(
 def is_done(row: ManifestRow, now: FileFacts, time_limit: float) -> bool:
     """Return True if a row describes the current file and was not stopped by a shorter time limit."""
     known = row.file
-    unchanged = known.sha256 is not None and (known.size, known.mtime_ns) == (now.size, now.mtime_ns)
+    was_opened = known.sha256 is not None or row.stopped_after is not None
+    unchanged = was_opened and (known.size, known.mtime_ns) == (now.size, now.mtime_ns)
     return unchanged and (row.stopped_after is None or row.stopped_after >= time_limit)
 
 

@@ -114,11 +114,11 @@ CONFIG = '''class ToyConfig(RunConfig):
 BaselineConfig = ToyConfig | '''
 ADAPTER = '''
 
-def toy(root: Path) -> Iterator[Entry]:
+def toy(files: Files) -> Iterator[Entry]:
     """Toy: `takes/<identity>-<real or fake>.mp4`."""
-    for source in media_files(root, "takes"):
+    for source in files.below("takes"):
         identity, _, kind = PurePosixPath(source).stem.partition("-")
-        yield make_entry(root, source, RVRA if kind == "real" else FAKE, identities=(identity,), method=kind)
+        yield make_entry(files.root, source, RVRA if kind == "real" else FAKE, identities=(identity,), method=kind)
 '''
 PERTURBATION = '''
 

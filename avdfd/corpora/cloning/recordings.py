@@ -20,7 +20,8 @@ from avdfd.core.journal import Record
 from avdfd.core.tiers import RVRA
 from avdfd.corpora.cloning.speaker import Embed
 from avdfd.corpora.duplicates import SOUND_BITS, distance
-from avdfd.corpora.layouts import list_entries
+from avdfd.corpora.layouts import read_root
+from avdfd.corpora.left_out import LeftOut, left_out
 from avdfd.media.audio import read_waveform
 from avdfd.media.fingerprints import audio_hash
 
@@ -35,8 +36,8 @@ class Recording(NamedTuple):
     path: Path
 
 
-def real_clips(root: Path) -> list[Clip]:
-    """Return the RVRA clips of a root in FakeAVCeleb's layout.
+def real_clips(root: Path) -> tuple[list[Clip], list[LeftOut]]:
+    """Return the RVRA clips of a root in FakeAVCeleb's layout, and everything else in it.
 
     Raises UserError for another layout, or if two clips of an identity have the same number.
     """
@@ -44,7 +45,8 @@ def real_clips(root: Path) -> list[Clip]:
         raise UserError(f"{root}: no such folder; `input` is the root of the videos")
     if not (root / RVRA.folder).is_dir():
         raise UserError(f"{root}: has no {RVRA.folder}; expected <tier folder>/<race>/<gender>/<identity>/<clip>")
-    clips = [e.clip for e in list_entries(root, "fakeavceleb") if not e.problem and e.clip.tier == RVRA.name]
+    entries, others = read_root(root, "fakeavceleb")
+    clips = [e.clip for e in entries if not e.problem and e.clip.tier == RVRA.name]
     if not clips:
         raise UserError(f"{root / RVRA.folder}: no video files in it")
     numbers: dict[tuple[str, str], str] = {}
@@ -60,7 +62,7 @@ def real_clips(root: Path) -> list[Clip]:
         other = numbers.setdefault((path.parts[3], digits), clip.source)
         if other != clip.source:  # the number identifies the original of a clone
             raise UserError(f"{root}: {other} and {clip.source} have the same identity and number; rename one of them")
-    return clips
+    return clips, left_out(entries, others, [RVRA.name])
 
 
 def recordings_of(clips: Iterable[Clip], root: Path | None) -> dict[str, list[Recording]]:

@@ -38,7 +38,7 @@ def check(store: Store, probes_root: str | None) -> None:
         raise UserError(f"{store.root}: cannot be audited: probes need clips of two identities; leave the audit out")
     if probes_root:
         sources = sorted({meta.source for meta in store.metas})
-        files.check([Path(probes_root) / source for source in sources])
+        files.check(Path(probes_root), sources)
 
 
 def of_elements(parts: Mapping[str, Part], workers: int, progress: Bar = iter) -> dict[str, Any]:

@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from avdfd.core.errors import MediaError, UserError
+from avdfd.core.tree import leads_out
 from avdfd.features.acoustics import edge_silence, loudness, spectral_edge
 from avdfd.media.contents import read_contents
 
 CUES = ("duration", "loudness", "edge_silence", "file_size", "bit_rate", "sample_rate", "spectral_edge", "tags")
 
 
-def check(paths: Iterable[Path]) -> None:
-    """Raise UserError if one of the files to be probed is missing."""
-    missing = next((path for path in paths if not path.is_file()), None)
-    if missing:
-        raise UserError(f"{missing}: no such file; --probes takes the root of the elements' source files")
+def check(root: Path, sources: Iterable[str]) -> None:
+    """Raise UserError if one of the files to be probed is missing, or not below the root."""
+    for source in sources:
+        if leads_out(source):
+            raise UserError(f"{source!r}: the source of an element leads out of its root; copy the store again")
+        if not (root / source).is_file():
+            raise UserError(f"{root / source}: no such file; --probes takes the root of the elements' source files")
 
 
 def measure_all(root: Path, sources: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

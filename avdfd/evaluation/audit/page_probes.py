@@ -36,7 +36,7 @@ def fold_elements(configs: Sequence[RunConfig], store: Store) -> list[Fold]:
 
 def check_sources(folds: Sequence[Fold], root: Path) -> None:
     """Raise UserError, before any training, if a source file of the folds is not under `root`."""
-    files.check([root / source for source in _sources(folds)])
+    files.check(root, _sources(folds))
 
 
 def probe_folds(folds: Sequence[Fold], root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

@@ -22,6 +22,7 @@ exec(compile(source.replace(line, line + '    language: str = UNKNOWN\\n'), path
 
 import numpy as np
 import pyarrow.parquet as pq
+from avdfd.core.clips import Files
 from avdfd.corpora.adapters import own_table
 from avdfd.corpora.inventory import FileFacts
 from avdfd.corpora.manifest import clips_of, make_row, read_clips, read_manifest, write_manifest
@@ -38,7 +39,7 @@ root, former = Path(sys.argv[1]), Path(sys.argv[2])
 (root / "a.mp4").touch()
 (root / "b.mp4").touch()
 (root / "clips.csv").write_text("file,label,language\\na.mp4,real,ko\\nb.mp4,fake,\\n")
-entries = [*own_table(root)]  # the adapter of a user's own table fills it
+entries = [*own_table(Files(root))]  # the adapter of a user's own table fills it
 assert [entry.clip.language for entry in entries] == ["ko", "unknown"]
 header, *lines = own_lines((entry.clip, entry.split) for entry in entries)
 assert [dict(zip(header, line))["language"] for line in lines] == ["ko", "unknown"]

@@ -2,18 +2,26 @@
 
 import csv
 import json
+import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from avdfd.core.clips import make_entry
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import TIERS
+from avdfd.core.tree import walk
 from avdfd.corpora.fakeavceleb import compare
+from avdfd.corpora.inventory import FileFacts
 from avdfd.corpora.layouts import LAYOUTS, REPEATED, find_layout, read_root
-from avdfd.corpora.manifest import read_manifest
-from avdfd.corpora.scan import scan_all
+from avdfd.corpora.manifest import make_row, read_manifest, write_manifest
+from avdfd.corpora.scan import scan_all, scan_lists, scan_manifest
+from avdfd.corpora.video_list import as_splits, read_videos
+from avdfd.elements import ElementWriter
 from data import preprocess
 from data.preprocessing import codec_parity, make_manifest, probe_shortcuts, resynthesise
 from tests.helpers.in_process import run_in_process
@@ -202,6 +210,134 @@ def test_rows_of_a_manifest_and_its_list_add_up(tree, tmp_path, monkeypatch):
     assert {row.source for row in read_manifest(out)} == clips | mismatches
     rows = (tmp_path / "m.parquet.left_out.csv").read_text().splitlines()
     assert len(rows) == 1 + len(extras(layout)) + repeated
+
+
+def test_lists_and_manifests_leave_no_file_unnamed(tree, tmp_path):
+    root, layout = tree
+    first, *_ = sorted(TREES[layout][2])
+    everything = {source for source, _ in walk(root)}
+    listed, manifest = tmp_path / "list.csv", tmp_path / "m.parquet"
+    listed.write_text(f"video_name,target\n{first},0\n{first},0\ngone.mp4,0\n")
+    entries = [make_entry(root, name, TIERS["RVRA"]) for name in (first, "gone.mp4")]
+    write_manifest(manifest, [make_row(entry, FileFacts(sha256="ab")) for entry in entries])
+    for clips, others in (scan_lists([listed], root, [*TIERS])[:2], scan_manifest(manifest, root, [*TIERS])):
+        assert {clip.source for clip in clips} == {first, "gone.mp4"}
+        others = [line for line in others if line.reason != REPEATED]
+        assert sorted([first, *(line.source for line in others)]) == sorted(everything)
+        assert not any(line.mismatch for line in others), "a list is a choice"
+
+
+def test_the_whole_file_system_is_not_searched(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b.mp4").touch()
+    (tmp_path / "list.csv").write_text(f"{tmp_path}/a.mp4,0\n")
+    clips, others, _ = scan_lists([tmp_path / "list.csv"], Path("/"), [*TIERS])
+    assert ([clip.path for clip in clips], others) == ([tmp_path / "a.mp4"], [])
+
+
+def test_names_in_a_list_are_found_as_those_in_tables(tmp_path):
+    """Also as splits of a store, which has the names of the files."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / f"sub/{NFD}.mp4").touch()
+    (tmp_path / "list.csv").write_text(f"sub\\{NFC}.mp4,0\n")
+    clips, others, _ = scan_lists([tmp_path / "list.csv"], tmp_path, [*TIERS])
+    assert ([clip.source for clip in clips], others) == ([f"sub/{NFD}.mp4"], [])
+    chosen = as_splits([read_videos([tmp_path / "list.csv"], tmp_path)], clips)
+    assert [row.source for row in chosen.rows] == [f"sub/{NFD}.mp4"]
+
+
+def test_a_root_is_searched_once(tree, monkeypatch):
+    root, layout = tree
+    searched = []
+    monkeypatch.setattr("avdfd.core.clips.walk", lambda *place: searched.append(place) or walk(*place))
+    read_root(root, audio=layout == "speech")
+    assert searched == [(root,)]
+
+
+TABLES_OF = {
+    "av-deepfake1m": ("train_metadata.json", lambda names: json.dumps([av_row(name) for name in names])),
+    "lav-df": ("metadata.json", lambda names: json.dumps([lav_row(name) for name in names])),
+    "dfdc": ("metadata.json", lambda names: json.dumps({name: {"label": "REAL"} for name in names})),
+    "kodf": ("원본영상_메타데이터.csv", lambda names: "영상ID,UUID\n" + "".join(f"{name},p\n" for name in names)),
+    "plain": ("manifest.csv", lambda names: "file,identity,fake_method\n" + "".join(f"{name},,\n" for name in names)),
+    "speech": ("manifest.csv", lambda names: SPEECH + "".join(f"{name},real,,s,,page,\n" for name in names)),
+    "fakeavceleb": ("meta_data.csv", lambda names: FAKEAVCELEB + "".join(map(fakeavceleb_row, names))),
+}
+
+
+@pytest.mark.parametrize("layout", sorted(TABLES_OF))
+def test_rows_that_lead_out_of_the_root_are_not_read(layout, tmp_path):
+    """Files that a table names are read only if searching the root has found them."""
+    table, text = TABLES_OF[layout]
+    inside = f"{ID}/a.mp4" if layout == "fakeavceleb" else "real/a.mp4"
+    (tmp_path / "root" / inside).parent.mkdir(parents=True)
+    (tmp_path / "root" / inside).touch()
+    (tmp_path / "out.mp4").touch()
+    outside = ["../out.mp4", f"{tmp_path}/out.mp4", "..\\out.mp4", "real/../../out.mp4"]
+    names = [Path(inside).name if layout in ("kodf", "fakeavceleb") else inside, *outside]
+    (tmp_path / "root" / table).write_text(text(names))
+    entries, _ = read_root(tmp_path / "root", layout)
+    assert [entry.clip.source for entry in entries if not entry.problem] == [inside]
+    assert any("out.mp4" in entry.clip.source for entry in entries if entry.problem)
+
+
+@pytest.mark.parametrize("source", ["../out.mp4", "/out.mp4", "real/../../out.mp4", "", ".", "a\0.mp4"])
+def test_manifests_with_rows_that_lead_out_are_refused(source, tmp_path):
+    entry = make_entry(tmp_path, source, TIERS["RVRA"])
+    write_manifest(tmp_path / "m.parquet", [make_row(entry, FileFacts(sha256="ab"))])
+    for read in (read_manifest, lambda path: scan_manifest(path, tmp_path, ["RVRA"])):
+        with pytest.raises(UserError, match="leads out of the root"):
+            read(tmp_path / "m.parquet")
+
+
+def test_manifest_with_another_type_of_column_is_refused(tmp_path):
+    entry = make_entry(tmp_path, "a.mp4", TIERS["RVRA"])
+    write_manifest(tmp_path / "m.parquet", [make_row(entry, FileFacts(sha256="ab"))])
+    table = pq.read_table(tmp_path / "m.parquet")
+    for column in ("path", "tier", "identities"):
+        place = table.schema.get_field_index(column)
+        for values in (pa.array([7]), pa.array([None], table.schema.field(column).type)):
+            changed = table.set_column(place, column, values).replace_schema_metadata(table.schema.metadata)
+            if column == "identities" and values.null_count:
+                continue
+            pq.write_table(changed, tmp_path / "n.parquet")
+            with pytest.raises(UserError, match=f"column '{column}' is not that of a manifest"):
+                read_manifest(tmp_path / "n.parquet")
+
+
+def test_shards_have_no_absolute_names(tmp_path):
+    with ElementWriter(tmp_path / "store", {}) as writer, pytest.raises(ValueError, match="is a path below its root"):
+        writer.add({"source": "/etc/a.mp4"}, [])
+
+
+def test_special_files_are_listed_and_never_opened(tmp_path, monkeypatch):
+    """`preprocess.py` and `make_manifest.py` waited for a FIFO without end."""
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "a.mp4").touch()
+    os.mkfifo(root / "real" / "fifo.mp4")
+    (root / "real" / "zero.mp4").symlink_to("/dev/zero")
+    monkeypatch.setattr(preprocess, "run_killable", partial(run_in_process, started=lambda function, item: None))
+    values = {"kind": "preprocess", "input": str(root), "output": str(tmp_path / "store"), "workers": 1}
+    (tmp_path / "cfg.json").write_text(json.dumps(values))
+    assert preprocess.main(["--config", str(tmp_path / "cfg.json")]) == 1
+    special = {"real/fifo.mp4": "a FIFO, not a file", "real/zero.mp4": "a device, not a file"}
+    rows = list(csv.DictReader((tmp_path / "store" / "left_out.csv").open(newline="", encoding="utf-8")))
+    assert {row["source"]: row["reason"] for row in rows} == special
+
+    monkeypatch.setattr(make_manifest, "run_killable", run_in_process)
+    make_manifest.main(["--root", str(root), "--out", str(tmp_path / "m.parquet")])
+    assert [row.source for row in read_manifest(tmp_path / "m.parquet")] == ["real/a.mp4"]
+    assert sources(tmp_path / "m.parquet.left_out.csv") == sorted(special)
+
+    (tmp_path / "list.csv").write_text("real/fifo.mp4,0\nreal/a.mp4,0\n")
+    run = ["--config", str(tmp_path / "cfg.json"), f"--csv={tmp_path / 'list.csv'}", f"--output={tmp_path / 'other'}"]
+    assert preprocess.main(run) == 1
+    rows = list(csv.DictReader((tmp_path / "other" / "quarantine.csv").open(newline="", encoding="utf-8")))
+    assert {row["source"]: row["reason"] for row in rows} == {
+        "real/fifo.mp4": "a FIFO, not a file",
+        "real/a.mp4": "empty file",
+    }
 
 
 def sources(path: Path) -> list[str]:

@@ -38,7 +38,7 @@ def test_other_layouts_and_names_are_refused(tmp_path):
 def test_recordings_include_those_of_another_root(tmp_path):
     root = files(tmp_path / "in", f"{FOLDER}/id1/00001.mp4", f"{FOLDER}/id1/00002.mp4", f"{FOLDER}/id2/00001.mp4")
     more = files(tmp_path / "vox", "dev/id1/abc/00003.m4a", "dev/id3/abc/00003.m4a", "dev/id1/abc/notes.txt")
-    clips = real_clips(root)
+    clips, _ = real_clips(root)
     assert [r.source for r in recordings_of(clips, None)["id1"]] == [f"{FOLDER}/id1/0000{n}.mp4" for n in (1, 2)]
     found = recordings_of(clips, more)
     assert [r.source for r in found["id1"]][-1] == f"{ELSEWHERE}dev/id1/abc/00003.m4a"

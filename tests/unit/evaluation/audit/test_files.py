@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from avdfd.core.errors import MediaError
-from avdfd.evaluation.audit.files import CUES, measure
+from avdfd.core.errors import MediaError, UserError
+from avdfd.evaluation.audit.files import CUES, check, measure
 from avdfd.evaluation.audit.probes import Clip, probe_tiers
 from tests.helpers.audit_corpus import write_clip
 
@@ -16,6 +16,14 @@ def noise(seconds: float, level: float, rng: np.random.Generator, edge: float = 
     if edge:
         samples[: round(edge * RATE)] *= 1e-3
     return samples
+
+
+def test_sources_that_lead_out_of_the_root(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    check(tmp_path, ["a.mp4"])
+    for source in ("../a.mp4", str(tmp_path / "a.mp4")):
+        with pytest.raises(UserError, match="leads out of its root"):
+            check(tmp_path, [source])
 
 
 def test_measure(tmp_path):
