@@ -43,6 +43,7 @@ from avdfd.corpora.scan import Clip, scan_all, scan_lists, scan_manifest
 from avdfd.elements import ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.layout import MIN_FAKE, STORE, journal_name, left_out_by_truth, parts_of, read_settings
+from avdfd.features.window import is_short
 from avdfd.media.streams import Reading
 from avdfd.media.windows import reconstruction, windows
 
@@ -218,16 +219,17 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
 
 def report(writer: ElementWriter, clips: list[Clip], mismatches: int, cfg: PreprocessConfig, seconds: float) -> int:
     """Print a summary of the part; return the exit code."""
-    bad = elements = left_out = 0
+    bad = elements = short = left_out = 0
     for clip in clips:
         record = writer.records[clip.source]
         bad += bool(record.get("reason"))
         elements += len(record["windows"])
+        short += sum(is_short(window["start"], window["end"]) for window in record["windows"])
         left_out += len(record.get("left_out", ()))
     where = f"{cfg.output}, part {writer.part}" if writer.part.of > 1 else cfg.output
     print(
-        f"{where}: {len(clips)} files, {elements} elements, {bad} files quarantined, {left_out} windows left out, "
-        f"{writer.size() / 1e6:.1f} MB, {seconds:.0f} s"
+        f"{where}: {len(clips)} files, {elements} elements{f', {short} of them short' if short else ''}, "
+        f"{bad} files quarantined, {left_out} windows left out, {writer.size() / 1e6:.1f} MB, {seconds:.0f} s"
     )
     bad, count = bad + mismatches, len(clips) + mismatches
     if bad <= cfg.max_quarantined * count:

@@ -417,10 +417,11 @@ def test_audio_only_from_videos_and_audio_files(tmp_path, serial):
     assert len(members(store.root)) == 2 * 3  # metadata and audio
 
 
-def test_short_clips_are_elements_from_1_s_on(tmp_path, serial):
+def test_short_clips_are_elements_from_1_s_on(tmp_path, serial, capsys):
     video(tmp_path / "videos" / "real" / "anna.mp4", 2.0)
     video(tmp_path / "videos" / "real" / "less.mp4", 0.8)
     assert run(config(tmp_path, max_quarantined=1.0)) == 0
+    assert "2 files, 1 elements, 1 of them short, 1 files quarantined" in capsys.readouterr().out
     (meta,) = ElementStore(tmp_path / "elements").metas
     assert (meta.source, meta.start, meta.end, meta.short) == ("real/anna.mp4", 0, pytest.approx(2, abs=0.05), True)
     assert quarantine(tmp_path)["real/less.mp4"].startswith("shorter than 1 s: 0.")

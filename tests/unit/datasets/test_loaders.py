@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,8 @@ from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import FRAME_CHOICE
-from avdfd.elements import ElementStore
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_frame, encode_wav
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,26 @@ def test_validation_may_have_other_tiers_than_training(cfg, store):
 def test_tier_without_elements_is_refused(cfg, store):
     with pytest.raises(UserError, match="split 'test' has only real elements"):
         split_metas(cfg, store, "test", ["FVFA"])
+
+
+def test_short_clips_are_batched_with_windows(tmp_path):
+    """All fields of a batch have the shapes of windows; the label is that of the clip's own seconds."""
+    rng = np.random.default_rng(0)
+    with ElementWriter(tmp_path, {}) as writer:
+        for name, count, seconds in (("short", 26, 1.04), ("window", 77, 3.072)):
+            samples = rng.uniform(-0.5, 0.5, round(16_000 * seconds)).astype(np.float32)
+            mjpeg = b"".join(encode_frame(np.full((224, 224, 3), 3 * k, np.uint8), 90) for k in range(count))
+            clip = dict.fromkeys(("source", "base", "sha256"), name) | {"tier": "RVFA", "identities": [name]}
+            clip["audio_fake_periods"] = "[[1.5, 2.0]]"
+            parts = {"wav": encode_wav(samples, 16_000), "mjpeg": mjpeg}
+            writer.add(clip, [{"start": 0.0, "end": seconds, "parts": parts}])
+    store = ElementStore(tmp_path)
+    batch = ElementSet(store, store.metas, Inputs(image_size=48)).batch([Draw(0, None), Draw(1, None)])
+    assert batch.mel.shape == (2, 128, 768)
+    assert batch.video.shape == (2, 3, 16, 48, 48)
+    assert batch.label.tolist() == [0, 1]
+    short = batch.video[0, 0, :, 0, 0].int()
+    assert (short.diff() < 0).nonzero().flatten().tolist() == [4, 10], "begins again after 1.04 and 2.08 s"
 
 
 def test_batch_of_elements(cfg, store):
