@@ -35,7 +35,7 @@ from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, write_atomic, write_csv
 from avdfd.core.leftovers import temporary_folder
 from avdfd.core.tree import walk
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.elements.form import as_window
 from avdfd.features.window import FPS
@@ -82,8 +82,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = cli.parse_args(argv)
 
-    if not 0 <= args.threshold <= 1 or args.workers < 1:
-        raise UserError("--threshold takes a probability from 0 to 1, --workers a number of 1 or more")
+    if not 0 <= args.threshold <= 1 or not 1 <= args.workers <= MOST:
+        raise UserError(f"--threshold takes a probability from 0 to 1, --workers a number of 1 or more, up to {MOST}")
     if min(args.audio_stream or 0, args.video_stream or 0) < 0:
         raise UserError("--audio-stream and --video-stream take the index of a stream, 0 or more")
     given = {"hop": args.hop, "time_limit": args.time_limit, "max_windows": 1 if args.reconstruct else 0}

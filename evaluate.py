@@ -25,6 +25,7 @@ from pathlib import Path
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.core.workers import MOST
 from avdfd.evaluation import robustness
 from avdfd.evaluation.audit import verdicts
 from avdfd.evaluation.evaluate import Request, evaluate
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
     )
     cli.add_argument("--clips", type=_count, default=0, help="clips of each tier for --robustness; 0 for all")
     cli.add_argument("--batch-size", type=_positive, default=16)
-    cli.add_argument("--workers", type=_count, help="loader processes (default: as in training)")
+    cli.add_argument("--workers", type=_workers, help="loader processes (default: as in training)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     cli.add_argument("--bootstrap", type=_count, default=1000, help="bootstrap replicates; 0 for no intervals")
     cli.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap")
@@ -108,6 +109,13 @@ def _positive(text: str) -> int:
     value = _count(text)
     if value == 0:
         raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _workers(text: str) -> int:
+    value = _count(text)
+    if value > MOST:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST}")
     return value
 
 

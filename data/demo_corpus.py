@@ -24,6 +24,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import claim, refuse_changes
+from avdfd.core.workers import MOST
 from data.corpus.cast import Identity, draw_identity
 from data.corpus.clips import CATEGORIES, METHODS, identity_clips, make_identity
 
@@ -46,8 +47,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError(f"--identities {args.identities}: at least {FEWEST} are needed (train, validation, test)")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: must not be negative")
-    if args.workers < 1:
-        raise UserError(f"--workers {args.workers}: at least 1 is needed")
+    if not 1 <= args.workers <= MOST:
+        raise UserError(f"--workers {args.workers}: a number from 1 to {MOST} is needed")
     return args
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from avdfd.config.base import FolderName, PathName, Section, Seed
-from avdfd.config.search import SET_BY_THE_SEARCH, dotted
+from avdfd.config.search import SET_BY_THE_SEARCH, check_runs, dotted
 
 _THE_SAME_CLIPS = {"data.elements", "data.splits"}
 
@@ -57,6 +57,7 @@ class AblationConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "AblationConfig":
+        check_runs(len(self.rows) * len(self.seeds))
         for name, row in self.rows.items():
             for key in sorted(row.changed_keys() & _THE_SAME_CLIPS):
                 raise ValueError(f"{name}: {key} must be the same for all rows, which are judged on the same clips")

@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, NonNegative, Positive, PositiveFloat, Section
+from avdfd.config.base import Count, NonNegative, PositiveFloat, Section
+
+Edge = Annotated[float, Field(ge=0, le=60)]
+BitRate = Annotated[int, Field(gt=0, le=1_000_000)]
 
 
 class CodecConfig(Section):
@@ -25,13 +28,13 @@ class CodecConfig(Section):
 class ChainConfig(Section):
     """One audio chain for every clip, real or fake, so that storage of the audio reveals no fake."""
 
-    rate: Positive = 16_000
+    rate: Annotated[int, Field(gt=0, le=96_000)] = 16_000
     """Samples per second in the file. Audio is read at 16,000, the rate of elements."""
     band: Annotated[float, Field(gt=0, le=7_600)] = 7_000.0
     """Upper edge of the band in Hz; everything above it is removed."""
     least_band: PositiveFloat = 3_500.0
     """Narrowest band in Hz. All versions of a recording get the band of the narrowest version, but at least this."""
-    max_edge: NonNegative = 1.0
+    max_edge: Edge = 1.0
     """Largest number of seconds silenced at each end of a clip to match the other versions of its recording."""
     loudness: Annotated[float, Field(le=0)] = -26.0
     """Root mean square of a whole clip, in dB of full scale. Samples beyond full scale are clipped: at -26 dB these are
@@ -47,11 +50,11 @@ class ChainConfig(Section):
     draw: Count = 0
     """Number of the draw of `codecs`: each number assigns other codecs to the clips. One draw is one sample: report
     the mean of three or more, with `compare.py --pages`."""
-    edge_silence: Annotated[list[NonNegative], Field(min_length=2, max_length=2)] | None = None
+    edge_silence: Annotated[list[Edge], Field(min_length=2, max_length=2)] | None = None
     """Shortest and longest silence in seconds at each end of an audio file. The edges of a recording are cut off and
     replaced by silence of a length drawn by its name, so that pages and synthesisers do not differ in it. `null`: edges
     are equal among the versions of a recording alone. A video keeps its edges, because its frames stay."""
-    bit_rate: Positive = 64_000
+    bit_rate: BitRate = 64_000
     """Bits per second of the AAC stream of a video. Audio without video is kept as WAV."""
 
     @model_validator(mode="after")

@@ -7,12 +7,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from avdfd.core import tiers
 from avdfd.core.errors import UserError
 from avdfd.core.text import folder_name
+from avdfd.core.workers import MOST
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Workers = Annotated[int, Field(ge=0, le=MOST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 PathName = Annotated[str, Field(min_length=1)]
 FolderName = Annotated[str, AfterValidator(folder_name)]
@@ -47,7 +49,7 @@ class DataConfig(Section):
     trained on as real. Validation and test always have all windows, each with its own label."""
     balance_tiers: bool = False
     """Draw the same number of training elements from each tier; in stage 1, from each fake tier."""
-    workers: Count = 4
+    workers: Workers = 4
     """Loader processes; 0 loads in the main process."""
     home: Home = "auto"
     """Data residency, once elements have been read: GPU memory, main memory, or the disk only, which is read again in

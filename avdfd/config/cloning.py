@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from avdfd.config.audio import ChainConfig
-from avdfd.config.base import Count, Fraction, NonNegative, PathName, Positive, PositiveFloat, Section, Seed
+from avdfd.config.base import Fraction, NonNegative, PathName, Positive, PositiveFloat, Section, Seed, Workers
 
 Similarity = Annotated[float, Field(ge=-1, le=1)]
 Steps = Annotated[list[Positive], Field(min_length=2, max_length=2)]
@@ -166,7 +166,7 @@ class CloneConfig(Section):
     raw: bool = False
     """Write the clones alone, lossless and without the chain, so that codec_parity.py can process them together with
     the other tiers of their recordings."""
-    workers: Count = 0
+    workers: Workers = 0
     """Worker processes; 0 = one per core, with seed-vc one per GPU."""
     time_limit: PositiveFloat = 300.0
     """Seconds allowed for one conversion, and for reading one recording."""

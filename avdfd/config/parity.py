@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from avdfd.config.audio import ChainConfig
-from avdfd.config.base import Count, Fraction, PathName, PositiveFloat, Section, check_tiers
+from avdfd.config.base import Fraction, PathName, PositiveFloat, Section, Workers, check_tiers
 from avdfd.core import tiers
 
 
@@ -21,7 +21,7 @@ class ParityConfig(Section):
     """Tiers to include; others under the root are left out."""
     sound: bool = False
     """Include audio files, which become WAV."""
-    workers: Count = 0
+    workers: Workers = 0
     """Worker processes; 0 = one per core."""
     time_limit: PositiveFloat = 300.0
     """Seconds allowed for one file before its worker is killed and the file is listed."""

@@ -4,7 +4,17 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from avdfd.config.base import Count, Fraction, NonNegative, PathName, Positive, PositiveFloat, Section, check_tiers
+from avdfd.config.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    PathName,
+    Positive,
+    PositiveFloat,
+    Section,
+    Workers,
+    check_tiers,
+)
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.core import tiers
 
@@ -32,8 +42,9 @@ class MediaConfig(Section):
     keep: list[Kept] = Field(default_factory=lambda: list(get_args(Kept)))
     """Contents that are stored. Without frames only the audio is read, and audio files are accepted too; without mel,
     readers compute it from the waveform."""
-    hop: PositiveFloat = 3.072
-    """Seconds between the starts of successive windows; a smaller value than the window (3.072) overlaps them."""
+    hop: Annotated[float, Field(ge=0.04)] = 3.072
+    """Seconds between the starts of successive windows, 0.04 (a frame) or more; a smaller value than the window (3.072)
+    overlaps them."""
     max_windows: Count = 0
     """At most this many windows of each clip, from its start; 0 takes all."""
     whole: bool = False
@@ -88,7 +99,7 @@ class PreprocessConfig(Section):
     """Folder of the element store."""
     tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
     """Tiers to include; others under the root are left out."""
-    workers: Count = 0
+    workers: Workers = 0
     """Worker processes; 0 = one per core."""
     shard_clips: Positive = 256
     """Elements per tar shard."""

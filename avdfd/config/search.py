@@ -1,5 +1,6 @@
 """`search.py`: the settings of a training script to try, and the seeds to try them with."""
 
+import math
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,8 @@ from avdfd.config.base import Count, FolderName, PathName, Section, Seed
 Choices = Annotated[list[JsonValue], Field(min_length=1)]
 
 SET_BY_THE_SEARCH = {"kind", "name", "runs", "seed"}
+MOST_RUNS = 10_000
+"""Most runs of a search or an ablation."""
 _WHAT_IS_MEASURED = {"data.splits", "data.fake_tiers", "data.validation_tiers", "select.metric"}
 
 
@@ -80,6 +83,7 @@ class SearchConfig(Section):
             raise ValueError("grid and random exclude each other: write the values of the grid as lists in random")
         if bool(self.random) != bool(self.trials):
             raise ValueError("random needs trials, and trials needs random")
+        check_runs((self.trials or math.prod(map(len, self.grid.values()))) * len(self.seeds))
         varied = {*self.grid, *self.random}
         for key in sorted({*varied, *self.overrides} & SET_BY_THE_SEARCH):
             raise ValueError(f"{key} is set by the search: leave it out" + (", and use seeds" if key == "seed" else ""))
@@ -90,6 +94,12 @@ class SearchConfig(Section):
         if len({*self.seeds}) < len(self.seeds):
             raise ValueError("seeds has one of them twice")
         return self
+
+
+def check_runs(count: int) -> None:
+    """Raise ValueError for more runs than anybody would train."""
+    if count > MOST_RUNS:
+        raise ValueError(f"settings and seeds give {count} runs, more than {MOST_RUNS}: name fewer values or seeds")
 
 
 def dotted(values: Any, leaf: Collection[str] = (), prefix: str = "") -> Any:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, Fraction, PathName, PositiveFloat, Section
+from avdfd.config.base import Fraction, PathName, PositiveFloat, Section, Workers
 
 WAYS = (
     "griffin-lim",
@@ -30,7 +30,7 @@ class ResynthesisConfig(Section):
     """Root of the same clips and their re-synthesised fakes, outside of `input`."""
     ways: list[str] = Field(default_factory=lambda: list(WAYS), min_length=1)
     """Methods of re-synthesis; each real clip is re-synthesised once with each of them."""
-    workers: Count = 0
+    workers: Workers = 0
     """Worker processes; 0 = one per core."""
     time_limit: PositiveFloat = 300.0
     """Seconds allowed for one file before its worker is killed and the file is listed."""

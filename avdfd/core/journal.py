@@ -247,7 +247,7 @@ class RecordFiles:
             return None
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self.damaged(name) from None
 
     def damaged(self, name: str) -> UserError:
@@ -264,7 +264,7 @@ class RecordFiles:
 def _parse(data: bytes, place: str) -> Record:
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _damaged(place) from None
 
 

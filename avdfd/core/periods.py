@@ -6,11 +6,14 @@ list as [[0.5, 1.25], [2, 2.5]]; an empty text states none, and the tier then de
 
 import functools
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from avdfd.core.errors import UserError
+from avdfd.core.text import parse_json
+
+_LATEST = 1e9
+"""Largest time in seconds: numbers of hundreds of digits are JSON, too."""
 
 Periods = tuple[tuple[float, float], ...]
 
@@ -59,7 +62,7 @@ def from_text(text: str) -> Periods:
     if not text:
         return ()
     try:
-        return check(json.loads(text))
+        return check(parse_json(text))
     except ValueError as error:
         raise UserError(f"'{text[:200]}' are no fake periods ({error}); write [[start, end], ...] in seconds") from None
 
@@ -76,4 +79,4 @@ def check(listed: Any) -> Periods:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LATEST

@@ -17,6 +17,9 @@ from avdfd.core.errors import MediaError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MOST = 1024
+"""Most worker processes of a script."""
+
 _SPAWN = mp.get_context("spawn")  # a forked child would inherit the locks of its parent's threads
 
 _PR_SET_PDEATHSIG = 1

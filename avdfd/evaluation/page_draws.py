@@ -7,7 +7,6 @@ the intervals resample pages and draws: a replicate takes P pages and, as for tr
 D - 1 draws.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from avdfd.core.errors import UserError
+from avdfd.core.text import parse_json
 from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 
@@ -32,7 +32,7 @@ def read_draws(stems: str) -> list[dict[str, Any]]:
     for stem in stems.split(","):
         path = Path(f"{stem}-pages.json")
         try:
-            pages = json.loads(path.read_text(encoding="utf-8"))["pages"]
+            pages = parse_json(path.read_text(encoding="utf-8"))["pages"]
             draws.append(
                 {page: {name: of[name] for name in ("clips", "fakes", *METRICS)} for page, of in pages.items()}
             )

@@ -3,7 +3,6 @@
 This module imports no model, so that compare.py starts fast.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
-from avdfd.core.text import read_csv
+from avdfd.core.text import parse_json, read_csv, read_json
 from avdfd.evaluation.scored_clips import ScoredClips, from_csv
 
 
@@ -46,7 +45,7 @@ def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
         if not run.is_dir():
             raise UserError(f"{run}: no such run folder; correct the name, or train it first")
     try:
-        report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+        report = parse_json((place / "report.json").read_text(encoding="utf-8"))
         table = read_csv(place / "scores.csv", (place / "scores.csv").read_text(encoding="utf-8-sig"))
         rows = sorted((row for _, row in table.rows), key=lambda row: row["clip"])
         main, weights = report["main"], [run["checkpoint_sha256"] for run in report["runs"]]
@@ -74,7 +73,7 @@ def fitted_on_validation(path: Path, about: Mapping[str, Any]) -> dict[str, Any]
     """
     if not path.is_file():
         return {}
-    former = json.loads(path.read_text(encoding="utf-8"))
+    former = read_json(path)
     if former.get("pooling") != about["pooling"] or former["elements"] != about["config"]["data"]["elements"]:
         return {}
 

@@ -15,7 +15,6 @@ References:
     Song et al., "Denoising Diffusion Implicit Models", ICLR 2021.
 """
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
+from avdfd.core.text import parse_json
 from avdfd.features.window import MEL_BINS, MEL_FRAMES
 from avdfd.training.distributed import pick_device
 
@@ -174,7 +174,7 @@ def _size(config: Any) -> tuple[int, int]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; name the folder of a diffusers UNet2DModel, or of its pipeline"

@@ -1,6 +1,5 @@
 """Expansion of an ablation config into rows of runs of both stages, and tables of their results on test."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 from avdfd.config import AblationConfig, PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, csv_text, sha256_of
+from avdfd.core.text import read_json
 from avdfd.evaluation.stored import folder_of
 from avdfd.report.numbers import difference, sections, with_interval
 from avdfd.search.points import Point, Run, Settings, name_of, run_of
@@ -123,7 +123,7 @@ def report_of(row: AblationRow, full: AblationRow) -> dict[str, Any] | None:
     """Return report.json of a row against the first one, or None if there is none for the present weights."""
     if not row.report.is_file() or not (row.complete and full.complete):
         return None
-    report: dict[str, Any] = json.loads(row.report.read_text(encoding="utf-8"))
+    report: dict[str, Any] = read_json(row.report)
     evaluated = [report["runs"], *(other["runs"] for other in report["against"].values())]
     systems = [row] if row is full else [row, full]
     present = [[sha256_of(run.folder / BEST) for run in one.runs] for one in systems]

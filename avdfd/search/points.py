@@ -13,6 +13,7 @@ import numpy as np
 
 from avdfd.config import RUNS, DrawConfig, RunConfig, SearchConfig, load, parse_saved
 from avdfd.core.errors import UserError
+from avdfd.core.text import parse_json, read_json
 from avdfd.training.state import different_keys
 
 Settings = dict[str, Any]
@@ -71,7 +72,7 @@ def check_unchanged(runs: list[Run]) -> None:
         path = run.folder / "config.json"
         if not path.exists():
             continue
-        values = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "git"}
+        values = {key: value for key, value in read_json(path).items() if key != "git"}
         before = parse_saved(values, type(run.config), source=str(path))
         changed = different_keys(before.model_dump(), run.config.model_dump())
         if changed:
@@ -166,7 +167,7 @@ def _text(value: Any) -> str:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
-    except json.JSONDecodeError:
+        parse_json(text)
+    except ValueError:
         return False
     return True

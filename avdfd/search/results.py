@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from avdfd.core.files import csv_text, is_locked, write_atomic
 from avdfd.core.text import markdown as escaped
+from avdfd.core.text import read_json
 from avdfd.search.points import Point, Run
 
 State = Literal["done", "failed", "running", "unfinished", "not started"]
@@ -91,7 +92,7 @@ def result_of(run: Run) -> Result:
     path = run.folder / _RECORD
     if not path.exists():
         return Result(run, "unfinished" if epochs or (run.folder / LOG).exists() else "not started", **numbers)
-    ended = json.loads(path.read_text(encoding="utf-8"))
+    ended = read_json(path)
     if ended["exit"] == 0:
         if values:
             return Result(run, "done", **numbers)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, locked, naming, write_atomic
+from avdfd.core.text import parse_json
 
 ABOUT = "about.json"
 DONE = "done"
@@ -164,8 +165,8 @@ class ArrayStore:
     def about(self) -> dict[str, Any]:
         """Return the content of about.json. Raises UserError if it is damaged."""
         try:
-            return json.loads((self.root / ABOUT).read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
+            return parse_json((self.root / ABOUT).read_text(encoding="utf-8"))
+        except ValueError:
             raise UserError(f"{self.root / ABOUT}: damaged; delete {self.root}, it will be computed again") from None
 
     def note(self, **facts: Any) -> None:

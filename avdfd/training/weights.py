@@ -20,6 +20,7 @@ from avdfd.config import AudioModelConfig, BaselineConfig, MediaConfig, Pretrain
 from avdfd.config.base import Positive, Section
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
+from avdfd.core.text import parse_json
 
 _KEY = "avdfd"
 """Key of the metadata in the header. A single one, as safetensors writes several in no fixed order."""
@@ -124,8 +125,8 @@ def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> RunFacts:
     if text is None:
         raise UserError(f"{path}: weights without the metadata of a run; name a run folder or its {path.name}")
     try:
-        known: Any = json.loads(text)
-    except json.JSONDecodeError as error:
+        known: Any = parse_json(text)
+    except ValueError as error:
         raise UserError(f"{path}: the metadata in its header is not JSON ({error}); get the file again") from None
     settings = known.get("config") if isinstance(known, dict) else None
     if not isinstance(settings, dict):

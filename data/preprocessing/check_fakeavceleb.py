@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.fakeavceleb import FILES, ROWS, TABLE, Comparison, compare
 from avdfd.corpora.inventory import probe
 
@@ -38,8 +38,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--workers", type=int, default=0, help="processes that open files; 0: one per core")
     cli.add_argument("--time-limit", type=float, default=30, help="time limit for a file in seconds")
     args = cli.parse_args(argv)
-    if args.workers < 0 or args.time_limit <= 0:
-        raise UserError("--workers takes a whole number of 0 or more, --time-limit seconds above 0")
+    if not 0 <= args.workers <= MOST or not 0 < args.time_limit < float("inf"):
+        raise UserError(f"--workers takes a whole number of 0 or more, up to {MOST}, --time-limit seconds above 0")
     if args.json:
         ensure_writable(args.json.parent)
 

@@ -35,6 +35,7 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic, write_csv
 from avdfd.core.text import read_names, read_text
 from avdfd.core.tiers import TIERS
+from avdfd.core.workers import MOST
 from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard
 from avdfd.corpora.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
 
@@ -125,8 +126,8 @@ def make_hub(args: argparse.Namespace) -> Hub:
         raise UserError(f"--repo: '{args.repo}' is not of the form owner/name")
     if not re.match(r"https?://[^/]", args.base_url):
         raise UserError(f"--base-url: '{args.base_url}' is not an address; write https://...")
-    if args.workers < 1:
-        raise UserError("--workers takes a number of 1 or more")
+    if not 1 <= args.workers <= MOST:
+        raise UserError(f"--workers takes a number of 1 or more, up to {MOST}")
     token = os.environ.get("HF_TOKEN", "").strip()
     if not re.fullmatch(r"[!-~]*", token):  # the HTTP library would print it in its error
         raise UserError("HF_TOKEN has characters that are invalid in a token; set it again")

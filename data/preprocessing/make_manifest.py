@@ -25,7 +25,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_csv
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora import video_list
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
 from avdfd.corpora.inventory import FileFacts, examine, stamp
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--time-limit", type=float, default=300, help="time limit for a file in seconds")
     cli.add_argument("--duplicates", action="store_true", help="find near-duplicates and write OUT.duplicates.csv")
     args = cli.parse_args(argv)
-    if args.workers < 0 or args.time_limit <= 0:
-        raise UserError("--workers takes a whole number of 0 or more, --time-limit seconds above 0")
+    if not 0 <= args.workers <= MOST or not 0 < args.time_limit < float("inf"):
+        raise UserError(f"--workers takes a whole number of 0 or more, up to {MOST}, --time-limit seconds above 0")
     if args.out.is_dir():
         raise UserError(f"{args.out}: is a folder; --out takes the name of a file, such as manifest.parquet")
 

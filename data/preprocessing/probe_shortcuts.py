@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.layouts import LAYOUTS, read_root
 from avdfd.corpora.left_out import left_out
 from avdfd.evaluation.audit.files import CUES, measure
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--max", type=float, help="AUC above which a cue is a shortcut")
     cli.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
     args = cli.parse_args(argv)
-    if args.workers < 0 or (args.max is not None and not 0.5 <= args.max <= 1):
-        raise UserError("--workers takes a whole number of 0 or more, --max an AUC from 0.5 to 1")
+    if not 0 <= args.workers <= MOST or (args.max is not None and not 0.5 <= args.max <= 1):
+        raise UserError(f"--workers takes a whole number of 0 or more, up to {MOST}, --max an AUC from 0.5 to 1")
 
     entries, others = read_root(args.root, args.layout)
     clips = [entry.clip for entry in entries if not entry.problem]

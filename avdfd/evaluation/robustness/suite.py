@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of, write_atomic
+from avdfd.core.text import read_json
 from avdfd.core.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.elements.protocol import Store
@@ -189,7 +190,7 @@ def _auc(labels: np.ndarray, scores: np.ndarray, identities: np.ndarray, replica
 def _kept(path: Path, stamp: Mapping[str, Any], score: Callable[[], Scores]) -> dict[str, list[float]]:
     """Return the scores by branch, read from a file with the same stamp, or computed and kept there."""
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         if kept["of"] == stamp:
             return kept["scores"]
     scores = {branch: values.tolist() for branch, values in score().branch.items()}

@@ -174,3 +174,29 @@ def test_overrides(write):
 def test_wrong_overrides(write, override):
     with pytest.raises(UserError, match=re.escape(override)):
         config.load(write(TRAIN), TrainConfig, overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "message"),
+    [
+        (PreprocessConfig, {"input": "x", "workers": 1025}, "workers.*less than or equal to 1024"),
+        (PreprocessConfig, {"input": "x", "media": {"hop": 1e-9}}, "media.hop.*greater than or equal to 0.04"),
+        (ParityConfig, {"input": "x", "output": "y", "chain": {"rate": 10**9}}, "chain.rate.*less than or equal to"),
+        (ParityConfig, {"input": "x", "output": "y", "chain": {"bit_rate": 10**12}}, "chain.bit_rate.*less than or"),
+        (ParityConfig, {"input": "x", "output": "y", "chain": {"edge_silence": [0.0, 1e9]}}, "edge_silence.*less than"),
+        (
+            SearchConfig,
+            {"name": "s", "config": "c", "grid": {key: [*range(100)] for key in "abc"}},
+            "give 1000000 runs, more than 10000",
+        ),
+        (SearchConfig, {"name": "s", "config": "c", "random": {"a": [1, 2]}, "trials": 10**9}, "give 1000000000 runs"),
+        (
+            AblationConfig,
+            {"name": "a", "pretrain": "p", "train": "t", "rows": {"full": {}}, "seeds": [*range(10_001)]},
+            "give 10001 runs",
+        ),
+    ],
+)
+def test_ceilings(model, values, message):
+    with pytest.raises(UserError, match=message):
+        config.parse(values, model, source="c.json")

@@ -15,6 +15,12 @@ def clip(tier: str, audio: str = "", video: str = "") -> ClipMeta:
     )
 
 
+def test_times_beyond_every_clip():
+    for text in ("[[0, 1e300]]", f"[[0, {'9' * 400}]]", "[[0, Infinity]]"):
+        with pytest.raises(UserError, match="no fake periods"):
+            from_text(text)
+
+
 def test_overlapping_periods_are_joined_and_touching_ones_are_not():
     assert merged([[2, 3], [0, 1], [0.5, 1.5], [3, 4]]) == ((0, 1.5), (2, 3), (3, 4))
     assert overlap(merged([[0, 2], [1, 3]]), 0.5, 2.5) == 2.0
