@@ -456,6 +456,7 @@ def test_refuses_before_anything_is_scored(run, videos, tmp_path, monkeypatch):
     assert "time_limit" in refused("--run", run, good, "--time-limit", "-1")
     assert "--threshold" in refused("--run", run, good, "--threshold", "2")
     assert "--workers" in refused("--run", run, good, "--workers", "0")
+    assert "up to 1024" in refused("--run", run, good, "--workers", "1000000")
 
 
 def test_refuses_a_plot_that_cannot_be(run, videos, tmp_path, monkeypatch):

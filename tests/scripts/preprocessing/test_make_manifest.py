@@ -181,8 +181,9 @@ def test_wrong_requests(videos, tmp_path):
         run(videos, out, "--layout", "fakeavceleb")
     with pytest.raises(UserError, match="is a folder; --out takes the name of a file"):
         run(videos, tmp_path)
-    with pytest.raises(UserError, match="--workers takes a whole number"):
-        run(videos, out, "--workers", "-1")
+    for option, value in (("--workers", "-1"), ("--workers", "1025"), ("--time-limit", "nan"), ("--time-limit", "inf")):
+        with pytest.raises(UserError, match="--workers takes a whole number of 0 or more, up to 1024, --time-limit"):
+            run(videos, out, option, value)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written to"):
         run(videos, tmp_path / "file" / "m.parquet")
