@@ -36,7 +36,8 @@ from avdfd.core.files import ensure_writable, locked, write_atomic, write_csv
 from avdfd.core.text import read_names, read_text
 from avdfd.core.tiers import TIERS
 from avdfd.core.workers import MOST
-from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard
+from avdfd.corpora.voxceleb.download import DownloadError, Hub
+from avdfd.corpora.voxceleb.listing import Shard
 from avdfd.corpora.voxceleb.shards import Summary, fetch_shard, plan, write_manifest
 
 IDENTITIES = 5994  # in the dev set of VoxCeleb2, which the default data set has
@@ -61,14 +62,18 @@ def main(argv: list[str]) -> int:
     wanted = None if args.all else read_wanted(args.identities, args.fakeavceleb)
     limit = bytes_of(args.max_bytes) if args.max_bytes else None
     hub = make_hub(args)
+    invalid: dict[str, str] = {}
     try:
-        shards = replace(hub, retries=3).shards()  # without a network, fail early
+        # Without a network, fail early.
+        shards = replace(hub, retries=3).shards(invalid.__setitem__)
     except DownloadError as error:
         print(f"error: {args.base_url}: {error}; check the network, the proxy and --base-url", file=sys.stderr)
         return 1
     if args.dry_run:
         print_plan(make_plan(shards, args.out, wanted, limit), shards, wanted, args.out)
-        return 0
+        for path, reason in invalid.items():
+            print(f"{path}: the list states it wrongly: {reason}", file=sys.stderr)
+        return int(bool(invalid))
     with claim(args.out):
         todo = make_plan(shards, args.out, wanted, limit)
         print_plan(todo, shards, wanted, args.out)
@@ -77,7 +82,7 @@ def main(argv: list[str]) -> int:
             failed = fetch(hub, todo, args.out, wanted, args.workers)
         finally:
             summary = write_manifest(args.out)
-        return report(summary, len(shards), failed, wanted, args.out)
+        return report(summary, len(shards), {**invalid, **failed}, wanted, args.out)
 
 
 def read_wanted(identities: Path | None, fakeavceleb: Path | None) -> frozenset[str]:

@@ -6,6 +6,7 @@ import json
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -39,6 +40,14 @@ class FakeHub:
     """Files per page of the list."""
     listed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """False entries of files in the list."""
+    more_entries: list[Any] = field(default_factory=list)
+    """Further entries of each page of the list."""
+    endless: bool = False
+    """True if every page of the list names another one."""
+    trickle: str = ""
+    """"headers" or "body" if that arrives at about 200 bytes per second, without an end."""
+    redirect: str = ""
+    """Address that the storage redirects to."""
     ranges: bool = True
     chunked: bool = False
     """True if answers have no Content-Length."""
@@ -101,7 +110,8 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
             elif address.path.startswith(f"/datasets/{name}/resolve/main/"):
                 path = address.path.split("/resolve/main/")[1]
                 # Another origin than 127.0.0.1, like the storage of the real hub.
-                self.answer(302, {"Location": f"http://localhost:{server.server_port}/storage/{path}?signature=s"})
+                location = f"http://localhost:{server.server_port}/storage/{path}?signature=s"
+                self.answer(302, {"Location": hub.redirect or location})
             elif address.path.startswith("/storage/") and unquote(address.path[9:]) in hub.files:
                 self.send_file(hub.files[unquote(address.path[9:])])
             else:
@@ -118,8 +128,9 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
                 lfs = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
                 entry = {"type": "file", "oid": "1", "size": len(data), "path": path, "lfs": lfs}
                 entries.append({**entry, **hub.listed.get(path, {})})
+            entries += hub.more_entries
             headers = {}
-            if start + hub.page < len(hub.files):
+            if start + hub.page < len(hub.files) or hub.endless:
                 query_of_next = f"recursive=true&cursor={start + hub.page}"
                 headers["Link"] = (
                     f'<https://original.invalid/api/datasets/{REPO}/tree/main?{query_of_next}>; rel="next"'
@@ -144,6 +155,9 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
         def answer(
             self, status: int, headers: Mapping[str, str], body: bytes = b"", drop_after: int | None = None
         ) -> None:
+            if hub.trickle and status in (200, 206):
+                self.drip()
+                return
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -159,6 +173,15 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
+
+        def drip(self) -> None:
+            self.close_connection = True
+            start = b"HTTP/1.1 200 OK\r\n"
+            with suppress(ConnectionError):
+                self.wfile.write(start if hub.trickle == "headers" else start + b"Connection: close\r\n\r\n")
+                while True:
+                    self.wfile.write(b"X: y\r\n" if hub.trickle == "headers" else b"   ")
+                    time.sleep(0.03 if hub.trickle == "headers" else 0.015)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -11,28 +11,29 @@ References: https://huggingface.co/docs/hub/webdataset, https://huggingface.co/d
 import email.utils
 import hashlib
 import http.client
-import json
 import random
 import re
 import tarfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
 from itertools import count
-from typing import IO, NamedTuple, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
+from urllib.request import Request
 
 from avdfd.core.errors import UserError
+from avdfd.corpora.voxceleb.connection import NETWORK, Pace, open_url, read_page
+from avdfd.corpora.voxceleb.listing import Shard, read_entries
 
 T = TypeVar("T")
 
 _BLOCK = 1 << 16
 _LONGEST_WAIT = 600.0  # the hub counts requests over windows of 300 s
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
-_NETWORK = (OSError, http.client.HTTPException)  # URLError, resets and time-outs are OSErrors
+_PAGES = 1000
 
 
 class DownloadError(Exception):
@@ -41,30 +42,6 @@ class DownloadError(Exception):
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
-
-
-class Shard(NamedTuple):
-    """A tar file in the list of the hub; `sha256` is None if it is not in large-file storage."""
-
-    path: str
-    size: int
-    sha256: str | None
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Passes the token on to the same server only: the hub redirects to storage that must not receive it."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        following = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
-        token = req.unredirected_hdrs.get("Authorization")
-        if following is not None and token and _origin(newurl) == _origin(req.full_url):
-            following.add_unredirected_header("Authorization", token)
-        return following
-
-
-_opener = urllib.request.build_opener(_Redirects)
 
 
 @dataclass(frozen=True)
@@ -80,38 +57,54 @@ class Hub:
     """Number of retries in a row, with waits that double from 1 s to 60 s."""
     sleep: Callable[[float], None] = time.sleep
 
-    def shards(self) -> list[Shard]:
+    list_seconds: float = 1800
+    """Most seconds that the list of files may take, retries included."""
+
+    def shards(self, on_refused: Callable[[str, str], None] = lambda path, reason: None) -> list[Shard]:
         """Return the tar files of the data set, in order of their path.
 
-        Raises UserError if the data set is missing, may not be read with this token, or has no tar file;
-        DownloadError if the server does not answer.
+        `on_refused` is called with path and reason of each entry that is not valid; the others count. Raises UserError
+        if the data set is missing, may not be read with this token, or has no tar file; DownloadError if the server
+        does not answer, or with too much.
         """
         tree = f"{self.base_url}/api/datasets/{self.repo}/tree/{quote(self.revision, safe='')}"
         found: dict[str, Shard] = {}
         query, seen = "recursive=true", set[str]()
+        started = time.monotonic()
         while query and query not in seen:
             seen.add(query)
+            if len(seen) > _PAGES or time.monotonic() - started > self.list_seconds:
+                raise DownloadError(f"the list of files does not end: {len(seen) - 1} pages so far")
             try:
-                body, link = self.request(f"{tree}?{query}", lambda r: (r.read(), r.headers.get("Link", "")))
-                entries = [entry for entry in json.loads(body) if entry["type"] == "file"]
-                listed = [Shard(e["path"], int(e["size"]), (e.get("lfs") or {}).get("oid")) for e in entries]
+                page, link = self.request(f"{tree}?{query}", self._page)
+                shards, refused = read_entries(page)
             except DownloadError as error:
                 if error.status is None or error.status in _PASSING:
                     raise
                 raise UserError(
                     f"{self.base_url}: data set {self.repo} at {self.revision}: {error}; check --repo and --revision"
                 ) from None
-            except (ValueError, TypeError, KeyError):
+            except ValueError:
                 raise UserError(
                     f"{self.base_url}: does not answer with a list of files; check --base-url and the proxy"
                 ) from None
-            found |= {shard.path: shard for shard in listed if shard.path.endswith(".tar")}
+            for path, reason in refused:
+                on_refused(path, reason)
+            found |= {shard.path: shard for shard in shards}
             # Only the query of the next page's address is used: a mirror returns the address of the original server.
             following = re.search(r'<([^>]*)>\s*;\s*rel="next"', link)
             query = urlsplit(following[1]).query if following else ""
         if not found:
             raise UserError(f"{self.base_url}: data set {self.repo} at {self.revision} has no .tar file; check --repo")
         return sorted(found.values())
+
+    def _page(self, response: http.client.HTTPResponse) -> tuple[bytes, str]:
+        with response:
+            return read_page(response, self.pace()), response.headers.get("Link", "")
+
+    def pace(self) -> Pace:
+        """Return the measure of a new connection."""
+        return Pace(self.timeout)
 
     def open_shard(self, path: str, start: int) -> http.client.HTTPResponse:
         """Return the response with a file from byte `start` on, or with all of it if the server has no ranges."""
@@ -126,7 +119,7 @@ class Hub:
         for attempt in count(1):
             asked = None
             try:
-                return use(_opener.open(self._request(url, start), timeout=self.timeout))
+                return use(open_url(self._request(url, start), self.timeout))
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code in (401, 403):
@@ -134,15 +127,15 @@ class Hub:
                 if error.code not in _PASSING:
                     raise DownloadError(f"HTTP {error.code} {error.reason}", error.code) from None
                 reason, status, asked = f"HTTP {error.code}", error.code, wait_asked(error.headers)
-            except _NETWORK as error:
+            except NETWORK as error:
                 reason, status = _describe(error), None
             if attempt > self.retries:
                 raise DownloadError(f"{reason} at each of {attempt} attempts", status)
             self.sleep(pause(attempt, asked))
         raise AssertionError  # count() has no end
 
-    def _request(self, url: str, start: int) -> urllib.request.Request:
-        request = urllib.request.Request(url, headers={"User-Agent": "avdfd", "Accept-Encoding": "identity"})
+    def _request(self, url: str, start: int) -> Request:
+        request = Request(url, headers={"User-Agent": "avdfd", "Accept-Encoding": "identity"})
         if start:
             request.add_header("Range", f"bytes={start}-")
         if self.token:
@@ -183,6 +176,9 @@ class ShardStream:
         """End of the last non-zero byte so far."""
         self._digest = hashlib.sha256() if start == 0 and shard.sha256 else None
         self._response: http.client.HTTPResponse | None = None
+        self._pace = hub.pace()
+        self._slow = 0
+        """Connections in a row that were too slow. One that delivers little before it is closed is no progress."""
 
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes, none at the end of the shard. Raises DownloadError if all attempts fail."""
@@ -193,9 +189,13 @@ class ShardStream:
             reason = "the connection closed"
             try:
                 self._response = self._response or self._connect()
-                if block := self._response.read(size):
+                if block := self._pace.read(self._response, size):
+                    self._slow = 0 if self._pace.proved else self._slow
                     return self._taken(block)
-            except _NETWORK as error:
+            except TimeoutError as error:
+                self._slow += 1
+                attempt, reason = max(attempt, self._slow), _describe(error)
+            except NETWORK as error:
                 reason = _describe(error)
             self.close()
             if attempt > self.hub.retries:
@@ -219,6 +219,7 @@ class ShardStream:
         self._response = None
 
     def _connect(self) -> http.client.HTTPResponse:
+        self._pace = self.hub.pace()
         try:
             response = self.hub.open_shard(self.shard.path, self.position)
         except DownloadError as error:
@@ -226,14 +227,14 @@ class ShardStream:
                 raise
             raise DownloadError(f"truncated: nothing at byte {self.position} of {self.shard.size}") from None
         given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if response.status == 206 and (given is None or int(given[1]) != self.position):
+        if response.status == 206 and (given is None or given[1] != str(self.position)):
             raise DownloadError(f"the server answered with another range than from byte {self.position} on")
         size = given[2] if given else response.headers.get("Content-Length", "*")
-        if size != "*" and int(size) != self.shard.size:
+        if size != "*" and size != str(self.shard.size):
             raise DownloadError(f"truncated or changed: {size} bytes on the server, {self.shard.size} in its list")
         behind = self.position if response.status != 206 else 0
         while behind:  # a server without ranges: skip the known bytes
-            block = response.read(min(behind, _BLOCK))
+            block = self._pace.read(response, min(behind, _BLOCK))
             if not block:
                 raise http.client.IncompleteRead(b"")
             behind -= len(block)
@@ -247,10 +248,6 @@ class ShardStream:
             self._digest.update(block)
         self.on_bytes(len(block))
         return block
-
-
-def _origin(url: str) -> tuple[str, str]:
-    return urlsplit(url)[:2]
 
 
 def _describe(error: Exception) -> str:

@@ -4,14 +4,15 @@
 killed run resumes from it and only writes the later clips again.
 """
 
+import errno
 import hashlib
 import json
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, Field, ValidationError, field_serializer
@@ -19,7 +20,10 @@ from pydantic import BaseModel, Field, ValidationError, field_serializer
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import RecordFiles
-from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard, ShardStream
+from avdfd.corpora.voxceleb.download import DownloadError, Hub, ShardStream
+from avdfd.corpora.voxceleb.listing import Shard
+
+T = TypeVar("T")
 
 CLIP_SUFFIXES = {".m4a", ".mp4", ".wav", ".aac", ".flac", ".mp3", ".ogg"}
 LARGEST_CLIP = 1 << 28
@@ -28,6 +32,13 @@ SAVE_EVERY = 16 << 20
 """Bytes of a shard after which its state is written, which a killed run fetches again at most."""
 
 _BUFFER = 1 << 16
+_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
+_LARGEST_HEADER = 1 << 16
+_LONGEST_SHOWN = 1000  # characters of a name
+_LISTED = 1000  # refused members of a shard that are listed one by one
+_REST = "(further members)"
+_OF_THE_NAME = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ}
+"""Errors of writing a file that the name of the member causes."""
 _NAMELESS = "names no identity"
 _IDENTITY = re.compile(r"(?<![A-Za-z0-9-])id\d+(?![A-Za-z0-9])")
 _SAFE_NAME = re.compile(r"(?!\.)[\w\-. ]{1,200}", re.ASCII)  # for shells, file systems and our hidden files
@@ -164,10 +175,11 @@ def _take_members(stream: ShardStream, state: ShardState, out: Path, on_clip: Ca
     start = saved = end = state.offset
     nameless = 0
     source: Any = stream  # tarfile needs no more of a file than read()
-    with tarfile.open(fileobj=source, mode="r|", bufsize=_BUFFER) as tar:
-        for member in tar:
+    with _readable(lambda: tarfile.open(fileobj=source, mode="r|", bufsize=_BUFFER, tarinfo=_Member)) as tar:
+        for member in _members(tar):
             state.offset = start + member.offset
-            end = start + member.offset_data + (member.size if member.isreg() else 0)
+            has_data = member.isreg() or member.type not in tarfile.SUPPORTED_TYPES
+            end = start + member.offset_data + (member.size if has_data else 0)
             if state.offset - saved >= SAVE_EVERY:
                 state.save(out)
                 saved = state.offset
@@ -177,7 +189,8 @@ def _take_members(stream: ShardStream, state: ShardState, out: Path, on_clip: Ca
             identity = identity_of(name)
             reason = why_refused(member, identity)
             if reason:
-                state.refused[ascii(member.name)[1:-1]] = reason
+                shown = ascii(member.name)[1:-1][:_LONGEST_SHOWN]
+                state.refused[shown if len(state.refused) < _LISTED else _REST] = reason
                 nameless += reason == _NAMELESS
                 if nameless == 100 and not state.identities:
                     raise UserError(
@@ -192,17 +205,45 @@ def _take_members(stream: ShardStream, state: ShardState, out: Path, on_clip: Ca
     return end
 
 
+class _Member(tarfile.TarInfo):
+    """Member whose long name or extended header, which is held in memory, is skipped if it is too large."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _HEADERS and self.size > _LARGEST_HEADER:
+            self.type = b"?"  # a member of unknown type, whose data are skipped
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while (member := _readable(tar.next)) is not None:
+        yield member
+
+
+def _readable(read: Callable[[], T]) -> T:
+    """Return what tarfile reads. Raises tarfile.TarError for each kind of error by which it refuses a header."""
+    try:
+        return read()
+    except (ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        raise tarfile.ReadError(f"a header that cannot be read ({error})") from None
+
+
 def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, state: ShardState, out: Path) -> None:
     file = tar.extractfile(member)
     assert file is not None, "it is a regular file"
     data = file.read()
     path = out / name
-    for stale in path.parent.glob(f".{path.name}.*"):  # left by a run that was killed while writing
-        stale.unlink()
-    if path.is_file() and path.read_bytes() != data:
-        state.refused[name] = "another file with this name exists"
+    try:
+        for stale in path.parent.glob(f".{path.name}.*"):  # left by a run that was killed while writing
+            stale.unlink()
+        if path.is_file() and path.read_bytes() != data:
+            state.refused[name] = "another file with this name exists"
+            return
+        write_atomic(path, data)
+    except OSError as error:
+        if error.errno not in _OF_THE_NAME:
+            raise
+        state.refused[name] = f"cannot be written: {error.strerror}"
         return
-    write_atomic(path, data)
     state.clips[name] = Clip(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
 

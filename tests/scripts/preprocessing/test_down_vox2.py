@@ -147,17 +147,19 @@ def test_failed_shards_are_listed_and_retried(fake, tmp_path, files, capsys):
         two: {"lfs": {"oid": "0" * 64}},
     }
     fake.files[three] = good[three][:20_000]  # truncated on the hub itself
+    fake.more_entries = [{"type": "file", "path": "bad.tar", "size": -1}]
     assert run(fake, out, "--all", "--workers", "1") == 1
     reasons = {row[0]: row[2] for row in problems(out)}
-    assert reasons.keys() == {one, two, three}
+    assert reasons.keys() == {one, two, three, "bad.tar"}
+    assert reasons["bad.tar"] == "its size is not a number of bytes up to 1 TiB"
     assert reasons[one].startswith("truncated or changed")
     assert reasons[two].startswith("damaged: its sha256 is")
     assert reasons[three].startswith("damaged")
     assert clips(out) == wanted({name: files[name] for name in files if name == "vox-0003.tar"}, *IDENTITIES)
     printed = capsys.readouterr()
     assert "1 of 4 shards read" in printed.out
-    assert "error: 3 shards failed, 0 members were refused; see" in printed.err
-    fake.files, fake.listed = good, {}
+    assert "error: 4 shards failed, 0 members were refused; see" in printed.err
+    fake.files, fake.listed, fake.more_entries = good, {}, []
     assert run(fake, out, "--all") == 0
     assert clips(out) == wanted(files, *IDENTITIES)
     assert problems(out) == []

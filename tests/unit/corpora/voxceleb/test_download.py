@@ -2,6 +2,7 @@
 
 import email.utils
 import hashlib
+import json
 import random
 import socket
 import tarfile
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.corpora.voxceleb import download
-from avdfd.corpora.voxceleb.download import DownloadError, Hub, Shard, ShardStream, pause, wait_asked
+from avdfd.corpora.voxceleb import connection, download
+from avdfd.corpora.voxceleb.download import DownloadError, Hub, ShardStream, pause, wait_asked
+from avdfd.corpora.voxceleb.listing import Shard
 from tests.helpers.hub import REPO, FakeHub, Fault, serve
 
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -192,7 +194,7 @@ def test_no_network():
 
 
 def test_a_server_that_hangs(fake, monkeypatch):
-    monkeypatch.setattr(download, "_opener", Hanging())
+    monkeypatch.setattr(connection, "_opener", Hanging())
     with pytest.raises(DownloadError, match="timed out at each of 4 attempts"):
         client(fake).shards()
 
@@ -220,3 +222,76 @@ def test_another_range_than_was_asked_for(fake):
     fake.faults = [Fault(206, {"Content-Range": "bytes 5-299999/300000"}, body=DATA[5:])]
     with pytest.raises(DownloadError, match="another range than from byte 1000 on"):
         read(client(fake), Shard("one.tar", len(DATA), SHA), 1000)
+
+
+TAR = {"type": "file", "path": "x.tar", "size": 3, "lfs": {"oid": SHA}}
+WRONG = {
+    "no entry": "x.tar",
+    "no type": {**TAR, "type": None},
+    "no path": {**TAR, "path": 7},
+    "empty path": {**TAR, "path": ""},
+    "outside": {**TAR, "path": "../../../api/whoami/x.tar"},
+    "absolute": {**TAR, "path": "/x.tar"},
+    "control": {**TAR, "path": "a\nb.tar"},
+    "long": {**TAR, "path": f"{'n' * 250}.tar"},
+    "text for size": {**TAR, "size": "3"},
+    "float": {**TAR, "size": 3.0},
+    "truth": {**TAR, "size": True},
+    "negative": {**TAR, "size": -3},
+    "huge": {**TAR, "size": 1 << 60},
+    "no size": {"type": "file", "path": "x.tar"},
+    "sha of a list": {**TAR, "lfs": [SHA]},
+    "no sha": {**TAR, "lfs": {"oid": "../x"}},
+}
+
+
+def test_wrong_entries_of_the_list_are_refused_one_by_one(fake):
+    fake.more_entries = [*WRONG.values()]
+    refused: list[tuple[str, str]] = []
+    assert client(fake).shards(lambda *entry: refused.append(entry)) == [Shard("one.tar", len(DATA), SHA)]
+    assert len(refused) == len(WRONG)
+    assert all(reason for _, reason in refused)
+    fake.api_faults = [Fault(200, body=json.dumps([*WRONG.values()]).encode())]
+    with pytest.raises(UserError, match="does not answer with a list of files"):
+        client(fake).shards()
+
+
+def test_list_without_end(fake, monkeypatch):
+    monkeypatch.setattr(download, "_PAGES", 20)
+    fake.endless = True
+    fake.page = 1
+    with pytest.raises(DownloadError, match="the list of files does not end: 20 pages so far"):
+        client(fake).shards()
+    with pytest.raises(DownloadError, match="does not end: 0 pages"):
+        client(fake, list_seconds=-1).shards()
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[" + b" " * 2000 + b"]", b"7" * 900, b"{}"])
+def test_page_that_is_too_large_too_deep_or_no_list(body, fake, monkeypatch):
+    monkeypatch.setattr(connection, "LARGEST_PAGE", 200_000 if body[1:2] == b"[" else 1000)
+    fake.api_faults = [Fault(200, body=body)]
+    with pytest.raises(UserError, match="does not answer with a list of files"):
+        client(fake).shards()
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_trickle_is_ended(part, fake):
+    """Each byte arrives within the time-out of a read."""
+    hub = client(fake, timeout=0.3, retries=1)
+    (shard,) = hub.shards()
+    fake.trickle = part
+    reason = "slower than 1000 bytes per second" if part == "body" else "the headers take too long"
+    started = time.monotonic()
+    with pytest.raises(DownloadError, match=f"({reason}).* at each of 2 attempts"):
+        hub.shards()
+    with pytest.raises(DownloadError, match=reason):
+        read(hub, shard)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("address", ["ftp://localhost/x", "file:///etc/passwd", "data:,x"])
+def test_redirect_to_another_protocol_is_refused(address, fake):
+    (shard,) = client(fake).shards()
+    fake.redirect = address
+    with pytest.raises(DownloadError, match="HTTP 302 (redirects to ftp|Found - Redirection to url .* is not allowed)"):
+        read(client(fake), shard)

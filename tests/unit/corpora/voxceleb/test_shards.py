@@ -397,3 +397,37 @@ def test_a_clip_that_two_shards_have_is_listed_once(tmp_path, files):
     assert summary.size == sum(row["bytes"] for row in rows) == sum(map(len, expected.values()))
     assert summary.identities == {"id00012": 5, "id00017": 5, "id00061": 5}
     assert (summary.done, summary.whole, summary.refused) == (2, 2, [])
+
+
+def test_members_that_cannot_be_written_are_listed_and_the_others_taken(fake, out, files):
+    """A clip below another clip, a path that is too long for the system, and a name of 1 MB."""
+    name = b"n" * (1 << 20)
+    forged = link("././@LongLink", tarfile.GNUTYPE_LONGNAME)
+    forged.size = len(name)
+    block = forged.tobuf(tarfile.GNU_FORMAT) + name
+    first, *_ = clips_of(files, "id00012")
+    deep = "id00012/" + "/".join(["d" * 200] * 30) + "/1.m4a"
+    fake.files[SHARD] = block + tar({**files, f"{first}/below.m4a": b"x", deep: b"x"})
+    fetch(fake, out, "id00012")
+    assert on_disk(out) == clips_of(files, "id00012")
+    refused = state_of(out).refused
+    assert refused[f"{first}/below.m4a"] == "cannot be written: File exists"
+    assert refused[deep] == "cannot be written: File name too long"
+    assert refused["././@LongLink"] == "it is not a regular file"
+    assert len(refused) == 3
+
+
+def test_header_that_tarfile_cannot_read_is_damage(fake, out, files):
+    broken = tarfile.TarInfo("sparse.m4a")
+    broken.pax_headers = {"GNU.sparse.map": "0,x", "GNU.sparse.size": "y"}
+    fake.files[SHARD] = broken.tobuf(tarfile.PAX_FORMAT) + tar(files)
+    with pytest.raises(DownloadError, match="damaged: a header that cannot be read"):
+        fetch(fake, out)
+
+
+def test_list_of_refused_members_has_an_end(fake, out, files, monkeypatch):
+    monkeypatch.setattr(shards, "_LISTED", 5)
+    fake.files[SHARD] = tar({**{f"../{number}.m4a": b"x" for number in range(20)}, **files})
+    fetch(fake, out)
+    assert [*state_of(out).refused][4:] == ["../4.m4a", "(further members)"]
+    assert on_disk(out) == clips_of(files, *IDENTITIES)
