@@ -7,7 +7,8 @@
 
 A row has a name and changes to the configs of both stages. All rows have the same seeds and clips; each run calls the
 training script and is selected on validation. Then evaluate.py evaluates each row on test, all seeds together, against
-the first row. Finished runs are kept and stopped ones are resumed.
+the first row; with --counterfactuals, it also tests which rows use the relation of audio and video. Finished runs are
+kept and stopped ones are resumed.
 """
 
 import sys
@@ -22,7 +23,18 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic
 from avdfd.core.shards import parse_shard
 from avdfd.core.text import markdown
-from avdfd.search.ablation import SPLIT, AblationRow, Chain, as_csv, as_table, expand, report_of, reports_of, runs_of
+from avdfd.search.ablation import (
+    SPLIT,
+    AblationRow,
+    Chain,
+    as_csv,
+    as_table,
+    expand,
+    relation_table,
+    report_of,
+    reports_of,
+    runs_of,
+)
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import check_unchanged
 from avdfd.search.queue import GRACE, PATIENCE, ROOT, Slot, environment, slots, train_all
@@ -40,6 +52,9 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--jobs", type=int, default=1, help="runs at a time, on each GPU or on the CPU")
     cli.add_argument("--shard", default="0/1", help="i/n: train as one of n tasks, without evaluation")
     cli.add_argument("--bootstrap", type=int, default=1000, help="replicates; 0 for no intervals")
+    cli.add_argument(
+        "--counterfactuals", action="store_true", help="also test which rows use the relation of audio and video"
+    )
     cli.add_argument("--list", action="store_true", help="list the runs and stop")
     cli.add_argument("--report", action="store_true", help="write the table of existing results and stop")
     args, overrides = cli.parse_known_args(argv)
@@ -70,7 +85,7 @@ def main(argv: list[str]) -> int:
     with Signals() as signals:
         train(mine, bases, free, signals)
         if shard.of == 1:
-            evaluate(rows, args.bootstrap, free[0], signals)
+            evaluate(rows, args.bootstrap, args.counterfactuals, free[0], signals)
     code = table(rows, root) if shard.of == 1 else int(any(result_of(c.last).state != "done" for c in mine))
     if signals.exit_code is not None:
         print("interrupted; run the same command again to resume", file=sys.stderr)
@@ -90,16 +105,24 @@ def train(chains: Sequence[Chain], bases: Mapping[str, Path], free: Sequence[Slo
     train_all(ready, bases, free, signals, say)
 
 
-def evaluate(rows: Sequence[AblationRow], replicates: int, slot: Slot, signals: Signals) -> None:
-    """Evaluate each row on test by evaluate.py, all seeds together, against the first one."""
+def evaluate(rows: Sequence[AblationRow], replicates: int, counterfactuals: bool, slot: Slot, signals: Signals) -> None:
+    """Evaluate each row on test by evaluate.py, all seeds together, against the first one.
+
+    With `counterfactuals` so are they, but for rows that are the audio branch alone.
+    """
     full = rows[0]
     for row in rows:
-        if signals.received is not None or not (row.complete and full.complete) or report_of(row, full):
+        if signals.received is not None or not (row.complete and full.complete):
+            continue
+        related = counterfactuals and row.chains[0].second is not None
+        report = report_of(row, full)
+        if report is not None and ("counterfactuals" in report or not related):
             continue
         log = row.runs[0].folder / LOG
         command = [sys.executable, str(ROOT / "evaluate.py"), "--run", row.system, "--split", SPLIT]
         command += ["--bootstrap", str(replicates)]
         command += [] if row is full else ["--against", full.system]
+        command += ["--counterfactuals"] if related else []
         say(f"{row.name}: evaluation on {SPLIT} starts, {log}")
         with locked(row.runs[0].folder / LOCK, row.runs[0].folder, patience=PATIENCE) as lock:
             child = Child(command, log=log, environment=environment(slot), lock=lock)
@@ -123,9 +146,12 @@ def table(rows: Sequence[AblationRow], root: Path) -> int:
         "rows. Runs are selected on validation only.\n\n"
         f"{text}\n"
     )
+    relation = relation_table(rows, reports)
+    if relation:
+        page += f"\nUse of the relation of audio and video, by counterfactuals on test:\n\n{relation}\n"
     write_atomic(root / "results.md", page.encode())
     write_atomic(root / "results.csv", as_csv(rows, reports).encode())
-    print(f"\n{text}\n\n{root}/results.md, .csv")
+    print(f"\n{text}", *([relation] if relation else []), f"{root}/results.md, .csv", sep="\n\n")
     return int(len(reports) < len(rows))
 
 

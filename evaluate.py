@@ -12,8 +12,10 @@ seeds are joined by commas and averaged. `--against` adds other systems on the s
 split has clips of known pages, every system is also measured within each page. Thresholds and temperatures come from
 the validation report of the same weights, if there is one.
 
-`--robustness` also scores perturbed clips, `--audit` looks for shortcuts and leaks between splits, `--probes` for
-shortcuts in the source files; with `--strict`, a shortcut or a leak is exit code 3. Writes
+`--counterfactuals` tests whether the scores use the relation of audio and video: it replaces either stream by that of
+another clip, moves the audio, and reorders the frames. `--robustness` also scores perturbed clips, `--audit` looks for
+shortcuts and leaks between splits, `--probes` for shortcuts in the source files; with `--strict`, a shortcut or a leak
+is exit code 3. Writes
 `<run>/eval/<split>/{report.json, report.html, scores.csv, windows.csv}`. With `--csv`, the clips are those of
 OpenAVFF's lists, and prediction.csv is written beside them.
 """
@@ -56,7 +58,12 @@ def main(argv: list[str]) -> int:
     cli.add_argument(
         "--robustness", nargs="*", metavar="NAME", help="also score perturbed clips (all perturbations, or those named)"
     )
-    cli.add_argument("--clips", type=_count, default=0, help="clips of each tier for --robustness; 0 for all")
+    cli.add_argument(
+        "--counterfactuals", action="store_true", help="test whether the scores use the relation of audio and video"
+    )
+    cli.add_argument(
+        "--clips", type=_count, default=0, help="clips of each tier for these two (default: 0, which takes all)"
+    )
     cli.add_argument("--batch-size", type=_positive, default=16)
     cli.add_argument("--workers", type=_workers, help="loader processes (default: as in training)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -80,6 +87,7 @@ def main(argv: list[str]) -> int:
             videos=args.videos,
             audit=args.audit or args.strict,
             robustness=() if args.robustness is None else robustness.choose(args.robustness),
+            counterfactuals=args.counterfactuals,
             clips=args.clips,
             batch_size=args.batch_size,
             workers=args.workers,

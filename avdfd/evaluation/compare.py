@@ -36,6 +36,7 @@ def compare(systems: Sequence[StoredEvaluation], reference: str, *, replicates: 
         "seed": seed,
         "systems": {name: _about(report) for name, report in reports.items()},
         "fitted": fitted,
+        "counterfactuals": {name: of.get("counterfactuals") for name, of in reports.items()},
         "audits": {name: of["audit"] for name, of in reports.items() if "audit" in of},
         **grouped_metrics(clips, reference, [reference], fitted, replicates=replicates, seed=seed),
     }

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from avdfd.baselines.open_store import open_store
@@ -16,11 +17,13 @@ from avdfd.core.files import ensure_writable
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.corpora.video_list import read_sources
 from avdfd.datasets.loaders import ElementSet, absent_identities, split_metas
-from avdfd.elements import ElementMeta
+from avdfd.elements import ElementMeta, ElementStore
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
+from avdfd.evaluation.changed import sample
+from avdfd.evaluation.counterfactuals import cases, summary
 from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
 from avdfd.evaluation.localisation import localise
@@ -61,8 +64,10 @@ class Request(NamedTuple):
     """Look for shortcuts and leaks in the elements."""
     robustness: Sequence[str] = ()
     """Perturbations under which clips are scored too."""
+    counterfactuals: bool = False
+    """Test whether the scores use the relation of audio and video."""
     clips: int = 0
-    """Clips of each tier for `robustness`; 0 for all."""
+    """Clips of each tier for `robustness` and `counterfactuals`; 0 for all."""
     batch_size: int = 16
     workers: int | None = None
     """Loader processes; None for as many as the run was trained with."""
@@ -111,7 +116,9 @@ def evaluate(request: Request) -> Evaluation:
     before_test = request.split in ("train", "validation")
     fitted = {} if before_test else fitted_on_validation(validation, about)
 
-    # ---- audits: they need no scores, and a request that cannot be met is refused before scoring
+    # ---- a request that cannot be met is refused before scoring; audits need no scores
+    if request.counterfactuals:
+        cases.check(store, run)
     audited = {"audit": audit(run, store, metas, request)} if request.audit or request.probes else {}
 
     # ---- scores
@@ -132,8 +139,10 @@ def evaluate(request: Request) -> Evaluation:
     result["voices"] = voices.summarise(clips, placed, replicates=replicates, seed=seed)
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], request.videos or request.probes)
 
-    # ---- audits and perturbations
+    # ---- audits, counterfactuals and perturbations
     result |= audited
+    if request.counterfactuals:
+        result["counterfactuals"] = relate(systems, store, metas, scores, folder, request)
     if request.robustness:
         result["robustness"] = perturb(systems, store, metas, folder, request)
     if listed is None:
@@ -230,12 +239,34 @@ def perturb(
     systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], folder: Path, request: Request
 ) -> dict[str, Any]:
     """Return the `robustness` of report.json. Scores of perturbed clips are kept in the folder and used again."""
-    some = suite.sample(metas, request.clips, request.seed)
+    some = sample(metas, request.clips, request.seed)
     scored = suite.score_suite(
-        request.robustness, systems, store, some, folder / "robustness",
-        lambda run, perturbed: score_run(run, perturbed, some, request), partial(tqdm, desc="perturb", unit="case"),
+        request.robustness, systems, store, some, folder / "robustness", partial(score_run, request=request),
+        partial(tqdm, desc="perturb", unit="case"),
     )  # fmt: skip
-    return suite.summarise(scored, some, request.windows, replicates=request.bootstrap, seed=request.seed)
+    return suite.summarise(
+        request.robustness, scored, request.windows, replicates=request.bootstrap, seed=request.seed
+    )  # fmt: skip
+
+
+def relate(
+    systems: Mapping[str, list[Run]],
+    store: Store,
+    metas: Sequence[ElementMeta],
+    scores: Scores,
+    folder: Path,
+    request: Request,
+) -> dict[str, Any]:
+    """Return the `counterfactuals` of report.json. Scores of changed clips are kept in the folder and used again."""
+    assert isinstance(store, ElementStore), "as checked before scoring"
+    some = sample(metas, request.clips, request.seed)
+    keys = {meta.key for meta in some}
+    rows = [row for row, key in enumerate(scores.keys) if key in keys]
+    own = {branch: np.atleast_2d(values)[:, rows] for branch, values in scores.branch.items()}
+    return summary.measure(
+        systems, store, some, own, folder / "counterfactuals", partial(score_run, request=request), request.windows,
+        replicates=request.bootstrap, seed=request.seed, progress=partial(tqdm, desc="counterfactuals", unit="case"),
+    )  # fmt: skip
 
 
 def workers_of(run: Run, request: Request) -> int:

@@ -6,6 +6,7 @@ metric or decides anything.
 numbers    numbers as text     sentences  results in words   tables  HTML tables        style  CSS
 frame      the HTML page       points     figures as CSV     script  sortable tables    files  what is written
 gallery    worst errors        audit      shortcuts, leaks   robustness  perturbed clips
+counterfactuals    use of the relation of audio and video
 voices     distances to the prototype     pages  metrics by page
 comparison many systems, as a page and as tables in other formats
 plots      figures of reports  timeline, overlay, inspection  drawings of one media file
@@ -18,7 +19,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from avdfd.report import audit, frame, gallery, pages, plots, points, robustness, sentences, tables, voices
+from avdfd.report import (
+    audit,
+    counterfactuals,
+    frame,
+    gallery,
+    pages,
+    plots,
+    points,
+    robustness,
+    sentences,
+    tables,
+    voices,
+)
 from avdfd.report.numbers import LOCALISED, NAMES, align, difference, number, others, sections, with_interval
 
 _CAPTIONS = {
@@ -62,6 +75,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
         sentences.calibrated(result),
         sentences.weights(result),
         voices.voices_sentence(result),
+        counterfactuals.NOT_RUN if counterfactuals.is_missing(result) else "",
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
     tables.append("\n".join(line for line in known if line))
@@ -69,8 +83,11 @@ def summary_text(result: Mapping[str, Any]) -> str:
         tables += [align(_localised(result)), align(_by_window(result))]
     if result.get("pages"):
         tables += [pages.branches_text(result["pages"]), pages.pages_text(result["pages"][main])]
+    if "counterfactuals" in result:
+        tables += counterfactuals.counterfactuals_text(result)
     if "robustness" in result:
         tables.append(align(robustness.robustness_rows(result["robustness"], branches)))
+        tables += robustness.left_out(result["robustness"])
     tables += [align(rows) for rows in audit.audit_rows(result)]
     return "\n\n".join(tables)
 
@@ -101,6 +118,7 @@ def build(result: Mapping[str, Any]) -> str:
         tables.auc(result),
         f"<p class=note>{sentences.how_to_read(result)}</p>",
         tables.paired(result),
+        counterfactuals.counterfactuals_html(result),
         "<h2>Curves</h2>",
         f"<div class=figures>{''.join(_figure(name, svg, result) for name, svg in figures.items())}</div>",
         "<h2>All metrics</h2>",

@@ -6,7 +6,7 @@ from typing import Any
 
 from avdfd.core.files import csv_text
 from avdfd.core.text import markdown
-from avdfd.report import audit, frame, plots, points, sentences, tables
+from avdfd.report import audit, counterfactuals, frame, plots, points, sentences, tables
 from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
 
@@ -45,6 +45,7 @@ def build(result: Mapping[str, Any]) -> str:
             _auc(result),
             f"<p class=note>{note}{_NEW}. {frame.download('compare', _rows(result))}</p>",
             tables.paired(result),
+            _relation_html(result),
             "<h2>Curves</h2>",
             f"<div class=figures>{curve}</div>",
             "<h2>All metrics</h2>",
@@ -114,7 +115,30 @@ def _tables(result: Mapping[str, Any], bold: str = "{}") -> list[Rows]:
         auc.append([name, *(bold.format(text) if name in best[part] else text for part, text in cells)])
     less = [[f"{result['main']} minus", *parts]]
     less += [[other, *(difference(of[part]) for part in parts)] for other, of in result["paired"].items()]
-    return [auc, less] if result["paired"] else [auc]
+    return [auc, *([less] if result["paired"] else []), *_relation(result)]
+
+
+def _relation(result: Mapping[str, Any]) -> list[Rows]:
+    """Return the table of counterfactuals by system; none if no system was tested with them."""
+    sections = result.get("counterfactuals", {})
+    if not any(sections.values()):
+        return []
+    columns = {name: counterfactuals.key_figures(sections[name]) for name in result["branches"]}
+    figures = [[title, *(of[title] for of in columns.values())] for title in counterfactuals.KEY_FIGURES]
+    return [[["relation of audio and video, AUC", *columns], *figures]]
+
+
+def _relation_html(result: Mapping[str, Any]) -> str:
+    heading = "<h2>Which system uses the relation of audio and video?</h2>"
+    if not (rows := _relation(result)):
+        return f"{heading}<p class=note>{counterfactuals.NOT_RUN}</p>"
+    head, *body = rows[0]
+    names = "".join(f"<th>{escape(name)}</th>" for name in head[1:])
+    lines = ""
+    for title, *texts in body:
+        lines += f"<tr><th scope=row>{escape(title)}</th>{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>"
+    table = box(f"<thead><tr><th>AUC</th>{names}</tr></thead>", lines)
+    return f"{heading}{table}<p class=note>{counterfactuals.RULE}</p>"
 
 
 def _best(result: Mapping[str, Any]) -> dict[str, set[str]]:

@@ -40,12 +40,20 @@ def robustness_html(section: Mapping[str, Any], branches: Sequence[str]) -> str:
         for name, how in section["perturbations"].items()
     )
     note = _NOTE.format(clips=section["clips"], windows=section["windows"])
+    note += "".join(f" {escape(line)}" for line in left_out(section))
     return (
         f"<h2>Robustness</h2><p class=note>{legend}</p><div class='figures small'>{figures}</div>"
         f"<p class=note>{note}</p>"
         f"<details><summary>All levels as a table</summary>{_table(section, branches)}</details>"
         f"<p class=note>{frame.download('robustness', _points(section, branches))}</p>"
     )
+
+
+def left_out(section: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each perturbation that takes part of the windows, or none with the reason."""
+    partly = [(how["title"], how["windows"]) for how in section["perturbations"].values() if "windows" in how]
+    lines = [f"{title}: {count} windows, which have the audio beyond them." for title, count in partly]
+    return [*lines, *(f"Left out: {name}, {why}." for name, why in section.get("left_out", {}).items())]
 
 
 def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> Figure:

@@ -10,6 +10,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, csv_text, sha256_of
 from avdfd.core.text import read_json
 from avdfd.evaluation.stored import folder_of
+from avdfd.report.counterfactuals import KEY_FIGURES, key_figures
 from avdfd.report.numbers import difference, sections, with_interval
 from avdfd.search.points import Point, Run, Settings, name_of, run_of
 from avdfd.search.results import markdown, result_of
@@ -158,6 +159,13 @@ def _cells(row: AblationRow, full: AblationRow, report: dict[str, Any] | None, t
         difference(paired["overall"]) if paired else "",
         *(with_interval(report["tiers"][tier][main], "auc") if tier in report["tiers"] else "" for tier in tiers),
     ]
+
+
+def relation_table(rows: Sequence[AblationRow], reports: Reports) -> str:
+    """Return an aligned Markdown table of the counterfactuals of each row; empty if none was tested with them."""
+    tested = [row for row in rows if reports.get(row.name, {}).get("counterfactuals")]
+    cells = [[row.name, *key_figures(reports[row.name]["counterfactuals"]).values()] for row in tested]
+    return markdown([["AUC", *KEY_FIGURES], *cells]) if cells else ""
 
 
 def as_csv(rows: Sequence[AblationRow], reports: Reports) -> str:

@@ -35,6 +35,7 @@ import argparse, hashlib, json, pathlib
 cli = argparse.ArgumentParser()
 for name in ("--run", "--against", "--split", "--bootstrap"):
     cli.add_argument(name)
+cli.add_argument("--counterfactuals", action="store_true")
 args = cli.parse_args()
 folders = [pathlib.Path(name) for name in args.run.split(",")]
 others = [pathlib.Path(name) for name in args.against.split(",")] if args.against else []
@@ -50,6 +51,12 @@ report = {
     "overall": {"fused": value}, "tiers": {"RVFA": {"fused": value}},
     "paired": {others[0].name: {"overall": pair, "RVFA": pair}} if others else {},
 }
+if args.counterfactuals:
+    tested = {"clips": 2, "branches": {"fused": value}}
+    report["counterfactuals"] = {
+        "branch": "fused", "stranger": tested, "shifts": [{"ms": 400, "both": tested}], "replaced": {},
+        "verdicts": {"fused": {"uses": True}},
+    }
 folder = folders[0] / "eval" / (args.split + (f"-{len(folders)}-seeds" if len(folders) > 1 else ""))
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "report.json").write_text(json.dumps(report))
@@ -133,6 +140,21 @@ def test_rows_are_trained_and_evaluated_once(ablation, capsys):
     assert "not evaluated yet" in capsys.readouterr().out
     assert ablate.main(arguments) == 0
     assert lines(folder / "judged")[4:] == ["v2a-instead-seed0"]
+
+
+def test_counterfactuals_of_rows_with_both_streams(ablation, capsys):
+    arguments, folder = ablation
+    arguments += ["--seeds=[0]"]
+    assert ablate.main(arguments) == 0
+    assert "uses the relation" not in (folder / "results.md").read_text()
+    # Rows that were evaluated without them are evaluated again, but for the audio branch alone, which has none.
+    for _ in range(2):
+        assert ablate.main([*arguments, "--counterfactuals"]) == 0
+    assert len(lines(folder / "judged")) == 4 + 3
+    text = (folder / "results.md").read_text()
+    assert text.count("| yes") == 3
+    assert "real clips, audio moved by 400 ms" in text
+    assert "real clips, audio moved by 400 ms" in capsys.readouterr().out
 
 
 def test_row_whose_stage_1_fails_is_skipped_and_tried_again(ablation, capsys):

@@ -56,6 +56,26 @@ def aucs_of(run, seeds=1):
     return found
 
 
+def test_use_of_the_relation_is_compared(systems, tmp_path, capsys):
+    name = "related"
+    auc = {"auc": 0.75, "auc_interval": [0.6, 0.9]}
+    tested = {"clips": 2, "branches": {"fused": auc}}
+    kinds = {kind: {"tiers": {"FVRA": {"fused": auc}}} for kind in ("own", "shuffled")}
+    section = {"branch": "fused", "stranger": tested, "shifts": [{"ms": 400, "both": tested}], "replaced": kinds}
+    section |= {"verdicts": {"fused": {"uses": True}}}
+    related = evaluated(tmp_path, name, counterfactuals=section)
+    compare.main([str(systems[0]), str(related), "--out", str(tmp_path / "out"), "--bootstrap", "0"])
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    rows = {line[0]: [text.strip() for text in line[1:] if text.strip()] for line in lines}
+    assert rows["real clips, a stranger's audio"] == ["not tested", "0.750 [0.600, 0.900]"]
+    assert rows["real clips, audio moved by 200 ms"] == ["not tested", "–"]
+    assert rows["uses the relation of audio and video"] == ["not tested", "yes"]
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["counterfactuals"]["ours"] is None
+    html = (tmp_path / "out" / "compare.html").read_text()
+    assert "Which system uses the relation of audio and video?" in html
+    assert "FVRA, frames shuffled" in (tmp_path / "out" / "compare.md").read_text()
+
+
 def test_findings_of_audits_are_at_the_top(systems, tmp_path):
     probe = {"auc": 0.75, "by_chance": 0.7, "shortcut": True}
     found = {"probes": {"elements": {"RVFA": {"loudness": probe}}}, "clips": {}, "leaks": []}

@@ -307,6 +307,33 @@ def test_perturbed_clips_are_in_the_report(run, capsys):
     assert "AUC at severity 5" in capsys.readouterr().out
 
 
+def test_counterfactuals_are_in_the_report(run, data, tmp_path, capsys):
+    other = make_seed(tmp_path, data, 1)
+    wanted = ["--against", str(other), "--counterfactuals", "--bootstrap", "20"]
+    assert evaluate.main(["--run", str(run), *wanted]) == 0
+    section = report_of(run)["counterfactuals"]
+    assert (section["branch"], section["clips"], section["left_out"]) == ("visual", 3 * len(TIERS), {})
+    assert list(section["verdicts"]) == [*BRANCHES, "seed1"]
+    # The audio branch takes no frames: it cannot notice whose audio it is, or what becomes of the video.
+    assert section["stranger"]["branches"]["audio"]["auc"] == 0.5
+    own, fixed, shuffled = (section["replaced"][kind]["overall"] for kind in ("own", "fixed_audio", "shuffled"))
+    assert (fixed["audio"]["auc"], shuffled["audio"]["auc"]) == (0.5, own["audio"]["auc"])
+    assert own["visual"]["auc"] == pytest.approx(report_of(run)["overall"]["visual"]["auc"])
+    text = capsys.readouterr().out
+    assert "The visual branch uses the relation of audio and video: " in text
+    assert "The score of seed1 uses the relation of audio and video: " in text
+    assert "Does it use the relation of audio and video?" in (run / "eval" / "test" / "report.html").read_text()
+
+
+def test_a_run_of_audio_alone_has_no_relation_to_test(data, tmp_path):
+    assert "takes audio alone" in refused(make_run(tmp_path, "pretrain", data), "--counterfactuals")
+
+
+def test_reports_without_counterfactuals_say_so(evaluated):
+    html = (evaluated / "eval" / "test" / "report.html").read_text()
+    assert "Use of the relation of audio and video: not tested (evaluate.py --counterfactuals)." in html
+
+
 def audited(run, *arguments):
     code = evaluate.main(["--run", str(run), "--bootstrap", "0", *arguments])
     return code, report_of(run)["audit"], (run / "eval" / "test" / "report.html").read_text()

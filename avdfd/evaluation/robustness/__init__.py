@@ -14,6 +14,7 @@ from numpy.random import Generator
 
 from avdfd.core.errors import UserError
 from avdfd.evaluation.robustness import audio, frames, timing
+from avdfd.features.window import SAMPLE_RATE
 
 Function = Callable[[np.ndarray, float, Generator], np.ndarray]
 
@@ -32,9 +33,16 @@ class Perturbation(NamedTuple):
     """Waveform (S,) -> indices (T,) of the frames that are shown, 77 for a window."""
     all_frames: bool = False
     """True if `frames` needs all frames of a window, not only the requested ones."""
+    moved: int = 0
+    """Samples by which the audio of a window is later in the clip than its frames, for each unit of the level."""
+
+    @property
+    def changes_audio(self) -> bool:
+        return self.audio is not None or self.moved != 0
 
 
 SEVERITIES = (1, 2, 3, 4, 5)
+MILLISECOND = SAMPLE_RATE // 1000
 
 PERTURBATIONS: dict[str, Perturbation] = {
     "noise": Perturbation("Noise", "dB SNR", (30, 20, 10, 5, 0), audio.noise),
@@ -57,8 +65,8 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "missing_picture": Perturbation(
         "Missing video", "% of the window", (20, 40, 60, 80, 100), frames=frames.missing, all_frames=True
     ),
-    "sound_late": Perturbation("Late audio", "ms", (40, 80, 160, 240, 400), audio.late),
-    "sound_early": Perturbation("Early audio", "ms", (40, 80, 160, 240, 400), audio.early),
+    "sound_late": Perturbation("Late audio", "ms", (40, 80, 160, 240, 400), moved=-MILLISECOND),
+    "sound_early": Perturbation("Early audio", "ms", (40, 80, 160, 240, 400), moved=MILLISECOND),
     "speed": Perturbation(
         "Slower", "of the speed", (0.95, 0.9, 0.8, 0.7, 0.6), timing.slow_audio, shown=timing.slow_frames
     ),

@@ -104,31 +104,12 @@ def missing(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
     return np.where(np.arange(len(waveform)) < left, waveform, np.float32(0))
 
 
-def late(waveform: np.ndarray, milliseconds: float, rng: Generator) -> np.ndarray:
-    """Delay the audio against the video by a circular shift.
-
-    The end moves to the start, so that there is neither silence nor foreign audio that would give the perturbation
-    away without the video. The seam is a crossfade of 5 ms.
-    """
-    return _shift(waveform, round(milliseconds * SAMPLE_RATE / 1000))
-
-
-def early(waveform: np.ndarray, milliseconds: float, rng: Generator) -> np.ndarray:
-    """Advance the audio against the video; see `late`."""
-    return _shift(waveform, -round(milliseconds * SAMPLE_RATE / 1000))
-
-
 def seamless(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Join two waveforms. The end of the first, mirrored, fades out over the first 5 ms of the second."""
     count = min(round(_BLEND * SAMPLE_RATE), len(before), len(after))
     fade = np.cos(np.linspace(0, np.pi / 2, count, dtype=np.float32)) ** 2
     start = fade * before[::-1][:count] + (1 - fade) * after[:count]
     return np.concatenate([before, start, after[count:]])
-
-
-def _shift(waveform: np.ndarray, samples: int) -> np.ndarray:
-    cut = -samples % len(waveform)
-    return seamless(waveform[cut:], waveform[:cut])
 
 
 def _through(waveform: np.ndarray, codec: Literal["mp3", "aac", "opus"], kbps: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of, pcm, quantise
+from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.evaluation.robustness import PERTURBATIONS
 from avdfd.features.window import FRAMES, frames_of
 
@@ -18,12 +19,13 @@ class PerturbedStore:
     """The elements of a store under one perturbation at one severity, 1 to 5.
 
     An element is the same whenever it is read, as random draws are seeded by its key; those for frames also depend on
-    which frames are read. Audio is quantised to 16 bits like all stored audio, and the mel is computed from it. The
-    store can be used in worker processes.
+    which frames are read. Audio is quantised to 16 bits like all stored audio, and the mel is computed from it. Moved
+    audio is cut from `joined`, which has to cover the elements that are read. The store can be used in worker
+    processes.
     """
 
-    def __init__(self, store: ElementStore, name: str, severity: int) -> None:
-        self.store, self.name = store, name
+    def __init__(self, store: ElementStore, name: str, severity: int, joined: JoinedAudio | None = None) -> None:
+        self.store, self.name, self.joined = store, name, joined
         self.level = PERTURBATIONS[name].levels[severity - 1]
         self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
 
@@ -50,21 +52,30 @@ class PerturbedStore:
     ) -> Element:
         """Read an element as `ElementStore.read` does. Raises UserError for the mel_err of perturbed audio."""
         how = PERTURBATIONS[self.name]
-        if mel_err and how.audio:
+        if mel_err and how.changes_audio:
             raise UserError(
                 f"{self.root}: {self.name} changes the audio, for which mel_err is not known; "
                 "choose perturbations of the video only"
             )
-        needed = how.audio is not None and (waveform or mel)
+        needed = how.changes_audio and (waveform or mel)
         aligned = how.shown is not None and frames is not None
         element = self.store.read(key, waveform=waveform or needed or aligned, mel=mel and not needed, mel_err=mel_err)
         audio, parts = element.waveform, dict[str, Any]()
         if frames is not None:
             parts["frames"] = self._frames(key, audio, frames)
-        if how.audio is not None and needed:
-            audio = pcm(quantise(how.audio(audio, self.level, self._draws(key))).view(np.uint8))
+        if needed:
+            audio = self._audio(key, audio)
             parts["mel"] = mel_of(audio) if mel else None
         return replace(element, waveform=audio if waveform else None, **parts)
+
+    def _audio(self, key: str, waveform: np.ndarray) -> np.ndarray:
+        how = PERTURBATIONS[self.name]
+        if how.moved:
+            assert self.joined is not None, "moved audio is cut from the clip"
+            waveform = self.joined.read(key, round(self.level * how.moved))
+        if how.audio is not None:
+            waveform = pcm(quantise(how.audio(waveform, self.level, self._draws(key))).view(np.uint8))
+        return waveform
 
     def _frames(self, key: str, waveform: Any, wanted: Sequence[int]) -> np.ndarray:
         meta = self.metas[self.metas.find(key)]

@@ -134,20 +134,3 @@ def test_missing_audio_is_silent_at_the_end():
         gone = audio.missing(waveform, level, rng())
         np.testing.assert_array_equal(gone[:left], waveform[:left])
         assert not gone[left:].any()
-
-
-@pytest.mark.parametrize(("name", "sign"), [("sound_late", 1), ("sound_early", -1)])
-def test_shift_is_found_by_cross_correlation(name, sign):
-    how, waveform = PERTURBATIONS[name], speech_like()
-    for level in how.levels:
-        moved = how.audio(waveform, level, rng())
-        assert lag(moved, waveform) == sign * round(level * SAMPLE_RATE / 1000)
-        assert power(moved) == pytest.approx(power(waveform), rel=0.01)
-
-
-def test_shift_leaves_neither_silence_nor_a_click():
-    tone = (0.2 * np.sin(2 * np.pi * 130.7 * np.arange(WINDOW) / SAMPLE_RATE)).astype(np.float32)
-    moved = audio.late(tone, 160, rng())
-    assert np.abs(np.diff(moved)).max() < 2 * np.abs(np.diff(tone)).max()
-    pieces = np.square(moved[: WINDOW // 512 * 512].reshape(-1, 512)).mean(axis=1)
-    assert pieces.min() > 0.5 * np.median(pieces)

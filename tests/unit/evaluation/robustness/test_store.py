@@ -8,9 +8,11 @@ import pytest
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_wav, mel_of
+from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.evaluation.robustness.store import PerturbedStore
-from avdfd.features.window import FRAMES
+from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
+from tests.helpers.continuous import continuous_store
 from tests.helpers.runs import make_store
 
 WANTED = [3, 20, 60]
@@ -24,9 +26,12 @@ def store(small_store):
 @pytest.mark.parametrize("name", PERTURBATIONS)
 def test_element_keeps_its_form(store, name):
     key = store.metas[1].key
-    perturbed = PerturbedStore(store, name, 5)
+    joined = JoinedAudio(store, store.metas)
+    early = PERTURBATIONS[name].moved > 0
+    key = store.metas[0].key if early else key  # of two windows, the first one has audio after it
+    perturbed = PerturbedStore(store, name, 5, joined)
     element = perturbed.read(key, waveform=True, mel=True, frames=WANTED)
-    assert element.meta == store.metas[1]
+    assert element.meta.key == key
     assert element.waveform.shape == (49_152,)
     assert element.frames.shape == (3, 224, 224, 3)
     assert (element.waveform.dtype, element.frames.dtype) == (np.float32, np.uint8)
@@ -63,6 +68,18 @@ def test_unperturbed_parts_are_unchanged(store):
     np.testing.assert_array_equal(noisy.frames, clean.frames)
     assert np.abs(noisy.waveform - clean.waveform).max() > 0.01
     assert np.abs(noisy.mel - clean.mel).max() > 0.1
+
+
+@pytest.mark.parametrize(("name", "sign"), [("sound_late", -1), ("sound_early", 1)])
+def test_moved_audio_is_that_of_the_clip(tmp_path, name, sign):
+    clip, store = continuous_store(tmp_path, starts=(0.0, 1.024, 2.048))
+    meta = store.metas[1]
+    for severity in SEVERITIES:
+        perturbed = PerturbedStore(store, name, severity, JoinedAudio(store, store.metas))
+        first = round((meta.start + sign * perturbed.level / 1000) * SAMPLE_RATE)
+        element = perturbed.read(meta.key, waveform=True, frames=WANTED)
+        np.testing.assert_array_equal(element.waveform, clip[first : first + WINDOW])
+        np.testing.assert_array_equal(element.frames, store.read(meta.key, frames=WANTED).frames)
 
 
 def test_elements_have_draws_of_their_own(store):

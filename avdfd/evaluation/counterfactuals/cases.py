@@ -1,0 +1,150 @@
+"""The counterfactuals: the elements that take part in each, and what is replaced in them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from avdfd.core.errors import UserError
+from avdfd.core.tiers import RVRA
+from avdfd.datasets.loaders import Reads
+from avdfd.elements import ElementMeta, ElementStore
+from avdfd.elements.protocol import Store
+from avdfd.evaluation.changed import View, check_store
+from avdfd.evaluation.counterfactuals.store import Change, ChangedStore
+from avdfd.evaluation.counterfactuals.strangers import swaps
+from avdfd.evaluation.joined_audio import JoinedAudio
+from avdfd.features.window import SAMPLE_RATE
+from avdfd.inference.scoring import Run
+
+FORM = 1
+"""Version of the kept scores; to be raised if a case changes."""
+SHIFTS = (40, 80, 120, 200, 400, 700, 1000)
+"""Milliseconds by which audio is moved, in both directions."""
+SWAPS = 5
+"""Number of draws of a stranger's audio."""
+FIXED = 2
+"""Number of clips whose audio, and whose video, is given to all clips in turn."""
+REPLACED = ("fixed_audio", "fixed_video", "shuffled", "still", "reversed")
+"""Counterfactuals in which all clips are judged, real and fake."""
+
+NO_STRANGER = "needs real clips of two identities of the same page and gender"
+NOT_JOINED = "needs overlapping or adjoining windows: preprocess with media.hop=1.536"
+NO_WAVEFORMS = "needs waveforms in the elements: preprocess with a media.keep that has them"
+NO_MEL_ERR = "changes the audio, for which the mel_err that a run takes is not known"
+
+
+class Case(NamedTuple):
+    """One counterfactual of some elements."""
+
+    kind: str
+    """Name of the counterfactual: stranger, shift, or one of REPLACED."""
+    number: int
+    """Number of the draw; of a shift its milliseconds, above 0 if the audio is late."""
+    metas: Sequence[ElementMeta]
+    changes: Mapping[str, Change]
+    """Key of each element -> its change."""
+
+
+class Cases(NamedTuple):
+    """All cases of an evaluation."""
+
+    cases: list[Case]
+    left_out: dict[str, str]
+    """Name of a counterfactual that is not possible -> the reason. A shift is named by its milliseconds."""
+    joined: JoinedAudio | None
+    """Audio beyond the windows; None if no audio is moved."""
+
+
+def check(store: Store, run: Run) -> None:
+    """Raise UserError unless a run relates audio and video, and the elements are windows with both."""
+    check_store(store, "--counterfactuals")
+    if run.inputs.reads.frames is None:
+        raise UserError(
+            f"{run.folder}: takes audio alone, so there is no relation of audio and video that --counterfactuals could "
+            "test; evaluate a run that takes both"
+        )
+    if store.whole:
+        raise UserError(
+            f"{store.root}: --counterfactuals needs windows of 3.072 s, and these elements are whole clips; evaluate a "
+            "run that takes windows (for MRDF, model.clips=window)"
+        )
+
+
+def cases_of(store: ElementStore, metas: Sequence[ElementMeta], reads: Sequence[Reads], seed: int) -> Cases:
+    """Return all counterfactuals of these elements; `reads` are the fields that the runs take.
+
+    Real clips get the audio of strangers and their own audio moved; in the other cases a stream of all clips is
+    replaced. Windows take no part in a shift for which they lack the audio beyond them.
+    """
+    real = [meta for meta in metas if meta.tier == RVRA.name]
+    left_out: dict[str, str] = {}
+    cases = _strangers(real, seed)
+    if not cases:
+        left_out["stranger"] = NO_STRANGER
+    problem = NO_MEL_ERR if any(one.mel_err for one in reads) else "" if store.has_waveforms else NO_WAVEFORMS
+    joined = None if problem else JoinedAudio(store, real)
+    for shift in SHIFTS:
+        moved = [] if joined is None else _moved(real, joined, shift)
+        cases += moved
+        if not moved:
+            left_out[f"shift {shift} ms"] = problem or NOT_JOINED
+    cases += _replaced(metas, real, seed)
+    if problem:
+        left_out["reversed"] = problem
+    else:
+        cases.append(Case("reversed", 0, metas, {meta.key: Change(reverse=True) for meta in metas}))
+    return Cases(cases, left_out, joined)
+
+
+def view_of(case: Case, store: ElementStore, joined: JoinedAudio | None) -> View:
+    """Return the elements of a case as a store shows them."""
+    changed = hashlib.sha256(repr(sorted(case.changes.items())).encode()).hexdigest()
+    stamp = {"form": FORM, "changes": changed}
+    return View(f"{case.kind}{case.number:+d}", ChangedStore(store, case.changes, joined), case.metas, stamp)
+
+
+def _strangers(real: Sequence[ElementMeta], seed: int) -> list[Case]:
+    """Return the draws in which real clips of one page and gender swap their audio, window by window."""
+    clips: dict[str, list[ElementMeta]] = {}
+    for meta in sorted(real, key=lambda meta: (meta.source, meta.start)):
+        clips.setdefault(meta.source, []).append(meta)
+    windows = [*clips.values()]
+    groups = [(of[0].page, of[0].gender) for of in windows]
+    identities = [frozenset(of[0].identities) for of in windows]
+    cases = []
+    for draw in range(SWAPS):
+        changes: dict[str, Change] = {}
+        for one, other in swaps(groups, identities, np.random.default_rng((seed, draw))):
+            for ours, theirs in zip(windows[one], windows[other], strict=False):  # a clip may have more windows
+                changes |= {ours.key: Change(audio=theirs.key), theirs.key: Change(audio=ours.key)}
+        if changes:
+            cases.append(Case("stranger", draw, [meta for meta in real if meta.key in changes], changes))
+    return cases
+
+
+def _moved(real: Sequence[ElementMeta], joined: JoinedAudio, milliseconds: int) -> list[Case]:
+    """Return the cases in which the audio of real clips is late, and early, by so many milliseconds."""
+    cases = []
+    for late in (milliseconds, -milliseconds):
+        samples = -late * SAMPLE_RATE // 1000
+        some = [meta for meta, there in zip(real, joined.covers(samples), strict=True) if there]
+        if some:
+            cases.append(Case("shift", late, some, {meta.key: Change(moved=samples) for meta in some}))
+    return cases
+
+
+def _replaced(metas: Sequence[ElementMeta], real: Sequence[ElementMeta], seed: int) -> list[Case]:
+    """Return the cases in which all clips get one audio, one video, or other frames of their own."""
+    sources = sorted({meta.source for meta in real})
+    drawn = np.random.default_rng(seed).permutation(len(sources))[:FIXED].tolist()
+    cases = []
+    for draw, place in enumerate(drawn):
+        key = min((meta for meta in real if meta.source == sources[place]), key=lambda meta: meta.start).key
+        for kind, change in (("fixed_audio", Change(audio=key)), ("fixed_video", Change(frames=key))):
+            cases.append(Case(kind, draw, metas, {meta.key: change for meta in metas}))
+    shuffled, still = Change(order="shuffled"), Change(order="still")
+    for kind, change in (("shuffled", shuffled), ("still", still)):
+        cases.append(Case(kind, 0, metas, {meta.key: change for meta in metas}))
+    return cases

@@ -1,0 +1,90 @@
+"""An element store that replaces the audio or the frames of its elements when they are read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from avdfd.core.seeding import generator_of
+from avdfd.elements import Element, ElementStore
+from avdfd.elements.form import mel_of
+from avdfd.evaluation.joined_audio import JoinedAudio
+
+
+class Change(NamedTuple):
+    """A change of one element."""
+
+    audio: str | None = None
+    """Key of the element whose audio it gets; None for its own."""
+    frames: str | None = None
+    """Key of the element whose frames it gets; None for its own."""
+    moved: int = 0
+    """Samples by which its audio is later in the clip than its frames."""
+    reverse: bool = False
+    """Whether its audio is played backwards."""
+    order: Literal["own", "shuffled", "still"] = "own"
+    """Order of the frames that a model takes: as they are, permuted, or the first one throughout."""
+
+
+class ChangedStore:
+    """The elements of a store with a change each; those without one cannot be read.
+
+    Changed audio has the samples of stored audio, and the mel is computed from it. An element is the same whenever it
+    is read. The store can be used in worker processes.
+    """
+
+    def __init__(self, store: ElementStore, changes: Mapping[str, Change], joined: JoinedAudio | None = None) -> None:
+        self.store, self.changes, self.joined = store, changes, joined
+        self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
+
+    @property
+    def has_waveforms(self) -> bool:
+        return self.store.has_waveforms
+
+    @property
+    def has_frames(self) -> bool:
+        return self.store.has_frames
+
+    def read(
+        self,
+        key: str,
+        *,
+        waveform: bool = False,
+        mel: bool = True,
+        mel_err: bool = False,
+        frames: Sequence[int] | None = None,
+    ) -> Element:
+        """Read an element as `ElementStore.read` does."""
+        change = self.changes[key]
+        audio = self._audio(key, change, waveform, mel, mel_err)
+        return Element(
+            self.metas[self.metas.find(key)],
+            audio.waveform,
+            audio.mel,
+            audio.mel_err,
+            None if frames is None else self._frames(key, change, frames),
+        )
+
+    def _audio(self, key: str, change: Change, waveform: bool, mel: bool, mel_err: bool) -> Element:
+        source = change.audio or key
+        if not change.moved and not change.reverse:
+            return self.store.read(source, waveform=waveform, mel=mel, mel_err=mel_err)
+        assert not mel_err, "no case changes audio whose reconstruction error is not known"
+        if change.moved:
+            assert self.joined is not None, "moved audio is cut from the clip"
+            samples = self.joined.read(source, change.moved)
+        else:
+            samples = self.store.read(source, waveform=True, mel=False).waveform
+        if change.reverse:
+            samples = np.ascontiguousarray(samples[::-1])
+        return Element(None, samples if waveform else None, mel_of(samples) if mel else None)
+
+    def _frames(self, key: str, change: Change, wanted: Sequence[int]) -> np.ndarray:
+        source = change.frames or key
+        read = [*wanted][:1] if change.order == "still" else wanted
+        frames: np.ndarray = self.store.read(source, mel=False, frames=read).frames
+        if change.order == "still":
+            return np.repeat(frames, len(wanted), axis=0)
+        if change.order == "shuffled":
+            return frames[generator_of(f"shuffled\n{key}").permutation(len(frames))]
+        return frames

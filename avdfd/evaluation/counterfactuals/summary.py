@@ -1,0 +1,195 @@
+"""Metrics of counterfactuals, and the rule by which a score uses the relation of audio and video.
+
+M elements   N clips   S runs of one system
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avdfd.core.tiers import FVRA
+from avdfd.elements import ElementMeta, ElementStore
+from avdfd.evaluation.changed import Columns, Score, auc, pooled, score_views
+from avdfd.evaluation.counterfactuals.cases import REPLACED, SHIFTS, Case, Cases, cases_of, view_of
+from avdfd.evaluation.grouped_metrics import tier_parts
+from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.inference.scoring import Run
+from avdfd.metrics.paired import paired_auc
+
+JUDGED_SHIFT = 400
+"""Milliseconds of the shift that the rule takes."""
+SHUFFLED_TIER = FVRA.name
+"""Tier that the rule takes: its audio is real, so that only its video can show the fake."""
+_BRANCHES = ("consistency", "visual")
+"""Branches that are meant to use the relation."""
+
+Part = tuple[ScoredClips, ScoredClips]
+"""Real clips with their own streams, and the same clips changed."""
+
+
+def measure(
+    systems: Mapping[str, Sequence[Run]],
+    store: ElementStore,
+    metas: Sequence[ElementMeta],
+    own: Columns,
+    folder: Path,
+    score: Score,
+    rule: str,
+    *,
+    replicates: int,
+    seed: int,
+    progress: Callable[[list[Case]], Iterable[Case]] = iter,
+) -> dict[str, Any]:
+    """Score all counterfactuals of these elements and return the `counterfactuals` of report.json.
+
+    `own` has the scores of the elements with their own streams: those of every branch of the first system, and of the
+    main branch of the others. Scores in `folder` are reused. `progress` may wrap the cases in a progress bar.
+    """
+    reads = [run.inputs.reads for runs in systems.values() for run in runs]
+    found = cases_of(store, metas, reads, seed)
+    views = (view_of(case, store, found.joined) for case in progress(found.cases))
+    scored = [*score_views(views, systems, folder, score)]
+    branches = next(iter(systems.values()))[0].branches
+    named = [branch for branch in _BRANCHES if branch in branches]
+    result = summarise(found, scored, metas, own, rule, replicates=replicates, seed=seed)
+    return {"branch": (named or [branches[-1]])[0], **result}
+
+
+def summarise(
+    found: Cases,
+    scored: Sequence[Columns],
+    metas: Sequence[ElementMeta],
+    own: Columns,
+    rule: str,
+    *,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return, for each branch or system:
+
+    `stranger`  AUC of real clips with another identity's audio against the same clips with their own
+    `shifts`    the same for real clips whose audio is `late`, `early`, or `both` together
+    `replaced`  AUC of fakes against real clips, overall and by tier, with their own streams and with a stream replaced
+    `shuffled_loss` the paired difference in AUC on FVRA: own frames minus shuffled ones
+    `verdicts`  whether it uses the relation, by `verdict`
+
+    and `left_out`, the counterfactuals that these elements do not allow, with the reason. Windows are pooled to clips
+    by `rule`. Metrics of several runs or draws are means, and intervals include them; they resample identities.
+    """
+    row = {meta.key: place for place, meta in enumerate(metas)}
+
+    def part(case: Case, columns: Columns) -> Part:
+        rows = [row[meta.key] for meta in case.metas]
+        same = {name: values[:, rows] for name, values in own.items()}
+        return pooled(case.metas, same, rule), pooled(case.metas, columns, rule)
+
+    of_kind: dict[str, list[tuple[Case, Columns]]] = {}
+    for case, columns in zip(found.cases, scored, strict=True):
+        of_kind.setdefault(case.kind, []).append((case, columns))
+    clean = pooled(metas, own, rule)
+    replaced = {"own": clean}
+    for kind in REPLACED:
+        if kind in of_kind:
+            draws = [columns for _, columns in of_kind[kind]]
+            joined = {name: np.concatenate([columns[name] for columns in draws]) for name in own}
+            replaced[kind] = pooled(metas, joined, rule)
+
+    pairs = [part(*one) for one in of_kind.get("stranger", [])]
+    shifts = {case.number: part(case, columns) for case, columns in of_kind.get("shift", [])}
+    result = {
+        "clips": len(clean),
+        "real_clips": int((clean.label == 0).sum()),
+        "windows": len(metas),
+        "stranger": _against_own(pairs, replicates, seed) | {"draws": _draws(pairs)} if pairs else None,
+        "shifts": [_shift(shifts, ms, replicates, seed) for ms in SHIFTS if ms in shifts or -ms in shifts],
+        "replaced": {kind: _tiers(clips, replicates, seed) for kind, clips in replaced.items()},
+        "shuffled_loss": _loss(clean, replaced["shuffled"], replicates, seed),
+        "left_out": found.left_out,
+    }
+    return result | {"verdicts": {name: verdict(result, name) for name in own}}
+
+
+def verdict(result: Mapping[str, Any], branch: str) -> dict[str, Any]:
+    """Return whether a branch `uses` the relation of audio and video, and each of the `checks`:
+
+    `stranger`  the lower end of the interval of AUC for a stranger's audio is above 0.5
+    `shift`     so is that for audio moved by 400 ms, in both directions together
+    `shuffled`  shuffling the frames lowers AUC on FVRA: the interval of the difference excludes 0
+
+    A check that was not possible is None. The relation is used if all are True; the last one may be None if there are
+    no clips of FVRA.
+    """
+    stranger = result["stranger"]
+    shift = next((one for one in result["shifts"] if one["ms"] == JUDGED_SHIFT), None)
+    loss = result["shuffled_loss"]
+
+    def above(interval: Sequence[float] | None, chance: float) -> bool | None:
+        return None if interval is None else interval[0] > chance
+
+    checks = {
+        "stranger": above(stranger["branches"][branch]["auc_interval"], 0.5) if stranger else None,
+        "shift": above(shift["both"]["branches"][branch]["auc_interval"], 0.5) if shift else None,
+        "shuffled": above(loss[branch]["interval"], 0.0) if loss else None,
+    }
+    needed = ("stranger", "shift", "shuffled") if loss else ("stranger", "shift")
+    return {"uses": all(checks[name] is True for name in needed), "checks": checks}
+
+
+def _against_own(parts: Sequence[Part], replicates: int, seed: int) -> dict[str, Any]:
+    """Return the size of the test and the AUC of each branch: changed clips against the same ones, of all parts."""
+    clips = [own for own, _ in parts] + [changed for _, changed in parts]
+    labels = np.repeat([0, 1], sum(len(own) for own, _ in parts))
+    identities = np.concatenate([one.identity for one in clips])
+
+    def area(branch: str) -> dict[str, Any]:
+        scores = np.concatenate([one.scores[branch] for one in clips], axis=1)
+        return auc(labels, scores, identities, replicates, seed)
+
+    sources = {source for own, _ in parts for source in own.source}
+    return {"clips": len(sources), "branches": {branch: area(branch) for branch in clips[0].scores}}
+
+
+def _draws(pairs: Sequence[Part]) -> dict[str, list[float]]:
+    """Return the AUC of each branch in each draw, the mean over runs."""
+    aucs = [_against_own([pair], 0, 0)["branches"] for pair in pairs]
+    return {branch: [one[branch]["auc"] for one in aucs] for branch in aucs[0]}
+
+
+def _shift(shifts: Mapping[int, Part], ms: int, replicates: int, seed: int) -> dict[str, Any]:
+    """Return the metrics of a shift; those of a direction are None if no window allows it."""
+    late, early = shifts.get(ms), shifts.get(-ms)
+
+    def figures(*parts: Part | None) -> dict[str, Any] | None:
+        there = [part for part in parts if part is not None]
+        if not there:
+            return None
+        return _against_own(there, replicates, seed) | {"windows": sum(int(own.windows.sum()) for own, _ in there)}
+
+    return {"ms": ms, "late": figures(late), "early": figures(early), "both": figures(late, early)}
+
+
+def _tiers(clips: ScoredClips, replicates: int, seed: int) -> dict[str, Any]:
+    """Return the AUC of each branch, overall and by tier."""
+
+    def area(part: ScoredClips) -> dict[str, Any]:
+        return {
+            branch: auc(part.label, scores, part.identity, replicates, seed) for branch, scores in part.scores.items()
+        }
+
+    return {"overall": area(clips), "tiers": {name: area(part) for name, part in tier_parts(clips)}}
+
+
+def _loss(own: ScoredClips, shuffled: ScoredClips, replicates: int, seed: int) -> dict[str, Any] | None:
+    """Return the difference in AUC that shuffling makes for each branch; None without clips of the tier."""
+    ours, theirs = (dict(tier_parts(clips)).get(SHUFFLED_TIER) for clips in (own, shuffled))
+    if ours is None or theirs is None:
+        return None
+    return {
+        branch: paired_auc(
+            ours.label, scores, theirs.scores[branch], ours.identity,
+            same_runs=True, replicates=replicates, seed=seed,
+        )
+        for branch, scores in ours.scores.items()
+    }  # fmt: skip
