@@ -309,16 +309,15 @@ def test_perturbed_clips_are_in_the_report(run, capsys):
 
 def test_counterfactuals_are_in_the_report(run, data, tmp_path, capsys):
     other = make_seed(tmp_path, data, 1)
-    wanted = ["--against", str(other), "--counterfactuals", "--bootstrap", "20"]
+    wanted = ["--against", str(other), "--counterfactuals", "--clips", "2", "--bootstrap", "20"]
     assert evaluate.main(["--run", str(run), *wanted]) == 0
     section = report_of(run)["counterfactuals"]
-    assert (section["branch"], section["clips"], section["left_out"]) == ("visual", 3 * len(TIERS), {})
+    assert (section["branch"], section["clips"], section["left_out"]) == ("visual", 2 * len(TIERS), {})
     assert list(section["verdicts"]) == [*BRANCHES, "seed1"]
     # The audio branch takes no frames: it cannot notice whose audio it is, or what becomes of the video.
     assert section["stranger"]["branches"]["audio"]["auc"] == 0.5
     own, fixed, shuffled = (section["replaced"][kind]["overall"] for kind in ("own", "fixed_audio", "shuffled"))
     assert (fixed["audio"]["auc"], shuffled["audio"]["auc"]) == (0.5, own["audio"]["auc"])
-    assert own["visual"]["auc"] == pytest.approx(report_of(run)["overall"]["visual"]["auc"])
     text = capsys.readouterr().out
     assert "The visual branch uses the relation of audio and video: " in text
     assert "The score of seed1 uses the relation of audio and video: " in text
