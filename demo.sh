@@ -36,4 +36,5 @@ done
 step "7/7  evaluation on identities that no stage was trained on"
 against=("${baselines[@]/#/runs/demo-}")
 $python evaluate.py --run runs/demo --against "${against[@]}" --split validation >/dev/null
-$python evaluate.py --run runs/demo --against "${against[@]}" --split test --probes data/demo/parity
+$python evaluate.py --run runs/demo --against "${against[@]}" --split test --counterfactuals \
+  --probes data/demo/parity

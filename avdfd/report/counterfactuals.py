@@ -39,9 +39,9 @@ KEY_FIGURES = (
 _ABOUT_REAL = (
     "AUC of changed real clips (1) against the same clips with their own streams (0): 0.5 means that the score does "
     "not depend on the change. A stranger is another identity of the same page and gender; two clips swap their audio, "
-    "so that a score of one stream alone has exactly 0.5. Moved audio is cut from the clip beyond the window, nothing "
-    "is repeated; what the audio branch has there comes from the other stretch of speech, not from the shift. "
-    "Below each AUC is its 95 % interval over identities."
+    "so that a score of one stream alone has exactly 0.5. Moved audio, late and early together, is cut from the clip "
+    "beyond the window, and nothing is repeated; what the audio branch has there comes from the other stretch of "
+    "speech, not from the shift. Below each AUC is its 95 % interval over identities."
 )
 _ABOUT_REPLACED = (
     "AUC of fakes against real clips, both with the replaced stream. With one audio for all clips, a score of the "
@@ -113,7 +113,7 @@ def left_out(section: Mapping[str, Any]) -> list[str]:
     """Return a line for each reason why counterfactuals were left out."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in section["left_out"].items():
-        by_reason.setdefault(reason, []).append(_STRANGER if name == "stranger" else name)
+        by_reason.setdefault(reason, []).append({"stranger": _STRANGER, **_KINDS}.get(name, name))
     lines = [f"Left out: {', '.join(names)}: {reason}." for reason, names in by_reason.items()]
     partly = [of for of in section["shifts"] if of["both"]["clips"] < section["real_clips"]]
     if partly:
@@ -125,7 +125,7 @@ def left_out(section: Mapping[str, Any]) -> list[str]:
     stranger = section["stranger"]
     if stranger and stranger["clips"] < section["real_clips"]:
         alone = section["real_clips"] - stranger["clips"]
-        lines.append(f"{alone} real clips have no stranger of the same page and gender.")
+        lines.append(f"{alone} real clips have no stranger of the same page and gender, or are shorter than a window.")
     return lines
 
 

@@ -13,7 +13,7 @@ h3 { font-size: 1rem; margin: 0 0 6px; }
 .note, figcaption { color: var(--muted); font-size: .875rem; max-width: 75ch; margin: 8px 0 0; }
 .warning { border-left: 4px solid #b00020; background: #fdf0f1; padding: 8px 12px; margin: 8px 0; max-width: 75ch; }
 .box { overflow-x: auto; max-width: 100%; }
-.box + .box, .note + .figures { margin-top: 14px; }
+.box + .box, .note + .box, .figures + .box, .note + .figures { margin-top: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 12px; text-align: left; border-top: 1px solid var(--line); vertical-align: top; }
 thead th { border-top: 0; font-weight: 600; color: var(--muted); background: #fafafa; vertical-align: bottom; }

@@ -55,7 +55,8 @@ def pages(tmp_path_factory):
     (folder / "compare.html").write_text(comparison.build(result))
     data = make_store(folder / "data")
     _, run = make_both_stages(folder / "runs", data)
-    evaluate.main(["--run", str(run), "--audit", "--robustness", "sound_late", "noise", "--bootstrap", "20"])
+    tested = ["--audit", "--counterfactuals", "--robustness", "sound_late", "noise"]
+    evaluate.main(["--run", str(run), *tested, "--bootstrap", "20"])
     (run / "eval" / "test" / "report.html").rename(folder / "evaluated.html")
     return folder
 

@@ -24,12 +24,11 @@ SHIFTS = (40, 80, 120, 200, 400, 700, 1000)
 """Milliseconds by which audio is moved, in both directions."""
 SWAPS = 5
 """Number of draws of a stranger's audio."""
-FIXED = 2
-"""Number of clips whose audio, and whose video, is given to all clips in turn."""
 REPLACED = ("fixed_audio", "fixed_video", "shuffled", "still", "reversed")
 """Counterfactuals in which all clips are judged, real and fake."""
 
-NO_STRANGER = "needs real clips of two identities of the same page and gender"
+NO_STRANGER = "needs real clips of a window or more, of two identities of the same page and gender"
+ALL_SHORT = "needs a real clip of a window or more"
 NOT_JOINED = "needs overlapping or adjoining windows: preprocess with media.hop=1.536"
 NO_WAVEFORMS = "needs waveforms in the elements: preprocess with a media.keep that has them"
 NO_MEL_ERR = "changes the audio, for which the mel_err that a run takes is not known"
@@ -76,9 +75,10 @@ def cases_of(store: ElementStore, metas: Sequence[ElementMeta], reads: Sequence[
     """Return all counterfactuals of these elements; `reads` are the fields that the runs take.
 
     Real clips get the audio of strangers and their own audio moved; in the other cases a stream of all clips is
-    replaced. Windows take no part in a shift for which they lack the audio beyond them.
+    replaced. Windows take no part in a shift for which they lack the audio beyond them. Clips shorter than a window
+    neither get nor give a stream: they are repeated, and the repetitions of two clips do not fit.
     """
-    real = [meta for meta in metas if meta.tier == RVRA.name]
+    real = [meta for meta in metas if meta.tier == RVRA.name and not meta.short]
     left_out: dict[str, str] = {}
     cases = _strangers(real, seed)
     if not cases:
@@ -91,6 +91,8 @@ def cases_of(store: ElementStore, metas: Sequence[ElementMeta], reads: Sequence[
         if not moved:
             left_out[f"shift {shift} ms"] = problem or NOT_JOINED
     cases += _replaced(metas, real, seed)
+    if not real:
+        left_out |= dict.fromkeys(("fixed_audio", "fixed_video"), ALL_SHORT)
     if problem:
         left_out["reversed"] = problem
     else:
@@ -136,15 +138,11 @@ def _moved(real: Sequence[ElementMeta], joined: JoinedAudio, milliseconds: int) 
 
 
 def _replaced(metas: Sequence[ElementMeta], real: Sequence[ElementMeta], seed: int) -> list[Case]:
-    """Return the cases in which all clips get one audio, one video, or other frames of their own."""
-    sources = sorted({meta.source for meta in real})
-    drawn = np.random.default_rng(seed).permutation(len(sources))[:FIXED].tolist()
-    cases = []
-    for draw, place in enumerate(drawn):
-        key = min((meta for meta in real if meta.source == sources[place]), key=lambda meta: meta.start).key
-        for kind, change in (("fixed_audio", Change(audio=key)), ("fixed_video", Change(frames=key))):
-            cases.append(Case(kind, draw, metas, {meta.key: change for meta in metas}))
-    shuffled, still = Change(order="shuffled"), Change(order="still")
-    for kind, change in (("shuffled", shuffled), ("still", still)):
-        cases.append(Case(kind, 0, metas, {meta.key: change for meta in metas}))
-    return cases
+    """Return the cases in which all clips get the audio, or the video, of one real clip, or their frames reordered."""
+    changes = {"shuffled": Change(order="shuffled"), "still": Change(order="still")}
+    if real:
+        sources = sorted({meta.source for meta in real})
+        drawn = sources[np.random.default_rng(seed).integers(len(sources))]
+        key = min((meta for meta in real if meta.source == drawn), key=lambda meta: meta.start).key
+        changes |= {"fixed_audio": Change(audio=key), "fixed_video": Change(frames=key)}
+    return [Case(kind, 0, metas, {meta.key: change for meta in metas}) for kind, change in changes.items()]

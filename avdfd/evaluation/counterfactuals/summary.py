@@ -76,7 +76,7 @@ def summarise(
     `verdicts`  whether it uses the relation, by `verdict`
 
     and `left_out`, the counterfactuals that these elements do not allow, with the reason. Windows are pooled to clips
-    by `rule`. Metrics of several runs or draws are means, and intervals include them; they resample identities.
+    by `rule`. Metrics of several runs are means, and intervals include them; they resample identities.
     """
     row = {meta.key: place for place, meta in enumerate(metas)}
 
@@ -89,13 +89,8 @@ def summarise(
     for case, columns in zip(found.cases, scored, strict=True):
         of_kind.setdefault(case.kind, []).append((case, columns))
     clean = pooled(metas, own, rule)
-    replaced = {"own": clean}
-    for kind in REPLACED:
-        if kind in of_kind:
-            draws = [columns for _, columns in of_kind[kind]]
-            joined = {name: np.concatenate([columns[name] for columns in draws]) for name in own}
-            replaced[kind] = pooled(metas, joined, rule)
-
+    there = {kind: of_kind[kind][0][1] for kind in REPLACED if kind in of_kind}
+    replaced = {"own": clean, **{kind: pooled(metas, columns, rule) for kind, columns in there.items()}}
     pairs = [part(*one) for one in of_kind.get("stranger", [])]
     shifts = {case.number: part(case, columns) for case, columns in of_kind.get("shift", [])}
     result = {

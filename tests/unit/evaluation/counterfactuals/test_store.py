@@ -1,6 +1,7 @@
 """Replaced streams as they are read, and the elements that take part in each case."""
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,6 @@ from avdfd.elements import ElementStore
 from avdfd.elements.form import mel_of
 from avdfd.evaluation.counterfactuals import cases as module
 from avdfd.evaluation.counterfactuals.cases import (
-    FIXED,
     NO_STRANGER,
     NOT_JOINED,
     SHIFTS,
@@ -93,7 +93,7 @@ def test_cases_of_a_store_with_overlapping_windows(made):
     assert found.left_out == {}
     assert kinds.count("stranger") == SWAPS
     assert kinds.count("shift") == 2 * len(SHIFTS)
-    assert kinds.count("fixed_audio") == kinds.count("fixed_video") == FIXED
+    assert kinds.count("fixed_audio") == kinds.count("fixed_video") == 1
     by_key = {meta.key: meta for meta in store.metas}
     for case in found.cases:
         assert set(case.changes) == {meta.key for meta in case.metas}
@@ -140,6 +140,24 @@ def test_a_clip_with_a_window_more_swaps_those_that_both_have(tmp_path, made):
     for case in cases_of(store, metas, READS, seed=0).cases:
         if case.kind == "stranger":
             assert len(case.metas) == (4 if "RVRA/id1.mp4" in {meta.source for meta in case.metas} else 6)
+
+
+def test_clips_shorter_than_a_window_neither_get_nor_give_a_stream(made):
+    _, store = made
+
+    def shortened(meta):
+        return replace(meta, end=meta.start + 2) if meta.start == 0 else None
+
+    one = [shortened(meta) or meta for meta in store.metas if meta.identities == ("id1",)]
+    rest = [meta for meta in store.metas if meta.identities != ("id1",)]
+    for case in cases_of(store, one + rest, READS, seed=0).cases:
+        given = {key for change in case.changes.values() for key in (change.audio, change.frames) if key}
+        changed = {meta.key for meta in case.metas} if case.kind in ("stranger", "shift") else set()
+        assert not (given | changed) & {meta.key for meta in one if meta.start == 0}
+    short = [meta for meta in map(shortened, store.metas) if meta]
+    found = cases_of(store, short, READS, seed=0)
+    assert {case.kind for case in found.cases} == {"shuffled", "still", "reversed"}
+    assert {found.left_out[kind] for kind in ("fixed_audio", "fixed_video")} == {module.ALL_SHORT}
 
 
 def run(frames):
