@@ -1,6 +1,6 @@
 """Section of the report on the relation of audio and video, from report.json's `counterfactuals`.
 
-`avdfd.evaluation.counterfactuals.summary` measures them and decides by its rule whether a score uses the relation.
+`avdfd.evaluation.counterfactuals` measures them and decides by its rule whether a score uses the relation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from avdfd.evaluation.counterfactuals.summary import JUDGED_SHIFT, SHUFFLED_TIER
+from avdfd.evaluation.counterfactuals.rule import JUDGED_SHIFT, SHUFFLED_TIER
 from avdfd.report import frame, plots
 from avdfd.report.frame import box
 from avdfd.report.numbers import align, html_interval, number, with_interval

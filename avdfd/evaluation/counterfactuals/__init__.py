@@ -5,5 +5,6 @@ A stream of clips is replaced, and the scores are compared with those of the cli
 strangers  pairs of real clips that swap their audio
 store      a store whose elements have a stream replaced when they are read
 cases      the elements of each counterfactual, and what is replaced in them
-summary    metrics, and the rule by which a score uses the relation
+summary    scores and metrics
+rule       the rule by which a score uses the relation
 """

@@ -1,4 +1,4 @@
-"""Metrics of counterfactuals, and the rule by which a score uses the relation of audio and video.
+"""Scores of counterfactuals, and their metrics.
 
 M elements   N clips   S runs of one system
 """
@@ -9,19 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.core.tiers import FVRA
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.evaluation.changed import Columns, Score, auc, pooled, score_views
 from avdfd.evaluation.counterfactuals.cases import REPLACED, SHIFTS, Case, Cases, cases_of, view_of
+from avdfd.evaluation.counterfactuals.rule import SHUFFLED_TIER, verdict
 from avdfd.evaluation.grouped_metrics import tier_parts
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Run
 from avdfd.metrics.paired import paired_auc
 
-JUDGED_SHIFT = 400
-"""Milliseconds of the shift that the rule takes."""
-SHUFFLED_TIER = FVRA.name
-"""Tier that the rule takes: its audio is real, so that only its video can show the fake."""
 _BRANCHES = ("consistency", "visual")
 """Branches that are meant to use the relation."""
 
@@ -73,7 +69,7 @@ def summarise(
     `shifts`    the same for real clips whose audio is `late`, `early`, or `both` together
     `replaced`  AUC of fakes against real clips, overall and by tier, with their own streams and with a stream replaced
     `shuffled_loss` the paired difference in AUC on FVRA: own frames minus shuffled ones
-    `verdicts`  whether it uses the relation, by `verdict`
+    `verdicts`  whether it uses the relation (`avdfd.evaluation.counterfactuals.rule`)
 
     and `left_out`, the counterfactuals that these elements do not allow, with the reason. Windows are pooled to clips
     by `rule`. Metrics of several runs are means, and intervals include them; they resample identities.
@@ -104,32 +100,6 @@ def summarise(
         "left_out": found.left_out,
     }
     return result | {"verdicts": {name: verdict(result, name) for name in own}}
-
-
-def verdict(result: Mapping[str, Any], branch: str) -> dict[str, Any]:
-    """Return whether a branch `uses` the relation of audio and video, and each of the `checks`:
-
-    `stranger`  the lower end of the interval of AUC for a stranger's audio is above 0.5
-    `shift`     so is that for audio moved by 400 ms, in both directions together
-    `shuffled`  shuffling the frames lowers AUC on FVRA: the interval of the difference excludes 0
-
-    A check that was not possible is None. The relation is used if all are True; the last one may be None if there are
-    no clips of FVRA.
-    """
-    stranger = result["stranger"]
-    shift = next((one for one in result["shifts"] if one["ms"] == JUDGED_SHIFT), None)
-    loss = result["shuffled_loss"]
-
-    def above(interval: Sequence[float] | None, chance: float) -> bool | None:
-        return None if interval is None else interval[0] > chance
-
-    checks = {
-        "stranger": above(stranger["branches"][branch]["auc_interval"], 0.5) if stranger else None,
-        "shift": above(shift["both"]["branches"][branch]["auc_interval"], 0.5) if shift else None,
-        "shuffled": above(loss[branch]["interval"], 0.0) if loss else None,
-    }
-    needed = ("stranger", "shift", "shuffled") if loss else ("stranger", "shift")
-    return {"uses": all(checks[name] is True for name in needed), "checks": checks}
 
 
 def _against_own(parts: Sequence[Part], replicates: int, seed: int) -> dict[str, Any]:
