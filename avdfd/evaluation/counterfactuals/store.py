@@ -21,7 +21,7 @@ class Change(NamedTuple):
     moved: int = 0
     """Samples by which its audio is later in the clip than its frames."""
     reverse: bool = False
-    """Whether its audio is played backwards."""
+    """True if its audio is reversed."""
     order: Literal["own", "shuffled", "still"] = "own"
     """Order of the frames that a model takes: as they are, permuted, or the first one throughout."""
 
