@@ -1,6 +1,7 @@
 """search.py: training, repeated calls, failures, array tasks, signals, and one real search."""
 
 import json
+import multiprocessing
 import os
 import signal
 import threading
@@ -110,6 +111,25 @@ def test_run_of_another_search_is_skipped(sweep, capsys, monkeypatch):
     assert output.count(f"lr0.5-seed0: {folder}/lr0.5-seed0: another run is writing to it") == 1
     assert "1 running" in output
     assert calls(folder) == ["lr0.75-seed0"]
+
+
+def test_run_of_a_killed_search_ends_and_is_resumed(sweep, capsys):
+    """The search alone is killed. Its run would take a minute; it is asked to save, and the next search waits."""
+    arguments, folder = sweep
+    arguments += ["--grid.optim.lr=[8]", "--seeds=[0]"]
+    killed = multiprocessing.get_context("fork").Process(target=search.main, args=(arguments,))
+    killed.start()
+    deadline = time.monotonic() + 30
+    while not (folder / "lr8-seed0" / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.kill()
+    killed.join()
+    started = time.monotonic()
+    assert search.main(arguments) == 0
+    assert time.monotonic() - started < 30
+    assert "lr8-seed0: auc 0.8000" in capsys.readouterr().out
+    assert calls(folder) == ["lr8-seed0"] * 2
 
 
 def test_slots_of_gpus_and_cores(sweep, monkeypatch):
