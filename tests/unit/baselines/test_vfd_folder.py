@@ -137,7 +137,7 @@ def test_every_file_that_is_no_clip_is_listed(voxceleb):
     assert folder.left_out == [
         ("face/id1/a_b/broken.jpg", "no .jpg file"),
         ("face/id1/a_b/other.png", "no .jpg file"),
-        ("face/id1/a_b/pipe.jpg", "no .jpg file"),
+        ("face/id1/a_b/pipe.jpg", "a FIFO, not a file"),
         ("face/id1/shallow.jpg", "not at face/<identity>/<video>/<clip>.jpg"),
         ("face/id2/v-1/00002.jpg", "a face without a voice: voice/id2_v-1_00002.npy is missing"),
         ("voice/id9_v_00001.npy", "a voice without a face"),
