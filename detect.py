@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ def main(argv: list[str]) -> int:
         help="take the whole frame, resized, in place of the face (default: as in the run's training)",
     )
     cli.add_argument(
+        "--all-faces", action="store_true", help="score every face (default: the one that speaks, or the largest)"
+    )
+    cli.add_argument(
         "--reconstruct",
         type=Path,
         action="append",
@@ -94,6 +98,8 @@ def main(argv: list[str]) -> int:
     files = find_files(args.files) if listed is None else listed.files
     if listed is not None:
         check_prediction(args.prediction, args.csv)
+    if args.all_faces and (args.plot or args.overlay or args.reconstruct):
+        raise UserError("--all-faces: drawings show one face at a time; leave out the drawing, or --all-faces")
     if args.plot:
         check_drawing("--plot", args.plot, files, plots.SUFFIXES)
     if args.overlay:
@@ -125,7 +131,12 @@ def main(argv: list[str]) -> int:
     width = max(len(str(file)) for file in files)
     with temporary_folder("avdfd-spool-") as spool:
         cut = partial(
-            spool_windows, media=media, folder=spool, audio_stream=args.audio_stream, video_stream=args.video_stream
+            spool_windows,
+            media=media,
+            folder=spool,
+            audio_stream=args.audio_stream,
+            video_stream=args.video_stream,
+            all_faces=args.all_faces,
         )
         decoded = run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
         with closing(decoded):
@@ -265,23 +276,32 @@ def verdict(
 ) -> dict[str, Any]:
     """Return the result for a file, in the order of printing; None for what is not known."""
 
-    def mean(name: str) -> float | None:
-        return float(seen.columns[name].mean()) if seen and name in seen.columns else None
+    def called(score: float) -> str:
+        return "fake" if score >= threshold else "real"
 
-    main = seen.branches[-1] if seen else "none"
+    judged = seen.judged() if seen else None
+
+    def mean(name: str) -> float | None:
+        return float(judged.columns[name].mean()) if judged and name in judged.columns else None
+
+    main = judged.branches[-1] if judged else "none"
     score, weight = mean(main), mean("w_audio")
-    windows = zip(seen.windows, seen.columns[main].tolist(), strict=True) if seen else ()
+    windows = zip(judged.windows, judged.columns[main].tolist(), strict=True) if judged else ()
     return {
         "file": str(file),
         "score": score,
-        "verdict": None if score is None else "fake" if score >= threshold else "real",
+        "verdict": None if score is None else called(score),
         "audio_score": mean("audio"),
         "visual_score": mean("visual"),
         "weight_audio": weight,
         "weight_visual": None if weight is None else 1 - weight,
         "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
-        "windows": [{"start": cut.start, "end": cut.end, "score": value} for cut, value in windows],
+        "windows": [
+            {"start": cut.start, "end": cut.end, "score": value, "face": cut.face.facts() if cut.face else None}
+            for cut, value in windows
+        ],
         "short": all(window.short for window in seen.windows) if seen else None,
+        "faces": [asdict(face) | {"verdict": called(face.score)} for face in seen.faces()] if seen else [],
         "error": error,
         "audio_stream": reading.audio_stream if reading else None,
         "video_stream": reading.video_stream if reading else None,
@@ -307,7 +327,21 @@ def verdict_line(line: dict[str, Any], width: int) -> str:
     if line["short"]:
         text += "  (short: true)"
     text += "".join(f"  ({note})" for note in line["notes"])
-    return f"{text}  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"
+    if len(line["faces"]) == 1:
+        text += f"  face {face_place(line['faces'][0])}"
+    text += f"  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"
+    return text + "".join(f"\n{' ' * width}  {face_line(face)}" for face in line["faces"] if len(line["faces"]) > 1)
+
+
+def face_line(face: Mapping[str, Any]) -> str:
+    """Return one of several faces as text."""
+    counts = f"windows {face['windows']}, speaks in {face['speaks']}"
+    return f"face {face['number']}  {face['verdict']}  {face['score']:.3f}  {face_place(face)}  {counts}"
+
+
+def face_place(face: Mapping[str, Any]) -> str:
+    """Return where a face is, in pixels from the left and from the top, and when."""
+    return f"{face['width']}x{face['height']} at {face['left']}, {face['top']}, {face['time']:.1f} s"
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ from avdfd.media.streams import Reading
 from avdfd.media.windows import reconstruction, windows
 
 AHEAD = 4  # files per worker that may wait for a slow one before them
-FORM = 2  # version of the code that makes windows: counts as a setting
+FORM = 3  # version of the code that makes windows: counts as a setting
 
 
 def main(argv: list[str]) -> int:
@@ -171,7 +171,7 @@ class Spooled(NamedTuple):
 
     file: Path
     windows: list[dict[str, Any]]
-    """`start`, `end`, and the `sizes` of the members, which follow each other in the file."""
+    """`start`, `end`, `face` if cropped to one, and the `sizes` of the members, which follow each other in the file."""
     left_out: list[dict[str, Any]]
     reading: dict[str, Any]
     """Streams that were chosen among several, and damage; empty for an ordinary file."""
@@ -211,8 +211,10 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
             if "reason" in window:
                 left_out.append(window)
                 continue
-            parts = window.pop("parts")
+            parts, face = window.pop("parts"), window.pop("face")
             file.writelines(parts.values())
+            if face is not None:
+                window["face"] = face.facts()
             kept.append({**window, "sizes": {suffix: len(data) for suffix, data in parts.items()}})
     return Spooled(Path(file.name), kept, left_out, reading.facts(), sha256_of(clip.path))
 

@@ -24,14 +24,16 @@ Kept = Literal["waveform", "mel", "frames"]
 class FaceConfig(Section):
     """Face detection in videos that are not already 224x224 face crops."""
 
-    detect_fps: PositiveFloat = 2.0
-    """Detections per second of video. The crop is the median of a face's boxes, one box until the shot changes."""
-    min_score: float = 0.0
-    """Detections with a lower confidence are ignored."""
-    min_found: Fraction = 0.5
-    """A window is left out when the face is found in a smaller fraction of the examined frames."""
+    detect_fps: PositiveFloat = 2.5
+    """Frames per second of video in which faces are searched for, more while one moves. Their places in between are
+    interpolated, and smoothed: the crop follows the face."""
+    min_score: float = 0.5
+    """Faces with a lower confidence are ignored: 0.5 to 0.95. A value outside counts as the nearest of these, because
+    earlier versions had another scale."""
+    min_found: Fraction = 0.9
+    """A window is left out when no face is inside its crop in at least this fraction of the frames."""
     margin: PositiveFloat = 1.5
-    """Side of the square crop, as a multiple of the larger side of the face box."""
+    """Side of the square crop, as a multiple of the larger side of the face from the brows to the chin."""
 
 
 class MediaConfig(Section):

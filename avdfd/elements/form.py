@@ -42,6 +42,8 @@ _FAKE_SECONDS = ("audio_fake_seconds", "visual_fake_seconds")
 """Label of the window, for other tools."""
 _SHORT = "short"
 """True for a clip that is shorter than a window, for other tools."""
+_FACE = "face"
+"""Place of the face that the frames are cropped to, for other tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +120,15 @@ def repeated(values: np.ndarray, count: int) -> np.ndarray:
     return values if len(values) == count else values[np.arange(count) % len(values)]
 
 
-def encode_meta(meta: ElementMeta) -> bytes:
-    """Return the content of KEY.json: all fields, and what follows from them for other tools."""
+def encode_meta(meta: ElementMeta, face: Mapping[str, Any] | None = None) -> bytes:
+    """Return the content of KEY.json: all fields, and what follows from them for other tools.
+
+    `face` says where the face is that the frames are cropped to.
+    """
     known = asdict(meta) | {name: getattr(meta, name) for name in _LABELS}
     known |= {name: round(seconds, 6) for name, seconds in zip(_FAKE_SECONDS, meta.window, strict=True)}
     known[_SHORT] = meta.short
+    known |= {} if face is None else {_FACE: dict(face)}
     ordered = {name: known[name] for name in dict.fromkeys((*_JSON_FIELDS, *known))}
     return json.dumps(ordered, ensure_ascii=False).encode()
 
@@ -130,7 +136,7 @@ def encode_meta(meta: ElementMeta) -> bytes:
 def decode_meta(data: bytes) -> ElementMeta:
     """Inverse of `encode_meta`; a fact that the store lacks gets its default."""
     known = json.loads(data)
-    known = {name: value for name, value in known.items() if name not in (*_LABELS, *_FAKE_SECONDS, _SHORT)}
+    known = {name: value for name, value in known.items() if name not in (*_LABELS, *_FAKE_SECONDS, _SHORT, _FACE)}
     return ElementMeta(**{**known, "identities": tuple(known["identities"])})
 
 

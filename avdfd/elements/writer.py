@@ -68,9 +68,9 @@ class ElementWriter:
         """Add a clip with its windows, or replace it.
 
         `clip` has the fields of `ClipMeta`, and may have more for its record. A window has `start`, `end` and `parts`
-        (suffix -> bytes of the member). `facts` are stored in the record. Without windows, only the record is stored,
-        which tells later runs that the clip was processed. Raises ValueError for a source whose members would be
-        unpacked elsewhere: an absolute path, or one with "..".
+        (suffix -> bytes of the member), and may have `face`: facts about the face that it shows. `facts` are stored in
+        the record. Without windows, only the record is stored, which tells later runs that the clip was processed.
+        Raises ValueError for a source whose members would be unpacked elsewhere: an absolute path, or one with "..".
         """
         if leads_out(clip["source"]):
             raise ValueError(f"{clip['source']!r}: the source of a clip is a path below its root")
@@ -170,7 +170,10 @@ class ElementWriter:
             "start": window["start"],
             "end": window["end"],
         }
-        parts = {"json": encode_meta(meta_of(clip, place, self.version)), **window["parts"]}
+        face = window.get("face")
+        parts = {"json": encode_meta(meta_of(clip, place, self.version), face), **window["parts"]}
+        if face is not None:
+            place["face"] = face
         seconds = window["end"] - window["start"]
         first, offsets = self._shard.end, dict.fromkeys(MEMBERS, -1)
         sums, written = dict.fromkeys(MEMBERS, 0), []

@@ -4,6 +4,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from avdfd.elements import Element, unpack
 from avdfd.elements.form import as_window
 from avdfd.features.window import FPS, is_short
 from avdfd.inference.scoring import Run, score_windows
-from avdfd.media.faces import Square
+from avdfd.media.face_windows import WindowFace
 from avdfd.media.streams import Reading, has_video
 from avdfd.media.windows import windows as cut_windows
 
@@ -31,7 +32,7 @@ class Spooled(NamedTuple):
 
     start: float
     end: float
-    face: Square | None
+    face: WindowFace | None
     path: Path
 
     @property
@@ -45,6 +46,22 @@ class Cut(NamedTuple):
 
     windows: list[Spooled]
     reading: Reading
+
+
+@dataclass(frozen=True)
+class FaceScore:
+    """Score of one face of a file, and where it is in the first of its windows: a box in pixels at a time."""
+
+    number: int
+    score: float
+    windows: int
+    speaks: int
+    """Windows in which its mouth moves with the audio."""
+    time: float
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 class Inspection(NamedTuple):
@@ -63,13 +80,50 @@ class Inspection(NamedTuple):
     def starts(self) -> np.ndarray:
         return np.array([window.start for window in self.windows])
 
+    def judged(self) -> "Inspection":
+        """Return the windows that are judged by default: of several faces in one, that which speaks or is largest."""
+        return self._of([window.face is None or window.face.judged for window in self.windows])
+
+    def faces(self) -> list[FaceScore]:
+        """Return the scores of the faces, in the order of their numbers."""
+        found = []
+        for number in sorted({window.face.number for window in self.windows if window.face}):
+            one = self._of([window.face is not None and window.face.number == number for window in self.windows])
+            faces = [window.face for window in one.windows if window.face]
+            left, top, width, height = faces[0].box
+            found.append(
+                FaceScore(
+                    number=number,
+                    score=float(one.columns[self.branches[-1]].mean()),
+                    windows=len(faces),
+                    speaks=sum(face.speaks for face in faces),
+                    time=faces[0].time,
+                    left=left,
+                    top=top,
+                    width=width,
+                    height=height,
+                )
+            )
+        return found
+
+    def _of(self, chosen: list[bool]) -> "Inspection":
+        windows = [window for window, taken in zip(self.windows, chosen, strict=True) if taken]
+        columns = {name: values[np.array(chosen)] for name, values in self.columns.items()}
+        return self._replace(windows=windows, columns=columns)
+
 
 def spool_windows(
-    file: Path, media: MediaConfig, folder: Path, audio_stream: int | None = None, video_stream: int | None = None
+    file: Path,
+    media: MediaConfig,
+    folder: Path,
+    audio_stream: int | None = None,
+    video_stream: int | None = None,
+    all_faces: bool = False,
 ) -> Cut:
     """Cut a file into windows and store them in a new subfolder. Runs in a worker process. Raises MediaError.
 
-    A file without video, whatever its suffix, is cut as audio alone, and so is every file if `media` keeps no frames.
+    With `all_faces` there is a window for each face that is to be seen in it. A file without video, whatever its
+    suffix, is cut as audio alone, and so is every file if `media` keeps no frames.
     """
     cv2.setNumThreads(1)  # --workers says how many cores decoding takes
     torch.set_num_threads(1)
@@ -78,7 +132,7 @@ def spool_windows(
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []
     reading = Reading(audio_stream, video_stream if "frames" in media.keep else None)
-    usable = (window for window in cut_windows(file, media, reading) if "parts" in window)
+    usable = (window for window in cut_windows(file, media, reading, all_faces=all_faces) if "parts" in window)
     for number, window in enumerate(usable):
         path = place / str(number)
         path.write_bytes(pickle.dumps(window["parts"]))

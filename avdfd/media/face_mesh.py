@@ -32,7 +32,9 @@ POINTS = 468
 # Indices of landmarks. Right and left are those of the person.
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 UPPER_LIP_INNER, LOWER_LIP_INNER = 13, 14
+UPPER_LIP, LOWER_LIP = 0, 17
 MOUTH_RIGHT, MOUTH_LEFT = 61, 291
+NOSE_TIP, CHIN = 1, 152
 
 _WHEEL = "mediapipe==0.10.21"
 _MESH = "face_landmark/face_landmark.tflite"

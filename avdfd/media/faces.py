@@ -1,64 +1,113 @@
-"""Face detection at intervals, tracking in between, and crops with one box per track.
+"""Faces of a video: found at intervals, followed by the face mesh in between, and their places over time.
 
-A box is (left, top, width, height) in pixels. The detector is dlib's, on histograms of oriented gradients, with weights
-compiled into its wheel; docs/benchmarks.md compares it with others.
+A box is (left, top, width, height) in pixels of the file's first frame: the landmarks of the face, from the upper
+forehead to the chin. A `Track` is one face in one shot; a `Face` joins the tracks of a face over short absences, and
+over cuts at which it stays in its place.
 
-References: Dalal and Triggs, "Histograms of oriented gradients for human detection", CVPR 2005; King, "Max-margin
-object detection", arXiv 1502.00046.
+docs/benchmarks.md compares the detector with others.
 """
 
-import functools
+import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
-import dlib
 import numpy as np
 
 from avdfd.config import FaceConfig
-from avdfd.features.window import FACE_SIZE
+from avdfd.media.face_mesh import (
+    CHIN,
+    LEFT_EYE_OUTER,
+    LOWER_LIP,
+    LOWER_LIP_INNER,
+    MOUTH_LEFT,
+    MOUTH_RIGHT,
+    NOSE_TIP,
+    RIGHT_EYE_OUTER,
+    UPPER_LIP,
+    UPPER_LIP_INNER,
+    Mesh,
+    detect,
+    find_mesh,
+    region_around,
+    region_of,
+)
 from avdfd.media.video import Frame
 
-# The detector finds faces of 80 pixels and more. The whole frame is searched at the sizes _FRAME_PIXELS, the region
-# around a known face at the scales that make the face _FACE_WIDTHS wide; in order, until a face is found.
-_FRAME_PIXELS = (320 * 180, 640 * 480, 960 * 720)
-_FACE_WIDTHS = (96, 144)
-# Side of the region searched for a known face, relative to the side of its box.
-_REGION = 2.0
 # Seconds after which the whole frame is searched for further faces.
 _RESCAN = 3.0
-# Seconds after which, while there is no face, all sizes are searched: ten times the time of the first size.
+# Seconds after which, while there is no face, small faces are searched for, too: that takes longer.
 _FULL_RESCAN = 1.0
-# Intersection over union with the box of a track from which a face belongs to that track.
-_SAME_TRACK = 0.3
+# Seconds without a face over which its places are interpolated, besides the time between two searches.
+_GAP = 0.4
+# Seconds after which a face that comes back to its place is another one.
+_ABSENCE = 3.0
+# Intersection over union from which two boxes are of one face.
+SAME_FACE = 0.3
+# Frames per second in which several faces are followed: enough for the lips to show who speaks.
+_SPEECH_FPS = 12.5
+# Times as many frames as usual are searched while a face moves.
+_FASTER = 4
+# Faces that are followed at once: the largest.
+_MOST = 6
+# A face that grows or shrinks by more than this between two searched frames was lost.
+_GROWTH = 1.6
+# Part of its size by which a face has moved between two searched frames that its mesh has to be corrected.
+_MOVED = 0.1
+# Side of the thumbnails in which cuts are found, and the least difference of two successive frames at a cut, relative
+# to their contrast and to the median of the frames around them: motion is spread over several.
+_THUMBNAIL, _CUT, _SUDDEN = 24, 0.4, 3.0
+# Grey levels (0 to 255) added to the contrast, so that noise in darkness is no cut.
+_NOISE = 5.0
 
 
-class Face(NamedTuple):
-    """Detected face."""
+class Sample(NamedTuple):
+    """Face at one moment."""
 
+    time: float
     box: np.ndarray
-    score: float
+    mouth: np.ndarray
+    """(4,) as `mouth_of` returns it."""
 
 
 class Track:
-    """One face over time; its box is the median of the detected boxes, so that it neither jitters nor has outliers."""
+    """One face in one shot."""
 
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self.boxes: list[np.ndarray] = []
+    def __init__(self, time: float, mesh: Mesh) -> None:
+        self.samples: list[Sample] = []
+        self.lost: float | None = None
+        """Time of the first searched frame without the face since its last sample."""
+        self.moves = False
+        """True if the face has moved since the frame searched before, by more than a tenth of its size."""
+        self.add(time, mesh)
 
-    def add(self, time: float, box: np.ndarray) -> None:
-        self.times.append(time)
-        self.boxes.append(box)
+    def add(self, time: float, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.lost = None
+        self.samples.append(Sample(time, mesh.box, mouth_of(mesh)))
 
     @property
     def box(self) -> np.ndarray:
-        return np.median(self.boxes, axis=0)
+        return self.samples[-1].box
 
-    @property
-    def weight(self) -> float:
-        """Area summed over the detections: high for large and persistent faces."""
-        return float(np.prod(np.array(self.boxes)[:, 2:], axis=1).sum())
+    def find(self, image: np.ndarray) -> Mesh:
+        """Return the mesh at the place where the face was last, corrected once if the face has moved."""
+        mesh = find_mesh(image, region_around(self.mesh))
+        self.moves = distance(self.box, mesh.box) > _MOVED
+        if self.moves:
+            mesh = find_mesh(image, region_around(mesh))
+        return mesh
+
+
+class Shot:
+    """Frames between two cuts and the faces in them."""
+
+    def __init__(self, start: float) -> None:
+        self.start = start
+        self.end = np.inf
+        self.tracks: list[Track] = []
+        self.searched: list[float] = []
+        """Times of the frames that were searched."""
 
 
 class FaceTracker:
@@ -66,81 +115,143 @@ class FaceTracker:
 
     def __init__(self, config: FaceConfig) -> None:
         self.config = config
-        self.tracks: list[Track] = []
-        self.searched: list[float] = []
-        """Times of the searched frames."""
+        self._least = min(max(config.min_score, 0.5), 0.95)
+        self.shots: list[Shot] = []
         self._live: list[Track] = []
+        self._recent: list[Frame] = []  # the last searched frame and those after it
         self._scanned = self._fully_scanned = -np.inf
 
     def watch(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yield the frames unchanged and search some of them for faces."""
         for frame in frames:
-            if not self.searched or frame.time - self.searched[-1] >= 1 / self.config.detect_fps - 1e-3:
-                self.search(frame.time, frame.gray())
+            self._recent.append(frame)
+            if len(self._recent) == 1 or frame.time - self._recent[0].time >= self._interval() - 1e-3:
+                self._search_recent()
             yield frame
 
-    def search(self, time: float, gray: np.ndarray) -> None:
-        """Find the faces in one frame (H, W) and add them to their tracks."""
-        faces = [near(gray, track.box) for track in self._live]
-        found = [face for face in faces if face is not None]
-        if len(found) < len(faces) or time - self._scanned >= _RESCAN or not faces:
-            found += self._scan(time, gray, known=bool(found))
-        self.searched.append(time)
-        extended: list[Track] = []
-        for face in sorted((f for f in found if f.score >= self.config.min_score), key=lambda f: -f.score):
-            track = max(self._live + extended, key=lambda t: overlap(t.box, face.box), default=None)
-            if track is None or overlap(track.box, face.box) < _SAME_TRACK:
-                track = Track()
-                self.tracks.append(track)
-            if track not in extended:
-                track.add(time, face.box)
-                extended.append(track)
-        self._live = [t for t in dict.fromkeys(self._live + extended) if time - t.times[-1] < _RESCAN]
+    def finish(self) -> None:
+        """Search the last frame that was watched: faces are then known up to there."""
+        if len(self._recent) > 1:
+            self._search_recent()
 
-    def box(self, start: float, end: float) -> np.ndarray | None:
-        """Return the box of the highest-weight track found in enough searched frames between two times, or None."""
-        searched = sum(start <= time < end for time in self.searched)
-        for track in sorted(self.tracks, key=lambda t: -t.weight):
-            if searched and sum(start <= time < end for time in track.times) / searched >= self.config.min_found:
-                return track.box
-        return None
+    def search(self, time: float, image: np.ndarray) -> None:
+        """Find the faces in a frame (H, W, 3) RGB and add them to their tracks."""
+        shot = self.shots[-1]
+        shot.searched.append(time)
+        known = [track for track in self._live if track.lost is None]
+        self._follow(time, image, known)
+        if not known or any(track.lost == time for track in known) or time - self._scanned >= _RESCAN:
+            self._scan(time, image)
+        self._live = [track for track in self._live if time - track.samples[-1].time < _ABSENCE]
 
-    def _scan(self, time: float, gray: np.ndarray, known: bool) -> list[Face]:
-        full = not known and time - self._fully_scanned >= _FULL_RESCAN
-        faces: list[Face] = []
-        for pixels in _FRAME_PIXELS if full else _FRAME_PIXELS[:1]:
-            faces = faces or find(gray, (pixels / gray.size) ** 0.5)
+    def _interval(self) -> float:
+        """Return the seconds until the next search."""
+        followed = [track for track in self._live if track.lost is None]
+        now = self._recent[0].time
+        restless = any(track.moves if track.lost is None else now - track.lost <= _GAP for track in self._live)
+        rate = self.config.detect_fps * (_FASTER if restless else 1)
+        return 1 / (max(_SPEECH_FPS, rate) if len(followed) > 1 else rate)
+
+    def _search_recent(self) -> None:
+        """Search the last of the recent frames and, if there is a cut between them, those on both sides of it."""
+        recent, self._recent = self._recent, self._recent[-1:]
+        image = recent[-1].framed()
+        if len(recent) == 1:
+            self._begin_shot(recent[0].time)
+        else:
+            cut = self._cut(recent, image)
+            if cut:
+                if cut > 1:
+                    before = recent[cut - 1].framed()
+                    self.shots[-1].searched.append(recent[cut - 1].time)
+                    self._follow(recent[cut - 1].time, before, [track for track in self._live if track.lost is None])
+                self._begin_shot(recent[cut].time)
+                if cut < len(recent) - 1:
+                    self.search(recent[cut].time, recent[cut].framed())
+        self._last = thumbnail(image)
+        self.search(recent[-1].time, image)
+
+    def _cut(self, recent: list[Frame], image: np.ndarray) -> int:
+        """Return the position of the first frame after a cut, or 0."""
+        last = thumbnail(image)
+        if difference(self._last, last) < _CUT / 2:
+            return 0
+        thumbnails = [self._last, *(thumbnail(frame.framed()) for frame in recent[1:-1]), last]
+        steps = np.array([difference(a, b) for a, b in itertools.pairwise(thumbnails)])
+        position = int(steps.argmax())
+        others = np.delete(steps, position)
+        usual = float(np.median(others)) if len(others) else 0.0
+        return position + 1 if steps[position] >= max(_CUT, _SUDDEN * usual) else 0
+
+    def _begin_shot(self, time: float) -> None:
+        if self.shots:
+            self.shots[-1].end = time
+        self.shots.append(Shot(time))
+        self._live = []
+        self._scanned = self._fully_scanned = -np.inf
+
+    def _follow(self, time: float, image: np.ndarray, tracks: list[Track]) -> None:
+        """Add to the tracks what the mesh finds where they are expected; note which are lost."""
+        for track in sorted(tracks, key=lambda track: -track.box[2:].prod()):
+            mesh = track.find(image)
+            growth = mesh.box[2:].max() / track.box[2:].max()
+            taken = any(
+                other is not track and other.samples[-1].time == time and overlap(other.box, mesh.box) > SAME_FACE
+                for other in tracks
+            )
+            if mesh.presence < self._least or not 1 / _GROWTH < growth < _GROWTH or taken:
+                track.lost = time
+            else:
+                track.add(time, mesh)
+
+    def _scan(self, time: float, image: np.ndarray) -> None:
+        """Search the whole frame for faces that are not followed."""
+        present = [track for track in self._live if track.lost is None]
+        full = not present and time - self._fully_scanned >= _FULL_RESCAN
         self._scanned = time
         if full:
             self._fully_scanned = time
-        return faces
+        meshes: list[Mesh] = []
+        for far in (False, True):
+            if far and (meshes or not full):
+                break
+            for found in detect(image, far=far, min_score=self._least):
+                # The second time it is as good as that of a face that is followed.
+                mesh = find_mesh(image, region_around(find_mesh(image, region_of(found))))
+                boxes = [track.box for track in present] + [other.box for other in meshes]
+                if mesh.presence >= self._least and not any(overlap(b, mesh.box) > SAME_FACE for b in boxes):
+                    meshes.append(mesh)
+        for mesh in sorted(meshes, key=lambda mesh: -mesh.box[2:].prod())[: _MOST - len(present)]:
+            self._join(time, mesh)
+
+    def _join(self, time: float, mesh: Mesh) -> None:
+        """Add a face to the lost track that it continues, or begin a track."""
+        lost = [track for track in self._live if track.lost is not None]
+        near = min(lost, key=lambda track: distance(track.box, mesh.box), default=None)
+        recent = near is not None and time - near.samples[-1].time <= longest_gap(self.config)
+        if near is not None and (
+            overlap(near.box, mesh.box) > SAME_FACE or (recent and distance(near.box, mesh.box) < 1)
+        ):
+            near.add(time, mesh)
+            return
+        self._live.append(Track(time, mesh))
+        self.shots[-1].tracks.append(self._live[-1])
 
 
-def find(gray: np.ndarray, scale: float) -> list[Face]:
-    """Find the faces in a frame (H, W) uint8, searched at `scale`."""
-    size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
-    small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    boxes, scores, _ = _detector().run(small, 0, 0.0)
-    return [
-        Face(np.array([b.left(), b.top(), b.width(), b.height()]) / scale, score)
-        for b, score in zip(boxes, scores, strict=True)
-    ]
+def longest_gap(config: FaceConfig) -> float:
+    """Return the seconds between two samples of a face over which its places are interpolated."""
+    return _GAP + 1 / config.detect_fps
 
 
-def near(gray: np.ndarray, box: np.ndarray) -> Face | None:
-    """Find the face in the region around the box of a known one; return None if there is none."""
-    side = box[2:].max()
-    centre = box[:2] + box[2:] / 2
-    left, top = np.maximum(centre - side * _REGION / 2, 0).astype(int)
-    right, bottom = (centre + side * _REGION / 2).astype(int)
-    region = np.ascontiguousarray(gray[top:bottom, left:right])
-    if min(region.shape) == 0:
-        return None
-    offset = np.array([left, top, 0, 0])
-    faces: list[Face] = []
-    for width in _FACE_WIDTHS:
-        faces = faces or [Face(face.box + offset, face.score) for face in find(region, width / side)]
-    return max(faces, key=lambda face: overlap(face.box, box), default=None)
+def mouth_of(mesh: Mesh) -> np.ndarray:
+    """Return the shape of a mouth (4,): distances of the inner lips, the outer lips, nose and chin, and the corners.
+
+    They are relative to the distance of the outer corners of the eyes, in space: turning the head changes them little.
+    """
+    ends = mesh.points[[UPPER_LIP_INNER, UPPER_LIP, NOSE_TIP, MOUTH_RIGHT, RIGHT_EYE_OUTER]]
+    others = mesh.points[[LOWER_LIP_INNER, LOWER_LIP, CHIN, MOUTH_LEFT, LEFT_EYE_OUTER]]
+    lengths = np.linalg.norm(ends - others, axis=1)
+    return lengths[:4] / max(float(lengths[4]), 1e-6)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -151,59 +262,24 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (float(a[2] * a[3] + b[2] * b[3]) - shared)
 
 
-class Square(NamedTuple):
-    """Square region of a frame, in pixels."""
-
-    left: int
-    top: int
-    side: int
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance of the middles of two boxes, relative to the larger side of the first."""
+    return float(np.linalg.norm(middle(a) - middle(b)) / a[2:].max())
 
 
-def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:
-    """Return the square around a box, `margin` times its larger side, moved and shrunk into a frame (H, W, ...)."""
-    height, width = shape[:2]
-    side = min(round(float(box[2:].max()) * margin), height, width)
-    centre = box[:2] + box[2:] / 2
-    left = min(max(round(float(centre[0]) - side / 2), 0), width - side)
-    top = min(max(round(float(centre[1]) - side / 2), 0), height - side)
-    return Square(left, top, side)
+def middle(box: np.ndarray) -> np.ndarray:
+    """Return the middle (2,) of a box."""
+    return box[:2] + box[2:] / 2
 
 
-def own_square(frame: Frame, region: Square) -> Square:
-    """Return a square of the first frame's size in the pixels of a frame that may have another one."""
-    fit = frame.fit
-    if fit is None:
-        return region
-    shape = (round((fit.height - 2 * fit.top) / fit.scale), round((fit.width - 2 * fit.left) / fit.scale))
-    place = np.array([region.left - fit.left, region.top - fit.top, region.side, region.side]) / fit.scale
-    return square(shape, place, 1.0)
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return the green of an image (H, W, 3) at 24x24 points, blurred a little, as float32."""
+    rows, columns = (np.linspace(0, length - 1, 2 * _THUMBNAIL).astype(int) for length in image.shape[:2])
+    points = np.ascontiguousarray(image[rows[:, None], columns, 1])
+    return cv2.resize(points, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def crop(image: np.ndarray, region: Square) -> np.ndarray:
-    """Cut a square out of a frame (H, W, 3) and resize it to (224, 224, 3)."""
-    left, top, side = region
-    return resize(image[top : top + side, left : left + side])
-
-
-def resize(image: np.ndarray) -> np.ndarray:
-    """Resize an image (H, W, 3) to (224, 224, 3), whatever its proportions."""
-    if image.shape[:2] == (FACE_SIZE, FACE_SIZE):
-        return image
-    shrink = max(image.shape[:2]) / FACE_SIZE
-    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), interpolation=_interpolation(shrink))
-
-
-def _interpolation(shrink: float) -> int:
-    """Choose the interpolation: cubic to enlarge, linear to shrink by up to 2, area averaging beyond.
-
-    Up to a factor of 2, linear interpolation still uses every pixel and takes a fifth of the time of averaging.
-    """
-
-    if shrink <= 1:
-        return cv2.INTER_CUBIC
-    return cv2.INTER_LINEAR if shrink <= 2 else cv2.INTER_AREA
-
-
-@functools.cache
-def _detector() -> Any:
-    return dlib.get_frontal_face_detector()
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean absolute difference of two thumbnails, relative to their contrast: 0 to about 2."""
+    contrast = float(np.sqrt((a.var() + b.var()) / 2))
+    return float(np.abs(a - b).mean()) / (contrast + _NOISE)

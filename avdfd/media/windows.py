@@ -12,7 +12,6 @@ With media.whole there is one window per stretch instead: all of it up to media.
 
 import functools
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,11 +20,11 @@ import numpy as np
 
 from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
-from avdfd.elements.form import decode_wav, encode_array, encode_audio, encode_frame, encode_wav, mel_of, repeated
+from avdfd.elements.form import decode_wav, encode_array, encode_audio, encode_wav, mel_of, repeated
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, SECONDS, WINDOW, frames_of
 from avdfd.media.audio import AudioPiece, is_silent, read_audio
-from avdfd.media.faces import FaceTracker, Square, crop, own_square, resize, square
+from avdfd.media.face_windows import FaceCropper, WindowFace, packed
 from avdfd.media.streams import Reading
 from avdfd.media.video import Frame, read_video
 
@@ -51,8 +50,10 @@ class Window(NamedTuple):
     start: float
     samples: np.ndarray
     frames: list[Any]
-    face: Square | None = None
-    """Square of the crops in the video; None if the frames are not cropped."""
+    face: WindowFace | None = None
+    """Face that the frames are cropped to; None if they are not cropped."""
+    reason: str | None = None
+    """Why there is no face, though one is needed."""
 
     @property
     def end(self) -> float:
@@ -67,12 +68,14 @@ def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
     return [window for window in windows(path, media) if "parts" in window]
 
 
-def windows(path: str | Path, media: MediaConfig, reading: Reading | None = None) -> Iterator[dict[str, Any]]:
+def windows(
+    path: str | Path, media: MediaConfig, reading: Reading | None = None, *, all_faces: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the windows of a file as they are cut; an unusable one has a `reason` in place of `parts`.
 
-    `face` is the square of its crops in the video, None if its frames are not cropped. `reading` names the streams to
-    take, or is filled in with those taken, and with the damage. Raises MediaError, possibly only after the last window,
-    if no window is usable.
+    `face` says where the face is that they are cropped to, None if frames are not cropped; with `all_faces` there is a
+    window for each. `reading` names the streams to take, or is filled in with those taken, and with the damage. Raises
+    MediaError, possibly only after the last window, if no window is usable.
     """
     reading = reading or Reading()
     with_frames = "frames" in media.keep
@@ -82,7 +85,7 @@ def windows(path: str | Path, media: MediaConfig, reading: Reading | None = None
     if media.trim_silence:
         pieces = _trimmed(pieces)
     usable, reasons = 0, set()
-    for window in _windows(path, pieces, media, reading) if with_frames else _audio_windows(pieces, media):
+    for window in _windows(path, pieces, media, reading, all_faces) if with_frames else _audio_windows(pieces, media):
         times = {"start": round(window.start, 6), "end": round(window.end, 6)}
         reason = _unusable(window)
         if reason:
@@ -259,9 +262,7 @@ def _unusable(window: Window) -> str | None:
     """Return the reason why a window is unusable, or None. No window is left out for being real: all are evaluated."""
     if is_silent(window.samples):
         return "silent audio"
-    if None in window.frames:
-        return "no face found"
-    return None
+    return window.reason
 
 
 def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
@@ -302,50 +303,32 @@ def _audio_windows(pieces: list[AudioPiece], media: MediaConfig) -> Iterator[Win
         yield Window(longest.start, longest.samples, [])
 
 
-def _windows(path: str | Path, pieces: list[AudioPiece], media: MediaConfig, reading: Reading) -> Iterator[Window]:
-    """Yield windows whose frames are JPEG, or None if no face was found."""
+def _windows(
+    path: str | Path, pieces: list[AudioPiece], media: MediaConfig, reading: Reading, all_faces: bool
+) -> Iterator[Window]:
+    """Yield windows whose frames are JPEG, or which have a reason if there is no face."""
     frames = read_video(path, media.decoder, reading)
     first = next(frames, None)
     if first is None:
         raise MediaError("no frame could be decoded")
     shape = first.gray().shape
     frames = itertools.chain([first], frames)
-    detection = media.face
-    if detection is None or shape == (FACE_SIZE, FACE_SIZE):
-        yield from assemble(frames, pieces, media, lambda frame, _: _packed(frame, None, media))
+    quality = media.jpeg_quality
+    if media.face is None or shape == (FACE_SIZE, FACE_SIZE):
+        yield from assemble(frames, pieces, media, lambda frame, _: packed(frame, None, quality))
         return
 
-    tracker = FaceTracker(detection)
+    def cut(frames: Iterable[Frame], keep: Keep) -> Iterator[Window]:
+        return assemble(frames, pieces, media, keep)
 
-    @functools.cache
-    def face(start: float) -> Square | None:
-        box = tracker.box(start, start + (media.max_seconds if media.whole else SECONDS))
-        return None if box is None else square(shape, box, detection.margin)
+    def again() -> Iterator[Frame]:
+        return read_video(path, media.decoder, Reading(video_stream=reading.video_stream))
 
-    def cropped(frame: Frame, start: float) -> bytes | None:
-        region = face(start)
-        return None if region is None else _packed(frame, region, media)
-
+    cropper = FaceCropper(media.face, shape, quality, all_faces=all_faces)
     if _buffer_size(shape, first.duration, pieces, media) > _MAX_BUFFER:
-        for _ in assemble(tracker.watch(frames), pieces, media, lambda frame, start: None):
-            pass
-        again = Reading(video_stream=reading.video_stream)
-        for window in assemble(read_video(path, media.decoder, again), pieces, media, cropped):
-            yield window._replace(face=face(window.start))
-        return
-    waiting = deque(assemble(tracker.watch(frames), pieces, media, lambda frame, start: frame))
-    while waiting:
-        window = waiting.popleft()
-        crops = [cropped(frame, window.start) for frame in window.frames]
-        yield window._replace(frames=crops, face=face(window.start))
-
-
-def _packed(frame: Frame, face: Square | None, media: MediaConfig) -> bytes:
-    """Return the JPEG of the face, or without one of the whole frame; it is encoded once for all its windows."""
-    if face not in frame.encoded:
-        image = resize(frame.rgb()) if face is None else crop(frame.rgb(), own_square(frame, face))
-        frame.encoded[face] = encode_frame(image, media.jpeg_quality)
-    return frame.encoded[face]
+        yield from cropper.decoded_twice(frames, again, cut)
+    else:
+        yield from cropper.buffered(frames, cut)
 
 
 def _buffer_size(shape: tuple[int, ...], duration: float, pieces: list[AudioPiece], media: MediaConfig) -> float:

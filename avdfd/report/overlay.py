@@ -7,10 +7,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from avdfd.features.window import SAMPLE_RATE
+from avdfd.features.window import FPS, SAMPLE_RATE
 from avdfd.inference.explanation import at
 from avdfd.media.audio import join_pieces, read_audio
-from avdfd.media.faces import Square
+from avdfd.media.face_windows import WindowFace
 from avdfd.media.mux import encode_mp4
 from avdfd.media.streams import Reading
 from avdfd.media.video import Frame, read_video
@@ -37,8 +37,8 @@ class Story(NamedTuple):
     """(N,) weight of the audio branch."""
     discrepancy: np.ndarray | None
     """(N, T, R, C) on the grid of the face crop."""
-    faces: Sequence[Square | None]
-    """The face crop within the frame; None for the whole frame."""
+    faces: Sequence[WindowFace | None]
+    """The face that the frames are cropped to; None for the whole frame."""
     end: float
     """End of the last window in seconds."""
 
@@ -73,10 +73,11 @@ def _draw_face(image: np.ndarray, story: Story, time: float, scale: float) -> No
     if story.discrepancy is None or (heat := at(story.starts, story.discrepancy, time)) is None:
         return
     left, top, across, down = 0, 0, image.shape[1], image.shape[0]
-    face = [face for start, face in zip(story.starts, story.faces, strict=True) if start <= time][-1]
+    start, face = [(start, face) for start, face in zip(story.starts, story.faces, strict=True) if start <= time][-1]
     if face is not None:
-        left, top = round(face.left * scale), round(face.top * scale)
-        across = down = round(face.side * scale)
+        square = face.squares[min(round((time - start) * FPS), len(face.squares) - 1)]
+        left, top, across = (round(float(length) * scale) for length in square)
+        down = across
     part = image[top : top + down, left : left + across]
     low, high = np.quantile(story.discrepancy, [0.5, 0.998])
     heat = np.clip((heat - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)

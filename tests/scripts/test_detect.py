@@ -20,19 +20,21 @@ from avdfd.elements import unpack
 from avdfd.elements.form import as_window, encode_wav
 from avdfd.features.window import SECONDS
 from avdfd.inference import inspection, scoring
-from avdfd.media import faces
+from avdfd.media import face_windows
 from avdfd.media.audio import read_audio, read_waveform
 from avdfd.media.video import read_video
 from avdfd.media.windows import extract
 from avdfd.training import weights
 from avdfd.training.weights import RunFacts
+from tests.helpers.heads import SIZE, Place, scene
 from tests.helpers.in_process import run_in_process
-from tests.helpers.recordings import record
+from tests.helpers.recordings import clicks, record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import Disposition, make_video, write
 
 FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
-FIELDS += ["windows", "short", "error", "audio_stream", "video_stream", "damaged_frames", "dropped_frames", "notes"]
+FIELDS += ["windows", "short", "faces", "error", "audio_stream", "video_stream"]
+FIELDS += ["damaged_frames", "dropped_frames", "notes"]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,7 @@ def test_kind_of_file_is_its_content(run, tmp_path, capsys, monkeypatch):
     assert (line["basis"], line["error"], line["video_stream"]) == ("audio alone", None, None)
     with pytest.raises(UserError, match="has no video to draw"):
         detect.main(["--run", str(run), str(alone), "--overlay", str(tmp_path / "x.mp4")])
-    monkeypatch.setattr(faces, "find", lambda gray, scale: pytest.fail("looked for a face"))
+    monkeypatch.setattr(face_windows, "FaceTracker", lambda config: pytest.fail("looked for a face"))
     video = write(tmp_path / "video.mp4", [{"size": 96}], [{"hertz": 400}])
     audio_run = make_run(tmp_path / "runs", "pretrain")
     _, [line] = lines_of(["--run", audio_run, video], capsys)
@@ -207,6 +209,39 @@ def test_scores_are_those_of_the_model(run, videos, capsys):
     assert line["visual_score"] == pytest.approx(scores.branch["visual"].mean(), abs=1e-6)
     assert scores.w_audio is not None
     assert line["weight_audio"] == pytest.approx(scores.w_audio.mean(), abs=1e-6)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_output_says_which_face_was_judged(run, tmp_path, capsys):
+    """No mouth moves, so the larger of two faces is judged; --all-faces scores both and has the same verdict."""
+    images = [scene([Place(130, 130), Place(350, 130, side=190, seed=5)])] * 100
+    times = [n / 25 for n in range(100)]
+    video = record(tmp_path / "a.mp4", times, clicks(4, 16_000, [1.0, 2.0]), rate=16_000, size=SIZE, images=images)
+    code, [line] = lines_of(["--run", run, video], capsys)
+    [window], [face] = line["windows"], line["faces"]
+    assert (code, line["error"]) == (0, None)
+    assert (window["face"]["number"], window["face"]["present"], window["face"]["speaks"]) == (1, 2, False)
+    assert (face["number"], face["windows"], face["speaks"]) == (1, 1, 0)
+    assert face["score"] == line["score"] == window["score"]
+    assert face["time"] == pytest.approx(1.52)
+    assert face["left"] > 240
+    assert face["left"] + face["width"] / 2 == pytest.approx(350, abs=8)
+    detect.main(["--run", str(run), str(video)])
+    place = f"face {face['width']}x{face['height']} at {face['left']}, {face['top']}, 1.5 s  1 window, 0.0 to 3.1 s"
+    assert capsys.readouterr().out.splitlines()[0].endswith(place)
+
+    _, [both] = lines_of(["--run", run, video, "--all-faces"], capsys)
+    assert both["score"] == pytest.approx(line["score"], abs=1e-5), "in a batch with the other face"
+    assert [window["face"] for window in both["windows"]] == [window["face"]]
+    assert {**both["faces"][0], "score": 0} == {**face, "score": 0}
+    other = both["faces"][1]
+    assert (other["number"], other["verdict"] in ("fake", "real"), other["score"] != both["score"]) == (2, True, True)
+    assert other["left"] < 240
+    detect.main(["--run", str(run), str(video), "--all-faces"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["face", "1"], ["face", "2"]]
+    with pytest.raises(UserError, match="leave out the drawing, or --all-faces"):
+        detect.main(["--run", str(run), str(video), "--all-faces", "--plot", str(tmp_path / "a.png")])
 
 
 @pytest.mark.usefixtures("in_process")

@@ -24,6 +24,7 @@ from avdfd.elements.layout import left_out_by_truth, media_of, read_settings
 from avdfd.media.reconstruction import Reconstruction
 from data import preprocess
 from data.preprocessing import make_manifest, verify_store
+from tests.helpers.heads import SIZE, Place, scene
 from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import clicks, frame_number, record
 from tests.paths import ROOT
@@ -185,8 +186,32 @@ def test_whole_frames_of_any_video_without_a_face(tmp_path, serial):
     assert frame_number(store.read(store.metas[0].key, frames=[40]).frames[0]) == 40
     assert quarantine(tmp_path) == {}
     assert media_of(tmp_path / "elements").face is None
-    with pytest.raises(UserError, match=r"media\.face\.detect_fps was null and is now 2\.0.*choose another output"):
+    with pytest.raises(UserError, match=r"media\.face\.detect_fps was null and is now 2\.5.*choose another output"):
         run(config(tmp_path))
+
+
+def test_face_of_a_window_is_recorded_and_windows_it_leaves_are_listed(tmp_path, serial):
+    """It is in the record and in KEY.json; the columns of the index are as they were."""
+    (tmp_path / "videos" / "real").mkdir(parents=True)
+    images = [scene([Place(240 + max(0, n - 90) * 25, 130)]) for n in range(160)]
+    times = [n / 25 for n in range(160)]
+    clip = tmp_path / "videos" / "real" / "leaves.mp4"
+    record(clip, times, clicks(6.4, 16_000, [1.0, 4.0]), rate=16_000, size=SIZE, images=images)
+    assert run(config(tmp_path)) == 0
+    store = tmp_path / "elements"
+    [line] = map(json.loads, (store / "journal-000.jsonl").read_text().splitlines())
+    [window], [lost] = line["windows"], line["left_out"]
+    assert lost["reason"] == "face in the crop for less than 90% of the frames"
+    assert f"real/leaves.mp4,{lost['start']},{lost['end']},{lost['reason']}" in (store / "left_out.csv").read_text()
+    assert window["face"]["left"] + window["face"]["width"] / 2 == pytest.approx(240, abs=6)
+    assert window["face"] | {"left": 0, "top": 0, "width": 0, "height": 0} == {
+        "number": 1, "present": 1, "speaks": False, "time": 1.52, "left": 0, "top": 0, "width": 0, "height": 0,
+    }  # fmt: skip
+    with tarfile.open(store / "shard-000-00000.tar") as shard:
+        [member] = [member for member in shard.getmembers() if member.name.endswith(".json")]
+        assert json.load(shard.extractfile(member))["face"] == window["face"]
+    [meta] = ElementStore(store).metas
+    assert (meta.source, meta.start) == ("real/leaves.mp4", 0.0)
 
 
 def test_the_videos_of_lists_as_openavff_has_them(tmp_path, serial, capsys):

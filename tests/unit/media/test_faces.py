@@ -1,113 +1,100 @@
+"""Faces that are found, followed and lost: drawn heads, whose places are known."""
+
 import numpy as np
 import pytest
 
 from avdfd.config import FaceConfig
-from avdfd.media import faces
-from avdfd.media.faces import Face, FaceTracker, crop, overlap, square
+from avdfd.media.faces import FaceTracker, distance, middle, overlap
+from tests.helpers.heads import FPS, Place, frames, scene
 
 
-def scripted_tracker(monkeypatch, detections: list[list[tuple[list[float], float]]]) -> FaceTracker:
-    """Return a tracker whose detector finds the given (box, score) in each frame, also near a known face."""
-    tracker = FaceTracker(FaceConfig())
-    current: list[Face] = []
-    monkeypatch.setattr(faces, "find", lambda gray, scale: list(current))
-    monkeypatch.setattr(
-        faces, "near", lambda gray, box: max(current, key=lambda face: overlap(face.box, box), default=None)
-    )
-    for number, found in enumerate(detections):
-        current[:] = [Face(np.array(box, float), score) for box, score in found]
-        tracker.search(number / 2, np.zeros((100, 100), np.uint8))
+def tracked(images, fps: float = FPS, **settings) -> FaceTracker:
+    tracker = FaceTracker(FaceConfig(**settings))
+    assert len(list(tracker.watch(frames(images, fps)))) == len(images)
+    tracker.finish()
     return tracker
 
 
-def test_box_is_the_median_of_the_track(monkeypatch):
-    boxes = [[100, 50, 80, 80], [104, 52, 84, 84], [102, 54, 82, 82], [102, 51, 120, 120]]
-    tracker = scripted_tracker(monkeypatch, [[(box, 1.0)] for box in boxes])
-    assert len(tracker.tracks) == 1
-    assert tracker.box(0, 2) == pytest.approx(np.median(boxes, axis=0))
+def test_moving_face_is_one_track():
+    places = [Place(90 + 3 * n, 130, 150) for n in range(100)]
+    tracker = tracked([scene([place]) for place in places])
+    [shot] = tracker.shots
+    [track] = shot.tracks
+    assert 12 < len(track.samples) == len(shot.searched) < 40, "more often than a face that keeps still"
+    found = [middle(sample.box)[0] - 90 - 3 * sample.time * FPS for sample in track.samples]
+    assert np.std(found) < 1.5, "pixels beside a steady way"
+    assert track.lost is None
 
 
-def test_large_and_persistent_face_is_chosen(monkeypatch):
-    large, small = ([200, 50, 80, 80], 0.5), ([20, 50, 60, 60], 2.0)
-    tracker = scripted_tracker(monkeypatch, [[small, large]] * 6)
-    assert tracker.box(0, 3) == pytest.approx(large[0])
-    tracker = scripted_tracker(monkeypatch, [[small, large]] + [[small]] * 5)
-    assert tracker.box(0, 3) == pytest.approx(small[0])
+def test_frames_are_searched_at_the_configured_rate():
+    [shot] = tracked([scene([Place(240, 130)])] * 50, detect_fps=2.0).shots
+    assert shot.searched == pytest.approx([0, 0.52, 1.04, 1.56, 1.96])
 
 
-def test_each_shot_has_its_own_box(monkeypatch):
-    first, second = ([200, 50, 80, 80], 1.0), ([20, 30, 120, 120], 1.0)
-    tracker = scripted_tracker(monkeypatch, [[first]] * 6 + [[second]] * 6)
-    assert tracker.box(0, 3) == pytest.approx(first[0])
-    assert tracker.box(3, 6) == pytest.approx(second[0])
+def test_several_faces_are_followed_more_closely():
+    [shot] = tracked([scene([Place(120, 130), Place(350, 130, seed=5)])] * 30).shots
+    assert len(shot.tracks) == 2
+    assert {len(track.samples) for track in shot.tracks} == {len(shot.searched)} == {16}
 
 
-def test_face_must_be_found_in_half_of_the_searched_frames(monkeypatch):
-    face = ([200, 50, 80, 80], 1.0)
-    tracker = scripted_tracker(monkeypatch, [[face], [face], [], [], [], []])
-    assert tracker.box(0, 3) is None
-    assert tracker.box(0, 2) == pytest.approx(face[0])
-    assert tracker.box(10, 13) is None
+@pytest.mark.parametrize("cut", [23, 24, 25, 26])
+def test_cut_is_found_at_its_very_frame(cut):
+    before, after = scene([Place(120, 130)], grey=40), scene([Place(360, 130, seed=5)], grey=160)
+    first, second = tracked([before] * cut + [after] * (50 - cut)).shots
+    assert (first.start, first.end, second.start) == (0, cut / FPS, cut / FPS)
+    [one], [other] = first.tracks, second.tracks
+    assert one.samples[-1].time == pytest.approx((cut - 1) / FPS)
+    assert other.samples[0].time == pytest.approx(cut / FPS)
+    assert middle(one.box)[0] < 200 < 300 < middle(other.box)[0]
 
 
-def test_weak_detections_are_ignored(monkeypatch):
-    monkeypatch.setattr(faces, "find", lambda gray, scale: [Face(np.array([10.0, 10, 80, 80]), 0.3)])
-    tracker = FaceTracker(FaceConfig(min_score=0.5))
-    tracker.search(0, np.zeros((100, 100), np.uint8))
-    assert tracker.box(0, 1) is None
+def test_motion_is_no_cut():
+    """A camera that pans over stripes changes all of the image, but no frame much more than the one before."""
+    stripes = np.tile(np.repeat([60, 200], 60), 20).astype(np.uint8)
+    images = [np.repeat(np.tile(stripes[8 * n : 8 * n + 480], (270, 1))[..., None], 3, axis=2) for n in range(50)]
+    assert len(tracked(images).shots) == 1
 
 
-def test_frames_are_searched_at_the_configured_rate(monkeypatch):
-    class Passing:
-        def __init__(self, time: float) -> None:
-            self.time = time
-
-        def gray(self) -> np.ndarray:
-            return np.zeros((100, 100), np.uint8)
-
-    monkeypatch.setattr(faces, "find", lambda gray, scale: [])
-    tracker = FaceTracker(FaceConfig(detect_fps=2.0))
-    passed = list(tracker.watch([Passing(n / 25) for n in range(50)]))
-    assert len(passed) == 50
-    assert tracker.searched == pytest.approx([0, 0.52, 1.04, 1.56])
+def test_face_that_is_hidden_for_a_moment_is_the_same():
+    head, nobody = scene([Place(240, 130)]), scene([])
+    [shot] = tracked([head] * 20 + [nobody] * 8 + [head] * 22).shots
+    [track] = shot.tracks
+    gaps = np.diff([sample.time for sample in track.samples])
+    assert gaps.max() > 0.3
+    [shot] = tracked([head] * 10 + [nobody] * 100 + [head] * 20).shots
+    assert len(shot.tracks) == 2, "after seconds it may be anybody"
 
 
-def test_overlap():
+def test_lost_face_notes_when():
+    head, nobody = scene([Place(240, 130)]), scene([])
+    [track] = tracked([head] * 20 + [nobody] * 20).shots[0].tracks
+    assert track.samples[-1].time < 0.8 <= track.lost == pytest.approx(0.8)
+
+
+def test_new_face_is_found_within_seconds():
+    one, two = Place(120, 130), Place(350, 130, seed=5)
+    [shot] = tracked([scene([one])] * 30 + [scene([one, two])] * 70).shots
+    assert len(shot.tracks) == 2
+    assert shot.tracks[1].samples[0].time < 4
+
+
+def test_without_a_face_there_is_no_track():
+    noise = np.random.default_rng(0).integers(0, 256, (270, 480, 3), dtype=np.uint8)
+    [shot] = tracked([noise] * 30).shots
+    assert shot.tracks == []
+    assert len(shot.searched) == 4
+
+
+@pytest.mark.parametrize(("score", "found"), [(0.0, 1), (0.5, 1), (3.0, 1)])
+def test_scores_of_the_former_detector_are_understood(score, found):
+    """Its scores were from 0 to 3 or so: a setting of 0 does not take everything, and one of 3 not nothing."""
+    [shot] = tracked([scene([Place(240, 130)])] * 6, min_score=score).shots
+    assert len(shot.tracks) == found
+
+
+def test_overlap_and_distance():
     a = np.array([0.0, 0, 10, 10])
     assert overlap(a, a) == 1
     assert overlap(a, np.array([5.0, 0, 10, 10])) == pytest.approx(1 / 3)
     assert overlap(a, np.array([20.0, 0, 10, 10])) == 0
-
-
-def ramp(height: int, width: int) -> np.ndarray:
-    """Return an image whose red channel encodes the column and whose green channel the row."""
-    image = np.zeros((height, width, 3), np.uint8)
-    image[..., 0] = np.arange(width) * 250 // width
-    image[..., 1] = (np.arange(height) * 250 // height)[:, None]
-    return image
-
-
-def middle_of(image: np.ndarray, height: int, width: int) -> tuple[float, float]:
-    return float(image[..., 0].mean()) * width / 250, float(image[..., 1].mean()) * height / 250
-
-
-@pytest.mark.parametrize(
-    ("box", "centre"),
-    [
-        ([130, 80, 60, 50], (160, 105)),  # inside: centred on the face
-        ([0, 80, 60, 50], (45, 105)),  # at the edge: moved inside
-        ([100, 20, 180, 180], (190, 120)),  # larger than the frame: its full height
-    ],
-)
-def test_crop_is_a_square_inside_the_frame(box, centre):
-    image = ramp(240, 320)
-    out = crop(image, square(image.shape, np.array(box, float), margin=1.5))
-    assert out.shape == (224, 224, 3)
-    assert middle_of(out, 240, 320) == pytest.approx(centre, abs=2.5)
-
-
-@pytest.mark.parametrize("side", [100, 300, 600])
-def test_crop_keeps_the_mean_at_any_scale(side):
-    image = np.random.default_rng(0).integers(0, 256, (640, 640, 3), dtype=np.uint8)
-    out = crop(image, square(image.shape, np.array([20.0, 20, side, side]), margin=1.0))
-    assert out.mean() == pytest.approx(image[20 : 20 + side, 20 : 20 + side].mean(), abs=3)
+    assert distance(a, np.array([5.0, 0, 10, 10])) == 0.5

@@ -10,8 +10,8 @@ import pytest
 
 from avdfd.config import MediaConfig
 from avdfd.elements import unpack
-from avdfd.media import faces
-from avdfd.media.faces import Square, own_square
+from avdfd.media import face_mesh, faces
+from avdfd.media.crops import Square, own_square
 from avdfd.media.video import ArrayFrame, fit_of, read_video
 from avdfd.media.windows import extract
 from avdfd.report.overlay import Story, overlay
@@ -92,13 +92,16 @@ def write_changing(path: Path, sizes, formats=("yuv420p", "yuv420p"), seconds=4.
 def test_boxes_are_in_the_frames_own_coordinates(sizes, tmp_path, monkeypatch):
     """The square is found where it is in every frame, and the crop shows it and nothing else."""
 
-    def find(gray, scale):
-        rows, columns = np.nonzero(gray > 180)
-        box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
-        return [faces.Face(np.array(box, float), 1.0)]
+    def find_mesh(image, region):
+        rows, columns = np.nonzero(image[..., 1] > 180)
+        points = np.zeros((face_mesh.POINTS, 3))
+        points[:, 0] = np.linspace(columns.min(), columns.max() + 1, len(points))
+        points[:, 1] = np.linspace(rows.min(), rows.max() + 1, len(points))
+        return face_mesh.Mesh(points, 1.0)
 
-    monkeypatch.setattr(faces, "find", find)
-    monkeypatch.setattr(faces, "near", lambda gray, box: find(gray, 1.0)[0])
+    found = face_mesh.Detection(np.array([0, 0, 9, 9]), np.zeros((6, 2)), 1.0)
+    monkeypatch.setattr(faces, "detect", lambda image, far, min_score: [found])
+    monkeypatch.setattr(faces, "find_mesh", find_mesh)
     path = write_changing(tmp_path / "a.ts", sizes)
     frames = list(read_video(path, "pyav"))
     assert {frame.rgb().shape[:2] for frame in frames} == {*sizes}
@@ -106,7 +109,7 @@ def test_boxes_are_in_the_frames_own_coordinates(sizes, tmp_path, monkeypatch):
     assert {frame.framed().shape[:2] for frame in frames} == {sizes[0]}
     if sizes[1] == sizes[0][::-1]:
         return  # its square is elsewhere, and another track
-    media = MediaConfig(face={"margin": 1.0, "detect_fps": 25})
+    media = MediaConfig(face={"margin": 1.08, "detect_fps": 25})
     shown = unpack(extract(path, media)[0]["parts"]).frames[:, 20:-20, 20:-20].mean(axis=(1, 2, 3))
     assert shown.min() > 215
 

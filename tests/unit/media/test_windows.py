@@ -9,11 +9,12 @@ from avdfd.core.errors import MediaError
 from avdfd.elements import unpack
 from avdfd.elements.form import mel_of
 from avdfd.features.window import SAMPLE_RATE, SECONDS, WINDOW, frames_of
-from avdfd.media import faces
+from avdfd.media import face_mesh, face_windows
 from avdfd.media import windows as media
 from avdfd.media.audio import read_audio
 from avdfd.media.video import read_video
 from avdfd.media.windows import extract, windows
+from tests.helpers.heads import SIZE, Place, scene
 from tests.helpers.recordings import clicks, frame_number, numbered_frame, record
 from tests.paths import CLIPS
 
@@ -300,21 +301,29 @@ def test_224_frames_are_not_resampled(tmp_path):
 
 
 def test_buffered_frames_and_second_decoding_give_the_same_windows(tmp_path, monkeypatch):
-    monkeypatch.setattr(faces, "find", lambda gray, scale: [faces.Face(np.array([100.0, 40, 80, 90]), 1.0)])
-    path = record(tmp_path / "clip.mp4", constant(25, 5), clicks(5, 16_000, []), rate=16_000, size=(240, 320))
-    less = record(tmp_path / "short.mp4", constant(25, 2), clicks(2, 16_000, []), rate=16_000, size=(240, 320))
+    path = record(
+        tmp_path / "clip.mp4", constant(25, 5), clicks(5, 16_000, []), rate=16_000, size=SIZE,
+        images=[scene([Place(120 + n, 130), Place(390 - n / 2, 140, seed=5)]) for n in range(125)],
+    )  # fmt: skip
+    less = record(
+        tmp_path / "short.mp4", constant(25, 2), clicks(2, 16_000, []), rate=16_000, size=SIZE,
+        images=[scene([Place(120, 130)])] * 50,
+    )  # fmt: skip
     buffered = extract(path, MediaConfig(hop=1.0))
     short = extract(less, MediaConfig())
     together = extract(path, whole())
     monkeypatch.setattr(media, "_MAX_BUFFER", 0)
-    assert extract(path, MediaConfig(hop=1.0)) == buffered
-    assert extract(path, whole()) == together
-    assert extract(less, MediaConfig()) == short
+    for again, before in (
+        (extract(path, MediaConfig(hop=1.0)), buffered),
+        (extract(path, whole()), together),
+        (extract(less, MediaConfig()), short),
+    ):
+        assert [window["parts"] for window in again] == [window["parts"] for window in before]
+        assert [window["face"].facts() for window in again] == [window["face"].facts() for window in before]
     assert len(buffered) == 2
 
 
-def test_video_without_a_face_has_its_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(faces, "find", lambda gray, scale: [])
+def test_video_without_a_face_has_its_reason(tmp_path):
     path = record(tmp_path / "clip.mp4", constant(25, 4), clicks(4, 16_000, []), rate=16_000, size=(240, 320))
     assert reason(path) == "no face found"
 
@@ -322,7 +331,7 @@ def test_video_without_a_face_has_its_reason(tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [(240, 320), (96, 64)])
 def test_whole_frames_need_no_face(size, tmp_path, monkeypatch):
     """Frames are resized whatever their proportions: the number that a frame shows across its width stays readable."""
-    monkeypatch.setattr(faces, "find", lambda gray, scale: pytest.fail("looked for a face"))
+    monkeypatch.setattr(face_windows, "FaceTracker", lambda config: pytest.fail("looked for a face"))
     path = record(tmp_path / "clip.mp4", constant(25, 6.4), clicks(6.4, 16_000, []), rate=16_000, size=size)
     windows = extract(path, MediaConfig(face=None))
     assert [(window["start"], window["face"]) for window in windows] == [(0.0, None), (3.072, None)]
@@ -343,6 +352,7 @@ def test_file_name_with_a_colon_is_read(tmp_path, monkeypatch):
 def test_face_of_a_real_clip_fills_the_crop():
     path = CLIPS / "real" / "dfdc-ayhm__orig__49cf17.mp4"
     element = unpack(extract(path, MediaConfig(max_windows=1))[0]["parts"])
-    (face,) = faces.find(element.frames[10].mean(axis=-1).astype(np.uint8), 1.0)
-    assert face.box[2] == pytest.approx(224 / 1.5, rel=0.2)
-    assert face.box[:2] + face.box[2:] / 2 == pytest.approx([112, 112], abs=30)
+    for frame in element.frames[::10]:
+        (face,) = face_mesh.detect(frame)
+        assert face.box[2] == pytest.approx(224 / 1.5, rel=0.2)
+        assert face.box[:2] + face.box[2:] / 2 == pytest.approx([112, 112], abs=20)

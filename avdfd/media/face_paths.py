@@ -1,0 +1,193 @@
+"""Places of each face over time, from the tracks of the video: where it is, and the smooth square that is cut out.
+
+Both are given at 25 points a second within each shot: nothing is interpolated or smoothed over a cut. Centre and side
+of the square pass a Gaussian filter that delays nothing, and its pixels change only when they have to.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from avdfd.config import FaceConfig
+from avdfd.features.window import FPS
+from avdfd.media.crops import Square
+from avdfd.media.faces import SAME_FACE, Shot, Track, longest_gap, overlap
+
+# Standard deviation of the filter in seconds.
+_SMOOTH = 0.25
+# Larger side of the box of `media.face.margin`, relative to that of the landmarks: from the brows to the chin, as dlib
+# gave it to earlier versions (median of 1,300 faces).
+_BROWS_TO_CHIN = 0.92
+# A square is moved by whole pixels, when it is off by more than this.
+_SLACK = 0.75
+# Part of a face's box that has to be in the square.
+_INSIDE = 0.75
+_ROUNDING = 1e-6
+
+
+class Stretch(NamedTuple):
+    """A face in one shot, at N points of time."""
+
+    shot: tuple[float, float]
+    """Start and end of the shot in seconds."""
+    there: tuple[float, float]
+    """Seconds from and to which the face is there: up to half-way to the searched frames without it."""
+    times: np.ndarray
+    """(N,) seconds, from the first sample of the face to the last."""
+    boxes: np.ndarray
+    """(N, 4) places of the face."""
+    found: np.ndarray
+    """(N,) bool: True where it is there."""
+    squares: np.ndarray
+    """(N, 3) int: left, top, side of the square that is cut out."""
+    mouths: np.ndarray
+    """(N, 4) shapes of the mouth, see `faces.mouth_of`."""
+
+    def is_in_shot(self, time: float) -> bool:
+        return self.shot[0] - _ROUNDING <= time < self.shot[1] - _ROUNDING
+
+
+class Face:
+    """One face of a video over time."""
+
+    def __init__(self, stretches: list[Stretch]) -> None:
+        self.stretches = stretches
+        areas = [s.boxes[s.found, 2:].prod(axis=1).sum() for s in stretches]
+        self.weight = float(sum(areas))
+        """Area summed over time: high for large and persistent faces."""
+
+    def square(self, time: float) -> Square:
+        """Return the square that is cut out at a time; the nearest one at times at which the face is not there."""
+        stretch, at = self._place(time)
+        return Square(*stretch.squares[at].tolist())
+
+    def box(self, time: float) -> np.ndarray:
+        """Return the box (4,) at a time, or the nearest one."""
+        stretch, at = self._place(time)
+        return stretch.boxes[at]
+
+    def whole_box(self, time: float) -> tuple[int, int, int, int]:
+        """Return the box at a time in whole pixels."""
+        left, top, width, height = np.round(self.box(time)).astype(int).tolist()
+        return left, top, width, height
+
+    def area(self, times: np.ndarray) -> float:
+        """Return the median area of the boxes at some times (T,)."""
+        return float(np.median([self.box(time)[2:].prod() for time in times.tolist()]))
+
+    def is_seen(self, start: float, end: float) -> bool:
+        """Return whether the face is there at any moment between two times."""
+        return any(stretch.there[0] < end and start <= stretch.there[1] for stretch in self.stretches)
+
+    def inside(self, times: np.ndarray) -> float:
+        """Return the fraction of some times (T,) at which the face is there, and inside its square."""
+        return float(np.mean([self._is_inside(time) for time in times.tolist()]))
+
+    def mouths(self, times: np.ndarray) -> np.ndarray:
+        """Return the shapes of the mouth (T, 4) at some times (T,)."""
+        places = [self._place(time) for time in times.tolist()]
+        return np.array([stretch.mouths[at] for stretch, at in places])
+
+    def _is_inside(self, time: float) -> bool:
+        stretch, at = self._place(time)
+        there = stretch.there[0] - _ROUNDING <= time <= stretch.there[1] + _ROUNDING
+        if not (there and stretch.found[at] and stretch.is_in_shot(time)):
+            return False
+        left, top, side = stretch.squares[at]
+        box = stretch.boxes[at]
+        low, high = np.maximum(box[:2], [left, top]), np.minimum(box[:2] + box[2:], [left + side, top + side])
+        return bool(np.maximum(high - low, 0).prod() >= _INSIDE * box[2:].prod())
+
+    def _place(self, time: float) -> tuple[Stretch, int]:
+        """Return the stretch of the shot at a time, or else the nearest one, and the position of its nearest point."""
+
+        def away(stretch: Stretch) -> tuple[bool, float]:
+            return not stretch.is_in_shot(time), max(stretch.times[0] - time, time - stretch.times[-1], 0)
+
+        stretch = min(self.stretches, key=away)
+        at = round((time - stretch.times[0]) * FPS)
+        return stretch, min(max(at, 0), len(stretch.times) - 1)
+
+
+def faces_of(shots: list[Shot], shape: tuple[int, ...], config: FaceConfig) -> list[Face]:
+    """Return the faces of a video with frames (H, W, ...), the largest and most persistent first."""
+    chains: list[list[tuple[Track, Stretch]]] = []
+    for shot in shots:
+        ended = [chain for chain in chains if chain[-1][1].shot[1] == shot.start]
+        for track in shot.tracks:
+            stretch = _stretch(track, shot, shape, config)
+            same = [c for c in ended if _continues(c[-1][0], track, shot, config)]
+            chain = max(same, key=lambda chain: overlap(chain[-1][0].box, track.samples[0].box), default=None)
+            if chain is None:
+                chains.append([(track, stretch)])
+            else:
+                ended.remove(chain)
+                chain.append((track, stretch))
+    faces = [Face([stretch for _, stretch in chain]) for chain in chains]
+    return sorted(faces, key=lambda face: -face.weight)
+
+
+def _continues(before: Track, after: Track, shot: Shot, config: FaceConfig) -> bool:
+    """Return whether a track at the start of a shot is in the place of one at the end of the shot before."""
+    margin = 1.5 / config.detect_fps
+    at_the_cut = before.samples[-1].time > shot.start - margin and after.samples[0].time < shot.start + margin
+    return at_the_cut and overlap(before.box, after.samples[0].box) > SAME_FACE
+
+
+def _stretch(track: Track, shot: Shot, shape: tuple[int, ...], config: FaceConfig) -> Stretch:
+    known = np.array([sample.time for sample in track.samples])
+    times = known[0] + np.arange(round((known[-1] - known[0]) * FPS) + 1) / FPS
+    columns = np.array([[*sample.box, *sample.mouth] for sample in track.samples]).T
+    values = np.stack([np.interp(times, known, column) for column in columns], axis=1)
+    boxes, mouths = values[:, :4], values[:, 4:]
+    found = _found(times, known, longest_gap(config), 0.5 / config.detect_fps)
+    there = _there(track, shot, longest_gap(config))
+    return Stretch((shot.start, shot.end), there, times, boxes, found, _squares(boxes, shape, config), mouths)
+
+
+def _there(track: Track, shot: Shot, gap: float) -> tuple[float, float]:
+    first, last = track.samples[0].time, track.samples[-1].time
+    earlier = [time for time in shot.searched if time < first]
+    begin = (earlier[-1] + first) / 2 if earlier else shot.start
+    return max(begin, first - gap / 2), last if track.lost is None else min((last + track.lost) / 2, last + gap / 2)
+
+
+def _found(times: np.ndarray, known: np.ndarray, gap: float, reach: float) -> np.ndarray:
+    """Return (N,) bool: False between samples that are more than `gap` apart, if both are more than `reach` away."""
+    after = np.clip(np.searchsorted(known, times), min(1, len(known) - 1), len(known) - 1)
+    before = np.maximum(after - 1, 0)
+    away = np.minimum(np.abs(times - known[before]), np.abs(known[after] - times))
+    return (known[after] - known[before] <= gap + _ROUNDING) | (away <= reach + _ROUNDING)
+
+
+def _squares(boxes: np.ndarray, shape: tuple[int, ...], config: FaceConfig) -> np.ndarray:
+    """Return the squares (N, 3) around the boxes (N, 4), smoothed, and moved and shrunk into the frame."""
+    height, width = shape[:2]
+    centres = smoothed(boxes[:, :2] + boxes[:, 2:] / 2)
+    sides = smoothed(boxes[:, 2:].max(axis=1)) * (config.margin * _BROWS_TO_CHIN)
+    side = _whole(np.clip(sides, 1, min(height, width)))
+    left, top = (_whole(centres[:, axis] - side / 2) for axis in (0, 1))
+    return np.stack([left.clip(0, width - side), top.clip(0, height - side), side], axis=1)
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Return values (N, ...) at 25 points a second without what is faster than about half a hertz; steady motion is
+    kept up to both ends, where the values are continued by turning them about the last one."""
+    if len(values) < 2:
+        return values
+    reach = round(4 * _SMOOTH * FPS)
+    around = [(reach, reach)] + [(0, 0)] * (values.ndim - 1)
+    longer = np.pad(values, around, mode="reflect", reflect_type="odd")
+    return gaussian_filter1d(longer, _SMOOTH * FPS, axis=0)[reach:-reach]
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Round values (N,), each to the one before it if that is less than `_SLACK` away: they do not flicker."""
+    whole = np.empty(len(values), int)
+    last = round(float(values[0]))
+    for position, value in enumerate(values.tolist()):
+        if abs(value - last) > _SLACK:
+            last = round(value)
+        whole[position] = last
+    return whole

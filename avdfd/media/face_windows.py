@@ -1,0 +1,134 @@
+"""Windows cropped to a face: which face, where, and the reason if there is none.
+
+Of several faces in a window the one that speaks is taken, or the largest if that is not clear. A window without a face
+that is in its crop for `media.face.min_found` of the frames is unusable.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from avdfd.config import FaceConfig
+from avdfd.elements.form import encode_frame
+from avdfd.features.window import FPS
+from avdfd.media.crops import Square, crop, own_square, resize
+from avdfd.media.face_paths import Face, faces_of
+from avdfd.media.faces import FaceTracker
+from avdfd.media.speaker import speaking
+from avdfd.media.video import Frame
+
+if TYPE_CHECKING:
+    from avdfd.media.windows import Window
+
+Cut = Callable[[Iterable[Frame], Callable[[Frame, float], Any]], Iterator["Window"]]
+"""`windows.assemble` for one file."""
+
+
+class WindowFace(NamedTuple):
+    """Face that a window is cropped to."""
+
+    number: int
+    """Position among the faces of the file, the largest and most persistent first, from 1."""
+    present: int
+    """Faces that the window could have been cropped to."""
+    judged: bool
+    """True for the one that is taken without `all_faces`."""
+    speaks: bool
+    """True if its mouth moves with the audio, more clearly than that of another face."""
+    time: float
+    """Seconds: middle of the window."""
+    box: tuple[int, int, int, int]
+    """Left, top, width, height at that time in pixels."""
+    squares: np.ndarray
+    """(T, 3) left, top and side of the crop of each frame."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the squares, by name."""
+        place = dict(zip(("left", "top", "width", "height"), self.box, strict=True))
+        return {"number": self.number, "present": self.present, "speaks": self.speaks, "time": self.time, **place}
+
+
+class FaceCropper:
+    """Cropping of the windows of one file, whose frames have the shape (H, W) at first, to faces."""
+
+    def __init__(self, config: FaceConfig, shape: tuple[int, ...], quality: int, *, all_faces: bool) -> None:
+        self.config, self.shape, self.quality, self.all_faces = config, shape, quality, all_faces
+        self._tracker = FaceTracker(config)
+        self._faces: list[Face] = []
+
+    def buffered(self, frames: Iterator[Frame], cut: Cut) -> Iterator["Window"]:
+        """Yield the windows of some frames, which are kept in memory until all faces are known."""
+        waiting = deque(cut(self._tracker.watch(frames), lambda frame, start: frame))
+        self._find_faces()
+        while waiting:
+            window = waiting.popleft()
+            chosen = self._choose(window, np.array([frame.time for frame in window.frames]))
+            crops = [self._crops(frame, chosen) for frame in window.frames]
+            yield from self._finished(window._replace(frames=crops), chosen)
+
+    def decoded_twice(
+        self, frames: Iterator[Frame], again: Callable[[], Iterator[Frame]], cut: Cut
+    ) -> Iterator["Window"]:
+        """Yield the windows of some frames, which `again` decodes once more when the faces are known."""
+        found = [*cut(self._tracker.watch(frames), lambda frame, start: frame.time)]
+        self._find_faces()
+        chosen = {window.start: self._choose(window, np.array(window.frames)) for window in found}
+        for window in cut(again(), lambda frame, start: self._crops(frame, chosen.get(start, []))):
+            yield from self._finished(window, chosen[window.start])
+
+    def _find_faces(self) -> None:
+        self._tracker.finish()
+        self._faces = faces_of(self._tracker.shots, self.shape, self.config)
+
+    def _choose(self, window: "Window", times: np.ndarray) -> list[tuple[WindowFace, Face]]:
+        """Return the face that a window with frames of some times (T,) is cropped to, or none; with `all_faces` all
+        that it could be cropped to."""
+        usable = [
+            (number, face) for number, face in enumerate(self._faces, 1) if face.inside(times) >= self.config.min_found
+        ]
+        if not usable:
+            return []
+        moments = window.start + np.arange(len(times)) / FPS
+        speaker = speaking([face.mouths(moments) for _, face in usable], window.samples)
+        largest = max(range(len(usable)), key=lambda position: usable[position][1].area(times))
+        judged = largest if speaker is None else speaker
+        time = float(moments[len(times) // 2])
+        return [
+            (
+                WindowFace(
+                    number=number,
+                    present=len(usable),
+                    judged=position == judged,
+                    speaks=position == speaker,
+                    time=round(time, 3),
+                    box=face.whole_box(time),
+                    squares=np.array([face.square(time) for time in times.tolist()]),
+                ),
+                face,
+            )
+            for position, (number, face) in enumerate(usable)
+            if self.all_faces or position == judged
+        ]
+
+    def _crops(self, frame: Frame, chosen: list[tuple[WindowFace, Face]]) -> list[bytes]:
+        return [packed(frame, face.square(frame.time), self.quality) for _, face in chosen]
+
+    def _finished(self, window: "Window", chosen: list[tuple[WindowFace, Face]]) -> Iterator["Window"]:
+        """Yield a window for each face, or one with the reason why there is none."""
+        for position, (face, _) in enumerate(chosen):
+            yield window._replace(frames=[crops[position] for crops in window.frames], face=face)
+        if not chosen:
+            reason = "no face found"
+            if any(face.is_seen(window.start, window.end) for face in self._faces):
+                reason = f"face in the crop for less than {self.config.min_found:.0%} of the frames"
+            yield window._replace(frames=[], reason=reason)
+
+
+def packed(frame: Frame, region: Square | None, quality: int) -> bytes:
+    """Return the JPEG of a square, or without one of the whole frame; it is encoded once for all its windows."""
+    if region not in frame.encoded:
+        image = resize(frame.rgb()) if region is None else crop(frame.rgb(), own_square(frame, region))
+        frame.encoded[region] = encode_frame(image, quality)
+    return frame.encoded[region]
