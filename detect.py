@@ -33,7 +33,7 @@ from avdfd.config import MediaConfig, parse
 from avdfd.core.arguments import Parser
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
-from avdfd.core.files import ensure_writable, write_atomic, write_csv
+from avdfd.core.files import ensure_writable, kind_of, write_atomic, write_csv
 from avdfd.core.leftovers import temporary_folder
 from avdfd.core.tree import walk
 from avdfd.core.workers import MOST, Failure, run_killable
@@ -236,6 +236,8 @@ def find_files(paths: list[Path]) -> list[Path]:
             files += sorted(found)
         elif path.is_file():
             files.append(path)
+        elif path.exists():
+            raise UserError(f"{path}: a {kind_of(path.stat().st_mode)}, not a file; name a media file")
         else:
             raise UserError(f"{path}: no such file or folder; correct the path")
     return list(dict.fromkeys(files))

@@ -115,8 +115,9 @@ def dfdc(files: Files) -> Iterator[Entry]:
             if place.parent == table.parent and place != table:
                 continue  # labels.csv, which states nothing more
             original = row.get("original") or name
-            if not isinstance(original, str):
-                raise UserError(f"{table}: {name}: original {original!r} is not the name of a file")
+            split = row.get("split") or UNKNOWN
+            if not isinstance(original, str) or not isinstance(split, str):
+                raise UserError(f"{table}: {name}: its original or split is not a text")
             entry = make_entry(
                 root,
                 source,
@@ -124,7 +125,7 @@ def dfdc(files: Files) -> Iterator[Entry]:
                 identities=(f"dfdc:{PurePosixPath(original).stem}",),
                 base=find(part, original),
                 method="dfdc" if fake else "real",
-                split=row.get("split") or UNKNOWN,
+                split=split,
             )
             listed.append(entry)
     yield from reconcile(files, listed, "metadata.json or labels.csv")
@@ -146,7 +147,7 @@ def _dfdc_rows(table: Path) -> Iterator[tuple[str, bool, dict[str, Any]]]:
 
 def av_deepfake1m_tables(root: Path) -> list[Path]:
     """Return the tables of AV-Deepfake1M in a root."""
-    return sorted(root.glob("*_metadata.json"))
+    return sorted(path for path in root.glob("*_metadata.json") if path.is_file())
 
 
 def lav_df_table(root: Path) -> Path | None:

@@ -26,6 +26,8 @@ _FACTS = tuple(name for name in CLIP_FIELDS if name not in ("source", "tier", "s
 _COLUMNS = ("file", "tier", *(_RENAMED.get(name, name) for name in _FACTS), "split")
 OWN_COLUMNS = ("file", "label", *_COLUMNS[1:])
 """Columns that a user's clips.csv may have."""
+_TEXTS = ("original", "split", "audio_model")
+"""Keys of a JSON list that a row may have, with a text or null."""
 _LABELS = {"real": RVRA, "0": RVRA, "fake": FAKE, "1": FAKE}
 
 
@@ -96,6 +98,9 @@ def json_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
             raise UserError(f"{path}: entry {number} has no '{absent[0]}'")
         if not isinstance(row["file"], str) or not row["file"]:
             raise UserError(f"{path}: entry {number}: file {row['file']!r} is not the name of a file")
+        for key in _TEXTS:
+            if not isinstance(row.get(key) or "", str):
+                raise UserError(f"{path}: entry {number}: {key} {str(row[key])[:80]} is not a text")
     return rows
 
 

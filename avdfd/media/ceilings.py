@@ -51,5 +51,5 @@ def longest_audio(path: str | Path) -> float:
 def check_seconds(seconds: float, longest: float = SECONDS) -> None:
     """Raise MediaError if audio, or all of a file, is longer than `longest` seconds."""
     if seconds > longest:
-        why = "cut it" if longest == SECONDS else "it has fewer than 1 kbit/s"
-        raise MediaError(f"longer than {longest / 60:.0f} minutes, which are read of it at most; {why}")
+        why = "; cut it" if longest == SECONDS else " of a file with fewer than 1 kbit/s"
+        raise MediaError(f"longer than {longest / 60:.0f} minutes, the most that is read{why}")

@@ -492,6 +492,7 @@ def test_refuses_before_anything_is_scored(run, videos, tmp_path, monkeypatch):
     assert "--threshold" in refused("--run", run, good, "--threshold", "2")
     assert "--workers" in refused("--run", run, good, "--workers", "0")
     assert "up to 1024" in refused("--run", run, good, "--workers", "1000000")
+    assert "/dev/zero: a device, not a file; name a media file" in refused("--run", run, "/dev/zero")
 
 
 def test_refuses_a_plot_that_cannot_be(run, videos, tmp_path, monkeypatch):

@@ -302,3 +302,17 @@ def test_speech_of_many_pages(tmp_path):
     (tmp_path / "manifest.csv").write_text(f"{header}\nfake/tts.flac,maybe,VITS,LJ,,y/two,\n")
     with pytest.raises(UserError, match=r"fake/tts.flac: label 'maybe'; expected bonafide or fake"):
         list_entries(tmp_path, audio=True)
+
+
+@pytest.mark.parametrize("key", ["original", "split"])
+@pytest.mark.parametrize("value", [7, ["a.mp4"], {"a": "b"}])
+def test_values_of_another_type_in_json_tables(key, value, tmp_path):
+    (tmp_path / "a.mp4").touch()
+    row = {"file": "a.mp4", "modify_video": False, "modify_audio": False, "modify_type": "real", key: value}
+    tables = {"lav-df": [row], "av-deepfake1m": [row], "dfdc": {"a.mp4": {"label": "REAL", key: value}}}
+    for layout, content in tables.items():
+        name = "train_metadata.json" if layout == "av-deepfake1m" else "metadata.json"
+        (tmp_path / name).write_text(json.dumps(content))
+        with pytest.raises(UserError, match="is not a text"):
+            list_entries(tmp_path, layout)
+        (tmp_path / name).unlink()
