@@ -255,7 +255,7 @@ class _Piece:
     def _resample(self, last: bool) -> None:
         mono = np.zeros(0, np.float32)
         if self._waiting:
-            mono = np.ascontiguousarray(self._mix(np.concatenate(self._waiting, axis=1), self._channels))
+            mono = np.ascontiguousarray(self._mix(np.concatenate(self._waiting, axis=1), self._channels, self.rate))
         self._keep(self._resampler.resample_chunk(mono, last=last))
         self._waiting, self._resampled = [], self._count
 

@@ -63,6 +63,34 @@ def test_other_channels_are_averaged(channels, expected, tmp_path):
     assert level(samples, 700) == pytest.approx(expected, abs=0.01)
 
 
+def test_channels_that_cancel_for_a_while_are_not_mixed_there(tmp_path):
+    """Of 20 s, 8.3 to 11.9 s cancel, and so do 13.2 to 14.6 s: one stretch, in which the louder channel is taken."""
+    time = np.arange(20 * RATE) / RATE
+    tone = 0.3 * np.cos(2 * np.pi * 700 * time)
+    other = 0.05 * np.cos(2 * np.pi * 1900 * time)
+    cancels = ((time > 8.3) & (time < 11.9)) | ((time > 13.2) & (time < 14.6))
+    left, right = tone + other, np.where(cancels, -0.9 * tone, tone)
+    samples, notes = read(write(tmp_path / "a.wav", [left, right]))
+    (note,) = notes
+    words, seconds = note.split(" alone for ")
+    assert words == "channels cancel each other in a part: channel 1 of 2"
+    assert 6.3 < float(seconds.removesuffix(" s")) < 10
+    levels = [level(samples[second * RATE : (second + 1) * RATE], 700) for second in range(20)]
+    assert levels == pytest.approx([0.3] * 20, abs=0.02)
+    single = [level(samples[second * RATE : (second + 1) * RATE], 1900) > 0.04 for second in range(20)]
+    assert np.diff(np.array(single).astype(int)).tolist().count(1) == 1, "one stretch"
+    assert samples[: 6 * RATE] == pytest.approx(((left + right) / 2)[: 6 * RATE], abs=2e-4)
+    assert np.abs(np.diff(samples)).max() < 0.14, "no step where the stretch begins and ends"
+
+
+def test_noise_that_cancels_in_a_pause_is_mixed(tmp_path):
+    time = np.arange(6 * RATE) / RATE
+    speech = 0.3 * np.cos(2 * np.pi * 700 * time) * (np.abs(time - 3) > 1.5)
+    noise = np.random.default_rng(0).normal(0, 0.001, len(time))
+    samples, notes = read(write(tmp_path / "a.wav", [speech + noise, speech - noise]))
+    assert (samples, notes) == (pytest.approx(speech, abs=2e-4), [])
+
+
 def test_centre_of_5_1_is_taken_unless_it_is_empty(tmp_path):
     left, right, centre, low = 0.5 * NOISE[0], 0.5 * NOISE[1], SPEECH, HUM
     surround = [left, right, centre, low, right, left]  # FL FR FC LFE BL BR
