@@ -72,6 +72,7 @@ def main(argv: list[str]) -> int:
         tasks = sum(len(row.chains) for row in rows)
         print(f"{len(runs)} runs; one task for each row and seed: sbatch --array=0-{tasks - 1} ablate.sh")
         return 0
+    free = slots(args.gpus, args.jobs, runs)
     ensure_writable(root)
     if args.report:
         return table(rows, root)
@@ -80,7 +81,6 @@ def main(argv: list[str]) -> int:
     bases = {"pretrain": root / "pretrain.json", "train": root / "train.json"}
     for kind, path in bases.items():
         write_atomic(path, Path(getattr(cfg, kind)).read_bytes())
-    free = slots(args.gpus, args.jobs, runs)
     mine = [chain for row in rows for chain in row.chains][shard.number :: shard.of]
     with Signals() as signals:
         train(mine, bases, free, signals)

@@ -60,7 +60,9 @@ def main(argv: list[str]) -> None:
                 f"{args.config}: data.{key}: stage 1 has no class for {unordered[0]}; "
                 "it orders RVFA-SVC, RVFA-VC and RVFA"
             )
-    if args.folds and args.probes:
+    if args.probes and not args.folds:
+        raise UserError("--probes probes the test of each fold: name the folds with --folds")
+    if args.probes:
         check_probed(cfg, args.folds, args.probes)
     with distributed.join(cfg.device) as world:
         with Stop() as stop:

@@ -57,12 +57,12 @@ def main(argv: list[str]) -> int:
         print(f"{len(runs)} runs; one task each: sbatch --array=0-{len(runs) - 1} search.sh")
         return 0
     mine = [] if args.report else runs[shard.number :: shard.of]
+    free = slots(args.gpus, args.jobs, mine)
     ended = None
     if mine:
         ensure_writable(root)
         # Runs that start later use the config that was checked now, even if the file changes.
         write_atomic(root / BASE, Path(cfg.config).read_bytes())
-        free = slots(args.gpus, args.jobs, mine)
         done = sum(result_of(run).state == "done" for run in mine)
         print(f"{root}: {len(mine)} runs, {done} already done, {len(free)} at a time", flush=True)
         with Signals() as signals:

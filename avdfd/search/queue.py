@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -23,6 +24,8 @@ SCRIPTS = {"pretrain": "pretrain.py", "train": "train.py"}
 GRACE = 60.0  # seconds for a script to save its state
 PATIENCE = 60.0  # seconds to wait for a run that another process has locked
 ROOT = Path(__file__).resolve().parents[2]
+_GPU = r"(?:\d+|(?:GPU|MIG)-[\w/-]+)"
+"""Number of a GPU, or its name as CUDA_VISIBLE_DEVICES takes it."""
 Slot = Mapping[str, str]
 """Environment variables that assign a GPU or a share of the cores to a process."""
 
@@ -35,8 +38,10 @@ def slots(gpus: str, jobs: int, runs: Sequence[Run] = ()) -> list[Slot]:
     """Return one slot for each run that may be trained at the same time: `jobs` per GPU, or `jobs` on the CPU.
 
     `gpus` are numbers, "all" or "none"; it counts as "none" if the config of all `runs` sets the CPU. Raises UserError
-    if the machine has fewer GPUs.
+    for anything else, or if the machine has fewer GPUs.
     """
+    if not re.fullmatch(rf"all|none|{_GPU}( *, *{_GPU})*", gpus):
+        raise UserError(f"--gpus {gpus}: write numbers such as 0,2, or all or none")
     if runs and all(run.config.device == "cpu" for run in runs):
         gpus = "none"
     count = 0 if gpus == "none" else torch.cuda.device_count()

@@ -24,7 +24,14 @@ def build_audio_net(cfg: AudioModelConfig) -> AudioNet:
 
 
 def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
-    """Return stage 2's model with random weights, its audio branch with the sizes of stage 1."""
+    """Return stage 2's model with random weights, its audio branch with the sizes of stage 1.
+
+    Raises UserError if these do not fit the predictor.
+    """
+    if audio.dim % cfg.predictor.heads:
+        raise UserError(
+            f"predictor.heads {cfg.predictor.heads} must divide the width of stage 1, {audio.dim}; change it"
+        )
     audio_encoder = build_audio_encoder(audio)
     visual = cfg.visual.model_dump(exclude={"init", "weights", "sha256"})
     return Detector(
