@@ -23,6 +23,7 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic
 from avdfd.core.shards import parse_shard
 from avdfd.core.text import markdown
+from avdfd.metrics.bootstrap import MOST_REPLICATES
 from avdfd.search.ablation import (
     SPLIT,
     AblationRow,
@@ -58,8 +59,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--list", action="store_true", help="list the runs and stop")
     cli.add_argument("--report", action="store_true", help="write the table of existing results and stop")
     args, overrides = cli.parse_known_args(argv)
-    if args.jobs < 1 or args.bootstrap < 0:
-        raise UserError("--jobs must be at least 1, --bootstrap at least 0")
+    if args.jobs < 1 or not 0 <= args.bootstrap <= MOST_REPLICATES:
+        raise UserError(f"--jobs must be at least 1, --bootstrap at least 0 and at most {MOST_REPLICATES}")
     cfg = load(args.config, AblationConfig, overrides=overrides)
     shard = parse_shard(args.shard)
     root = Path(cfg.runs) / cfg.name

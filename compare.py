@@ -23,8 +23,9 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
 from avdfd.core.text import folder_name
 from avdfd.evaluation import page_draws
-from avdfd.evaluation.compare import compare
+from avdfd.evaluation.compare import check_comparable, compare
 from avdfd.evaluation.stored import read
+from avdfd.metrics.bootstrap import MOST_REPLICATES
 from avdfd.report import comparison, pages
 from avdfd.splits.lists import SPLITS
 
@@ -40,13 +41,12 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--bootstrap", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
     cli.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     args = cli.parse_args(argv)
-    if args.bootstrap < 0 or args.seed < 0:
-        raise UserError("--bootstrap and --seed must be 0 or more")
+    if not 0 <= args.bootstrap <= MOST_REPLICATES or args.seed < 0:
+        raise UserError(f"--bootstrap must be 0 or more, up to {MOST_REPLICATES}, and --seed 0 or more")
 
     if args.pages:
         if args.reference or args.name or args.split != "test":
             raise UserError("--reference, --name and --split are not for --pages, which reads the pages of all folds")
-        ensure_writable(args.out)
         print(by_page(args.runs, args.out, args.bootstrap, args.seed))
         return
     systems = [read(names, args.split, args.name) for names in args.runs]
@@ -54,6 +54,7 @@ def main(argv: list[str]) -> None:
     reference = args.reference or names[0]
     if reference not in names:
         raise UserError(f"--reference {reference}: not one of the systems: {', '.join(names)}")
+    check_comparable(systems)
     ensure_writable(args.out)
     result = compare(systems, reference, replicates=args.bootstrap, seed=args.seed)
 
@@ -72,9 +73,9 @@ def main(argv: list[str]) -> None:
 
 def by_page(names: list[str], out: Path, replicates: int, seed: int) -> str:
     """Pool the draws of each system, write pages.json, and return the tables as text."""
-    pooled = {
-        name: page_draws.pool_draws(page_draws.read_draws(name), replicates=replicates, seed=seed) for name in names
-    }
+    draws = {name: page_draws.read_draws(name) for name in names}
+    ensure_writable(out)
+    pooled = {name: page_draws.pool_draws(read, replicates=replicates, seed=seed) for name, read in draws.items()}
     write_atomic(out / "pages.json", (json.dumps(pooled, indent=2, allow_nan=False) + "\n").encode())
     return f"{pages.draws_text(pooled)}\n\n{out / 'pages.json'}"
 

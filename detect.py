@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--csv", type=Path, metavar="FILE", help="score the videos of a list, video_name,target")
     cli.add_argument("--root", type=Path, help="root of the paths in the list (default: the list's folder)")
     cli.add_argument(
-        "--prediction", type=Path, default=Path("prediction.csv"), metavar="OUT.csv", help="scores of the list's videos"
+        "--prediction", type=Path, metavar="OUT.csv", help="scores of the list's videos (default: prediction.csv)"
     )
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file over time (.png .svg .pdf)")
@@ -94,6 +94,9 @@ def main(argv: list[str]) -> int:
     media = parse(given, MediaConfig, source="detect.py")
     if bool(args.files) == bool(args.csv):
         raise UserError("name the files to score, or a list of them with --csv")
+    if not args.csv and (args.root or args.prediction):
+        raise UserError("--root and --prediction go with --csv, a list of videos")
+    args.prediction = args.prediction or Path("prediction.csv")
     listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
     files = find_files(args.files) if listed is None else listed.files
     if listed is not None:

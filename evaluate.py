@@ -32,6 +32,7 @@ from avdfd.evaluation import robustness
 from avdfd.evaluation.audit import verdicts
 from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.evaluation.pooling import parse_rule
+from avdfd.metrics.bootstrap import MOST_REPLICATES
 from avdfd.report import files
 from avdfd.splits.lists import SPLITS
 
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--batch-size", type=_positive, default=16)
     cli.add_argument("--workers", type=_workers, help="loader processes (default: as in training)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    cli.add_argument("--bootstrap", type=_count, default=1000, help="bootstrap replicates; 0 for no intervals")
+    cli.add_argument("--bootstrap", type=_replicates, default=1000, help="bootstrap replicates; 0 for no intervals")
     cli.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap")
     args = cli.parse_args(argv)
     if args.csv and args.split not in (None, "all"):
@@ -124,6 +125,13 @@ def _workers(text: str) -> int:
     value = _count(text)
     if value > MOST:
         raise argparse.ArgumentTypeError(f"must be at most {MOST}")
+    return value
+
+
+def _replicates(text: str) -> int:
+    value = _count(text)
+    if value > MOST_REPLICATES:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_REPLICATES}")
     return value
 
 

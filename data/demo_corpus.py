@@ -30,6 +30,7 @@ from data.corpus.clips import CATEGORIES, METHODS, identity_clips, make_identity
 
 VERSION = 1  # of the generator: clips of different versions are not mixed
 FEWEST = 3  # identities: one each for training, validation and test
+MOST_IDENTITIES = 100_000
 COLUMNS = ("source", "target1", "target2", "method", "category", "type", "race", "gender", "path", "")
 
 
@@ -43,8 +44,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.workers is None:
         args.workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if args.identities < FEWEST:
-        raise UserError(f"--identities {args.identities}: at least {FEWEST} are needed (train, validation, test)")
+    if not FEWEST <= args.identities <= MOST_IDENTITIES:
+        raise UserError(
+            f"--identities {args.identities}: at least {FEWEST} are needed (train, validation, test), at most "
+            f"{MOST_IDENTITIES} are made"
+        )
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: must not be negative")
     if not 1 <= args.workers <= MOST:

@@ -33,7 +33,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import CLIP_DEFAULTS
 from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
-from avdfd.core.journal import Journal, vanished
+from avdfd.core.journal import Journal, refuse_overlap, vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.inventory import hash_all, hash_of
@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PreprocessConfig, overrides=overrides)
     root = Path(cfg.output)
+    refuse_overlap(root, Path(cfg.input))
     if cfg.media.min_fake is not None:
         print("media.min_fake has no effect: all windows are stored; set data.min_fake in the config of the training")
     parts = [parse_shard(args.shard)] if args.shard else parts_of(root)

@@ -17,7 +17,7 @@ class ParityConfig(Section):
     """Root of the videos, in any layout of `avdfd.corpora.layouts`."""
     output: PathName
     """Root of the new videos, outside of `input`."""
-    tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS))
+    tiers: list[str] = Field(default_factory=lambda: list(tiers.TIERS), min_length=1)
     """Tiers to include; others under the root are left out."""
     sound: bool = False
     """Include audio files, which become WAV."""

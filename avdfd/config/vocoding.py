@@ -42,4 +42,6 @@ class ResynthesisConfig(Section):
         for way in self.ways:
             if way not in WAYS:
                 raise ValueError(f"ways: no way '{way}'; use some of {', '.join(WAYS)}")
+        if len({*self.ways}) < len(self.ways):
+            raise ValueError("ways: one is there twice; remove it")
         return self

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from avdfd.core.errors import UserError
 
+MOST_SHARDS = 100_000
+
 
 class Shard(NamedTuple):
     """Shard `number` of `of`; numbers start at 0, like those of array tasks."""
@@ -25,6 +27,6 @@ def parse_shard(text: str) -> Shard:
     """Parse "2/4" as the third of four shards. Raises UserError for anything else."""
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     shard = Shard(int(found[1]), int(found[2])) if found else Shard(0, 0)
-    if shard.number >= shard.of:
-        raise UserError(f"--shard {text}: write i/n with i from 0 to n - 1, such as 0/4")
+    if not shard.number < shard.of <= MOST_SHARDS:
+        raise UserError(f"--shard {text}: write i/n with i from 0 to n - 1, such as 0/4, and n up to {MOST_SHARDS}")
     return shard

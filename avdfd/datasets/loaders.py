@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
 from avdfd.core import fields
+from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import (
@@ -219,9 +220,17 @@ def to_device(batch: B, device: torch.device) -> B:
 
 
 class ElementSet:
-    """Selected elements of a store, and how they become model inputs."""
+    """Selected elements of a store, and how they become model inputs.
+
+    Raises UserError if these need frames and the store has none.
+    """
 
     def __init__(self, store: Store, metas: Sequence[ElementMeta], inputs: InputForm) -> None:
+        if inputs.reads.frames is not None and not store.has_frames:
+            raise UserError(
+                f"{store.root}: its elements are audio alone, and this model takes frames; make elements of "
+                "videos, with frames in media.keep"
+            )
         self.store = store
         self.metas = metas
         self.inputs = inputs

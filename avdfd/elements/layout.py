@@ -9,7 +9,7 @@ from typing import Any
 from avdfd.config import MediaConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
-from avdfd.core.shards import Shard
+from avdfd.core.shards import MOST_SHARDS, Shard
 from avdfd.features.window import FRAMES, frames_of
 
 STORE = "store.json"
@@ -17,7 +17,6 @@ INDEX = "index.arrow"
 INDEX_LOCK = ".index.lock"
 FILES = "files"
 """Key of store.json: size and checksum of the index and of every journal, by name."""
-_MOST_PARTS = 100_000
 _FILE = re.compile(r"index\.arrow|journal-\d+\.jsonl")
 MIN_FAKE = "media.min_fake"
 """A former setting: windows of fakes with fewer fake seconds were left out of the store."""
@@ -60,8 +59,8 @@ def read_settings(root: Path) -> dict[str, Any]:
         or not all(_FILE.fullmatch(name) and _is_note(note) for name, note in found.get(FILES, {}).items())
     ):
         raise UserError(f"{root / STORE}: not that of a store; copy it again, or delete the store and make it again")
-    if not 0 <= found.get("parts", 1) <= _MOST_PARTS:
-        raise UserError(f"{root / STORE}: {found['parts']} parts; a store has 1 to {_MOST_PARTS}")
+    if not 0 <= found.get("parts", 1) <= MOST_SHARDS:
+        raise UserError(f"{root / STORE}: {found['parts']} parts; a store has 1 to {MOST_SHARDS}")
     return found
 
 

@@ -14,15 +14,9 @@ _SAME = ("tier", "label", "identity", "windows")
 def compare(systems: Sequence[StoredEvaluation], reference: str, *, replicates: int, seed: int) -> dict[str, Any]:
     """Return the content of compare.json: the grouped metrics of all systems, with `reference` as the main one.
 
-    Raises UserError if two systems have the same name, or were evaluated on different clips or with different pooling.
+    They are comparable (`check_comparable`).
     """
-    names = [system.name for system in systems]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(f"two systems would be called '{twice}'; name every run once, or rename a folder")
     first = systems[0]
-    for other in systems[1:]:
-        _check_same(first, other)
     reports = {system.name: system.report for system in systems}
     clips = replace(first.clips, scores={s.name: s.clips.scores[s.name] for s in systems})
     fitted = {name: of["fitted"][of["main"]] for name, of in reports.items() if of["main"] in of["fitted"]}
@@ -40,6 +34,16 @@ def compare(systems: Sequence[StoredEvaluation], reference: str, *, replicates: 
         "audits": {name: of["audit"] for name, of in reports.items() if "audit" in of},
         **grouped_metrics(clips, reference, [reference], fitted, replicates=replicates, seed=seed),
     }
+
+
+def check_comparable(systems: Sequence[StoredEvaluation]) -> None:
+    """Raise UserError if two systems have the same name, or different clips or pooling."""
+    names = [system.name for system in systems]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"two systems would be called '{twice}'; name every run once, or rename a folder")
+    for other in systems[1:]:
+        _check_same(systems[0], other)
 
 
 def _about(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ DOMAIN = "probability"
 
 def parse_rule(text: str) -> str:
     """Return a pooling rule: "mean", "max", or "top" and a number. Raises ValueError for another text."""
-    if text not in ("mean", "max") and not re.fullmatch(r"top[1-9]\d*", text):
+    if text not in ("mean", "max") and not re.fullmatch(r"top[1-9]\d{0,5}", text):
         raise ValueError(f"'{text}' is not mean, max or top and a number, as in top3")
     return text
 

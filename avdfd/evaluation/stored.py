@@ -52,7 +52,7 @@ def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
         clips = from_csv(rows, main, len(weights), name=runs[0].name)
     except FileNotFoundError:
         raise UserError(f"{names}: not evaluated on {folder or split}; run {command}") from None
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise UserError(f"{place}: damaged, or written by another version; run {command} again") from None
     if report["split"] != split:
         raise UserError(f"{place}: holds the split '{report['split']}'; pass --split {report['split']}")

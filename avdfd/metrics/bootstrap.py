@@ -22,6 +22,8 @@ from avdfd.metrics.roc import Floats
 Statistic = Callable[[Floats | None, int], Mapping[str, Any]]
 """(weights (R, N), run) -> name -> values (R,). With weights None, every clip counts once and a value is a number."""
 
+MOST_REPLICATES = 100_000
+"""More replicates than any interval needs: an error in the number is refused before the memory ends."""
 _CHUNK = 1_000_000  # replicates x clips held at once: 8 MB per array
 
 

@@ -59,6 +59,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--dry-run", action="store_true", help="print how much would be fetched, and fetch nothing")
     args = cli.parse_args(argv)
 
+    if args.out.exists() and not args.out.is_dir():
+        raise UserError(f"{args.out}: is a file; --out takes a folder")
     wanted = None if args.all else read_wanted(args.identities, args.fakeavceleb)
     limit = bytes_of(args.max_bytes) if args.max_bytes else None
     hub = make_hub(args)
@@ -127,7 +129,7 @@ def bytes_of(text: str) -> int:
 
 
 def make_hub(args: argparse.Namespace) -> Hub:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", args.repo):
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", args.repo):
         raise UserError(f"--repo: '{args.repo}' is not of the form owner/name")
     if not re.match(r"https?://[^/]", args.base_url):
         raise UserError(f"--base-url: '{args.base_url}' is not an address; write https://...")

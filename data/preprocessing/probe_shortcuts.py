@@ -10,6 +10,7 @@ that cannot be read are listed and left out.
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.core.arguments import Parser
+from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import MOST, Failure, run_killable
@@ -41,6 +43,7 @@ def main(argv: list[str]) -> int:
 
     entries, others = read_root(args.root, args.layout)
     clips = [entry.clip for entry in entries if not entry.problem]
+    check_kinds(args.root, clips)
     by_path = {clip.path: clip for clip in clips}
     found: dict[str, dict[str, Any]] = {}
     bad = [f"{line.source}: {line.reason}" for line in left_out(entries, others)]
@@ -61,11 +64,7 @@ def main(argv: list[str]) -> int:
         for clip in clips
         if clip.source in found
     ]
-    tiers = dict.fromkeys(clip.tier for clip in readable)
-    if RVRA.name not in tiers or len(tiers) < 2:
-        raise UserError(
-            f"{args.root}: probes need readable real clips and fakes; there are {', '.join(tiers) or 'none'}"
-        )
+    check_kinds(args.root, readable)
     try:
         table, unprobed = probe_tiers(readable)
     except ValueError as error:
@@ -74,6 +73,13 @@ def main(argv: list[str]) -> int:
         for cue, reason in cues.items():
             print(f"left out: {cue} of {tier}: {reason}")
     return report(table, args.max)
+
+
+def check_kinds(root: Path, clips: Iterable[ClipMeta | Clip]) -> None:
+    """Raise UserError unless there are real clips and fakes."""
+    tiers = dict.fromkeys(clip.tier for clip in clips)
+    if RVRA.name not in tiers or len(tiers) < 2:
+        raise UserError(f"{root}: probes need readable real clips and fakes; there are {', '.join(tiers) or 'none'}")
 
 
 def report(table: dict[str, dict[str, Probe]], most: float | None) -> int:

@@ -44,6 +44,7 @@ CHECK, VOX, MANIFEST, SPLITS, PROBE, VERIFY = (
     f"data.preprocessing.{name}"
     for name in ("check_fakeavceleb", "down_vox2", "make_manifest", "make_splits", "probe_shortcuts", "verify_store")
 )
+SMALL_MRDF = {"encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 1, "max_steps": 8}
 
 CASES = [
     *((script, "--config {gone}", "no such config file") for script in CONFIGURED),
@@ -104,6 +105,7 @@ CASES = [
     ("detect", "--plot {out}.gif", "cannot write this file type"),
     ("detect", "--plot {text}/x.png", "cannot be written"),
     ("detect", "--csv {text}", "name the files to score, or a list"),
+    ("detect", "--root {root}", "go with --csv"),
     ("detect", "--run {gone}", "{gone}"),
     ("detect", "--run {store}", "{store}"),
     ("detect", "--video-stream -1", "index of a stream, 0 or more"),
@@ -111,6 +113,8 @@ CASES = [
     ("evaluate", "--against {gone}", "{gone}"),
     ("evaluate", "--split some", "invalid choice: 'some'"),
     ("evaluate", "--elements {empty_store} --split all", "{empty_store}"),
+    ("evaluate", "--windows top9999999", "mean, max or top and a number"),
+    ("evaluate", "--bootstrap 99999999999", "must be at most 100000"),
     ("evaluate", "--robustness x", "x"),
     ("evaluate", "--probes {gone}", "{gone}"),
     ("evaluate", "--csv {gone}", "{gone}"),
@@ -120,22 +124,28 @@ CASES = [
     (PREPROCESS, "--input={gone} --output={out}", "no such folder"),
     (PREPROCESS, "--input={text} --output={out}", "no such folder"),
     (PREPROCESS, "--input={empty} --output={out}", "empty folder"),
+    (PREPROCESS, "--input={root} --output={root}/inside", "{root}"),
     (PREPROCESS, "--input= --output={out}", "'input' is"),
     (PREPROCESS, "--input={root} --output={out} --media.hop=0", "'media.hop' is 0"),
     (PREPROCESS, "--input={root} --output={out} --shard 2/2", "--shard 2/2"),
+    (PREPROCESS, "--input={root} --output={out} --shard 0/999999", "n up to 100000"),
     (PREPROCESS, "--input={root} --output={out} --manifest={gone}", "no such manifest"),
     (PARITY, "--input={root} --output={root}/inside", "{root}"),
+    (PARITY, "--input={root} --output={out} --tiers=[]", "'tiers' is"),
     (PARITY, "--input={gone} --output={out}", "no such folder"),
     (CLONE, "--input={gone} --output={out}", "{gone}"),
     (CLONE, '--input={root} --output={out} --backend={{"kind":"x"}}', "backend"),
     (RESYNTHESISE, "--input={root} --output={root}", "{root}"),
     (RESYNTHESISE, '--input={root} --output={out} --ways=["x"]', "ways"),
     ("data.demo_corpus", "--identities 2", "at least 3 are needed"),
+    ("data.demo_corpus", "--identities 999999999", "at most 100000"),
     ("data.demo_corpus", "--out {text}", "{text}"),
     (CHECK, "--workers -1", "--workers takes a whole number"),
     (CHECK, "--json {text}/x", "{text}"),
     (VOX, "--identities {gone}", "not allowed with argument --all"),
     (VOX, "--max-bytes x", "'x' is not a size"),
+    (VOX, "--out {text}", "is a file"),
+    (VOX, "--repo ../..", "not of the form owner/name"),
     (VOX, "--repo x", "not of the form owner/name"),
     (VOX, "--base-url file:///etc", "is not an address"),
     (MANIFEST, "--root {gone}", "no such folder"),
@@ -147,6 +157,7 @@ CASES = [
     (SPLITS, "--duplicates {gone}", "{gone}"),
     (SPLITS, "--seed -1", "--seed takes a whole number"),
     (PROBE, "--root {gone}", "no such folder"),
+    (PROBE, "--workers 0", "need readable real clips and fakes; there are RVRA"),
     (PROBE, "--max nan", "--max an AUC from 0.5 to 1"),
     (VERIFY, "{text}", "unrecognized arguments"),
 ]
@@ -170,7 +181,7 @@ def places(small_store, tmp_path_factory):
         "text": "hello",
         "pretrain": json.dumps({**given, "kind": "pretrain", "name": "one", "model": AUDIO, "optim": optim}),
         "train": json.dumps({**given, "kind": "train", "name": "two", "audio": str(stage1), **sizes, "optim": optim}),
-        "mrdf": json.dumps({**given, "kind": "mrdf", "name": "three"}),
+        "mrdf": json.dumps({**given, "kind": "mrdf", "name": "three", "model": SMALL_MRDF}),
     }
     found = {name: top / name for name in texts} | {"store": small_store / "elements", "run": run, "stage1": stage1}
     grid = {"kind": "search", "name": "four", "config": str(found["pretrain"]), "grid": {"optim.lr": [1e-3]}}
