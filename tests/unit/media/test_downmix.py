@@ -64,7 +64,7 @@ def test_other_channels_are_averaged(channels, expected, tmp_path):
 
 
 def test_channels_that_cancel_for_a_while_are_not_mixed_there(tmp_path):
-    """Of 20 s, 8.3 to 11.9 s cancel, and so do 13.2 to 14.6 s: one stretch, in which the louder channel is taken."""
+    """Two stretches, 8.3 to 11.9 s and 13.2 to 14.6 s, count as one; the louder channel is taken there."""
     time = np.arange(20 * RATE) / RATE
     tone = 0.3 * np.cos(2 * np.pi * 700 * time)
     other = 0.05 * np.cos(2 * np.pi * 1900 * time)
