@@ -44,12 +44,12 @@ def unlisted(files: Files | None, sources: Collection[str], lists: Sequence[Path
     """Return path and reason of everything below a root that lists do not name; `sources` are what they name."""
     if files is None:
         return []
-    own = {os.path.abspath(path) for path in lists}
+    own = {os.path.relpath(path, files.root) for path in lists}
     elsewhere = f"not listed in {', '.join(map(str, lists))}"
     return [
         (source, reason or why_no_clip(source, elsewhere))
         for source, reason in files.all.items()
-        if source not in sources and os.path.abspath(files.root / source) not in own
+        if source not in sources and source not in own
     ]
 
 

@@ -1,7 +1,6 @@
 """Containers: the one place that opens media files, and what holds for their audio and video alike."""
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ from avdfd.media.ceilings import PIXELS
 
 FORMATS = (
     *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "mxf", "dv", "rm"),
-    *("wav", "w64", "flac", "mp3", "aac", "ac3", "eac3", "aiff", "caf", "au", "amr", "nistsphere", "wv"),
+    *("nut", "gxf", "wtv", "dhav", "wav", "w64", "flac", "mp3", "aac", "ac3", "eac3", "aiff", "caf", "au", "amr"),
+    *("nistsphere", "wv", "ape", "tta", "dts", "voc", "qcp", "dss"),
 )
 """Containers that are read, by FFmpeg's names. None of them opens a second file or an address, as playlists do (concat,
 HLS, DASH, SDP) and image sequences."""
@@ -45,6 +45,8 @@ def open_media(path: str | Path) -> Iterator[Any]:
     """
     try:
         check_regular(path)
+        with open(path, "rb") as file:
+            head = file.read(16)
     except OSError as error:
         raise MediaError(_UNREADABLE.get(error.errno or 0, error.strerror)) from None
     opened = False
@@ -61,11 +63,9 @@ def open_media(path: str | Path) -> Iterator[Any]:
                     stream.codec_context.options = _STREAM_OPTIONS
             yield container
     except av.FFmpegError as error:
-        if isinstance(error, PermissionError):
-            raise MediaError("permission denied") from None
-        if os.stat(path).st_size == 0:
+        if not head:
             raise MediaError("empty file") from None
-        if not opened and not _is_container(path):
+        if not opened and not _is_container(head):
             listed = not isinstance(error, av.ArgumentError)
             raise MediaError("not a media file" if listed else "of a format that is not read (docs/data.md)") from None
         raise MediaError(f"cannot be decoded, damaged or truncated ({error.strerror})") from None
@@ -87,7 +87,5 @@ def check_damage(kind: str, damaged: int, count: int) -> None:
         raise MediaError(f"damaged: {damaged} of {count} {kind} frames cannot be decoded")
 
 
-def _is_container(path: str | Path) -> bool:
-    with open(path, "rb") as file:
-        head = file.read(16)
+def _is_container(head: bytes) -> bool:
     return any(head[at : at + len(magic)] == magic for at, magic in _CONTAINERS)
