@@ -158,7 +158,11 @@ def main(argv: list[str]) -> int:
                         write_atomic(args.plot, plots.encode(figure, args.plot.suffix))
                     if args.overlay:
                         story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, args.threshold)
-                        write_atomic(args.overlay, overlay.overlay(file, media.decoder, story, found.reading))
+                        try:
+                            drawn = overlay.overlay(file, media.decoder, story, found.reading)
+                        except MediaError as error:
+                            raise WorkError(f"--overlay: {file}: {error}") from None
+                        write_atomic(args.overlay, drawn)
                 failed += line["error"] is not None
                 if line["score"] is not None:
                     scores[line["file"]] = line["score"]

@@ -1,7 +1,7 @@
 """Muxing of video packets, or drawn images, and audio samples into MP4."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from avdfd.core.errors import MediaError
 from avdfd.features.window import FPS
+from avdfd.media.ceilings import check_seconds
 from avdfd.media.container import has_display_times
 
 _CLOCK = 90_000  # ticks per second of encoded video, fine enough for every frame rate
@@ -56,9 +57,10 @@ def encode_mp4(
 ) -> bytes:
     """Return the bytes of an MP4 file with images at their times as H.264, and audio as in `mux`.
 
-    Images are times in seconds with arrays (H, W, 3) uint8 BGR of one even size. Raises MediaError without an image.
+    Images are times in seconds with arrays (H, W, 3) uint8 BGR of one even size. Raises MediaError without an image,
+    and for one that is hours from `start`.
     """
-    with av.open(io.BytesIO(_encode_images(images))) as encoded:
+    with av.open(io.BytesIO(_encode_images(_near(images, start)))) as encoded:
         video = encoded.streams.video[0]
         begin = Fraction(start).limit_denominator(_CLOCK)
         return mux(video, read_packets(video), samples, rate=rate, bit_rate=bit_rate, start=begin)
@@ -114,6 +116,12 @@ def _encode(stream: Any, samples: np.ndarray, rate: int, start: Fraction) -> lis
 
 def _decoded(packet: Any) -> Fraction:
     return packet.dts * packet.time_base
+
+
+def _near(images: Iterable[tuple[float, np.ndarray]], start: float) -> Iterator[tuple[float, np.ndarray]]:
+    for time, image in images:
+        check_seconds(abs(time - start))
+        yield time, image
 
 
 def _encode_images(images: Iterable[tuple[float, np.ndarray]]) -> bytes:

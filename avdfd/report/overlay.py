@@ -10,6 +10,7 @@ import numpy as np
 from avdfd.features.window import FPS, SAMPLE_RATE
 from avdfd.inference.explanation import at
 from avdfd.media.audio import join_pieces, read_audio
+from avdfd.media.ceilings import check_frame
 from avdfd.media.face_windows import WindowFace
 from avdfd.media.mux import encode_mp4
 from avdfd.media.streams import Reading
@@ -46,7 +47,8 @@ class Story(NamedTuple):
 def overlay(path: Path, decoder: str, story: Story, reading: Reading | None = None) -> bytes:
     """Return an MP4 of a file: its frames at their own times, with the story drawn in, and its audio (mono, 16 kHz).
 
-    The streams are those that `reading` names. Raises MediaError for a file that cannot be decoded.
+    The streams are those that `reading` names. Raises MediaError for a file that cannot be decoded, lasts too long, or
+    is too narrow to draw on.
     """
     streams = Reading(reading.audio_stream, reading.video_stream) if reading else Reading()
     pieces = read_audio(path, reading=streams)
@@ -61,6 +63,7 @@ def _drawn(frames: Iterable[Frame], story: Story) -> Iterator[tuple[float, np.nd
     for frame in frames:
         image = cv2.cvtColor(frame.framed(), cv2.COLOR_RGB2BGR)
         scale = max(min(1, _LONGEST / max(image.shape[:2])), _NARROWEST / image.shape[1])
+        check_frame(round(image.shape[1] * scale), round(image.shape[0] * scale))
         image = _even(image, scale)
         if band is None:
             band = _scores_band(story, image.shape[1])

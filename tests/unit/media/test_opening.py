@@ -18,6 +18,7 @@ from avdfd.evaluation.audit.files import measure
 from avdfd.media import ceilings
 from avdfd.media.audio import AudioPiece, join_pieces, read_audio
 from avdfd.media.container import open_media
+from avdfd.media.mux import encode_mp4
 from avdfd.media.video import read_video
 from tests.helpers.boxes import TONE, alias, audio_track, box, chunk, quicktime, video_track, wav
 from tests.helpers.videos import make_video
@@ -182,6 +183,12 @@ def test_gap_of_years_is_not_filled():
     pieces = [AudioPiece(0, np.ones(160, np.float32)), AudioPiece(1e9, np.ones(160, np.float32))]
     with pytest.raises(MediaError, match="longer than 240 minutes"):
         join_pieces(pieces, pieces[-1].end)
+
+
+def test_frame_of_another_year_is_not_written():
+    images = [(0.0, np.zeros((16, 16, 3), np.uint8)), (1e15, np.zeros((16, 16, 3), np.uint8))]
+    with pytest.raises(MediaError, match="longer than 240 minutes"):
+        encode_mp4(images, np.ones(1600, np.float32), start=0.0, rate=RATE, bit_rate=64_000)
 
 
 def test_tags_in_another_encoding(tmp_path):
