@@ -225,6 +225,9 @@ def test_lists_and_manifests_leave_no_file_unnamed(tree, tmp_path):
         others = [line for line in others if line.reason != REPEATED]
         assert sorted([first, *(line.source for line in others)]) == sorted(everything)
         assert not any(line.mismatch for line in others), "a list is a choice"
+    found, others = make_manifest.read_lists([listed], root)
+    assert {entry.clip.source for entry in found} == {first, "gone.mp4"}
+    assert sorted([first, *(source for source, reason in others if reason != REPEATED)]) == sorted(everything)
 
 
 def test_the_whole_file_system_is_not_searched(tmp_path):

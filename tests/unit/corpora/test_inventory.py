@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,23 @@ from avdfd.core.clips import CLIP_FIELDS, Clip, ClipMeta, make_entry
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.tiers import FAKE, FVRA, RVRA
-from avdfd.corpora.inventory import FileFacts, Streams, examine, probe
+from avdfd.core.workers import Failure
+from avdfd.corpora.inventory import FileFacts, Streams, examine, hash_all, probe
 from avdfd.corpora.manifest import ManifestRow, clips_of, make_row, read_clips, read_manifest, write_manifest
 from tests.helpers.recordings import clicks, record
 from tests.helpers.videos import make_video
+
+
+def test_hashing_in_workers(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    os.mkfifo(tmp_path / "fifo.mp4")
+    paths = [tmp_path / name for name in ("a.mp4", "fifo.mp4", "gone.mp4")]
+    found = dict(hash_all(paths, workers=1, time_limit=60))
+    assert [found[path] for path in paths] == [sha256_of(tmp_path / "a.mp4"), "", ""]
+    assert [*hash_all([], workers=4, time_limit=60)] == []
+    late = Failure("took longer than 60 s", killed=True)
+    monkeypatch.setattr("avdfd.corpora.inventory.run_killable", lambda *work, **limits: [(paths[0], late)])
+    assert dict(hash_all(paths[:1], workers=1, time_limit=60)) == {paths[0]: ""}
 
 
 def test_facts_of_a_good_file(tmp_path):

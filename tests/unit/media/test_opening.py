@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import av
@@ -62,7 +63,8 @@ def near(tmp_path_factory) -> Path:
 def refusal(path: Path) -> str:
     """Return the reason why the audio and the video of a file are not read."""
     reasons = set()
-    for read in (lambda: read_audio(path, video=False), lambda: list(read_video(path, "pyav"))):
+    videos = (partial(read_video, path, decoder) for decoder in ("pyav", "decord"))
+    for read in (lambda: read_audio(path, video=False), *(lambda video=video: list(video()) for video in videos)):
         with pytest.raises(MediaError) as error:
             read()
         reasons.add(str(error.value))
@@ -160,6 +162,15 @@ def test_pixels_of_an_absurd_shape(tmp_path):
     (tmp_path / "a.mov").write_bytes(quicktime(entry, b"vide", bytes(96), samples=3, size=32, duration=640))
     with pytest.raises(MediaError, match="pixels with sides of 30000 to 1"):
         list(read_video(tmp_path / "a.mov", "pyav"))
+
+
+def test_thousands_of_tracks(tmp_path):
+    made = quicktime(audio_track(b"sowt", RATE), b"soun", TONE * 80, samples=8000, size=2)
+    movie, track = made.index(b"moov") - 4, made.index(b"trak") - 4
+    many = made[:movie] + box(b"moov", made[movie + 8 : track], made[track:] * 2000)
+    (tmp_path / "a.mov").write_bytes(many)
+    with pytest.raises(MediaError, match="cannot be decoded"):
+        read_audio(tmp_path / "a.mov", video=False)
 
 
 def test_audio_that_expands_or_lasts_too_long(tmp_path, monkeypatch):
