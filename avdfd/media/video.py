@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
@@ -141,7 +142,8 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
 
     None if it is shown as it is.
     """
-    found = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would refer back to the frame, whose memory then waits for Python's collector of cycles.
+    found = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub lacks the argument
     if found is None:
         return None
     matrix = np.frombuffer(bytes(cast("Any", found)), np.int32).reshape(3, 3)[:2, :2]

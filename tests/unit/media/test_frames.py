@@ -1,5 +1,6 @@
 """Frames as they are shown: all eight display matrices, and sizes and pixel formats that change within a file."""
 
+import gc
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -152,3 +153,16 @@ def test_display_times_that_are_those_of_decoding_are_put_in_order(tmp_path):
     frames = list(read_video(path, "pyav"))
     assert [frame.time for frame in frames] == pytest.approx([n / 25 for n in range(50)], abs=2e-3)
     assert np.diff([frame.gray().mean() for frame in frames]).min() > 0, "in the order in which they are shown"
+
+
+def test_frames_that_are_no_longer_used_are_freed_at_once(tmp_path):
+    """Not by the collector of cycles, before which frames of hundreds of megabytes would gather."""
+    path = make_video(tmp_path / "a.mp4", 2.0, size=64)
+    gc.collect()
+    gc.disable()
+    try:
+        count = sum(1 for _ in read_video(path, "pyav"))
+        alive = sum(type(one) is av.VideoFrame for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert (count, alive) == (50, 0)
