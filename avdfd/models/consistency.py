@@ -1,0 +1,157 @@
+"""Consistency of audio and mouth: mouth movement predicted from audio, compared with the actual one at several lags.
+
+B batch   T frames (25 a second)   M mel frames (10 per video frame)   D mouth shape (120)   K tokens   L lags (31)
+
+The predictor is local: a frame depends on 0.24 s of audio on either side. Its targets are fixed projections of the
+mouth shape, normalised and without slow movement, so nothing can be gained by moving them. A lag of l frames compares
+the mouth with the audio l frames later: it is the number of frames by which the audio is late.
+
+The score is a log-ratio. In the numerator, real recordings, whose audio is late or early by a few frames, normally
+distributed; in the denominator, any lag alike, or no relation at all.
+
+References:
+    Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV Workshops 2016 (score over lags).
+    van den Oord et al., "Representation learning with contrastive predictive coding", arXiv 1807.03748 (InfoNCE).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from avdfd.features.mouth_shape import SHAPE
+from avdfd.features.window import MEL_BINS
+
+BANDS = 32
+CONTEXT = 12
+"""Audio tokens of 20 ms on either side of a frame."""
+LAGS = 15
+"""Frames: the score compares lags up to this many, 0.6 s, in both directions."""
+_POOLED = (MEL_BINS // BANDS, 5)  # bins and frames of the mel per audio token
+_STILL = 1e-4  # squared movement, of tokens of about unit variance, that is rounding
+_NEAR = 2  # lags up to this many frames are not contrasted with the true one: recordings are no more exact
+
+
+class Evidence(NamedTuple):
+    """What the comparison of audio and mouth shows."""
+
+    log_ratio: Tensor
+    """(B,) high if audio and mouth belong together."""
+    frames: Tensor
+    """(B, T) the same over time, from about half a second around each frame."""
+    agreement: Tensor
+    """(B, L) correlation of predicted and actual movement at lags from -15 to 15 frames."""
+
+
+class Consistency(nn.Module):
+    """Predictor of mouth movement from audio, and the comparison with the actual one."""
+
+    shape_basis: Tensor
+
+    def __init__(
+        self,
+        *,
+        tokens: int = 6,
+        slow: float = 10.0,
+        local: float = 6.0,
+        sharpness: float = 20.0,
+        spread: float = 2.5,
+    ) -> None:
+        """tokens: K. slow, local, spread: standard deviations in frames of the Gaussian that is removed as slow
+        movement, of the one that the scores of frames are computed in, and of the lags of real recordings. sharpness:
+        factor of a correlation as a log-likelihood.
+        """
+        super().__init__()
+        self.slow, self.local, self.sharpness, self.spread = slow, local, sharpness, spread
+        self.predictor = nn.Conv1d(BANDS, tokens, 2 * CONTEXT + 1, stride=2)
+        self.register_buffer("shape_basis", torch.eye(SHAPE, tokens))
+
+    def forward(self, mel: Tensor, shape: Tensor) -> Evidence:
+        """mel (B, 128, M) of `log_mel`, mouth shape (B, T, D) -> evidence. Frames of the longer one are left out."""
+        predicted, actual = self.predict(mel), self.targets(shape)
+        length = min(predicted.shape[1], actual.shape[1])
+        return self.compare(predicted[:, :length], actual[:, :length])
+
+    def compare(self, predicted: Tensor, actual: Tensor) -> Evidence:
+        """Compare predicted and actual tokens (B, T, K)."""
+        sums = lagged_products(self.movement(predicted), self.movement(actual))
+        agreement = correlation(*(values.sum(dim=2) for values in sums))
+        around = gaussian(actual.shape[1], self.local, actual).mT
+        local = correlation(*(values @ around for values in sums))
+        return Evidence(self.log_ratio(agreement), self.log_ratio(local), agreement)
+
+    def predict(self, mel: Tensor) -> Tensor:
+        """Return the predicted tokens (B, M / 10, K) of a log mel (B, 128, M)."""
+        bands = F.pad(audio_tokens(mel), (CONTEXT, CONTEXT), mode="replicate")
+        return rearrange(self.predictor(bands), "b k t -> b t k")
+
+    def targets(self, shape: Tensor) -> Tensor:
+        """Return the actual tokens (B, T, K) of a mouth shape (B, T, D)."""
+        return shape @ self.shape_basis
+
+    def movement(self, tokens: Tensor) -> Tensor:
+        """Return tokens (B, T, K) without their slow part."""
+        return tokens - gaussian(tokens.shape[1], self.slow, tokens) @ tokens
+
+    def log_ratio(self, agreement: Tensor) -> Tensor:
+        """Correlations (B, L, ...) -> log-ratio (B, ...) of a real recording against any lag or no relation."""
+        lags = torch.arange(-LAGS, LAGS + 1, device=agreement.device, dtype=agreement.dtype)
+        prior = F.log_softmax(-0.5 * (lags / self.spread).square(), dim=0).view(-1, *[1] * (agreement.ndim - 2))
+        evidence = self.sharpness * agreement
+        real = torch.logsumexp(evidence + prior, dim=1)
+        any_lag = torch.logsumexp(evidence, dim=1) - math.log(len(lags))
+        return real - F.softplus(any_lag)  # softplus: no relation has the likelihood of a correlation of 0
+
+
+def audio_tokens(mel: Tensor) -> Tensor:
+    """Pool a log mel (B, 128, M) to 32 bands and 20 ms: (B, 32, M / 5)."""
+    return F.avg_pool2d(mel, _POOLED)
+
+
+def lagged_products(predicted: Tensor, actual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Movements (B, T, K) -> (B, L, T): their products at each lag, and their squares.
+
+    Time is that of the actual movement; where the predicted one has not begun or has ended, all three are 0.
+    """
+    length = predicted.shape[1]
+    rows = []
+    for lag in range(-LAGS, LAGS + 1):
+        first, last = max(0, -lag), max(0, min(length, length - lag))
+        mouth = actual[:, first:last]
+        audio = predicted[:, first + lag : last + lag] if last > first else mouth
+        pairs = torch.stack([(audio * mouth).sum(2), audio.square().sum(2), mouth.square().sum(2)])
+        rows.append(F.pad(pairs, (first, length - max(last, first))))
+    return tuple(torch.stack(rows, dim=2))
+
+
+def correlation(product: Tensor, audio: Tensor, mouth: Tensor) -> Tensor:
+    """Return the correlation of movements from sums of their products and squares; 0 where there is no movement."""
+    return product / ((audio + _STILL) * (mouth + _STILL)).sqrt()
+
+
+def gaussian(length: int, deviation: float, like: Tensor) -> Tensor:
+    """Return the (T, T) matrix of a Gaussian mean over time; at the edges the mean is of the frames that there are."""
+    time = torch.arange(length, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-0.5 * ((time[:, None] - time) / deviation).square())
+    weights = weights * ((time[:, None] - time).abs() <= 4 * deviation)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def info_nce(predicted: Tensor, actual: Tensor, identities: Tensor, sharpness: float) -> Tensor:
+    """Return the loss that tells the true lag from others of the clip, and the clip from those of other identities.
+
+    Movements (B, T, K), identities (B,); the true lag is 0. No gradient reaches the actual movement.
+    """
+    actual = actual.detach()
+    own = sharpness * correlation(*(p.sum(dim=2) for p in lagged_products(predicted, actual)))
+    true = own[:, LAGS]
+    lags = torch.arange(-LAGS, LAGS + 1, device=own.device).abs()
+    moments = torch.logsumexp(own[:, (lags == 0) | (lags > _NEAR)], dim=1) - true
+    audio, mouth = F.normalize(predicted.flatten(1), dim=1), F.normalize(actual.flatten(1), dim=1)
+    same = (identities[:, None] == identities).fill_diagonal_(False)
+    across = (sharpness * audio @ mouth.mT).masked_fill(same, -math.inf)
+    others = torch.logsumexp(across, dim=0) + torch.logsumexp(across, dim=1) - 2 * torch.diagonal(across)
+    return (moments + others / 2).mean()

@@ -1,0 +1,80 @@
+"""Fit of the consistency model to made-up talk, of which it is known what the mouth follows."""
+
+import pytest
+import torch
+
+from avdfd.features.mouth_shape import SHAPE
+from avdfd.features.window import MEL_BINS
+from avdfd.models.consistency import LAGS, Consistency, audio_tokens, info_nce
+from avdfd.training.consistency import Talk, fit, refine
+
+FRAMES = 120
+LATE = 3  # frames by which the audio of the last clip is late
+
+
+def talks(late: int = 0, seed: int = 0) -> list[Talk]:
+    """Return clips of six identities, the last with late audio. The mouth follows three bands, 40 ms ahead of them."""
+    g = torch.Generator().manual_seed(7)
+    follows = torch.randn(3, SHAPE, generator=g)
+    g.manual_seed(seed)
+    made = []
+    for i in range(6):
+        mel = torch.randn(MEL_BINS, 10 * (FRAMES + 20), generator=g)
+        bands = audio_tokens(mel[None])[0, :3, ::2].T
+        shape = bands @ follows + 0.5 * torch.randn(len(bands), SHAPE, generator=g)
+        shift = late if i == 5 else 0
+        shape = shape[11 : 11 + FRAMES]
+        made.append(Talk(mel[:, 10 * (10 - shift) : 10 * (10 - shift + FRAMES)], shape, f"identity-{i}"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def model() -> Consistency:
+    return fit(talks(late=LATE))
+
+
+@torch.no_grad()
+def test_new_talk_is_related_at_lag_0(model):
+    for talk in talks(seed=1):
+        evidence = model(talk.mel[None], talk.shape[None])
+        assert int(evidence.agreement[0].argmax()) == LAGS
+        assert evidence.agreement[0, LAGS] > 0.4
+
+
+@torch.no_grad()
+def test_late_audio_of_a_training_clip_is_found_and_does_not_shift_the_model(model):
+    last = talks(late=LATE)[-1]
+    assert int(model(last.mel[None], last.shape[None]).agreement[0].argmax()) == LAGS + LATE
+
+
+@torch.no_grad()
+def test_a_strangers_audio_scores_lower(model):
+    first, second, *_ = talks(seed=1)
+    own = model(first.mel[None], first.shape[None]).log_ratio
+    assert own > model(second.mel[None], first.shape[None]).log_ratio + 2
+
+
+def test_the_same_talks_give_the_same_model():
+    first, second = fit(talks(), rounds=0), fit(talks(), rounds=0)
+    assert torch.equal(first.predictor.weight, second.predictor.weight)
+    assert torch.equal(first.shape_basis, second.shape_basis)
+
+
+def test_refinement_lowers_the_contrastive_loss_and_leaves_the_targets():
+    given = talks()
+    model = fit(given, rounds=0)
+    basis = model.shape_basis.clone()
+    weight = model.predictor.weight
+    with torch.no_grad():
+        weight += 2 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def loss() -> float:
+        mel, shape = torch.stack([t.mel for t in given]), torch.stack([t.shape for t in given])
+        movement = model.movement(model.predict(mel)), model.movement(model.targets(shape))
+        return float(info_nce(*movement, torch.arange(len(given)), model.sharpness))
+
+    before = loss()
+    refine(model, given, steps=10)
+    assert loss() < before
+    assert torch.equal(model.shape_basis, basis)
