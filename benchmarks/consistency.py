@@ -244,13 +244,13 @@ def report_fakes(
     real, lengths = np.array([score(clip) for clip in clips]), np.array([len(clip.talk.shape) for clip in clips])
     by_method: dict[str, list[Clip]] = defaultdict(list)
     for clip in fakes:
-        by_method[clip.method].append(clip)
+        by_method[clip.method.split(" (")[0]].append(clip)
     for method, members in sorted(by_method.items()):
         if len(members) >= 2:
             labels = np.repeat([0, 1], [len(real), len(members)])
             value = roc.auc(labels, -np.append(real, [score(clip) for clip in members]))
             by_length = roc.auc(labels, -np.append(lengths, [len(clip.talk.shape) for clip in members]))
-            print(f"  {method:50} {len(members):3} AUC {value:.3f}, of shorter clips {by_length:.3f}")
+            print(f"  {method:40} {len(members):3} AUC {value:.3f}, of shorter clips {by_length:.3f}")
 
 
 if __name__ == "__main__":
