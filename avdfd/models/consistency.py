@@ -36,7 +36,7 @@ _NEAR = 2  # lags up to this many frames are not contrasted with the true one: r
 
 
 class Evidence(NamedTuple):
-    """What the comparison of audio and mouth shows."""
+    """Result of comparing audio and mouth."""
 
     log_ratio: Tensor
     """(B,) high if audio and mouth belong together."""
@@ -132,11 +132,11 @@ def correlation(product: Tensor, audio: Tensor, mouth: Tensor) -> Tensor:
     return product / ((audio + _STILL) * (mouth + _STILL)).sqrt()
 
 
-def gaussian(length: int, deviation: float, like: Tensor) -> Tensor:
+def gaussian(length: int, sigma: float, like: Tensor) -> Tensor:
     """Return the (T, T) matrix of a Gaussian mean over time; at the edges the mean is of the frames that there are."""
     time = torch.arange(length, device=like.device, dtype=like.dtype)
-    weights = torch.exp(-0.5 * ((time[:, None] - time) / deviation).square())
-    weights = weights * ((time[:, None] - time).abs() <= 4 * deviation)
+    weights = torch.exp(-0.5 * ((time[:, None] - time) / sigma).square())
+    weights = weights * ((time[:, None] - time).abs() <= 4 * sigma)
     return weights / weights.sum(dim=1, keepdim=True)
 
 

@@ -133,18 +133,18 @@ def _solve(model: Consistency, sums: list[_Sums], ridge: float) -> None:
     total = _Sums(*(sum(values) for values in zip(*sums, strict=True)))
     mean = total.x / total.frames
     xx = total.xx / total.frames - torch.outer(mean, mean)
-    deviation = xx.diagonal().sqrt() + 1e-6
+    sigma = xx.diagonal().sqrt() + 1e-6
     tokens = model.shape_basis.shape[1]
     basis = torch.linalg.eigh(total.yy / total.frames)[1].flip(1)[:, :tokens]
     basis = basis * basis.sum(dim=0).sign()
-    xy = (total.xy / total.frames - torch.outer(mean, total.y / total.frames)) @ basis / deviation[:, None]
-    gram = xx / deviation[:, None] / deviation
+    xy = (total.xy / total.frames - torch.outer(mean, total.y / total.frames)) @ basis / sigma[:, None]
+    gram = xx / sigma[:, None] / sigma
     weight = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), xy)
     variance = (basis * (total.yy @ basis)).sum(dim=0) / total.frames
     explained = (weight * (gram @ weight)).sum(dim=0)
     related = (weight * xy).sum(dim=0) / (explained * variance).sqrt()
     scale = related.clamp(min=0) / variance.sqrt()
-    weight = weight / deviation[:, None] * scale
+    weight = weight / sigma[:, None] * scale
     with torch.no_grad():
         model.predictor.weight.copy_(weight.T.reshape(tokens, BANDS, -1))
         assert model.predictor.bias is not None
