@@ -58,7 +58,8 @@ def main(argv: list[str]) -> int:
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, PreprocessConfig, overrides=overrides)
     root = Path(cfg.output)
-    refuse_overlap(root, Path(cfg.input))
+    if not cfg.csv and not cfg.manifest:  # their root may contain all, even the output
+        refuse_overlap(root, Path(cfg.input))
     if cfg.media.min_fake is not None:
         print("media.min_fake has no effect: all windows are stored; set data.min_fake in the config of the training")
     parts = [parse_shard(args.shard)] if args.shard else parts_of(root)
@@ -79,10 +80,10 @@ def list_clips(cfg: PreprocessConfig) -> tuple[list[Clip], list[LeftOut]]:
     """Return the clips of the data set, in order of their path, and everything else in it."""
     root = Path(cfg.input)
     if cfg.csv:
-        clips, others, counts = scan_lists([Path(path) for path in cfg.csv], root, cfg.tiers)
+        clips, others, counts = scan_lists([Path(path) for path in cfg.csv], root, cfg.tiers, Path(cfg.output))
         print(counts)
     elif cfg.manifest:
-        clips, others = scan_manifest(Path(cfg.manifest), root, cfg.tiers)
+        clips, others = scan_manifest(Path(cfg.manifest), root, cfg.tiers, Path(cfg.output))
     else:
         clips, others = scan_all(root, cfg.tiers, audio="frames" not in cfg.media.keep)
     check_names(clips)

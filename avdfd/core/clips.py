@@ -176,9 +176,9 @@ def is_audio(source: str) -> bool:
 class Files:
     """All files below a root, which is searched once; media files are found by the names that a table has for them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, skip: Callable[[str], bool] | None = None) -> None:
         self.root = root
-        self.all = dict(walk(root))
+        self.all = dict(walk(root, skip=skip))
         """Path relative to the root -> why it is no file; empty for files."""
         self.present = {source for source, reason in self.all.items() if not reason and is_media(source)}
         """Media files that are not hidden."""

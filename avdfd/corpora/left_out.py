@@ -35,9 +35,10 @@ def left_out(
     return sorted(lines)
 
 
-def search(root: Path) -> Files | None:
-    """Return the files below the root of a list or manifest; None for `/`, as everything is below it."""
-    return None if root.resolve() == Path("/") else Files(root)
+def search(root: Path, output: Path | None = None) -> Files | None:
+    """Return the files below the root of a list or manifest, but for an output; None for `/`, which contains all."""
+    own = None if output is None else os.path.relpath(output, root)
+    return None if root.resolve() == Path("/") else Files(root, skip=lambda folder: folder == own)
 
 
 def unlisted(files: Files | None, sources: Collection[str], lists: Sequence[Path]) -> list[tuple[str, str]]:

@@ -38,8 +38,10 @@ def scan_all(root: str | Path, tiers: Iterable[str], *, audio: bool = False) -> 
     return clips, left_out(entries, others, wanted)
 
 
-def scan_manifest(manifest: Path, root: Path, tiers: Sequence[str]) -> tuple[list[Clip], list[LeftOut]]:
-    """Return the clips of some tiers that a manifest lists, and everything else in it and under the root.
+def scan_manifest(
+    manifest: Path, root: Path, tiers: Sequence[str], output: Path | None = None
+) -> tuple[list[Clip], list[LeftOut]]:
+    """Return the clips of some tiers that a manifest lists, and everything else in it and under the root but an output.
 
     A manifest is a choice of files, so one without a row is no mismatch. Raises UserError if the root has none of them.
     """
@@ -47,16 +49,18 @@ def scan_manifest(manifest: Path, root: Path, tiers: Sequence[str]) -> tuple[lis
     if not any(clip.path.is_file() for clip in clips):
         raise UserError(f"{root}: has none of the files that {manifest} lists; `input` is their root")
     named = {clip.source for clip in clips} | {line.source for line in others}
-    return clips, others + left_out((), unlisted(search(root), named, [manifest]))
+    return clips, others + left_out((), unlisted(search(root, output), named, [manifest]))
 
 
-def scan_lists(lists: Sequence[Path], root: Path, tiers: Sequence[str]) -> tuple[list[Clip], list[LeftOut], str]:
+def scan_lists(
+    lists: Sequence[Path], root: Path, tiers: Sequence[str], output: Path | None = None
+) -> tuple[list[Clip], list[LeftOut], str]:
     """Return the clips of some tiers in lists of videos, everything else in them and under the root, and the counts.
 
     Clips without a file are among the clips, to be quarantined. A list is a choice of files, so one without a row is no
     mismatch. Raises UserError if the root has none of the videos.
     """
-    files = search(root)
+    files = search(root, output)
     listed = read_videos(lists, root, files=files)
     found = entries(listed)
     clips = [entry.clip for entry in found if entry.clip.tier in tiers]

@@ -230,6 +230,15 @@ def test_lists_and_manifests_leave_no_file_unnamed(tree, tmp_path):
     assert sorted([first, *(source for source, reason in others if reason != REPEATED)]) == sorted(everything)
 
 
+def test_an_output_in_the_root_is_not_listed(tmp_path):
+    for name in ("a.mp4", "b.mp4", "out/store.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "list.csv").write_text("a.mp4,0\n")
+    _, others, _ = scan_lists([tmp_path / "list.csv"], tmp_path, [*TIERS], tmp_path / "out")
+    assert [line.source for line in others] == ["b.mp4"]
+
+
 def test_the_whole_file_system_is_not_searched(tmp_path):
     (tmp_path / "a.mp4").touch()
     (tmp_path / "b.mp4").touch()
@@ -252,9 +261,9 @@ def test_names_in_a_list_are_found_as_those_in_tables(tmp_path):
 def test_a_root_is_searched_once(tree, monkeypatch):
     root, layout = tree
     searched = []
-    monkeypatch.setattr("avdfd.core.clips.walk", lambda *place: searched.append(place) or walk(*place))
+    monkeypatch.setattr("avdfd.core.clips.walk", lambda root, **how: searched.append(root) or walk(root, **how))
     read_root(root, audio=layout == "speech")
-    assert searched == [(root,)]
+    assert searched == [root]
 
 
 TABLES_OF = {
