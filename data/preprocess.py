@@ -33,7 +33,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import CLIP_DEFAULTS
 from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
-from avdfd.core.journal import Journal, refuse_overlap, vanished
+from avdfd.core.journal import AppendedFile, Journal, refuse_overlap, vanished
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, run_killable
 from avdfd.corpora.inventory import hash_all, hash_of
@@ -208,17 +208,19 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     kept: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     reading = Reading()
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+    handle, name = tempfile.mkstemp(dir=folder)
+    os.close(handle)
+    with contextlib.closing(AppendedFile(Path(name), 0)) as file:
         for window in windows(clip.path, media, reading):
             if "reason" in window:
                 left_out.append(window)
                 continue
             parts, face = window.pop("parts"), window.pop("face")
-            file.writelines(parts.values())
+            file.add(b"".join(parts.values()))
             if face is not None:
                 window["face"] = face.facts()
             kept.append({**window, "sizes": {suffix: len(data) for suffix, data in parts.items()}})
-    return Spooled(Path(file.name), kept, left_out, reading.facts(), sha256_of(clip.path))
+    return Spooled(file.path, kept, left_out, reading.facts(), sha256_of(clip.path))
 
 
 def report(writer: ElementWriter, clips: list[Clip], mismatches: int, cfg: PreprocessConfig, seconds: float) -> int:

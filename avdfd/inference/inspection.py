@@ -14,6 +14,7 @@ import torch
 
 from avdfd.baselines.open_store import takes_whole_clips
 from avdfd.config import MediaConfig
+from avdfd.core.files import naming
 from avdfd.elements import Element, unpack
 from avdfd.elements.form import as_window
 from avdfd.features.window import FPS, is_short
@@ -135,7 +136,8 @@ def spool_windows(
     usable = (window for window in cut_windows(file, media, reading, all_faces=all_faces) if "parts" in window)
     for number, window in enumerate(usable):
         path = place / str(number)
-        path.write_bytes(pickle.dumps(window["parts"]))
+        with naming(folder):
+            path.write_bytes(pickle.dumps(window["parts"]))
         spooled.append(Spooled(window["start"], window["end"], window["face"], path))
     return Cut(spooled, reading)
 

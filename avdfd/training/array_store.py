@@ -182,7 +182,7 @@ class ArrayStore:
     def _create(self, about: Mapping[str, Any]) -> None:
         """Create the files, about.json last: it marks the folder as complete."""
         for name, row in self._all_formats.items():
-            with self._path(name).open("wb") as file:
+            with naming(self._path(name)), self._path(name).open("wb") as file:
                 header = {"descr": np.dtype(row.dtype).str, "fortran_order": False, "shape": (self.rows, *row.shape)}
                 npy.write_array_header_1_0(file, header)
                 file.truncate(file.tell() + self.rows * row.bytes)

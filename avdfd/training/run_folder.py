@@ -16,13 +16,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
-from avdfd.core.files import ensure_writable, lock_for_process, write_atomic
+from avdfd.core.files import ensure_writable, lock_for_process, naming, write_atomic
 from avdfd.elements import ElementMeta
 from avdfd.features.mel import log_mel
 from avdfd.training.checkpoint import last_files
 from avdfd.training.examples import Example, draw
 
 EXAMPLES = "examples.png"
+_TENSORBOARD = "tensorboard"
 _LOCK = ".lock"
 _WANDB_ID = "wandb.id"
 _SHOWN = 8  # examples
@@ -56,7 +57,8 @@ class RunFolder:
         self._wandb_run: Any = None
         ensure_writable(self.path)
         self._lock = lock_for_process(self.path / _LOCK, self.path)
-        self.writer = SummaryWriter(str(self.path / "tensorboard"))
+        with naming(self.path / _TENSORBOARD):
+            self.writer = SummaryWriter(str(self.path / _TENSORBOARD))
         self._to_show = not (self.path / EXAMPLES).exists()
 
     def write_config(self, config: RunConfig) -> None:
@@ -91,7 +93,8 @@ class RunFolder:
         clips = [None] * len(shown) if video is None else [*video[:_SHOWN].permute(0, 2, 3, 4, 1).cpu().numpy()]
         captions = [f"{meta.tier}, {'fake' if meta.window.label else 'real'}" for meta in metas]
         image = draw([Example(*row) for row in zip(captions, spectrograms, clips, strict=False)])
-        self.writer.add_image("examples", image, dataformats="HWC")
+        with naming(self.path / _TENSORBOARD):
+            self.writer.add_image("examples", image, dataformats="HWC")
         if self._wandb_run is not None:
             self._wandb_run.log({"examples": self._wandb.Image(image)}, commit=False)  # goes with the next epoch
         write_atomic(self.path / EXAMPLES, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
@@ -100,11 +103,11 @@ class RunFolder:
         """Record the values of an epoch (counted from 1)."""
         if not self.first:
             return
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": epoch, **values}) + "\n")
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
+        self._append("metrics.jsonl", json.dumps({"epoch": epoch, **values}))
+        with naming(self.path / _TENSORBOARD):
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, epoch)
+            self.writer.flush()
         if self._wandb_run is not None:
             self._wandb_run.log(values, step=epoch)
 
@@ -119,8 +122,11 @@ class RunFolder:
     def log(self, line: str) -> None:
         """Append a line with the time to log.txt."""
         if self.first:
-            with (self.path / "log.txt").open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            self._append("log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
+
+    def _append(self, name: str, line: str) -> None:
+        with naming(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
     def announce(self, line: str) -> None:
         """Log a line and, in the first process, show it on the console."""
@@ -130,7 +136,8 @@ class RunFolder:
 
     def close(self) -> None:
         if self.first:
-            self.writer.close()
+            with naming(self.path / _TENSORBOARD):
+                self.writer.close()
             if self._wandb_run is not None:
                 self._wandb_run.finish()
             self._lock.close()

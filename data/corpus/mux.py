@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from avdfd.core.files import naming
 from avdfd.media.mux import mux, read_packets
 from data.corpus.face import SIZE
 from data.corpus.mouth import FPS
@@ -41,6 +42,7 @@ def write_clip(path: Path, video: bytes, audio: np.ndarray, partial: Path) -> No
     waiting = partial / f"{path.parent.name}-{path.parents[3].name}-{path.name}"
     with av.open(io.BytesIO(video)) as source:
         stream = source.streams.video[0]
-        waiting.write_bytes(mux(stream, read_packets(stream), audio, rate=RATE, bit_rate=_AAC_BITS_PER_SECOND))
+        with naming(path):
+            waiting.write_bytes(mux(stream, read_packets(stream), audio, rate=RATE, bit_rate=_AAC_BITS_PER_SECOND))
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(waiting, path)

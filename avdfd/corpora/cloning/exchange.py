@@ -7,6 +7,7 @@ import numpy as np
 from scipy.io import wavfile
 
 from avdfd.core.errors import MediaError
+from avdfd.core.files import naming
 from avdfd.corpora.cloning.request import ConversionError, Request
 from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.audio import read_waveform
@@ -31,4 +32,5 @@ def take_back(paths: Mapping[str, str]) -> np.ndarray:
 
 def write_wav(path: Path, samples: np.ndarray) -> None:
     """Write samples (S,) at 16 kHz as a WAV file of 16 bits."""
-    wavfile.write(path, SAMPLE_RATE, np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16))
+    with naming(path):
+        wavfile.write(path, SAMPLE_RATE, np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16))

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from avdfd.core.errors import WorkError
 from avdfd.datasets.hand_over import hand_over, start
-from tests.helpers.small_shm import run_with_shm
+from tests.helpers.small_disk import run_on_small_disk
 
 MB = 1 << 20
 
@@ -54,7 +54,7 @@ def test_batches_arrive_unchanged():
 @pytest.mark.parametrize("size", ["64m", "1m"])
 def test_batches_do_not_need_dev_shm(size):
     """64 MB is what a container has. With 1 MB, torch's own way loses the first batch and waits for it for ever."""
-    assert len(run_with_shm(size, received, 2)) == 6
+    assert len(run_on_small_disk("/dev/shm", size, received, 2)) == 6
 
 
 def received_without_room() -> None:
@@ -65,4 +65,4 @@ def received_without_room() -> None:
 
 def test_full_dev_shm_is_named():
     with pytest.raises(WorkError, match=r"cannot start \(No space left on device; their locks are in /dev/shm\)"):
-        run_with_shm("1m", received_without_room)
+        run_on_small_disk("/dev/shm", "1m", received_without_room)

@@ -1,0 +1,123 @@
+"""A full disk is one line that names the file or folder; nothing is half-written, and the work resumes with space."""
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch._dynamo  # noqa: F401 - an optimiser imports it: once here, not in every process
+
+import compare
+import detect
+import pretrain
+from avdfd.core.errors import run_script
+from data import preprocess
+from tests.helpers.in_process import run_in_process
+from tests.helpers.runs import epochs, make_run
+from tests.helpers.small_disk import run_on_small_disk
+from tests.helpers.videos import make_video
+from tests.scripts.test_compare import evaluated
+
+FILL = "fill"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    return folder
+
+
+def outcome(main, arguments) -> tuple[int, str]:
+    """Return exit code and error line of a script."""
+    said = io.StringIO()
+    with (
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(io.StringIO()),
+        pytest.raises(SystemExit) as end,
+    ):
+        run_script(lambda _: main(arguments))
+    return int(end.value.code or 0), "".join(line for line in said.getvalue().splitlines() if line[:5] == "error")
+
+
+def filled(disk: Path, left: int, main, arguments, then=lambda disk: None):
+    """Run a script with so many kB left, and again with all of the disk.
+
+    Returns both outcomes, the files after the first run, and what `then` returns in the end.
+    """
+    state = os.statvfs(disk)
+    with (disk / FILL).open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_bsize - left * 1024)
+    tempfile.tempdir = str(disk)
+    for script in (detect, preprocess):
+        vars(script)["run_killable"] = run_in_process
+    first = outcome(main, arguments)
+    files = {str(path.relative_to(disk)): path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+    (disk / FILL).unlink()
+    return first, files, outcome(main, arguments), then(disk)
+
+
+def named(outcome: tuple[int, str], place: Path | str) -> bool:
+    return (
+        outcome[0] == 1 and outcome[1].startswith(f"error: {place}") and "No space left on device; free" in outcome[1]
+    )
+
+
+def test_training(disk, stage1):
+    config = [
+        *stage1(),
+        "--optim.epochs=1",
+        "--optim.warmup_epochs=0",
+        "--resume",
+        "--data.workers=0",
+        f"--runs={disk}",
+    ]
+    numbers = run_on_small_disk(disk, "16m", lambda: outcome(pretrain.main, config) and epochs(disk / "one"))
+    for left, place in ((0, "tensorboard"), (8, "log.txt"), (1500, "metrics.jsonl")):
+        arguments = (disk, left, pretrain.main, config, lambda disk: epochs(disk / "one"))
+        first, _, second, found = run_on_small_disk(disk, "16m", filled, *arguments)
+        assert named(first, disk / "one" / place)
+        assert second == (0, "")
+        assert found == numbers
+
+
+def test_elements(disk, tmp_path):
+    (tmp_path / "videos" / "real").mkdir(parents=True)
+    (tmp_path / "videos" / "fake").mkdir()
+    make_video(tmp_path / "videos" / "real" / "a.mp4")
+    shutil.copy(tmp_path / "videos" / "real" / "a.mp4", tmp_path / "videos" / "fake" / "b.mp4")
+    arguments = ["--config", "config/preprocess.json", f"--input={tmp_path / 'videos'}", f"--output={disk / 'e'}"]
+    arguments += ["--media.face=null"]
+
+    def content(disk):
+        return {path.name: path.read_bytes() for path in (disk / "e").iterdir() if path.suffix in (".tar", ".jsonl")}
+
+    whole = run_on_small_disk(disk, "32m", lambda: outcome(preprocess.main, arguments) and content(disk))
+    for left, place in ((100, "e/.spool-000"), (1000, "e/shard-000-00000")):
+        first, _, second, found = run_on_small_disk(
+            disk, "32m", filled, disk, left, preprocess.main, arguments, content
+        )
+        assert named(first, disk / place), first
+        assert second[0] == 0
+        assert found == whole
+
+
+def test_comparison(disk, tmp_path):
+    systems = [str(evaluated(tmp_path, name, seed=seed)) for seed, name in enumerate(("ours", "theirs"))]
+    arguments = [*systems, "--bootstrap", "0", "--out", str(disk)]
+    for left in (0, 24, 44):
+        first, files, second, _ = run_on_small_disk(disk, "1m", filled, disk, left, compare.main, arguments)
+        assert named(first, disk / "compare.")
+        assert second == (0, "")
+        assert all(name == FILL or name.startswith("compare.") for name in files), "no half file"
+
+
+def test_windows_of_a_file(disk, tmp_path, small_store):
+    make_video(tmp_path / "a.mp4")
+    arguments = ["--run", str(make_run(tmp_path, "pretrain", small_store)), str(tmp_path / "a.mp4")]
+    first, files, second, _ = run_on_small_disk(disk, "8m", filled, disk, 12, detect.main, arguments)
+    assert named(first, disk / "avdfd-spool-")
+    assert (second, [*files]) == ((0, ""), [FILL])
