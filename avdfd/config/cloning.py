@@ -29,7 +29,10 @@ class EcapaConfig(Section):
     kind: Literal["ecapa"] = "ecapa"
     """Selects this encoder."""
     folder: str
-    """Folder with the files of `speechbrain/spkrec-ecapa-voxceleb` on the hub: hyperparams.yaml and the .ckpt files."""
+    """Folder with the files of `speechbrain/spkrec-ecapa-voxceleb` on the hub: hyperparams.yaml and the .ckpt files.
+
+    SpeechBrain makes the objects that hyperparams.yaml names, so a file that names others than those of this encoder is
+    refused. Take the files from their publisher all the same."""
 
 
 class WorldConfig(Section):

@@ -12,6 +12,7 @@ Interspeech 2020.
 
 import functools
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
+from avdfd.core.text import read_text
 from avdfd.features.window import SAMPLE_RATE
 
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -34,6 +36,18 @@ SHORTEST = 0.5
 """Seconds of speech that an embedding needs."""
 
 _WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
+_ECAPA_PARTS = {
+    f"!new:speechbrain.{name}"
+    for name in (
+        "lobes.features.Fbank",
+        "processing.features.InputNormalization",
+        "lobes.models.ECAPA_TDNN.ECAPA_TDNN",
+        "lobes.models.ECAPA_TDNN.Classifier",
+        "utils.parameter_transfer.Pretrainer",
+        "dataio.encoder.CategoricalEncoder",
+    )
+}
+"""Tags of the published hyperparams.yaml."""
 _N_FFT, _HOP, _MELS = 400, 160, 40
 _PIECE, _STEP = 160, 80  # mel frames
 _COVERED = 0.75  # share of the last piece that must be filled
@@ -97,6 +111,7 @@ def _ecapa(folder: Path) -> Embed:
         ) from None
     if not (folder / "hyperparams.yaml").is_file():
         raise UserError(f"{folder}: no hyperparams.yaml in it; give the folder of speechbrain/spkrec-ecapa-voxceleb")
+    _refuse_code(folder / "hyperparams.yaml")
     # Its hyperparams point to the hub, but the weights are in the folder.
     model = EncoderClassifier.from_hparams(
         source=str(folder), savedir=str(folder), overrides={"pretrained_path": str(folder)}, run_opts={"device": "cpu"}
@@ -108,6 +123,21 @@ def _ecapa(folder: Path) -> Embed:
             return F.normalize(vector, dim=0).numpy()
 
     return embed
+
+
+def _refuse_code(path: Path) -> None:
+    """Raise UserError if a file of hyperparameters makes anything but the parts of the encoder.
+
+    SpeechBrain calls whatever the tags of the file name, such as `!apply:os.system`.
+    """
+    lines = [line for line in read_text(path).splitlines() if not line.lstrip().startswith("#")]
+    tags = [tag for line in lines for tag in re.findall(r"^%.*|![^\s,\]})]*", line)]
+    foreign = [tag for tag in tags if tag != "!ref" and tag not in _ECAPA_PARTS]
+    if foreign:
+        raise UserError(
+            f"{path}: has {foreign[0]!r}, which is no part of spkrec-ecapa-voxceleb and could run any code; get the "
+            "file from its publisher again"
+        )
 
 
 def speech_of(samples: np.ndarray) -> np.ndarray:

@@ -92,3 +92,35 @@ def fake_speechbrain(monkeypatch, calls):
     monkeypatch.setitem(sys.modules, "speechbrain", types.ModuleType("speechbrain"))
     monkeypatch.setitem(sys.modules, "speechbrain.inference", types.ModuleType("speechbrain.inference"))
     monkeypatch.setitem(sys.modules, "speechbrain.inference.speaker", module)
+
+
+PUBLISHED = """
+# Could say anything! !apply:os.system
+n_mels: 80
+compute_features: !new:speechbrain.lobes.features.Fbank
+    n_mels: !ref <n_mels>
+embedding_model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
+    channels: [1024, 1024]
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables: {embedding_model: !ref <embedding_model>}
+"""
+
+
+def test_hyperparameters_that_run_code_are_refused(tmp_path):
+    path = tmp_path / "hyperparams.yaml"
+    path.write_text(PUBLISHED)
+    speaker._refuse_code(path)
+    for line in (
+        "x: !apply:os.system [echo]",
+        "x: !new:subprocess.Popen",
+        "x: {y: !name:os.system}",
+        "x: [!include:other.yaml]",
+        "x: !!python/object/apply:os.system [echo]",
+        "x: !new:speechbrain.lobes.features.Fbank.os.system",
+        "%TAG ! tag:x,2000:",
+        "x: !<tag:yaml.org,2002:python/name:os.system>",
+        "y: 1\r    x: !module:os",
+    ):
+        path.write_text(f"{PUBLISHED}{line}\n")
+        with pytest.raises(UserError, match=r"hyperparams.yaml: has .* could run any code"):
+            speaker._refuse_code(path)
