@@ -19,6 +19,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -151,7 +152,7 @@ def main(argv: list[str]) -> int:
                 elif isinstance(seen := inspected(scoring_run, found, bool(args.plot or args.overlay)), str):
                     line = verdict(file, error=seen)
                 else:
-                    line = verdict(file, seen, args.threshold, reading=found.reading)
+                    line = verdict(file, seen, args.threshold, reading=found.reading, left_out=found.left_out)
                     title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
                     if args.plot:
                         figure = inspection.figure_over_time(title, seen, args.threshold)
@@ -282,6 +283,7 @@ def verdict(
     threshold: float = 0.5,
     error: str | None = None,
     reading: Reading | None = None,
+    left_out: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the result for a file, in the order of printing; None for what is not known."""
 
@@ -317,6 +319,7 @@ def verdict(
         "damaged_frames": reading.damaged_frames if reading else None,
         "dropped_frames": reading.dropped_frames if reading else None,
         "notes": reading.remarks() if reading else [],
+        "left_out": [*left_out],
     }
 
 
@@ -335,7 +338,9 @@ def verdict_line(line: dict[str, Any], width: int) -> str:
         text += "  (audio alone)"
     if line["short"]:
         text += "  (short: true)"
-    text += "".join(f"  ({note})" for note in line["notes"])
+    reasons = Counter(window["reason"] for window in line["left_out"])
+    left_out = [f"{number} window{'s' * (number > 1)} left out: {reason}" for reason, number in reasons.items()]
+    text += "".join(f"  ({note})" for note in [*line["notes"], *left_out])
     if len(line["faces"]) == 1:
         text += f"  face {face_place(line['faces'][0])}"
     text += f"  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"

@@ -8,7 +8,7 @@ from avdfd.elements.form import Element, ElementMeta
 
 
 class Store(Protocol):
-    """Source of elements: `ElementStore`, one that perturbs or replaces what it reads (`avdfd.evaluation`), or VFD's data.
+    """Source of elements: `ElementStore`, one that changes what it reads (`avdfd.evaluation`), or VFD's data.
 
     VFD's are `avdfd.baselines.vfd_folder` and `avdfd.baselines.vfd_list`.
     """

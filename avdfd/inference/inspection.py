@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,6 +47,8 @@ class Cut(NamedTuple):
 
     windows: list[Spooled]
     reading: Reading
+    left_out: list[dict[str, Any]]
+    """`start`, `end` and `reason` of the windows that cannot be scored."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,16 @@ def spool_windows(
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []
     reading = Reading(audio_stream, video_stream if "frames" in media.keep else None)
-    usable = (window for window in cut_windows(file, media, reading, all_faces=all_faces) if "parts" in window)
-    for number, window in enumerate(usable):
+    left_out = []
+    for number, window in enumerate(cut_windows(file, media, reading, all_faces=all_faces)):
+        if "reason" in window:
+            left_out.append(window)
+            continue
         path = place / str(number)
         with naming(folder):
             path.write_bytes(pickle.dumps(window["parts"]))
         spooled.append(Spooled(window["start"], window["end"], window["face"], path))
-    return Cut(spooled, reading)
+    return Cut(spooled, reading, left_out)
 
 
 def read(window: Spooled) -> Element:

@@ -34,7 +34,7 @@ from tests.helpers.videos import Disposition, make_video, write
 
 FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
 FIELDS += ["windows", "short", "faces", "error", "audio_stream", "video_stream"]
-FIELDS += ["damaged_frames", "dropped_frames", "notes"]
+FIELDS += ["damaged_frames", "dropped_frames", "notes", "left_out"]
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +193,7 @@ def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, c
             assert line["windows"] == []
     assert "audio" in found["mute.mp4"]["error"]
     assert len(found["good.mp4"]["windows"]) == 1
+    assert found["good.mp4"]["left_out"] == []
     starts = [window["start"] for window in found["LONG.MP4"]["windows"]]
     assert starts == pytest.approx(np.arange(4) * 1.536, abs=0.05)
     assert all(w["end"] - w["start"] == pytest.approx(SECONDS, abs=1e-5) for w in found["LONG.MP4"]["windows"])
@@ -401,6 +402,13 @@ def test_text_lines_are_aligned(run, videos, capsys):
     assert good.endswith("  1 window, 0.0 to 3.1 s")
     assert text.startswith(f"{videos / 'text.mp4'}  error: ")
     assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("in_process")
+def test_windows_that_are_left_out_are_named(run, videos, capsys):
+    _, [line] = lines_of(["--run", run, videos / "good.mp4"], capsys)
+    line["left_out"] = [{"start": start, "end": start + 3.072, "reason": "no face found"} for start in (3.0, 6.0)]
+    assert "  (2 windows left out: no face found)  " in detect.verdict_line(line, 0)
 
 
 @pytest.mark.usefixtures("in_process")
