@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import locked
+from avdfd.core.files import ensure_writable, locked
 from avdfd.search import results
 from avdfd.search.child import Child, Signals, cause, end_all
 from avdfd.search.points import Run
@@ -110,7 +110,7 @@ def train_all(
 
 def start(run: Run, base: Path, slot: Slot, say: Callable[[str], None], *, quiet: bool = False) -> Child | None:
     """Start the training script; return None if another process has locked the run, and say which unless `quiet`."""
-    run.folder.mkdir(parents=True, exist_ok=True)
+    ensure_writable(run.folder)
     command = [sys.executable, str(ROOT / script_of(run)), "--config", str(base), "--resume", *run.overrides]
     with contextlib.ExitStack() as stack:
         try:
