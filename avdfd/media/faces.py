@@ -133,6 +133,7 @@ class FaceTracker:
         """Search the last frame that was watched: faces are then known up to there."""
         if len(self._recent) > 1:
             self._search_recent()
+        self._recent.clear()
 
     def search(self, time: float, image: np.ndarray) -> None:
         """Find the faces in a frame (H, W, 3) RGB and add them to their tracks."""

@@ -76,7 +76,7 @@ class Frame(ABC):
         return self.rgb() if self.fit is None else self.fit.framed(self.rgb())
 
 
-def read_video(path: str | Path, decoder: str, reading: Reading | None = None) -> Iterator[Frame]:
+def read_video(path: str | Path, decoder: str, reading: Reading | None = None) -> Generator[Frame]:
     """Yield the frames of a file in display order, decoded by "pyav" or "decord".
 
     Of several video streams that of `reading` is taken, or the first one that can be decoded; `reading` then has its

@@ -307,12 +307,12 @@ def _windows(
     path: str | Path, pieces: list[AudioPiece], media: MediaConfig, reading: Reading, all_faces: bool
 ) -> Iterator[Window]:
     """Yield windows whose frames are JPEG, or which have a reason if there is no face."""
-    frames = read_video(path, media.decoder, reading)
-    first = next(frames, None)
+    video = read_video(path, media.decoder, reading)
+    first = next(video, None)
     if first is None:
         raise MediaError("no frame could be decoded")
     shape = first.gray().shape
-    frames = itertools.chain([first], frames)
+    frames = itertools.chain([first], video)
     quality = media.jpeg_quality
     if media.face is None or shape == (FACE_SIZE, FACE_SIZE):
         yield from assemble(frames, pieces, media, lambda frame, _: packed(frame, None, quality))
@@ -322,6 +322,7 @@ def _windows(
         return assemble(frames, pieces, media, keep)
 
     def again() -> Iterator[Frame]:
+        video.close()  # its decoder holds frames
         return read_video(path, media.decoder, Reading(video_stream=reading.video_stream))
 
     cropper = FaceCropper(media.face, shape, quality, all_faces=all_faces)
