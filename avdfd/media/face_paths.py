@@ -4,6 +4,7 @@ Both are given at 25 points a second within each shot: nothing is interpolated o
 of the square pass a Gaussian filter that delays nothing, and its pixels change only when they have to.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -44,8 +45,18 @@ class Stretch(NamedTuple):
     mouths: np.ndarray
     """(N, 4) shapes of the mouth, see `faces.mouth_of`."""
 
-    def is_in_shot(self, time: float) -> bool:
-        return self.shot[0] - _ROUNDING <= time < self.shot[1] - _ROUNDING
+
+class Places(NamedTuple):
+    """Places of a face at T times."""
+
+    boxes: np.ndarray
+    """(T, 4)"""
+    squares: np.ndarray
+    """(T, 3) int: left, top, side of the squares that are cut out."""
+    mouths: np.ndarray
+    """(T, 4) shapes of the mouth, see `faces.mouth_of`."""
+    inside: np.ndarray
+    """(T,) bool: True where the face is there, and inside its square."""
 
 
 class Face:
@@ -56,58 +67,55 @@ class Face:
         areas = [s.boxes[s.found, 2:].prod(axis=1).sum() for s in stretches]
         self.weight = float(sum(areas))
         """Area summed over time: high for large and persistent faces."""
+        self._squares: dict[float, Square] = {}
+        self._limits = (
+            [stretch.shot for stretch in stretches],
+            [(stretch.times[0], stretch.times[-1]) for stretch in stretches],
+            [stretch.there for stretch in stretches],
+        )
 
     def square(self, time: float) -> Square:
-        """Return the square that is cut out at a time; the nearest one at times at which the face is not there."""
-        stretch, at = self._place(time)
-        return Square(*stretch.squares[at].tolist())
+        """Return the square that is cut out at a time."""
+        if time not in self._squares:
+            self._squares[time] = Square(*self.at(np.array([time])).squares[0].tolist())
+        return self._squares[time]
 
-    def box(self, time: float) -> np.ndarray:
-        """Return the box (4,) at a time, or the nearest one."""
-        stretch, at = self._place(time)
-        return stretch.boxes[at]
-
-    def whole_box(self, time: float) -> tuple[int, int, int, int]:
+    def box(self, time: float) -> tuple[int, int, int, int]:
         """Return the box at a time in whole pixels."""
-        left, top, width, height = np.round(self.box(time)).astype(int).tolist()
+        left, top, width, height = np.round(self.at(np.array([time])).boxes[0]).astype(int).tolist()
         return left, top, width, height
-
-    def area(self, times: np.ndarray) -> float:
-        """Return the median area of the boxes at some times (T,)."""
-        return float(np.median([self.box(time)[2:].prod() for time in times.tolist()]))
 
     def is_seen(self, start: float, end: float) -> bool:
         """Return whether the face is there at any moment between two times."""
         return any(stretch.there[0] < end and start <= stretch.there[1] for stretch in self.stretches)
 
-    def inside(self, times: np.ndarray) -> float:
-        """Return the fraction of some times (T,) at which the face is there, and inside its square."""
-        return float(np.mean([self._is_inside(time) for time in times.tolist()]))
+    def at(self, times: np.ndarray) -> Places:
+        """Return the places of the face at some times (T,), the nearest ones where it is not there."""
+        shots, ends, there = (np.array(given).T[..., None] for given in self._limits)
+        outside = (times < shots[0] - _ROUNDING) | (times >= shots[1] - _ROUNDING)
+        away = np.maximum(np.maximum(ends[0] - times, times - ends[1]), 0)
+        chosen = np.lexsort((away, outside), axis=0)[0]
+        places = Places(
+            np.empty((len(times), 4)), np.empty((len(times), 3), int), np.empty((len(times), 4)), chosen > 0
+        )
+        for number, stretch in enumerate(self.stretches):
+            mine = chosen == number
+            at = np.round((times[mine] - stretch.times[0]) * FPS).astype(int).clip(0, len(stretch.times) - 1)
+            found = stretch.found[at] & ~outside[number, mine]
+            found &= (times[mine] >= there[0, number] - _ROUNDING) & (times[mine] <= there[1, number] + _ROUNDING)
+            for all_, own in zip(places, (stretch.boxes, stretch.squares, stretch.mouths), strict=False):
+                all_[mine] = own[at]
+            places.inside[mine] = found & _is_inside(stretch.boxes[at], stretch.squares[at])
+        squares = itertools.starmap(Square, places.squares.tolist())
+        self._squares.update(zip(times.tolist(), squares, strict=True))  # for `square`
+        return places
 
-    def mouths(self, times: np.ndarray) -> np.ndarray:
-        """Return the shapes of the mouth (T, 4) at some times (T,)."""
-        places = [self._place(time) for time in times.tolist()]
-        return np.array([stretch.mouths[at] for stretch, at in places])
 
-    def _is_inside(self, time: float) -> bool:
-        stretch, at = self._place(time)
-        there = stretch.there[0] - _ROUNDING <= time <= stretch.there[1] + _ROUNDING
-        if not (there and stretch.found[at] and stretch.is_in_shot(time)):
-            return False
-        left, top, side = stretch.squares[at]
-        box = stretch.boxes[at]
-        low, high = np.maximum(box[:2], [left, top]), np.minimum(box[:2] + box[2:], [left + side, top + side])
-        return bool(np.maximum(high - low, 0).prod() >= _INSIDE * box[2:].prod())
-
-    def _place(self, time: float) -> tuple[Stretch, int]:
-        """Return the stretch of the shot at a time, or else the nearest one, and the position of its nearest point."""
-
-        def away(stretch: Stretch) -> tuple[bool, float]:
-            return not stretch.is_in_shot(time), max(stretch.times[0] - time, time - stretch.times[-1], 0)
-
-        stretch = min(self.stretches, key=away)
-        at = round((time - stretch.times[0]) * FPS)
-        return stretch, min(max(at, 0), len(stretch.times) - 1)
+def _is_inside(boxes: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Return (N,) bool: True where enough of a box (N, 4) is in its square (N, 3)."""
+    low = np.maximum(boxes[:, :2], squares[:, :2])
+    high = np.minimum(boxes[:, :2] + boxes[:, 2:], squares[:, :2] + squares[:, 2:])
+    return np.maximum(high - low, 0).prod(axis=1) >= _INSIDE * boxes[:, 2:].prod(axis=1)
 
 
 def faces_of(shots: list[Shot], shape: tuple[int, ...], config: FaceConfig) -> list[Face]:

@@ -50,6 +50,10 @@ class WindowFace(NamedTuple):
         return {"number": self.number, "present": self.present, "speaks": self.speaks, "time": self.time, **place}
 
 
+Chosen = list[tuple[WindowFace, Callable[[float], Square]]]
+"""Faces of a window, each with the function from the time of a frame to the square that is cut out."""
+
+
 class FaceCropper:
     """Cropping of the windows of one file, whose frames have the shape (H, W) at first, to faces."""
 
@@ -82,18 +86,19 @@ class FaceCropper:
         self._tracker.finish()
         self._faces = faces_of(self._tracker.shots, self.shape, self.config)
 
-    def _choose(self, window: "Window", times: np.ndarray) -> list[tuple[WindowFace, Face]]:
+    def _choose(self, window: "Window", times: np.ndarray) -> Chosen:
         """Return the face that a window with frames of some times (T,) is cropped to, or none; with `all_faces` all
         that it could be cropped to."""
-        usable = [
-            (number, face) for number, face in enumerate(self._faces, 1) if face.inside(times) >= self.config.min_found
-        ]
+        seen = [(number, face) for number, face in enumerate(self._faces, 1) if face.is_seen(window.start, window.end)]
+        found = [(number, face, face.at(times)) for number, face in seen]
+        usable = [one for one in found if one[2].inside.mean() >= self.config.min_found]
         if not usable:
             return []
         moments = window.start + np.arange(len(times)) / FPS
-        speaker = speaking([face.mouths(moments) for _, face in usable], window.samples)
-        largest = max(range(len(usable)), key=lambda position: usable[position][1].area(times))
-        judged = largest if speaker is None else speaker
+        several = len(usable) > 1
+        speaker = speaking([face.at(moments).mouths for _, face, _ in usable], window.samples) if several else None
+        areas = [float(np.median(places.boxes[:, 2:].prod(axis=1))) for _, _, places in usable]
+        judged = int(np.argmax(areas)) if speaker is None else speaker
         time = float(moments[len(times) // 2])
         return [
             (
@@ -103,19 +108,19 @@ class FaceCropper:
                     judged=position == judged,
                     speaks=position == speaker,
                     time=round(time, 3),
-                    box=face.whole_box(time),
-                    squares=np.array([face.square(time) for time in times.tolist()]),
+                    box=face.box(time),
+                    squares=places.squares,
                 ),
-                face,
+                face.square,
             )
-            for position, (number, face) in enumerate(usable)
+            for position, (number, face, places) in enumerate(usable)
             if self.all_faces or position == judged
         ]
 
-    def _crops(self, frame: Frame, chosen: list[tuple[WindowFace, Face]]) -> list[bytes]:
-        return [packed(frame, face.square(frame.time), self.quality) for _, face in chosen]
+    def _crops(self, frame: Frame, chosen: Chosen) -> list[bytes]:
+        return [packed(frame, square(frame.time), self.quality) for _, square in chosen]
 
-    def _finished(self, window: "Window", chosen: list[tuple[WindowFace, Face]]) -> Iterator["Window"]:
+    def _finished(self, window: "Window", chosen: Chosen) -> Iterator["Window"]:
         """Yield a window for each face, or one with the reason why there is none."""
         for position, (face, _) in enumerate(chosen):
             yield window._replace(frames=[crops[position] for crops in window.frames], face=face)
