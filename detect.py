@@ -19,10 +19,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,11 +42,51 @@ from avdfd.features.window import FPS
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import Run, audio_only, load_run
+from avdfd.inference.verdict import verdict
 from avdfd.media.streams import Reading, has_video
 from avdfd.report import inspection, overlay, plots, reconstruction
+from avdfd.report.verdict import verdict_line
 
 
 def main(argv: list[str]) -> int:
+    args = parse_arguments(argv)
+    given = {"hop": args.hop, "time_limit": args.time_limit, "max_windows": 1 if args.reconstruct else 0}
+    media = parse(given, MediaConfig, source="detect.py")
+    listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
+    files = find_files(args.files) if listed is None else listed.files
+    check_outputs(args, files)
+    if args.reconstruct:
+        return draw_reconstruction(args, files[0], media)
+    run = load_run(args.run, args.device)
+    audio_run = audio_only(run)
+    media = as_run_takes_it(run, media, args)
+
+    failed = 0
+    scores: dict[str, float] = {}
+    width = max(len(str(file)) for file in files)
+    with temporary_folder("avdfd-spool-") as spool, closing(cut_files(files, media, spool, args)) as decoded:
+        for file, found in tqdm(decoded, total=len(files), desc="detect", unit="file"):
+            if isinstance(found, Failure):
+                line = verdict(file, error=found.reason)
+            elif (scoring_run := audio_run if found.reading.video_stream is None else run) is None:
+                line = verdict(file, error=f"no video stream; {run.config.kind} needs one")
+            elif isinstance(seen := inspected(scoring_run, found, bool(args.plot or args.overlay)), str):
+                line = verdict(file, error=seen)
+            else:
+                line = verdict(file, seen, args.threshold, reading=found.reading, left_out=found.left_out)
+                draw(args, file, line, seen, found.reading, media.decoder)
+            failed += line["error"] is not None
+            if line["score"] is not None:
+                scores[line["file"]] = line["score"]
+            tqdm.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
+            sys.stdout.flush()
+    if listed is not None:
+        write_prediction(args.prediction, listed, scores)
+    return 1 if failed else 0
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """Read the command line, and check what needs no file. Raises UserError."""
     cli = Parser(description="Give a verdict on media files.")
     cli.add_argument("files", nargs="*", type=Path, metavar="FILE", help="media files, or folders that contain some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
@@ -91,87 +129,61 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--threshold takes a probability from 0 to 1, --workers a number of 1 or more, up to {MOST}")
     if min(args.audio_stream or 0, args.video_stream or 0) < 0:
         raise UserError("--audio-stream and --video-stream take the index of a stream, 0 or more")
-    given = {"hop": args.hop, "time_limit": args.time_limit, "max_windows": 1 if args.reconstruct else 0}
-    media = parse(given, MediaConfig, source="detect.py")
     if bool(args.files) == bool(args.csv):
         raise UserError("name the files to score, or a list of them with --csv")
     if not args.csv and (args.root or args.prediction):
         raise UserError("--root and --prediction go with --csv, a list of videos")
-    args.prediction = args.prediction or Path("prediction.csv")
-    listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
-    files = find_files(args.files) if listed is None else listed.files
-    if listed is not None:
-        check_prediction(args.prediction, args.csv)
     if args.all_faces and (args.plot or args.overlay or args.reconstruct):
         raise UserError("--all-faces: drawings show one face at a time; leave out the drawing, or --all-faces")
+    if args.reconstruct and (args.plot or args.overlay or args.csv or not 0 <= args.seed < 2**63):
+        raise UserError("--reconstruct gives no verdict, so no --plot, --overlay or --csv; --seed is 0 or more")
+    args.prediction = args.prediction or Path("prediction.csv")
+    return args
+
+
+def check_outputs(args: argparse.Namespace, files: list[Path]) -> None:
+    """Raise UserError before any work if something that is asked for cannot be made or written."""
+    if args.csv:
+        check_prediction(args.prediction, args.csv)
     if args.plot:
         check_drawing("--plot", args.plot, files, plots.SUFFIXES)
     if args.overlay:
         check_drawing("--overlay", args.overlay, files, (overlay.SUFFIX,))
-    if args.reconstruct:
-        if args.plot or args.overlay or listed is not None or not 0 <= args.seed < 2**63:
-            raise UserError("--reconstruct gives no verdict, so no --plot, --overlay or --csv; --seed is 0 or more")
-        for path in args.reconstruct:
-            check_drawing("--reconstruct", path, files, reconstruction.SUFFIXES)
-        return draw_reconstruction(args, files[0], media)
-    run = load_run(args.run, args.device)
-    media = framed_as_in_training(media, run.media, whole_frame=args.whole_frame)
-    if takes_whole_clips(run.config):
-        if args.plot or args.overlay:
-            raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
-        seconds = len(run.inputs.reads.frames or ()) / FPS
-        media = media.model_copy(update={"whole": True, "keep": ["waveform", "frames"], "max_seconds": seconds})
-    audio_run = audio_only(run)
-    if run.inputs.reads.frames is None:
-        media = media.model_copy(update={"keep": ["waveform", "mel"], "whole": False})
+    for path in args.reconstruct or ():
+        check_drawing("--reconstruct", path, files, reconstruction.SUFFIXES)
+
+
+def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> MediaConfig:
+    """Return the settings of decoding for what the run reads. Raises UserError if files cannot give it that."""
     if run.inputs.reads.mel_err:
         raise UserError(
             f"{args.run}: takes mel_err, which needs a diffusion model; make elements with data/preprocess.py and "
             "score them with evaluate.py"
         )
+    media = framed_as_in_training(media, run.media, whole_frame=args.whole_frame)
+    if takes_whole_clips(run.config):
+        if args.plot or args.overlay:
+            raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
+        seconds = len(run.inputs.reads.frames or ()) / FPS
+        return media.model_copy(update={"whole": True, "keep": ["waveform", "frames"], "max_seconds": seconds})
+    if run.inputs.reads.frames is None:
+        return media.model_copy(update={"keep": ["waveform", "mel"], "whole": False})
+    return media
 
-    failed = 0
-    scores: dict[str, float] = {}
-    width = max(len(str(file)) for file in files)
-    with temporary_folder("avdfd-spool-") as spool:
-        cut = partial(
-            spool_windows,
-            media=media,
-            folder=spool,
-            audio_stream=args.audio_stream,
-            video_stream=args.video_stream,
-            all_faces=args.all_faces,
-        )
-        decoded = run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
-        with closing(decoded):
-            for file, found in tqdm(decoded, total=len(files), desc="detect", unit="file"):
-                if isinstance(found, Failure):
-                    line = verdict(file, error=found.reason)
-                elif (scoring_run := audio_run if found.reading.video_stream is None else run) is None:
-                    line = verdict(file, error=f"no video stream; {run.config.kind} needs one")
-                elif isinstance(seen := inspected(scoring_run, found, bool(args.plot or args.overlay)), str):
-                    line = verdict(file, error=seen)
-                else:
-                    line = verdict(file, seen, args.threshold, reading=found.reading, left_out=found.left_out)
-                    title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
-                    if args.plot:
-                        figure = inspection.figure_over_time(title, seen, args.threshold)
-                        write_atomic(args.plot, plots.encode(figure, args.plot.suffix))
-                    if args.overlay:
-                        story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, args.threshold)
-                        try:
-                            drawn = overlay.overlay(file, media.decoder, story, found.reading)
-                        except MediaError as error:
-                            raise WorkError(f"--overlay: {file}: {error}") from None
-                        write_atomic(args.overlay, drawn)
-                failed += line["error"] is not None
-                if line["score"] is not None:
-                    scores[line["file"]] = line["score"]
-                tqdm.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
-                sys.stdout.flush()
-    if listed is not None:
-        write_prediction(args.prediction, listed, scores)
-    return 1 if failed else 0
+
+def cut_files(
+    files: Sequence[Path], media: MediaConfig, spool: Path, args: argparse.Namespace
+) -> Generator[tuple[Path, Cut | Failure], None, None]:
+    """Cut files into windows in worker processes; yield each with what was cut, or why it could not be."""
+    cut = partial(
+        spool_windows,
+        media=media,
+        folder=spool,
+        audio_stream=args.audio_stream,
+        video_stream=args.video_stream,
+        all_faces=args.all_faces,
+    )
+    return run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
 
 
 def inspected(run: Run, cut: Cut, explain: bool) -> Inspection | str:
@@ -180,6 +192,24 @@ def inspected(run: Run, cut: Cut, explain: bool) -> Inspection | str:
         return inspect(run, cut.windows, explain=explain)
     except WorkError as error:
         return str(error)
+
+
+def draw(
+    args: argparse.Namespace, file: Path, line: Mapping[str, Any], seen: Inspection, reading: Reading, decoder: str
+) -> None:
+    """Draw the scored file over time and into its video, as far as that is asked for. Raises WorkError."""
+    if args.plot:
+        title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
+        write_atomic(
+            args.plot, plots.encode(inspection.figure_over_time(title, seen, args.threshold), args.plot.suffix)
+        )
+    if args.overlay:
+        story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, args.threshold)
+        try:
+            drawn = overlay.overlay(file, decoder, story, reading)
+        except MediaError as error:
+            raise WorkError(f"--overlay: {file}: {error}") from None
+        write_atomic(args.overlay, drawn)
 
 
 def framed_as_in_training(media: MediaConfig, trained: MediaConfig | None, *, whole_frame: bool) -> MediaConfig:
@@ -194,10 +224,7 @@ def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig
     autoencoder = load_autoencoder(args.run, args.device)
     media = framed_as_in_training(media, autoencoder.media, whole_frame=args.whole_frame)
     with temporary_folder("avdfd-spool-") as spool:
-        cut = partial(
-            spool_windows, media=media, folder=spool, audio_stream=args.audio_stream, video_stream=args.video_stream
-        )
-        [(_, found)] = run_killable(cut, [file], workers=1, time_limit=media.time_limit)
+        [(_, found)] = cut_files([file], media, spool, args)
         if isinstance(found, Failure):
             raise WorkError(f"{file}: {found.reason}")
         if found.reading.video_stream is None:
@@ -275,87 +302,6 @@ def lacks_video(file: Path) -> bool:
         return not has_video(file)
     except MediaError:
         return False
-
-
-def verdict(
-    file: Path,
-    seen: Inspection | None = None,
-    threshold: float = 0.5,
-    error: str | None = None,
-    reading: Reading | None = None,
-    left_out: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    """Return the result for a file, in the order of printing; None for what is not known."""
-
-    def called(score: float) -> str:
-        return "fake" if score >= threshold else "real"
-
-    judged = seen.judged() if seen else None
-
-    def mean(name: str) -> float | None:
-        return float(judged.columns[name].mean()) if judged and name in judged.columns else None
-
-    main = judged.branches[-1] if judged else "none"
-    score, weight = mean(main), mean("w_audio")
-    windows = zip(judged.windows, judged.columns[main].tolist(), strict=True) if judged else ()
-    return {
-        "file": str(file),
-        "score": score,
-        "verdict": None if score is None else called(score),
-        "audio_score": mean("audio"),
-        "visual_score": mean("visual"),
-        "weight_audio": weight,
-        "weight_visual": None if weight is None else 1 - weight,
-        "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
-        "windows": [
-            {"start": cut.start, "end": cut.end, "score": value, "face": cut.face.facts() if cut.face else None}
-            for cut, value in windows
-        ],
-        "short": all(window.short for window in seen.windows) if seen else None,
-        "faces": [asdict(face) | {"verdict": called(face.score)} for face in seen.faces()] if seen else [],
-        "error": error,
-        "audio_stream": reading.audio_stream if reading else None,
-        "video_stream": reading.video_stream if reading else None,
-        "damaged_frames": reading.damaged_frames if reading else None,
-        "dropped_frames": reading.dropped_frames if reading else None,
-        "notes": reading.remarks() if reading else [],
-        "left_out": [*left_out],
-    }
-
-
-def verdict_line(line: dict[str, Any], width: int) -> str:
-    """Return a verdict as one aligned line of text."""
-    if line["error"] is not None:
-        return f"{line['file']:<{width}}  error: {line['error']}"
-    text = f"{line['file']:<{width}}  {line['verdict']}  {line['score']:.3f}"
-    for branch in ("audio", "visual"):
-        if line[f"{branch}_score"] is not None:
-            text += f"  {branch} {line[f'{branch}_score']:.3f}"
-    if line["weight_audio"] is not None:
-        text += f"  weights {line['weight_audio']:.2f} / {line['weight_visual']:.2f}"
-    first, last, count = line["windows"][0]["start"], line["windows"][-1]["end"], len(line["windows"])
-    if line["basis"] == "audio alone":
-        text += "  (audio alone)"
-    if line["short"]:
-        text += "  (short: true)"
-    reasons = Counter(window["reason"] for window in line["left_out"])
-    left_out = [f"{number} window{'s' * (number > 1)} left out: {reason}" for reason, number in reasons.items()]
-    text += "".join(f"  ({note})" for note in [*line["notes"], *left_out])
-    if len(line["faces"]) == 1:
-        text += f"  face {face_place(line['faces'][0])}"
-    text += f"  {count} window{'s' if count > 1 else ''}, {first:.1f} to {last:.1f} s"
-    return text + "".join(f"\n{' ' * width}  {face_line(face)}" for face in line["faces"] if len(line["faces"]) > 1)
-
-
-def face_line(face: Mapping[str, Any]) -> str:
-    """Return one of several faces as text."""
-    counts = f"windows {face['windows']}, speaks in {face['speaks']}"
-    return f"face {face['number']}  {face['verdict']}  {face['score']:.3f}  {face_place(face)}  {counts}"
-
-
-def face_place(face: Mapping[str, Any]) -> str:
-    """Return where a face is, in pixels from the left and from the top, and when."""
-    return f"{face['width']}x{face['height']} at {face['left']}, {face['top']}, {face['time']:.1f} s"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ gallery    worst errors        audit      shortcuts, leaks   robustness  perturb
 counterfactuals    use of the relation of audio and video
 voices     distances to the prototype     pages  metrics by page
 comparison many systems, as a page and as tables in other formats
-plots      figures of reports  timeline, overlay, inspection  drawings of one media file
+plots      figures of reports  timeline, overlay, inspection  drawings of one media file  verdict  it as text
 """
 
 import json

@@ -1,0 +1,55 @@
+"""The result for one media file: its score and those of its branches and windows, or the reason for having none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from avdfd.inference.inspection import Inspection
+from avdfd.media.streams import Reading
+
+
+def verdict(
+    file: Path,
+    seen: Inspection | None = None,
+    threshold: float = 0.5,
+    error: str | None = None,
+    reading: Reading | None = None,
+    left_out: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the result for a file, in the order of printing; None for what is not known."""
+
+    def called(score: float) -> str:
+        return "fake" if score >= threshold else "real"
+
+    judged = seen.judged() if seen else None
+
+    def mean(name: str) -> float | None:
+        return float(judged.columns[name].mean()) if judged and name in judged.columns else None
+
+    main = judged.branches[-1] if judged else "none"
+    score, weight = mean(main), mean("w_audio")
+    windows = zip(judged.windows, judged.columns[main].tolist(), strict=True) if judged else ()
+    return {
+        "file": str(file),
+        "score": score,
+        "verdict": None if score is None else called(score),
+        "audio_score": mean("audio"),
+        "visual_score": mean("visual"),
+        "weight_audio": weight,
+        "weight_visual": None if weight is None else 1 - weight,
+        "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
+        "windows": [
+            {"start": cut.start, "end": cut.end, "score": value, "face": cut.face.facts() if cut.face else None}
+            for cut, value in windows
+        ],
+        "short": all(window.short for window in seen.windows) if seen else None,
+        "faces": [asdict(face) | {"verdict": called(face.score)} for face in seen.faces()] if seen else [],
+        "error": error,
+        "audio_stream": reading.audio_stream if reading else None,
+        "video_stream": reading.video_stream if reading else None,
+        "damaged_frames": reading.damaged_frames if reading else None,
+        "dropped_frames": reading.dropped_frames if reading else None,
+        "notes": reading.remarks() if reading else [],
+        "left_out": [*left_out],
+    }
