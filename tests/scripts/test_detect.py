@@ -469,7 +469,7 @@ def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, 
 
 def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "_STRIP", 2)
-    windows, _ = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), str(tmp_path))
+    windows = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), tmp_path).windows
     seen = inspection.inspect(scoring.load_run(run, "cpu"), windows, explain=True)
     assert len(windows) == 10
     assert len(seen.strip) == 2 * 8  # of the first and the sixth window
