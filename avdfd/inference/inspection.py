@@ -19,7 +19,7 @@ from avdfd.elements import Element, unpack
 from avdfd.elements.form import as_window
 from avdfd.features.window import FPS, is_short
 from avdfd.inference.scoring import Run, score_windows
-from avdfd.media.face_windows import WindowFace
+from avdfd.media.crops import WindowFace
 from avdfd.media.streams import Reading, has_video
 from avdfd.media.windows import windows as cut_windows
 

@@ -1,6 +1,6 @@
 """Square crops of frames, resized to 224x224. A box is (left, top, width, height) in pixels."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,30 @@ class Square(NamedTuple):
     left: int
     top: int
     side: int
+
+
+class WindowFace(NamedTuple):
+    """Face that a window is cropped to."""
+
+    number: int
+    """Position among the faces of the file, the largest and most persistent first, from 1."""
+    present: int
+    """Faces that the window could have been cropped to."""
+    judged: bool
+    """True for the one that is taken without `all_faces`."""
+    speaks: bool
+    """True if its mouth moves with the audio, more clearly than that of another face."""
+    time: float
+    """Seconds: middle of the window."""
+    box: tuple[int, int, int, int]
+    """Left, top, width, height at that time in pixels."""
+    squares: np.ndarray
+    """(T, 3) left, top and side of the crop of each frame."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the squares, by name."""
+        place = dict(zip(("left", "top", "width", "height"), self.box, strict=True))
+        return {"number": self.number, "present": self.present, "speaks": self.speaks, "time": self.time, **place}
 
 
 def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:

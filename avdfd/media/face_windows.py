@@ -6,48 +6,21 @@ that is in its crop for `media.face.min_found` of the frames is unusable.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from avdfd.config import FaceConfig
 from avdfd.elements.form import encode_frame
 from avdfd.features.window import FPS
-from avdfd.media.crops import Square, crop, own_square, resize
+from avdfd.media.assembly import Keep, Window
+from avdfd.media.crops import Square, WindowFace, crop, own_square, resize
 from avdfd.media.face_paths import Face, faces_of
 from avdfd.media.faces import FaceTracker
 from avdfd.media.speaker import speaking
 from avdfd.media.video import Frame
 
-if TYPE_CHECKING:
-    from avdfd.media.windows import Window
-
-Cut = Callable[[Iterable[Frame], Callable[[Frame, float], Any]], Iterator["Window"]]
-"""`windows.assemble` for one file."""
-
-
-class WindowFace(NamedTuple):
-    """Face that a window is cropped to."""
-
-    number: int
-    """Position among the faces of the file, the largest and most persistent first, from 1."""
-    present: int
-    """Faces that the window could have been cropped to."""
-    judged: bool
-    """True for the one that is taken without `all_faces`."""
-    speaks: bool
-    """True if its mouth moves with the audio, more clearly than that of another face."""
-    time: float
-    """Seconds: middle of the window."""
-    box: tuple[int, int, int, int]
-    """Left, top, width, height at that time in pixels."""
-    squares: np.ndarray
-    """(T, 3) left, top and side of the crop of each frame."""
-
-    def facts(self) -> dict[str, Any]:
-        """Return all but the squares, by name."""
-        place = dict(zip(("left", "top", "width", "height"), self.box, strict=True))
-        return {"number": self.number, "present": self.present, "speaks": self.speaks, "time": self.time, **place}
+Cut = Callable[[Iterable[Frame], Keep], Iterator[Window]]
+"""`assemble` for one file."""
 
 
 Chosen = list[tuple[WindowFace, Callable[[float], Square]]]
@@ -62,7 +35,7 @@ class FaceCropper:
         self._tracker = FaceTracker(config)
         self._faces: list[Face] = []
 
-    def buffered(self, frames: Iterator[Frame], cut: Cut) -> Iterator["Window"]:
+    def buffered(self, frames: Iterator[Frame], cut: Cut) -> Iterator[Window]:
         """Yield the windows of some frames, which are kept in memory until all faces are known."""
         waiting = deque(cut(self._tracker.watch(frames), lambda frame, start: frame))
         self._find_faces()
@@ -74,7 +47,7 @@ class FaceCropper:
 
     def decoded_twice(
         self, frames: Iterator[Frame], again: Callable[[], Iterator[Frame]], cut: Cut
-    ) -> Iterator["Window"]:
+    ) -> Iterator[Window]:
         """Yield the windows of some frames, which `again` decodes once more when the faces are known."""
         found = [*cut(self._tracker.watch(frames), lambda frame, start: frame.time)]
         self._find_faces()
@@ -86,7 +59,7 @@ class FaceCropper:
         self._tracker.finish()
         self._faces = faces_of(self._tracker.shots, self.shape, self.config)
 
-    def _choose(self, window: "Window", times: np.ndarray) -> Chosen:
+    def _choose(self, window: Window, times: np.ndarray) -> Chosen:
         """Return the face that a window with frames of some times (T,) is cropped to, or none; with `all_faces` all
         that it could be cropped to."""
         seen = [(number, face) for number, face in enumerate(self._faces, 1) if face.is_seen(window.start, window.end)]
@@ -120,7 +93,7 @@ class FaceCropper:
     def _crops(self, frame: Frame, chosen: Chosen) -> list[bytes]:
         return [packed(frame, square(frame.time), self.quality) for _, square in chosen]
 
-    def _finished(self, window: "Window", chosen: Chosen) -> Iterator["Window"]:
+    def _finished(self, window: Window, chosen: Chosen) -> Iterator[Window]:
         """Yield a window for each face, or one with the reason why there is none."""
         for position, (face, _) in enumerate(chosen):
             yield window._replace(frames=[crops[position] for crops in window.frames], face=face)

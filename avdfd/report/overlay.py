@@ -11,7 +11,7 @@ from avdfd.features.window import FPS, SAMPLE_RATE
 from avdfd.inference.explanation import at
 from avdfd.media.audio import join_pieces, read_audio
 from avdfd.media.ceilings import check_frame
-from avdfd.media.face_windows import WindowFace
+from avdfd.media.crops import WindowFace
 from avdfd.media.mux import encode_mp4
 from avdfd.media.streams import Reading
 from avdfd.media.video import Frame, read_video
