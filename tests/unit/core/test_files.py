@@ -89,7 +89,7 @@ def test_process_that_has_a_lock_is_named_and_waited_for(own, tmp_path):
     holder.start()
     near.recv()
     take = partial(lock_for_process, lock, tmp_path) if own else locked(lock, tmp_path, patience=0.2).__enter__
-    with pytest.raises(UserError, match=rf"writing to it \(process {holder.pid}: .*pytest.*\); wait for its end or s"):
+    with pytest.raises(UserError, match=rf"writing to it \(process {holder.pid}: .*python.*\); wait for its end or s"):
         take()
     if not own:
         threading.Timer(0.3, holder.kill).start()
