@@ -22,6 +22,7 @@ OpenAVFF's lists, and prediction.csv is written beside them.
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from avdfd.core.arguments import Parser
@@ -66,9 +67,11 @@ def main(argv: list[str]) -> int:
         "--clips", type=_count, default=0, help="clips of each tier for these two (default: 0, which takes all)"
     )
     cli.add_argument("--batch-size", type=_positive, default=16)
-    cli.add_argument("--workers", type=_workers, help="loader processes (default: as in training)")
+    cli.add_argument("--workers", type=_up_to(MOST), help="loader processes (default: as in training)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    cli.add_argument("--bootstrap", type=_replicates, default=1000, help="bootstrap replicates; 0 for no intervals")
+    cli.add_argument(
+        "--bootstrap", type=_up_to(MOST_REPLICATES), default=1000, help="bootstrap replicates; 0 for no intervals"
+    )
     cli.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap")
     args = cli.parse_args(argv)
     if args.csv and args.split not in (None, "all"):
@@ -121,18 +124,16 @@ def _positive(text: str) -> int:
     return value
 
 
-def _workers(text: str) -> int:
-    value = _count(text)
-    if value > MOST:
-        raise argparse.ArgumentTypeError(f"must be at most {MOST}")
-    return value
+def _up_to(most: int) -> Callable[[str], int]:
+    """Return the parser of a whole number from 0 to `most`."""
 
+    def parse(text: str) -> int:
+        value = _count(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}")
+        return value
 
-def _replicates(text: str) -> int:
-    value = _count(text)
-    if value > MOST_REPLICATES:
-        raise argparse.ArgumentTypeError(f"must be at most {MOST_REPLICATES}")
-    return value
+    return parse
 
 
 def _count(text: str) -> int:

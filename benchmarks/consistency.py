@@ -1,6 +1,6 @@
 """Consistency of audio and mouth on real clips: does the score notice a stranger's audio, and audio that is late?
 
-    .venv/bin/python benchmarks/consistency.py --clips ../shared/clips/manifest.csv --cache /tmp/landmarks
+    .venv/bin/python benchmarks/consistency.py --clips ../shared/clips/manifest.csv --cache data/landmarks
 
 The table has the columns file, kind (real or fake), identity and, for fakes, fake_method; a source is what precedes the
 first hyphen of an identity. The model is fitted on the real clips of four fifths of the identities, and judged on the
@@ -25,7 +25,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -211,6 +211,18 @@ def judge(
     return np.array(scores)
 
 
+def auc_of(
+    labels: np.ndarray, scores: np.ndarray, counted: np.ndarray, identities: Sequence[str], replicates: int
+) -> tuple[float, tuple[float, float]]:
+    """Return the AUC of scores that count so much each, and its interval over identities."""
+
+    def area(weights: np.ndarray | None, run: int) -> dict[str, Any]:
+        return {"auc": roc.area(roc.roc(labels, scores, counted if weights is None else counted * weights))}
+
+    found = bootstrap.measure(area, labels, identities, replicates=replicates)
+    return found["auc"], found["auc_interval"] or (np.nan, np.nan)
+
+
 def report(
     clips: Sequence[Clip], pairs: Sequence[Pair], judged: np.ndarray, replicates: int, means: dict[str, list[float]]
 ) -> None:
@@ -219,14 +231,11 @@ def report(
         chosen = np.flatnonzero((kinds == kind) | (kinds == f"own of {kind}"))
         videos = np.array([pairs[i].video for i in chosen.tolist()])
         labels = (kinds[chosen] == kind).astype(int)
-        once = np.array([1 / np.sum((videos == v) & (labels == y)) for v, y in zip(videos, labels, strict=True)])
+        _, member, number = np.unique(2 * videos + labels, return_inverse=True, return_counts=True)
+        once = 1 / number[member]
         identities = [clips[v].talk.identity for v in videos]
-        counts = list(bootstrap.weightings(identities, replicates, 0))
-        for name, weights in (("clips", once), ("windows", np.ones(len(chosen)))):
-            value, *drawn = roc.area(
-                roc.roc(labels, -judged[chosen], weights * np.concatenate([[np.ones(len(chosen))], *counts]))
-            )
-            low, high = np.quantile(drawn, [0.025, 0.975])
+        for name, base in (("clips", once), ("windows", np.ones(len(chosen)))):
+            value, (low, high) = auc_of(labels, -judged[chosen], base, identities, replicates)
             print(f"  {kind:10} {name:8} AUC {value:.3f} [{low:.3f}, {high:.3f}]")
             means[f"{kind}, {name}"].append(value)
 

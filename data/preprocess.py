@@ -35,7 +35,7 @@ from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
 from avdfd.core.journal import AppendedFile, Journal, refuse_overlap, vanished
 from avdfd.core.shards import Shard, parse_shard
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.inventory import hash_all, hash_of
 from avdfd.corpora.layouts import REPEATED
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, LeftOut, as_rows, summary
@@ -109,7 +109,7 @@ def plan(writer: ElementWriter, clips: list[Clip], cfg: PreprocessConfig) -> lis
         print(f"repairing {line}")
     states = {clip.source: is_done(writer.records.get(clip.source), clip, cfg) for clip in clips}
     doubtful = {clip.path: clip.source for clip in clips if states[clip.source] is None}
-    workers = cfg.workers or len(os.sched_getaffinity(0))
+    workers = count_or_cores(cfg.workers)
     for path, sha256 in hash_all(doubtful, workers=workers, time_limit=cfg.media.time_limit):
         states[doubtful[path]] = sha256 != "" and sha256 == writer.records[doubtful[path]]["clip"]["sha256"]
     todo = [clip for clip in clips if not states[clip.source]]
@@ -136,7 +136,7 @@ def is_done(record: dict[str, Any] | None, clip: Clip, cfg: PreprocessConfig) ->
 def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> None:
     """Make the elements of the clips in worker processes. They are stored in the order of the clips, so that the store
     does not depend on which process was faster."""
-    workers = cfg.workers or len(os.sched_getaffinity(0))
+    workers = count_or_cores(cfg.workers)
     spool = writer.root / f".spool-{writer.part.number:03d}"
     shutil.rmtree(spool, ignore_errors=True)  # left by a killed run
     spool.mkdir()
@@ -216,7 +216,8 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
                 left_out.append(window)
                 continue
             parts, face = window.pop("parts"), window.pop("face")
-            file.add(b"".join(parts.values()))
+            for data in parts.values():
+                file.add(data)
             if face is not None:
                 window["face"] = face.facts()
             kept.append({**window, "sizes": {suffix: len(data) for suffix, data in parts.items()}})

@@ -12,7 +12,7 @@ class Parser(argparse.ArgumentParser):
     """Parser of a script's command line. Options are not abbreviated; an empty argument is refused."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{**settings, "allow_abbrev": False})
+        super().__init__(allow_abbrev=False, **settings)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

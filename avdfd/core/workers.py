@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import multiprocessing as mp
+import os
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from avdfd.core.errors import MediaError
+from avdfd.core.errors import MediaError, UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,6 +31,17 @@ def die_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
     """Have the kernel send this process a signal when its parent ends in any way. Linux only."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, how)
+
+
+def count_or_cores(workers: int) -> int:
+    """Return a number of worker processes; for 0, one per core that this process may use."""
+    return workers or len(os.sched_getaffinity(0))
+
+
+def check_limits(workers: int, time_limit: float) -> None:
+    """Raise UserError unless `--workers` and `--time-limit` of a script can be met."""
+    if not 0 <= workers <= MOST or not 0 < time_limit < float("inf"):
+        raise UserError(f"--workers takes a whole number of 0 or more, up to {MOST}, --time-limit seconds above 0")
 
 
 class Failure(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
 from avdfd.core.workers import Failure, run_killable
-from avdfd.features.acoustics import edge_silence
+from avdfd.features.acoustics import SILENCE, edge_silence
 from avdfd.features.window import SAMPLE_RATE, SECONDS
 from avdfd.media.audio import read_audio
 from avdfd.media.container import open_media
@@ -18,9 +18,6 @@ from avdfd.media.fingerprints import audio_hash, video_hash
 from avdfd.media.streams import Reading, first_stream
 from avdfd.media.truncation import Extent
 from avdfd.media.video import Frame, read_video
-
-# Root mean square below which audio is silent, as in avdfd.media.windows.
-_SILENCE = 10 ** (-70 / 20)
 
 
 class Streams(NamedTuple):
@@ -80,7 +77,7 @@ def examine(path: Path) -> FileFacts:
         facts = facts._replace(streams=taken, damaged_frames=reading.damaged_frames)
         leading, trailing = edge_silence(samples, SAMPLE_RATE)
         facts = facts._replace(leading_silence=leading, trailing_silence=trailing)
-        if np.sqrt(np.square(samples).mean()) < _SILENCE:
+        if np.sqrt(np.square(samples).mean()) < SILENCE:
             raise MediaError("silent audio")
         facts = facts._replace(sound_hash=audio_hash(samples))
     except MediaError as error:

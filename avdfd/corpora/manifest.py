@@ -110,32 +110,24 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     ]
 
 
-def clips_of(manifest: Path, root: Path, tiers: Iterable[str]) -> list[Clip]:
-    """Return the usable clips of some tiers that a manifest lists, by source; `root` is the folder of the data set.
+def choose(manifest: Path, root: Path, tiers: Iterable[str]) -> tuple[list[Clip], list[LeftOut]]:
+    """Return the usable clips of some tiers that a manifest lists, and its other rows with their reasons, by source.
 
-    Raises UserError if the manifest cannot be read, or has no such clip.
+    `root` is the folder of the data set. Raises UserError if the manifest cannot be read, or has no such clip.
     """
     wanted = set(tiers)
     columns = _read(manifest, [*(name for name in CLIP_FIELDS if name != "sha256"), "fake_periods", "error"])
-    clips = []
+    clips, others = [], []
     for values in zip(*columns.values(), strict=True):
         known = dict(zip(columns, values, strict=True))
-        if not known.pop("error") and known["tier"] in wanted:
-            clips.append(Clip(**known, path=root / known["source"]))
+        error, source, tier = known.pop("error"), known["source"], known["tier"]
+        if error or tier not in wanted:
+            others.append(LeftOut(source, error or of_another_tier(tier)))
+        else:
+            clips.append(Clip(**known, path=root / source))
     if not clips:
         raise UserError(f"{manifest}: no usable media files of the tiers {', '.join(sorted(wanted))}")
-    return clips
-
-
-def unusable(manifest: Path, tiers: Iterable[str]) -> list[LeftOut]:
-    """Return the rows of a manifest that are no usable clips of these tiers, by source, with their reasons."""
-    columns = _read(manifest, ["source", "tier", "error"])
-    wanted = set(tiers)
-    lines = []
-    for source, tier, error in zip(columns["source"], columns["tier"], columns["error"], strict=True):
-        if error or tier not in wanted:
-            lines.append(LeftOut(source, error or of_another_tier(tier)))
-    return lines
+    return clips, others
 
 
 def read_clips(manifest: Path) -> tuple[list[ClipMeta], list[str]]:

@@ -139,6 +139,6 @@ class ParityRoot:
 
     def sweep(self, sources: Iterable[str]) -> None:
         """Remove the temporary files that killed runs left behind, where these clips are."""
-        files = {path for source in sources for path in (self.out(source), self._records.path(source))}
-        for folder in {path.parent for path in files if path.parent.is_dir()}:
+        folders = {path.parent for source in sources for path in (self.out(source), self._records.path(source))}
+        for folder in filter(Path.is_dir, folders):
             sweep(folder)

@@ -9,7 +9,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.tiers import TIERS
 from avdfd.corpora.layouts import REPEATED, read_root
 from avdfd.corpora.left_out import LeftOut, left_out, search, unlisted
-from avdfd.corpora.manifest import clips_of, unusable
+from avdfd.corpora.manifest import choose
 from avdfd.corpora.video_list import entries, read_videos
 
 __all__ = ["SUFFIXES", "UNKNOWN", "Clip", "scan", "scan_all", "scan_lists", "scan_manifest"]
@@ -45,7 +45,7 @@ def scan_manifest(
 
     A manifest is a choice of files, so one without a row is no mismatch. Raises UserError if the root has none of them.
     """
-    clips, others = clips_of(manifest, root, tiers), unusable(manifest, tiers)
+    clips, others = choose(manifest, root, tiers)
     if not any(clip.path.is_file() for clip in clips):
         raise UserError(f"{root}: has none of the files that {manifest} lists; `input` is their root")
     named = {clip.source for clip in clips} | {line.source for line in others}
@@ -64,7 +64,7 @@ def scan_lists(
     listed = read_videos(lists, root, files=files)
     found = entries(listed)
     clips = [entry.clip for entry in found if entry.clip.tier in tiers]
-    if not any(clip.path.is_file() for clip in clips):
+    if all(entry.problem for entry in found if entry.clip.tier in tiers):
         raise UserError(f"{root}: has no video of {lists[0]} of the tiers {', '.join(tiers)}")
     usable = [replace(entry, problem="") for entry in found]
     others = unlisted(files, {entry.clip.source for entry in found}, lists)

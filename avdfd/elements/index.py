@@ -13,7 +13,7 @@ import pyarrow as pa
 from avdfd.core.checksums import file_checksum
 from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
 from avdfd.core.errors import UserError
-from avdfd.core.files import atomic_file, locked
+from avdfd.core.files import atomic_file, is_locked, locked
 from avdfd.core.journal import Journal
 from avdfd.elements.form import MEMBERS
 from avdfd.elements.layout import (
@@ -71,12 +71,8 @@ def merge(root: Path) -> bool:
     The run that ends last then writes it. A writer deletes the index first, so that it is never out of date.
     """
     with index_lock(root):
-        for part in parts_of(root):
-            try:
-                with locked(root / lock_name(part.number), root):
-                    pass
-            except UserError:
-                return False
+        if any(is_locked(root / lock_name(part.number)) for part in parts_of(root)):
+            return False
         table = _build(root)
         table = table.replace_schema_metadata({"version": read_settings(root)["version"]})
         with atomic_file(root / INDEX) as file, pa.ipc.new_file(file, table.schema) as writer:

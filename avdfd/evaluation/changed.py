@@ -55,12 +55,13 @@ def sample(metas: Sequence[ElementMeta], clips: int, seed: int) -> Sequence[Elem
     if not clips:
         return metas
     sources, tiers = coded(metas, "source"), coded(metas, "tier")
-    rng, chosen = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    chosen: set[str] = set()
     for name in TIERS:
         here = np.isin(tiers.codes, [code for code, value in enumerate(tiers.values) if value == name])
         names = sorted({sources.values[code] for code in np.unique(sources.codes[here])})
-        chosen += [names[place] for place in rng.permutation(len(names))[:clips]]
-    wanted = np.array([value in set(chosen) for value in sources.values], bool)
+        chosen.update(names[place] for place in rng.permutation(len(names))[:clips])
+    wanted = np.array([value in chosen for value in sources.values], bool)
     return take(metas, np.flatnonzero(wanted[sources.codes]))
 
 
@@ -72,8 +73,11 @@ def score_views(
     Scores that `folder` has from the same weights, elements and change are reused.
     """
     weights = {run.folder: sha256_of(run.folder / BEST) for runs in systems.values() for run in runs}
+    metas, keys = None, ""
     for view in views:
-        keys = hashlib.sha256("\n".join(meta.key for meta in view.metas).encode()).hexdigest()
+        if view.metas is not metas:  # most views show the same elements
+            metas = view.metas
+            keys = hashlib.sha256("\n".join(meta.key for meta in metas).encode()).hexdigest()
         about = {**view.stamp, "elements": [str(view.store.root), getattr(view.store, "version", ""), keys]}
         columns: Columns = {}
         for name, runs in systems.items():
@@ -98,6 +102,12 @@ def pooled(metas: Sequence[ElementMeta], columns: Columns, rule: str) -> ScoredC
     """
     rounded = {name: expit(np.round(logit(values), 4)) for name, values in columns.items()}
     return pool(metas, Scores([meta.key for meta in metas], rounded), rule)
+
+
+def pooled_part(row: Mapping[str, int], columns: Columns, metas: Sequence[ElementMeta], rule: str) -> ScoredClips:
+    """Pool the scores of some of the elements; `row` is the place of each key in the columns."""
+    rows = [row[meta.key] for meta in metas]
+    return pooled(metas, {name: values[:, rows] for name, values in columns.items()}, rule)
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, identities: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ PIECES = 100
 """Pieces per second; each is loud or silent."""
 SILENT_DB = 30.0
 """A piece is silent if its level is this far below that of the loudest one."""
+SILENCE = 10 ** (-70 / 20)
+"""Root mean square below which audio as a whole is silent: -70 dBFS."""
 SPECTRAL_BAND = 250.0
 """Hz; the resolution of `spectral_edge`."""
 # A band is empty if it is this far below the loudest one: about the noise floor of a good recording.

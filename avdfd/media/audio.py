@@ -13,6 +13,7 @@ import numpy as np
 import soxr
 
 from avdfd.core.errors import MediaError
+from avdfd.features.acoustics import SILENCE
 from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.ceilings import check_audio, check_seconds, longest_audio
 from avdfd.media.container import check_damage, open_media
@@ -26,8 +27,6 @@ _AUDIO_JUMP = 0.05
 _SEAM = 0.005
 # Audio packets that cannot be decoded are concealed up to this many seconds in a row.
 _CONCEALED = 0.1
-# Root mean square below which audio is silent: -70 dBFS.
-SILENCE = 10 ** (-70 / 20)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from scipy.signal import firwin, kaiserord, oaconvolve
 from avdfd.config.audio import ChainConfig
 from avdfd.core.errors import MediaError
 from avdfd.core.seeding import generator_of
-from avdfd.features.acoustics import PIECES, SILENT_DB, loud_pieces, spectral_edge
+from avdfd.features.acoustics import PIECES, SILENCE, SILENT_DB, loud_pieces, spectral_edge
 from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.audio import AudioPiece, join_pieces
 
@@ -29,8 +29,6 @@ _STOP, _TRANSITION = 100.0, 100.0
 _FADE = 0.005
 # Stricter than SILENT_DB by 3 dB, so that loud pieces are still loud after fade, band limit and codec.
 _LOUD_DB = SILENT_DB - 3
-# Root mean square below which audio is silent, as in avdfd.media.windows.
-_SILENCE = 10 ** (-70 / 20)
 
 
 class Edges(NamedTuple):
@@ -59,7 +57,7 @@ def lay_out(pieces: Sequence[AudioPiece], end: float, chain: ChainConfig) -> np.
     AAC frames: at 16 kHz, at most 32 ms away. Raises MediaError if it is silent.
     """
     samples = join_pieces(pieces, end)
-    if not len(samples) or np.sqrt(np.square(samples).mean()) < _SILENCE:
+    if not len(samples) or np.sqrt(np.square(samples).mean()) < SILENCE:
         raise MediaError("silent audio")
     samples = limit_band(resample(samples, SAMPLE_RATE, chain), chain.band, chain.rate)
     whole = max(round(len(samples) / AAC_FRAME), 1) * AAC_FRAME
@@ -151,7 +149,7 @@ def redraw_edges(samples: np.ndarray, edges: Edges, recording: str, chain: Chain
 def set_loudness(samples: np.ndarray, loudness: float) -> np.ndarray:
     """Scale audio to a root mean square of `loudness`, in dB of full scale. Raises MediaError if it is silent."""
     level = np.sqrt(np.square(samples, dtype=np.float64).mean())
-    if level < _SILENCE / 10:
+    if level < SILENCE / 10:
         raise MediaError("silent audio between its edges")
     return samples * np.float32(10 ** (loudness / 20) / level)
 

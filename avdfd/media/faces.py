@@ -29,8 +29,8 @@ from avdfd.media.face_mesh import (
     Mesh,
     detect,
     find_mesh,
+    mesh_of,
     region_around,
-    region_of,
 )
 from avdfd.media.video import Frame
 
@@ -139,42 +139,45 @@ class FaceTracker:
         """Find the faces in a frame (H, W, 3) RGB and add them to their tracks."""
         shot = self.shots[-1]
         shot.searched.append(time)
-        known = [track for track in self._live if track.lost is None]
+        known = self._followed
         self._follow(time, image, known)
         if not known or any(track.lost == time for track in known) or time - self._scanned >= _RESCAN:
             self._scan(time, image)
         self._live = [track for track in self._live if time - track.samples[-1].time < _ABSENCE]
 
+    @property
+    def _followed(self) -> list[Track]:
+        return [track for track in self._live if track.lost is None]
+
     def _interval(self) -> float:
         """Return the seconds until the next search."""
-        followed = [track for track in self._live if track.lost is None]
         now = self._recent[0].time
         restless = any(track.moves if track.lost is None else now - track.lost <= _GAP for track in self._live)
         rate = self.config.detect_fps * (_FASTER if restless else 1)
-        return 1 / (max(_SPEECH_FPS, rate) if len(followed) > 1 else rate)
+        return 1 / (max(_SPEECH_FPS, rate) if len(self._followed) > 1 else rate)
 
     def _search_recent(self) -> None:
         """Search the last of the recent frames and, if there is a cut between them, those on both sides of it."""
         recent, self._recent = self._recent, self._recent[-1:]
         image = recent[-1].framed()
+        last = thumbnail(image)
         if len(recent) == 1:
             self._begin_shot(recent[0].time)
         else:
-            cut = self._cut(recent, image)
+            cut = self._cut(recent, last)
             if cut:
                 if cut > 1:
                     before = recent[cut - 1].framed()
                     self.shots[-1].searched.append(recent[cut - 1].time)
-                    self._follow(recent[cut - 1].time, before, [track for track in self._live if track.lost is None])
+                    self._follow(recent[cut - 1].time, before, self._followed)
                 self._begin_shot(recent[cut].time)
                 if cut < len(recent) - 1:
                     self.search(recent[cut].time, recent[cut].framed())
-        self._last = thumbnail(image)
+        self._last = last
         self.search(recent[-1].time, image)
 
-    def _cut(self, recent: list[Frame], image: np.ndarray) -> int:
-        """Return the position of the first frame after a cut, or 0."""
-        last = thumbnail(image)
+    def _cut(self, recent: list[Frame], last: np.ndarray) -> int:
+        """Return the position of the first frame after a cut, or 0; `last` is the thumbnail of the last frame."""
         if difference(self._last, last) < _CUT / 2:
             return 0
         thumbnails = [self._last, *(thumbnail(frame.framed()) for frame in recent[1:-1]), last]
@@ -207,7 +210,7 @@ class FaceTracker:
 
     def _scan(self, time: float, image: np.ndarray) -> None:
         """Search the whole frame for faces that are not followed."""
-        present = [track for track in self._live if track.lost is None]
+        present = self._followed
         full = not present and time - self._fully_scanned >= _FULL_RESCAN
         self._scanned = time
         if full:
@@ -217,8 +220,7 @@ class FaceTracker:
             if far and (meshes or not full):
                 break
             for found in detect(image, far=far, min_score=self._least):
-                # The second time it is as good as that of a face that is followed.
-                mesh = find_mesh(image, region_around(find_mesh(image, region_of(found))))
+                mesh = mesh_of(image, found)
                 boxes = [track.box for track in present] + [other.box for other in meshes]
                 if mesh.presence >= self._least and not any(overlap(b, mesh.box) > SAME_FACE for b in boxes):
                     meshes.append(mesh)

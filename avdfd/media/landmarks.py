@@ -12,7 +12,7 @@ import numpy as np
 from avdfd.core.errors import MediaError
 from avdfd.features.window import FPS, SAMPLE_RATE
 from avdfd.media.audio import join_pieces, read_audio
-from avdfd.media.face_mesh import Mesh, detect, find_mesh, region_around, region_of
+from avdfd.media.face_mesh import Mesh, detect, find_mesh, mesh_of, region_around
 from avdfd.media.video import read_video
 
 # Presence of a face below which it is looked for again, and below which there is none.
@@ -50,16 +50,21 @@ def read_face(path: str | Path) -> FaceAndAudio:
     count = int((end - start) * FPS + 1e-3)
     if count < 1:
         raise MediaError("audio and video do not overlap")
-    frames = np.abs(np.subtract.outer(start + np.arange(count) / FPS, times)).argmin(axis=1)
+    frames = _nearest(np.array(times), start + np.arange(count) / FPS)
     found = np.array([meshes[i] is not None for i in frames])
     if found.mean() < _FOUND:
         raise MediaError("no face")
     known = np.flatnonzero(found)
-    nearest = known[np.abs(np.subtract.outer(np.arange(count), known)).argmin(axis=1)]
+    nearest = known[_nearest(known, np.arange(count))]
     landmarks = np.stack([mesh.points for i in frames[nearest] if (mesh := meshes[i]) is not None])
     skipped = round((start - pieces[0].start) * SAMPLE_RATE)
     audio = join_pieces(pieces, start + (count + 1) / FPS)[skipped : skipped + count * _SAMPLES]
     return FaceAndAudio(landmarks, found, audio)
+
+
+def _nearest(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the positions of the nearest of some increasing values; of two equally near the first."""
+    return np.searchsorted((known[1:] + known[:-1]) / 2, wanted)
 
 
 def _meshes(path: str | Path) -> Iterator[tuple[float, Mesh | None]]:
@@ -72,8 +77,7 @@ def _meshes(path: str | Path) -> Iterator[tuple[float, Mesh | None]]:
             faces = detect(image) or detect(image, far=True)
             if faces:
                 face = max(faces, key=lambda face: face.box[2:].prod())
-                # The mesh is better in the square around itself than in that of a detection.
-                mesh = find_mesh(image, region_around(find_mesh(image, region_of(face))))
+                mesh = mesh_of(image, face)
         if mesh is not None and mesh.presence < _PRESENT:
             mesh = None
         region = region_around(mesh) if mesh else None

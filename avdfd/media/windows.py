@@ -93,9 +93,10 @@ def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
     if media.mel_err is not None:
         error = reconstruction(media.mel_err).error(mel_of(decode_wav(parts["wav"])))
         parts["mel_err.npy"] = encode_array(error)
-    parts["wav"] = encode_wav(window.samples, SAMPLE_RATE)
     if "waveform" not in media.keep:
         del parts["wav"]
+    elif len(samples) != len(window.samples):
+        parts["wav"] = encode_wav(window.samples, SAMPLE_RATE)
     if "frames" in media.keep:
         parts["mjpeg"] = b"".join(window.frames)
     return parts

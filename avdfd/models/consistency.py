@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import MEL_BINS
+from avdfd.models.vfd_losses import info_nce_in_batch, same_identity
 
 BANDS = 32
 CONTEXT = 12
@@ -85,8 +86,7 @@ class Consistency(nn.Module):
 
     def predict(self, mel: Tensor) -> Tensor:
         """Return the predicted tokens (B, M / 10, K) of a log mel (B, 128, M)."""
-        bands = F.pad(audio_tokens(mel), (CONTEXT, CONTEXT), mode="replicate")
-        return rearrange(self.predictor(bands), "b k t -> b t k")
+        return rearrange(self.predictor(padded_tokens(mel)), "b k t -> b t k")
 
     def targets(self, shape: Tensor) -> Tensor:
         """Return the actual tokens (B, T, K) of a mouth shape (B, T, D)."""
@@ -109,6 +109,11 @@ class Consistency(nn.Module):
 def audio_tokens(mel: Tensor) -> Tensor:
     """Pool a log mel (B, 128, M) to 32 bands and 20 ms: (B, 32, M / 5)."""
     return F.avg_pool2d(mel, _POOLED)
+
+
+def padded_tokens(mel: Tensor) -> Tensor:
+    """Return the audio tokens of a log mel (B, 128, M), the first and the last repeated for the context around them."""
+    return F.pad(audio_tokens(mel), (CONTEXT, CONTEXT), mode="replicate")
 
 
 def lagged_products(predicted: Tensor, actual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,8 +155,6 @@ def info_nce(predicted: Tensor, actual: Tensor, identities: Tensor, sharpness: f
     true = own[:, LAGS]
     lags = torch.arange(-LAGS, LAGS + 1, device=own.device).abs()
     moments = torch.logsumexp(own[:, (lags == 0) | (lags > _NEAR)], dim=1) - true
-    audio, mouth = F.normalize(predicted.flatten(1), dim=1), F.normalize(actual.flatten(1), dim=1)
-    same = (identities[:, None] == identities).fill_diagonal_(False)
-    across = (sharpness * audio @ mouth.mT).masked_fill(same, -math.inf)
-    others = torch.logsumexp(across, dim=0) + torch.logsumexp(across, dim=1) - 2 * torch.diagonal(across)
-    return (moments + others / 2).mean()
+    same = same_identity(identities)
+    across = info_nce_in_batch(predicted.flatten(1), actual.flatten(1), same, temperature=1 / sharpness)
+    return moments.mean() + across

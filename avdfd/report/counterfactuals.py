@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from avdfd.evaluation.counterfactuals.rule import JUDGED_SHIFT, SHUFFLED_TIER
+from avdfd.evaluation.counterfactuals.rule import JUDGED_SHIFT, SHUFFLED_TIER, judged
 from avdfd.report import frame, plots
 from avdfd.report.frame import box
 from avdfd.report.numbers import align, html_interval, number, with_interval
@@ -191,9 +191,7 @@ def _named(name: str, result: Mapping[str, Any]) -> str:
 
 def _evidence(section: Mapping[str, Any], name: str, checks: Mapping[str, bool | None]) -> Iterator[str]:
     """Yield the figures of each check, or that it was not measured."""
-    figures = {"stranger": section["stranger"]}
-    figures["shift"] = next((of["both"] for of in section["shifts"] if of["ms"] == JUDGED_SHIFT), None)
-    for check, of in figures.items():
+    for check, of in judged(section).items():
         text = with_interval(of["branches"][name], "auc") if of else "not measured"
         yield f"{_CHECKS[check]} {text}"
     if SHUFFLED_TIER not in section["replaced"]["own"]["tiers"]:

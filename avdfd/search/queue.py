@@ -86,7 +86,9 @@ def train_all(
     refused: dict[Path, float] = {}
     try:
         while (waiting or busy) and signals.received is None:
-            for _ in range(len(waiting) if free else 0):
+            for _ in range(len(waiting)):
+                if not free:
+                    break
                 run = waiting.popleft()
                 if run.folder in refused and result_of(run).state == "done":
                     continue
@@ -95,8 +97,6 @@ def train_all(
                     busy.append(Busy(run, child, free.pop(0)))
                 elif time.monotonic() - refused.setdefault(run.folder, time.monotonic()) < PATIENCE:
                     waiting.append(run)
-                if not free:
-                    break
             for one in list(busy):
                 code = one.child.poll()
                 if code is not None:

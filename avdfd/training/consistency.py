@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from avdfd.core.seeding import generator_of
@@ -20,8 +19,8 @@ from avdfd.models.consistency import (
     CONTEXT,
     LAGS,
     Consistency,
-    audio_tokens,
     info_nce,
+    padded_tokens,
 )
 
 _GROUPS = 4  # of identities: the offsets of one are estimated by a model of the others
@@ -111,8 +110,7 @@ def refine(model: Consistency, talks: Sequence[Talk], *, steps: int, seed: int =
 
 def _contexts(talk: Talk) -> Tensor:
     """Return the audio around each frame (T, 32 x 25)."""
-    bands = F.pad(audio_tokens(talk.mel[None]), (CONTEXT, CONTEXT), mode="replicate")
-    windows = bands[0].unfold(1, 2 * CONTEXT + 1, 2)  # (bands, frames, tokens)
+    windows = padded_tokens(talk.mel[None])[0].unfold(1, 2 * CONTEXT + 1, 2)  # (bands, frames, tokens)
     return windows.transpose(0, 1).flatten(1)[: len(talk.shape)]
 
 

@@ -10,7 +10,6 @@ every file can be read, 1 if not, 2 if the root is missing.
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -21,9 +20,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.core.arguments import Parser
-from avdfd.core.errors import UserError, run_script
+from avdfd.core.errors import run_script
 from avdfd.core.files import ensure_writable, write_atomic
-from avdfd.core.workers import MOST, Failure, run_killable
+from avdfd.core.workers import Failure, check_limits, count_or_cores, run_killable
 from avdfd.corpora.fakeavceleb import FILES, ROWS, TABLE, Comparison, compare
 from avdfd.corpora.inventory import probe
 
@@ -38,13 +37,12 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--workers", type=int, default=0, help="processes that open files; 0: one per core")
     cli.add_argument("--time-limit", type=float, default=30, help="time limit for a file in seconds")
     args = cli.parse_args(argv)
-    if not 0 <= args.workers <= MOST or not 0 < args.time_limit < float("inf"):
-        raise UserError(f"--workers takes a whole number of 0 or more, up to {MOST}, --time-limit seconds above 0")
+    check_limits(args.workers, args.time_limit)
     if args.json:
         ensure_writable(args.json.parent)
 
     found = compare(args.root, released=not args.subset)
-    workers = args.workers or len(os.sched_getaffinity(0))
+    workers = count_or_cores(args.workers)
     unreadable = open_all(args.root, found.paths, workers, args.time_limit)
     passed = not found.differs and not unreadable
     report(found, unreadable)

@@ -9,7 +9,6 @@ second run does what is missing, and retries what the back end failed at. Exit c
 """
 
 import contextlib
-import os
 import sys
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_csv
 from avdfd.core.journal import Record
 from avdfd.core.shards import parse_shard
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.cloning.backends import check_backend, processes
 from avdfd.corpora.cloning.clips import SINGLE, Job, Made, embed_recording, make_clip
 from avdfd.corpora.cloning.naturalness import open_naturalness
@@ -88,7 +87,7 @@ def embed_all(out: Output, recordings: Recordings, cfg: CloneConfig) -> None:
         for recording in some
         if known.get(recording.source, {}).get("stamp") != stamp(recording.path) or known[recording.source].get("again")
     ]
-    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(todo))
+    workers = min(count_or_cores(cfg.workers), len(todo))
     results = run_killable(partial(embed_recording, cfg=cfg), todo, workers=workers, time_limit=cfg.time_limit)
     with contextlib.closing(results), tqdm(total=len(todo), desc="voices", unit="file") as bar:
         for recording, result in results:

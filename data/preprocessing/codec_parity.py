@@ -9,7 +9,6 @@ input in left_out.csv. Exit code 1 if there are too many of them.
 """
 
 import contextlib
-import os
 import sys
 import time
 from collections import defaultdict
@@ -30,7 +29,7 @@ from avdfd.core.errors import run_script
 from avdfd.core.files import locked, write_atomic, write_csv
 from avdfd.core.journal import vanished
 from avdfd.core.shards import Shard, parse_shard
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.corpora.inventory import stamp
@@ -150,7 +149,7 @@ def make_all(
 def _run(work: Callable[[Any], Any], todo: Iterable[Any], cfg: ParityConfig, name: str) -> Iterator[tuple[Any, Any]]:
     """Yield items and their results, computed in worker processes, with a progress bar."""
     items = list(todo)
-    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(items))
+    workers = min(count_or_cores(cfg.workers), len(items))
     results = run_killable(work, items, workers=workers, time_limit=cfg.time_limit)
     with contextlib.closing(results), tqdm(total=len(items), desc=name, unit="file") as bar:
         for item, result in results:

@@ -10,7 +10,6 @@ video or audio.
 """
 
 import contextlib
-import os
 import sys
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_csv
-from avdfd.core.workers import MOST, Failure, run_killable
+from avdfd.core.workers import Failure, check_limits, count_or_cores, run_killable
 from avdfd.corpora import video_list
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
 from avdfd.corpora.inventory import FileFacts, examine, stamp
@@ -50,8 +49,7 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--time-limit", type=float, default=300, help="time limit for a file in seconds")
     cli.add_argument("--duplicates", action="store_true", help="find near-duplicates and write OUT.duplicates.csv")
     args = cli.parse_args(argv)
-    if not 0 <= args.workers <= MOST or not 0 < args.time_limit < float("inf"):
-        raise UserError(f"--workers takes a whole number of 0 or more, up to {MOST}, --time-limit seconds above 0")
+    check_limits(args.workers, args.time_limit)
     if args.out.is_dir():
         raise UserError(f"{args.out}: is a folder; --out takes the name of a file, such as manifest.parquet")
 
@@ -61,7 +59,7 @@ def main(argv: list[str]) -> int:
     ensure_writable(args.out.parent)
     with locked(args.out.with_name(f".{args.out.name}.lock"), args.out):
         known = load(args.out)
-        rows = inspect(found, known, args.out, args.workers or len(os.sched_getaffinity(0)), args.time_limit)
+        rows = inspect(found, known, args.out, count_or_cores(args.workers), args.time_limit)
         write_manifest(args.out, rows)
         partial(args.out).unlink(missing_ok=True)
         aside = left_out((), others)

@@ -8,7 +8,6 @@ that cannot be read are listed and left out.
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +21,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA
-from avdfd.core.workers import MOST, Failure, run_killable
+from avdfd.core.workers import MOST, Failure, count_or_cores, run_killable
 from avdfd.corpora.layouts import LAYOUTS, read_root
 from avdfd.corpora.left_out import left_out
 from avdfd.evaluation.audit.files import CUES, measure
@@ -47,7 +46,7 @@ def main(argv: list[str]) -> int:
     by_path = {clip.path: clip for clip in clips}
     found: dict[str, dict[str, Any]] = {}
     bad = [f"{line.source}: {line.reason}" for line in left_out(entries, others)]
-    workers = min(args.workers or len(os.sched_getaffinity(0)), len(clips))
+    workers = min(count_or_cores(args.workers), len(clips))
     results = run_killable(measure, by_path, workers=workers, time_limit=TIME_LIMIT)
     with contextlib.closing(results), tqdm(total=len(clips), desc="probe", unit="file") as bar:
         for path, result in results:

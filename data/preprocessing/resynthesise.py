@@ -25,7 +25,7 @@ from avdfd.core.errors import run_script
 from avdfd.core.files import ensure_writable, locked, write_csv
 from avdfd.core.journal import refuse_overlap
 from avdfd.core.tiers import RVRA
-from avdfd.core.workers import Failure, run_killable
+from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.layouts import read_root
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
@@ -90,7 +90,7 @@ def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[s
         for way in cfg.ways
     ]
     todo = [task for task in tasks if not task.out.exists()]
-    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(todo))
+    workers = min(count_or_cores(cfg.workers), len(todo))
     results = run_killable(make, todo, workers=workers, time_limit=cfg.time_limit)
     problems = {}
     with contextlib.closing(results), tqdm(total=len(todo), desc="resynthesise", unit="file") as bar:

@@ -1,7 +1,6 @@
 """Back ends of voice conversion: WORLD in this process, Seed-VC and other programs in their own processes."""
 
 import functools
-import os
 import shutil
 import subprocess
 from contextlib import suppress
@@ -12,6 +11,7 @@ import numpy as np
 
 from avdfd.config import CommandConfig, SeedVcConfig, WorldConfig
 from avdfd.core.errors import UserError
+from avdfd.core.workers import count_or_cores
 from avdfd.corpora.cloning import programs, world_backend
 from avdfd.corpora.cloning.exchange import hand_over, take_back
 from avdfd.corpora.cloning.request import Convert, Request
@@ -39,7 +39,7 @@ def processes(cfg: Config, workers: int) -> int:
     """Return the number of worker processes; with 0 workers, one per core, or per GPU for Seed-VC."""
     if cfg.kind == "seed-vc":
         return min(workers or len(devices(cfg)), len(devices(cfg)))
-    return workers or len(os.sched_getaffinity(0))
+    return count_or_cores(workers)
 
 
 def settings_of(cfg: Config, turn: int, seed: int) -> dict[str, float]:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from avdfd.features.acoustics import SILENCE
 from avdfd.features.window import SAMPLE_RATE
 
-_SILENCE = 10 ** (-70 / 20)  # root mean square, as in avdfd.media.windows
 _COPY = 10 ** (-20 / 20)  # of the source: a result that differs by less was not converted
 
 
@@ -41,7 +41,7 @@ def checked(samples: np.ndarray, source: np.ndarray, tolerance: float) -> np.nda
         raise ConversionError("the result is empty")
     if not np.isfinite(samples).all():
         raise ConversionError("the result has values that are not finite")
-    if np.sqrt(np.square(samples, dtype=np.float64).mean()) < _SILENCE:
+    if np.sqrt(np.square(samples, dtype=np.float64).mean()) < SILENCE:
         raise ConversionError("the result is silent")
     excess = (len(samples) - len(source)) / SAMPLE_RATE
     if abs(excess) > tolerance:

@@ -27,6 +27,7 @@ from avdfd.config import EcapaConfig, Ge2eConfig
 from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.text import read_text
+from avdfd.features.acoustics import SILENCE
 from avdfd.features.window import SAMPLE_RATE
 
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -52,7 +53,6 @@ _N_FFT, _HOP, _MELS = 400, 160, 40
 _PIECE, _STEP = 160, 80  # mel frames
 _COVERED = 0.75  # share of the last piece that must be filled
 _LEVEL = 10 ** (-30 / 20)  # RMS to which quiet speech is amplified
-_SILENCE = 10 ** (-70 / 20)
 _BLOCK = 480  # samples, 30 ms
 _QUIET = 10 ** (-35 / 20)  # relative to the loudest block: a quieter block is a pause
 _PAUSE = 6  # blocks of a pause that are kept
@@ -144,7 +144,7 @@ def speech_of(samples: np.ndarray) -> np.ndarray:
     """Return the speech (S,) with long pauses shortened, at -30 dB or more. Raises MediaError if it is too short."""
     blocks = samples[: len(samples) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).astype(np.float64)
     loudness = np.sqrt(np.square(blocks).mean(axis=1))
-    loud = loudness > max(loudness.max(initial=0.0) * _QUIET, _SILENCE)
+    loud = loudness > max(loudness.max(initial=0.0) * _QUIET, SILENCE)
     kept = blocks[binary_dilation(loud, np.ones(_PAUSE + 1))].ravel()
     if len(kept) < SHORTEST * SAMPLE_RATE:
         raise MediaError(f"only {len(kept) / SAMPLE_RATE:.2f} s of speech, too little for a speaker embedding")

@@ -176,7 +176,7 @@ class ShardStream:
         """End of the last non-zero byte so far."""
         self._digest = hashlib.sha256() if start == 0 and shard.sha256 else None
         self._response: http.client.HTTPResponse | None = None
-        self._pace = hub.pace()
+        self._pace: Pace
         self._slow = 0
         """Connections in a row that were too slow. One that delivers little before it is closed is no progress."""
 

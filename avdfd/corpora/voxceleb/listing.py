@@ -5,6 +5,8 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from avdfd.core.tree import leads_out
+
 LARGEST_SHARD = 1 << 40
 """Most bytes of a shard that are believed."""
 
@@ -57,7 +59,7 @@ def _why_refused(entry: Any) -> str:
         return "has no path"
     if entry["type"] != "file" or not path.endswith(".tar"):
         return ""
-    if path.startswith("/") or ".." in path.split("/") or not path.isprintable():
+    if leads_out(path) or not path.isprintable():
         return "its path leads elsewhere, or has control characters"
     if len(quote(path, safe="")) > _LONGEST:
         return f"its path is longer than {_LONGEST} characters"

@@ -11,6 +11,12 @@ SHUFFLED_TIER = FVRA.name
 """Tier that the rule takes: its audio is real, so that only its video can show the fake."""
 
 
+def judged(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any] | None]:
+    """Return the tests of real clips that the rule takes; None for one that was not possible."""
+    shift = next((one["both"] for one in result["shifts"] if one["ms"] == JUDGED_SHIFT), None)
+    return {"stranger": result["stranger"], "shift": shift}
+
+
 def verdict(result: Mapping[str, Any], branch: str) -> dict[str, Any]:
     """Return whether a branch `uses` the relation of audio and video, and each of the `checks`:
 
@@ -21,17 +27,14 @@ def verdict(result: Mapping[str, Any], branch: str) -> dict[str, Any]:
     A check that was not possible is None. The relation is used if all are True; the last one may be None if there are
     no clips of FVRA.
     """
-    stranger = result["stranger"]
-    shift = next((one for one in result["shifts"] if one["ms"] == JUDGED_SHIFT), None)
     loss = result["shuffled_loss"]
 
     def above(interval: Sequence[float] | None, chance: float) -> bool | None:
         return None if interval is None else interval[0] > chance
 
     checks = {
-        "stranger": above(stranger["branches"][branch]["auc_interval"], 0.5) if stranger else None,
-        "shift": above(shift["both"]["branches"][branch]["auc_interval"], 0.5) if shift else None,
-        "shuffled": above(loss[branch]["interval"], 0.0) if loss else None,
+        name: above(of["branches"][branch]["auc_interval"], 0.5) if of else None for name, of in judged(result).items()
     }
+    checks["shuffled"] = above(loss[branch]["interval"], 0.0) if loss else None
     needed = ("stranger", "shift", "shuffled") if loss else ("stranger", "shift")
     return {"uses": all(checks[name] is True for name in needed), "checks": checks}

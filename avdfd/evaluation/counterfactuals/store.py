@@ -36,14 +36,7 @@ class ChangedStore:
     def __init__(self, store: ElementStore, changes: Mapping[str, Change], joined: JoinedAudio | None = None) -> None:
         self.store, self.changes, self.joined = store, changes, joined
         self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
-
-    @property
-    def has_waveforms(self) -> bool:
-        return self.store.has_waveforms
-
-    @property
-    def has_frames(self) -> bool:
-        return self.store.has_frames
+        self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
 
     def read(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from avdfd.elements import ElementMeta, ElementStore
-from avdfd.evaluation.changed import Columns, Score, auc, pooled, score_views
+from avdfd.evaluation.changed import Columns, Score, auc, pooled, pooled_part, score_views
 from avdfd.evaluation.counterfactuals.cases import REPLACED, SHIFTS, Case, Cases, cases_of, view_of
 from avdfd.evaluation.counterfactuals.rule import SHUFFLED_TIER, verdict
 from avdfd.evaluation.grouped_metrics import tier_parts
@@ -77,9 +77,7 @@ def summarise(
     row = {meta.key: place for place, meta in enumerate(metas)}
 
     def part(case: Case, columns: Columns) -> Part:
-        rows = [row[meta.key] for meta in case.metas]
-        same = {name: values[:, rows] for name, values in own.items()}
-        return pooled(case.metas, same, rule), pooled(case.metas, columns, rule)
+        return pooled_part(row, own, case.metas, rule), pooled(case.metas, columns, rule)
 
     of_kind: dict[str, list[tuple[Case, Columns]]] = {}
     for case, columns in zip(found.cases, scored, strict=True):

@@ -28,18 +28,7 @@ class PerturbedStore:
         self.store, self.name, self.joined = store, name, joined
         self.level = PERTURBATIONS[name].levels[severity - 1]
         self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    @property
-    def has_waveforms(self) -> bool:
-        """True if all elements have a waveform."""
-        return self.store.has_waveforms
-
-    @property
-    def has_frames(self) -> bool:
-        return self.store.has_frames
+        self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
 
     def read(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.elements.protocol import Store
-from avdfd.evaluation.changed import Columns, Score, View, auc, check_store, pooled, score_views
+from avdfd.evaluation.changed import Columns, Score, View, auc, check_store, pooled, pooled_part, score_views
 from avdfd.evaluation.grouped_metrics import tier_parts
 from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES
@@ -112,10 +112,8 @@ def summarise(
 
     def figures(case: Case) -> dict[str, Any]:
         metas, values = scored[case]
-        clips, same = pooled(metas, values, rule), clean
-        if len(metas) < len(all_metas):
-            rows = [row[meta.key] for meta in metas]
-            same = pooled(metas, {name: whole[:, rows] for name, whole in columns.items()}, rule)
+        clips = pooled(metas, values, rule)
+        same = clean if len(metas) == len(all_metas) else pooled_part(row, columns, metas, rule)
         return {branch: _branch(clips, same, branch, replicates, seed) for branch in values}
 
     def section(name: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from avdfd.core.clips import Files
 from avdfd.corpora.adapters import own_table
 from avdfd.corpora.inventory import FileFacts
-from avdfd.corpora.manifest import clips_of, make_row, read_clips, read_manifest, write_manifest
+from avdfd.corpora.manifest import choose, make_row, read_clips, read_manifest, write_manifest
 from avdfd.corpora.tables import own_lines
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_meta, unpack
@@ -47,7 +47,7 @@ assert [dict(zip(header, line))["language"] for line in lines] == ["ko", "unknow
 manifest = root / "m.parquet"
 write_manifest(manifest, [make_row(entry, FileFacts(sha256="ab")) for entry in entries])
 assert "language" in pq.read_schema(manifest).names
-clips = clips_of(manifest, root, ["RVRA", "FAKE"])
+clips = choose(manifest, root, ["RVRA", "FAKE"])[0]
 for read in (read_manifest(manifest), read_clips(manifest)[0], clips):
     assert [one.language for one in read] == ["ko", "unknown"]
 

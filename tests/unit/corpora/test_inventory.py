@@ -12,7 +12,7 @@ from avdfd.core.files import sha256_of
 from avdfd.core.tiers import FAKE, FVRA, RVRA
 from avdfd.core.workers import Failure
 from avdfd.corpora.inventory import FileFacts, Streams, examine, hash_all, probe
-from avdfd.corpora.manifest import ManifestRow, clips_of, make_row, read_clips, read_manifest, write_manifest
+from avdfd.corpora.manifest import ManifestRow, choose, make_row, read_clips, read_manifest, write_manifest
 from tests.helpers.recordings import clicks, record
 from tests.helpers.videos import make_video
 
@@ -139,7 +139,7 @@ def test_written_manifest_is_read_back(tmp_path):
 
 def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
     write_manifest(tmp_path / "m.parquet", rows(tmp_path))
-    clips = clips_of(tmp_path / "m.parquet", tmp_path / "videos", ["RVRA", "FVRA", "FAKE"])
+    clips = choose(tmp_path / "m.parquet", tmp_path / "videos", ["RVRA", "FVRA", "FAKE"])[0]
     path = tmp_path / "videos" / "b" / "swap.mp4"
     assert [clip.source for clip in clips] == ["a.mp4", "b/swap.mp4"]
     assert clips[1] == Clip(
@@ -156,14 +156,14 @@ def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
     facts = [{name: getattr(clip, name) for name in CLIP_FIELDS} | {"sha256": "ab"} for clip in clips]
     assert usable == [ClipMeta(**known) for known in facts]
     with pytest.raises(UserError, match="no usable media files of the tiers FAKE"):
-        clips_of(tmp_path / "m.parquet", tmp_path, ["FAKE"])
+        choose(tmp_path / "m.parquet", tmp_path, ["FAKE"])[0]
 
 
 def test_manifest_without_periods_by_modality_has_them_from_those_of_either(tmp_path):
     path = tmp_path / "m.parquet"
     write_manifest(path, rows(tmp_path))
     pq.write_table(pq.read_table(path).drop_columns(["audio_fake_periods", "visual_fake_periods"]), path)
-    for read in (read_manifest(path), clips_of(path, tmp_path, ["RVRA", "FVRA", "FAKE"])):
+    for read in (read_manifest(path), choose(path, tmp_path, ["RVRA", "FVRA", "FAKE"])[0]):
         periods = {one.source: (one.audio_fake_periods, one.visual_fake_periods) for one in read[:2]}
         assert periods == {"a.mp4": ("", ""), "b/swap.mp4": ("", "[[0.5, 1.0], [2.0, 2.5]]")}
 
@@ -180,7 +180,7 @@ def test_manifests_that_cannot_be_read(tmp_path):
             read_manifest(path)
     pq.write_table(pa.table({"path": ["a.mp4"]}), path)
     with pytest.raises(UserError, match="not a manifest of this project"):
-        clips_of(path, tmp_path, ["RVRA"])
+        choose(path, tmp_path, ["RVRA"])[0]
     pq.write_table(pa.table({"path": ["a.mp4"]}).replace_schema_metadata({"avdfd.manifest": "0"}), path)
     with pytest.raises(UserError, match="of version 0, not 2"):
         read_manifest(path)

@@ -14,7 +14,7 @@ from avdfd.media.face_mesh import (
     Mesh,
     detect,
     find_mesh,
-    region_around,
+    mesh_of,
     region_of,
 )
 from data.corpus.face import Head, draw_look, draw_motion
@@ -40,9 +40,9 @@ def placed(scale: float, degrees: float, across: float, down: float, size=(360, 
     return image, matrix
 
 
-def mesh_of(image: np.ndarray, *, far: bool = False) -> Mesh:
+def the_mesh(image: np.ndarray, *, far: bool = False) -> Mesh:
     (found,) = detect(image, far=far)
-    return find_mesh(image, region_around(find_mesh(image, region_of(found))))
+    return mesh_of(image, found)
 
 
 def test_head_is_found_with_its_eyes():
@@ -64,7 +64,7 @@ def test_head_is_found_with_its_eyes():
 )
 def test_landmarks_move_with_the_head(scale, degrees, across, down, far):
     image, matrix = placed(scale, degrees, across, down)
-    still, moved = mesh_of(HEAD), mesh_of(image, far=far)
+    still, moved = the_mesh(HEAD), the_mesh(image, far=far)
     expected = still.points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     assert moved.presence > 0.9
     assert np.abs(moved.points[:, :2] - expected).mean() < 2 * scale
@@ -76,18 +76,18 @@ def test_landmarks_move_with_the_head(scale, degrees, across, down, far):
 def test_large_head_has_the_same_landmarks():
     """Its region is shrunk before it is turned."""
     large = cv2.resize(HEAD, None, fx=7, fy=7, interpolation=cv2.INTER_CUBIC)
-    assert np.abs(mesh_of(large).points / 7 - mesh_of(HEAD).points)[:, :2].mean() < 1
+    assert np.abs(the_mesh(large).points / 7 - the_mesh(HEAD).points)[:, :2].mean() < 1
     beside = np.pad(large, ((333, 0), (777, 0), (0, 0)), mode="edge")
-    assert np.abs(mesh_of(beside).points - [777, 333, 0] - mesh_of(large).points)[:, :2].mean() < 7
+    assert np.abs(the_mesh(beside).points - [777, 333, 0] - the_mesh(large).points)[:, :2].mean() < 7
 
 
 def test_lips_open_with_the_drawn_mouth():
     gaps = []
     for opening in (0.1, 0.5, 0.9):
-        points = mesh_of(head(opening)).points
+        points = the_mesh(head(opening)).points
         gaps.append(np.linalg.norm(points[LOWER_LIP_INNER] - points[UPPER_LIP_INNER]))
     assert gaps[0] < gaps[1] < gaps[2]
-    points = mesh_of(HEAD).points
+    points = the_mesh(HEAD).points
     assert points[LEFT_EYE_OUTER, 0] - points[RIGHT_EYE_OUTER, 0] > 40, "left is the person's"
 
 
@@ -110,7 +110,7 @@ def test_region_may_leave_the_image():
 
 def test_library_is_quiet(capfd):
     face_mesh._network.cache_clear()
-    mesh_of(HEAD)
+    the_mesh(HEAD)
     assert capfd.readouterr() == ("", "")
 
 

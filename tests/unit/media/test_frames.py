@@ -102,7 +102,8 @@ def test_boxes_are_in_the_frames_own_coordinates(sizes, tmp_path, monkeypatch):
 
     found = face_mesh.Detection(np.array([0, 0, 9, 9]), np.zeros((6, 2)), 1.0)
     monkeypatch.setattr(faces, "detect", lambda image, far, min_score: [found])
-    monkeypatch.setattr(faces, "find_mesh", find_mesh)
+    for module in (face_mesh, faces):
+        monkeypatch.setattr(module, "find_mesh", find_mesh)
     path = write_changing(tmp_path / "a.ts", sizes)
     frames = list(read_video(path, "pyav"))
     assert {frame.rgb().shape[:2] for frame in frames} == {*sizes}

@@ -61,7 +61,6 @@ def test_moved_and_reversed_audio_have_the_mel_of_their_samples(made):
     _, store = made
     metas = [meta for meta in store.metas if meta.source == "RVRA/id1.mp4"]
     key = metas[1].key
-    clip = np.empty(0, np.float32)
     parts = [store.read(meta.key, waveform=True).waveform for meta in metas]
     hop = round(1.024 * SAMPLE_RATE)
     clip = np.concatenate([parts[0], parts[1][-hop:], parts[2][-hop:]])
