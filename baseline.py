@@ -31,8 +31,9 @@ from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.datasets.batches import open_batches
-from avdfd.datasets.loaders import ElementSet, absent_identities, split_metas
-from avdfd.datasets.samplers import Sequential, Share, Shared, with_fakes
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.samplers import Sequential, Share, Shared
+from avdfd.datasets.split_elements import training_elements
 from avdfd.elements.layout import media_of
 from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
@@ -106,9 +107,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     cfg = stage_config(cfg, system, stage)
     store = open_store(cfg.data.elements, cfg)
     labelled = stage in system.LABELLED
-    tiers = None if labelled else ()
-    train_metas = with_fakes(split_metas(cfg, store, "train", tiers), cfg.data.min_fake, cfg.data.elements)
-    val_metas = split_metas(cfg, store, "validation", tiers)
+    train_metas, val_metas, absent = training_elements(cfg, store, None if labelled else ())
     order = Shared(system.batches(cfg, stage, train_metas), rank=world.rank, size=world.size, limit=recipe.micro_batch)
     train_set = ElementSet(store, train_metas, system.inputs(cfg, stage, train=True))
     val_set = ElementSet(store, val_metas, system.inputs(cfg, stage, train=False))
@@ -128,7 +127,7 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     net = distributed.parallel(model, world)
     title = f"{cfg.kind} {stage}"
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    if absent := absent_identities(cfg, store):
+    if absent:
         run.announce(absent)
     run.announce(f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 

@@ -14,14 +14,12 @@ With `--pages` the names are those of `pretrain.py --folds`, joined by commas fo
 `<out>/pages.json`.
 """
 
-import argparse
 import json
 from pathlib import Path
 
-from avdfd.core.arguments import Parser
+from avdfd.core.arguments import Parser, folder
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, write_atomic
-from avdfd.core.text import folder_name
 from avdfd.evaluation import page_draws
 from avdfd.evaluation.compare import check_comparable, compare
 from avdfd.evaluation.stored import read
@@ -36,7 +34,7 @@ def main(argv: list[str]) -> None:
     cli.add_argument("--pages", action="store_true", help="RUN is a --name of pretrain.py --folds; commas join draws")
     cli.add_argument("--reference", help="name of the system that the others are compared with (default: the first)")
     cli.add_argument("--split", choices=(*SPLITS, "all"), default="test")
-    cli.add_argument("--name", type=_folder, help="evaluate.py's --name: the folder in RUN/eval (default: the split)")
+    cli.add_argument("--name", type=folder, help="evaluate.py's --name: the folder in RUN/eval (default: the split)")
     cli.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="FOLDER")
     cli.add_argument("--bootstrap", type=int, default=1000, help="bootstrap replicates; 0 for no intervals")
     cli.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
@@ -78,13 +76,6 @@ def by_page(names: list[str], out: Path, replicates: int, seed: int) -> str:
     pooled = {name: page_draws.pool_draws(read, replicates=replicates, seed=seed) for name, read in draws.items()}
     write_atomic(out / "pages.json", (json.dumps(pooled, indent=2, allow_nan=False) + "\n").encode())
     return f"{pages.draws_text(pooled)}\n\n{out / 'pages.json'}"
-
-
-def _folder(text: str) -> str:
-    try:
-        return folder_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":

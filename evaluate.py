@@ -21,11 +21,10 @@ OpenAVFF's lists, and prediction.csv is written beside them.
 """
 
 import argparse
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from avdfd.core.arguments import Parser
+from avdfd.core.arguments import Parser, folder
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.core.workers import MOST
@@ -52,7 +51,7 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--elements", help="element store (default: that of the run)")
     cli.add_argument("--tiers", nargs="+", choices=[t for t in TIERS if t != RVRA.name], help="fakes (default: all)")
     cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
-    cli.add_argument("--name", type=_folder, help="folder of the report in RUN/eval (default: the split)")
+    cli.add_argument("--name", type=folder, help="folder of the report in RUN/eval (default: the split)")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="root of the source files, to be probed for shortcuts")
     cli.add_argument("--videos", help="root of the source files, for links and --csv (default: --probes)")
     cli.add_argument("--audit", action="store_true", help="look for shortcuts and leaks in the elements")
@@ -102,12 +101,6 @@ def main(argv: list[str]) -> int:
     )
     print(files.write(done))
     return FOUND if args.strict and not verdicts.passes(done.result["audit"]) else 0
-
-
-def _folder(text: str) -> str:
-    if not re.fullmatch(r"[\w-][\w.-]*", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no folder name; use letters, digits, _ - .")
-    return text
 
 
 def _rule(text: str) -> str:

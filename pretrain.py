@@ -25,8 +25,9 @@ from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.batches import open_batches
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, absent_identities, split_metas
-from avdfd.datasets.samplers import Paired, Sequential, Share, Shared, with_fakes
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs
+from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
+from avdfd.datasets.split_elements import training_elements
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioNet
@@ -82,8 +83,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
     # ---- data
     store = ElementStore(cfg.data.elements)
-    train_metas = with_fakes(split_metas(cfg, store, "train"), cfg.data.min_fake, cfg.data.elements)
-    val_metas = split_metas(cfg, store, "validation")
+    train_metas, val_metas, absent = training_elements(cfg, store)
     inputs = Inputs(image_size=None, audio=cfg.model.input)
     train_set = ElementSet(store, train_metas, input_form(cfg, model, inputs._replace(augment=cfg.augment)))
     val_set = ElementSet(store, val_metas, input_form(cfg, model, inputs))
@@ -112,7 +112,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    if absent := absent_identities(cfg, store):
+    if absent:
         run.announce(absent)
     run.announce(f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 

@@ -31,9 +31,10 @@ from avdfd.config import FaceConfig
 from avdfd.core.errors import MediaError
 from avdfd.corpora.scan import SUFFIXES
 from avdfd.features.window import FACE_SIZE
+from avdfd.media.boxes import middle, overlap
 from avdfd.media.face_mesh import detect, find_mesh, region_around, region_of
 from avdfd.media.face_paths import faces_of
-from avdfd.media.faces import FaceTracker, middle, overlap
+from avdfd.media.faces import FaceTracker
 from avdfd.media.video import Frame, read_video
 
 Boxes = list[np.ndarray]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from avdfd.core.errors import UserError
+from avdfd.core.text import folder_name
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,3 +27,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def folder(text: str) -> str:
+    """Return the value of an option that names a folder below another (`avdfd.core.text.folder_name`)."""
+    try:
+        return folder_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -14,6 +14,7 @@ from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.samplers import Draw
+from avdfd.datasets.split_elements import of_split
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
     Rngs,
@@ -28,7 +29,7 @@ from avdfd.datasets.transforms import (
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.protocol import Store
 from avdfd.features.patches import Front, Patches
-from avdfd.splits.lists import assign, check_classes, of_tiers, read_splits, take, without_elements
+from avdfd.splits.lists import assign, read_splits, without_elements
 
 B = TypeVar("B", bound=tuple)
 
@@ -281,12 +282,7 @@ def split_metas(
 
     Raises UserError for overlapping splits, and for a split that lacks real elements or wanted fakes.
     """
-    wanted = {"RVRA", *(config.data.tiers_of(split) if tiers is None else tiers)}
-    members = assign(store.metas, read_splits(config.data.splits))
-    present = take(store.metas, members[split])
-    metas = of_tiers(present, wanted)
-    check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"}, among=present)
-    return metas
+    return of_split(config, store, assign(store.metas, read_splits(config.data.splits)), split, tiers)
 
 
 def absent_identities(config: RunConfig, store: Store) -> str:

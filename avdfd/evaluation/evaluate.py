@@ -22,7 +22,7 @@ from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
-from avdfd.evaluation.changed import sample
+from avdfd.evaluation.changed import check_store, sample
 from avdfd.evaluation.counterfactuals import cases, summary
 from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
@@ -117,8 +117,7 @@ def evaluate(request: Request) -> Evaluation:
     fitted = {} if before_test else fitted_on_validation(validation, about)
 
     # ---- a request that cannot be met is refused before scoring; audits need no scores
-    if request.counterfactuals:
-        cases.check(store, run)
+    check_request(systems, store, metas, request)
     audited = {"audit": audit(run, store, metas, request)} if request.audit or request.probes else {}
 
     # ---- scores
@@ -172,6 +171,18 @@ def chosen_elements(store: Store, run: Run, request: Request) -> Sequence[Elemen
     metas = of_tiers(store.metas, tiers)
     check_classes(metas, "all", request.elements or run.config.data.elements)
     return metas
+
+
+def check_request(
+    systems: Mapping[str, list[Run]], store: Store, metas: Sequence[ElementMeta], request: Request
+) -> None:
+    """Raise UserError for elements that a system or a test cannot take; an element is read for every run."""
+    for run in (run for runs in systems.values() for run in runs):
+        ElementSet(store, metas, run.inputs).raw([0])
+    if request.counterfactuals:
+        cases.check(store, next(iter(systems.values()))[0])
+    if request.robustness:
+        check_store(store, "--robustness")
 
 
 def describe(

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from avdfd.features.window import FACE_SIZE
+from avdfd.media.boxes import middle
 from avdfd.media.video import Frame
 
 
@@ -45,7 +46,7 @@ def square(shape: tuple[int, ...], box: np.ndarray, margin: float) -> Square:
     """Return the square around a box, `margin` times its larger side, moved and shrunk into a frame (H, W, ...)."""
     height, width = shape[:2]
     side = min(round(float(box[2:].max()) * margin), height, width)
-    centre = box[:2] + box[2:] / 2
+    centre = middle(box)
     left = min(max(round(float(centre[0]) - side / 2), 0), width - side)
     top = min(max(round(float(centre[1]) - side / 2), 0), height - side)
     return Square(left, top, side)

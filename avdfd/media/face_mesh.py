@@ -27,6 +27,7 @@ from scipy.special import expit
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
+from avdfd.media.boxes import SAME_FACE, middle, overlap
 
 POINTS = 468
 # Indices of landmarks. Right and left are those of the person.
@@ -50,8 +51,6 @@ _SHA256 = {
 _MESH_SIDE = 192
 # Side of the square that the mesh is looked for in, relative to the box of a detection or of the landmarks.
 _WIDER = 1.5
-# Detections whose boxes overlap by more than this are of one face.
-_SAME_FACE = 0.3
 
 
 class _Detector(NamedTuple):
@@ -131,7 +130,7 @@ def detect(image: np.ndarray, *, far: bool = False, min_score: float = 0.5) -> l
 
 def region_of(detection: Detection) -> Region:
     """Return the square in which to look for the mesh of a detected face, turned so that its eyes are level."""
-    x, y = detection.box[:2] + detection.box[2:] / 2
+    x, y = middle(detection.box)
     across = detection.points[1] - detection.points[0]
     return Region(float(x), float(y), _WIDER * float(detection.box[2:].max()), math.atan2(across[1], across[0]))
 
@@ -202,12 +201,10 @@ def _merged(pairs: np.ndarray, scores: np.ndarray) -> list[Detection]:
     """Return one detection for each face: the mean of the overlapping ones (N, 8, 2), weighted by their scores (N,)."""
     found = []
     rest = np.argsort(-scores)
-    low, high = pairs[:, 0], pairs[:, 0] + pairs[:, 1]
+    boxes = pairs[:, :2].reshape(-1, 4)
     while len(rest):
         best = rest[0]
-        shared = (np.minimum(high[rest], high[best]) - np.maximum(low[rest], low[best])).clip(0).prod(axis=1)
-        areas = pairs[rest, 1].prod(axis=1)
-        same = shared / (areas + areas[0] - shared) > _SAME_FACE
+        same = overlap(boxes[rest], boxes[best]) > SAME_FACE
         same[0] = True
         mean = np.average(pairs[rest[same]], axis=0, weights=scores[rest[same]])
         found.append(Detection(mean[:2].ravel(), mean[2:], float(scores[best])))

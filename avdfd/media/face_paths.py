@@ -12,8 +12,9 @@ from scipy.ndimage import gaussian_filter1d
 
 from avdfd.config import FaceConfig
 from avdfd.features.window import FPS
+from avdfd.media.boxes import SAME_FACE, middle, overlap, shared
 from avdfd.media.crops import Square
-from avdfd.media.faces import SAME_FACE, Shot, Track, longest_gap, overlap
+from avdfd.media.faces import Shot, Track, longest_gap
 
 # Standard deviation of the filter in seconds.
 _SMOOTH = 0.25
@@ -113,9 +114,7 @@ class Face:
 
 def _is_inside(boxes: np.ndarray, squares: np.ndarray) -> np.ndarray:
     """Return (N,) bool: True where enough of a box (N, 4) is in its square (N, 3)."""
-    low = np.maximum(boxes[:, :2], squares[:, :2])
-    high = np.minimum(boxes[:, :2] + boxes[:, 2:], squares[:, :2] + squares[:, 2:])
-    return np.maximum(high - low, 0).prod(axis=1) >= _INSIDE * boxes[:, 2:].prod(axis=1)
+    return shared(boxes, squares[:, [0, 1, 2, 2]]) >= _INSIDE * boxes[:, 2:].prod(axis=1)
 
 
 def faces_of(shots: list[Shot], shape: tuple[int, ...], config: FaceConfig) -> list[Face]:
@@ -140,7 +139,7 @@ def _continues(before: Track, after: Track, shot: Shot, config: FaceConfig) -> b
     """Return whether a track at the start of a shot is in the place of one at the end of the shot before."""
     margin = 1.5 / config.detect_fps
     at_the_cut = before.samples[-1].time > shot.start - margin and after.samples[0].time < shot.start + margin
-    return at_the_cut and overlap(before.box, after.samples[0].box) > SAME_FACE
+    return at_the_cut and bool(overlap(before.box, after.samples[0].box) > SAME_FACE)
 
 
 def _stretch(track: Track, shot: Shot, shape: tuple[int, ...], config: FaceConfig) -> Stretch:
@@ -172,7 +171,7 @@ def _found(times: np.ndarray, known: np.ndarray, gap: float, reach: float) -> np
 def _squares(boxes: np.ndarray, shape: tuple[int, ...], config: FaceConfig) -> np.ndarray:
     """Return the squares (N, 3) around the boxes (N, 4), smoothed, and moved and shrunk into the frame."""
     height, width = shape[:2]
-    centres = smoothed(boxes[:, :2] + boxes[:, 2:] / 2)
+    centres = smoothed(middle(boxes))
     sides = smoothed(boxes[:, 2:].max(axis=1)) * (config.margin * _BROWS_TO_CHIN)
     side = _whole(np.clip(sides, 1, min(height, width)))
     left, top = (_whole(centres[:, axis] - side / 2) for axis in (0, 1))

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from avdfd.config import FaceConfig
+from avdfd.media.boxes import SAME_FACE, distance, overlap
 from avdfd.media.face_mesh import (
     CHIN,
     LEFT_EYE_OUTER,
@@ -42,8 +43,6 @@ _FULL_RESCAN = 1.0
 _GAP = 0.4
 # Seconds after which a face that comes back to its place is another one.
 _ABSENCE = 3.0
-# Intersection over union from which two boxes are of one face.
-SAME_FACE = 0.3
 # Frames per second in which several faces are followed: enough for the lips to show who speaks.
 _SPEECH_FPS = 12.5
 # Times as many frames as usual are searched while a face moves.
@@ -255,24 +254,6 @@ def mouth_of(mesh: Mesh) -> np.ndarray:
     others = mesh.points[[LOWER_LIP_INNER, LOWER_LIP, CHIN, MOUTH_LEFT, LEFT_EYE_OUTER]]
     lengths = np.linalg.norm(ends - others, axis=1)
     return lengths[:4] / max(float(lengths[4]), 1e-6)
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    low = np.maximum(a[:2], b[:2])
-    high = np.minimum(a[:2] + a[2:], b[:2] + b[2:])
-    shared = float(np.prod(np.maximum(high - low, 0)))
-    return shared / (float(a[2] * a[3] + b[2] * b[3]) - shared)
-
-
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Distance of the middles of two boxes, relative to the larger side of the first."""
-    return float(np.linalg.norm(middle(a) - middle(b)) / a[2:].max())
-
-
-def middle(box: np.ndarray) -> np.ndarray:
-    """Return the middle (2,) of a box."""
-    return box[:2] + box[2:] / 2
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from avdfd.evaluation.counterfactuals.rule import JUDGED_SHIFT, SHUFFLED_TIER, judged
@@ -63,7 +62,10 @@ def is_missing(result: Mapping[str, Any]) -> bool:
 def counterfactual_sentences(section: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
     """Yield whether the branch that is meant to uses the relation, and the same for every other system."""
     for name in (section["branch"], *result["against"]):
-        yield f"{_named(name, result)} uses the relation of audio and video: {answer(section, name)}."
+        if name in section.get("audio_only", ()):
+            yield f"{_named(name, result)}: no video is used, so there is no relation to test."
+        else:
+            yield f"{_named(name, result)} uses the relation of audio and video: {answer(section, name)}."
 
 
 def answer(section: Mapping[str, Any], name: str) -> str:
@@ -155,15 +157,9 @@ def draw(section: Mapping[str, Any], names: Sequence[str]) -> Figure:
     figure, (axes,) = plots.figure_of(4.2, 3.2)
     axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
     axes.axvline(0, color="#aaaaaa", linewidth=1, linestyle=":")
-    for name, (color, dashes) in plots.looks(names).items():
-        points = _curve(section, name)
-        at = [ms for ms, _ in points]
-        look: dict[str, Any] = {"color": color, "ls": dashes, "linewidth": 1.6, "marker": ".", "label": name}
-        axes.plot(at, [of["auc"] for _, of in points], zorder=2 + (dashes != "-"), **look)
-        intervals = [of["auc_interval"] for _, of in points]
-        if None not in intervals:
-            low, high = np.transpose(intervals)
-            axes.fill_between(at, low, high, color=color, alpha=0.1, linewidth=0)
+    for name, look in plots.looks(names).items():
+        at, points = zip(*_curve(section, name), strict=True)
+        plots.curve_with_band(axes, at, points, "auc", look, marker=".", label=name)
     axes.set(ylim=(-0.03, 1.03), xlabel="ms: audio early (below 0), audio late (above 0)", ylabel="AUC")
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     return figure

@@ -64,6 +64,27 @@ def encode(figure: Figure, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
+def curve_with_band(
+    axes: Axes,
+    at: Sequence[float],
+    points: Sequence[Mapping[str, Any]],
+    metric: str,
+    look: tuple[str, Any],
+    **more: Any,
+) -> None:
+    """Draw a metric of `points` along `at`, and its intervals as a band if there are any.
+
+    `look` is a colour with dashes (`looks`); `more` are properties of the line.
+    """
+    color, dashes = look
+    order = 2 + (dashes != "-")  # a curve below stays visible between dashes
+    axes.plot(at, [of[metric] for of in points], color=color, ls=dashes, linewidth=1.6, zorder=order, **more)
+    intervals = [of[f"{metric}_interval"] for of in points]
+    if points and None not in intervals:
+        low, high = np.transpose(intervals)
+        axes.fill_between(at, low, high, color=color, alpha=0.1, linewidth=0)
+
+
 def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw one ROC curve per branch, system or tier from its `fpr`, `tpr` and `auc`."""
     figure, (axes,) = figure_of(4.2, 4.2)

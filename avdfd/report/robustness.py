@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from avdfd.report import frame, plots
@@ -64,13 +63,8 @@ def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> Figu
     figure.suptitle(how["title"], fontsize=11, x=0.02, ha="left")
     for axes, which, label in zip(rows, ("auc", "reals"), ("AUC", "perturbed\nagainst clean"), strict=True):
         axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
-        for branch, (color, dashes) in plots.looks(branches).items():
-            order = 2 + (dashes != "-")  # a curve below stays visible between dashes
-            axes.plot([step[branch][which] for step in steps], color=color, ls=dashes, linewidth=1.6, zorder=order)
-            intervals = [step[branch][f"{which}_interval"] for step in steps]
-            if None not in intervals:
-                low, high = np.transpose(intervals)
-                axes.fill_between(range(len(steps)), low, high, color=color, alpha=0.1, linewidth=0)
+        for branch, look in plots.looks(branches).items():
+            plots.curve_with_band(axes, range(len(steps)), [step[branch] for step in steps], which, look)
         axes.set_ylabel(label, fontsize=9)
         axes.set(xlim=(-0.15, len(steps) - 0.85), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
         axes.tick_params(labelsize=8)

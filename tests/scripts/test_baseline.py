@@ -469,6 +469,8 @@ def test_vfd_scores_a_folder_of_its_own_format(trained, tmp_path, capsys):
     assert "FAKE" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "runs/vfd/eval/all/scores.csv").read_text().splitlines()))
     assert len(rows) == len({row["fused"] for row in rows}) == 6, "six clips, six scores"
+    unchanged = message(["--run", run, "--elements", str(folder), "--split", "all", "--robustness", "noise"], evaluate)
+    assert "--robustness needs audio and video, which a VFD folder does not have" in unchanged
     (folder / "audio_feat" / "clip4.npy").write_bytes(b"broken")
     damaged = message(["--run", run, "--elements", str(folder), "--split", "all", "--workers", "0"], evaluate)
     assert "clip4.npy: not a complete .npy of plain numbers" in damaged

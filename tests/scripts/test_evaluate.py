@@ -22,7 +22,7 @@ from avdfd.evaluation.grouped_metrics import TUNED
 from avdfd.inference import scoring
 from avdfd.metrics import calibration, roc
 from avdfd.training import weights
-from tests.helpers.runs import SPLITS, TIERS, make_run, make_store
+from tests.helpers.runs import AUDIO, SPLITS, TIERS, make_run, make_store
 
 BRANCHES = ["audio", "visual", "fused"]
 
@@ -324,6 +324,13 @@ def test_counterfactuals_are_in_the_report(run, data, tmp_path, capsys):
     assert "Does it use the relation of audio and video?" in (run / "eval" / "test" / "report.html").read_text()
 
 
+def test_a_system_of_audio_alone_among_others_uses_no_video(run, data, tmp_path, capsys):
+    other = make_run(tmp_path, "pretrain", data)
+    evaluate.main(["--run", str(run), "--against", str(other), "--counterfactuals", "--clips", "2", "--bootstrap", "0"])
+    assert report_of(run)["counterfactuals"]["audio_only"] == ["pretrain"]
+    assert "The score of pretrain: no video is used, so there is no relation to test." in capsys.readouterr().out
+
+
 def test_a_run_of_audio_alone_has_no_relation_to_test(data, tmp_path):
     assert "takes audio alone" in refused(make_run(tmp_path, "pretrain", data), "--counterfactuals")
 
@@ -412,10 +419,19 @@ def test_refuses_missing_elements(run, tmp_path):
     assert str(tmp_path / "none") in refused(run, "--elements", str(tmp_path / "none"))
 
 
-def test_refuses_probes_without_the_videos(run, tmp_path):
-    with pytest.MonkeyPatch.context() as patch:  # before scoring, which may take hours
-        patch.setattr(evaluation, "score_systems", lambda *_: pytest.fail("scored first"))
-        assert "--probes" in refused(run, "--probes", str(tmp_path))
+@pytest.fixture
+def before_scoring(monkeypatch):
+    """Scoring may take hours: what cannot be met is refused before."""
+    monkeypatch.setattr(evaluation, "score_systems", lambda *_: pytest.fail("scored first"))
+
+
+def test_refuses_probes_without_the_videos(run, tmp_path, before_scoring):
+    assert "--probes" in refused(run, "--probes", str(tmp_path))
+
+
+def test_refuses_a_system_that_lacks_its_inputs(run, data, tmp_path, before_scoring):
+    other = make_run(tmp_path, "pretrain", data, audio={**AUDIO, "input": "mel_err"})
+    assert "its elements have no mel_err.npy" in refused(run, "--against", str(other))
 
 
 def test_refuses_unknown_perturbations(run):
@@ -474,7 +490,7 @@ def test_a_score_that_is_not_a_number_is_an_error(run):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["--split some", "--batch-size 0", "--bootstrap -1", "--sed 1", "--windows top0", "--name a/b", "--tiers RVRA"],
+    ["--split some", "--batch-size 0", "--bootstrap -1", "--sed 1", "--windows top0", "--name ../a", "--tiers RVRA"],
 )
 def test_refuses_wrong_arguments(run, wrong):
     with pytest.raises(UserError, match=wrong.split()[0]):

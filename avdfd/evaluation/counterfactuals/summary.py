@@ -41,7 +41,8 @@ def measure(
     """Score all counterfactuals of these elements and return the `counterfactuals` of report.json.
 
     `own` has the scores of the elements with their own streams: those of every branch of the first system, and of the
-    main branch of the others. Scores in `folder` are reused. `progress` may wrap the cases in a progress bar.
+    main branch of the others. In the result, `audio_only` names the systems that take no frames. Scores in `folder` are
+    reused. `progress` may wrap the cases in a progress bar.
     """
     reads = [run.inputs.reads for runs in systems.values() for run in runs]
     found = cases_of(store, metas, reads, seed)
@@ -50,7 +51,8 @@ def measure(
     branches = next(iter(systems.values()))[0].branches
     named = [branch for branch in _BRANCHES if branch in branches]
     result = summarise(found, scored, metas, own, rule, replicates=replicates, seed=seed)
-    return {"branch": (named or [branches[-1]])[0], **result}
+    audio_only = [name for name, runs in systems.items() if runs[0].inputs.reads.frames is None]
+    return {"branch": (named or [branches[-1]])[0], "audio_only": audio_only, **result}
 
 
 def summarise(

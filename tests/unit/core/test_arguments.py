@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from avdfd.core.arguments import Parser
+from avdfd.core.arguments import Parser, folder
 from avdfd.core.errors import UserError
 
 
@@ -31,6 +31,14 @@ def test_wrong_arguments_are_one_line(cli, given, message, capsys):
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert capsys.readouterr().err == ""
+
+
+def test_names_of_folders():
+    cli = Parser(prog="some.py")
+    cli.add_argument("--name", type=folder)
+    assert cli.parse_args(["--name", "dfdc/part-1"]).name == "dfdc/part-1"
+    with pytest.raises(UserError, match="argument --name: '../x' is no name of a folder"):
+        cli.parse_args(["--name", "../x"])
 
 
 def test_commands_are_parsed_alike():

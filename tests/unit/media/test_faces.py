@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from avdfd.config import FaceConfig
-from avdfd.media.faces import FaceTracker, distance, middle, overlap
+from avdfd.media.boxes import middle
+from avdfd.media.faces import FaceTracker
 from tests.helpers.heads import FPS, Place, frames, scene
 
 
@@ -90,11 +91,3 @@ def test_scores_of_the_former_detector_are_understood(score, found):
     """Its scores were from 0 to 3 or so: a setting of 0 does not take everything, and one of 3 not nothing."""
     [shot] = tracked([scene([Place(240, 130)])] * 6, min_score=score).shots
     assert len(shot.tracks) == found
-
-
-def test_overlap_and_distance():
-    a = np.array([0.0, 0, 10, 10])
-    assert overlap(a, a) == 1
-    assert overlap(a, np.array([5.0, 0, 10, 10])) == pytest.approx(1 / 3)
-    assert overlap(a, np.array([20.0, 0, 10, 10])) == 0
-    assert distance(a, np.array([5.0, 0, 10, 10])) == 0.5
