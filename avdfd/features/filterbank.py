@@ -1,8 +1,9 @@
-"""Log filter banks, the audio features of AV-HuBERT and MRDF.
+"""Log filter banks, the audio features of AV-HuBERT and MRDF, and their cepstra, those of SyncNet.
 
     waveform (..., S) at 16 kHz in [-1, 1]   bank (..., N, 26), one per 10 ms   stacked (..., T, 104), 25 per second
+    cepstra (..., 13, N)
 
-Defined as python_speech_features' `logfbank` with its default settings on 16-bit samples.
+Defined as python_speech_features' `logfbank` and `mfcc` with their default settings on 16-bit samples.
 """
 
 import functools
@@ -17,12 +18,14 @@ from avdfd.features.window import SAMPLE_RATE
 
 BANDS = 26
 STACK = 4
+COEFFICIENTS = 13
 
 _N_FFT = 512
 _FRAME = 400
 _HOP = 160
 _PRE_EMPHASIS = 0.97
 _FULL_SCALE = 32_768
+_LIFTER = 22
 
 
 def stacked_filterbank(waveform: Tensor, steps: int | None = None) -> Tensor:
@@ -43,14 +46,40 @@ def log_filterbank(waveform: Tensor) -> Tensor:
 
     Sums are in float64, as in the original; a band of digital silence is the log of the float64 epsilon.
     """
+    return _log_bands(_power(waveform)).float()
+
+
+def log_cepstra(waveform: Tensor) -> Tensor:
+    """Waveform (..., S) -> cepstral coefficients (..., 13, N) of the same frames; the first is the log energy instead.
+
+    The others are the cosine transform of the log filter bank, orthonormal, times a lifter.
+    """
+    power = _power(waveform)
+    band = torch.arange(BANDS, dtype=torch.float64, device=power.device)
+    number = torch.arange(COEFFICIENTS, dtype=torch.float64, device=power.device)
+    cosines = torch.cos(math.pi * number[:, None] * (band + 0.5) / BANDS) * (2 / BANDS) ** 0.5
+    lifter = 1 + _LIFTER / 2 * torch.sin(math.pi * number / _LIFTER)
+    cepstra = _log_bands(power) @ (lifter[:, None] * cosines).T
+    cepstra[..., 0] = _log(power.sum(dim=-1))
+    return rearrange(cepstra, "... n k -> ... k n").float()
+
+
+def _power(waveform: Tensor) -> Tensor:
+    """Waveform (..., S) -> power spectra (..., N, 257) of 25 ms frames every 10 ms, in float64."""
     samples = waveform.double() * _FULL_SCALE
     emphasised = torch.cat([samples[..., :1], samples[..., 1:] - _PRE_EMPHASIS * samples[..., :-1]], dim=-1)
     count = 1 + max(0, math.ceil((samples.shape[-1] - _FRAME) / _HOP))
     padded = F.pad(emphasised, (0, (count - 1) * _HOP + _FRAME - samples.shape[-1]))
     frames = padded.unfold(-1, _FRAME, _HOP)
-    power = torch.fft.rfft(frames, n=_N_FFT).abs().square() / _N_FFT
-    energy = power @ filters().to(power.device).T
-    return energy.where(energy > 0, torch.finfo(torch.float64).eps).log().float()
+    return torch.fft.rfft(frames, n=_N_FFT).abs().square() / _N_FFT
+
+
+def _log_bands(power: Tensor) -> Tensor:
+    return _log(power @ filters().to(power.device).T)
+
+
+def _log(energy: Tensor) -> Tensor:
+    return energy.where(energy > 0, torch.finfo(torch.float64).eps).log()
 
 
 @functools.cache

@@ -2,7 +2,8 @@
 
     B batch   T video frames, 25 per second   F 104 audio features per frame   C image channels   D width
 
-The state_dict keys are those of the released (fairseq) checkpoints, less those that only pre-training uses.
+The state_dict keys are those of the released (fairseq) checkpoints, less those that only pre-training or recognition
+uses.
 
 References:
     Shi et al., "Learning Audio-Visual Speech Representation by Masked Multimodal Cluster Prediction", ICLR 2022.
@@ -23,6 +24,7 @@ from OpenAVFF.stack import Stack
 AUDIO_FEATURES = 104
 
 _PRETRAINING = ("mask_emb", "label_embs_concat", "final_proj.")
+_FINE_TUNED, _DECODER = "encoder.w2v_model.", "decoder."
 
 
 class BasicBlock(nn.Module):
@@ -206,7 +208,8 @@ class FusionEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.apply(_init_linear)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None, layer: int | None = None) -> Tensor:
+        """`layer` is the layer whose output is returned, from 1; None for the end of the encoder, after its norm."""
         attend = None
         if padding_mask is not None:
             attend = rearrange(~padding_mask, "b t -> b 1 1 t")
@@ -214,8 +217,9 @@ class FusionEncoder(nn.Module):
         x = x + self.pos_conv(x)
         if not self.layer_norm_first:
             x = self.layer_norm(x)
-        x = self.layers(self.dropout(x), attend)
-        return self.layer_norm(x) if self.layer_norm_first else x
+        layers = self.layers if layer is None else self.layers[:layer]
+        x = layers(self.dropout(x), attend)
+        return self.layer_norm(x) if self.layer_norm_first and layer is None else x
 
 
 class AVHubert(nn.Module):
@@ -250,22 +254,38 @@ class AVHubert(nn.Module):
             layer_norm_first=layer_norm_first,
         )
 
-    def forward(self, video: Tensor, audio: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """video (B, C, T, H, W), audio (B, F, T), padding_mask (B, T), True = padding -> (B, T, D)."""
-        audio_features = self.feature_extractor_audio(audio)
-        video_features = self.feature_extractor_video(video, padding_mask)
-        both = torch.cat([audio_features, video_features], dim=-1)
-        return self.encoder(self.post_extract_proj(self.layer_norm(both)), padding_mask)
+    def forward(
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        padding_mask: Tensor | None = None,
+        *,
+        layer: int | None = None,
+    ) -> Tensor:
+        """video (B, C, T, H, W), audio (B, F, T), padding_mask (B, T), True = padding -> (B, T, D).
+
+        A modality that is None has features of zeros in its half. The result is the output of transformer layer
+        `layer`, from 1; None stands for the end of the encoder.
+        """
+        audio_features = None if audio is None else self.feature_extractor_audio(audio)
+        video_features = None if video is None else self.feature_extractor_video(video, padding_mask)
+        halves = [audio_features, video_features]
+        present = next(half for half in halves if half is not None)
+        both = torch.cat([torch.zeros_like(present) if half is None else half for half in halves], dim=-1)
+        return self.encoder(self.post_extract_proj(self.layer_norm(both)), padding_mask, layer)
 
 
 def from_fairseq(checkpoint: Mapping[str, Any], *, in_channels: int = 1) -> dict[str, Tensor]:
     """Return the weights of an `AVHubert` from a released checkpoint: its state dict, or the file's whole content.
 
-    Drops by name the weights that only pre-training uses: mask embedding, cluster embeddings and their projection.
+    Drops by name the weights that only pre-training uses: mask embedding, cluster embeddings and their projection. Of a
+    checkpoint that was fine-tuned for recognition, which holds the encoder within a larger model, drops the decoder.
     For colour (`in_channels` 3) the weights of a grey stem are divided evenly among the channels, so that three equal
     channels give the same response as one.
     """
     weights: Mapping[str, Tensor] = checkpoint.get("model", checkpoint)
+    if any(key.startswith(_FINE_TUNED) for key in weights):
+        weights = {key.removeprefix(_FINE_TUNED): x for key, x in weights.items() if not key.startswith(_DECODER)}
     ours = {key: value for key, value in weights.items() if not key.startswith(_PRETRAINING)}
     stem = "feature_extractor_video.resnet.frontend3D.0.weight"
     if stem in ours and ours[stem].shape[1] == 1:

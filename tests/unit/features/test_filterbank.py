@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dct
 
-from avdfd.features.filterbank import BANDS, filters, log_filterbank, stacked_filterbank
+from avdfd.features.filterbank import BANDS, filters, log_cepstra, log_filterbank, stacked_filterbank
 from avdfd.features.window import WINDOW
 from tests import reference
 from tests.paths import SPEECH
@@ -32,6 +33,32 @@ def test_equals_a_frame_by_frame_computation(samples):
         power = np.abs(np.fft.rfft(x[160 * n : 160 * n + 400], 512)) ** 2 / 512
         expected.append(np.log(filters().numpy() @ power))
     np.testing.assert_allclose(log_filterbank(waveform).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [200, 1000])
+def test_cepstra_equal_a_computation_with_scipy(samples):
+    waveform = noise(samples)
+    x = waveform.double().numpy() * 32768
+    x = np.concatenate([x[:1], x[1:] - 0.97 * x[:-1]])
+    frames = 1 + max(0, -(-(samples - 400) // 160))
+    x = np.pad(x, (0, 560 * frames))
+    expected = []
+    for n in range(frames):
+        power = np.abs(np.fft.rfft(x[160 * n : 160 * n + 400], 512)) ** 2 / 512
+        row = dct(np.log(filters().numpy() @ power), type=2, norm="ortho")[:13]
+        row *= 1 + 11 * np.sin(np.pi * np.arange(13) / 22)
+        expected.append([np.log(power.sum()), *row[1:]])
+    found = log_cepstra(torch.stack([waveform, waveform]))
+    assert found.shape == (2, 13, frames)
+    np.testing.assert_allclose(found[0].T.numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found[0], found[1])
+
+
+def test_cepstra_of_silence_are_finite():
+    found = log_cepstra(torch.zeros(WINDOW))
+    assert found.shape == (13, 306)
+    assert found.isfinite().all()
+    np.testing.assert_allclose(found[0].numpy(), np.log(np.finfo(float).eps), rtol=1e-6)
 
 
 def test_filters_cover_the_band():

@@ -8,77 +8,13 @@ from torch.nn.utils.parametrizations import weight_norm
 from avdfd.core.errors import UserError
 from avdfd.models.avhubert import AVHubert, EncoderLayer, FusionEncoder, PositionalConv, from_fairseq
 from avdfd.training.state_dicts import fill
-
-SMALL = {"encoder_layers": 2, "dim": 32, "heads": 4, "ffn_dim": 64, "width": 8}
-STEM = "feature_extractor_video.resnet.frontend3D.0.weight"
-
-
-def released_layout(
-    *, encoder_layers=12, dim=768, ffn_dim=3072, width=64, in_channels=1, clusters=2000, final_dim=256
-) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of a released AV-HuBERT checkpoint; the defaults are those of the base model."""
-
-    def affine(name, *shape):
-        return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
-    def batch_norm(name, channels):
-        running = {f"{name}.running_mean": (channels,), f"{name}.running_var": (channels,)}
-        return affine(name, channels) | running | {f"{name}.num_batches_tracked": ()}
-
-    def block(name, before, channels):
-        keys = {}
-        for i, given in ((1, before), (2, channels)):
-            keys |= {f"{name}.conv{i}.weight": (channels, given, 3, 3), f"{name}.relu{i}.weight": (channels,)}
-            keys |= batch_norm(f"{name}.bn{i}", channels)
-        if before != channels:
-            keys |= {f"{name}.downsample.0.weight": (channels, before, 1, 1)}
-            keys |= batch_norm(f"{name}.downsample.1", channels)
-        return keys
-
-    resnet = "feature_extractor_video.resnet"
-    layout = {
-        "mask_emb": (104,),
-        "label_embs_concat": (clusters + 4, final_dim),
-        STEM: (width, in_channels, 5, 7, 7),
-        f"{resnet}.frontend3D.2.weight": (width,),
-        "encoder.pos_conv.0.bias": (dim,),
-        "encoder.pos_conv.0.weight_g": (1, 1, 128),
-        "encoder.pos_conv.0.weight_v": (dim, dim // 16, 128),
-    }
-    layout |= batch_norm(f"{resnet}.frontend3D.1", width)
-    before = width
-    for number, channels in enumerate((width, 2 * width, 4 * width, 8 * width), start=1):
-        layout |= block(f"{resnet}.trunk.layer{number}.0", before, channels)
-        layout |= block(f"{resnet}.trunk.layer{number}.1", channels, channels)
-        before = channels
-    layout |= affine("feature_extractor_audio.proj", dim, 104)
-    layout |= affine("feature_extractor_video.proj", dim, 8 * width)
-    layout |= affine("layer_norm", 2 * dim)
-    layout |= affine("post_extract_proj", dim, 2 * dim)
-    layout |= affine("final_proj", final_dim, dim)
-    layout |= affine("encoder.layer_norm", dim)
-    for i in range(encoder_layers):
-        layer = f"encoder.layers.{i}"
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            layout |= affine(f"{layer}.self_attn.{name}", dim, dim)
-        layout |= affine(f"{layer}.self_attn_layer_norm", dim) | affine(f"{layer}.final_layer_norm", dim)
-        layout |= affine(f"{layer}.fc1", ffn_dim, dim) | affine(f"{layer}.fc2", dim, ffn_dim)
-    return layout
-
-
-def tensors(layout, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return {key: 0.1 * torch.randn(shape, generator=generator).abs() for key, shape in layout.items()}
-
-
-def small_layout():
-    return released_layout(encoder_layers=2, dim=32, ffn_dim=64, width=8, clusters=10)
+from tests.helpers.avhubert import SIZES, drawn_weights, released_layout
 
 
 @pytest.fixture(scope="module")
 def small():
     torch.manual_seed(0)
-    model = AVHubert(**SMALL)
+    model = AVHubert(**SIZES)
     model(
         torch.randn(2, 1, 6, 32, 32), torch.randn(2, 104, 6)
     )  # changes the running statistics from their initial values
@@ -103,26 +39,26 @@ def test_released_keys_and_shapes(sizes, in_channels):
 
 
 def test_file_and_state_dict_load_the_same_weights():
-    weights = tensors(small_layout())
+    weights = drawn_weights()
     bare = from_fairseq(weights)
     whole = from_fairseq({"model": weights, "optimizer_history": []})
-    assert whole.keys() == bare.keys() == AVHubert(**SMALL).state_dict().keys()
+    assert whole.keys() == bare.keys() == AVHubert(**SIZES).state_dict().keys()
     assert weights.keys() - bare.keys() == {"mask_emb", "label_embs_concat", "final_proj.weight", "final_proj.bias"}
     assert all(torch.equal(whole[key], weights[key]) for key in whole)
 
 
 def test_missing_and_unexpected_keys_are_refused():
-    weights = tensors(small_layout())
+    weights = drawn_weights()
     short = {k: v for k, v in weights.items() if k != "encoder.layers.1.fc2.bias"}
     with pytest.raises(UserError, match="lacks 1 of .* keys, e.g. 'encoder.layers.1.fc2.bias'"):
-        fill(AVHubert(**SMALL), from_fairseq(short), "avhubert")
+        fill(AVHubert(**SIZES), from_fairseq(short), "avhubert")
     with pytest.raises(UserError, match="unexpected 1 of .* keys, e.g. 'decoder.embed_out'"):
-        fill(AVHubert(**SMALL), from_fairseq({**weights, "decoder.embed_out": torch.zeros(1)}), "avhubert")
+        fill(AVHubert(**SIZES), from_fairseq({**weights, "decoder.embed_out": torch.zeros(1)}), "avhubert")
 
 
 def test_a_grey_frame_gives_the_same_response_in_three_channels():
-    weights = tensors(small_layout())
-    grey, coloured = AVHubert(**SMALL), AVHubert(**SMALL, in_channels=3)
+    weights = drawn_weights()
+    grey, coloured = AVHubert(**SIZES), AVHubert(**SIZES, in_channels=3)
     grey.load_state_dict(from_fairseq(weights))
     coloured.load_state_dict(from_fairseq(weights, in_channels=3))
     video = torch.randn(1, 1, 6, 32, 32)
