@@ -1,6 +1,6 @@
 """Experiment configs: one JSON file <-> one typed, strict, immutable model.
 
-base        sections of several configs; stages    `pretrain.py`, `train.py`
+base        sections of several configs; stages    `pretrain.py`, `train.py`; front  pretrained audio encoders
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
 audio       the chain that all audio passes; cloning    `data/preprocessing/clone_voices.py`
@@ -34,6 +34,7 @@ from avdfd.config.cloning import (
     SeedVcConfig,
     WorldConfig,
 )
+from avdfd.config.front import FrontConfig, FrontSizesConfig
 from avdfd.config.loading import load, parse
 from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
@@ -71,6 +72,8 @@ __all__ = [
     "DrawConfig",
     "EcapaConfig",
     "FaceConfig",
+    "FrontConfig",
+    "FrontSizesConfig",
     "Fusion",
     "Ge2eConfig",
     "MediaConfig",

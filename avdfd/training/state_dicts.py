@@ -68,6 +68,8 @@ _DAMAGED = (
 )
 _LIBRARIES = ("argparse.", "fairseq.", "lightning.", "lightning_fabric.", "numpy.", "omegaconf.", "pytorch_lightning.")
 """Libraries whose settings published checkpoints contain beside the weights."""
+_OLD = ["argparse.Namespace"]
+"""Objects in old files of fairseq, which are no archives, so that their objects cannot be listed before loading."""
 
 
 def read_torch(path: Path, *, shells: bool = False) -> Any:
@@ -77,8 +79,9 @@ def read_torch(path: Path, *, shells: bool = False) -> Any:
     try:
         _refuse_bomb(path)
         empty: list[Any] = []
-        if shells and zipfile.is_zipfile(path):
-            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        if shells:
+            zipped = zipfile.is_zipfile(path)
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else _OLD
             empty = [(_Shell, name) for name in found if name.startswith(_LIBRARIES)]
         with torch.serialization.safe_globals(empty):
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,86 @@
+"""wav2vec 2.0, XLS-R, HuBERT and mHuBERT-147: convolutions on the waveform, then a transformer.
+
+B batch   S samples at 16 kHz   T tokens, 50 per second   D width
+
+The modules and state_dict keys are torchaudio's. Dropout is off, as the encoders are frozen or trained little.
+
+References:
+    Baevski et al., "wav2vec 2.0", NeurIPS 2020.
+    Hsu et al., "HuBERT", IEEE/ACM TASLP 2021.
+    Babu et al., "XLS-R", Interspeech 2022.
+    Boito et al., "mHuBERT-147", Interspeech 2024.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchaudio.models import Wav2Vec2Model, wav2vec2_model
+
+from avdfd.models.front_ends import Sizes, by_length
+from OpenAVFF.stack import Stack
+
+
+class Wav2Vec2(nn.Module):
+    """Waveforms (B, S) -> hidden states 0 to `depth`, each (B, T, D).
+
+    `large` has layer norms in its convolutions and pre-norm layers, as XLS-R and the large models; otherwise there is a
+    group norm in the first convolution, and layers are post-norm. `normalise` scales a clip to mean 0 and variance 1.
+    """
+
+    def __init__(self, *, sizes: Sizes, large: bool, conv_bias: bool, normalise: bool) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.model = wav2vec2_model(**torchaudio_sizes(sizes, large=large, conv_bias=conv_bias), aux_num_out=None)
+        transformer = self.model.encoder.transformer
+        transformer.layers = Stack(transformer.layers)
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None, *, last: int | None = None) -> list[Tensor]:
+        """Layers above `last` are not computed; `lengths` (B,) in samples."""
+        return by_length(lambda clips: hidden_states(self.model, clips, self.normalise, last), waveform, lengths)
+
+
+def torchaudio_sizes(sizes: Sizes, *, large: bool, conv_bias: bool) -> dict[str, Any]:
+    """Return the arguments of torchaudio's constructors that the models share."""
+    channels = sizes.channels
+    return {
+        "extractor_mode": "layer_norm" if large else "group_norm",
+        "extractor_conv_layer_config": [(channels, 10, 5), *[(channels, 3, 2)] * 4, *[(channels, 2, 2)] * 2],
+        "extractor_conv_bias": conv_bias,
+        "encoder_embed_dim": sizes.dim,
+        "encoder_projection_dropout": 0.0,
+        "encoder_pos_conv_kernel": 128,
+        "encoder_pos_conv_groups": 16,
+        "encoder_num_layers": sizes.depth,
+        "encoder_num_heads": sizes.heads,
+        "encoder_attention_dropout": 0.0,
+        "encoder_ff_interm_features": sizes.mlp_dim,
+        "encoder_ff_interm_dropout": 0.0,
+        "encoder_dropout": 0.0,
+        "encoder_layer_norm_first": large,
+        "encoder_layer_drop": 0.0,
+    }
+
+
+def hidden_states(model: Wav2Vec2Model, waveform: Tensor, normalise: bool, last: int | None) -> list[Tensor]:
+    """Waveforms (B, S) without padding -> hidden states of a wav2vec 2.0 or WavLM, from 0 to `last`."""
+    if normalise:
+        waveform = F.layer_norm(waveform, waveform.shape[-1:])
+    transformer = model.encoder.transformer
+    x = model.encoder.feature_projection(model.feature_extractor(waveform, None)[0])
+    x = x + transformer.pos_conv_embed(x)
+    if transformer.layer_norm_first:  # torchaudio's name for a norm before the first layer, of post-norm models
+        x = transformer.layer_norm(x)
+    states, bias = [x], None
+    layers = transformer.layers[:last]
+    for layer in layers:
+        if transformer.layers.checkpointing and torch.is_grad_enabled():
+            x, bias = checkpoint(layer, x, None, bias, use_reentrant=False)
+        else:
+            x, bias = layer(x, None, position_bias=bias)
+        states.append(x)
+    if len(layers) == len(transformer.layers) and not transformer.layer_norm_first:
+        states[-1] = transformer.layer_norm(x)
+    return states
