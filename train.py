@@ -1,21 +1,24 @@
-"""Train stage 2: predict vision from audio, take the discrepancy as evidence, and fuse both branches by confidence.
+"""Train stage 2: score the voice, the relation of audio and mouth, and the face, and fuse them by confidence.
 
     bash train.sh                                     the published sizes
     python train.py --config config/demo/train.json --optim.lr=1e-4
 
-The audio encoder and its head come from stage 1 and stay frozen, or are trained on (`audio_lr_scale`). Loss: BCE of the
-fused probability, align/repel on the mismatch of predicted and actual visual tokens, and fusion weights supervised by
-the manipulated modality.
+The audio encoder and its head come from stage 1, the predictor of the mouth from stage 2a; both stay frozen, or are
+trained on (`audio_lr_scale`, `consistency.lr_scale`). Loss: BCE of the fused probability and of every branch, real
+clips against the same clips with their audio moved, and fusion weights supervised by the manipulated modality.
+
+Without `consistency` in the config, the detector is the released one (avdfd/models/two_branch.py).
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd.config import AudioModelConfig, TrainConfig, load
+from avdfd.config import TrainConfig, load
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
@@ -25,15 +28,17 @@ from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled, with_fa
 from avdfd.elements import ElementStore, coded
 from avdfd.metrics import roc
 from avdfd.models.detector import Detector, DetectorOutput
-from avdfd.models.losses import align_repel, confidence, in_sync
+from avdfd.models.losses import confidence, mean_bce
+from avdfd.models.two_branch import TwoBranchOutput
 from avdfd.training import cached_batches, distributed, loop
-from avdfd.training.build import build_detector, load_audio_net
+from avdfd.training.build import AnyDetector, build_detector, load_audio_net, load_consistency
 from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
 from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
+from avdfd.training.two_branch import two_branch_loss
 from avdfd.training.visual_weights import load_visual_encoder
 
 
@@ -53,20 +58,23 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     # ---- model
     device = world.device
     loop.seed_everything(cfg.seed)
-    model, audio_model = build(cfg)
+    model, sizes = build(cfg)
     model = model.to(device)
-    backbone = list(model.visual_encoder.backbone.parameters())
-    audio = [*model.audio_encoder.parameters(), *model.audio_head.parameters()]
-    in_encoders = {id(p) for p in (*backbone, *audio)}
-    rest = [p for p in model.parameters() if id(p) not in in_encoders]
-    groups = [(backbone, cfg.backbone_lr_scale), (audio, cfg.audio_lr_scale), (rest, 1.0)]
+    encoders = [
+        ([*model.visual_encoder.backbone.parameters()], cfg.backbone_lr_scale),
+        ([*model.audio_encoder.parameters(), *model.audio_head.parameters()], cfg.audio_lr_scale),
+    ]
+    if isinstance(model, Detector) and cfg.consistency is not None:
+        encoders.append(([*model.consistency.parameters()], cfg.consistency.lr_scale))
+    in_encoders = {id(p) for parameters, _ in encoders for p in parameters}
+    groups = [*encoders, ([p for p in model.parameters() if id(p) not in in_encoders], 1.0)]
     optimizer = adamw(groups, cfg.optim)
 
     # ---- data
     store = ElementStore(cfg.data.elements)
     train_metas = with_fakes(split_metas(cfg, store, "train"), cfg.data.min_fake, cfg.data.elements)
     val_metas = split_metas(cfg, store, "validation")
-    inputs = Inputs(cfg.visual.image_size, audio=audio_model.input)
+    inputs = Inputs(cfg.visual.image_size, audio=sizes["audio_model"].input)
     train_set = ElementSet(
         store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful, synchrony=cfg.synchrony)
     )
@@ -78,7 +86,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
     # ---- run
     run = RunFolder(cfg, resume=resume, first=world.first, console=print)
-    training = Training(cfg, world, run, model, optimizer, stop, audio_model=audio_model.model_dump())
+    training = Training(cfg, world, run, model, optimizer, stop, **sizes)
     training.restore()
     progress = training.progress
     train_data, val_data = cached_batches.open_stage2(
@@ -128,50 +136,74 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     run.announce(f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
-def build(cfg: TrainConfig) -> tuple[Detector, AudioModelConfig]:
-    """Build the detector with stage 1's audio branch and the visual weights that the config asks for."""
+def build(cfg: TrainConfig) -> tuple[AnyDetector, dict[str, Any]]:
+    """Build the detector with stage 1's audio branch, stage 2a's predictor and the visual weights that the config asks
+    for. Return it with the sizes to save with its weights."""
     stage1, audio_model = load_audio_net(cfg.audio, headless=cfg.faithful or cfg.audio_lr_scale > 0)
     if audio_model.input == "waveform" and cfg.augment.of_mels:
         raise UserError(f"{cfg.audio} takes the waveform and has no mel: set {', '.join(cfg.augment.of_mels)} to 0")
-    model = build_detector(cfg, audio_model)
-    model.load_audio(stage1, with_head=not cfg.faithful)
+    sizes: dict[str, Any] = {"audio_model": audio_model}
+    if cfg.consistency is not None:
+        stage2a, sizes["consistency_model"] = load_consistency(cfg.consistency.init)
+    model = build_detector(cfg, audio_model, sizes.get("consistency_model"))
+    if isinstance(model, Detector):
+        model.load_audio(stage1)
+        model.consistency.load_state_dict(stage2a.state_dict())
+    else:
+        model.load_audio(stage1, with_head=not cfg.faithful)
     if cfg.visual.init == "random":
         model.visual_encoder.backbone.init_from_scratch()
     else:
         load_visual_encoder(model.visual_encoder.backbone, cfg.visual)
     if cfg.backbone_lr_scale == 0:
         model.visual_encoder.backbone.requires_grad_(False)
-    return model, audio_model
+    return model, sizes
 
 
-def stage2_loss(cfg: TrainConfig, out: DetectorOutput, label: Tensor, fake_modalities: Tensor) -> Tensor:
+def stage2_loss(
+    cfg: TrainConfig, out: DetectorOutput | TwoBranchOutput, label: Tensor, fake_modalities: Tensor
+) -> Tensor:
     """Weighted sum of the losses of a batch, in float32: label (B,), and fake_modalities (B, 2) as in `Batch`."""
+    if isinstance(out, TwoBranchOutput):
+        return two_branch_loss(cfg, out, label, fake_modalities)
+    assert cfg.consistency is not None, "three branches come with it"
+    assert out.logit_moved is not None, "in training"
+    fake_audio, fake_video = fake_modalities.unbind(dim=1)
     loss = F.binary_cross_entropy_with_logits(out.logit_final.float(), label)
-    loss = loss + cfg.loss.align * align_repel(out.mismatch_mse, label, cfg.loss.margin)
+    if cfg.loss.picture:
+        loss = loss + cfg.loss.picture * F.binary_cross_entropy_with_logits(out.logit_picture.float(), fake_video)
     if cfg.loss.consistency:
-        loss = loss + cfg.loss.consistency * F.binary_cross_entropy_with_logits(out.logit_a2v.float(), label)
+        # Fake audio on real video may be in sync with it or not: such clips teach nothing about consistency.
+        known = 1 - fake_audio * (1 - fake_video)
+        loss = loss + cfg.loss.consistency * mean_bce(out.logit_consistency, fake_video, known)
+    if cfg.consistency.moved:
+        own, *others = out.logit_moved.unbind(dim=1)
+        told = sum((mean_bce(other, torch.ones_like(label), 1 - label) for other in others), torch.zeros(()))
+        both = mean_bce(own, torch.zeros_like(label), 1 - label) + told / len(others)
+        loss = loss + cfg.consistency.moved * both / 2
     if cfg.loss.confidence and cfg.fusion == "learned":
-        loss = loss + cfg.loss.confidence * confidence(out.log_weights, fake_modalities)
-    if cfg.synchrony is not None and out.agreement is not None:
-        loss = loss + cfg.synchrony.weight * in_sync(out.agreement, label)
+        audio, *video = out.log_weights.unbind(dim=1)
+        # Either branch of the video may take its weight.
+        grouped = torch.stack([audio, torch.stack(video, dim=1).logsumexp(dim=1)], dim=1)
+        loss = loss + cfg.loss.confidence * confidence(grouped, fake_modalities)
     return loss
 
 
 @torch.inference_mode()
 def validate(
-    model: Detector, cfg: TrainConfig, batches: Iterable[tuple[Share, Batch]], world: World
+    model: AnyDetector, cfg: TrainConfig, batches: Iterable[tuple[Share, Batch]], world: World
 ) -> dict[str, float]:
-    """Compute AUC and AP over the validation elements, each counted once, of the fusion and of either branch."""
+    """Compute AUC and AP over the validation elements, each counted once, of the fusion and of every branch."""
     model.eval()
     gathered: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
         with loop.autocast(world.device, cfg.optim.precision):
             out = model(*batch.model_inputs)
-        logits = (out.logit_final.float(), out.logit_audio.float(), out.logit_a2v.float())
+        logits = (out.logit_final.float(), *out.logits.float().unbind(dim=1))
         gathered.append(gather(world, share.total, batch.label, *logits))
     label, *scores = (torch.cat(values).cpu().numpy() for values in zip(*gathered, strict=True))
     values = {}
-    for name, score in zip(("", "_audio", "_visual"), scores, strict=True):
+    for name, score in zip(("", *(f"_{branch}" for branch in model.branches)), scores, strict=True):
         values[f"val{name}_auc"] = roc.auc(label, score)
         values[f"val{name}_ap"] = roc.average_precision(label, score)
     return values

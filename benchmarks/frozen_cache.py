@@ -28,9 +28,8 @@ from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.residency import Place
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore
-from avdfd.models.detector import Detector
 from avdfd.training import backbone_cache, loop
-from avdfd.training.build import build_detector
+from avdfd.training.build import AnyDetector, build_detector
 from avdfd.training.cached_batches import CachedBatches
 from avdfd.training.distributed import pick_device
 from avdfd.training.optim import adamw
@@ -63,7 +62,10 @@ def main() -> None:
         places: list[Place] = ["gpu", "memory", "disk"] if device.type == "cuda" else ["memory", "disk"]
         ways: dict[str, Any] = {
             "computed in every step": Batches(ElementSet(store, metas, inputs), order, device, workers=args.workers),
-            **{f"cache, {place}": CachedBatches(cache, metas, order, device, place=place) for place in places},
+            **{
+                f"cache, {place}": CachedBatches(cache, metas, order, device, model.encoded, place=place)
+                for place in places
+            },
         }
         cores = len(os.sched_getaffinity(0))
         print(f"{len(metas)} clips, batch {args.batch}, {device}, {cores} cores, {args.workers} loader processes; load "
@@ -82,7 +84,7 @@ def main() -> None:
         shutil.rmtree(cache.root)
 
 
-def seconds(cfg: TrainConfig, model: Detector, batches: Iterable[Any], device: torch.device) -> float:
+def seconds(cfg: TrainConfig, model: AnyDetector, batches: Iterable[Any], device: torch.device) -> float:
     """Return the seconds of an epoch of training steps: on a CPU process time, on a GPU those of the second epoch."""
     now = time.perf_counter if device.type == "cuda" else time.process_time
     optimizer = adamw([([p for p in model.parameters() if p.requires_grad], 1.0)], cfg.optim)

@@ -37,8 +37,8 @@ from avdfd.features.mel import HOP, log_mel, zscore
 from avdfd.features.window import FPS, FRAMES, MEL_FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.inference.scoring import Run, load_run
 from avdfd.metrics import bootstrap, roc
-from avdfd.models.detector import Detector, Encoded
 from avdfd.models.predictor import VisualPredictor
+from avdfd.models.two_branch import Encoded, TwoBranchDetector
 from avdfd.splits.lists import of_tiers
 
 SECONDS = (1.0, 1.52, 2.0, 2.52)
@@ -96,7 +96,7 @@ def score_ways(run: Run, elements: list[Element]) -> dict[tuple[str, float], dic
         for way, order in ways.items():
             cut = [filled(element, round(seconds * FPS), order) for element in elements]
             scores[way, seconds] = probabilities(run, run.columns(batch_of(run, cut)))
-        if isinstance(run.model, Detector) and not run.model.audio_encoder.front.spectra:
+        if isinstance(run.model, TwoBranchDetector) and not run.model.audio_encoder.front.spectra:
             scores["masked", seconds] = probabilities(run, masked(run.model, run, elements, round(seconds * FPS)))
     return scores
 
@@ -129,7 +129,7 @@ def filled(element: Element, frames: int, order: Callable[[int, int], np.ndarray
     return replace(element, waveform=waveform, mel=mel_of(waveform), frames=element.frames[order(frames, FRAMES)])
 
 
-def masked(model: Detector, run: Run, elements: list[Element], frames: int) -> dict[str, Tensor]:
+def masked(model: TwoBranchDetector, run: Run, elements: list[Element], frames: int) -> dict[str, Tensor]:
     """Score windows by the tokens that are wholly within their first frames: no token attends to a later one.
 
     Positions are those in the window. The mel is normalised over the audio that is there, and the predictor is given

@@ -19,8 +19,8 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, write_atomic, write_sha256
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.avhubert import AVHubert, from_fairseq
-from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.models.mrdf import Mrdf, from_released
+from avdfd.models.two_branch import TwoBranchDetector, TwoBranchOutput
 from avdfd.models.vfd2022 import face_network, voice_network
 from avdfd.models.vfd2023 import PatchTransformer
 from avdfd.models.visual_encoder import VisualBranch
@@ -47,11 +47,11 @@ _DETECTOR = {
 class ReleasedDetector(nn.Module):
     """The detector with the released call, in which frames come before colours."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: TwoBranchDetector) -> None:
         super().__init__()
         self.detector = detector
 
-    def forward(self, mel: Tensor, clip: Tensor) -> DetectorOutput:
+    def forward(self, mel: Tensor, clip: Tensor) -> TwoBranchOutput:
         """mel (B, 128, 768), clip (B, 16, 3, 224, 224)."""
         return self.detector(mel, clip.transpose(1, 2))
 
@@ -91,13 +91,13 @@ def load(system: str, state_dict: Mapping[str, Any] | str | Path, **sizes: int) 
         weights = shallower(weights, _BLOCKS[size], sizes[size])
     module = build(weights, **{**known, **sizes})
     fill(module, keys(weights), source=source)
-    return (ReleasedDetector(module) if isinstance(module, Detector) else module).eval()
+    return (ReleasedDetector(module) if isinstance(module, TwoBranchDetector) else module).eval()
 
 
-def _detector(weights: Weights, *, visual_depth: int) -> Detector:
+def _detector(weights: Weights, *, visual_depth: int) -> TwoBranchDetector:
     layers = [k for k in weights if k.startswith("predictor.encoder.layers.") and k.endswith("norm1.weight")]
     audio, visual = AudioEncoder(), VisualBranch(depth=visual_depth)
-    return Detector(audio, audio_head(audio), visual, predictor_depth=max(1, len(layers)), faithful=True)
+    return TwoBranchDetector(audio, audio_head(audio), visual, predictor_depth=max(1, len(layers)), faithful=True)
 
 
 class _Released(NamedTuple):

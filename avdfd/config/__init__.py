@@ -43,6 +43,9 @@ from avdfd.config.saved import completed, parse_saved
 from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stages import (
     AudioModelConfig,
+    ConsistencyConfig,
+    ConsistencyModelConfig,
+    ConsistencyStageConfig,
     Direction,
     Fusion,
     OptimConfig,
@@ -67,6 +70,9 @@ __all__ = [
     "CloneConfig",
     "CodecConfig",
     "CommandConfig",
+    "ConsistencyConfig",
+    "ConsistencyModelConfig",
+    "ConsistencyStageConfig",
     "DataConfig",
     "Direction",
     "DrawConfig",
@@ -107,6 +113,6 @@ __all__ = [
     "parse_saved",
 ]
 
-_RUNS: tuple[type[RunConfig], ...] = (PretrainConfig, TrainConfig, *BASELINES)
+_RUNS: tuple[type[RunConfig], ...] = (PretrainConfig, ConsistencyStageConfig, TrainConfig, *BASELINES)
 RUNS: dict[str, type[RunConfig]] = {model.model_fields["kind"].default: model for model in _RUNS}
 """Config class by kind, of the scripts that write a run folder."""

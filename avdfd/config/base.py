@@ -69,6 +69,19 @@ class DataConfig(Section):
         return self.fake_tiers if split != "validation" or self.validation_tiers is None else self.validation_tiers
 
 
+class RealDataConfig(DataConfig):
+    """Elements of a training run on real clips alone."""
+
+    fake_tiers: list[str] = Field(default_factory=list)
+    """None: fakes have no part in it."""
+
+    @model_validator(mode="after")
+    def _known_tiers(self) -> "RealDataConfig":
+        if self.fake_tiers or self.validation_tiers:
+            raise ValueError("fake_tiers: this stage takes real clips alone: leave it out")
+        return self
+
+
 class AugmentConfig(Section):
     """Load-time augmentation of the training split, never of validation or test. All off by default."""
 

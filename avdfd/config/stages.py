@@ -12,6 +12,7 @@ from avdfd.config.base import (
     PathName,
     Positive,
     PositiveFloat,
+    RealDataConfig,
     RunConfig,
     Section,
 )
@@ -19,6 +20,7 @@ from avdfd.config.base import (
 Direction = Literal["a2v", "v2a", "symmetric"]
 Fusion = Literal["learned", "fixed", "visual"]
 Anchors = Literal["equal", "own"]
+Without = Literal["consistency", "picture"]
 
 
 class AudioModelConfig(Section):
@@ -170,8 +172,10 @@ class Stage2LossConfig(Section):
     margin: NonNegative = 0.5
     """Mismatch beyond which fakes are pushed."""
     consistency: NonNegative = 0.0
-    """Weight of a BCE on the visual branch alone, so that it also learns from clips that the audio branch already
-    classifies correctly; 0 is the published loss."""
+    """Weight of a BCE on the consistency branch alone; with two branches on the visual branch, so that it also learns
+    from clips that the audio branch already classifies correctly, where 0 is the published loss."""
+    picture: NonNegative = 0.0
+    """Weight of a BCE on the picture branch alone; three branches only."""
     confidence: NonNegative = 1.0
     """Weight of a cross-entropy on the weights of a learned fusion, supervised by the manipulated modality of a
     training clip, audio or video (`avdfd.models.losses.confidence`). 0 is the published loss: the branch that fits
@@ -188,6 +192,28 @@ class SynchronyConfig(Section):
     count as fakes."""
     turned: Fraction = 0.7
     """Fraction of all training clips that are circularly shifted as a whole, audio and video alike."""
+
+
+class ConsistencyModelConfig(Section):
+    """Stage 2a's predictor of the mouth from audio."""
+
+    tokens: Positive = 6
+    """Numbers per frame that are predicted."""
+
+
+class ConsistencyConfig(Section):
+    """Consistency and picture branch beside the audio branch, in place of the released visual branch."""
+
+    init: PathName
+    """Run folder of stage 2a (its `best.safetensors` is used) or file of such weights."""
+    lr_scale: NonNegative = 0.0
+    """Learning rate of the predictor from stage 2a relative to lr; 0 freezes it, so that it has learned from real clips
+    alone."""
+    moved: NonNegative = 1.0
+    """Weight of a BCE by which the branch tells parts of real clips from the same parts with audio of other moments, by
+    which no fake is needed to learn that audio is wrong or late."""
+    zeros: bool = False
+    """Give the predictor zeros in place of the audio, a control: the branch then cannot know what is said."""
 
 
 class PretrainConfig(RunConfig):
@@ -209,14 +235,30 @@ class PretrainConfig(RunConfig):
         return self
 
 
+class ConsistencyStageConfig(RunConfig):
+    """`train.py --stage consistency`: stage 2a, mouth movement predicted from audio, on real clips alone."""
+
+    kind: Literal["consistency"] = "consistency"
+    data: RealDataConfig
+    model: ConsistencyModelConfig = ConsistencyModelConfig()
+
+
 class TrainConfig(RunConfig):
-    """`train.py`: stage 2, prediction of video from audio, and fusion."""
+    """`train.py`: stage 2, prediction of video from audio, and fusion.
+
+    With `consistency`, the detector has the branches audio, consistency and picture; without, the two branches of the
+    released design, to which predictor, direction, anchors, discrepancy, synchrony, loss.align and loss.margin belong.
+    """
 
     kind: Literal["train"] = "train"
     audio: PathName
     """Stage-1 run folder (its `best.safetensors` is used) or file of such weights. With faithful or audio_lr_scale also
     the authors' file (`.pt`), which has the encoder alone, of the published sizes."""
     visual: VisualModelConfig = VisualModelConfig()
+    consistency: ConsistencyConfig | None = None
+    """Three branches, with the relation of audio and mouth over time; null for the released design."""
+    without: Without | None = None
+    """Branch that is left out of the fusion, a control; three branches only."""
     predictor: PredictorConfig = PredictorConfig()
     direction: Direction = "a2v"
     """Direction of prediction: video from audio, as published; audio from video; or both, with the evidence of both."""
@@ -226,8 +268,8 @@ class TrainConfig(RunConfig):
     discrepancy: bool = True
     """Evidence includes the discrepancy; false leaves the anchor alone, a control."""
     fusion: Fusion = "learned"
-    """Weights of the branches' probabilities: from the confidence network, as published; one half each; or the visual
-    branch alone."""
+    """Weights of the branches' probabilities: from the confidence network, as published; the same each; or visual, none
+    for the audio branch."""
     synchrony: SynchronyConfig | None = None
     """Evidence of being out of sync, in addition to the published one, and training for it; null is published."""
     loss: Stage2LossConfig = Stage2LossConfig()
@@ -247,7 +289,7 @@ class TrainConfig(RunConfig):
     @property
     def frozen(self) -> bool:
         """True if the encoders are frozen, so that their features are the same in every epoch."""
-        return self.backbone_lr_scale == self.audio_lr_scale == 0
+        return not (self.backbone_lr_scale or self.audio_lr_scale or (self.consistency and self.consistency.lr_scale))
 
     @model_validator(mode="before")
     @classmethod
@@ -257,6 +299,21 @@ class TrainConfig(RunConfig):
             return values
         how = "unit" if visual.get("init") == "marlin" else "imagenet"
         return {**values, "visual": {**visual, "normalisation": how}}
+
+    @model_validator(mode="after")
+    def _of_one_design(self) -> "TrainConfig":
+        if self.consistency is None:
+            for key, value in (("without", self.without), ("loss.picture", self.loss.picture)):
+                if value:
+                    raise ValueError(f"{key} is for three branches: set consistency, or leave it out")
+            return self
+        if self.faithful:
+            raise ValueError("the released code has two branches: leave consistency out, or set faithful to false")
+        of_two = {"predictor": PredictorConfig(), "direction": "a2v", "anchors": "equal", "discrepancy": True}
+        for key, default in {**of_two, "synchrony": None}.items():
+            if getattr(self, key) != default:
+                raise ValueError(f"{key} is of the released design: leave it out, or set consistency to null")
+        return self
 
     @model_validator(mode="after")
     def _published_where_faithful(self) -> "TrainConfig":

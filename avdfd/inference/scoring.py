@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from avdfd import config
 from avdfd.baselines import SYSTEMS, avff_start
-from avdfd.config import AvffConfig, MediaConfig, PretrainConfig, RunConfig, TrainConfig, VfdConfig
+from avdfd.config import (
+    AvffConfig,
+    ConsistencyStageConfig,
+    MediaConfig,
+    PretrainConfig,
+    RunConfig,
+    TrainConfig,
+    VfdConfig,
+)
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.datasets.batches import Batches
@@ -21,16 +29,16 @@ from avdfd.datasets.samplers import Draw, Sequential, Shared
 from avdfd.elements import Element
 from avdfd.inference.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder
-from avdfd.models.detector import Detector
+from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.training import weights
-from avdfd.training.build import build_audio_net, build_detector, is_released
+from avdfd.training.build import AnyDetector, build_audio_net, build_detector, is_released
 from avdfd.training.distributed import pick_device
 from avdfd.training.loop import autocast
 from avdfd.training.state import different_keys
 from avdfd.training.state_dicts import filled
 
 M = TypeVar("M", bound=nn.Module)
-DETECTOR_BRANCHES = ("audio", "visual", "fused")
+FUSED = "fused"
 
 
 @dataclass(frozen=True)
@@ -104,13 +112,15 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
         return Run(folder, cfg, audio, place, inputs, ("audio",), precision, columns, **known)
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
-        detector = ready(partial(build_detector, cfg, facts.audio_model))
+        detector = ready(partial(build_detector, cfg, facts.audio_model, facts.consistency_model))
         branch = (detector.audio_encoder, detector.audio_head)
         columns = partial(_detector_columns, detector)
         inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
-        branches, precision = DETECTOR_BRANCHES, cfg.optim.precision
+        branches, precision = (*detector.branches, FUSED), cfg.optim.precision
         known = {"audio_branch": branch, "media": facts.media}
         return Run(folder, cfg, detector, place, inputs, branches, precision, columns, **known)
+    if isinstance(cfg, ConsistencyStageConfig):
+        raise UserError(f"{folder}: stage 2a has no classifier yet; name the run of a stage 2 that was trained with it")
     system, stage = SYSTEMS[cfg.kind], facts.stage
     assert stage is not None, "a baseline has one"
     if stage not in system.SCORED:
@@ -167,15 +177,13 @@ def _audio_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict
     return {"audio": head(encoder(*batch.model_inputs)[0]).squeeze(-1)}
 
 
-def _detector_columns(model: Detector, batch: Batch) -> dict[str, Tensor]:
+def _detector_columns(model: AnyDetector, batch: Batch) -> dict[str, Tensor]:
     out = model(*batch.model_inputs)
-    return {
-        "audio": out.logit_audio,
-        "visual": out.logit_a2v,
-        "fused": out.logit_final,
-        "w_audio": out.w_audio,
-        "discrepancy": out.discrepancy.unflatten(1, model.visual_encoder.backbone.grid),
-    }
+    columns = dict(zip(model.branches, out.logits.unbind(dim=1), strict=True))
+    columns |= {FUSED: out.logit_final, "w_audio": out.w_audio}
+    if isinstance(model, TwoBranchDetector):
+        columns["discrepancy"] = out.discrepancy.unflatten(1, model.visual_encoder.backbone.grid)
+    return columns
 
 
 def _baseline_columns(

@@ -135,6 +135,17 @@ def audio_head(encoder: AudioEncoder) -> nn.Module:
     return head(encoder.dim, encoder.dim, 1) if encoder.score is None else ScaledScore()
 
 
+def keep_frozen_in_eval(encoder: AudioEncoder, head: nn.Module, *, dropout: bool) -> None:
+    """Put the audio branch of stage 2 back into eval mode after `train()`, unless it has `dropout`.
+
+    Its batch norm keeps the statistics of stage 1 even if the branch is trained: those of stage 2's batches, which are
+    smaller and may be computed in parts, differ from what the scores were trained with.
+    """
+    for module in (*encoder.modules(), *head.modules()):
+        if not dropout or isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.training = False
+
+
 class AudioOutput(NamedTuple):
     """Outputs of stage 1 for a batch."""
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import MEL_BINS
 from avdfd.models.vfd_losses import info_nce_in_batch, same_identity
+from OpenAVFF.precision import full_precision
 
 BANDS = 32
 CONTEXT = 12
@@ -72,17 +73,23 @@ class Consistency(nn.Module):
 
     def forward(self, mel: Tensor, shape: Tensor) -> Evidence:
         """mel (B, 128, M) of `log_mel`, mouth shape (B, T, D) -> evidence. Frames of the longer one are left out."""
-        predicted, actual = self.predict(mel), self.targets(shape)
+        return self.compare(*self.tokens(mel, shape))
+
+    def tokens(self, mel: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predicted and actual tokens (B, T, K), in float32, of the frames that both have."""
+        with full_precision(mel):
+            predicted, actual = self.predict(mel.float()), self.targets(shape.float())
         length = min(predicted.shape[1], actual.shape[1])
-        return self.compare(predicted[:, :length], actual[:, :length])
+        return predicted[:, :length], actual[:, :length]
 
     def compare(self, predicted: Tensor, actual: Tensor) -> Evidence:
-        """Compare predicted and actual tokens (B, T, K)."""
-        sums = lagged_products(self.movement(predicted), self.movement(actual))
-        agreement = correlation(*(values.sum(dim=2) for values in sums))
-        around = gaussian(actual.shape[1], self.local, actual).mT
-        local = correlation(*(values @ around for values in sums))
-        return Evidence(self.log_ratio(agreement), self.log_ratio(local), agreement)
+        """Compare predicted and actual tokens (B, T, K), in their own precision."""
+        with full_precision(predicted):
+            sums = lagged_products(self.movement(predicted), self.movement(actual))
+            agreement = correlation(*(values.sum(dim=2) for values in sums))
+            around = gaussian(actual.shape[1], self.local, actual).mT
+            local = correlation(*(values @ around for values in sums))
+            return Evidence(self.log_ratio(agreement), self.log_ratio(local), agreement)
 
     def predict(self, mel: Tensor) -> Tensor:
         """Return the predicted tokens (B, M / 10, K) of a log mel (B, 128, M)."""

@@ -1,4 +1,4 @@
-"""Fusion of the two branches: by per-sample confidence, or by the same weights for all samples.
+"""Fusion of the branches: by per-sample confidence, or by the same weights for all samples.
 
 B batch   K branches   D width   E evidence
 """
@@ -31,36 +31,57 @@ def fuse_probabilities_released(logits: Tensor, log_weights: Tensor) -> Tensor:
 
 
 class ConfidenceFusion(nn.Module):
-    """Confidence network: both branches' features and logits -> weights of the two probabilities.
+    """Confidence network: all branches' features and logits -> weights of their probabilities.
 
     If `supervised`, the weights are trained by a loss of their own (`avdfd.models.losses.confidence`), so no gradient
-    flows from them into the features and logits.
+    flows from them into the features and logits. Branches that are `left_out` get no weight.
     """
 
-    def __init__(self, dim: int, evidence: int, *, supervised: bool = True, faithful: bool = False) -> None:
+    left_out: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        evidence: int,
+        *,
+        branches: int = 2,
+        supervised: bool = True,
+        left_out: Sequence[int] = (),
+        faithful: bool = False,
+    ) -> None:
         super().__init__()
         self.supervised = supervised
-        self.confidence = head(dim + evidence + 2, dim, 2)
+        self.confidence = head(dim + evidence + branches, dim, branches)
         self.fuse = fuse_probabilities_released if faithful else fuse_probabilities
+        self.register_buffer("left_out", _marked(branches, left_out), persistent=False)
 
     def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """audio (B, D), evidence (B, E), logits (B, 2) -> fused logit (B,) and log weights (B, 2)."""
-        inputs = torch.cat([audio, evidence, logits], dim=-1)
-        log_weights = F.log_softmax(self.confidence(inputs.detach() if self.supervised else inputs), dim=-1)
+        """audio (B, D), evidence (B, E), logits (B, K) -> fused logit (B,) and log weights (B, K)."""
+        inputs = torch.cat([audio, evidence, logits.masked_fill(self.left_out, 0)], dim=-1)
+        weights = self.confidence(inputs.detach() if self.supervised else inputs)
+        log_weights = F.log_softmax(weights.masked_fill(self.left_out, -torch.inf), dim=-1)
         return self.fuse(logits, log_weights), log_weights
 
 
 class FixedFusion(nn.Module):
-    """Fusion with the same weights of the two probabilities for every sample; it has no parameters."""
+    """Fusion with the same weights of the probabilities for every sample; it has no parameters."""
 
     log_weights: Tensor
 
-    def __init__(self, weights: Sequence[float]) -> None:
-        """`weights` are those of the audio and the visual branch; they add up to 1."""
+    def __init__(self, weights: Sequence[float], *, left_out: Sequence[int] = ()) -> None:
+        """`weights` are those of the branches; those of branches that are `left_out` go to the others."""
         super().__init__()
-        self.register_buffer("log_weights", torch.tensor(weights).log(), persistent=False)
+        given = torch.tensor(weights).masked_fill(_marked(len(weights), left_out), 0)
+        self.register_buffer("log_weights", (given / given.sum()).log(), persistent=False)
 
     def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """As `ConfidenceFusion`, but only the logits (B, 2) are used."""
-        log_weights = self.log_weights.expand(len(logits), 2)
+        """As `ConfidenceFusion`, but only the logits (B, K) are used."""
+        log_weights = self.log_weights.expand_as(logits)
         return fuse_probabilities(logits, log_weights), log_weights
+
+
+def _marked(branches: int, left_out: Sequence[int]) -> Tensor:
+    """Return bool (K,), True for the branches that are left out."""
+    marked = torch.zeros(branches, dtype=torch.bool)
+    marked[[*left_out]] = True
+    return marked

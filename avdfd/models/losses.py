@@ -68,6 +68,11 @@ def in_sync(agreement: Tensor, labels: Tensor, temperature: float = 0.1) -> Tens
     return torch.where(labels > 0.5, 0.0, per_clip).mean()
 
 
+def mean_bce(logit: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Return the mean BCE in float32 over the samples that count; all (B,). Those that do not are 0 in the mean."""
+    return (counted * F.binary_cross_entropy_with_logits(logit.float(), target, reduction="none")).mean()
+
+
 def confidence(log_weights: Tensor, parts: Tensor) -> Tensor:
     """Cross-entropy of the fusion weights, supervised by the manipulated modality; mean over the batch.
 

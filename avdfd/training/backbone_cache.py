@@ -19,16 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE
 from avdfd.elements import ElementStore
-from avdfd.features.window import MEL_BINS, MEL_FRAMES, WINDOW
-from avdfd.models.detector import Detector, Encoded
+from avdfd.features.mouth_shape import SHAPE
+from avdfd.features.window import FRAMES, MEL_BINS, MEL_FRAMES, WINDOW
+from avdfd.models.detector import Detector
 from avdfd.training import loop
 from avdfd.training.array_store import BLOCK, ArrayStore, RowFormat
+from avdfd.training.build import AnyDetector
 
 FOLDER = "frozen"
 TOKENS = "float16"
@@ -40,18 +43,19 @@ _WRITES_AHEAD = 2
 class Encoder(NamedTuple):
     """The frozen parts of a detector, and their inputs."""
 
-    model: Detector
+    model: AnyDetector
     inputs: Inputs
     precision: str
     device: torch.device
 
     @torch.inference_mode()
-    def __call__(self, mel: Tensor, video: Tensor) -> Encoded:
-        """mel (B, 128, 768), or waveform (B, 49152), and uint8 video (B, 3, 16, S, S) -> features to cache."""
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Inputs of the model as in `Batch.model_inputs` -> its encoders' output to cache, `model.encoded`."""
         self.model.eval()
         with loop.autocast(self.device, self.precision):
-            encoded = self.model.encode(mel, video)
-        return Encoded(*(x.float() for x in encoded))._replace(tokens=encoded.tokens.to(getattr(torch, TOKENS)))
+            encoded = self.model.encode(*inputs)
+        types = {"tokens": getattr(torch, TOKENS)}
+        return type(encoded)(*(x.to(types.get(name, torch.float32)) for name, x in encoded._asdict().items()))
 
     def identity(self, store: ElementStore) -> dict[str, Any]:
         """Describe everything that the features depend on."""
@@ -62,6 +66,8 @@ class Encoder(NamedTuple):
             "audio_encoder": model.audio_encoder,
             "audio_head": model.audio_head,
         }
+        if isinstance(model, Detector):
+            modules["consistency"] = model.consistency
         return {
             "elements": {"count": len(store), "preprocessing": store.version, "sha256": store.metas.digest()},
             "inputs": {
@@ -71,6 +77,7 @@ class Encoder(NamedTuple):
                 "normalisation": model.visual_encoder.normalisation,
                 "audio": self.inputs.audio,
                 **({"spectra": spectra} if spectra else {}),
+                **({"deaf": model.deaf} if isinstance(model, Detector) else {}),
             },
             "weights": {name: weights_digest(module) for name, module in modules.items()},
             # The number of heads changes the computation and leaves the shapes of the weights alone.
@@ -83,7 +90,10 @@ class Encoder(NamedTuple):
         size = self.inputs.image_size
         assert size is not None, "a detector's inputs have video"
         audio = (1, WINDOW) if self.inputs.audio == "waveform" else (1, MEL_BINS, MEL_FRAMES)
-        empty = self(*(torch.zeros(shape, device=self.device) for shape in (audio, (1, 3, CLIP_FRAMES, size, size))))
+        shapes = [audio, (1, 3, CLIP_FRAMES, size, size)]
+        if isinstance(self.model, Detector):
+            shapes.append((1, FRAMES, SHAPE))
+        empty = self(*(torch.zeros(shape, device=self.device) for shape in shapes))
         return {
             name: RowFormat(str(x.dtype).removeprefix("torch."), tuple(x.shape[1:]))
             for name, x in empty._asdict().items()
@@ -181,7 +191,7 @@ def _make(cache: ArrayStore, batches: Batches, encoder: Encoder) -> Iterator[tup
     A block is written while the next ones are computed.
     """
 
-    def keep(rows: np.ndarray, encoded: Encoded) -> int:
+    def keep(rows: np.ndarray, encoded: Any) -> int:
         cache.write(rows, {name: x.numpy() for name, x in encoded._asdict().items()})
         cache.release(int(rows[0]) // BLOCK)
         return len(rows)
@@ -193,7 +203,7 @@ def _make(cache: ArrayStore, batches: Batches, encoder: Encoder) -> Iterator[tup
             rows = np.array([draw.position for draw in share.draws])
             encoded = encoder(*batch.model_inputs)
             _check_finite(encoded, rows, batches.elements)
-            encoded = Encoded(*(x.cpu() for x in encoded))
+            encoded = fields.map_tensors(encoded, lambda x: x.cpu())
             writing.append((writer.submit(keep, rows, encoded), time.monotonic() - started))
             if len(writing) > _WRITES_AHEAD:
                 count, took = writing.popleft()
@@ -203,7 +213,7 @@ def _make(cache: ArrayStore, batches: Batches, encoder: Encoder) -> Iterator[tup
             yield count.result(), took
 
 
-def _check_finite(encoded: Encoded, rows: np.ndarray, elements: ElementSet) -> None:
+def _check_finite(encoded: Any, rows: np.ndarray, elements: ElementSet) -> None:
     """Raise UserError that names the first element with a value that cannot be stored."""
     for name, values in encoded._asdict().items():
         bad = ~values.reshape(len(rows), -1).isfinite().all(dim=1)

@@ -2,15 +2,21 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from avdfd.config import AudioModelConfig, TrainConfig
+from avdfd.config import AudioModelConfig, ConsistencyModelConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
+from avdfd.models.consistency import Consistency
 from avdfd.models.detector import Detector
+from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import weights
 from avdfd.training.state_dicts import fill, filled, read_weights, unwrap
+
+AnyDetector = Detector | TwoBranchDetector
+"""Model of stage 2, by `TrainConfig.consistency`."""
 
 
 def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder:
@@ -23,22 +29,49 @@ def build_audio_net(cfg: AudioModelConfig) -> AudioNet:
     return AudioNet(build_audio_encoder(cfg), projection_dim=cfg.projection_dim)
 
 
-def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
+def build_detector(
+    cfg: TrainConfig, audio: AudioModelConfig, consistency: ConsistencyModelConfig | None = None
+) -> AnyDetector:
     """Return stage 2's model with random weights, its audio branch with the sizes of stage 1.
 
-    Raises UserError if these do not fit the predictor.
+    Raises UserError if these do not fit the predictor, or if the consistency branch would have no mel.
     """
-    if audio.dim % cfg.predictor.heads:
-        raise UserError(
-            f"predictor.heads {cfg.predictor.heads} must divide the width of stage 1, {audio.dim}; change it"
-        )
     audio_encoder = build_audio_encoder(audio)
     visual = cfg.visual.model_dump(exclude={"init", "weights", "sha256"})
+    # OpenAVFF's encoder has no such biases.
+    visual_encoder = VisualBranch(audio.dim, **visual, qkv_bias=cfg.visual.init != "openavff")
+    common: dict[str, Any] = {
+        "fusion": cfg.fusion,
+        "supervised": cfg.loss.confidence > 0,
+        "audio_trained": cfg.audio_lr_scale > 0,
+    }
+    if cfg.consistency is None:
+        return _two_branches(cfg, audio_encoder, visual_encoder, **common)
+    if audio.input == "mel_err":
+        raise UserError(f"{cfg.audio} takes mel_err, and the consistency branch needs the audio: use another stage 1")
     return Detector(
         audio_encoder,
         audio_head(audio_encoder),
-        # OpenAVFF's encoder has no such biases.
-        VisualBranch(audio.dim, **visual, qkv_bias=cfg.visual.init != "openavff"),
+        visual_encoder,
+        build_consistency(consistency or ConsistencyModelConfig()),
+        without=cfg.without,
+        deaf=cfg.consistency.zeros,
+        consistency_trained=cfg.consistency.lr_scale > 0,
+        **common,
+    )
+
+
+def _two_branches(
+    cfg: TrainConfig, audio_encoder: AudioEncoder, visual_encoder: VisualBranch, **common: Any
+) -> TwoBranchDetector:
+    if audio_encoder.dim % cfg.predictor.heads:
+        raise UserError(
+            f"predictor.heads {cfg.predictor.heads} must divide the width of stage 1, {audio_encoder.dim}; change it"
+        )
+    return TwoBranchDetector(
+        audio_encoder,
+        audio_head(audio_encoder),
+        visual_encoder,
         predictor_depth=cfg.predictor.depth,
         predictor_heads=cfg.predictor.heads,
         predictor_dropout=cfg.predictor.dropout,
@@ -46,11 +79,9 @@ def build_detector(cfg: TrainConfig, audio: AudioModelConfig) -> Detector:
         direction=cfg.direction,
         anchors=cfg.anchors,
         discrepancy=cfg.discrepancy,
-        fusion=cfg.fusion,
-        supervised=cfg.loss.confidence > 0,
         synchrony=cfg.synchrony is not None,
-        audio_trained=cfg.audio_lr_scale > 0,
         faithful=cfg.faithful,
+        **common,
     )
 
 
@@ -80,3 +111,21 @@ def load_audio_net(path: str | Path, *, headless: bool = False) -> tuple[AudioNe
     facts, state = weights.load(path, "pretrain")
     assert facts.audio_model is not None, "weights of stage 1 have an audio model"
     return filled(partial(build_audio_net, facts.audio_model), state, str(path)), facts.audio_model
+
+
+def build_consistency(cfg: ConsistencyModelConfig) -> Consistency:
+    """Return stage 2a's model with random weights."""
+    return Consistency(tokens=cfg.tokens)
+
+
+def load_consistency(path: str | Path) -> tuple[Consistency, ConsistencyModelConfig]:
+    """Return the model of a run folder of stage 2a (its best epoch) or of a file of weights, and its config.
+
+    Raises UserError if there is none.
+    """
+    path = Path(path)
+    path = path / BEST if path.is_dir() else path
+    facts, state = weights.load(path, "consistency")
+    model = facts.consistency_model
+    assert model is not None, "weights of stage 2a have a model"
+    return filled(partial(build_consistency, model), state, str(path)), model

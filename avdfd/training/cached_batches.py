@@ -12,12 +12,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from avdfd.config import TrainConfig
+from avdfd.core import fields
 from avdfd.core.errors import EndedBySignal
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
@@ -26,9 +29,9 @@ from avdfd.datasets.loaders import Batch, ElementSet, Inputs
 from avdfd.datasets.residency import Place, Resident, choose
 from avdfd.datasets.samplers import Share, Shared
 from avdfd.elements import ElementStore, ElementTable, fake_seconds
-from avdfd.models.detector import Detector, Encoded
 from avdfd.training import backbone_cache
 from avdfd.training.array_store import BLOCK, ArrayStore
+from avdfd.training.build import AnyDetector
 from avdfd.training.distributed import World
 from avdfd.training.run_folder import RunFolder
 
@@ -38,13 +41,20 @@ _HOMES: dict[Place, str] = {"gpu": "the memory of the GPU", "memory": "memory", 
 
 
 class CachedBatches:
-    """The batches of an epoch, with each process's share of them, from the cache: `Batch.cached` is an `Encoded`.
+    """The batches of an epoch, with each process's share of them, from the cache: `Batch.cached` is an `encoded`.
 
-    They follow `order`, and the `Encoded` is in float32 on the device.
+    They follow `order`, and the `encoded`, the model's own, is in float32 on the device.
     """
 
     def __init__(
-        self, cache: ArrayStore, metas: ElementTable, order: Shared, device: torch.device, *, place: Place = "disk"
+        self,
+        cache: ArrayStore,
+        metas: ElementTable,
+        order: Shared,
+        device: torch.device,
+        encoded: type[Any],
+        *,
+        place: Place = "disk",
     ) -> None:
         self.cache, self.order, self.device, self.place = cache, order, device, place
         self.rows = torch.from_numpy(metas.rows)
@@ -53,10 +63,10 @@ class CachedBatches:
         self._label = fake.any(dim=1).float().to(device)
         self._fake_modalities = fake.float().to(device)
         self._audio_class = torch.where(fake[:, 0], of_tier, of_tier.clamp_max(0)).to(device)
-        files = Resident(Encoded(*(cache.array(name) for name in Encoded._fields)), device)
+        files = Resident(encoded(*(cache.array(name) for name in encoded._fields)), device)
         self._rows, self._index = files, self.rows
         if place == "gpu":
-            row = Encoded(*(x[0] for x in files.tensors))
+            row = encoded(*(x[0] for x in files.tensors))
             self._rows, self._index = Resident.empty(row, len(metas), place, device), torch.arange(len(metas))
             for positions in self._index.split(BLOCK):
                 self._rows.put(positions, files.take(self.rows[positions]))
@@ -78,7 +88,7 @@ class CachedBatches:
         """Return the batch of the elements at these positions."""
         index = torch.tensor(positions)
         encoded = self._rows.take(self._index[index])
-        encoded = encoded._replace(tokens=encoded.tokens.float())
+        encoded = fields.map_tensors(encoded, Tensor.float)
         index = index.to(self.device)
         labels = self._label[index], self._fake_modalities[index], self._audio_class[index]
         return Batch(None, None, *labels, cached=encoded)
@@ -119,7 +129,12 @@ def _positions(share: Share) -> list[int]:
 
 
 def open_stage2(
-    cfg: TrainConfig, world: World, run: RunFolder, stop: Stop, model: Detector, *sets: tuple[ElementSet, Shared]
+    cfg: TrainConfig,
+    world: World,
+    run: RunFolder,
+    stop: Stop,
+    model: AnyDetector,
+    *sets: tuple[ElementSet, Shared],
 ) -> Sequence[Batches | CachedBatches]:
     """Open the batches of each set of elements in its order, from the cache if `cfg.cache` asks for it.
 
@@ -135,7 +150,12 @@ def open_stage2(
 
 
 def _open_cached(
-    cfg: TrainConfig, world: World, run: RunFolder, stop: Stop, model: Detector, *sets: tuple[ElementSet, Shared]
+    cfg: TrainConfig,
+    world: World,
+    run: RunFolder,
+    stop: Stop,
+    model: AnyDetector,
+    *sets: tuple[ElementSet, Shared],
 ) -> list[CachedBatches]:
     tables = [elements.metas for elements, _ in sets if isinstance(elements.metas, ElementTable)]
     store, inputs = sets[0][0].store, sets[0][0].inputs
@@ -160,7 +180,7 @@ def _open_cached(
         backbone_cache.fill(cache, rows, store, encoder, workers=cfg.data.workers, advance=advance)
     place = choose(cfg.data.home, size, world.device)
     made = [
-        CachedBatches(cache, table, order, world.device, place=place)
+        CachedBatches(cache, table, order, world.device, model.encoded, place=place)
         for table, (_, order) in zip(tables, sets, strict=True)
     ]
     if world.first:

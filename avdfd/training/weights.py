@@ -16,7 +16,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from avdfd import config
-from avdfd.config import AudioModelConfig, BaselineConfig, MediaConfig, PretrainConfig, TrainConfig
+from avdfd.config import (
+    AudioModelConfig,
+    BaselineConfig,
+    ConsistencyModelConfig,
+    ConsistencyStageConfig,
+    MediaConfig,
+    PretrainConfig,
+    TrainConfig,
+)
 from avdfd.config.base import Positive, Section
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, read_sha256, sha256_of, sha256_path, write_atomic, write_sha256
@@ -29,10 +37,14 @@ _KEY = "avdfd"
 class RunFacts(Section):
     """Metadata of weights: everything needed to use them, and their origin."""
 
-    config: Annotated[PretrainConfig | TrainConfig | BaselineConfig, Field(discriminator="kind")]
+    config: Annotated[
+        PretrainConfig | ConsistencyStageConfig | TrainConfig | BaselineConfig, Field(discriminator="kind")
+    ]
     """Config of the run."""
     audio_model: AudioModelConfig | None = None
     """Sizes of the audio branch, for both stages of the method."""
+    consistency_model: ConsistencyModelConfig | None = None
+    """Predictor of the mouth, for stage 2a and for a stage 2 with three branches."""
     stage: str | None = None
     """Stage of a baseline."""
     epoch: Positive | None = None
@@ -48,9 +60,17 @@ class RunFacts(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "RunFacts":
-        method = isinstance(self.config, PretrainConfig | TrainConfig)
-        if (self.audio_model if method else self.stage) is None:
-            raise ValueError(f"key '{'audio_model' if method else 'stage'}' is missing")
+        config = self.config
+        needed = ["stage"]
+        if isinstance(config, PretrainConfig | TrainConfig):
+            needed = ["audio_model"]
+        if isinstance(config, ConsistencyStageConfig):
+            needed = ["consistency_model"]
+        elif isinstance(config, TrainConfig) and config.consistency is not None:
+            needed.append("consistency_model")
+        for key in needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"key '{key}' is missing")
         return self
 
 

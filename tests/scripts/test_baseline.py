@@ -612,4 +612,4 @@ def test_other_configs_are_refused(config, store, tmp_path):
     path = tmp_path / "ours.json"
     path.write_text(json.dumps(weights.load(ours / BEST, "train").facts.config.model_dump()))
     assert 'this script takes a config with kind "avff" or "mrdf" or "vfd"' in message(["--config", str(path)])
-    assert scoring.load_run(ours, "cpu").branches == scoring.DETECTOR_BRANCHES
+    assert scoring.load_run(ours, "cpu").branches == ("audio", "visual", "fused")

@@ -12,7 +12,7 @@ from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.training import loop
 from avdfd.training.optim import adamw
 from avdfd.training.state import Training
-from tests.helpers.models import small_audio_net, small_detector
+from tests.helpers.models import small_audio_net, small_two_branch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -56,7 +56,7 @@ def test_stage_1_does_not_wait_for_the_gpu(no_waiting):
 
 def test_stage_2_does_not_wait_for_the_gpu(no_waiting):
     cfg = parse({**COMMON, "audio": "none"}, TrainConfig, "test")
-    model = small_detector().to(GPU)
+    model = small_two_branch().to(GPU)
     training = training_of(cfg, model)
     mel, video = torch.randn(2, 128, 768, device=GPU), torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8, device=GPU)
     label, fake_modalities = torch.tensor([0.0, 1.0], device=GPU), torch.tensor([[0.0, 0.0], [1.0, 0.0]], device=GPU)

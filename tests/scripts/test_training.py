@@ -26,7 +26,7 @@ from avdfd.elements.form import encode_audio, encode_wav
 from avdfd.features.window import WINDOW
 from avdfd.inference import scoring
 from avdfd.metrics import roc
-from avdfd.models.detector import DetectorOutput
+from avdfd.models.two_branch import TwoBranchOutput
 from avdfd.splits.files import save
 from avdfd.splits.page_disjoint import page_folds
 from avdfd.training import build
@@ -133,7 +133,7 @@ def test_only_learned_fusion_weights_are_supervised():
     values = {"name": "x", "audio": "none", "data": {"splits": "none", "fake_tiers": ["RVFA", "FVRA"]}}
     one = torch.ones(2)
     log_weights, label = torch.tensor([[0.25, 0.75], [0.2, 0.8]]).log(), torch.tensor([0.0, 1.0])
-    out = DetectorOutput(one, one, one, 0 * one, log_weights, torch.zeros(2, 8))
+    out = TwoBranchOutput(one, one, one, 0 * one, log_weights, torch.zeros(2, 8))
     parts = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
 
     def loss(**changes):

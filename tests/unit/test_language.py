@@ -53,6 +53,8 @@ KEPT = re.compile(
     | (cfg|config)\.sound | --sound\S* | sound:\ bool
     | (sound|picture)_(hash|late|early) | missing_(sound|picture)    # perturbations and columns
     | picture\+sound,\ picture,\ sound                               # kinds of near-duplicates
+    | picture\ (branch|branches|score|scores) | audio,\ consistency(,|\ and)\ picture
+    | loss\.picture | logit_picture                                   # a branch of the detector
     | the\ direct\ sound | the\ moving\ picture                      # a term of acoustics; a phrase of the corpus
     """,
     re.VERBOSE,
@@ -63,6 +65,8 @@ NAMES_KEPT = {
     ("data/preprocessing/check_fakeavceleb.py", "people"),
     ("data/preprocessing/codec_parity.py", "sound"),
     ("avdfd/config/parity.py", "sound"),
+    ("avdfd/config/stages.py", "picture"),
+    ("train.py", "picture"),
 }
 """Fields whose names are keys of files and configs."""
 QUESTION = re.compile(r"(What|Whether|Which|Of|Where)\b")

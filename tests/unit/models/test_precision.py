@@ -13,7 +13,7 @@ from avdfd.models.vfd import VoiceFace
 from avdfd.models.vfd_losses import info_nce_in_batch
 from OpenAVFF.finetuning import Head, VideoCAVMAEFT
 from OpenAVFF.precision import Float32
-from tests.helpers.models import small_audio_net, small_detector
+from tests.helpers.models import small_audio_net, small_two_branch
 
 N = 48
 BF16 = torch.bfloat16
@@ -46,7 +46,7 @@ def mrdf(variant):
 
 
 def detector(**options):
-    model = small_detector(**options)
+    model = small_two_branch(**options)
     return model, lambda out: {"fused": out.logit_final, "audio": out.logit_audio, "visual": out.logit_a2v}
 
 
@@ -125,7 +125,7 @@ def test_products_of_losses_are_not_rounded(loss):
 
 def test_other_outputs_that_losses_use_are_float32():
     torch.manual_seed(0)
-    model = small_detector(synchrony=True).train()
+    model = small_two_branch(synchrony=True).train()
     with torch.autocast("cpu", dtype=BF16):
         out = model(*both(3))
         first = small_audio_net()(mels(3))

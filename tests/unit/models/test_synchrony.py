@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from avdfd.models.synchrony import Synchrony, either
-from tests.helpers.models import small_detector
+from tests.helpers.models import small_two_branch
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_either_has_a_gradient_for_both():
 @pytest.mark.parametrize("direction", ["a2v", "symmetric"])
 def test_detector_adds_it_to_the_visual_branch(direction):
     torch.manual_seed(0)
-    detector = small_detector(direction=direction, synchrony=True)
+    detector = small_two_branch(direction=direction, synchrony=True)
     mel, video = torch.randn(2, 128, 768), torch.randn(2, 3, 16, 32, 32)
     detector.eval()
     out = detector(mel, video)

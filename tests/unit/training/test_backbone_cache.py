@@ -18,7 +18,7 @@ from avdfd.datasets.samplers import Draw
 from avdfd.elements import ElementStore, ElementWriter, index
 from avdfd.elements.form import encode_audio
 from avdfd.features.window import WINDOW
-from avdfd.models.detector import Detector
+from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.training import array_store, backbone_cache
 from avdfd.training.array_store import ArrayStore
 from avdfd.training.build import build_detector
@@ -120,8 +120,10 @@ def test_features_of_a_waveform(root):
 def test_no_row_is_computed_twice(root, monkeypatch):
     filled(root, np.arange(10)).close()
     calls = []
-    encode = Detector.encode
-    monkeypatch.setattr(Detector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video))
+    encode = TwoBranchDetector.encode
+    monkeypatch.setattr(
+        TwoBranchDetector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video)
+    )
     filled(root, np.arange(4, 14)).close()
     assert sum(calls) == 1 + 4  # one for the shapes
     counted: list[int] = []

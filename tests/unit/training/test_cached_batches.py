@@ -16,7 +16,7 @@ from avdfd.datasets.loaders import audio_class_of
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.inference import scoring
-from avdfd.models.detector import Detector, Encoded
+from avdfd.models.two_branch import Encoded, TwoBranchDetector
 from avdfd.search.points import expand
 from avdfd.training import backbone_cache, cached_batches
 from avdfd.training.cached_batches import CachedBatches
@@ -76,8 +76,10 @@ def test_cached_run_has_uncached_losses(stage2, empty, tmp_path, monkeypatch, ca
 
 def test_other_runs_compute_nothing_again(stage2, empty, monkeypatch, tmp_path):
     calls = []
-    encode = Detector.encode
-    monkeypatch.setattr(Detector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video))
+    encode = TwoBranchDetector.encode
+    monkeypatch.setattr(
+        TwoBranchDetector, "encode", lambda self, mel, video: calls.append(len(mel)) or encode(self, mel, video)
+    )
     train.main([*stage2, "--cache=true"])
     assert sum(calls) == 1 + 24
     train.main([*stage2, "--cache=true", "--name=other", "--optim.lr=1e-2", "--loss.margin=0.1"])
@@ -151,14 +153,14 @@ def test_homes_give_equal_batches(kept, place):
     store, cache = kept
     metas = store.metas.take([7, 3, 50, 20, 4])
     order = Shared(Sequential(len(metas), 2))
-    opened = cached_batches.CachedBatches(cache, metas, order, CPU, place=place)
+    opened = cached_batches.CachedBatches(cache, metas, order, CPU, Encoded, place=place)
     batches = [*opened]
     assert len(opened) == len(batches) == 3
     assert torch.cat([batch.label for _, batch in batches]).tolist() == [meta.label for meta in metas]
     classes = torch.cat([batch.audio_class for _, batch in batches]).tolist()
     assert classes == [AUDIO_CLASS.get(meta.tier, -1) for meta in metas]
     assert all(batch.mel is batch.video is None and batch.model_inputs == (batch.cached,) for _, batch in batches)
-    for name in cached_batches.Encoded._fields:
+    for name in Encoded._fields:
         whole = torch.cat([getattr(batch.cached, name) for _, batch in batches])
         assert whole.dtype == torch.float32
         assert torch.equal(whole, cache.array(name)[[7, 3, 50, 20, 4]].float())
@@ -167,9 +169,9 @@ def test_homes_give_equal_batches(kept, place):
 
 def test_rate_of_reading_is_measured(kept):
     store, cache = kept
-    opened = cached_batches.CachedBatches(cache, store.metas, Shared(Sequential(56, 4)), CPU)
+    opened = cached_batches.CachedBatches(cache, store.metas, Shared(Sequential(56, 4)), CPU, Encoded)
     assert opened.rate() > 0
-    few = cached_batches.CachedBatches(cache, store.metas[:2], Shared(Sequential(2, 4)), CPU)
+    few = cached_batches.CachedBatches(cache, store.metas[:2], Shared(Sequential(2, 4)), CPU, Encoded)
     assert few.rate() > 0
 
 
@@ -204,7 +206,7 @@ def test_cached_windows_have_their_own_labels(tmp_path):
     metas = ElementStore(tmp_path / "store").metas
     rows = {name: torch.zeros(len(metas), 2) for name in Encoded._fields}
     cache = SimpleNamespace(array=rows.__getitem__)
-    batch = CachedBatches(cache, metas, Shared(Sequential(12, 12)), torch.device("cpu")).take(range(12))
+    batch = CachedBatches(cache, metas, Shared(Sequential(12, 12)), torch.device("cpu"), Encoded).take(range(12))
     assert batch.label.tolist() == [1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0]
     assert batch.fake_modalities[:4].tolist() == [[1, 0], [0, 0], [1, 0], [0, 1]]
     assert batch.audio_class.tolist() == [-1, -1, -1, -1, 3, 0, 3, 0, 0, 0, 0, 0]

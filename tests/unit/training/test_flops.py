@@ -6,7 +6,7 @@ from torch import nn
 
 from avdfd.config import SpeedConfig
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
-from avdfd.models.detector import Detector
+from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import flops, loop
 from avdfd.training.flops import peak, training_flops
@@ -31,7 +31,7 @@ HEADS = 2 * (1024 * 512 + 512) + 2 * (1538 * 512 + 512 * 2)
 @pytest.fixture(scope="module")
 def detector():
     audio = AudioEncoder()
-    return Detector(audio, audio_head(audio), VisualBranch())
+    return TwoBranchDetector(audio, audio_head(audio), VisualBranch())
 
 
 def test_operations_of_full_fine_tuning(detector):

@@ -8,7 +8,7 @@ from torch import nn
 
 from avdfd.config import SpeedConfig
 from avdfd.training import loop
-from tests.helpers.models import small_detector
+from tests.helpers.models import small_two_branch
 
 CPU = torch.device("cpu")
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def detector():
     torch.manual_seed(0)
-    return small_detector(visual_depth=2, predictor_depth=2, predictor_dropout=0.3, synchrony=True)
+    return small_two_branch(visual_depth=2, predictor_depth=2, predictor_dropout=0.3, synchrony=True)
 
 
 @pytest.fixture
