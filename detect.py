@@ -166,6 +166,8 @@ def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> M
             raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
         seconds = len(run.inputs.reads.frames or ()) / FPS
         return media.model_copy(update={"whole": True, "keep": ["waveform", "frames"], "max_seconds": seconds})
+    if run.inputs.reads.landmarks:
+        return media.model_copy(update={"keep": [*media.keep, "landmarks"]})
     if run.inputs.reads.frames is None:
         return media.model_copy(update={"keep": ["waveform", "mel"], "whole": False})
     return media

@@ -36,7 +36,7 @@ from tqdm import tqdm
 from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.seeding import generator_of
 from avdfd.features.mel import log_mel
-from avdfd.features.mouth_shape import mouth_shape
+from avdfd.features.mouth_shape import USED, mouth_shape
 from avdfd.media.landmarks import read_face
 from avdfd.metrics import bootstrap, roc
 from avdfd.models.consistency import Consistency
@@ -126,7 +126,9 @@ def read_clips(table: Path, cache: Path, kind: str) -> list[Clip]:
         if len(landmarks) < SHORTEST:
             print(f"left out: {row['file']}: shorter than a second")
             continue
-        talk = Talk(log_mel(torch.from_numpy(audio)), torch.from_numpy(mouth_shape(landmarks)), row["identity"])
+        talk = Talk(
+            log_mel(torch.from_numpy(audio)), torch.from_numpy(mouth_shape(landmarks[:, USED])), row["identity"]
+        )
         clips.append(Clip(row["file"], row.get("fake_method", ""), row["identity"].split("-")[0], talk))
     return clips
 

@@ -89,6 +89,7 @@ class VfdFolder:
     whole = False
     has_waveforms = False
     has_frames = True
+    has_landmarks = False
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -128,6 +129,7 @@ class VfdFolder:
         mel: bool = True,
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
+        landmarks: bool = False,
     ) -> Element:
         """Read an element: the dB mel (512, 301) for any audio, and the single image (1, 224, 224, 3) for any frames.
 

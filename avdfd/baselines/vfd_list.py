@@ -44,6 +44,7 @@ class VfdList:
     version = "vfd-list"
     has_waveforms = True
     has_frames = True
+    has_landmarks = False
     whole = False
 
     def __init__(self, path: str | Path) -> None:
@@ -81,6 +82,7 @@ class VfdList:
         mel: bool = True,
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
+        landmarks: bool = False,
     ) -> Element:
         """Read an element: the first 3.072 s of its voice, its mel, and the single image for any frames.
 

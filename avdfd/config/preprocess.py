@@ -1,6 +1,6 @@
 """`data/preprocess.py`: videos -> elements."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,7 +18,8 @@ from avdfd.config.base import (
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.core import tiers
 
-Kept = Literal["waveform", "mel", "frames"]
+Kept = Literal["waveform", "mel", "frames", "landmarks"]
+_KEPT: tuple[Kept, ...] = ("waveform", "mel", "frames")
 
 
 class FaceConfig(Section):
@@ -41,9 +42,10 @@ class MediaConfig(Section):
 
     decoder: Literal["pyav", "decord"] = "pyav"
     """Video decoder; docs/benchmarks.md has the comparison behind the default."""
-    keep: list[Kept] = Field(default_factory=lambda: list(get_args(Kept)))
+    keep: list[Kept] = Field(default_factory=lambda: [*_KEPT])
     """Contents that are stored. Without frames only the audio is read, and audio files are accepted too; without mel,
-    readers compute it from the waveform."""
+    readers compute it from the waveform. `landmarks` are points of the face mesh in each frame, by which models know
+    the shape of the mouth."""
     hop: Annotated[float, Field(ge=0.04)] = 3.072
     """Seconds between the starts of successive windows, 0.04 (a frame) or more; a smaller value than the window (3.072)
     overlaps them."""
@@ -81,7 +83,9 @@ class MediaConfig(Section):
             raise ValueError("keep: name waveform, mel or both; frames without audio are no elements")
         if self.repeat_short and "frames" in self.keep:
             raise ValueError("repeat_short is for audio alone: with frames, clips of 1 s or more are taken")
-        if self.whole and ({*self.keep} != {"waveform", "frames"} or self.mel_err is not None):
+        if "landmarks" in self.keep and "frames" not in self.keep:
+            raise ValueError("keep: landmarks are those of the frames; name frames, too")
+        if self.whole and ({*self.keep} - {"landmarks"} != {"waveform", "frames"} or self.mel_err is not None):
             raise ValueError("whole: whole clips have no mel: set keep to waveform and frames, and mel_err to null")
         return self
 

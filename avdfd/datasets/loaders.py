@@ -28,6 +28,7 @@ from avdfd.datasets.transforms import (
 )
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.protocol import Store
+from avdfd.features.mouth_shape import mouth_shape
 from avdfd.features.patches import Front, Patches
 from avdfd.splits.lists import assign, read_splits, without_elements
 
@@ -43,6 +44,7 @@ class Reads(NamedTuple):
     mel_err: bool = False
     frames: Sequence[int] | None = None
     """Indices of the face frames; None for no frames."""
+    landmarks: bool = False
 
 
 class InputForm(Protocol):
@@ -81,6 +83,8 @@ class Raw(NamedTuple):
     label: Tensor
     fake_modalities: Tensor
     audio_class: Tensor
+    shape: Tensor | None = None
+    """(B, 77, 120) float32 mouth shape, or None for models without it."""
 
 
 class Batch(NamedTuple):
@@ -97,13 +101,15 @@ class Batch(NamedTuple):
     audio_class: Tensor
     """(B,) 0 real, then growing distance of the voice from real; -1 for tiers without such a class."""
     cached: tuple[Tensor, ...] | None = None
-    """Output of the frozen parts, which the model takes in place of the mel (`Patches`) or of both (`Encoded`)."""
+    """Output of the frozen parts, which the model takes in place of the mel (`Patches`) or of all (`Encoded`)."""
+    shape: Tensor | None = None
+    """(B, 77, 120) float32 mouth shape at 25 a second; None if `cached` covers it, and for models without it."""
 
     @property
     def model_inputs(self) -> tuple[Any, ...]:
-        """Arguments of the model's forward."""
+        """Arguments of the model's forward: audio, then video and mouth shape if it takes them."""
         first = self.mel if self.cached is None else self.cached
-        return (first,) if self.video is None else (first, self.video)
+        return (first, *(one for one in (self.video, self.shape) if one is not None))
 
 
 class Inputs(NamedTuple):
@@ -121,11 +127,15 @@ class Inputs(NamedTuple):
     front: Front | None = None
     """Compute the patches of the audio when an element is read, so that they can be kept in memory in its place. Only
     for models without video and without augmentation, where they are the same in every epoch."""
+    shape: bool = False
+    """Add the mouth shape. It is that of the stored landmarks, whatever augmentation does to the frames: a mirrored
+    video has the shape of the original."""
 
     @property
     def reads(self) -> Reads:
         frames = None if self.image_size is None else FRAME_CHOICE
-        return Reads(**{field: field == self.audio for field in ("waveform", "mel", "mel_err")}, frames=frames)
+        audio = {field: field == self.audio for field in ("waveform", "mel", "mel_err")}
+        return Reads(**audio, frames=frames, landmarks=self.shape)
 
     def raw(self, element: Element) -> Raw:
         meta = element.meta
@@ -139,6 +149,7 @@ class Inputs(NamedTuple):
                 meta.window.modalities if meta else (torch.nan, torch.nan), dtype=torch.float32
             ),
             audio_class=torch.tensor(audio_class_of(meta) if meta else -1),
+            shape=torch.from_numpy(mouth_shape(element.landmarks)) if self.shape else None,
         )
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
@@ -149,12 +160,12 @@ class Inputs(NamedTuple):
         video = None
         if raw.frames is not None and self.image_size is not None:
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
-        audio, label, fake = self._audio(raw.audio, rngs), raw.label, raw.fake_modalities
+        audio, label, fake, shape = self._audio(raw.audio, rngs), raw.label, raw.fake_modalities, raw.shape
         if self.synchrony is not None and rngs is not None and video is not None:
-            audio, video, label = shift_out_of_sync(audio, video, label, self.synchrony, rngs)
+            audio, video, shape, label = shift_out_of_sync(audio, video, shape, label, self.synchrony, rngs)
             # Neither modality is fake, but if the shift shows anywhere, it does in the video.
             fake = torch.stack([fake[:, 0], torch.maximum(fake[:, 1], label - raw.label)], dim=1)
-        return Batch(audio, video, label, fake, raw.audio_class)
+        return Batch(audio, video, label, fake, raw.audio_class, shape=shape)
 
     def _audio(self, audio: Tensor, rngs: Rngs | None) -> Tensor:
         """Audio (B, ...) as it is read -> as the model takes it."""
@@ -223,7 +234,7 @@ def to_device(batch: B, device: torch.device) -> B:
 class ElementSet:
     """Selected elements of a store, and how they become model inputs.
 
-    Raises UserError if these need frames and the store has none.
+    Raises UserError if these need frames or landmarks and the store has none.
     """
 
     def __init__(self, store: Store, metas: Sequence[ElementMeta], inputs: InputForm) -> None:
@@ -232,6 +243,8 @@ class ElementSet:
                 f"{store.root}: its elements are audio alone, and this model takes frames; make elements of "
                 "videos, with frames in media.keep"
             )
+        if inputs.reads.landmarks and not store.has_landmarks:
+            raise UserError(f"{store.root}: has no landmarks: add landmarks to media.keep and run data/preprocess.py")
         self.store = store
         self.metas = metas
         self.inputs = inputs

@@ -18,7 +18,7 @@ from torch import Tensor
 from avdfd.config import AugmentConfig, SynchronyConfig
 from avdfd.features.frames import constant
 from avdfd.features.mel import log_mel, zscore
-from avdfd.features.window import FRAMES, MEL_BINS
+from avdfd.features.window import FPS, FRAMES, MEL_BINS, SECONDS
 
 CLIP_FRAMES = 16
 FRAME_CHOICE = [int((i + 0.5) * FRAMES / CLIP_FRAMES) for i in range(CLIP_FRAMES)]
@@ -103,24 +103,31 @@ def video_input(
 
 
 def shift_out_of_sync(
-    audio: Tensor, video: Tensor, label: Tensor, synchrony: SynchronyConfig, rngs: Rngs
-) -> tuple[Tensor, Tensor, Tensor]:
+    audio: Tensor, video: Tensor, shape: Tensor | None, label: Tensor, synchrony: SynchronyConfig, rngs: Rngs
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """Circularly shift some clips, and the audio of some real ones against their video, which makes them fakes.
 
-    audio (B, ..., S), video (B, 3, T, H, W), label (B,). A circular shift leaves a seam where the end meets the start.
-    Clips in sync are shifted too, so that a seam says nothing about the label.
+    audio (B, ..., S), video (B, 3, T, H, W), mouth shape (B, 77, 120) or None, label (B,). A circular shift leaves a
+    seam where the end meets the start. Clips in sync are shifted too, so that a seam says nothing about the label.
     """
     frames = video.shape[2]
     step = audio.shape[-1] // frames
-    audios, videos, labels = [], [], []
-    for one, images, truth, rng in zip(audio, video, label, rngs, strict=True):
+    audios, videos, shapes, labels = [], [], [], []
+    for i, (one, images, truth, rng) in enumerate(zip(audio, video, label, rngs, strict=True)):
         both = int(rng.integers(frames)) if rng.random() < synchrony.turned else 0
         apart = int(rng.integers(_MIN_SHIFT, frames - _MIN_SHIFT + 1)) if rng.random() < synchrony.out_of_step else 0
         real = (truth == 0).to(torch.int64)  # stays on the device, so that nothing waits for a GPU
         audios.append(_circularly_shifted(one, (both + apart * real) * step))
         videos.append(images.roll(both, 1))
+        shapes += [] if shape is None else [shape[i, _moments_before(both / frames)]]
         labels.append(torch.maximum(truth, torch.full_like(truth, float(apart > 0))))
-    return torch.stack(audios), torch.stack(videos), torch.stack(labels)
+    return torch.stack(audios), torch.stack(videos), torch.stack(shapes) if shapes else None, torch.stack(labels)
+
+
+def _moments_before(part: float) -> list[int]:
+    """Return for each moment of a window the one that is a part of the window earlier, circularly, to half a frame."""
+    length = SECONDS * FPS
+    return [min(round((k - part * length) % length), FRAMES - 1) for k in range(FRAMES)]
 
 
 def _circularly_shifted(audio: Tensor, shift: Tensor) -> Tensor:

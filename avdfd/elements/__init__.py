@@ -6,7 +6,8 @@ A store is a folder of
                          checksum of the index and of every journal
     shard-PPP-NNNNN.tar  WebDataset shards of part PPP: KEY.json (metadata) and those of these members that the
                          settings keep: KEY.wav (16 kHz, 16 bit), KEY.mel.npy (float32), KEY.mel_err.npy (float32),
-                         KEY.mjpeg (concatenated JPEG frames, 77 of a window, playable by FFmpeg)
+                         KEY.mjpeg (concatenated JPEG frames, 77 of a window, playable by FFmpeg), KEY.landmarks.npy
+                         (71 points of the face mesh in each frame: x, y, depth in 1/64 pixel, int16)
     journal-PPP.jsonl    records of part PPP: one line per source, with the byte offsets and checksums of its windows
                          and frames, and a CRC-32 of the line
     index.arrow          journals of all parts as columns, memory-mapped by readers

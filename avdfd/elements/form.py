@@ -1,10 +1,12 @@
 """Elements as arrays and as members of a shard, and the conversion between both.
 
 waveform (49152,) float32   mel, mel_err (128, 768) float32   frames (77, 224, 224, 3) uint8 RGB
+landmarks (77, 71, 3) float32
 
-Elements that are whole clips, and those of clips shorter than a window, are stored with a waveform and frames of their
-own length: `samples_of` and `frames_of` the seconds from `start` to `end`. Whole clips have no mel. A short clip is
-read as a window: its audio and frames are repeated together, and its mel is that of the repeated audio.
+Elements that are whole clips, and those of clips shorter than a window, are stored with a waveform, frames and
+landmarks of their own length: `samples_of` and `frames_of` the seconds from `start` to `end`. Whole clips have no mel.
+A short clip is read as a window: its audio, frames and landmarks are repeated together, and its mel is that of the
+repeated audio.
 """
 
 import io
@@ -20,7 +22,18 @@ import numpy as np
 from avdfd.core.clips import CLIP_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
 from avdfd.core.periods import WindowLabel
-from avdfd.features.window import FACE_SIZE, FRAMES, MEL_BINS, MEL_FRAMES, SAMPLE_RATE, WINDOW, is_short, samples_of
+from avdfd.features.mouth_shape import USED
+from avdfd.features.window import (
+    FACE_SIZE,
+    FRAMES,
+    MEL_BINS,
+    MEL_FRAMES,
+    SAMPLE_RATE,
+    WINDOW,
+    frames_of,
+    is_short,
+    samples_of,
+)
 
 MEMBERS = {
     "wav": 2 * WINDOW,  # of a window
@@ -29,6 +42,11 @@ MEMBERS = {
     "mjpeg": 0,
 }
 """Optional members of an element: suffix -> number of data bytes at the end of the member; 0 = the whole member."""
+LANDMARKS = "landmarks.npy"
+"""A further optional member. Journals and indices written before there was one do not state it."""
+LANDMARK_BYTES = 2 * 3 * len(USED)
+"""Bytes of the landmarks of a frame."""
+_STEPS = 64  # per pixel: landmarks are stored as int16 of this unit, up to 512 pixels from the corner of the crop
 NOT_FINITE = "has values that are not finite"
 
 _JSON_FIELDS = (
@@ -81,6 +99,8 @@ class Element:
     """(128, 768) float32 reconstruction error of a diffusion model (avdfd/media/reconstruction.py)."""
     frames: Any = None
     """(n, 224, 224, 3) uint8 RGB."""
+    landmarks: Any = None
+    """(n, 71, 3) float32, those of `avdfd.features.mouth_shape.USED` in each frame: x, y and depth in its pixels."""
 
 
 def pack(meta: ElementMeta, waveform: np.ndarray, frames: np.ndarray, jpeg_quality: int) -> dict[str, bytes]:
@@ -101,17 +121,19 @@ def unpack(parts: Mapping[str, bytes]) -> Element:
     if mjpeg is not None:
         jpegs = np.split(np.frombuffer(mjpeg, np.uint8), np.cumsum(frame_sizes(mjpeg))[:-1])
         frames = np.stack([decode_frame(jpeg) for jpeg in jpegs])
-    mel, mel_err = (np.load(io.BytesIO(parts[name])) if name in parts else None for name in ("mel.npy", "mel_err.npy"))
-    return Element(meta, waveform, mel, mel_err, frames)
+    names = ("mel.npy", "mel_err.npy", LANDMARKS)
+    mel, mel_err, stored = (decode_array(parts[name]) if name in parts else None for name in names)
+    return Element(meta, waveform, mel, mel_err, frames, None if stored is None else decode_landmarks(stored))
 
 
 def as_window(element: Element) -> Element:
-    """Repeat a clip shorter than a window, audio and frames from their start, until it fills one."""
-    waveform, frames = element.waveform, element.frames
+    """Repeat a clip shorter than a window, audio, frames and landmarks from their start, until it fills one."""
+    waveform, frames, landmarks = element.waveform, element.frames, element.landmarks
     return replace(
         element,
         waveform=None if waveform is None else repeated(waveform, WINDOW),
         frames=None if frames is None else repeated(frames, FRAMES),
+        landmarks=None if landmarks is None else repeated(landmarks, FRAMES),
     )
 
 
@@ -165,6 +187,8 @@ def decode_wav(wav: bytes) -> np.ndarray:
 
 def data_size(suffix: str, seconds: float) -> int:
     """Return the number of data bytes at the end of a member of an element of this length; 0 = the whole member."""
+    if suffix == LANDMARKS:
+        return frames_of(seconds) * LANDMARK_BYTES
     return 2 * samples_of(seconds) if suffix == "wav" else MEMBERS[suffix]
 
 
@@ -190,9 +214,26 @@ def encode_array(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def decode_array(member: bytes) -> np.ndarray:
+    """Inverse of `encode_array`."""
+    return np.load(io.BytesIO(member))
+
+
 def is_finite(array: np.ndarray) -> bool:
     """Return True if no value of a stored array is infinite or not a number."""
     return bool(np.isfinite(array).all())
+
+
+def encode_landmarks(points: np.ndarray) -> bytes:
+    """Return landmarks (n, 71, 3) in pixels as a member, rounded to 1/64 pixel. Raises ValueError if not finite."""
+    if points.shape[1:] != (len(USED), 3) or not is_finite(points):
+        raise ValueError(f"landmarks {points.shape}: not {len(USED)} finite points a frame")
+    return encode_array(np.clip(np.rint(points * _STEPS), -32768, 32767).astype("<i2"))
+
+
+def decode_landmarks(stored: np.ndarray) -> np.ndarray:
+    """Return stored landmarks, int16, as float32 (n, 71, 3) in pixels."""
+    return stored.reshape(-1, len(USED), 3).astype(np.float32) / _STEPS
 
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:

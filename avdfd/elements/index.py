@@ -15,7 +15,7 @@ from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS
 from avdfd.core.errors import UserError
 from avdfd.core.files import atomic_file, is_locked, locked
 from avdfd.core.journal import Journal
-from avdfd.elements.form import MEMBERS
+from avdfd.elements.form import LANDMARKS, MEMBERS
 from avdfd.elements.layout import (
     FILES,
     INDEX,
@@ -136,6 +136,7 @@ def _rows(record: dict[str, Any], part: int, longest: int) -> Iterator[tuple[Any
         yield (
             *(window["key"], *text, window["start"], window["end"]),
             *(part, window["shard"], first, *offsets, last),
+            *window.get(LANDMARKS, (-1, 0)),
             sizes.ljust(4 * longest, b"\0"),
             sums.ljust(4 * (FIRST_FRAME + longest), b"\0"),
         )
@@ -156,4 +157,4 @@ def _batch(rows: list[tuple[Any, ...]], longest: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*arrays, *lists], schema=schema)
 
 
-assert SCHEMA.names[-len(MEMBERS) - 3 : -3] == [*MEMBERS], "a journal has offsets in the order of MEMBERS"
+assert SCHEMA.names[-len(MEMBERS) - 5 : -5] == [*MEMBERS], "a journal has offsets in the order of MEMBERS"

@@ -23,6 +23,8 @@ class Store(Protocol):
     def has_waveforms(self) -> bool: ...
     @property
     def has_frames(self) -> bool: ...
+    @property
+    def has_landmarks(self) -> bool: ...
 
     def read(
         self,
@@ -32,6 +34,7 @@ class Store(Protocol):
         mel: bool = True,
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
+        landmarks: bool = False,
     ) -> Element:
         """Return the requested arrays of an element; `frames` are frame numbers; those beyond the last are left out.
 

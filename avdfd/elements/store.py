@@ -10,10 +10,22 @@ import numpy as np
 
 from avdfd.core.checksums import checksum
 from avdfd.core.errors import UserError
-from avdfd.elements.form import MEMBERS, NOT_FINITE, Element, data_size, decode_frame, is_finite, mel_of, pcm, repeated
+from avdfd.elements.form import (
+    LANDMARKS,
+    MEMBERS,
+    NOT_FINITE,
+    Element,
+    data_size,
+    decode_frame,
+    decode_landmarks,
+    is_finite,
+    mel_of,
+    pcm,
+    repeated,
+)
 from avdfd.elements.index import read_table
 from avdfd.elements.layout import check_size, read_settings, shard_name
-from avdfd.elements.table import FIRST_FRAME
+from avdfd.elements.table import FIRST_FRAME, LANDMARKS_SUM
 from avdfd.features.window import FACE_SIZE, FRAMES, MEL_BINS, MEL_FRAMES, WINDOW, frames_of
 
 _SUM_OF = {suffix: number for number, suffix in enumerate(MEMBERS, 1)}
@@ -43,7 +55,7 @@ class ElementStore:
         self._check_shards()
 
     def _map(self) -> None:
-        names = ("start", "end", "part", "shard", "last", *MEMBERS, "sizes", "sums")
+        names = ("start", "end", "part", "shard", "last", *MEMBERS, LANDMARKS, LANDMARKS_SUM, "sizes", "sums")
         self._numbers = {name: self.metas.numbers(name) for name in names}
         self._shards: OrderedDict[tuple[int, int], int] = OrderedDict()
 
@@ -69,6 +81,11 @@ class ElementStore:
         """True if all elements have frames."""
         return bool((self._numbers["mjpeg"] >= 0).all())
 
+    @property
+    def has_landmarks(self) -> bool:
+        """True if all elements have landmarks."""
+        return bool((self._numbers[LANDMARKS] >= 0).all())
+
     def read(
         self,
         key: str,
@@ -77,6 +94,7 @@ class ElementStore:
         mel: bool = True,
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
+        landmarks: bool = False,
     ) -> Element:
         """Read the requested arrays of an element; `frames` are frame numbers, and only these frames are decoded.
         Numbers beyond the last frame are left out.
@@ -96,6 +114,7 @@ class ElementStore:
             mel=mel_of(samples) if mel and samples is not None and not has_mel else stored,
             mel_err=self._array(file, row, "mel_err.npy") if mel_err else None,
             frames=self._frames(file, row, frames) if frames is not None else None,
+            landmarks=self._landmarks(file, row) if landmarks else None,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -110,6 +129,10 @@ class ElementStore:
         samples = pcm(self._member(file, row, "wav"))
         return samples if self.whole else repeated(samples, WINDOW)
 
+    def _landmarks(self, file: int, row: int) -> np.ndarray:
+        points = decode_landmarks(self._member(file, row, LANDMARKS).view("<i2"))
+        return points if self.whole else repeated(points, FRAMES)
+
     def _array(self, file: int, row: int, suffix: str) -> np.ndarray:
         values = self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
         if not is_finite(values):
@@ -118,12 +141,12 @@ class ElementStore:
 
     def _member(self, file: int, row: int, suffix: str) -> np.ndarray:
         data = _bytes(self.root, file, self._place(row, suffix), data_size(suffix, self._seconds(row)))
-        self._check(data, row, _SUM_OF[suffix], suffix)
+        sums = self._numbers[LANDMARKS_SUM] if suffix == LANDMARKS else self._numbers["sums"][:, _SUM_OF[suffix]]
+        self._check(data, row, sums[row], suffix)
         return data
 
-    def _check(self, data: np.ndarray, row: int, number: int, what: str) -> None:
-        """Raise UserError if data differ from their checksum. Stores made before there were checksums have none."""
-        expected = self._numbers["sums"][row, number]
+    def _check(self, data: np.ndarray, row: int, expected: int, what: str) -> None:
+        """Raise UserError if data differ from their checksum. Stores made before there were checksums have none: 0."""
         if expected and checksum(data) != expected:
             raise self._damaged(row, what)
 
@@ -154,7 +177,7 @@ class ElementStore:
         out = np.empty((len(present), FACE_SIZE, FACE_SIZE, 3), np.uint8)
         for frame, k in zip(out, present, strict=True):
             jpeg = _bytes(self.root, file, int(starts[k]), int(sizes[k]))
-            self._check(jpeg, row, FIRST_FRAME + k, f"frame {k}")
+            self._check(jpeg, row, self._numbers["sums"][row, FIRST_FRAME + k], f"frame {k}")
             try:
                 frame[:] = decode_frame(jpeg)
             except UserError:

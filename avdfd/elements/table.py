@@ -17,11 +17,13 @@ from avdfd.core import tiers
 from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, PERIOD_FIELDS
 from avdfd.core.errors import UserError
 from avdfd.core.periods import from_text
-from avdfd.elements.form import MEMBERS, ElementMeta
+from avdfd.elements.form import LANDMARK_BYTES, LANDMARKS, MEMBERS, ElementMeta
 from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
 
 FIRST_FRAME = 1 + len(MEMBERS)
 """Position of the first frame's checksum among those of an element."""
+LANDMARKS_SUM = "landmarks_sum"
+"""Column of the checksum of the landmarks."""
 
 
 def schema_of(longest: int) -> pa.Schema:
@@ -31,7 +33,8 @@ def schema_of(longest: int) -> pa.Schema:
     are a JSON list. `first` to `last` are byte offsets in a shard; the column of a suffix is the offset of that
     member's data, -1 if there is no such member. `sizes` are the sizes of the frames in bytes, 0 for those that a
     shorter element does not have. `sums` are checksums (avdfd/core/checksums.py), 0 for none: of all bytes of the
-    element from `first` to `last`, of the data of each member, and from FIRST_FRAME on of each frame.
+    element from `first` to `last`, of the data of each member, and from FIRST_FRAME on of each frame. That of the
+    landmarks has a column of its own.
     """
     return pa.schema(
         [
@@ -44,6 +47,8 @@ def schema_of(longest: int) -> pa.Schema:
             ("first", pa.int64()),
             *((suffix, pa.int64()) for suffix in MEMBERS),
             ("last", pa.int64()),
+            (LANDMARKS, pa.int64()),
+            (LANDMARKS_SUM, pa.uint32()),
             ("sizes", pa.list_(pa.uint32(), longest)),
             ("sums", pa.list_(pa.uint32(), FIRST_FRAME + longest)),
         ]
@@ -174,7 +179,11 @@ def _with_defaults(table: pa.Table) -> pa.Table:
     for name, value in absent.items():
         codes = pa.array(np.zeros(len(table), np.int32))
         table = table.append_column(SCHEMA.field(name), pa.DictionaryArray.from_arrays(codes, [value]))
-    return table.select(SCHEMA.names) if absent and {*table.schema.names} == {*SCHEMA.names} else table
+    older = not {LANDMARKS, LANDMARKS_SUM} & {*table.schema.names}
+    if older:
+        table = table.append_column(SCHEMA.field(LANDMARKS), pa.array(np.full(len(table), -1)))
+        table = table.append_column(SCHEMA.field(LANDMARKS_SUM), pa.array(np.zeros(len(table), np.uint32)))
+    return table.select(SCHEMA.names) if (absent or older) and {*table.schema.names} == {*SCHEMA.names} else table
 
 
 def _longest(table: pa.Table) -> int | None:
@@ -198,9 +207,10 @@ def _are_places(table: pa.Table) -> bool:
         valid = (start >= 0) & (seconds > 0) & (seconds < (longest + 1) / FPS + 0.001) & (end < np.inf)
     valid &= (part >= 0) & (shard >= 0) & (first >= 0) & (first <= last) & (last < 1 << 60)
     wav = 2 * np.ceil(np.where(valid, seconds, 0) * SAMPLE_RATE).astype(np.int64) - 2
-    for suffix, size in MEMBERS.items():
+    moments = np.ceil(np.where(valid, seconds, 0) * FPS - 1e-3).astype(np.int64)
+    sizes = {**MEMBERS, "wav": wav, "mjpeg": frames, LANDMARKS: moments * LANDMARK_BYTES}
+    for suffix, needed in sizes.items():
         at = table.column(suffix).to_numpy()
-        needed = wav if suffix == "wav" else size or frames
         valid &= (at == -1) | ((at >= first) & (at <= last) & (at + needed <= last))
     return bool(valid.all())
 

@@ -15,7 +15,7 @@ from avdfd.core.files import locked
 from avdfd.core.journal import AppendedFile, Journal, Record, claim, refuse_changes
 from avdfd.core.shards import Shard
 from avdfd.core.tree import leads_out
-from avdfd.elements.form import MEMBERS, data_size, encode_meta, frame_sizes, meta_of
+from avdfd.elements.form import LANDMARKS, MEMBERS, data_size, decode_array, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import forget_index, pack_numbers
 from avdfd.elements.layout import STORE, journal_name, lock_name, shard_name
 from avdfd.elements.verify import damages, is_ended
@@ -175,25 +175,30 @@ class ElementWriter:
         if face is not None:
             place["face"] = face
         seconds = window["end"] - window["start"]
-        first, offsets = self._shard.end, dict.fromkeys(MEMBERS, -1)
-        sums, written = dict.fromkeys(MEMBERS, 0), []
+        first, written = self._shard.end, list[bytes]()
+        found: dict[str, tuple[int, int]] = {}
         for suffix, data in parts.items():
             header = tarfile.TarInfo(f"{place['key']}.{suffix}")
             header.size = len(data)
             written += [header.tobuf(tarfile.PAX_FORMAT), data + bytes(-len(data) % tarfile.BLOCKSIZE)]
             self._shard.add(written[-2])
-            if suffix in MEMBERS:
+            if suffix in (*MEMBERS, LANDMARKS):
                 size = data_size(suffix, seconds) or len(data)
-                offsets[suffix] = self._shard.end + len(data) - size
-                sums[suffix] = checksum(data[-size:])
+                found[suffix] = self._shard.end + len(data) - size, checksum(data[-size:])
             self._shard.add(written[-1])
         self._count += 1
         sizes = frame_sizes(parts["mjpeg"]) if "mjpeg" in parts else []
         assert len(sizes) in (0, frames_of(seconds)), f"{len(sizes)} frames in {seconds} s"
-        at = [first, *offsets.values(), self._shard.end]
+        if LANDMARKS in found:
+            assert len(decode_array(parts[LANDMARKS])) == frames_of(seconds), (
+                f"landmarks of another length than {seconds} s"
+            )
+            place[LANDMARKS] = [*found[LANDMARKS]]
+        offsets, sums = zip(*(found.get(suffix, (-1, 0)) for suffix in MEMBERS), strict=True)
+        at = [first, *offsets, self._shard.end]
         ends = zip(sizes, accumulate(sizes), strict=True)
         frames = [checksum(parts["mjpeg"][end - size : end]) for size, end in ends]
-        known = [checksum(b"".join(written)), *sums.values(), *frames]
+        known = [checksum(b"".join(written)), *sums, *frames]
         numbers = {"sizes": pack_numbers(sizes), "sums": pack_numbers(known)}
         return {**place, "shard": self._number, "at": at, **numbers}
 
@@ -210,7 +215,8 @@ class ElementWriter:
             self._shard.add(shard.read(last - first))
         self._count += 1
         at = [offset + shift if offset >= 0 else offset for offset in place["at"]]
-        return {**place, "shard": self._number, "at": at}
+        landmarks = {name: [place[name][0] + shift, place[name][1]] for name in (LANDMARKS,) if name in place}
+        return {**place, **landmarks, "shard": self._number, "at": at}
 
     def _commit(self, record: Record) -> None:
         self.records.add(record)

@@ -169,7 +169,7 @@ def audio_only(run: Run) -> Run | None:
     if run.audio_branch is None:
         return None
     assert isinstance(run.inputs, Inputs), "a detector's own"
-    inputs = run.inputs._replace(image_size=None)
+    inputs = run.inputs._replace(image_size=None, shape=False)
     return replace(run, inputs=inputs, branches=("audio",), columns=partial(_audio_columns, *run.audio_branch))
 
 

@@ -1,18 +1,21 @@
-"""Face mesh of every moment of a file, at 25 a second, with the audio of the same span.
+"""Face mesh over time, at 25 a second: of a file, with the audio of the same span, or of the frames of an element.
 
-The largest face of the first frame that has one is followed; if it is lost, the largest one takes its place.
+In a file, the largest face of the first frame that has one is followed; if it is lost, the largest one takes its place.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from avdfd.core.errors import MediaError
-from avdfd.features.window import FPS, SAMPLE_RATE
+from avdfd.elements.form import decode_frame
+from avdfd.features.mouth_shape import USED
+from avdfd.features.window import FACE_SIZE, FPS, SAMPLE_RATE
 from avdfd.media.audio import join_pieces, read_audio
-from avdfd.media.face_mesh import Mesh, detect, find_mesh, mesh_of, region_around
+from avdfd.media.face_mesh import Mesh, Region, detect, find_mesh, mesh_of, region_around
 from avdfd.media.video import read_video
 
 # Presence of a face below which it is looked for again, and below which there is none.
@@ -20,6 +23,10 @@ _SURE, _PRESENT = 0.5, 0.3
 # Part of the moments that need a face.
 _FOUND = 0.5
 _SAMPLES = SAMPLE_RATE // FPS
+# The square in which the mesh of a face crop is looked for first: all of it.
+_CROP = Region(FACE_SIZE / 2, FACE_SIZE / 2, FACE_SIZE, 0.0)
+# Frames whose landmarks are remembered, as overlapping windows share them.
+_REMEMBERED = 1024
 
 
 class FaceAndAudio(NamedTuple):
@@ -51,12 +58,10 @@ def read_face(path: str | Path) -> FaceAndAudio:
     if count < 1:
         raise MediaError("audio and video do not overlap")
     frames = _nearest(np.array(times), start + np.arange(count) / FPS)
-    found = np.array([meshes[i] is not None for i in frames])
-    if found.mean() < _FOUND:
+    landmarks = _filled([mesh.points if (mesh := meshes[i]) else None for i in frames])
+    if landmarks is None:
         raise MediaError("no face")
-    known = np.flatnonzero(found)
-    nearest = known[_nearest(known, np.arange(count))]
-    landmarks = np.stack([mesh.points for i in frames[nearest] if (mesh := meshes[i]) is not None])
+    found = np.array([meshes[i] is not None for i in frames])
     skipped = round((start - pieces[0].start) * SAMPLE_RATE)
     audio = join_pieces(pieces, start + (count + 1) / FPS)[skipped : skipped + count * _SAMPLES]
     return FaceAndAudio(landmarks, found, audio)
@@ -82,3 +87,32 @@ def _meshes(path: str | Path) -> Iterator[tuple[float, Mesh | None]]:
             mesh = None
         region = region_around(mesh) if mesh else None
         yield frame.time, mesh
+
+
+def landmarks_of(jpegs: Sequence[bytes]) -> np.ndarray | None:
+    """Return the landmarks (n, 71, 3) float32 of the frames of an element, face crops (224, 224, 3) as JPEG.
+
+    Where no face is found, they are those of the nearest frame with one; None if half of the frames have none.
+    """
+    return _filled([_of_crop(jpeg) for jpeg in jpegs])
+
+
+@functools.lru_cache(_REMEMBERED)
+def _of_crop(jpeg: bytes) -> np.ndarray | None:
+    """Return the landmarks (71, 3) of a face crop, None without a face. They depend on no other frame."""
+    image = decode_frame(np.frombuffer(jpeg, np.uint8))
+    mesh = find_mesh(image, _CROP)
+    if mesh.presence >= _PRESENT:
+        mesh = find_mesh(image, region_around(mesh))
+    elif faces := detect(image):
+        mesh = mesh_of(image, max(faces, key=lambda face: face.box[2:].prod()))
+    return mesh.points[list(USED)] if mesh.presence >= _PRESENT else None
+
+
+def _filled(points: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Return the points of each moment, or those of the nearest that has some; None if half of them have none."""
+    known = np.array([place for place, one in enumerate(points) if one is not None])
+    if len(known) < _FOUND * len(points):
+        return None
+    nearest = known[_nearest(known, np.arange(len(points)))]
+    return np.stack([one for place in nearest if (one := points[place]) is not None])

@@ -10,12 +10,22 @@ import numpy as np
 
 from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
-from avdfd.elements.form import decode_wav, encode_array, encode_audio, encode_wav, mel_of, repeated
+from avdfd.elements.form import (
+    LANDMARKS,
+    decode_wav,
+    encode_array,
+    encode_audio,
+    encode_landmarks,
+    encode_wav,
+    mel_of,
+    repeated,
+)
 from avdfd.features.acoustics import edge_silence
 from avdfd.features.window import FACE_SIZE, FRAMES, SAMPLE_RATE, WINDOW, frames_of
 from avdfd.media.assembly import Keep, Window, assemble, audio_windows, starts_of
 from avdfd.media.audio import AudioPiece, is_silent, read_audio
 from avdfd.media.face_windows import FaceCropper, packed
+from avdfd.media.landmarks import landmarks_of
 from avdfd.media.streams import Reading
 from avdfd.media.video import Frame, read_video
 
@@ -54,12 +64,16 @@ def windows(
     for window in _windows(path, pieces, media, reading, all_faces) if with_frames else audio_windows(pieces, media):
         times = {"start": round(window.start, 6), "end": round(window.end, 6)}
         reason = _unusable(window)
+        landmarks = landmarks_of(window.frames) if "landmarks" in media.keep and not reason else None
+        if "landmarks" in media.keep and landmarks is None:
+            reason = reason or "landmarks found in less than half of the frames"
         if reason:
             reasons.add(reason)
             yield {**times, "reason": reason}
         else:
             usable += 1
-            yield {**times, "face": window.face, "parts": _parts(window, media)}
+            parts = _parts(window, media) | ({} if landmarks is None else {LANDMARKS: encode_landmarks(landmarks)})
+            yield {**times, "face": window.face, "parts": parts}
     if not usable:
         raise MediaError(", ".join(sorted(reasons)))
 

@@ -17,13 +17,13 @@ class Change(NamedTuple):
     audio: str | None = None
     """Key of the element whose audio it gets; None for its own."""
     frames: str | None = None
-    """Key of the element whose frames it gets; None for its own."""
+    """Key of the element whose frames and landmarks it gets; None for its own."""
     moved: int = 0
     """Samples by which its audio is later in the clip than its frames."""
     reverse: bool = False
     """True if its audio is reversed."""
     order: Literal["own", "shuffled", "still"] = "own"
-    """Order of the frames that a model takes: as they are, permuted, or the first one throughout."""
+    """Order of the frames that a model takes, and of the landmarks: as they are, permuted, or the first throughout."""
 
 
 class ChangedStore:
@@ -37,6 +37,7 @@ class ChangedStore:
         self.store, self.changes, self.joined = store, changes, joined
         self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
         self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
+        self.has_landmarks = store.has_landmarks
 
     def read(
         self,
@@ -46,6 +47,7 @@ class ChangedStore:
         mel: bool = True,
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
+        landmarks: bool = False,
     ) -> Element:
         """Read an element as `ElementStore.read` does."""
         change = self.changes[key]
@@ -56,6 +58,7 @@ class ChangedStore:
             audio.mel,
             audio.mel_err,
             None if frames is None else self._frames(key, change, frames),
+            self._landmarks(key, change) if landmarks else None,
         )
 
     def _audio(self, key: str, change: Change, waveform: bool, mel: bool, mel_err: bool) -> Element:
@@ -74,10 +77,18 @@ class ChangedStore:
 
     def _frames(self, key: str, change: Change, wanted: Sequence[int]) -> np.ndarray:
         source = change.frames or key
-        read = [*wanted][:1] if change.order == "still" else wanted
-        frames: np.ndarray = self.store.read(source, mel=False, frames=read).frames
-        if change.order == "still":
-            return np.repeat(frames, len(wanted), axis=0)
-        if change.order == "shuffled":
-            return frames[generator_of(f"shuffled\n{key}").permutation(len(frames))]
-        return frames
+        frames: np.ndarray = self.store.read(source, mel=False, frames=wanted).frames
+        return _ordered(key, change, frames)
+
+    def _landmarks(self, key: str, change: Change) -> np.ndarray:
+        landmarks: np.ndarray = self.store.read(change.frames or key, mel=False, landmarks=True).landmarks
+        return _ordered(key, change, landmarks)
+
+
+def _ordered(key: str, change: Change, values: np.ndarray) -> np.ndarray:
+    """Return what an element has of each frame (T, ...) in the order of a change."""
+    if change.order == "still":
+        return np.repeat(values[:1], len(values), axis=0)
+    if change.order == "shuffled":
+        return values[generator_of(f"shuffled\n{key}").permutation(len(values))]
+    return values

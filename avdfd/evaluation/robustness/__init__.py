@@ -31,6 +31,8 @@ class Perturbation(NamedTuple):
     """Frames (T, 224, 224, 3) uint8 -> frames."""
     shown: Function | None = None
     """Waveform (S,) -> indices (T,) of the frames that are shown, 77 for a window."""
+    landmarks: Function | None = None
+    """Landmarks (T, 71, 3) -> landmarks, if frames are lost. Those of frames that are only distorted are kept."""
     all_frames: bool = False
     """True if `frames` needs all frames of a window, not only the requested ones."""
     moved: int = 0
@@ -63,7 +65,12 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "brightness": Perturbation("Darker video", "gain", (0.8, 0.6, 0.4, 0.25, 0.1), frames=frames.brightness),
     "jpeg": Perturbation("JPEG", "quality", (70, 50, 30, 15, 5), frames=frames.jpeg),
     "missing_picture": Perturbation(
-        "Missing video", "% of the window", (20, 40, 60, 80, 100), frames=frames.missing, all_frames=True
+        "Missing video",
+        "% of the window",
+        (20, 40, 60, 80, 100),
+        frames=frames.missing,
+        landmarks=frames.missing_landmarks,
+        all_frames=True,
     ),
     "sound_late": Perturbation("Late audio", "ms", (40, 80, 160, 240, 400), moved=-MILLISECOND),
     "sound_early": Perturbation("Early audio", "ms", (40, 80, 160, 240, 400), moved=MILLISECOND),

@@ -51,5 +51,11 @@ def missing(frames: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
     return np.concatenate([frames[:left], np.zeros_like(frames[left:])])
 
 
+def missing_landmarks(landmarks: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
+    """Repeat the landmarks of the last frame that `missing` leaves, or of the first one if it leaves none."""
+    left = round(len(landmarks) * (1 - percent / 100))
+    return landmarks[np.minimum(np.arange(len(landmarks)), max(left - 1, 0))]
+
+
 def _rounded(frames: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)

@@ -20,8 +20,8 @@ class PerturbedStore:
 
     An element is the same whenever it is read, as random draws are seeded by its key; those for frames also depend on
     which frames are read. Audio is quantised to 16 bits like all stored audio, and the mel is computed from it. Moved
-    audio is cut from `joined`, which has to cover the elements that are read. The store can be used in worker
-    processes.
+    audio is cut from `joined`, which has to cover the elements that are read. Landmarks are those of the frames that
+    are shown; they are not looked for again in perturbed ones. The store can be used in worker processes.
     """
 
     def __init__(self, store: ElementStore, name: str, severity: int, joined: JoinedAudio | None = None) -> None:
@@ -29,6 +29,7 @@ class PerturbedStore:
         self.level = PERTURBATIONS[name].levels[severity - 1]
         self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
         self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
+        self.has_landmarks = store.has_landmarks
 
     def read(
         self,
@@ -38,6 +39,7 @@ class PerturbedStore:
         mel: bool = True,
         mel_err: bool = False,
         frames: Sequence[int] | None = None,
+        landmarks: bool = False,
     ) -> Element:
         """Read an element as `ElementStore.read` does. Raises UserError for the mel_err of perturbed audio."""
         how = PERTURBATIONS[self.name]
@@ -47,11 +49,13 @@ class PerturbedStore:
                 "choose perturbations of the video only"
             )
         needed = how.changes_audio and (waveform or mel)
-        aligned = how.shown is not None and frames is not None
+        aligned = how.shown is not None and (frames is not None or landmarks)
         element = self.store.read(key, waveform=waveform or needed or aligned, mel=mel and not needed, mel_err=mel_err)
         audio, parts = element.waveform, dict[str, Any]()
         if frames is not None:
             parts["frames"] = self._frames(key, audio, frames)
+        if landmarks:
+            parts["landmarks"] = self._landmarks(key, audio)
         if needed:
             audio = self._audio(key, audio)
             parts["mel"] = mel_of(audio) if mel else None
@@ -77,6 +81,13 @@ class PerturbedStore:
         if how.frames is not None:
             frames = how.frames(frames, self.level, self._draws(key))
         return frames[numbers] if how.all_frames else frames
+
+    def _landmarks(self, key: str, waveform: Any) -> np.ndarray:
+        how = PERTURBATIONS[self.name]
+        landmarks: np.ndarray = self.store.read(key, mel=False, landmarks=True).landmarks
+        if how.shown is not None:
+            landmarks = landmarks[how.shown(waveform, self.level, self._draws(key))]
+        return landmarks if how.landmarks is None else how.landmarks(landmarks, self.level, self._draws(key))
 
     def _draws(self, key: str) -> np.random.Generator:
         return generator_of(f"{self.name}\n{key}")

@@ -14,6 +14,8 @@ from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_wav
+from avdfd.features.mouth_shape import mouth_shape
+from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip, with_landmarks
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +154,21 @@ def test_waveform_input_is_read_unchanged(cfg, store):
 def test_batch_without_video(cfg, store):
     elements = ElementSet(store, split_metas(cfg, store, "test"), Inputs(image_size=None))
     assert elements.batch([Draw(0, None)]).video is None
+
+
+def test_mouth_shape_of_elements(tmp_path, cfg, store):
+    with ElementWriter(tmp_path, SETTINGS) as writer:
+        for seed in (0, 1):
+            writer.add(clip(f"{seed}.mp4"), [with_landmarks(WINDOWS[seed], seed)])
+    with_them = ElementStore(tmp_path)
+    inputs = Inputs(image_size=32, shape=True, augment=AugmentConfig(flip=1.0))
+    elements = ElementSet(with_them, with_them.metas, inputs)
+    batch = elements.batch([Draw(1, (0, 1)), Draw(0, (0, 0))])
+    for row, seed in enumerate((1, 0)):
+        stored = with_them.read(with_them.metas[seed].key, mel=False, landmarks=True).landmarks
+        np.testing.assert_array_equal(batch.shape[row], mouth_shape(stored))
+    assert [one.shape for one in batch.model_inputs] == [(2, 128, 768), (2, 3, 16, 32, 32), (2, 77, 120)]
+    alone = ElementSet(with_them, with_them.metas, Inputs(None, shape=True)).batch([Draw(0, None)])
+    assert [one.shape for one in alone.model_inputs] == [(1, 128, 768), (1, 77, 120)]
+    with pytest.raises(UserError, match=r"has no landmarks: add landmarks to media\.keep and run data/preprocess\.py"):
+        ElementSet(store, store.metas, inputs)

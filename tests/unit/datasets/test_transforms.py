@@ -190,10 +190,16 @@ def shifted(label, *, samples=768, **chances):
     audio = torch.arange(samples).expand(clips, 2, -1)
     video = torch.arange(16, dtype=torch.uint8)[None, None, :, None, None].expand(clips, 3, 16, 2, 2)
     rngs = generators([(seed, 1) for seed in range(clips)])
-    audio, video, label = shift_out_of_sync(audio, video, label, SynchronyConfig(**chances), rngs)
+    shape = torch.arange(77.0)[None, :, None].expand(clips, 77, 120)
+    audio, video, shape, label = shift_out_of_sync(audio, video, shape, label, SynchronyConfig(**chances), rngs)
     assert (audio.diff(dim=2) == 1).sum() >= clips * 2 * (samples - 2)  # shifted circularly, nothing lost
     audio_shift = -audio[:, 0, 0] % samples * 16 / samples
     video_shift = -video[:, 0, 0, 0, 0].int() % 16
+    assert shape is not None
+    times = (torch.arange(77) - video_shift[:, None] * 76.8 / 16) % 76.8  # of the frames that are shown
+    apart = (shape[:, :, 0] - times).abs()
+    assert torch.minimum(apart, 76.8 - apart).max() <= 0.81, "at the seam the window has 76.8 frames, not 77"
+    assert (apart <= 0.501).float().mean() > 0.97
     return audio_shift, video_shift, label
 
 

@@ -18,7 +18,7 @@ from avdfd.config import FaceConfig, MediaConfig
 from avdfd.core.errors import UserError
 from avdfd.core.journal import AppendedFile
 from avdfd.elements import ElementMeta, ElementStore, ElementWriter, pack, unpack
-from avdfd.elements.form import encode_audio, encode_frame, encode_wav, frame_sizes
+from avdfd.elements.form import LANDMARKS, encode_audio, encode_frame, encode_landmarks, encode_wav, frame_sizes
 from avdfd.elements.index import merge
 from avdfd.elements.layout import STORE, media_of
 from avdfd.features.mel import log_mel
@@ -427,3 +427,64 @@ def test_large_index_is_read_in_order(tmp_path):
     assert [store.metas.find(f"real/{n:05d}_mp4/000000") for n in (0, 777, 19_999)] == [0, 777, 19_999]
     assert store.metas[777].source == "real/00777.mp4"
     assert np.array_equal(store.read("real/00777_mp4/000000").mel, unpack(WINDOWS[0]["parts"]).mel)
+
+
+def tracks(seed: int, steps: int = FRAMES) -> np.ndarray:
+    """Return landmarks (steps, 71, 3), some of them beside the crop."""
+    return np.random.default_rng(seed).uniform(-40, 260, (steps, 71, 3)).astype(np.float32)
+
+
+def with_landmarks(element: dict, seed: int) -> dict:
+    steps = round(25 * (element["end"] - element["start"]))
+    return {**element, "parts": {**element["parts"], LANDMARKS: encode_landmarks(tracks(seed, steps))}}
+
+
+def test_landmarks_are_stored_to_a_128th_of_a_pixel():
+    parts = {LANDMARKS: encode_landmarks(tracks(0))}
+    assert len(parts[LANDMARKS]) < 33_000
+    stored = unpack(parts).landmarks
+    assert stored.dtype == np.float32
+    assert np.abs(stored - tracks(0)).max() <= 1 / 128
+    far = np.full((1, 71, 3), 1e6)
+    assert unpack({LANDMARKS: encode_landmarks(far)}).landmarks.max() == 32767 / 64
+    for wrong in (tracks(0)[:, :70], np.where(tracks(0) > 259, np.nan, tracks(0))):
+        with pytest.raises(ValueError, match="finite points"):
+            encode_landmarks(wrong)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_landmarks_of_windows_beside_elements_without(tmp_path, indexed):
+    root = tmp_path / "store"
+    with ElementWriter(root, SETTINGS, 2) as writer:
+        writer.add(clip("a.mp4"), [with_landmarks(WINDOWS[0], 0), with_landmarks(WINDOWS[1], 1)])
+        writer.add(clip("b.mp4"), [with_landmarks(whole_clip(30, 2), 2), with_landmarks(WINDOWS[3], 3)])
+        writer.drop(["a.mp4"])  # moves b
+    if indexed:
+        assert merge(root)
+    store = pickle.loads(pickle.dumps(ElementStore(root)))
+    assert store.has_landmarks
+    window, short = (store.read(meta.key, mel=False, landmarks=True).landmarks for meta in store.metas)
+    assert np.abs(window - tracks(3)).max() <= 1 / 128
+    assert np.abs(short - np.concatenate([tracks(2, 30)] * 3)[:FRAMES]).max() <= 1 / 128, "repeated as the frames are"
+    assert store.read(store.metas[0].key).landmarks is None
+    with ElementWriter(root, SETTINGS, 2) as writer:
+        writer.add(clip("c.mp4"), [WINDOWS[2]])
+    store = ElementStore(root)
+    assert not store.has_landmarks
+    with pytest.raises(UserError, match=r"have no landmarks\.npy; make a store with another media\.keep"):
+        store.read(store.metas[-1].key, landmarks=True)
+
+
+def test_landmarks_of_whole_clips_have_their_length(tmp_path):
+    settings = SETTINGS | {"media.whole": True, "media.max_seconds": 4.0}
+    with ElementWriter(tmp_path / "store", settings) as writer:
+        writer.add(clip("a.mp4"), [with_landmarks(whole_clip(30, 0), 0)])
+    assert merge(tmp_path / "store")
+    store = ElementStore(tmp_path / "store", whole=True)
+    assert store.read(store.metas[0].key, mel=False, landmarks=True).landmarks.shape == (30, 71, 3)
+
+
+def test_landmarks_of_another_length_are_a_mistake(tmp_path):
+    parts = {**WINDOWS[0]["parts"], LANDMARKS: encode_landmarks(tracks(0, 76))}
+    with ElementWriter(tmp_path / "store", SETTINGS) as writer, pytest.raises(AssertionError, match="another length"):
+        writer.add(clip("a.mp4"), [{**WINDOWS[0], "parts": parts}])

@@ -11,11 +11,12 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore, ElementWriter
-from avdfd.elements.form import encode_array
+from avdfd.elements.form import LANDMARKS, encode_array
 from avdfd.elements.index import merge
 from avdfd.elements.layout import FILES, INDEX, STORE, note_files
+from avdfd.elements.table import LANDMARKS_SUM
 from avdfd.elements.verify import verify
-from tests.unit.elements.test_store import JOURNAL, SETTINGS, WINDOWS, clip
+from tests.unit.elements.test_store import JOURNAL, SETTINGS, WINDOWS, clip, with_landmarks
 
 SOURCES = ["real/a.mp4", "real/b.mp4", "real/c.mp4"]
 SHARD = "shard-000-00000.tar"
@@ -90,6 +91,33 @@ def test_damaged_member_is_not_read(root, suffix, number):
             store.read(meta.key, **asked)
         flip(shard, 8 * byte + 3)
         store.read(meta.key, **asked)
+
+
+def test_damaged_landmarks_are_found_and_not_read(tmp_path):
+    with ElementWriter(tmp_path, SETTINGS) as writer:
+        writer.add(clip("real/a.mp4"), [with_landmarks(WINDOWS[0], 0)])
+    assert merge(tmp_path)
+    assert verify(tmp_path).damages == []
+    store = ElementStore(tmp_path)
+    key, at = store.metas[0].key, int(store.metas.numbers(LANDMARKS)[0])
+    for byte in (at, at + 77 * 71 * 3 * 2 - 1):
+        flip(tmp_path / SHARD, 8 * byte)
+        assert len(verify(tmp_path).damages) == 1
+        with pytest.raises(UserError, match=rf"{SHARD}: landmarks\.npy of the clip real/a\.mp4 is damaged"):
+            store.read(key, mel=False, landmarks=True)
+        flip(tmp_path / SHARD, 8 * byte)
+    store.read(key, mel=False, landmarks=True)
+
+
+def test_index_from_before_landmarks_is_read(root, made):
+    table = pa.ipc.open_file(made / INDEX).read_all().drop_columns([LANDMARKS, LANDMARKS_SUM])
+    about = json.loads((root / STORE).read_text())
+    del about[FILES]
+    (root / STORE).write_text(json.dumps(about))
+    with pa.ipc.new_file(root / INDEX, table.schema) as file:
+        file.write_table(table)
+    assert content(root) == content(made)
+    assert not ElementStore(root).has_landmarks
 
 
 def test_end_marker(root):

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from avdfd.features.mouth_shape import LIPS, SHAPE, STABLE, mouth_shape
+from avdfd.features.mouth_shape import LIPS, SHAPE, STABLE, USED
+from avdfd.features.mouth_shape import mouth_shape as shape_of_used
 
 FRAMES = 20
+
+
+def mouth_shape(landmarks: np.ndarray) -> np.ndarray:
+    """Return the mouth shape of all landmarks (T, 468, 3)."""
+    return shape_of_used(landmarks[:, USED])
 
 
 def face() -> np.ndarray:
@@ -31,6 +37,7 @@ def rotation(rng: np.random.Generator) -> np.ndarray:
 def test_lips_and_stable_points_are_disjoint():
     assert len(set(LIPS)) == 40
     assert not set(LIPS) & set(STABLE)
+    assert len(set(USED)) == len(USED) == 71
 
 
 def test_shape_of_a_head_at_rest_is_that_of_its_lips():

@@ -6,6 +6,7 @@ import pytest
 from avdfd.config import MediaConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements import unpack
+from avdfd.features.mouth_shape import PLACE
 from avdfd.media import face_windows
 from avdfd.media.face_mesh import detect
 from avdfd.media.windows import windows
@@ -110,3 +111,24 @@ def test_frame_of_two_windows_is_encoded_once(tmp_path, monkeypatch):
     first, second = windows(path, MediaConfig(hop=0.8))
     assert np.array_equal(unpack(first["parts"]).frames[20:], unpack(second["parts"]).frames[:57])
     assert len(calls) == 97
+
+
+def test_landmarks_of_windows(tmp_path):
+    path = write(tmp_path / "a.mp4", [scene([Place(130, 130)]) for _ in range(COUNT)])
+    kept = ["waveform", "mel", "frames", "landmarks"]
+    [plain] = windows(path, MediaConfig())
+    [window] = windows(path, MediaConfig(keep=kept))
+    landmarks = window["parts"].pop("landmarks.npy")
+    assert window["parts"] == plain["parts"]
+    points = unpack({"landmarks.npy": landmarks}).landmarks
+    assert points.shape == (77, 71, 3)
+    assert points[:, [PLACE[33], PLACE[263], PLACE[152]], :2].mean(axis=(0, 1)) == pytest.approx([112, 112], abs=22)
+    assert (points[:, PLACE[33], 0] < points[:, PLACE[263], 0] - 40).all()
+
+
+def test_window_without_landmarks_is_listed(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (COUNT, 224, 224, 3)).astype(np.uint8)
+    path = record(tmp_path / "a.mp4", [n / FPS for n in range(COUNT)], np.ones(51_200), size=(224, 224), images=images)
+    assert [*windows(path, MediaConfig())]
+    with pytest.raises(MediaError, match="^landmarks found in less than half of the frames$"):
+        [*windows(path, MediaConfig(keep=["waveform", "frames", "landmarks"]))]

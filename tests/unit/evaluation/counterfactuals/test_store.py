@@ -9,7 +9,7 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads
-from avdfd.elements import ElementStore
+from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import mel_of
 from avdfd.evaluation.counterfactuals import cases as module
 from avdfd.evaluation.counterfactuals.cases import (
@@ -23,9 +23,10 @@ from avdfd.evaluation.counterfactuals.cases import (
 )
 from avdfd.evaluation.counterfactuals.store import Change, ChangedStore
 from avdfd.evaluation.joined_audio import JoinedAudio
-from avdfd.features.window import SAMPLE_RATE, WINDOW
+from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
 from tests.helpers.continuous import continuous_store
 from tests.helpers.runs import make_store
+from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip, with_landmarks
 
 WANTED = [3, 20, 60, 70]
 READS = [Reads(frames=WANTED)]
@@ -83,6 +84,27 @@ def test_order_of_frames(made):
     shuffled = [read(store, {key: Change(order="shuffled")}, key).frames for key in keys]
     assert all(sorted(of[:, 0, 0, 0]) == sorted(own[:, 0, 0, 0]) for of in shuffled)  # the same frames
     assert len({tuple(of[:, 0, 0, 0]) for of in shuffled}) > 3  # in orders of their own
+
+
+def test_landmarks_go_with_the_frames(tmp_path):
+    with ElementWriter(tmp_path, SETTINGS) as writer:
+        for seed, source in enumerate(("a.mp4", "b.mp4")):
+            writer.add(clip(source), [with_landmarks(WINDOWS[seed], seed)])
+    store = ElementStore(tmp_path)
+    one, other = (meta.key for meta in store.metas)
+    own, theirs = (store.read(key, landmarks=True).landmarks for key in (one, other))
+
+    def of(**change):
+        return ChangedStore(store, {one: Change(**change)}).read(one, landmarks=True).landmarks
+
+    np.testing.assert_array_equal(of(audio=other), own)
+    np.testing.assert_array_equal(of(reverse=True), own)
+    np.testing.assert_array_equal(of(frames=other), theirs)
+    np.testing.assert_array_equal(of(order="still"), np.repeat(own[:1], FRAMES, axis=0))
+    shuffled = of(order="shuffled")
+    assert sorted(shuffled[:, 0, 0]) == sorted(own[:, 0, 0])
+    assert (shuffled != own).any(axis=(1, 2)).mean() > 0.9
+    assert ChangedStore(store, {one: Change()}).read(one).landmarks is None
 
 
 def test_cases_of_a_store_with_overlapping_windows(made):
@@ -168,6 +190,7 @@ def test_requests_that_cannot_be_met(tmp_path, made):
     check(store, run(WANTED))
     with pytest.raises(UserError, match="runs/x: takes audio alone"):
         check(store, run(None))
+    check(store, SimpleNamespace(inputs=SimpleNamespace(reads=Reads(landmarks=True))))
     with pytest.raises(UserError, match="--counterfactuals needs audio and video, which a VFD folder does not have"):
         check(SimpleNamespace(root="x"), run(WANTED))
     whole = ElementStore(make_store(tmp_path, whole=(30,)) / "elements", whole=True)

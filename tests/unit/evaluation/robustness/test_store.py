@@ -11,9 +11,11 @@ from avdfd.elements.form import encode_frame, encode_wav, mel_of
 from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES, choose
 from avdfd.evaluation.robustness.store import PerturbedStore
+from avdfd.evaluation.robustness.timing import slow_frames
 from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
 from tests.helpers.continuous import continuous_store
 from tests.helpers.runs import make_store
+from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip, with_landmarks
 
 WANTED = [3, 20, 60]
 
@@ -100,6 +102,28 @@ def test_dropped_frames_are_read_as_their_forerunners(store, severity):
     assert same[0]
     for number in np.flatnonzero(~same):
         np.testing.assert_array_equal(shown[number], shown[number - 1])
+
+
+def test_landmarks_are_those_of_the_frames_that_are_shown(tmp_path):
+    with ElementWriter(tmp_path, SETTINGS) as writer:
+        writer.add(clip("a.mp4"), [with_landmarks(WINDOWS[0], 0)])
+    store = ElementStore(tmp_path)
+    key = store.metas[0].key
+    clean = store.read(key, waveform=True, landmarks=True)
+
+    def of(name, severity):
+        return PerturbedStore(store, name, severity).read(key, landmarks=True).landmarks
+
+    for name in ("noise", "blur", "h264", "jpeg"):
+        np.testing.assert_array_equal(of(name, 5), clean.landmarks)
+    perturbed = PerturbedStore(store, "speed", 5)
+    shown = slow_frames(clean.waveform, perturbed.level, perturbed._draws(key))
+    np.testing.assert_array_equal(of("speed", 5), clean.landmarks[shown])
+    lost = of("missing_picture", 3)  # 60 % of 77 frames
+    np.testing.assert_array_equal(lost[:31], clean.landmarks[:31])
+    np.testing.assert_array_equal(lost[31:], np.repeat(clean.landmarks[30:31], 46, axis=0))
+    np.testing.assert_array_equal(of("missing_picture", 5), np.repeat(clean.landmarks[:1], FRAMES, axis=0))
+    assert perturbed.read(key).landmarks is None
 
 
 @pytest.mark.parametrize("name", ["speed", "frame_drop", "h264"])
