@@ -16,14 +16,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
@@ -41,9 +40,10 @@ from avdfd.corpora.layouts import REPEATED
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, LeftOut, as_rows, summary
 from avdfd.corpora.scan import Clip, scan_all, scan_lists, scan_manifest
 from avdfd.elements import ElementWriter
+from avdfd.elements.form import decode_wav, encode_array, mel_of, repeated
 from avdfd.elements.index import merge
 from avdfd.elements.layout import MIN_FAKE, STORE, journal_name, left_out_by_truth, parts_of, read_settings
-from avdfd.features.window import is_short
+from avdfd.features.window import WINDOW, is_short
 from avdfd.media.streams import Reading
 from avdfd.media.windows import reconstruction, windows
 
@@ -140,7 +140,7 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
     spool = writer.root / f".spool-{writer.part.number:03d}"
     shutil.rmtree(spool, ignore_errors=True)  # left by a killed run
     spool.mkdir()
-    work = partial(spool_or_refuse, media=cfg.media, folder=spool)
+    work = partial(spool_or_refuse, media=without_mel(cfg.media), folder=spool)
     results = run_killable(
         work, todo, workers=min(workers, len(todo)), time_limit=cfg.media.time_limit, ahead=AHEAD * workers
     )
@@ -162,7 +162,9 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
             else:
                 made += len(result.windows)
                 found = {**describe(clip), "sha256": result.sha256}
-                writer.add(found, result.read(), left_out=result.left_out, **facts, **result.reading)
+                writer.add(
+                    found, with_mel(result.read(), cfg.media), left_out=result.left_out, **facts, **result.reading
+                )
                 result.file.unlink()
             bar.set_postfix(elements=made, quarantined=failed, refresh=False)
             bar.update()
@@ -193,6 +195,31 @@ class Refused(NamedTuple):
     """Empty if the file cannot be read at all."""
 
 
+def without_mel(media: MediaConfig) -> MediaConfig:
+    """Return the settings of the workers. They leave the mel to the main process, as torch, which makes it, takes more
+    memory than all else in a worker, and longer to import than a mel takes to be made."""
+    keep = [kept for kept in media.keep if kept not in ("waveform", "mel")]
+    return media.model_copy(update={"keep": ["waveform", *keep]})
+
+
+def with_mel(windows: Iterable[dict[str, Any]], media: MediaConfig) -> Iterator[dict[str, Any]]:
+    """Yield windows of a worker with the members that the settings keep, in the order of `avdfd.media.windows`."""
+    for window in windows:
+        wav, rest = window["parts"]["wav"], {k: v for k, v in window["parts"].items() if k != "wav"}
+        parts = {"wav": wav} if "waveform" in media.keep else {}
+        if "mel" in media.keep:
+            use_one_thread()
+            parts["mel.npy"] = encode_array(mel_of(repeated(decode_wav(wav), WINDOW)))
+        yield {**window, "parts": parts | rest}
+
+
+def use_one_thread() -> None:
+    """Have torch use one thread: there is one worker per core already."""
+    import torch  # here, as most workers do without
+
+    torch.set_num_threads(1)
+
+
 def spool_or_refuse(clip: Clip, media: MediaConfig, folder: Path) -> Spooled | Refused:
     """Return the windows of a clip, or why there are none; its sha256 in either case. Runs in a worker."""
     try:
@@ -204,7 +231,8 @@ def spool_or_refuse(clip: Clip, media: MediaConfig, folder: Path) -> Spooled | R
 def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     """Cut a clip into windows. Runs in a worker. Raises MediaError."""
     cv2.setNumThreads(1)  # there is one worker per core already
-    torch.set_num_threads(1)
+    if media.mel_err is not None:
+        use_one_thread()
     kept: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     reading = Reading()

@@ -23,6 +23,7 @@ MOST = 1024
 
 _SPAWN = mp.get_context("spawn")  # a forked child would inherit the locks of its parent's threads
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -64,7 +65,7 @@ def run_killable(
     With `ahead`, results come in the order of the items, and at most `ahead` items after the one waited for are
     started. An item on which the function raises, takes longer than `time_limit` seconds or kills its process gets a
     Failure; the other items are not affected. Closing the generator kills all processes. Raises RuntimeError if
-    processes cannot start, and OSError if a disk is full.
+    processes cannot start, and OSError if a disk is full, or a file larger than a limit allows.
     """
     waiting = enumerate(items)
     busy: list[_Worker[Item, Result]] = []
@@ -174,7 +175,7 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
         except MediaError as error:
             answer = Failure(str(error))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in _FULL:
                 raise
             answer = error  # not caused by the item, so the parent raises it
         pipe.send(answer)

@@ -19,10 +19,14 @@ from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
+from avdfd.core.heap import trim_heap
 from avdfd.features.window import FACE_SIZE
 from avdfd.media.ceilings import PIXELS, check_frame
 from avdfd.media.container import check_damage, has_display_times, open_media
 from avdfd.media.streams import Reading, candidates
+
+# Frames after which free memory is given back, without a cost that can be measured.
+_TRIM = 250
 
 
 class Fit(NamedTuple):
@@ -214,6 +218,8 @@ def _pyav_frames(path: str | Path, indices: list[int], number: int, reading: Rea
         last: int | None = None
         for frame, time in _timed_frames(container, stream):
             count += 1
+            if count % _TRIM == 0:
+                trim_heap()
             if last is None and (frame is None or frame.is_corrupt):  # it refers to frames before the file
                 reading.dropped_frames += 1
                 continue

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from avdfd.media.reconstruction import Reconstruction
 
 # Decoded frames of up to this many bytes are kept in memory until the face is known; above, the file is decoded twice.
-_MAX_BUFFER = 512 * 2**20
+_MAX_BUFFER = 128 * 2**20
 
 
 def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from avdfd.config import PreprocessConfig, ReconstructionConfig, load
+from avdfd.config import MediaConfig, PreprocessConfig, ReconstructionConfig, load
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.workers import Failure
@@ -22,6 +22,7 @@ from avdfd.elements import ElementStore
 from avdfd.elements.form import frame_sizes
 from avdfd.elements.layout import left_out_by_truth, media_of, read_settings
 from avdfd.media.reconstruction import Reconstruction
+from avdfd.media.windows import extract
 from data import preprocess
 from data.preprocessing import make_manifest, verify_store
 from tests.helpers.heads import SIZE, Place, scene
@@ -481,6 +482,22 @@ def test_audio_of_any_duration_is_repeated_on_request(tmp_path, serial):
     assert repeated[:12_800] == pytest.approx(samples, abs=1e-3)
     with pytest.raises(UserError, match="repeat_short is for audio alone"):
         run(config(tmp_path), "--media.repeat_short=true")
+
+
+@pytest.mark.parametrize("keep", [["waveform", "mel", "frames"], ["mel", "frames"], ["waveform", "frames"]])
+def test_members_are_those_of_the_windows(tmp_path, serial, keep):
+    """The mel is made in the main process, the rest in workers."""
+    files = [video(tmp_path / "videos" / "real" / f"{name}.mp4", seconds) for name, seconds in (("a", 3.6), ("b", 2))]
+    assert run(config(tmp_path), f"--media.keep={json.dumps(keep)}") == 0
+    expected = [list(window["parts"].items()) for file in files for window in extract(file, MediaConfig(keep=keep))]
+    with tarfile.open(tmp_path / "elements" / "shard-000-00000.tar") as archive:
+        stored = [(name.split(".", 1)[1], archive.extractfile(name).read()) for name in archive.getnames()]
+    assert [part for part in stored if part[0] != "json"] == [part for parts in expected for part in parts]
+
+
+def test_workers_do_without_torch():
+    code = "import sys, data.preprocess; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
 
 
 def test_mel_alone(tmp_path, serial):

@@ -27,8 +27,8 @@ def act(item: str) -> object:
         os.kill(os.getpid(), signal.SIGKILL)
     if item == "bad media":
         raise MediaError("no face found")
-    if item == "full disk":
-        raise OSError(errno.ENOSPC, "No space left on device", "spool")
+    if item.startswith("errno "):
+        raise OSError(int(item.removeprefix("errno ")), "cannot be written", "spool")
     if item == "bug":
         raise ZeroDivisionError("by zero")
     if item == "pid":
@@ -88,10 +88,11 @@ def test_workers_are_reused_for_further_items():
     assert os.getpid() not in pids
 
 
-def test_full_disk_is_not_blamed_on_the_item():
-    with pytest.raises(OSError, match="No space left") as caught:
-        outcomes(["full disk"])
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "spool")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_is_not_blamed_on_the_item(number):
+    with pytest.raises(OSError, match="cannot be written") as caught:
+        outcomes([f"errno {number}"])
+    assert (caught.value.errno, caught.value.filename) == (number, "spool")
 
 
 def test_no_items_give_no_results():

@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.paths import ROOT
+
+_GAPS = """
+import sys
+import numpy as np
+from avdfd.core.heap import trim_heap
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+kept, large = [], []
+np.empty(30 * 2**20, np.uint8).fill(1)  # from here on, blocks below 30 MB lie on the heap
+for _ in range(100):
+    large.append(np.ones(2**20, np.uint8))
+    kept.append(np.ones(2000, np.uint8))
+large.clear()
+before = resident()
+trim_heap()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_gaps_between_blocks_are_given_back():
+    done = subprocess.run([sys.executable, "-c", _GAPS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50 * 2**20
