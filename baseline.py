@@ -1,8 +1,9 @@
-"""Train a published system on the same elements and splits as the method: AVFF, MRDF or VFD.
+"""Train a published system on the same elements and splits as the method, or set one up that is not trained.
 
     CONFIG=config/baseline_avff.json bash baseline.sh                      all stages of the system, in order
     python baseline.py --config config/baseline_avff.json --stage pretrain
     python baseline.py --config config/baseline_mrdf.json --folds data/splits/mrdf_5fold
+    python baseline.py --config config/baseline_syncnet.json               without training: from published weights
     python baseline.py --config config/released/mrdf.json --published mrdf_ce.ckpt       a run of a published checkpoint
     python baseline.py --config config/released/mrdf.json --published MRDF_CE_train_2.ckpt --fold-file train_2.txt
 
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd.baselines import SYSTEMS, System
+from avdfd.baselines import SYSTEMS, TRAINED, System, Trained
 from avdfd.baselines.mrdf_folds import published_fold
 from avdfd.baselines.open_store import open_store
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
@@ -43,6 +44,7 @@ from avdfd.splits import folds
 from avdfd.splits.files import save
 from avdfd.splits.lists import PUBLISHED
 from avdfd.training import distributed, loop, weights
+from avdfd.training.cached_batches import open_cached
 from avdfd.training.distributed import Chance, World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
@@ -81,22 +83,27 @@ def main(argv: list[str]) -> None:
             if world.first and args.fold_file:
                 evaluate_fold(cfg, system, args.published, args.fold_file)
             elif world.first:
-                adopt(cfg, system, stages[-1], args.published)
+                adopt(cfg, system, system.STAGES[-1] if args.stage == "all" else args.stage, args.published)
             return
-        if world.size > 1 and system.needs_whole_batch(cfg):
+        trained = TRAINED[cfg.kind] if system.stages(cfg) else None  # published weights replace all stages
+        if trained and world.size > 1 and trained.needs_whole_batch(cfg):
             raise UserError(
                 f"{args.config}: {cfg.kind} as released mixes the samples of a batch, so one process needs the whole "
                 "batch: set PROCESSES=1, or faithful to false"
             )
         with Stop() as stop:
             for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
+                if trained is None:
+                    if world.first:
+                        install(one, system)
+                    continue
                 for stage in stages:
-                    train(one, system, stage, world, stop, resume=args.resume)
+                    train(one, trained, stage, world, stop, resume=args.resume)
         if args.folds:
             evaluate_all_folds(cfg, args.folds, world)
 
 
-def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, *, resume: bool) -> None:
+def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop, *, resume: bool) -> None:
     """Train one stage of a system, starting from the best epoch of the stage before."""
     recipe: RecipeConfig = getattr(cfg, stage)
 
@@ -114,12 +121,16 @@ def train(cfg: RunConfig, system: System, stage: str, world: World, stop: Stop, 
     # Without labels, validation is the training loss on other identities, with batches drawn as in training.
     val_batches = Sequential(len(val_set), recipe.batch_size) if labelled else system.batches(cfg, stage, val_metas)
     val_order = Shared(val_batches, rank=world.rank, size=world.size)
-    train_data, val_data = open_batches(cfg.data, device, (train_set, order), (val_set, val_order))
+    sets = (train_set, order), (val_set, val_order)
 
     # ---- model
     model = system.build(cfg, stage, former).to(device)
     optimizer = recipe_optimizer(system.groups(model, cfg, stage), recipe)
     run = RunFolder(cfg, resume=resume, first=world.first, console=print)
+    part = system.frozen(model, cfg, stage, device)
+    train_data, val_data = (
+        open_batches(cfg.data, device, *sets) if part is None else open_cached(cfg.data, world, run, stop, part, *sets)
+    )
     training = Training(cfg, world, run, model, optimizer, stop, stage=stage)
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
@@ -179,13 +190,25 @@ def adopt(cfg: RunConfig, system: System, stage: str, file: Path) -> None:
     cfg = stage_config(cfg, system, stage)
     model = system.rebuild(cfg, stage)
     fill(model, system.published(file), source=str(file))
+    write_run(cfg, stage, model, source=str(file))
+
+
+def install(cfg: RunConfig, system: System) -> None:
+    """Make a run folder of a system whose published weights the config names, for evaluate.py and detect.py."""
+    stage = system.STAGES[-1]
+    cfg = stage_config(cfg, system, stage)
+    write_run(cfg, stage, system.build(cfg, stage, None), source="published weights")
+
+
+def write_run(cfg: RunConfig, stage: str, model: nn.Module, source: str) -> None:
+    """Write a run folder without training."""
     run = RunFolder(cfg, resume=False, console=print)
     run.write_config(cfg)
     media = media_of(cfg.data.elements)
     facts = RunFacts.model_validate({"config": cfg, "stage": stage, "git": git_revision(), "media": media})
     weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
-    run.announce(f"{cfg.kind} from {file}: {run.path / BEST}")
+    run.announce(f"{cfg.kind} from {source}: {run.path / BEST}")
 
 
 def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -> None:
@@ -209,8 +232,9 @@ def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:
     """Return the config with the stage's own data, and under the name of its run."""
     name = cfg.name if stage == system.STAGES[-1] else f"{cfg.name}-{stage}"
-    recipe: RecipeConfig = getattr(cfg, stage)
-    data = cfg.data.model_copy(update=recipe.data.model_dump() if recipe.data else {})
+    recipe = getattr(cfg, stage)
+    own = recipe.data if isinstance(recipe, RecipeConfig) else None
+    data = cfg.data.model_copy(update=own.model_dump() if own else {})
     return cfg.model_copy(update={"name": name, "data": data})
 
 
@@ -232,7 +256,7 @@ def evaluate_all_folds(cfg: RunConfig, folder: Path, world: World) -> None:
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, system: System, cfg: RunConfig, stage: str, batches: Iterable[tuple[Share, Any]], world: World
+    model: nn.Module, system: Trained, cfg: RunConfig, stage: str, batches: Iterable[tuple[Share, Any]], world: World
 ) -> dict[str, float]:
     """Return validation metrics.
 

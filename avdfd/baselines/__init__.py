@@ -1,15 +1,20 @@
-"""Published systems for `baseline.py`, `evaluate.py` and `detect.py`: a module each, with the interface `System`."""
+"""Published systems for `baseline.py`, `evaluate.py` and `detect.py`: a module each.
+
+Each has the interface `System`; those that are trained also have the rest of `Trained`.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from avdfd.baselines import avff, mrdf, vfd
+from avdfd.baselines import avff, avhalign, mrdf, probe, speechforensics, syncnet, vfd
 from avdfd.datasets.loaders import InputForm
 from avdfd.datasets.samplers import Epochs
 from avdfd.elements import ElementMeta
+from avdfd.training.backbone_cache import FrozenPart
 from avdfd.training.distributed import Chance
 
 
@@ -18,7 +23,7 @@ class System(Protocol):
 
     @property
     def STAGES(self) -> tuple[str, ...]:  # noqa: N802
-        """Training stages in order; `cfg` has a recipe under each name."""
+        """Training stages in order; `cfg` has a recipe under each name. A system without training has one stage."""
 
     @property
     def SCORED(self) -> tuple[str, ...]:  # noqa: N802
@@ -36,13 +41,10 @@ class System(Protocol):
         """Return the form in which the model takes elements."""
 
     def stages(self, cfg: Any) -> tuple[str, ...]:
-        """Return the stages that the config trains: all but those that published weights, named by it, replace."""
+        """Return the stages that the config trains: all but those that published weights, named by it, replace.
 
-    def needs_whole_batch(self, cfg: Any) -> bool:
-        """Return True if the model mixes the samples of a batch, so that a single process has to compute it."""
-
-    def batches(self, cfg: Any, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
-        """Return the order of the training elements."""
+        If there are none, the model that `build` returns is ready.
+        """
 
     def build(self, cfg: Any, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
         """Return the model at the start of a stage; `former` are the weights of the stage before.
@@ -59,6 +61,22 @@ class System(Protocol):
         Raises UserError for other files, and if the system has no such checkpoint.
         """
 
+    def scores(self, model: nn.Module, batch: Any, cfg: Any) -> dict[str, Tensor]:
+        """Return branch -> logit of being fake (B,)."""
+
+
+class Trained(System, Protocol):
+    """Interface of the systems that are trained."""
+
+    def needs_whole_batch(self, cfg: Any) -> bool:
+        """Return True if the model mixes the samples of a batch, so that a single process has to compute it."""
+
+    def batches(self, cfg: Any, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
+        """Return the order of the training elements."""
+
+    def frozen(self, model: nn.Module, cfg: Any, stage: str, device: torch.device) -> FrozenPart | None:
+        """Return the part of the model that is never trained and whose outputs are cached; None if there is none."""
+
     def groups(self, model: nn.Module, cfg: Any, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
         """Return groups of parameters with their learning rate relative to the recipe's."""
 
@@ -71,12 +89,12 @@ class System(Protocol):
     def losses(self, model: nn.Module, out: Any, cfg: Any, stage: str) -> dict[str, Tensor]:
         """Return scalars from a whole batch's outputs: "loss" is minimised, the others are recorded."""
 
-    def preview(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return audio (B, bins, frames) and video (B, 3, T, S, S) uint8 of a batch for inspection."""
-
-    def scores(self, model: nn.Module, batch: Any, cfg: Any) -> dict[str, Tensor]:
-        """Return branch -> logit of being fake (B,)."""
+    def preview(self, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+        """Return audio (B, bins, frames) and video (B, 3, T, S, S) uint8 of a batch for inspection;
+        None for a batch of cached features."""
 
 
-SYSTEMS: dict[str, System] = {"avff": avff, "mrdf": mrdf, "vfd": vfd}
+TRAINED: dict[str, Trained] = {"avff": avff, "mrdf": mrdf, "vfd": vfd, "avhalign": avhalign, "probe": probe}
+"""`kind` of a config -> system that is trained."""
+SYSTEMS: dict[str, System] = {**TRAINED, "speechforensics": speechforensics, "syncnet": syncnet}
 """`kind` of a config -> system."""

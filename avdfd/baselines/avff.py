@@ -204,6 +204,10 @@ def published(file: Path) -> dict[str, Tensor]:
     return unwrap(read_weights(file), str(file))
 
 
+def frozen(model: nn.Module, cfg: AvffConfig, stage: str, device: torch.device) -> None:
+    return None
+
+
 def groups(model: nn.Module, cfg: AvffConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
     if not isinstance(model, VideoCAVMAEFT):
         return [(model.parameters(), 1.0)]

@@ -167,6 +167,10 @@ def published(file: Path) -> dict[str, Tensor]:
     return mrdf.from_released(unwrap(read_weights(file), str(file)))
 
 
+def frozen(model: nn.Module, cfg: MrdfConfig, stage: str, device: torch.device) -> None:
+    return None
+
+
 def groups(model: nn.Module, cfg: MrdfConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
     return [(model.parameters(), 1.0)]
 

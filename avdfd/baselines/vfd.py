@@ -245,6 +245,10 @@ def published(file: Path) -> dict[str, Tensor]:
     )
 
 
+def frozen(model: nn.Module, cfg: VfdConfig, stage: str, device: torch.device) -> None:
+    return None
+
+
 def groups(model: nn.Module, cfg: VfdConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
     return [(model.parameters(), 1.0)]
 

@@ -3,6 +3,7 @@
 base        sections of several configs; stages    `pretrain.py`, `train.py`; front  pretrained audio encoders
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
+lip_sync    those of them that relate lips and speech; recipes sections that several of them have
 audio       the chain that all audio passes; cloning    `data/preprocessing/clone_voices.py`
 search      `search.py`;                ablation        `ablate.py`
 vocoding    `data/preprocessing/resynthesise.py`
@@ -20,10 +21,8 @@ from avdfd.config.baselines import (
     BaselineConfig,
     MrdfConfig,
     MrdfModelConfig,
-    RecipeConfig,
     VfdConfig,
     VfdModelConfig,
-    WeightsConfig,
 )
 from avdfd.config.cloning import (
     CloneConfig,
@@ -35,9 +34,11 @@ from avdfd.config.cloning import (
     WorldConfig,
 )
 from avdfd.config.front import FrontConfig, FrontSizesConfig
+from avdfd.config.lip_sync import AvhAlignConfig, ProbeConfig, SpeechForensicsConfig, SyncNetConfig
 from avdfd.config.loading import load, parse
 from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
+from avdfd.config.recipes import AvHubertConfig, RecipeConfig, ScoringConfig, WeightsConfig
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.config.saved import completed, parse_saved
 from avdfd.config.search import DrawConfig, SearchConfig
@@ -63,8 +64,10 @@ __all__ = [
     "AblationConfig",
     "AudioModelConfig",
     "AugmentConfig",
+    "AvHubertConfig",
     "AvffConfig",
     "AvffModelConfig",
+    "AvhAlignConfig",
     "BaselineConfig",
     "ChainConfig",
     "CloneConfig",
@@ -90,15 +93,19 @@ __all__ = [
     "PredictorConfig",
     "PreprocessConfig",
     "PretrainConfig",
+    "ProbeConfig",
     "RecipeConfig",
     "ReconstructionConfig",
     "ResynthesisConfig",
     "RunConfig",
     "ScoresConfig",
+    "ScoringConfig",
     "SearchConfig",
     "SeedVcConfig",
     "SelectConfig",
+    "SpeechForensicsConfig",
     "SpeedConfig",
+    "SyncNetConfig",
     "SynchronyConfig",
     "TrackingConfig",
     "TrainConfig",

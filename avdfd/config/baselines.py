@@ -1,97 +1,16 @@
 """`baseline.py`: the published systems with which the method is compared, one config class each.
 
-The defaults are the published recipes. A system with two stages has an optimiser section per stage.
+The defaults are the published recipes. A system with two stages has an optimiser section per stage. Systems that relate
+lips and speech have a module of their own.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from avdfd.config.base import (
-    Count,
-    Fraction,
-    NonNegative,
-    Normalisation,
-    PathName,
-    Positive,
-    PositiveFloat,
-    RunConfig,
-    Section,
-)
-
-
-class StageDataConfig(Section):
-    """Elements of one stage of a baseline, if they are not those of `data`."""
-
-    elements: PathName
-    """As `data.elements`."""
-    splits: PathName
-    """As `data.splits`."""
-
-
-class RecipeConfig(Section):
-    """Training recipe of one stage of a baseline."""
-
-    data: StageDataConfig | None = None
-    """Elements and split lists of this stage, as of a data set of real clips; null for those of `data`."""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimiser."""
-    lr: PositiveFloat = 1e-4
-    """Highest learning rate."""
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0.9, 0.999])
-    """Betas of Adam; the first is SGD's momentum."""
-    weight_decay: NonNegative = 0.0
-    """Weight decay."""
-    new_lr_scale: PositiveFloat = 1.0
-    """Learning rate, relative to lr, of the layers that the previous stage did not have."""
-    warmup_epochs: Count = 0
-    """Epochs of linear growth to lr."""
-    schedule: Literal["constant", "halving", "plateau", "linear", "cosine"] = "constant"
-    """Learning rate schedule. halving: at epoch `halve_from` and every `halve_every` epochs after it; plateau: after
-    `plateau` epochs without a lower validation loss; linear and cosine: from `hold` on, or from the end of the warm-up,
-    to zero after the last epoch."""
-    hold: Count = 0
-    """Epochs before a linear or cosine decay starts."""
-    halve_from: Positive = 10
-    """First epoch at which halving halves the learning rate."""
-    halve_every: Positive = 5
-    """Epochs between halvings."""
-    plateau: Positive = 3
-    """Epochs without a lower validation loss after which plateau reduces the learning rate."""
-    epochs: Positive = 30
-    """Number of epochs."""
-    batch_size: Positive = 8
-    """Elements per step, of all processes together; VFD's finetune counts pairs (a fake and a real of one identity)."""
-    micro_batch: Count = 0
-    """Elements that a process holds in memory at once; gradients of a larger batch are accumulated. 0: no limit. For
-    AVFF's finetune only; the other losses, or layers, need the whole batch."""
-    clip_norm: NonNegative = 0.0
-    """Largest norm of the gradient; 0: no limit."""
-    precision: Literal["fp32", "tf32", "bf16"] = "bf16"
-    """On a GPU: bf16 autocasts the encoders, not heads, fusion and losses; tf32 rounds the inputs of every matrix
-    product to 10 bits; fp32 is exact. A CPU always computes in fp32."""
-
-
-def _takes_whole_batches(why: str, **stages: RecipeConfig) -> None:
-    """Raise ValueError for a stage that is configured to accumulate gradients over parts of a batch."""
-    for stage, recipe in stages.items():
-        if recipe.micro_batch:
-            raise ValueError(f"{stage}.micro_batch: {why}: set it to 0; more processes hold larger batches")
-
-
-class WeightsConfig(Section):
-    """Published weights, from a file that you supply."""
-
-    file: str
-    """Checkpoint: a state dict, in one of the wrappers that are published."""
-    sha256: str | None = None
-    """Expected sha256 of that file."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _file_alone(cls, value: Any) -> Any:
-        """Take a plain string as the name of the file, as in `--model.openavff=stage-1.pth`."""
-        return {"file": value} if isinstance(value, str) else value
+from avdfd.config.base import Count, NonNegative, Normalisation, Positive, PositiveFloat, RunConfig, Section
+from avdfd.config.lip_sync import AvhAlignConfig, ProbeConfig, SpeechForensicsConfig, SyncNetConfig
+from avdfd.config.recipes import RecipeConfig, WeightsConfig, takes_whole_batches
 
 
 class AvffModelConfig(Section):
@@ -180,9 +99,9 @@ class AvffConfig(RunConfig):
             raise ValueError("loss.adversarial: OpenAVFF has no adversarial loss: set it to 0, or faithful to false")
         if self.faithful and self.model.marlin:
             raise ValueError("model.marlin: OpenAVFF's encoder has no place for MARLIN's biases; set faithful to false")
-        _takes_whole_batches("AVFF contrasts the clips of a whole batch in pre-training", pretrain=self.pretrain)
+        takes_whole_batches("AVFF contrasts the clips of a whole batch in pre-training", pretrain=self.pretrain)
         if self.faithful:
-            _takes_whole_batches("OpenAVFF attends across the clips of a batch", finetune=self.finetune)
+            takes_whole_batches("OpenAVFF attends across the clips of a batch", finetune=self.finetune)
         if self.model.audio_input == "fbank" and self.augment.mel_tilt:
             raise ValueError("augment.mel_tilt is for audio_input 'mel': set it to 0")
         return self
@@ -241,7 +160,7 @@ class MrdfConfig(RunConfig):
     def _released(self) -> "MrdfConfig":
         if self.faithful and self.model.encoder_layers:
             raise ValueError("model.encoder_layers: the released MRDF has none: set it to 0, or faithful to false")
-        _takes_whole_batches("MRDF's batch norms need the whole batch", train=self.train)
+        takes_whole_batches("MRDF's batch norms need the whole batch", train=self.train)
         return self
 
 
@@ -307,10 +226,12 @@ class VfdConfig(RunConfig):
     @model_validator(mode="after")
     def _contrasts(self) -> "VfdConfig":
         why = "VFD contrasts the clips of a whole batch"
-        _takes_whole_batches(why, match=self.match, finetune=self.finetune)
+        takes_whole_batches(why, match=self.match, finetune=self.finetune)
         return self
 
 
-BaselineConfig = AvffConfig | MrdfConfig | VfdConfig
+BaselineConfig = (
+    AvffConfig | MrdfConfig | VfdConfig | SpeechForensicsConfig | AvhAlignConfig | ProbeConfig | SyncNetConfig
+)
 """Config of any published system."""
 BASELINES: tuple[type[RunConfig], ...] = get_args(BaselineConfig)

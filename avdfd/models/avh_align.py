@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avdfd.models.avhubert_features import Features, FrozenAVHubert
+from avdfd.models.avhubert_features import FrozenAVHubert, Given
 from avdfd.models.lags import REACH, at_lags
 
 
@@ -51,10 +51,9 @@ class AvhAlign(nn.Module):
         self.head = head
         self.reach = reach
 
-    def forward(self, features: Features, *, lags: bool = False) -> Tensor:
-        """Features of both streams -> alignment of each frame with its audio (B, T), or with `lags` (B, T, L)."""
-        assert features.video is not None, "the encoder computes both streams"
-        assert features.audio is not None, "the encoder computes both streams"
+    def forward(self, given: Given, *, lags: bool = False) -> Tensor:
+        """Features, or inputs of the encoder -> alignment of each frame with its audio (B, T); `lags`: (B, T, L)."""
+        features = self.encoder(given)
         video, audio = (F.normalize(x.float(), dim=-1) for x in (features.video, features.audio))
         if not lags:
             return self.head(video, audio)

@@ -28,6 +28,10 @@ class Features(NamedTuple):
     """From both."""
 
 
+Given = Features | tuple[Tensor, Tensor]
+"""Features, or the inputs of AV-HuBERT from which they are computed."""
+
+
 class FrozenAVHubert(nn.Module):
     """An AV-HuBERT that is never trained: its weights get no gradient, and it stays in eval mode.
 
@@ -46,8 +50,11 @@ class FrozenAVHubert(nn.Module):
         self.avhubert.eval()
         return self
 
+    def forward(self, given: Given) -> Features:
+        """Normalised mouth crops (B, 1, T, H, W) and stacked filter banks (B, F, T), or features -> features."""
+        return given if isinstance(given, Features) else self._compute(*given)
+
     @torch.no_grad()
-    def forward(self, video: Tensor, audio: Tensor) -> Features:
-        """Normalised mouth crops (B, 1, T, H, W), stacked filter banks (B, F, T) -> features."""
+    def _compute(self, video: Tensor, audio: Tensor) -> Features:
         given = {"audio": (None, audio), "video": (video, None), "joint": (video, audio)}
         return Features(**{name: self.avhubert(*given[name], layer=self.layer) for name in sorted(self.streams)})

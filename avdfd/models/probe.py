@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avdfd.models.avhubert_features import Features, FrozenAVHubert
+from avdfd.models.avhubert_features import FrozenAVHubert, Given
 
 
 class LinearProbe(nn.Module):
@@ -22,8 +22,9 @@ class LinearProbe(nn.Module):
         self.encoder = encoder
         self.head = nn.Linear(len(encoder.streams) * dim, 1)
 
-    def forward(self, features: Features) -> Tensor:
-        """Features -> score of each frame (B, T); the higher, the more it looks like a fake."""
+    def forward(self, given: Given) -> Tensor:
+        """Features, or inputs of the encoder -> score of each frame (B, T), high for a fake."""
+        features = self.encoder(given)
         parts = [
             F.normalize(x.float(), dim=-1) for x in (features.video, features.audio, features.joint) if x is not None
         ]

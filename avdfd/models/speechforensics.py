@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avdfd.models.avhubert_features import FrozenAVHubert
+from avdfd.models.avhubert_features import FrozenAVHubert, Given
 from avdfd.models.lags import REACH, at_lags
 
 
@@ -25,9 +25,9 @@ class SpeechForensics(nn.Module):
         self.encoder = encoder
         self.reach = reach
 
-    def forward(self, video: Tensor, audio: Tensor) -> Tensor:
-        """Normalised mouth crops (B, 1, T, H, W), stacked filter banks (B, 104, T) -> largest similarity (B,)."""
-        features = self.encoder(video, audio)
+    def forward(self, given: Given) -> Tensor:
+        """Features, or inputs of the encoder -> largest similarity (B,)."""
+        features = self.encoder(given)
         return lag_similarity(features.video, features.audio, self.reach).amax(dim=1)
 
 

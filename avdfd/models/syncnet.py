@@ -8,6 +8,9 @@ References:
     Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV Workshops 2016.
 """
 
+from collections.abc import Mapping
+
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -77,6 +80,19 @@ class SyncNet(nn.Module):
         parts = rearrange(parts, "b f n m -> (b n) 1 f m")
         embedded = self.netfcaud(self.netcnnaud(parts).flatten(1))
         return embedded.unflatten(0, (len(cepstra), count))
+
+
+def from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a `SyncNet` from a released file, which may be older than the counters of batch norms.
+
+    Nothing depends on these.
+    """
+    counters = {
+        f"{key.removesuffix('running_mean')}num_batches_tracked": torch.tensor(0)
+        for key in state_dict
+        if key.endswith("running_mean")
+    }
+    return counters | dict(state_dict)
 
 
 def windows(frames: int, cepstra: int) -> int:

@@ -1,4 +1,4 @@
-"""Cache of the features that the frozen parts of stage 2 compute, shared by all epochs, runs and points of a sweep.
+"""Cache of the features that the frozen parts of a model compute, shared by all epochs, runs and points of a sweep.
 
 It is in the element store, in `frozen/<digest>/`. The digest covers everything that the features depend on: the frozen
 weights, how an element becomes an input, the precision, and the elements themselves. Other weights, another image size
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import tee
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.datasets.batches import Batches
-from avdfd.datasets.loaders import ElementSet, Inputs
+from avdfd.datasets.loaders import ElementSet, InputForm, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE
 from avdfd.elements import ElementStore
@@ -40,6 +40,29 @@ _VERSION = 2  # raise it with every change of the model's inputs or of the froze
 _WRITES_AHEAD = 2
 
 
+class FrozenPart(Protocol):
+    """Frozen part of a model, and its inputs."""
+
+    @property
+    def inputs(self) -> InputForm: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def encoded(self) -> type[Any]:
+        """NamedTuple that is cached; a field that the part does not compute is None."""
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Inputs of the model as in `Batch.model_inputs` -> `encoded`."""
+
+    def identity(self, store: ElementStore) -> dict[str, Any]:
+        """Describe everything that the features depend on."""
+
+    def row_formats(self) -> dict[str, RowFormat]:
+        """Return type and shape of each feature of an element."""
+
+
 class Encoder(NamedTuple):
     """The frozen parts of a detector, and their inputs."""
 
@@ -47,6 +70,10 @@ class Encoder(NamedTuple):
     inputs: Inputs
     precision: str
     device: torch.device
+
+    @property
+    def encoded(self) -> type[Any]:
+        return self.model.encoded
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Any:
@@ -69,7 +96,7 @@ class Encoder(NamedTuple):
         if isinstance(model, Detector):
             modules["consistency"] = model.consistency
         return {
-            "elements": {"count": len(store), "preprocessing": store.version, "sha256": store.metas.digest()},
+            **described(store, self.precision, self.device),
             "inputs": {
                 "version": _VERSION,
                 "image_size": self.inputs.image_size,
@@ -82,7 +109,6 @@ class Encoder(NamedTuple):
             "weights": {name: weights_digest(module) for name, module in modules.items()},
             # The number of heads changes the computation and leaves the shapes of the weights alone.
             "heads": {name: sorted(heads(module)) for name, module in modules.items()},
-            "precision": self.precision if self.device.type == "cuda" else "fp32",
         }
 
     def row_formats(self) -> dict[str, RowFormat]:
@@ -94,10 +120,21 @@ class Encoder(NamedTuple):
         if isinstance(self.model, Detector):
             shapes.append((1, FRAMES, SHAPE))
         empty = self(*(torch.zeros(shape, device=self.device) for shape in shapes))
-        return {
-            name: RowFormat(str(x.dtype).removeprefix("torch."), tuple(x.shape[1:]))
-            for name, x in empty._asdict().items()
-        }
+        return row_formats_of(empty)
+
+
+def described(store: ElementStore, precision: str, device: torch.device) -> dict[str, Any]:
+    """Describe the elements and the precision that features depend on."""
+    return {
+        "elements": {"count": len(store), "preprocessing": store.version, "sha256": store.metas.digest()},
+        "precision": precision if device.type == "cuda" else "fp32",
+    }
+
+
+def row_formats_of(batch: Any) -> dict[str, RowFormat]:
+    """Return type and shape of the rows of a NamedTuple of tensors (B, ...) or None."""
+    there = {name: x for name, x in batch._asdict().items() if x is not None}
+    return {name: RowFormat(str(x.dtype).removeprefix("torch."), tuple(x.shape[1:])) for name, x in there.items()}
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -115,7 +152,7 @@ def heads(module: nn.Module) -> set[int]:
     return {n for n in found if isinstance(n, int)}
 
 
-def open_cache(store: ElementStore, encoder: Encoder) -> ArrayStore:
+def open_cache(store: ElementStore, encoder: FrozenPart) -> ArrayStore:
     """Open the cache of this encoder's features of these elements; its rows are those of the store."""
     identity, formats = encoder.identity(store), encoder.row_formats()
     about = {"of": identity, "columns": {name: row._asdict() for name, row in formats.items()}}
@@ -130,7 +167,7 @@ def fill(
     cache: ArrayStore,
     rows: np.ndarray,
     store: ElementStore,
-    encoder: Encoder,
+    encoder: FrozenPart,
     *,
     workers: int = 0,
     advance: Callable[[int], None] = lambda count: None,
@@ -185,14 +222,14 @@ class _Claims(Shared):
                 cache.release(int(block[0]) // BLOCK)
 
 
-def _make(cache: ArrayStore, batches: Batches, encoder: Encoder) -> Iterator[tuple[int, float]]:
+def _make(cache: ArrayStore, batches: Batches, encoder: FrozenPart) -> Iterator[tuple[int, float]]:
     """Encode and write the claimed blocks; yield the rows of each block and the seconds to compute them.
 
     A block is written while the next ones are computed.
     """
 
     def keep(rows: np.ndarray, encoded: Any) -> int:
-        cache.write(rows, {name: x.numpy() for name, x in encoded._asdict().items()})
+        cache.write(rows, {name: x.numpy() for name, x in encoded._asdict().items() if x is not None})
         cache.release(int(rows[0]) // BLOCK)
         return len(rows)
 
@@ -203,7 +240,7 @@ def _make(cache: ArrayStore, batches: Batches, encoder: Encoder) -> Iterator[tup
             rows = np.array([draw.position for draw in share.draws])
             encoded = encoder(*batch.model_inputs)
             _check_finite(encoded, rows, batches.elements)
-            encoded = fields.map_tensors(encoded, lambda x: x.cpu())
+            encoded = fields.map_tensors(encoded, Tensor.cpu)
             writing.append((writer.submit(keep, rows, encoded), time.monotonic() - started))
             if len(writing) > _WRITES_AHEAD:
                 count, took = writing.popleft()
@@ -216,6 +253,8 @@ def _make(cache: ArrayStore, batches: Batches, encoder: Encoder) -> Iterator[tup
 def _check_finite(encoded: Any, rows: np.ndarray, elements: ElementSet) -> None:
     """Raise UserError that names the first element with a value that cannot be stored."""
     for name, values in encoded._asdict().items():
+        if values is None:
+            continue
         bad = ~values.reshape(len(rows), -1).isfinite().all(dim=1)
         if bad.any():
             meta = elements.metas[int(rows[int(bad.nonzero()[0])])]

@@ -1,4 +1,4 @@
-"""Training batches of stage 2, read from pixels and audio or from the cache of its frozen parts.
+"""Training batches of stage 2, and of baselines, read from pixels and audio or from the cache of frozen parts.
 
 B batch   N visual tokens   W width of the backbone   A audio tokens   D width of the audio branch
 
@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from avdfd.config import TrainConfig
+from avdfd.config import DataConfig, TrainConfig
 from avdfd.core import fields
 from avdfd.core.errors import EndedBySignal
 from avdfd.core.signals import Stop
@@ -31,6 +32,7 @@ from avdfd.datasets.samplers import Share, Shared
 from avdfd.elements import ElementStore, ElementTable, fake_seconds
 from avdfd.training import backbone_cache
 from avdfd.training.array_store import BLOCK, ArrayStore
+from avdfd.training.backbone_cache import FrozenPart
 from avdfd.training.build import AnyDetector
 from avdfd.training.distributed import World
 from avdfd.training.run_folder import RunFolder
@@ -43,7 +45,7 @@ _HOMES: dict[Place, str] = {"gpu": "the memory of the GPU", "memory": "memory", 
 class CachedBatches:
     """The batches of an epoch, with each process's share of them, from the cache: `Batch.cached` is an `encoded`.
 
-    They follow `order`, and the `encoded`, the model's own, is in float32 on the device.
+    They follow `order`, and the `encoded`, is in float32 on the device.
     """
 
     def __init__(
@@ -63,10 +65,10 @@ class CachedBatches:
         self._label = fake.any(dim=1).float().to(device)
         self._fake_modalities = fake.float().to(device)
         self._audio_class = torch.where(fake[:, 0], of_tier, of_tier.clamp_max(0)).to(device)
-        files = Resident(encoded(*(cache.array(name) for name in encoded._fields)), device)
+        files = Resident(encoded(**{name: cache.array(name) for name in cache.formats}), device)
         self._rows, self._index = files, self.rows
         if place == "gpu":
-            row = encoded(*(x[0] for x in files.tensors))
+            row = fields.map_tensors(files.tensors, itemgetter(0))
             self._rows, self._index = Resident.empty(row, len(metas), place, device), torch.arange(len(metas))
             for positions in self._index.split(BLOCK):
                 self._rows.put(positions, files.take(self.rows[positions]))
@@ -87,8 +89,7 @@ class CachedBatches:
     def take(self, positions: Sequence[int]) -> Batch:
         """Return the batch of the elements at these positions."""
         index = torch.tensor(positions)
-        encoded = self._rows.take(self._index[index])
-        encoded = fields.map_tensors(encoded, Tensor.float)
+        encoded = fields.map_tensors(self._rows.take(self._index[index]), Tensor.float)
         index = index.to(self.device)
         labels = self._label[index], self._fake_modalities[index], self._audio_class[index]
         return Batch(None, None, *labels, cached=encoded)
@@ -104,7 +105,7 @@ class CachedBatches:
         started = time.monotonic()
         for some in rest:
             batch = self.take(some)
-        float(batch.model_inputs[0].logit_audio.sum())
+        float(batch.label.sum())
         return (len(positions) - len(first)) / (time.monotonic() - started)
 
     def _in_the_background(self) -> Iterator[tuple[Share, Batch]]:
@@ -142,27 +143,24 @@ def open_stage2(
     EndedBySignal after a signal; the next call then continues from there.
     """
     if cfg.cache and cfg.frozen:
-        return _open_cached(cfg, world, run, stop, model, *sets)
+        inputs = sets[0][0].inputs
+        assert isinstance(inputs, Inputs), "stage 2 has these inputs"
+        part = backbone_cache.Encoder(model, inputs, cfg.optim.precision, world.device)
+        return open_cached(cfg.data, world, run, stop, part, *sets)
     if cfg.cache:
         trained = "backbone_lr_scale" if cfg.backbone_lr_scale else "audio_lr_scale"
         run.announce(f"cache: not used, as an encoder is trained ({trained})")
     return open_batches(cfg.data, world.device, *sets)
 
 
-def _open_cached(
-    cfg: TrainConfig,
-    world: World,
-    run: RunFolder,
-    stop: Stop,
-    model: AnyDetector,
-    *sets: tuple[ElementSet, Shared],
+def open_cached(
+    cfg: DataConfig, world: World, run: RunFolder, stop: Stop, part: FrozenPart, *sets: tuple[ElementSet, Shared]
 ) -> list[CachedBatches]:
+    """Open the batches of each set of elements in its order from the cache of a frozen part; see `open_stage2`."""
     tables = [elements.metas for elements, _ in sets if isinstance(elements.metas, ElementTable)]
-    store, inputs = sets[0][0].store, sets[0][0].inputs
-    assert isinstance(store, ElementStore), "stage 2 is trained on element stores"
-    assert isinstance(inputs, Inputs), "stage 2 has these inputs"
-    encoder = backbone_cache.Encoder(model, inputs, cfg.optim.precision, world.device)
-    cache = backbone_cache.open_cache(store, encoder)
+    store = sets[0][0].store
+    assert isinstance(store, ElementStore), "models with frozen parts are trained on element stores"
+    cache = backbone_cache.open_cache(store, part)
     rows = np.unique(np.concatenate([table.rows for table in tables]))
     missing = len(cache.missing(rows))
     size = len(rows) * cache.row_bytes
@@ -177,10 +175,10 @@ def _open_cached(
             if stop.asked:
                 raise EndedBySignal(f"{cache.root}: computed features are kept; run it again with --resume to continue")
 
-        backbone_cache.fill(cache, rows, store, encoder, workers=cfg.data.workers, advance=advance)
-    place = choose(cfg.data.home, size, world.device)
+        backbone_cache.fill(cache, rows, store, part, workers=cfg.workers, advance=advance)
+    place = choose(cfg.home, size, world.device)
     made = [
-        CachedBatches(cache, table, order, world.device, model.encoded, place=place)
+        CachedBatches(cache, table, order, world.device, part.encoded, place=place)
         for table, (_, order) in zip(tables, sets, strict=True)
     ]
     if world.first:

@@ -40,7 +40,7 @@ def recipe_factor(recipe: RecipeConfig, losses: Sequence[float]) -> float:
     if recipe.schedule == "halving":
         return 0.5 ** (0 if epoch < recipe.halve_from else 1 + (epoch - recipe.halve_from) // recipe.halve_every)
     if recipe.schedule == "plateau":
-        return _plateau_factor(losses, recipe.plateau)
+        return _plateau_factor(losses, recipe.plateau, recipe.plateau_factor)
     if recipe.schedule == "linear":
         return 1 - max(0, epoch + 1 - start) / max(1, recipe.epochs - start + 1)
     if recipe.schedule == "cosine":
@@ -63,8 +63,8 @@ def set_recipe_lr(optimizer: Optimizer, losses: Sequence[float], recipe: RecipeC
     return _set_lr(optimizer, recipe.lr * recipe_factor(recipe, losses))
 
 
-def _plateau_factor(losses: Sequence[float], patience: int) -> float:
-    """Halve the factor whenever the loss has not fallen by a relative 1e-4 for more than `patience` epochs."""
+def _plateau_factor(losses: Sequence[float], patience: int, by: float) -> float:
+    """Multiply the factor whenever the loss has not fallen by a relative 1e-4 for more than `patience` epochs."""
     best, stale, factor = math.inf, 0, 1.0
     for loss in losses:
         if loss < best * (1 - 1e-4):
@@ -72,7 +72,7 @@ def _plateau_factor(losses: Sequence[float], patience: int) -> float:
         else:
             stale += 1
         if stale > patience:
-            factor, stale = factor / 2, 0
+            factor, stale = factor * by, 0
     return factor
 
 

@@ -82,6 +82,10 @@ def published(file):
     raise UserError(f"{file}: toy has no published checkpoint")
 
 
+def frozen(model, cfg, stage, device):
+    return None
+
+
 def groups(model, cfg, stage):
     return [(model.parameters(), 1.0)]
 

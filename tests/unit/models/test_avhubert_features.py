@@ -103,7 +103,7 @@ def reference(video, audio, w, heads, layers, final_norm=True):
 @pytest.mark.parametrize("layer", [None, 1, 2])
 def test_equals_the_release(layer):
     weights, (video, audio) = drawn_weights(), inputs()
-    found = frozen(layer=layer)(video, audio)
+    found = frozen(layer=layer)((video, audio))
     given = {"audio": (False, True), "video": (True, False), "joint": (True, True)}
     for stream, (with_video, with_audio) in given.items():
         for clip in range(2):
@@ -142,7 +142,7 @@ def test_a_model_fine_tuned_for_recognition_gives_the_same_features():
 
 
 def test_only_the_streams_that_are_wanted_are_computed():
-    found = frozen(["video"])(*inputs())
+    found = frozen(["video"])(inputs())
     assert found.video is not None
     assert found.audio is None
     assert found.joint is None
@@ -150,8 +150,8 @@ def test_only_the_streams_that_are_wanted_are_computed():
 
 def test_a_stream_does_not_depend_on_the_other():
     model, (video, audio) = frozen(), inputs()
-    first, other = model(video, audio), model(video.flip(2), audio.flip(2))
-    mixed = model(video, audio.flip(2))
+    first, other = model((video, audio)), model((video.flip(2), audio.flip(2)))
+    mixed = model((video, audio.flip(2)))
     assert torch.equal(mixed.video, first.video)
     assert torch.equal(mixed.audio, other.audio)
     assert not torch.allclose(mixed.joint, first.joint)
@@ -159,9 +159,9 @@ def test_a_stream_does_not_depend_on_the_other():
 
 def test_clips_do_not_depend_on_the_batch():
     model, (video, audio) = frozen(), inputs(clips=3)
-    together = model(video, audio)
+    together = model((video, audio))
     for clip in range(3):
-        alone = model(video[clip : clip + 1], audio[clip : clip + 1])
+        alone = model((video[clip : clip + 1], audio[clip : clip + 1]))
         for name in together._fields:
             torch.testing.assert_close(getattr(together, name)[clip], getattr(alone, name)[0], rtol=1e-4, atol=1e-5)
 
@@ -180,10 +180,10 @@ def test_the_front_ends_keep_time():
 
 def test_it_stays_in_eval_mode_and_gets_no_gradient():
     model, (video, audio) = frozen(), inputs()
-    expected = model(video, audio).joint
+    expected = model((video, audio)).joint
     model.train()
     assert not model.avhubert.training
-    found = model(video.requires_grad_(), audio).joint
+    found = model((video.requires_grad_(), audio)).joint
     assert torch.equal(found, expected)
     assert not found.requires_grad
     assert not any(parameter.requires_grad for parameter in model.parameters())

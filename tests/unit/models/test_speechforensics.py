@@ -56,8 +56,8 @@ def test_the_model_scores_each_clip_alone():
     torch.manual_seed(0)
     model = SpeechForensics(FrozenAVHubert(AVHubert(**SIZES), ["audio", "video"])).eval()
     mouth, bank = drawn(3, 1, 9, 24, 24), drawn(3, 104, 9)
-    found = model(mouth, bank)
-    features = model.encoder(mouth, bank)
+    found = model((mouth, bank))
+    features = model.encoder((mouth, bank))
     for clip in range(3):
-        torch.testing.assert_close(found[clip], model(mouth[clip][None], bank[clip][None])[0])
+        torch.testing.assert_close(found[clip], model((mouth[clip][None], bank[clip][None]))[0])
         torch.testing.assert_close(found[clip], released(features.video[clip], features.audio[clip], 15).max())

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from avdfd.features.filterbank import log_cepstra
-from avdfd.models.syncnet import SIDE, SyncNet, confidence, lag_distance, windows
+from avdfd.models.syncnet import SIDE, SyncNet, confidence, from_released, lag_distance, windows
 
 KEYS = {
     "netcnnaud.0": (64, 1, 3, 3),
@@ -61,6 +61,15 @@ def test_released_keys_and_shapes():
         statistics = ("weight", "bias", "running_mean", "running_var")
         expected |= {f"{name}.{key}": (count,) for key in statistics} | {f"{name}.num_batches_tracked": ()}
     assert own == expected
+
+
+def test_a_file_without_counters_of_batch_norms_loads(small):
+    weights = small.state_dict()
+    old = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    loaded = from_released(old)
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[key], old[key]) for key in old)
+    assert all(torch.equal(value, weights[key]) for key, value in from_released(weights).items())
 
 
 def norm(x, w, name):

@@ -1,0 +1,151 @@
+"""AV-HuBERT as several systems take it: its inputs from elements, its weights, and its cached features.
+
+B batch   T 77 frames, 25 per second   S side of the mouth crop
+
+The weights are those that the authors published for recognition or pre-training. They are never trained here, so their
+features of an element are computed once and kept in the element store.
+"""
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from avdfd.baselines.mrdf_inputs import mrdf_normalise
+from avdfd.config import AvHubertConfig
+from avdfd.datasets.loaders import Reads, label_of
+from avdfd.datasets.transforms import Seeds
+from avdfd.elements import Element, ElementStore
+from avdfd.features.filterbank import stacked_filterbank
+from avdfd.features.window import FRAMES
+from avdfd.models.avhubert import AUDIO_FEATURES, AVHubert, from_fairseq
+from avdfd.models.avhubert_features import Features, FrozenAVHubert, Given, Stream
+from avdfd.training import loop
+from avdfd.training.array_store import RowFormat
+from avdfd.training.backbone_cache import described, heads, row_formats_of, weights_digest
+from avdfd.training.state_dicts import fill, read_weights, unwrap
+
+CROP = 96
+"""Side of a mouth crop in pixels."""
+SIDE = 88
+"""Side of its middle, which AV-HuBERT takes."""
+KEPT = torch.float16
+"""Type of cached features, which are layer-normalised."""
+
+_VERSION = 1  # raise it with every change of the inputs or of the features
+# Where the mouth is in a face crop of 224 pixels, 1.5 times as large as the detected face: left, top and side.
+_LEFT, _TOP, _REGION = 72, 105, 80
+
+
+class Raw(NamedTuple):
+    """Parts of B elements as they are read."""
+
+    mouth: Tensor
+    """(B, T, 96, 96) uint8, grey."""
+    audio: Tensor
+    """(B, T, 104)."""
+    label: Tensor
+
+
+class Batch(NamedTuple):
+    """Tensors of B elements."""
+
+    mouth: Tensor
+    """(B, 1, T, 88, 88) uint8."""
+    audio: Tensor
+    """(B, 104, T)."""
+    label: Tensor
+    """(B,) float, 1 = fake."""
+
+    @property
+    def model_inputs(self) -> tuple[Tensor, ...]:
+        """Arguments of the frozen part."""
+        return self.mouth, self.audio
+
+
+class Inputs(NamedTuple):
+    """Input form: the mouth in all frames, and log filter banks; never augmented."""
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(waveform=True, mel=False, frames=range(FRAMES))
+
+    def raw(self, element: Element) -> Raw:
+        audio = stacked_filterbank(torch.from_numpy(element.waveform), FRAMES)
+        return Raw(torch.from_numpy(mouth_crops(element.frames)), audio, label_of(element))
+
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        margin = (CROP - SIDE) // 2
+        middle = raw.mouth[:, None, :, margin : margin + SIDE, margin : margin + SIDE]
+        return Batch(middle.contiguous(), rearrange(raw.audio, "b t f -> b f t"), raw.label)
+
+
+def mouth_crops(frames: np.ndarray) -> np.ndarray:
+    """Face crops (T, 224, 224, 3) uint8 -> the region where the mouth is (T, 96, 96) uint8, grey."""
+    region = frames[:, _TOP : _TOP + _REGION, _LEFT : _LEFT + _REGION]
+    return np.stack([cv2.resize(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), (CROP, CROP)) for one in region])
+
+
+def given(batch: Any) -> Given:
+    """Return what a model takes of a batch: its cached features, or the encoder's inputs."""
+    if isinstance(batch, Batch):
+        return mrdf_normalise(batch.mouth), batch.audio
+    features: Features = batch.cached
+    return features
+
+
+def preview(batch: Any) -> tuple[Tensor | None, Tensor | None]:
+    """Return filter banks and frames for inspection; none of cached features."""
+    if not isinstance(batch, Batch):
+        return None, None
+    return batch.audio, batch.mouth.expand(-1, 3, -1, -1, -1)
+
+
+def build_encoder(cfg: AvHubertConfig, streams: Collection[Stream]) -> FrozenAVHubert:
+    """Return AV-HuBERT with random weights."""
+    sizes = cfg.model_dump(include={"encoder_layers", "dim", "heads", "ffn_dim", "width"})
+    return FrozenAVHubert(AVHubert(**sizes), streams, layer=cfg.layer)
+
+
+def load_encoder(encoder: FrozenAVHubert, cfg: AvHubertConfig) -> None:
+    """Load the published weights that a config names. Raises UserError if they are missing or do not fit."""
+    content = unwrap(read_weights(cfg.file, sha256=cfg.sha256), cfg.file)
+    fill(encoder.avhubert, from_fairseq(content), source=cfg.file)
+
+
+class AvHubertPart(NamedTuple):
+    """Frozen AV-HuBERT for the cache."""
+
+    model: FrozenAVHubert
+    precision: str
+    device: torch.device
+    inputs: Inputs = Inputs()
+    encoded: type[Features] = Features
+
+    @torch.inference_mode()
+    def __call__(self, *inputs: Tensor) -> Features:
+        """uint8 mouth crops (B, 1, T, 88, 88), filter banks (B, 104, T) -> features to cache."""
+        mouth, audio = inputs
+        with loop.autocast(self.device, self.precision):
+            features = self.model((mrdf_normalise(mouth), audio))
+        return Features(*(None if x is None else x.to(KEPT) for x in features))
+
+    def identity(self, store: ElementStore) -> dict[str, Any]:
+        """Describe everything that the features depend on."""
+        return {
+            **described(store, self.precision, self.device),
+            "inputs": {"version": _VERSION, "region": [_LEFT, _TOP, _REGION]},
+            "weights": {"avhubert": weights_digest(self.model.avhubert)},
+            "heads": sorted(heads(self.model.avhubert)),
+            "layer": self.model.layer,
+            "streams": sorted(self.model.streams),
+        }
+
+    def row_formats(self) -> dict[str, RowFormat]:
+        """Return type and shape of each feature of an element, found by encoding an empty one."""
+        mouth = torch.zeros((1, 1, FRAMES, SIDE, SIDE), dtype=torch.uint8, device=self.device)
+        return row_formats_of(self(mouth, torch.zeros((1, AUDIO_FEATURES, FRAMES), device=self.device)))
