@@ -9,6 +9,13 @@ import numpy as np
 from avdfd.elements.form import encode_wav
 from avdfd.features.window import SAMPLE_RATE
 
+SMALL = {
+    "model": {"image_size": 64, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "width": 0.0625},
+    "match": {"lr": 1e-5, "epochs": 2, "batch_size": 4, "optimizer": "sgd"},
+    "finetune": {"lr": 1e-3, "epochs": 2, "batch_size": 2, "schedule": "cosine"},
+}
+"""Sections of the config of a small VFD."""
+
 
 def add_clip(root: Path, face: str, voice: str, rng: np.random.Generator) -> None:
     """Write an image of 64x64 noise and a dB mel."""
