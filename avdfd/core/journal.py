@@ -47,6 +47,9 @@ def claim(root: Path, note: Path, about: Mapping[str, Any], *, holds: str) -> di
     return _parse(note.read_bytes(), str(note))
 
 
+_SHORT = "media.short"
+
+
 def refuse_changes(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise UserError that names each setting that differs from those that a folder was made with.
 
@@ -60,6 +63,8 @@ def refuse_changes(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]
     if changed == ["parts"]:
         parts = before.get("parts")
         remedy = f"use --shard i/{parts} (SHARDS={parts} for sbatch), {remedy}"
+    if changed == [_SHORT] and _SHORT not in before:
+        remedy = f"to continue it without short clips, set --{_SHORT}=false; or {remedy}"
     raise UserError(f"{root}: made with other settings ({'; '.join(values)}): {remedy}")
 
 

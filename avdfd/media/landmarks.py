@@ -45,13 +45,11 @@ def read_face(path: str | Path) -> FaceAndAudio:
 
     Raises MediaError if it is unreadable, lacks audio, or shows no face half of the time.
     """
+    pieces = read_audio(path)  # first, as a file without audio or video is then known without decoding its frames
     times, meshes = [], []
     for time, mesh in _meshes(path):
         times.append(time)
         meshes.append(mesh)
-    pieces = read_audio(path)
-    if not times or not pieces:
-        raise MediaError("no audio" if times else "no video")
     start = max(times[0], pieces[0].start)
     end = min(times[-1] + float(np.median(np.diff(times))) if len(times) > 1 else times[0], pieces[-1].end)
     count = int((end - start) * FPS + 1e-3)

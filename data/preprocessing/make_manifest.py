@@ -52,6 +52,8 @@ def main(argv: list[str]) -> int:
     check_limits(args.workers, args.time_limit)
     if args.out.is_dir():
         raise UserError(f"{args.out}: is a folder; --out takes the name of a file, such as manifest.parquet")
+    if args.out.suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".jsonl"):
+        raise UserError(f"{args.out}: a manifest is a Parquet file; give --out a name that ends in .parquet")
 
     if args.csv and args.layout != "auto":
         raise UserError("--csv and --layout both say how the videos are listed: give one of them")

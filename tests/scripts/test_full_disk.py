@@ -15,6 +15,7 @@ import detect
 import pretrain
 from avdfd.core.errors import run_script
 from data import preprocess
+from data.preprocessing import codec_parity, make_manifest
 from tests.helpers.in_process import run_in_process
 from tests.helpers.runs import epochs, make_run
 from tests.helpers.small_disk import run_on_small_disk
@@ -52,7 +53,7 @@ def filled(disk: Path, left: int, main, arguments, then=lambda disk: None):
     with (disk / FILL).open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_bsize - left * 1024)
     tempfile.tempdir = str(disk)
-    for script in (detect, preprocess):
+    for script in (detect, preprocess, codec_parity, make_manifest):
         vars(script)["run_killable"] = run_in_process
     first = outcome(main, arguments)
     files = {str(path.relative_to(disk)): path.read_bytes() for path in disk.rglob("*") if path.is_file()}
@@ -103,6 +104,37 @@ def test_elements(disk, tmp_path):
         assert named(first, disk / place), first
         assert second[0] == 0
         assert found == whole
+
+
+def test_manifest(disk, tmp_path):
+    (tmp_path / "videos" / "real").mkdir(parents=True)
+    make_video(tmp_path / "videos" / "real" / "a.mp4")
+    arguments = ["--root", str(tmp_path / "videos"), "--out", str(disk / "m.parquet")]
+    for left in (0, 4):
+        first, files, second, found = run_on_small_disk(
+            disk, "1m", filled, disk, left, make_manifest.main, arguments, lambda disk: (disk / "m.parquet").is_file()
+        )
+        assert named(first, disk), first
+        assert "m.parquet" not in files, "no half manifest"
+        assert (second, found) == ((0, ""), True)
+
+
+def test_codec_parity(disk, tmp_path):
+    (tmp_path / "videos" / "real").mkdir(parents=True)
+    make_video(tmp_path / "videos" / "real" / "a.mp4")
+    arguments = ["--config", "config/codec_parity.json", f"--input={tmp_path / 'videos'}", f"--output={disk / 'p'}"]
+
+    def content(disk):
+        return (disk / "p" / "real" / "a.mp4").read_bytes()
+
+    whole = run_on_small_disk(disk, "4m", lambda: outcome(codec_parity.main, arguments) and content(disk))
+    for left in (0, 16, 40):
+        first, files, second, found = run_on_small_disk(
+            disk, "4m", filled, disk, left, codec_parity.main, arguments, content
+        )
+        assert named(first, disk / "p"), first
+        assert "p/real/a.mp4" not in files, "no half clip"
+        assert (second, found) == ((0, ""), whole)
 
 
 def test_comparison(disk, tmp_path):

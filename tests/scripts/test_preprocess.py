@@ -495,6 +495,16 @@ def test_members_are_those_of_the_windows(tmp_path, serial, keep):
     assert [part for part in stored if part[0] != "json"] == [part for parts in expected for part in parts]
 
 
+def test_store_without_short_clips_is_continued_without_them(tmp_path, serial):
+    video(tmp_path / "videos" / "real" / "anna.mp4")
+    assert run(config(tmp_path), "--media.short=false") == 0
+    with pytest.raises(UserError, match="to continue it without short clips, set --media.short=false; or choose"):
+        run(config(tmp_path))
+    serial.clear()
+    assert run(config(tmp_path), "--media.short=false") == 0
+    assert serial == []
+
+
 def test_workers_do_without_torch():
     code = "import sys, data.preprocess; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, field_serializer
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import RecordFiles
+from avdfd.core.leftovers import sweep
 from avdfd.corpora.voxceleb.download import DownloadError, Hub, ShardStream
 from avdfd.corpora.voxceleb.listing import Shard
 
@@ -233,8 +234,8 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, state: Shard
     data = file.read()
     path = out / name
     try:
-        for stale in path.parent.glob(f".{path.name}.*"):  # left by a run that was killed while writing
-            stale.unlink()
+        if path.parent.is_dir():
+            sweep(path.parent)
         if path.is_file() and path.read_bytes() != data:
             state.refused[name] = "another file with this name exists"
             return

@@ -181,6 +181,8 @@ def test_wrong_requests(videos, tmp_path):
         run(videos, out, "--layout", "fakeavceleb")
     with pytest.raises(UserError, match="is a folder; --out takes the name of a file"):
         run(videos, tmp_path)
+    with pytest.raises(UserError, match=r"a manifest is a Parquet file; give --out a name that ends in \.parquet"):
+        run(videos, tmp_path / "m.csv")
     for option, value in (("--workers", "-1"), ("--workers", "1025"), ("--time-limit", "nan"), ("--time-limit", "inf")):
         with pytest.raises(UserError, match="--workers takes a whole number of 0 or more, up to 1024, --time-limit"):
             run(videos, out, option, value)

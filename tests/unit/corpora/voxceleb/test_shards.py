@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import tarfile
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from avdfd.core.errors import UserError
+from avdfd.core.leftovers import SUFFIX, new_file
 from avdfd.corpora.voxceleb import shards
 from avdfd.corpora.voxceleb.download import DownloadError, Hub
 from avdfd.corpora.voxceleb.shards import fetch_shard, identity_of, plan, read_state, write_manifest
@@ -132,6 +134,18 @@ def test_killed_after_a_clip(fake, out, files, clip):
     assert on_disk(out) == clips_of(files, "id00012", "id00061")
     assert state_of(out).checked == "size"
     assert len(fake.fetched()) == before + 1
+
+
+def test_files_that_killed_runs_left_are_swept_but_not_those_in_use(fake, out, files):
+    folder = out / next(iter(clips_of(files, "id00012"))).rpartition("/")[0]
+    folder.mkdir(parents=True)
+    held, used = new_file(folder / "used")
+    left = folder / f".left.{SUFFIX}"
+    left.touch()
+    fetch(fake, out, "id00012")
+    os.close(held)
+    assert Path(used).exists()
+    assert not left.exists()
 
 
 def test_killed_run_resumes_at_the_first_unfinished_member(fake, out, files):
