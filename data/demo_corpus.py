@@ -28,7 +28,7 @@ from avdfd.core.workers import MOST
 from data.corpus.cast import Identity, draw_identity
 from data.corpus.clips import CATEGORIES, METHODS, identity_clips, make_identity
 
-VERSION = 1  # of the generator: clips of different versions are not mixed
+VERSION = 2  # of the generator: clips of different versions are not mixed
 FEWEST = 3  # identities: one each for training, validation and test
 MOST_IDENTITIES = 100_000
 COLUMNS = ("source", "target1", "target2", "method", "category", "type", "race", "gender", "path", "")
@@ -90,9 +90,11 @@ def make(out: Path, identities: list[Identity], workers: int) -> int:
     partial.mkdir()
     todo = [p for p in identities if not all(path.exists() for _, path in identity_clips(out, p))]
     made = 0
-    context = mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["__main__"])
     try:
-        # A new process for every identity: see corpus/speech.py.
+        # A new process for every identity (see corpus/speech.py): a copy of one that has imported all this and never
+        # spoken.
         with context.Pool(min(workers, max(1, len(todo))), _start_worker, maxtasksperchild=1) as pool:
             tasks = [(out, identity, partial) for identity in todo]
             for count in tqdm(pool.imap_unordered(_make, tasks), total=len(tasks), desc="corpus", unit="identity"):

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from avdfd.corpora.cloning.world import CloneSettings, median_f0
-from data.corpus.speech import Speech, Voice, speak, speak_within
+from data.corpus.speech import RATE, Speech, Voice, speak, speak_within
 
-# Variants of espeak-ng's own formant synthesiser that resemble human voices. Klatt variants are reserved for the fakes;
-# variants with breath noise are left out, as their output differs from run to run.
+# Variants of espeak-ng's own formant synthesiser that resemble human voices, without whispers and breath noise. Klatt
+# variants are reserved for the fakes.
 _MEN = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "max", "michel", "miguel", "robert", "Andy", "Gene", "Gene2", "Lee",
     "Michael", "Mario", "boris", "john", "norbert", "gustave", "Denis", "pablo", "Diogo",
@@ -92,14 +92,24 @@ def draw_text(rng: np.random.Generator) -> str:
     return f"{start}{clauses[0]}, {pick(_LINKS)} {clauses[1]}."
 
 
-def draw_speech(voice: Voice, shortest: float, longest: float, rng: np.random.Generator) -> tuple[str, Speech]:
-    """Draw a text that lasts from `shortest` to `longest` s in this voice; return the text and its speech."""
-    for _ in range(200):
-        text = draw_text(rng)
-        speech = speak(text, voice)
-        if shortest <= speech.seconds <= longest:
-            return text, speech
-    raise RuntimeError(f"no text of {shortest}-{longest} s found for {voice}")
+def draw_texts(voice: Voice, shortest: float, longest: float, rng: np.random.Generator) -> tuple[str, str, int]:
+    """Draw two texts that last from `shortest` to `longest` s in this voice, and their mean length in samples.
+
+    The longer one lasts at most a tenth longer. Which one comes first is drawn: both have the same distribution.
+    """
+
+    def draw(low: float, high: float) -> tuple[str, float]:
+        for _ in range(200):
+            text = draw_text(rng)
+            seconds = speak(text, voice).seconds
+            if low <= seconds <= high:
+                return text, seconds
+        raise RuntimeError(f"no text of {low}-{high} s found for {voice}")
+
+    text, seconds = draw(shortest, longest)
+    another, its_seconds = draw(max(shortest, seconds / 1.1), min(longest, seconds * 1.1))
+    samples = round((seconds + its_seconds) / 2 * RATE)
+    return (text, another, samples) if rng.random() < 0.5 else (another, text, samples)
 
 
 def impersonate(text: str, voice: Voice, samples: int, f0: float, rng: np.random.Generator) -> Speech:

@@ -1,4 +1,9 @@
-"""Clips of one identity: two recordings, and five fakes of each."""
+"""Clips of one identity: two recordings, and five fakes of each.
+
+A recording has two videos, of the identity saying the text of its audio and saying another text. Both are made alike,
+with the same head, motion, light, articulation and blending of the mouth, and which of two texts is the one of the
+audio is drawn. So nothing in the video alone separates FVRA from real clips; only a comparison with the audio does.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +14,11 @@ import numpy as np
 from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, Tier
 from avdfd.corpora.cloning.world import Analysis, analyse, clone, median_f0
 from data.corpus.audio import Take, draw_room, finish, record
-from data.corpus.cast import Identity, draw_clone, draw_speech, impersonate
-from data.corpus.face import SIZE, Head, draw_look, draw_motion
+from data.corpus.camera import draw_camera
+from data.corpus.cast import Identity, draw_clone, draw_texts, impersonate
+from data.corpus.face import Head, draw_look, draw_motion
 from data.corpus.lipsync import blend, draw_patch
-from data.corpus.mouth import FPS, mouth_track
+from data.corpus.mouth import FPS, draw_habit, mouth_track
 from data.corpus.mux import encode_video, write_clip
 from data.corpus.speech import RATE, Speech, speak_within
 
@@ -26,7 +32,7 @@ _SAMPLES_PER_FRAME = RATE // FPS
 @dataclass(frozen=True)
 class Recording:
     """Shared content of a real clip and its fakes. Its three speeches have equal length: the identity's own, the Klatt
-    synthesiser's with the same text, and the identity's with another text."""
+    synthesiser's with the same text, and the identity's with another text, which only the mouth says."""
 
     number: int
     own: Speech
@@ -66,7 +72,7 @@ def make_identity(root: Path, identity: Identity, partial: Path) -> int:
         videos = _videos(identity, recording)
         for tier in wanted:
             path = clip_path(root, identity, tier, recording.number)
-            write_clip(path, videos[tier if tier.video else RVRA], audio[tier], partial)
+            write_clip(path, videos[FVRA if tier.video else RVRA], audio[tier], partial)
     return len(missing)
 
 
@@ -77,10 +83,8 @@ def _fvfa_is_klatt(identity: Identity, recording: Recording) -> bool:
 
 def _record(identity: Identity, number: int, room: np.ndarray) -> Recording:
     rng = np.random.default_rng((*identity.seed, 2, number))
-    text, own = draw_speech(identity.voice, 4.6, 6.1, rng)
-    samples = len(own.samples)
-    other_text, _ = draw_speech(identity.voice, 0.9 * own.seconds, 1.1 * own.seconds, rng)
-    other = speak_within(other_text, identity.voice, samples)
+    text, other_text, samples = draw_texts(identity.voice, 4.6, 6.1, rng)
+    own, other = (speak_within(said, identity.voice, samples) for said in (text, other_text))
     voice = record(own.samples, room, samples)
     klatt = impersonate(text, identity.voice, samples, median_f0(voice), rng)
     lead, trail = (int(rng.uniform(0.12, 0.4) * RATE) for _ in range(2))
@@ -107,27 +111,18 @@ def _audio(identity: Identity, recording: Recording, another: Recording, room: n
 
 
 def _videos(identity: Identity, recording: Recording) -> dict[Tier, bytes]:
-    """Return the encoded videos: the real one (RVRA), one whose mouth shows another text (FVRA), and one whose mouth is
-    re-synthesised for the fake audio (FVFA)."""
+    """Return the encoded videos: the real one (RVRA), and the one whose mouth says another text (FVRA, FVFA)."""
     rng = np.random.default_rng((*identity.seed, 4, recording.number))
     take = recording.take
-    look = draw_look(identity.race, identity.gender, np.random.default_rng((*identity.seed, 5)))
-    head = Head(look, rng)
-    fake_speech = recording.klatt if _fvfa_is_klatt(identity, recording) else recording.own
-    said = {RVRA: recording.own, FVRA: recording.other, FVFA: fake_speech}
-    tracks = {t: mouth_track(speech, take.lead / RATE, take.frames) for t, speech in said.items()}
-    patches = {t: draw_patch(rng) for t in (FVRA, FVFA)}
+    head = Head(draw_look(identity.race, identity.gender, np.random.default_rng((*identity.seed, 5))), rng)
+    habit, patch, camera = draw_habit(rng), draw_patch(take.frames, rng), draw_camera(take.frames, rng)
+    said = {RVRA: recording.own, FVRA: recording.other}
+    tracks = {t: mouth_track(speech, take.lead / RATE, take.frames, habit, rng) for t, speech in said.items()}
     frames: dict[Tier, list[np.ndarray]] = {t: [] for t in said}
     for i, pose in enumerate(draw_motion(take.frames, rng)):
-        grain = look.grain * rng.standard_normal((SIZE, SIZE, 1), np.float32)
-        real = head.frame(pose, tracks[RVRA][i]) + grain
-        frames[RVRA].append(_to_bytes(real))
-        for tier, patch in patches.items():
-            drawn = head.frame(pose, tracks[tier][i]).astype(np.float32)
-            gain = 1 + patch.flicker * rng.standard_normal()
-            frames[tier].append(_to_bytes(blend(real, drawn, head, pose, patch, gain)))
+        grain = camera.draw_grain(rng)
+        for tier, track in tracks.items():
+            frame = head.frame(pose, track[i]).astype(np.float32)
+            blend(frame, head, pose, patch, i)
+            frames[tier].append(camera.take(frame, i, grain))
     return {t: encode_video(f, take.bit_rate) for t, f in frames.items()}
-
-
-def _to_bytes(frame: np.ndarray) -> np.ndarray:
-    return np.clip(frame + 0.5, 0, 255).astype(np.uint8)

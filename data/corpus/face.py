@@ -49,7 +49,6 @@ class Look:
     room: np.ndarray
     light: np.ndarray
     ambient: float
-    grain: float
     clutter: int
     lips: Lips
 
@@ -98,7 +97,6 @@ def draw_look(race: str, gender: str, rng: np.random.Generator) -> Look:
         room=_bgr(rng.uniform(), rng.uniform(0.03, 0.25), rng.uniform(0.35, 0.85)),
         light=direction / np.linalg.norm(direction),
         ambient=rng.uniform(0.45, 0.65),
-        grain=float(np.exp(rng.uniform(np.log(0.8), np.log(5.0)))),
         clutter=int(rng.integers(3, 16)),
         lips=lips,
     )
@@ -312,7 +310,8 @@ def draw_motion(frames: int, rng: np.random.Generator) -> np.ndarray:
     """Draw poses (frames, 5) of a head that sways, nods and blinks; see `Head.frame`."""
     time = np.arange(frames) / FPS
     poses = np.zeros((frames, 5))
-    for column, reach in enumerate((4.0, 3.0, 3.0, 0.015)):
+    lively = rng.uniform(0.5, 1.5)
+    for column, reach in enumerate(lively * np.array([4.0, 3.0, 3.0, 0.015])):
         for _ in range(3):
             wave = np.sin(2 * np.pi * (rng.uniform(0.1, 0.7) * time + rng.uniform()))
             poses[:, column] += reach * rng.uniform(0.2, 0.6) * wave

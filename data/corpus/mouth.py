@@ -2,6 +2,8 @@
 
 Shapes: a track is (T, 5), one row per video frame, columns open, width, round, teeth, tongue, each 0 to 1 (0.5 is the
 resting width).
+
+Recordings differ in how far and how softly the mouth moves, and in how exactly it reaches each phoneme.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from data.corpus.speech import Speech
 
 FPS = 25
-OPEN = 0  # column of a track
+OPEN, WIDTH = 0, 1  # columns of a track
 
 _REST = (0.04, 0.5, 0.1, 0.0, 0.0)
 _VISEMES: dict[str, tuple[float, float, float, float, float]] = {
@@ -39,8 +41,35 @@ _VISEMES: dict[str, tuple[float, float, float, float, float]] = {
 _TARGETS = {name: values for names, values in _VISEMES.items() for name in names.split()}
 _REDUCED = {"@", "@2", "@L", "@r", "I", "3", "a#", "i"}  # unstressed vowels open the mouth half as far
 _STEP = 0.005  # seconds between points of the fine track
-# Lips move before the voice; with this lead, the opening and the loudness have lag 0 on average.
-_AHEAD = 0.02  # seconds
+# Standard deviation in seconds of the smoothing of each column: lips prepare their rounding earlier than their opening.
+_SOFT = (0.028, 0.04, 0.045, 0.028, 0.028)
+
+
+@dataclass(frozen=True)
+class Habit:
+    """Articulation in one recording: how far the mouth opens and how softly it moves, relative to the average; seconds
+    by which it is ahead of the voice; standard deviation of the shape of a phoneme from one time to the next; and reach
+    of the slow changes of its resting width.
+
+    With the usual 0.02 s ahead, the opening and the loudness have lag 0 on average.
+    """
+
+    effort: float = 1.0
+    softness: float = 1.0
+    ahead: float = 0.02
+    variation: float = 0.0
+    mood: float = 0.0
+
+
+def draw_habit(rng: np.random.Generator) -> Habit:
+    """Draw the articulation of one recording."""
+    return Habit(
+        effort=rng.uniform(0.8, 1.1),
+        softness=rng.uniform(0.85, 1.3),
+        ahead=rng.uniform(0.005, 0.035),
+        variation=rng.uniform(0.05, 0.12),
+        mood=rng.uniform(0.0, 0.1),
+    )
 
 
 def viseme(phoneme: str) -> tuple[float, ...] | None:
@@ -55,11 +84,11 @@ def viseme(phoneme: str) -> tuple[float, ...] | None:
     return (0.55 * shape[0], *shape[1:]) if reduced else shape
 
 
-def mouth_track(speech: Speech, lead: float, frames: int) -> np.ndarray:
+def mouth_track(speech: Speech, lead: float, frames: int, habit: Habit, rng: np.random.Generator) -> np.ndarray:
     """Return the track (frames, 5) of a mouth whose `speech` starts at `lead` s; a frame shows the middle of its time.
 
-    Shapes are smoothed (co-articulation: a Gaussian of 28 ms) and slightly ahead of the audio, as in real mouths, but
-    the lips close completely for p, b, m.
+    Shapes are smoothed (co-articulation: Gaussians of 28 to 45 ms) and slightly ahead of the audio, as in real mouths,
+    but the lips close completely for p, b, m.
     """
     points = int(frames / FPS / _STEP) + 1
     fine = np.tile(np.array(_REST), (points, 1))
@@ -67,16 +96,20 @@ def mouth_track(speech: Speech, lead: float, frames: int) -> np.ndarray:
     ends = [t for t, _ in speech.phonemes[1:]] + [speech.seconds]
     for (start, name), end in zip(speech.phonemes, ends, strict=True):
         shape = viseme(name)
-        first, last = (round((lead + max(0.0, t) - _AHEAD) / _STEP) for t in (start, end))
+        first, last = (max(0, round((lead + max(0.0, t) - habit.ahead) / _STEP)) for t in (start, end))
         if shape is None:
             continue
-        fine[first:last] = shape
+        fine[first:last] = shape + habit.variation * rng.standard_normal(len(_REST))
+        fine[first:last, OPEN] *= habit.effort
         if shape[OPEN] == 0.0:
             closed[first:last] = 1.0
-    fine = gaussian_filter1d(fine, 0.028 / _STEP, axis=0, mode="nearest")
+    for column, soft in enumerate(_SOFT):
+        fine[:, column] = gaussian_filter1d(fine[:, column], habit.softness * soft / _STEP, mode="nearest")
     fine[:, OPEN] *= 1 - np.minimum(1.0, 1.3 * gaussian_filter1d(closed, 0.012 / _STEP))
+    time = np.arange(points) * _STEP
+    fine[:, WIDTH] += habit.mood * np.sin(2 * np.pi * (rng.uniform(0.05, 0.3) * time + rng.uniform()))
     middles = np.round((np.arange(frames) + 0.5) / FPS / _STEP).astype(int)
-    return fine[np.minimum(middles, points - 1)]
+    return np.clip(fine[np.minimum(middles, points - 1)], 0, 1)
 
 
 @dataclass(frozen=True)

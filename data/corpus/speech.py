@@ -3,7 +3,8 @@
 The library is part of the wheel `espeakng-loader`, so no system package is needed. It runs synchronously and passes
 samples and events to a callback. It keeps global state that initialising it again does not clear: speech depends
 slightly on earlier speech. The same calls in a new process give the same speech; therefore the corpus uses one process
-per identity. Never call it from two threads.
+per identity. Its noise is seeded here for every text, as the library seeds it with the time of day. Never call it from
+two threads.
 
 References: the C interface is `speak_lib.h` of espeak-ng 1.52.
 """
@@ -24,6 +25,7 @@ _PHONEME_EVENTS, _DONT_EXIT = 0x1, 0x8000
 _UTF8 = 1
 _SPEED, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _EVENT_END, _EVENT_PHONEME = 0, 7
+_SEED = 1
 
 
 class _EventId(ctypes.Union):
@@ -79,6 +81,7 @@ def _library() -> tuple[ctypes.CDLL, int]:
         ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
         ctypes.POINTER(ctypes.c_uint), ctypes.c_void_p,
     ]  # fmt: skip
+    lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     rate = lib.espeak_Initialize(
         _SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS | _DONT_EXIT
     )
@@ -109,6 +112,7 @@ def speak(text: str, voice: Voice) -> Speech:
             i += 1
         return 0
 
+    lib.espeak_ng_SetRandSeed(_SEED)
     callback = _Callback(receive)
     lib.espeak_SetSynthCallback(callback)
     encoded = text.encode()

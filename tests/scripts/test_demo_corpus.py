@@ -1,4 +1,4 @@
-"""The built-in corpus: layout, streams, determinism, sync of mouth and audio, and differences between the tiers."""
+"""The built-in corpus: layout, streams, determinism, sync of mouth and audio, and what differs between the tiers."""
 
 import csv
 import os
@@ -16,15 +16,17 @@ import pytest
 
 from avdfd.core.tiers import FVFA, FVRA, RVFA, RVFA_SVC, RVFA_VC, RVRA, TIERS, Tier
 from avdfd.evaluation.audit import probes
+from avdfd.evaluation.audit.elements import frame_statistics
 from avdfd.evaluation.audit.files import measure
 from avdfd.evaluation.audit.probes import Clip
 from data import demo_corpus
-from data.corpus.cast import draw_identity, draw_text
+from data.corpus.cast import draw_identity, draw_text, draw_texts
 from data.corpus.clips import METHODS
 from data.corpus.face import Head, draw_look, draw_motion
-from data.corpus.mouth import OPEN, mouth_track
+from data.corpus.lipsync import blend, draw_patch
+from data.corpus.mouth import OPEN, Habit, draw_habit, mouth_track
 from data.corpus.mux import encode_video, write_clip
-from data.corpus.speech import RATE, Speech
+from data.corpus.speech import RATE, Speech, Voice, speak
 from data.preprocessing import codec_parity
 from tests.helpers.shared import fill_once
 from tests.paths import ROOT
@@ -35,8 +37,9 @@ CHECKED = 3  # identities whose clips are decoded
 FRAME = 1 / 25
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=900)
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ | environment)
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +159,39 @@ def test_no_cue_separates_fakes_from_real_clips(corpus, tmp_path, monkeypatch):
         assert separating(planted) == {(FVRA.name, cue)}, "a shift of half a standard deviation is found"
 
 
+def look_of(path: Path) -> dict[str, np.ndarray]:
+    """Return what a clip shows without its audio: a frame before the speech, one amid it, and how the mouth moves."""
+    with av.open(str(path)) as container:
+        decoded = list(container.decode(video=0))
+    mouth = np.stack([f.to_ndarray(format="gray")[128:200, 64:160] for f in decoded]).astype(np.float32)
+    moved = np.log(np.abs(np.diff(mouth, axis=0)).mean(axis=(1, 2)) + 0.1)  # a frame may repeat the last
+    spectrum = np.abs(np.fft.rfft(moved - moved.mean(), 128))
+    bands = np.log([spectrum[k : k + 8].mean() for k in range(0, 64, 8)])
+    frames = {name: frame_statistics(decoded[k].to_ndarray(format="rgb24")) for name, k in (("first", 0), ("amid", 60))}
+    return frames | {"movement": np.concatenate([[moved.mean(), moved.std()], np.quantile(moved, (0.1, 0.9)), bands])}
+
+
+def test_video_alone_does_not_separate_fakes_from_real_clips(corpus):
+    measured = []
+    for tier in (RVRA, FVRA):
+        for path in clips(corpus, tier, IDENTITIES):
+            base = f"{path.parent.name}/{path.stem.split('_')[0]}"
+            measured.append(Clip(tier.name, (path.parent.name,), base, look_of(path)))
+    table = probes.probe_tiers(measured).table[FVRA.name]
+    assert not [cue for cue, one in table.items() if one.shortcut], table
+
+    shift = np.std([clip.cues["movement"] for clip in measured], axis=0)
+    moved = {RVRA.name: 0 * shift, FVRA.name: shift}
+    planted = [clip._replace(cues={"movement": clip.cues["movement"] + moved[clip.tier]}) for clip in measured]
+    assert probes.probe_tiers(planted).table[FVRA.name]["movement"].shortcut
+
+
+def test_fake_videos_are_the_same_with_real_and_fake_audio(corpus):
+    for path, other in zip(clips(corpus, FVFA), clips(corpus, FVRA), strict=True):
+        assert packets(path) == packets(other)
+        assert np.corrcoef(samples_of(path), samples_of(other))[0, 1] < 0.95
+
+
 def test_real_video_is_shared_and_fake_audio_differs(corpus):
     for tier in (RVFA, RVFA_VC, RVFA_SVC):
         for path, own in zip(clips(corpus, tier), clips(corpus, RVRA), strict=True):
@@ -166,18 +202,17 @@ def test_real_video_is_shared_and_fake_audio_differs(corpus):
 
 
 def test_fake_video_differs_around_the_mouth_only(corpus):
-    for tier in (FVRA, FVFA):
-        for path, own in zip(clips(corpus, tier), clips(corpus, RVRA), strict=True):
-            gap = np.abs(grey_frames(path) - grey_frames(own)).mean(axis=0)
-            mouth, eyes, sides = gap[140:185, 80:144], gap[:95], gap[:, :25]
-            assert mouth.mean() > 2.5
-            assert eyes.mean() < 0.4 * mouth.mean()
-            assert sides.mean() < 0.4 * mouth.mean()
+    for path, own in zip(clips(corpus, FVRA), clips(corpus, RVRA), strict=True):
+        gap = np.abs(grey_frames(path) - grey_frames(own)).mean(axis=0)
+        mouth, eyes, sides = gap[140:185, 80:144], gap[:95], gap[:, :25]
+        assert mouth.mean() > 2.5
+        assert eyes.mean() < 0.4 * mouth.mean()
+        assert sides.mean() < 0.4 * mouth.mean()
 
 
-def lag_of_mouth(path: Path, reach: int = 5) -> int:
-    """Return the delay of the mouth against the audio in frames, from the decoded file alone: the lag at which the
-    loudness explains most of the fast changes of the frame around the mouth."""
+def explained_by_loudness(path: Path, reach: int = 5) -> np.ndarray:
+    """Return how much of the fast changes around the mouth the loudness explains, from the decoded file alone, if the
+    mouth is late by -`reach` to `reach` frames."""
 
     def fast(x: np.ndarray) -> np.ndarray:
         return x - cv2.blur(x, (1, 11), borderType=cv2.BORDER_REPLICATE)  # the head's own motion is slow
@@ -187,16 +222,17 @@ def lag_of_mouth(path: Path, reach: int = 5) -> int:
     samples = samples_of(path)[: len(frames) * 640].reshape(len(frames), 640)
     loudness = fast(np.sqrt((samples**2).mean(axis=1))[:, None])
     moves = fast(small)[6:-6]
-    explained = [
-        ((moves * np.roll(loudness, k, axis=0)[6:-6]).mean(axis=0) ** 2).sum() for k in range(-reach, reach + 1)
-    ]
-    return int(np.argmax(explained)) - reach
+    lags = range(-reach, reach + 1)
+    return np.array([((moves * np.roll(loudness, k, axis=0)[6:-6]).mean(axis=0) ** 2).sum() for k in lags])
 
 
 def test_mouth_and_audio_are_in_sync_to_a_frame(corpus):
-    lags = [lag_of_mouth(path) for path in clips(corpus, RVRA)]
+    real, fake = (np.array([explained_by_loudness(p) for p in clips(corpus, tier)]) for tier in (RVRA, FVRA))
+    lags = real.argmax(axis=1) - 5
     assert np.median(np.abs(lags)) <= 1
     assert np.mean(np.abs(lags) <= 1) >= 0.8, lags  # loudness is a rough proxy of the mouth: one may be wrong
+    together = np.s_[:, 4:7]
+    assert np.mean(real[together].max(axis=1) > fake[together].max(axis=1)) >= 0.8, "a fake mouth says something else"
 
 
 def test_codec_chain_keeps_time(tmp_path):
@@ -223,7 +259,7 @@ def test_mouth_follows_phonemes():
     """Lips close for p, b, m, open for open vowels, and rest in pauses."""
     names = ["m", "'aI", "p", "'a", "_:", "'u:"]
     speech = Speech(np.zeros(round(0.2 * len(names) * RATE)), [(0.2 * i, name) for i, name in enumerate(names)])
-    track = mouth_track(speech, lead=0.4, frames=50)
+    track = mouth_track(speech, 0.4, 50, Habit(), np.random.default_rng(0))
     middle = {name: track[round((0.4 + 0.2 * i + 0.1 - 0.02) / FRAME - 0.5)] for i, name in enumerate(names)}
     assert max(middle["m"][OPEN], middle["p"][OPEN]) < 0.05
     assert min(middle["'a"][OPEN], middle["'aI"][OPEN]) > 0.8
@@ -232,17 +268,75 @@ def test_mouth_follows_phonemes():
     assert track[:8, OPEN].max() < 0.1  # before the speech
 
 
-def test_second_run_makes_missing_clips_byte_identical(corpus, tmp_path):
-    """Two clips of two identities are deleted; other processes make byte-identical ones."""
+def test_articulation_varies_within_the_range_of_a_mouth():
+    speech = Speech(np.zeros(RATE), [(0.0, "m"), (0.2, "'a"), (0.4, "p"), (0.6, "'u:")])
+    rng = np.random.default_rng(0)
+    tracks = np.stack([mouth_track(speech, 0.2, 35, draw_habit(rng), rng) for _ in range(20)])
+    assert tracks.min() >= 0
+    assert tracks.max() <= 1
+    assert tracks.std(axis=0).max() > 0.08
+    assert tracks[:, 16, OPEN].max() < 0.1, "lips close for p in every habit"
+
+
+def test_texts_of_a_recording_are_alike():
+    """Either may be the longer one, within the limits."""
+    voice = draw_identity(0, 3).voice
+    longer = []
+    for seed in range(12):
+        first, second, samples = draw_texts(voice, 4.6, 6.1, np.random.default_rng(seed))
+        lengths = [speak(text, voice).seconds for text in (first, second)]
+        assert first != second
+        assert 4.55 < min(lengths) <= max(lengths) < min(6.15, 1.12 * min(lengths))
+        assert samples / RATE == pytest.approx(np.mean(lengths), abs=0.05)
+        longer.append(lengths[0] > lengths[1])
+    assert 2 < sum(longer) < 10
+
+
+def test_mouth_is_blended_within_its_patch():
+    rng = np.random.default_rng(2)
+    head, patch = Head(draw_look("African", "women", rng), rng), draw_patch(3, rng)
+    pose = draw_motion(3, rng)[1]
+    before = head.frame(pose, np.array([0.6, 0.5, 0.1, 0.5, 0.0])).astype(np.float32)
+    after = before.copy()
+    blend(after, head, pose, patch, 1)
+    change = np.abs(after - before).mean(axis=2)
+    x, y = head.placement(pose) @ np.array([*head.mouth, 1.0])
+    rows, columns = np.nonzero(change > 1e-3)
+    assert np.abs(np.stack([columns - x, rows - y])).max() < 0.8 * patch.side
+    assert change[round(y) - 10 : round(y) + 10, round(x) - 10 : round(x) + 10].mean() > 1
+    # A border of the frame cuts the patch off.
+    blend(after, head, pose + np.array([90, 90, 0, 0, 0]), patch, 1)
+    assert np.isfinite(after).all()
+
+
+def test_other_processes_make_missing_clips_byte_identical(corpus, tmp_path):
+    """A clip of every tier is deleted, and made by one worker whose memory is filled with other values."""
     again = shutil.copytree(corpus, tmp_path / "videos")
-    victims = [clips(again, RVFA_VC)[3], clips(again, FVFA)[0]]
+    victims = [next(p for p in clips(again, tier) if p.parent.name == "id00001") for tier in METHODS]
+    victims.append(clips(again, RVFA_VC)[0])
     before = [v.read_bytes() for v in victims]
     for victim in victims:
         victim.unlink()
-    done = run("--out", str(again), "--identities", str(IDENTITIES), "--seed", "1", "--workers", "1")
+    settings = ("--identities", str(IDENTITIES), "--seed", "1", "--workers", "1")
+    done = run("--out", str(again), *settings, MALLOC_PERTURB_="85")
     assert done.returncode == 0, done.stderr
-    assert "(2 made now)" in done.stdout
+    assert f"({len(victims)} made now)" in done.stdout
     assert [v.read_bytes() for v in victims] == before
+
+
+def test_speech_does_not_depend_on_the_time_of_day():
+    """espeak-ng seeds its noise with the time, and this voice is all noise."""
+    voice = Voice("whisper", 50, 60, 170)
+    said = (
+        f"import sys, hashlib; from data.corpus.speech import *; from data.corpus import speech\n"
+        f"speech._library()[0].espeak_ng_SetRandSeed(int(sys.argv[1]))\n"
+        f"print(hashlib.sha256(speak('a box of maps', {voice!r}).samples.tobytes()).hexdigest())"
+    )
+    hashes = [
+        subprocess.run([sys.executable, "-c", said, seed], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+        for seed in ("5", "6")
+    ]
+    assert hashes[0] == hashes[1] != ""
 
 
 def test_another_seed_gives_other_identities_and_texts():
@@ -264,7 +358,7 @@ def test_interrupted_run_leaves_complete_files_only(tmp_path):
     out = tmp_path / "videos"
     command = [sys.executable, str(SCRIPT), "--out", str(out), "--identities", "3", "--workers", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not list(out.rglob("*.mp4")) and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
