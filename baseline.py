@@ -6,14 +6,16 @@
     python baseline.py --config config/baseline_syncnet.json               without training: from published weights
     python baseline.py --config config/released/mrdf.json --published mrdf_ce.ckpt       a run of a published checkpoint
     python baseline.py --config config/released/mrdf.json --published MRDF_CE_train_2.ckpt --fold-file train_2.txt
+    python baseline.py --config config/released/aasist.json --published AASIST.pth --test-all
 
 The config's `kind` names the system; the systems' own code is in avdfd/baselines, one module each. Every stage before
 the last has its own run folder, `<name>-<stage>`. Give runs with other seeds or settings another `--name`. With
-`--fold-file`, a published checkpoint is also tested, on the clips that its authors' list does not train on.
+`--fold-file`, a published checkpoint is also tested, on the clips that its authors' list does not train on; with
+`--test-all`, on all clips of `data.elements`.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,14 @@ from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.datasets.split_elements import training_elements
+from avdfd.elements import ElementMeta
 from avdfd.elements.layout import media_of
-from avdfd.evaluation.evaluate import Request, evaluate
+from avdfd.evaluation.evaluate import Evaluation, Request, evaluate
 from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
 from avdfd.metrics import roc
 from avdfd.report import files
 from avdfd.splits import folds
-from avdfd.splits.files import save
+from avdfd.splits.files import SplitList, SplitRow, save
 from avdfd.splits.lists import PUBLISHED
 from avdfd.training import distributed, loop, weights
 from avdfd.training.cached_batches import open_cached
@@ -66,6 +69,7 @@ def main(argv: list[str]) -> None:
     cli.add_argument(
         "--fold-file", type=Path, metavar="FILE", help="with --published: test it on the fold of its authors' list"
     )
+    cli.add_argument("--test-all", action="store_true", help="with --published: test it on all clips of data.elements")
     cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
     cfg = load(args.config, *BASELINES, overrides=overrides)
@@ -77,11 +81,17 @@ def main(argv: list[str]) -> None:
             "--fold-file tests a published checkpoint: name it with --published; to train on the authors' folds, make "
             "lists with make_splits.py mrdf_5fold --lists, and name them with --folds"
         )
+    if args.test_all and (args.fold_file or not args.published):
+        raise UserError(
+            "--test-all tests a published checkpoint on clips of any origin: name it with --published alone"
+        )
     stages = system.stages(cfg) if args.stage == "all" else (args.stage,)
     with distributed.join(cfg.device) as world:
         if args.published:
             if world.first and args.fold_file:
                 evaluate_fold(cfg, system, args.published, args.fold_file)
+            elif world.first and args.test_all:
+                evaluate_all_clips(cfg, system, args.published)
             elif world.first:
                 adopt(cfg, system, system.STAGES[-1] if args.stage == "all" else args.stage, args.published)
             return
@@ -215,18 +225,38 @@ def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -
     """Make a run folder of a published checkpoint, and evaluate it on the test clips of its authors' fold list."""
     metas = open_store(cfg.data.elements, cfg).metas
     fold = published_fold(fold_file, metas)
-    name = f"{cfg.name}-{fold_file.stem}"
-    folder = Path(cfg.runs) / name
-    data = cfg.data.model_copy(update={"splits": str(folder / "fold.csv")})
-    adopt(cfg.model_copy(update={"name": name, "data": data}), system, system.STAGES[-1], file)
-    trained_on = {"trained_on": fold.trained_on.identities}
-    save(folder, PUBLISHED, cfg.seed, {"fold": fold.clips}, metas, [fold_file, fold_file.parent / TABLE], **trained_on)
+    cfg = cfg.model_copy(update={"name": f"{cfg.name}-{fold_file.stem}"})
+    inputs = [fold_file, fold_file.parent / TABLE]
+    done = evaluate_published(cfg, system, file, fold.clips, metas, inputs, trained_on=fold.trained_on.identities)
     if fold.trained_on.skipped:
         print(f"{fold_file}: the first line, '{fold.trained_on.skipped}', counts as a header, as in the released code")
-    done = evaluate(Request(str(folder), split="test", device=cfg.device))
     print(files.write(done))
     shared, clips = done.result["protocol"]["shared_identities"]
     print(f"{fold_file}: {shared} of {clips} test clips show an identity that the checkpoint was trained on")
+
+
+def evaluate_all_clips(cfg: RunConfig, system: System, file: Path) -> None:
+    """Make a run folder of a published checkpoint, and evaluate it on all clips of the store."""
+    metas = open_store(cfg.data.elements, cfg).metas
+    rows = dict.fromkeys(SplitRow("test", meta.identities[0], meta.source) for meta in metas)
+    print(files.write(evaluate_published(cfg, system, file, SplitList([*rows]), metas)))
+
+
+def evaluate_published(
+    cfg: RunConfig,
+    system: System,
+    file: Path,
+    clips: SplitList,
+    metas: Sequence[ElementMeta],
+    inputs: Sequence[Path] = (),
+    **more: Any,
+) -> Evaluation:
+    """Make a run folder of a published checkpoint with the list of its test clips, and evaluate it on them."""
+    folder = Path(cfg.runs) / cfg.name
+    data = cfg.data.model_copy(update={"splits": str(folder / "fold.csv")})
+    adopt(cfg.model_copy(update={"data": data}), system, system.STAGES[-1], file)
+    save(folder, PUBLISHED, cfg.seed, {"fold": clips}, metas, inputs, **more)
+    return evaluate(Request(str(folder), split="test", device=cfg.device))
 
 
 def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:

@@ -27,7 +27,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from avdfd.baselines.open_store import takes_whole_clips
+from avdfd.baselines.open_store import longest_clip, takes_whole_clips
 from avdfd.config import MediaConfig, parse
 from avdfd.core.arguments import Parser
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
@@ -38,7 +38,6 @@ from avdfd.core.tree import walk
 from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.elements.form import as_window
-from avdfd.features.window import FPS
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import Run, audio_only, load_run
@@ -164,8 +163,8 @@ def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> M
     if takes_whole_clips(run.config):
         if args.plot or args.overlay:
             raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
-        seconds = len(run.inputs.reads.frames or ()) / FPS
-        return media.model_copy(update={"whole": True, "keep": ["waveform", "frames"], "max_seconds": seconds})
+        keep = ["waveform"] if run.inputs.reads.frames is None else ["waveform", "frames"]
+        return media.model_copy(update={"whole": True, "keep": keep, "max_seconds": longest_clip(run.config)})
     if run.inputs.reads.landmarks:
         return media.model_copy(update={"keep": [*media.keep, "landmarks"]})
     if run.inputs.reads.frames is None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from avdfd.baselines import avff, avhalign, mrdf, probe, speechforensics, syncnet, vfd
+from avdfd.baselines import avff, avhalign, countermeasure, mrdf, probe, speechforensics, syncnet, vfd
 from avdfd.datasets.loaders import InputForm
 from avdfd.datasets.samplers import Epochs
 from avdfd.elements import ElementMeta
@@ -90,11 +90,18 @@ class Trained(System, Protocol):
         """Return scalars from a whole batch's outputs: "loss" is minimised, the others are recorded."""
 
     def preview(self, batch: Any) -> tuple[Tensor | None, Tensor | None]:
-        """Return audio (B, bins, frames) and video (B, 3, T, S, S) uint8 of a batch for inspection;
+        """Return audio (B, bins, frames) or (B, S) and video (B, 3, T, S, S) uint8 of a batch for inspection;
         None for a batch of cached features."""
 
 
-TRAINED: dict[str, Trained] = {"avff": avff, "mrdf": mrdf, "vfd": vfd, "avhalign": avhalign, "probe": probe}
+TRAINED: dict[str, Trained] = {
+    "avff": avff,
+    "mrdf": mrdf,
+    "vfd": vfd,
+    "avhalign": avhalign,
+    "probe": probe,
+    "countermeasure": countermeasure,
+}
 """`kind` of a config -> system that is trained."""
 SYSTEMS: dict[str, System] = {**TRAINED, "speechforensics": speechforensics, "syncnet": syncnet}
 """`kind` of a config -> system."""

@@ -4,14 +4,23 @@ from pathlib import Path
 
 from avdfd.baselines.vfd_folder import VfdFolder, is_vfd_folder
 from avdfd.baselines.vfd_list import VfdList, is_vfd_list
-from avdfd.config import MrdfConfig, RunConfig
+from avdfd.config import CountermeasureConfig, MrdfConfig, RunConfig
 from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore
+from avdfd.features.window import FPS, SAMPLE_RATE, frames_of
 
 
 def takes_whole_clips(config: RunConfig) -> bool:
     """Return True if a system takes whole clips, False if it takes windows."""
-    return isinstance(config, MrdfConfig) and config.model.clips == "whole"
+    return isinstance(config, MrdfConfig | CountermeasureConfig) and config.model.clips == "whole"
+
+
+def longest_clip(config: RunConfig) -> float:
+    """Return the duration in seconds that a system takes of a whole clip, in whole frames."""
+    if isinstance(config, CountermeasureConfig):
+        return frames_of(config.model.samples / SAMPLE_RATE) / FPS
+    assert isinstance(config, MrdfConfig), "takes_whole_clips is true"
+    return config.model.max_steps / FPS
 
 
 def open_store(path: str, *configs: RunConfig, split: str = "") -> ElementStore | VfdFolder | VfdList:

@@ -1,7 +1,7 @@
 """`baseline.py`: the published systems with which the method is compared, one config class each.
 
 The defaults are the published recipes. A system with two stages has an optimiser section per stage. Systems that relate
-lips and speech have a module of their own.
+lips and speech, and those of audio alone, have modules of their own.
 """
 
 from typing import Any, Literal, get_args
@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import model_validator
 
 from avdfd.config.base import Count, NonNegative, Normalisation, Positive, PositiveFloat, RunConfig, Section
+from avdfd.config.countermeasure import CountermeasureConfig
 from avdfd.config.lip_sync import AvhAlignConfig, ProbeConfig, SpeechForensicsConfig, SyncNetConfig
 from avdfd.config.recipes import RecipeConfig, WeightsConfig, takes_whole_batches
 
@@ -231,7 +232,14 @@ class VfdConfig(RunConfig):
 
 
 BaselineConfig = (
-    AvffConfig | MrdfConfig | VfdConfig | SpeechForensicsConfig | AvhAlignConfig | ProbeConfig | SyncNetConfig
+    AvffConfig
+    | MrdfConfig
+    | VfdConfig
+    | SpeechForensicsConfig
+    | AvhAlignConfig
+    | ProbeConfig
+    | SyncNetConfig
+    | CountermeasureConfig
 )
 """Config of any published system."""
 BASELINES: tuple[type[RunConfig], ...] = get_args(BaselineConfig)

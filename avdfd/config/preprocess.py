@@ -52,9 +52,9 @@ class MediaConfig(Section):
     max_windows: Count = 0
     """At most this many windows of each clip, from its start; 0 takes all."""
     whole: bool = False
-    """Store whole clips instead of windows, for systems that take them (MRDF): an element for each stretch of at least
-    1 s in which audio and video are both continuous. Set keep to waveform and frames; hop and max_windows do not
-    apply."""
+    """Store whole clips instead of windows, for systems that take them (MRDF, countermeasures): an element for each
+    stretch of at least 1 s in which audio and video are both continuous. Set keep to waveform and frames, or to
+    waveform; hop and max_windows do not apply."""
     max_seconds: Annotated[float, Field(ge=1, le=60)] = 20.0
     """Longest whole clip; later seconds are left out. 20 s are the 500 frames that MRDF takes."""
     short: bool = True
@@ -85,8 +85,10 @@ class MediaConfig(Section):
             raise ValueError("repeat_short is for audio alone: with frames, clips of 1 s or more are taken")
         if "landmarks" in self.keep and "frames" not in self.keep:
             raise ValueError("keep: landmarks are those of the frames; name frames, too")
-        if self.whole and ({*self.keep} - {"landmarks"} != {"waveform", "frames"} or self.mel_err is not None):
-            raise ValueError("whole: whole clips have no mel: set keep to waveform and frames, and mel_err to null")
+        if self.whole and ("mel" in self.keep or self.mel_err is not None):
+            raise ValueError(
+                "whole: whole clips have no mel: set keep to waveform and frames, or to waveform, and mel_err to null"
+            )
         return self
 
 

@@ -94,9 +94,10 @@ def open_batches(cfg: DataConfig, device: torch.device, *sets: tuple[ElementSet,
     # Decoded frames take eight times the memory of their JPEGs: they are kept on request only.
     video = any(one.frames is not None for one in reads)
     place: Place = "disk"
-    if cfg.home not in ("auto", "disk") and any(elements.store.whole for elements, _ in sets):
+    whole = any(elements.store.whole for elements, _ in sets)
+    if whole and cfg.home not in ("auto", "disk"):
         raise UserError(f"data.home '{cfg.home}': whole clips differ in length and stay on disk; set it to 'auto'")
-    if cfg.home != "disk" and not (cfg.home == "auto" and video):
+    if cfg.home != "disk" and not (cfg.home == "auto" and (video or whole)):
         firsts = [_first(elements, one) for (elements, _), one in zip(sets, reads, strict=True)]
         total = sum(size_of(first) * len(elements) for first, (elements, _) in zip(firsts, sets, strict=True))
         place = choose(cfg.home, total, device)

@@ -130,7 +130,9 @@ def spool_windows(
     """
     cv2.setNumThreads(1)  # --workers says how many cores decoding takes
     torch.set_num_threads(1)
-    if "frames" not in media.keep or (video_stream is None and not has_video(file)):
+    if "frames" not in media.keep:
+        media = media.model_copy(update={"repeat_short": True})
+    elif video_stream is None and not has_video(file):
         media = media.model_copy(update={"keep": ["waveform", "mel"], "repeat_short": True, "whole": False})
     place = Path(tempfile.mkdtemp(dir=folder))
     spooled = []

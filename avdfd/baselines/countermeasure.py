@@ -1,0 +1,177 @@
+"""Countermeasures of the ASVspoof challenges, which score audio alone: AASIST, AASIST-L, RawNet2 and LFCC-LCNN.
+
+B batch   S samples
+
+They take `model.samples` of a waveform, 4.04 s as published. A window, which is shorter, is repeated from its start, as
+they do with short files; of a whole clip they take the first samples, in training some at a random place.
+
+References:
+    Jung et al., "AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph Attention Networks", ICASSP 2022.
+    Yamagishi et al., "ASVspoof 2021: Accelerating Progress in Spoofed and Deepfake Speech Detection", 2021.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from avdfd.config import CountermeasureConfig
+from avdfd.datasets.loaders import Reads, label_of, pcm_of
+from avdfd.datasets.samplers import Epochs, Shuffled
+from avdfd.datasets.transforms import Seeds, floats, generators
+from avdfd.elements import Element, ElementMeta, coded
+from avdfd.models import lcnn
+from avdfd.models.aasist import SIZES, Aasist
+from avdfd.models.rawnet2 import RawNet2
+from avdfd.training.distributed import Chance
+from avdfd.training.state_dicts import fill, read_weights, unwrap
+
+STAGES = ("train",)
+SCORED = ("train",)
+LABELLED = ("train",)
+
+
+class Raw(NamedTuple):
+    """Parts of B elements as they are read."""
+
+    audio: Tensor
+    """(B, S) int16; 0 beyond a clip's end."""
+    length: Tensor
+    """(B,) samples of each clip."""
+    label: Tensor
+    fake_audio: Tensor
+
+
+class Batch(NamedTuple):
+    """Tensors of B elements."""
+
+    waveform: Tensor
+    """(B, S) in [-1, 1]."""
+    label: Tensor
+    """(B,) float, 1 = fake."""
+    fake_audio: Tensor
+    """(B,) float, 1 = the audio is fake, or may be."""
+
+
+class Outputs(NamedTuple):
+    """Logits (B,) of being fake, and whether the audio is."""
+
+    logit: Tensor
+    fake_audio: Tensor
+
+
+class Inputs(NamedTuple):
+    """Input form: the waveform, repeated or cut to a number of samples."""
+
+    samples: int
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(waveform=True, mel=False)
+
+    def raw(self, element: Element) -> Raw:
+        audio, meta = pcm_of(element), element.meta
+        fake_audio = torch.tensor(1.0 if meta is None else float(meta.window.audio > 0))
+        return Raw(audio, torch.tensor(len(audio)), label_of(element), fake_audio)
+
+    def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
+        rngs = [None] * len(raw.audio) if seeds is None else generators(seeds)
+        clips = zip(raw.audio, raw.length.tolist(), rngs, strict=True)
+        audio = torch.stack([fitted(one[:length], self.samples, rng) for one, length, rng in clips])
+        return Batch(floats(audio), raw.label, raw.fake_audio)
+
+
+def fitted(audio: Tensor, samples: int, rng: Generator | None) -> Tensor:
+    """Return `samples` of audio (S,): it is repeated if it is shorter, cut if it is longer.
+
+    It is cut at the start, or at a random place if there is a generator.
+    """
+    if len(audio) < samples:
+        return audio.repeat(-(-samples // len(audio)))[:samples]
+    start = 0 if rng is None else int(rng.integers(len(audio) - samples + 1))
+    return audio[start : start + samples]
+
+
+def branches(cfg: CountermeasureConfig) -> tuple[str, ...]:
+    return ("audio",)
+
+
+def inputs(cfg: CountermeasureConfig, stage: str, *, train: bool) -> Inputs:
+    return Inputs(cfg.model.samples)
+
+
+def stages(cfg: CountermeasureConfig) -> tuple[str, ...]:
+    return STAGES
+
+
+def needs_whole_batch(cfg: CountermeasureConfig) -> bool:
+    return False
+
+
+def batches(cfg: CountermeasureConfig, stage: str, metas: Sequence[ElementMeta]) -> Epochs:
+    tiers = coded(metas, "tier") if cfg.data.balance_tiers else None
+    return Shuffled(len(metas), cfg.train.batch_size, cfg.seed, tiers=tiers)
+
+
+def frozen(model: nn.Module, cfg: CountermeasureConfig, stage: str, device: torch.device) -> None:
+    return None
+
+
+def build(cfg: CountermeasureConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
+    model, weights = rebuild(cfg, stage), cfg.model.weights
+    if weights is not None:
+        fill(model, _renamed(unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)), weights.file)
+    return model
+
+
+def rebuild(cfg: CountermeasureConfig, stage: str) -> nn.Module:
+    if cfg.model.arch == "rawnet2":
+        return RawNet2(faithful=cfg.faithful)
+    if cfg.model.arch == "lfcc-lcnn":
+        return lcnn.Lcnn()
+    return Aasist(**SIZES[cfg.model.arch], faithful=cfg.faithful)
+
+
+def published(file: Path) -> dict[str, Tensor]:
+    return _renamed(unwrap(read_weights(file), str(file)))
+
+
+def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return published weights under our keys, which differ for LFCC-LCNN alone."""
+    return lcnn.from_released(weights)
+
+
+def groups(model: nn.Module, cfg: CountermeasureConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
+    return [((parameter for parameter in model.parameters() if parameter.requires_grad), 1.0)]
+
+
+def outputs(net: nn.Module, batch: Batch, cfg: CountermeasureConfig, stage: str, chance: Chance) -> Outputs:
+    return Outputs(_difference(net(batch.waveform)), batch.fake_audio)
+
+
+def losses(model: nn.Module, out: Outputs, cfg: CountermeasureConfig, stage: str) -> dict[str, Tensor]:
+    """Cross-entropy over both classes, a mean weighted by class, as published."""
+    real = cfg.loss.real_weight
+    weight = out.fake_audio * (1 - real) + (1 - out.fake_audio) * real
+    each = F.binary_cross_entropy_with_logits(out.logit, out.fake_audio, reduction="none")
+    return {"loss": (weight * each).sum() / weight.sum()}
+
+
+def preview(batch: Batch) -> tuple[Tensor, None]:
+    return batch.waveform, None
+
+
+def scores(model: nn.Module, batch: Batch, cfg: CountermeasureConfig) -> dict[str, Tensor]:
+    logits = model(batch.waveform)
+    # AASIST's published score is its logit of real alone.
+    alone = cfg.faithful and cfg.model.arch in SIZES
+    return {"audio": -logits[:, 1] if alone else _difference(logits)}
+
+
+def _difference(logits: Tensor) -> Tensor:
+    """Logits (B, 2) of fake and real, or (B, 1) of real -> logits (B,) of fake against real."""
+    return logits[:, 0] - logits[:, 1] if logits.shape[1] == 2 else -logits[:, 0]

@@ -1,0 +1,137 @@
+"""Countermeasures through the scripts: trained, evaluated, run on files; published weights; windows and whole clips."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import baseline
+import detect
+import evaluate
+from avdfd.baselines import countermeasure
+from avdfd.config import CountermeasureConfig, load
+from avdfd.core.errors import UserError
+from avdfd.core.files import BEST, sha256_of
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementStore
+from avdfd.elements.form import encode_wav
+from avdfd.inference.scoring import load_run, score
+from avdfd.models.rawnet2 import RawNet2
+from avdfd.training import weights
+from tests.helpers.in_process import run_in_process
+from tests.helpers.runs import epochs, make_store, write_config
+
+SMALL = {
+    "model": {"arch": "lfcc-lcnn", "samples": 4_000},
+    "train": {"lr": 1e-3, "epochs": 2, "batch_size": 8, "schedule": "cosine"},
+}
+
+
+def arguments(folder, data, **changes):
+    values = {**SMALL, **changes}
+    values["model"] = SMALL["model"] | changes.get("model", {})
+    return write_config(folder, data, "countermeasure", "cm", ["RVFA", "FVRA"], values)
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch):
+    """Cuts files without worker processes, which take seconds to start."""
+    monkeypatch.setattr(detect, "run_killable", run_in_process)
+
+
+@pytest.fixture(scope="module")
+def trained(small_store, tmp_path_factory):
+    """Folder of a trained run."""
+    folder = tmp_path_factory.mktemp("trained")
+    baseline.main(arguments(folder, small_store))
+    return folder / "runs" / "cm"
+
+
+@pytest.fixture(scope="module")
+def whole_store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("whole"), whole=(26, 40, 31))
+
+
+def wav(path, seconds, seed=0):
+    noise = np.random.default_rng(seed).uniform(-0.3, 0.3, int(16_000 * seconds)).astype(np.float32)
+    path.write_bytes(encode_wav(noise, 16_000))
+    return str(path)
+
+
+def test_a_trained_run_is_evaluated_and_scores_files(trained, tmp_path, capsys):
+    assert all(np.isfinite([line["loss"], line["val_auc"]]).all() for line in epochs(trained))
+    run = shutil.copytree(trained, tmp_path / "cm")
+    evaluate.main(["--run", str(run), "--bootstrap", "0", "--workers", "0", "--device", "cpu"])
+    report = json.loads((run / "eval/test/report.json").read_text())
+    assert (report["kind"], report["main"]) == ("countermeasure", "audio")
+    capsys.readouterr()
+    detect.main(
+        ["--json", "--run", str(run), "--device", "cpu", wav(tmp_path / "a.wav", 4), wav(tmp_path / "b.wav", 0.5)]
+    )
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["basis"] == "audio alone"
+    assert (first["score"], first["visual_score"]) == (first["audio_score"], None)
+    assert second["short"]
+    assert 0 < second["score"] < 1
+
+
+@pytest.mark.parametrize("arch", ["rawnet2", "aasist-l"])
+def test_the_other_networks_train(arch, store, tmp_path, monkeypatch):
+    small = {"channels": (4, 8), "hidden": 8, "layers": 1}
+    monkeypatch.setattr(countermeasure, "RawNet2", lambda faithful: RawNet2(**small, faithful=faithful))
+    train = {**SMALL["train"], "epochs": 1, "schedule": "halving"}
+    baseline.main(arguments(tmp_path, store, model={"arch": arch}, train=train, faithful=True))
+    run = load_run(tmp_path / "runs/cm", "cpu")
+    assert run.branches == ("audio",)
+    assert np.isfinite(epochs(run.folder)[0]["val_loss"])
+
+
+def test_whole_clips_are_trained_on_and_scored_as_files_are(whole_store, tmp_path, capsys):
+    model = {"clips": "whole", "samples": 20_000}
+    baseline.main(arguments(tmp_path, whole_store, model=model, train={**SMALL["train"], "epochs": 1}))
+    run = load_run(tmp_path / "runs/cm", "cpu")
+    assert run.media.whole
+    elements = ElementStore(whole_store / "elements", whole=True)
+    metas = split_metas(run.config, elements, "test")
+    alone, together = (
+        score(run, ElementSet(elements, metas, run.inputs), batch_size=size).branch["audio"] for size in (1, 9)
+    )
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
+    meta = next(meta for meta in metas if meta.end > 1.5)
+    samples = elements.read(meta.key, waveform=True, mel=False).waveform
+    (tmp_path / "clip.wav").write_bytes(encode_wav(samples, 16_000))
+    capsys.readouterr()
+    detect.main(["--json", "--run", str(run.folder), "--device", "cpu", str(tmp_path / "clip.wav")])
+    [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert line["score"] == pytest.approx(alone[[*metas].index(meta)], abs=1e-6)
+    assert [(one["start"], one["end"]) for one in line["windows"]] == [(0, 1.28)], "20,000 samples are 1.25 s"
+
+
+def test_published_weights_are_tested_on_all_clips(store, tmp_path, capsys):
+    words = arguments(tmp_path, store, faithful=True)
+    network = countermeasure.rebuild(load(words[1], CountermeasureConfig), "train")
+    path = tmp_path / "LCNN.pth"
+    torch.save(network.state_dict(), path)
+    baseline.main([*words, "--published", str(path), "--test-all"])
+    report = json.loads((tmp_path / "runs/cm/eval/test/report.json").read_text())
+    assert report["overall"]["clips"] == 28, "those of all identities"
+    assert "eval/test/report.html" in capsys.readouterr().out
+    with pytest.raises(UserError, match="name it with --published alone"):
+        baseline.main([*words, "--test-all"])
+    with pytest.raises(UserError, match=r"LCNN\.pth: not a checkpoint of this model"):
+        baseline.main([*words, "--model.arch=aasist-l", "--published", str(path)])
+
+
+def test_training_starts_from_released_weights(store, tmp_path):
+    words = arguments(tmp_path, store)
+    network = countermeasure.rebuild(load(words[1], CountermeasureConfig), "train")
+    path = tmp_path / "LCNN.pth"
+    torch.save(network.state_dict(), path)
+    named = [f'--model.weights={{"file": "{path}", "sha256": "{sha256_of(path)}"}}', "--train.lr=1e-12"]
+    baseline.main([*words, *named, "--train.epochs=1"])
+    state = weights.load(tmp_path / "runs/cm" / BEST, "countermeasure").model
+    torch.testing.assert_close(state["out.weight"], network.state_dict()["out.weight"])
+    with pytest.raises(UserError, match="the config expects 00"):
+        baseline.main([*words, f'--model.weights={{"file": "{path}", "sha256": "00"}}', "--name=x"])
