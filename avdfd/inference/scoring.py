@@ -163,8 +163,8 @@ def pretrained_under(run: Run) -> list[RunConfig]:
 
 
 def audio_only(run: Run) -> Run | None:
-    """Return the run as it scores audio alone: stage 1, or the audio branch of stage 2; None for other systems."""
-    if isinstance(run.config, PretrainConfig):
+    """Return the run as it scores audio alone: a system without video, or the audio branch of stage 2; else None."""
+    if run.inputs.reads.frames is None:
         return run
     if run.audio_branch is None:
         return None

@@ -11,6 +11,7 @@ References:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ _NODES = _BANDS // 3
 """Spectral nodes."""
 _TEMPERATURE, _MIXED_TEMPERATURE = 2.0, 100.0
 
-SIZES: dict[str, dict[str, Sequence[float]]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "aasist": {"channels": (32, 64), "widths": (64, 32), "ratios": (0.5, 0.7, 0.5)},
     "aasist-l": {"channels": (32, 24), "widths": (24, 32), "ratios": (0.4, 0.5, 0.7)},
 }
@@ -140,6 +141,8 @@ class Aasist(nn.Module):
     `channels` are those of the first and the last blocks, `widths` those of the graphs of one and of both kinds of
     nodes, `ratios` the shares of spectral, temporal and mixed nodes that pooling keeps. S is 2,315 or more.
     """
+
+    filters: Tensor
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ class RawNet2(nn.Module):
     `channels` are those of the first two and the last four blocks, `hidden` the width of the recurrent layers.
     """
 
+    filters: Tensor
+
     def __init__(
         self, *, channels: tuple[int, int] = (20, 128), hidden: int = 1024, layers: int = 3, faithful: bool = False
     ) -> None:

@@ -71,6 +71,7 @@ def test_a_trained_run_is_evaluated_and_scores_files(trained, tmp_path, capsys):
         ["--json", "--run", str(run), "--device", "cpu", wav(tmp_path / "a.wav", 4), wav(tmp_path / "b.wav", 0.5)]
     )
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["error"] is None
     assert first["basis"] == "audio alone"
     assert (first["score"], first["visual_score"]) == (first["audio_score"], None)
     assert second["short"]
@@ -105,6 +106,7 @@ def test_whole_clips_are_trained_on_and_scored_as_files_are(whole_store, tmp_pat
     capsys.readouterr()
     detect.main(["--json", "--run", str(run.folder), "--device", "cpu", str(tmp_path / "clip.wav")])
     [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert line["error"] is None
     assert line["score"] == pytest.approx(alone[[*metas].index(meta)], abs=1e-6)
     assert [(one["start"], one["end"]) for one in line["windows"]] == [(0, 1.28)], "20,000 samples are 1.25 s"
 
