@@ -30,6 +30,7 @@ from avdfd.search.ablation import (
     Chain,
     as_csv,
     as_table,
+    branches_table,
     expand,
     relation_table,
     report_of,
@@ -147,12 +148,14 @@ def table(rows: Sequence[AblationRow], root: Path) -> int:
         "rows. Runs are selected on validation only.\n\n"
         f"{text}\n"
     )
-    relation = relation_table(rows, reports)
+    branches, relation = branches_table(rows, reports), relation_table(rows, reports)
+    if branches:
+        page += f"\nAUC of each branch on test:\n\n{branches}\n"
     if relation:
         page += f"\nUse of the relation of audio and video, by counterfactuals on test:\n\n{relation}\n"
     write_atomic(root / "results.md", page.encode())
     write_atomic(root / "results.csv", as_csv(rows, reports).encode())
-    print(f"\n{text}", *([relation] if relation else []), f"{root}/results.md, .csv", sep="\n\n")
+    print(f"\n{text}", *filter(None, (branches, relation)), f"{root}/results.md, .csv", sep="\n\n")
     return int(len(reports) < len(rows))
 
 

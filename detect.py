@@ -41,7 +41,7 @@ from avdfd.elements.form import as_window
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import Run, audio_only, load_run
-from avdfd.inference.verdict import verdict
+from avdfd.inference.verdict import table, verdict
 from avdfd.media.streams import Reading, has_video
 from avdfd.report import inspection, overlay, plots, reconstruction
 from avdfd.report.verdict import verdict_line
@@ -61,6 +61,7 @@ def main(argv: list[str]) -> int:
     media = as_run_takes_it(run, media, args)
 
     failed = 0
+    lines: list[dict[str, Any]] = []
     scores: dict[str, float] = {}
     width = max(len(str(file)) for file in files)
     with temporary_folder("avdfd-spool-") as spool, closing(cut_files(files, media, spool, args)) as decoded:
@@ -75,10 +76,13 @@ def main(argv: list[str]) -> int:
                 line = verdict(file, seen, args.threshold, reading=found.reading, left_out=found.left_out)
                 draw(args, file, line, seen, found.reading, media.decoder)
             failed += line["error"] is not None
+            lines.append(line)
             if line["score"] is not None:
                 scores[line["file"]] = line["score"]
             tqdm.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
             sys.stdout.flush()
+    if args.scores:
+        write_csv(args.scores, table(lines))
     if listed is not None:
         write_prediction(args.prediction, listed, scores)
     return 1 if failed else 0
@@ -94,6 +98,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     cli.add_argument(
         "--prediction", type=Path, metavar="OUT.csv", help="scores of the list's videos (default: prediction.csv)"
     )
+    cli.add_argument("--scores", type=Path, metavar="OUT.csv", help="table of the files: scores, weights, verdicts")
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file over time (.png .svg .pdf)")
     cli.add_argument("--overlay", type=Path, metavar="OUT.mp4", help="draw the evidence into the video of one file")
@@ -134,8 +139,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError("--root and --prediction go with --csv, a list of videos")
     if args.all_faces and (args.plot or args.overlay or args.reconstruct):
         raise UserError("--all-faces: drawings show one face at a time; leave out the drawing, or --all-faces")
-    if args.reconstruct and (args.plot or args.overlay or args.csv or not 0 <= args.seed < 2**63):
-        raise UserError("--reconstruct gives no verdict, so no --plot, --overlay or --csv; --seed is 0 or more")
+    if args.reconstruct and (args.plot or args.overlay or args.csv or args.scores or not 0 <= args.seed < 2**63):
+        raise UserError(
+            "--reconstruct gives no verdict, so no --plot, --overlay, --csv or --scores; --seed is 0 or more"
+        )
     args.prediction = args.prediction or Path("prediction.csv")
     return args
 
@@ -143,7 +150,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 def check_outputs(args: argparse.Namespace, files: list[Path]) -> None:
     """Raise UserError before any work if something that is asked for cannot be made or written."""
     if args.csv:
-        check_prediction(args.prediction, args.csv)
+        check_table("--prediction", args.prediction, [args.csv, *files])
+    if args.scores:
+        check_table("--scores", args.scores, [*([args.csv, args.prediction] if args.csv else ()), *files])
     if args.plot:
         check_drawing("--plot", args.plot, files, plots.SUFFIXES)
     if args.overlay:
@@ -237,12 +246,12 @@ def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig
     return 0
 
 
-def check_prediction(path: Path, listed: Path) -> None:
-    """Raise UserError before any work if the prediction cannot be written."""
+def check_table(option: str, path: Path, others: Sequence[Path]) -> None:
+    """Raise UserError before any work if a table cannot be written, or would replace one of the other files."""
     if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file with --prediction")
-    if path.exists() and path.samefile(listed):
-        raise UserError(f"{path}: is the list; name another file with --prediction")
+        raise UserError(f"{path}: is a folder; name a file with {option}")
+    if path.resolve() in {other.resolve() for other in others}:
+        raise UserError(f"{path}: is an input or another output; name another file with {option}")
     ensure_writable(path.parent)
 
 

@@ -24,7 +24,6 @@ from avdfd.elements.protocol import Store
 from avdfd.evaluation.pooling import pool
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Run, Scores
-from avdfd.metrics import bootstrap, roc
 from avdfd.splits.lists import take
 
 Score = Callable[[Run, Store, Sequence[ElementMeta]], Scores]
@@ -108,15 +107,6 @@ def pooled_part(row: Mapping[str, int], columns: Columns, metas: Sequence[Elemen
     """Pool the scores of some of the elements; `row` is the place of each key in the columns."""
     rows = [row[meta.key] for meta in metas]
     return pooled(metas, {name: values[:, rows] for name, values in columns.items()}, rule)
-
-
-def auc(labels: np.ndarray, scores: np.ndarray, identities: np.ndarray, replicates: int, seed: int) -> dict[str, Any]:
-    """Return the `auc` of the scores (S, N) of runs, and its `auc_interval` over identities and runs."""
-
-    def area(weights: np.ndarray | None, run: int) -> dict[str, Any]:
-        return {"auc": roc.area(roc.roc(labels, scores[run], weights))}
-
-    return bootstrap.measure(area, labels, identities, runs=len(scores), replicates=replicates, seed=seed)
 
 
 def _kept(path: Path, stamp: Mapping[str, Any], score: Callable[[], Scores]) -> dict[str, list[float]]:

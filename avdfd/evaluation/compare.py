@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from avdfd.core.errors import UserError
+from avdfd.evaluation.carriers import branch_aucs
 from avdfd.evaluation.grouped_metrics import grouped_metrics
 from avdfd.evaluation.stored import StoredEvaluation
 
@@ -31,6 +32,7 @@ def compare(systems: Sequence[StoredEvaluation], reference: str, *, replicates: 
         "systems": {name: _about(report) for name, report in reports.items()},
         "fitted": fitted,
         "counterfactuals": {name: of.get("counterfactuals") for name, of in reports.items()},
+        "branch_aucs": {name: branch_aucs(of) for name, of in reports.items()},
         "audits": {name: of["audit"] for name, of in reports.items() if "audit" in of},
         **grouped_metrics(clips, reference, [reference], fitted, replicates=replicates, seed=seed),
     }

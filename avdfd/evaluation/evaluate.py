@@ -24,6 +24,7 @@ from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.changed import check_store, sample
 from avdfd.evaluation.counterfactuals import cases, summary
+from avdfd.evaluation.frames import over_time
 from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
 from avdfd.evaluation.localisation import localise
@@ -91,6 +92,8 @@ class Evaluation(NamedTuple):
     """Their windows, for windows.csv."""
     prediction: Sequence[Sequence[str]] = ()
     """Rows of prediction.csv, for the clips of lists."""
+    frames: Mapping[str, np.ndarray] = {}
+    """Arrays of frames.npz, of a system with a consistency branch (`over_time`)."""
 
 
 def evaluate(request: Request) -> Evaluation:
@@ -144,10 +147,11 @@ def evaluate(request: Request) -> Evaluation:
         result["counterfactuals"] = relate(systems, store, metas, scores, folder, request)
     if request.robustness:
         result["robustness"] = perturb(systems, store, metas, folder, request)
+    done = Evaluation(folder, result, clips, windows, frames=over_time(metas, scores))
     if listed is None:
-        return Evaluation(folder, result, clips, windows)
+        return done
     rows, result["listed"] = predicted(listed, clips, run.branches[-1])
-    return Evaluation(folder, result, clips, windows, rows)
+    return done._replace(prediction=rows)
 
 
 def load_systems(request: Request) -> dict[str, list[Run]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.evaluation.carriers import carried, less_in_sync
 from avdfd.evaluation.pages import page_metrics
 from avdfd.evaluation.scored_clips import ScoredClips, Texts
 from avdfd.metrics import bootstrap, calibration, roc
@@ -84,11 +85,14 @@ def grouped_metrics(
         )  # fmt: skip
 
     tiers = dict(tier_parts(clips))
+    of_tiers = {name: section(part) for name, part in tiers.items()}
     return {
         "branches": list(clips.scores),
         "main": main,
         "overall": section(clips),
-        "tiers": {name: section(part) for name, part in tiers.items()},
+        "tiers": of_tiers,
+        "carried": carried(of_tiers, [name for name in branches if name != main]),
+        "less_in_sync": less_in_sync({"overall": clips, **tiers}, replicates=replicates, seed=seed),
         "methods": {name: section(part, [main]) for name, part in _method_parts(clips)},
         "groups": {name: _groups(clips, names, main, section) for name, names in _group_names(clips)},
         "pages": _pages(clips, replicates, seed),
@@ -107,8 +111,9 @@ def grouped_metrics(
             "roc_tiers": {name: _roc_points(part.label, part.scores[main]) for name, part in tiers.items()},
             "distributions": {name: _histogram(part.scores[main]) for name, part in _by_tier(clips)},
         },
-        "weight_audio": {name: _weights(part.weight_audio) for name, part in _by_tier(clips)
-                         if part.weight_audio is not None},
+        "weight_audio": {},
+        **{f"weight_{branch}": {name: _weights(part.weights[branch]) for name, part in _by_tier(clips)}
+           for branch in clips.weights},
     }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Localisation of the fake periods in a clip, measured as LAV-DF and AV-Deepfake1M measure it.
 
-A system's score over time is its P(fake) of each window, the mean where windows overlap; the evidence of the method's
-detector has eight steps in a window, which are finer. Proposals are made from either (`avdfd.metrics.localisation`).
+A system's score over time is its P(fake) of each window, the mean where windows overlap. The evidence of the method's
+detectors is finer: the log-ratio of consistency at every frame, or, with two branches, the discrepancy in eight steps
+of a window. Proposals are made from either (`avdfd.metrics.localisation`).
 
 N clips   S runs of one system
 """
@@ -22,6 +23,9 @@ from avdfd.metrics.roc import Floats
 
 EVIDENCE = "discrepancy"
 """Name of the score from the steps of the windows."""
+LESS_IN_SYNC, UNUSUAL = "consistency, less in sync", "consistency, unusual for the clip"
+"""Names of the scores from frames: the negative log-ratio of consistency, and its distance from the clip's median,
+which presupposes no side."""
 
 
 def localise(
@@ -65,6 +69,11 @@ def localise(
     systems = {name: section(values[:, :, None], "windows") for name, values in windows.scores.items()}
     if scores.discrepancy is not None:
         systems[EVIDENCE] = section(own_steps(scores.discrepancy, end - start)[None], "steps of windows")
+    if scores.frames is not None:
+        log_ratio = own_steps(scores.frames, end - start)
+        usual = np.array([np.median(log_ratio[rows]) for rows in members])[clip]
+        systems[LESS_IN_SYNC] = section(-log_ratio[None], "frames")
+        systems[UNUSUAL] = section(np.abs(log_ratio - usual[:, None])[None], "frames")
     return {
         "clips": len(judged),
         "partly_fake": sum(len(one) > 0 for one in truth),

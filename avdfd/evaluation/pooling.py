@@ -16,6 +16,7 @@ from avdfd.core.clips import CLIP_FIELDS
 from avdfd.elements import ElementMeta, coded, fake_seconds, times, window_labels
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.features.window import is_short
+from avdfd.inference.explanation import best_lag
 from avdfd.inference.scoring import Scores
 from avdfd.metrics.roc import Floats
 
@@ -41,7 +42,9 @@ def stack(runs: Sequence[Scores]) -> Scores:
     return Scores(
         runs[0].keys,
         branches,
-        w_audio=mean([run.w_audio for run in runs]),
+        weights={name: np.mean([run.weights[name] for run in runs], axis=0) for name in runs[0].weights},
+        frames=mean([run.frames for run in runs]),
+        agreement=mean([run.agreement for run in runs]),
         discrepancy=mean([run.discrepancy for run in runs]),
         distance=mean([run.distance for run in runs]),
         embedding=runs[0].embedding,
@@ -97,7 +100,12 @@ def _columns(
 
     facts = {name: field(name) for name in CLIP_FIELDS}
     short = np.array([is_short(start, end) for start, end in times(metas)[first].tolist()], bool)
-    w_audio, discrepancy, distance, embedding = scores.w_audio, scores.discrepancy, scores.distance, scores.embedding
+
+    def vectors(values: np.ndarray) -> Floats:
+        return np.stack([mean(column) for column in values.T], axis=1)
+
+    frames, agreement, discrepancy = scores.frames, scores.agreement, scores.discrepancy
+    distance, embedding = scores.distance, scores.embedding
     return ScoredClips(
         facts,
         label=field("label").astype(np.int64),
@@ -106,8 +114,10 @@ def _columns(
         scores={
             name: np.stack([pooled(run) for run in np.atleast_2d(values)]) for name, values in scores.branch.items()
         },
-        weight_audio=None if w_audio is None else mean(w_audio),
+        weights={name: mean(values) for name, values in scores.weights.items()},
+        log_ratio=None if frames is None else mean(frames.mean(axis=1)),
+        lag=None if agreement is None else best_lag(vectors(agreement)),
         discrepancy=None if discrepancy is None else mean(discrepancy.mean(axis=1)),
         distance=None if distance is None else mean(distance),
-        embedding=None if embedding is None else np.stack([mean(column) for column in embedding.T], axis=1),
+        embedding=None if embedding is None else vectors(embedding),
     )

@@ -4,7 +4,7 @@ N clips   S runs of one system   P width of the embedding
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,14 @@ class ScoredClips:
     """(N,) True for clips that are shorter than a window."""
     scores: dict[str, Floats]
     """Branch, or name of another system -> P(fake), (S, N)."""
-    weight_audio: Floats | None = None
-    """(N,) weight of the audio branch, mean over windows and runs."""
+    weights: dict[str, Floats] = field(default_factory=dict)
+    """Branch -> (N,) its weight in the fused score, mean over windows and runs; empty for a system without fusion."""
+    log_ratio: Floats | None = None
+    """(N,) log-ratio of consistency, mean over frames, windows and runs; low if audio and mouth do not belong
+    together."""
+    lag: Floats | None = None
+    """(N,) ms by which the audio is late, as far as the mouth shows it: the lag at which the correlation of both, mean
+    over windows and runs, is highest."""
     discrepancy: Floats | None = None
     """(N,) audio-visual discrepancy, mean over windows and runs."""
     distance: Floats | None = None
@@ -85,7 +91,9 @@ class ScoredClips:
             name: column[mask] for name, column in vars(self).items() if isinstance(column, np.ndarray)
         }
         facts = {name: column[mask] for name, column in self.facts.items()}
-        return replace(self, facts=facts, scores={name: s[:, mask] for name, s in self.scores.items()}, **columns)
+        weights = {name: column[mask] for name, column in self.weights.items()}
+        scores = {name: values[:, mask] for name, values in self.scores.items()}
+        return replace(self, facts=facts, weights=weights, scores=scores, **columns)
 
 
 def join_clips(parts: Sequence[ScoredClips]) -> ScoredClips:
@@ -111,8 +119,9 @@ def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
     scores: dict[str, Sequence[Any]] = {}
     for name, values in clips.scores.items():
         scores |= dict(zip(_score_columns(name, len(values)), values.tolist(), strict=True))
-    explained = {"weight_audio": clips.weight_audio, "discrepancy": clips.discrepancy}
-    explained["prototype_distance"] = clips.distance
+    explained = {"weight_audio": None, **{f"weight_{name}": values for name, values in clips.weights.items()}}
+    explained |= {"discrepancy": clips.discrepancy, "prototype_distance": clips.distance}
+    explained |= {} if clips.log_ratio is None else {"log_ratio": clips.log_ratio, "lag_ms": clips.lag}
     empty = [None] * len(clips)
     of_windows: dict[str, Sequence[Any]] = {}
     for name, names in _WINDOW_COLUMNS.items():

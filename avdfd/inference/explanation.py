@@ -1,4 +1,5 @@
-"""Explanations of scores: the contribution of each audio patch, and values of overlapping windows at one moment.
+"""Explanations of scores: the contribution of each audio patch, the lag of the audio, and values of overlapping windows
+at one moment.
 
 N windows   A audio patches   K numbers of a patch   S steps in a window
 """
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 from avdfd.features.patches import Patches
-from avdfd.features.window import SAMPLE_RATE, WINDOW
+from avdfd.features.window import FPS, SAMPLE_RATE, WINDOW
 from avdfd.models.audio_encoder import AudioEncoder
+from avdfd.models.consistency import LAGS
 
 _SECONDS = WINDOW / SAMPLE_RATE
 
@@ -27,6 +29,11 @@ def audio_effect(encoder: AudioEncoder, head: Callable[[Tensor], Tensor], audio:
     every = torch.cat([values[:, None], without], dim=1)
     logits = head(encoder(Patches(every.flatten(0, 1)))[0]).view(every.shape[:2])
     return logits[:, :1] - logits[:, 1:]
+
+
+def best_lag(agreement: np.ndarray) -> np.ndarray:
+    """Return the lag (...) of the highest correlation (..., 31), in ms; above 0 if the audio is late."""
+    return (agreement.argmax(axis=-1) - LAGS) * (1000 / FPS)
 
 
 def at(starts: Iterable[float], values: np.ndarray, time: float) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from avdfd.core.files import naming
 from avdfd.elements import Element, unpack
 from avdfd.elements.form import as_window
 from avdfd.features.window import FPS, is_short
-from avdfd.inference.scoring import Run, score_windows
+from avdfd.inference.scoring import WEIGHT, Run, score_windows
 from avdfd.media.crops import WindowFace
 from avdfd.media.streams import Reading, has_video
 from avdfd.media.windows import windows as cut_windows
@@ -74,8 +74,9 @@ class Inspection(NamedTuple):
     branches: tuple[str, ...]
     """Names of the scores, the main branch last."""
     columns: dict[str, np.ndarray]
-    """(N,) for each branch and `w_audio`. With explanations also `audio_effect` (N, A), `discrepancy` (N, 8, R, C) and
-    `mel` (N, 128, 96) in columns of 32 ms."""
+    """(N,) for each branch and, with the prefix `WEIGHT`, its weight; of a consistency branch `frames` (N, 77) and
+    `agreement` (N, 31). With explanations also `audio_effect` (N, A), `discrepancy` (N, 8, R, C) and `mel` (N, 128, 96)
+    in columns of 32 ms."""
     strip: list[tuple[float, np.ndarray]]
     """Time and pixels of some frames."""
 
@@ -165,7 +166,9 @@ def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
         if not takes_whole_clips(run.config):
             elements = [as_window(element) for element in elements]
         scores = score_windows(run, elements, explain=explain)
-        part = scores.branch | {"w_audio": scores.w_audio}
+        part: dict[str, np.ndarray | None] = {**scores.branch}
+        part |= {f"{WEIGHT}{branch}": values for branch, values in scores.weights.items()}
+        part |= {"frames": scores.frames, "agreement": scores.agreement}
         if explain:
             mel = np.stack([element.mel for element in elements])
             part |= {"discrepancy": scores.discrepancy, "audio_effect": scores.audio_effect}

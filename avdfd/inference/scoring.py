@@ -1,7 +1,7 @@
 """Loading of trained runs, of this method or a baseline, and scoring of elements."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,10 @@ from avdfd.training.state_dicts import filled
 
 M = TypeVar("M", bound=nn.Module)
 FUSED = "fused"
+WEIGHT = "w_"
+"""Prefix of the column of a branch's weight in the fused score."""
+EXPLANATIONS = ("frames", "agreement", "discrepancy", "audio_effect", "embedding", "distance")
+"""Columns that explain scores; fields of `Scores`."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +183,12 @@ def _audio_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict
 
 def _detector_columns(model: AnyDetector, batch: Batch) -> dict[str, Tensor]:
     out = model(*batch.model_inputs)
-    columns = dict(zip(model.branches, out.logits.unbind(dim=1), strict=True))
-    columns |= {FUSED: out.logit_final, "w_audio": out.w_audio}
+    columns = dict(zip(model.branches, out.logits.unbind(dim=1), strict=True)) | {FUSED: out.logit_final}
+    weights = out.log_weights.exp().unbind(dim=1)
+    columns |= {WEIGHT + branch: weight for branch, weight in zip(model.branches, weights, strict=True)}
     if isinstance(model, TwoBranchDetector):
-        columns["discrepancy"] = out.discrepancy.unflatten(1, model.visual_encoder.backbone.grid)
-    return columns
+        return columns | {"discrepancy": out.discrepancy.unflatten(1, model.visual_encoder.backbone.grid)}
+    return columns | {"frames": out.frames, "agreement": out.agreement}
 
 
 def _baseline_columns(
@@ -199,8 +204,12 @@ class Scores:
     keys: list[str]
     branch: dict[str, np.ndarray]
     """Branch -> (N,), or (S, N) of S runs (`avdfd.evaluation.pooling.stack`)."""
-    w_audio: np.ndarray | None = None
-    """(N,) weight of the audio branch."""
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    """Branch -> (N,) its weight in the fused score; empty for a system without fusion."""
+    frames: np.ndarray | None = None
+    """(N, 77) log-ratio of consistency at each frame, 25 a second; low if audio and mouth do not belong together."""
+    agreement: np.ndarray | None = None
+    """(N, 31) correlation of predicted and actual movement of the mouth at lags from -15 to 15 frames."""
     discrepancy: np.ndarray | None = None
     """(N, 8) audio-visual discrepancy per time step; with explanations (N, 8, 14, 14), on the grid of the face."""
     audio_effect: np.ndarray | None = None
@@ -282,7 +291,6 @@ def _join(
                     "computes in float32, or train it again with a lower learning rate"
                 )
             )
-    more = {
-        name: columns.pop(name, None) for name in ("w_audio", "discrepancy", "audio_effect", "embedding", "distance")
-    }
-    return Scores(keys, columns, **more)
+    weights = {branch: columns.pop(WEIGHT + branch) for branch in run.branches if WEIGHT + branch in columns}
+    explained = {name: columns.pop(name, None) for name in EXPLANATIONS}
+    return Scores(keys, columns, weights, **explained)

@@ -5,8 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from avdfd.inference.explanation import best_lag
 from avdfd.inference.inspection import Inspection
+from avdfd.inference.scoring import WEIGHT
 from avdfd.media.streams import Reading
+
+BRANCHES = ("audio", "visual", "consistency", "picture")
+"""Branches of detectors, with two (audio, visual) or three (audio, consistency, picture), in the order of printing."""
 
 
 def verdict(
@@ -28,16 +33,16 @@ def verdict(
         return float(judged.columns[name].mean()) if judged and name in judged.columns else None
 
     main = judged.branches[-1] if judged else "none"
-    score, weight = mean(main), mean("w_audio")
+    score = mean(main)
+    lag = best_lag(judged.columns["agreement"].mean(axis=0)) if judged and "agreement" in judged.columns else None
     windows = zip(judged.windows, judged.columns[main].tolist(), strict=True) if judged else ()
     return {
         "file": str(file),
         "score": score,
         "verdict": None if score is None else called(score),
-        "audio_score": mean("audio"),
-        "visual_score": mean("visual"),
-        "weight_audio": weight,
-        "weight_visual": None if weight is None else 1 - weight,
+        **{f"{branch}_score": mean(branch) for branch in BRANCHES},
+        **{f"weight_{branch}": mean(f"{WEIGHT}{branch}") for branch in BRANCHES},
+        "lag_ms": None if lag is None else float(lag),
         "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
         "windows": [
             {"start": cut.start, "end": cut.end, "score": value, "face": cut.face.facts() if cut.face else None}
@@ -53,3 +58,9 @@ def verdict(
         "notes": reading.remarks() if reading else [],
         "left_out": [*left_out],
     }
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return the results for files, as `verdict` makes them, as a table with a header; without what is a list."""
+    names = [name for name, value in verdict(Path()).items() if not isinstance(value, list)]
+    return [names, *([line[name] for name in names] for line in lines)]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from avdfd.metrics import roc
 from avdfd.metrics.roc import Floats
 
 Statistic = Callable[[Floats | None, int], Mapping[str, Any]]
@@ -113,6 +114,15 @@ def measure(
         if runs > 1:
             result[f"{name}_deviation"] = float(np.std(of_run, ddof=1))
     return result | {"bootstrap_dropped": drawn.dropped}
+
+
+def auc(labels: np.ndarray, scores: Floats, groups: ArrayLike, replicates: int, seed: int) -> dict[str, Any]:
+    """Return the `auc` of the scores (S, N) of runs, and its `auc_interval` over groups and runs."""
+
+    def area(weights: Floats | None, run: int) -> dict[str, Any]:
+        return {"auc": roc.area(roc.roc(labels, scores[run], weights))}
+
+    return measure(area, labels, groups, runs=len(scores), replicates=replicates, seed=seed)
 
 
 def interval(samples: Floats) -> list[float] | None:

@@ -32,7 +32,17 @@ from avdfd.report import (
     tables,
     voices,
 )
-from avdfd.report.numbers import LOCALISED, NAMES, align, difference, number, others, sections, with_interval
+from avdfd.report.numbers import (
+    LOCALISED,
+    NAMES,
+    align,
+    branch_weights,
+    difference,
+    number,
+    others,
+    sections,
+    with_interval,
+)
 
 _CAPTIONS = {
     "roc_branches": ("ROC by branch and system", "All fakes against the real clips (RVRA)."),
@@ -45,7 +55,7 @@ _CAPTIONS = {
     ),
     "weights": (
         "Confidence weight by tier",
-        "Weight of the audio branch in the fused score: a dot is a clip, a bar the median.",
+        "Weight of each branch in the fused score: a dot is a clip, a bar the median.",
     ),
 }
 
@@ -73,6 +83,8 @@ def summary_text(result: Mapping[str, Any]) -> str:
         sentences.short_clips(result),
         sentences.protocol(result),
         sentences.calibrated(result),
+        sentences.carried(result),
+        sentences.in_sync(result),
         sentences.weights(result),
         voices.voices_sentence(result),
         counterfactuals.NOT_RUN if counterfactuals.is_missing(result) else "",
@@ -117,6 +129,7 @@ def build(result: Mapping[str, Any]) -> str:
         "<h2>Does it separate fakes from real clips?</h2>",
         tables.auc(result),
         f"<p class=note>{sentences.how_to_read(result)}</p>",
+        tables.carried(result),
         tables.paired(result),
         counterfactuals.counterfactuals_html(result),
         "<h2>Curves</h2>",
@@ -153,15 +166,8 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
         "reliability": plots.reliability({name: curve for name, curve in calibration.items() if curve}),
         "distributions": plots.distributions(curves["distributions"]),
     }
-    if result["weight_audio"]:
-        weights = result["weight_audio"]
-        figures["weights"] = plots.dots(
-            {tier: of["values"] for tier, of in weights.items()},
-            {tier: of["median"] for tier, of in weights.items()},
-            "weight of the audio branch",
-            limits=(-0.02, 1.02),  # dots at the ends are not cut off
-            middle=0.5,
-        )
+    if weights := branch_weights(result):
+        figures["weights"] = plots.weights(weights)
     return figures
 
 

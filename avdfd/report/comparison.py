@@ -45,6 +45,7 @@ def build(result: Mapping[str, Any]) -> str:
             _auc(result),
             f"<p class=note>{note}{_NEW}. {frame.download('compare', _rows(result))}</p>",
             tables.paired(result),
+            _branches_html(result),
             _relation_html(result),
             "<h2>Curves</h2>",
             f"<div class=figures>{curve}</div>",
@@ -115,7 +116,37 @@ def _tables(result: Mapping[str, Any], bold: str = "{}") -> list[Rows]:
         auc.append([name, *(bold.format(text) if name in best[part] else text for part, text in cells)])
     less = [[f"{result['main']} minus", *parts]]
     less += [[other, *(difference(of[part]) for part in parts)] for other, of in result["paired"].items()]
-    return [auc, *([less] if result["paired"] else []), *_relation(result)]
+    return [auc, *([less] if result["paired"] else []), *_branches(result), *_relation(result)]
+
+
+def _branches(result: Mapping[str, Any]) -> list[Rows]:
+    """Return the table of AUC by branch of each system, as evaluated; none if no system has several branches."""
+    of_systems = result.get("branch_aucs", {})
+    rows = [
+        [f"{name}: {branch}", *(with_interval(of[part], "auc") for part, _ in sections(result))]
+        for name, branches in of_systems.items()
+        for branch, of in branches.items()
+    ]
+    return [[["AUC of branches", *(part for part, _ in sections(result))], *rows]] if rows else []
+
+
+def _branches_html(result: Mapping[str, Any]) -> str:
+    if not (rows := _branches(result)):
+        return ""
+    note = (
+        "From the report of each system, with its own bootstrap draws; the scores above are those of the main branch."
+    )
+    return f"<h2>Which branch separates them?</h2>{_plain(rows[0])}<p class=note>{note}</p>"
+
+
+def _plain(rows: Rows) -> str:
+    """Return rows of texts as an HTML table."""
+    head, *body = rows
+    names = "".join(f"<th>{escape(name)}</th>" for name in head[1:])
+    lines = ""
+    for title, *texts in body:
+        lines += f"<tr><th scope=row>{escape(title)}</th>{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>"
+    return box(f"<thead><tr><th>AUC</th>{names}</tr></thead>", lines)
 
 
 def _relation(result: Mapping[str, Any]) -> list[Rows]:
@@ -132,13 +163,7 @@ def _relation_html(result: Mapping[str, Any]) -> str:
     heading = "<h2>Which system uses the relation of audio and video?</h2>"
     if not (rows := _relation(result)):
         return f"{heading}<p class=note>{counterfactuals.NOT_RUN}</p>"
-    head, *body = rows[0]
-    names = "".join(f"<th>{escape(name)}</th>" for name in head[1:])
-    lines = ""
-    for title, *texts in body:
-        lines += f"<tr><th scope=row>{escape(title)}</th>{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>"
-    table = box(f"<thead><tr><th>AUC</th>{names}</tr></thead>", lines)
-    return f"{heading}{table}<p class=note>{counterfactuals.RULE}</p>"
+    return f"{heading}{_plain(rows[0])}<p class=note>{counterfactuals.RULE}</p>"
 
 
 def _best(result: Mapping[str, Any]) -> dict[str, set[str]]:

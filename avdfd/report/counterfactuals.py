@@ -75,22 +75,24 @@ def answer(section: Mapping[str, Any], name: str) -> str:
 
 
 def counterfactuals_text(result: Mapping[str, Any]) -> list[str]:
-    """Return paragraphs: two tables, and the sentences.
+    """Return paragraphs: the tables, and the sentences.
 
-    The tables have real clips against changed ones, and AUC by tier with replaced streams for the branch that is meant
-    to use the relation.
+    The tables have real clips against changed ones, and AUC by tier with replaced streams, for the branch that is meant
+    to use the relation and for the picture branch.
     """
     section, names = result["counterfactuals"], result["branches"]
     real = [["real clips changed, AUC", "clips", *names]]
     for title, of in _real(section):
         real.append([title, str(of["clips"]), *(with_interval(of["branches"][name], "auc") for name in names)])
-    branch = section["branch"]
-    replaced = [[f"{branch}, AUC", "overall", *section["replaced"]["own"]["tiers"]]]
-    for kind, of in section["replaced"].items():
-        parts = [of["overall"], *of["tiers"].values()]
-        replaced.append([_KINDS[kind], *(with_interval(part[branch], "auc") for part in parts)])
+    tables = [real]
+    for branch in [section["branch"], *(name for name in names if name == "picture")]:
+        replaced = [[f"{branch}, AUC", "overall", *section["replaced"]["own"]["tiers"]]]
+        for kind, of in section["replaced"].items():
+            parts = [of["overall"], *of["tiers"].values()]
+            replaced.append([_KINDS[kind], *(with_interval(part[branch], "auc") for part in parts)])
+        tables.append(replaced)
     lines = [*counterfactual_sentences(section, result), *left_out(section)]
-    return [*(align(rows) for rows in (real, replaced) if len(rows) > 1), "\n".join(lines)]
+    return [*(align(rows) for rows in tables if len(rows) > 1), "\n".join(lines)]
 
 
 def key_figures(section: Mapping[str, Any] | None) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """The files of evaluations, and the text that a script prints about them."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from avdfd import report
 from avdfd.core.files import write_atomic, write_csv
@@ -15,9 +18,14 @@ from avdfd.report.pages import folds_text, pages_text
 def write(done: Evaluation) -> str:
     """Write scores.csv, windows.csv, report.html and report.json; return the tables and the path of the page as text.
 
-    For the clips of lists, prediction.csv is written too. report.json is written last: where it exists, the others do.
+    For the clips of lists, prediction.csv is written too, and frames.npz for a system that scores frames. report.json
+    is written last: where it exists, the others do.
     """
     page = done.folder / "report.html"
+    if done.frames:
+        with io.BytesIO() as file:
+            np.savez_compressed(file, allow_pickle=False, **done.frames)
+            write_atomic(done.folder / "frames.npz", file.getvalue())
     write_csv(done.folder / "scores.csv", csv_rows(done.clips))
     write_csv(done.folder / "windows.csv", csv_rows(done.windows))
     write_atomic(page, report.build(done.result).encode())

@@ -33,6 +33,12 @@ def others(result: Mapping[str, Any]) -> list[str]:
     return [name for name in NAMES if name in result["overall"][result["main"]]]
 
 
+def branch_weights(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the weights of the branches in the fused score by branch and tier; empty for a system without fusion."""
+    weights = {branch: result.get(f"weight_{branch}") for branch in result["branches"]}
+    return {branch: of for branch, of in weights.items() if of}
+
+
 def number(value: float) -> str:
     return f"{value:.3f}"
 

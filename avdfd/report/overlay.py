@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from avdfd.features.window import FPS, SAMPLE_RATE
-from avdfd.inference.explanation import at
+from avdfd.inference.explanation import at, best_lag
 from avdfd.media.audio import join_pieces, read_audio
 from avdfd.media.ceilings import check_frame
 from avdfd.media.crops import WindowFace
@@ -18,11 +18,13 @@ from avdfd.media.video import Frame, read_video
 
 SUFFIX = ".mp4"
 _BITS_PER_SECOND = 64_000
-_BAND = 96  # height in pixels of the scores below the video
+# Heights in pixels of what is below the video: a line of text, the scores, and the consistency.
+_LINE, _SCORES, _LANE = 20, 66, 48
 _LONGEST, _NARROWEST = 1280, 480  # side limits in pixels; other videos are scaled, as text has to fit below
-_BLUE, _ORANGE, _RED, _WHITE, _GREY = (178, 114, 0), (0, 94, 213), (32, 0, 176), (255, 255, 255), (120, 120, 120)
-_COLORS = {"audio": _BLUE, "visual": _ORANGE}
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_BLUE, _ORANGE, _GREEN, _RED = (178, 114, 0), (0, 94, 213), (115, 158, 0), (32, 0, 176)
+_WHITE, _GREY = (255, 255, 255), (120, 120, 120)
+_COLORS = {"audio": _BLUE, "visual": _ORANGE, "consistency": _ORANGE, "picture": _GREEN}
+_FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
 class Story(NamedTuple):
@@ -34,10 +36,14 @@ class Story(NamedTuple):
     scores: Mapping[str, np.ndarray]
     """P(fake) (N,) of each branch, the main branch last."""
     threshold: float
-    w_audio: np.ndarray | None
-    """(N,) weight of the audio branch."""
+    weights: Mapping[str, np.ndarray]
+    """(N,) weight of each branch; empty without fusion."""
     discrepancy: np.ndarray | None
     """(N, T, R, C) on the grid of the face crop."""
+    consistency: np.ndarray | None
+    """(N, 77) log-ratio of audio and mouth belonging together, at every frame."""
+    agreement: np.ndarray | None
+    """(N, 31) correlation of predicted and actual movement of the mouth at each lag."""
     faces: Sequence[WindowFace | None]
     """The face that the frames are cropped to; None for the whole frame."""
     end: float
@@ -91,9 +97,12 @@ def _draw_face(image: np.ndarray, story: Story, time: float, scale: float) -> No
 
 
 def _scores_band(story: Story, width: int) -> np.ndarray:
-    """Draw P(fake) of every branch over the time of the file, without the cursor."""
-    band = np.full((_BAND, width, 3), 24, np.uint8)
-    top, bottom = 24, _BAND - 6
+    """Draw P(fake) of every branch and, below, the consistency over the time of the file, without the cursor."""
+    lines = len(_words(story, 0.0))
+    top = lines * _LINE + 4
+    bottom = top + _SCORES
+    height = bottom + 6 + (_LANE if story.consistency is not None else 0)
+    band = np.full((height + height % 2, width, 3), 24, np.uint8)
 
     def place(time: float, score: float) -> tuple[int, int]:
         return round(time / story.end * (width - 1)), round(bottom - score * (bottom - top))
@@ -104,26 +113,62 @@ def _scores_band(story: Story, width: int) -> np.ndarray:
         color = _COLORS.get(name, _WHITE)
         points = [place(0, values[0]), *map(place, middles, values), place(story.end, values[-1])]
         cv2.polylines(band, [np.array(points, np.int32)], False, color, 2 if color == _WHITE else 1, cv2.LINE_AA)
+    if story.consistency is not None:
+        _draw_consistency(band[-_LANE:], story.starts, story.consistency, story.end)
     return band
+
+
+def _draw_consistency(lane: np.ndarray, starts: Sequence[float], log_ratio: np.ndarray, end: float) -> None:
+    """Draw the log-ratio of consistency into a lane (H, W, 3), with a line at 0: below it, audio and mouth disagree."""
+    height, width = lane.shape[:2]
+    low, high = min(0.0, float(log_ratio.min())), max(float(log_ratio.max()), 1e-6)
+    times = np.arange(0, end, 1 / FPS)
+    values = [at(starts, log_ratio, time) for time in times.tolist()]
+
+    def down(value: float) -> int:
+        return round(2 + (high - value) / (high - low) * (height - 8))
+
+    cv2.line(lane, (0, down(0)), (width - 1, down(0)), _GREY, 1)
+    points = [
+        (round(time / end * (width - 1)), down(float(value)))
+        for time, value in zip(times.tolist(), values, strict=True)
+        if value is not None
+    ]
+    cv2.polylines(lane, [np.array(points, np.int32)], False, _COLORS["consistency"], 1, cv2.LINE_AA)
+
+
+def _words(story: Story, time: float) -> list[list[tuple[str, tuple[int, int, int]]]]:
+    """Return lines of words with their colours: the current scores and weights, and consistency in a line of its own.
+
+    Where no window is, there are fewer words.
+    """
+    words, more = [(story.title, _WHITE)], []
+    for name, values in story.scores.items():
+        now = at(story.starts, values[:, None], time)
+        if now is not None:
+            words.append((f"{name} {now:.2f}", _COLORS.get(name, _WHITE)))
+    weights = [at(story.starts, values[:, None], time) for values in story.weights.values()]
+    if weights and None not in weights:
+        more.append((f"weights {'/'.join(f'{weight:.2f}' for weight in weights)}", _GREY))
+    if story.consistency is None or story.agreement is None:
+        return [words + more]
+    now, agreement = at(story.starts, story.consistency, time), at(story.starts, story.agreement[:, None], time)
+    if now is not None and agreement is not None:
+        more.append((f"log-ratio {now:+.1f}  audio late by {best_lag(agreement):+.0f} ms", _COLORS["consistency"]))
+    return [words, more]
 
 
 def _with_cursor(band: np.ndarray, story: Story, time: float) -> np.ndarray:
     """Return the band at a moment, with a cursor and the current scores as text."""
     band = band.copy()
+    lines = _words(story, time)
     x = round(min(max(time / story.end, 0), 1) * (band.shape[1] - 1))
-    cv2.line(band, (x, 22), (x, _BAND), _GREY, 1)
-    words = [(story.title, _WHITE)]
-    for name, values in story.scores.items():
-        now = at(story.starts, values[:, None], time)
-        if now is not None:
-            words.append((f"{name} {now:.2f}", _COLORS.get(name, _WHITE)))
-    weight = None if story.w_audio is None else at(story.starts, story.w_audio[:, None], time)
-    if weight is not None:
-        words.append((f"weights {weight:.2f}/{1 - weight:.2f}", _GREY))
-    left = 6
-    for word, color in words:
-        cv2.putText(band, word, (left, 16), _FONT, 0.5, color, 1, cv2.LINE_AA)
-        left += cv2.getTextSize(word, _FONT, 0.5, 1)[0][0] + 12
+    cv2.line(band, (x, len(lines) * _LINE + 2), (x, len(band)), _GREY, 1)
+    for number, words in enumerate(lines):
+        left = 6
+        for word, color in words:
+            cv2.putText(band, word, (left, 16 + number * _LINE), _FONT, _SIZE, color, 1, cv2.LINE_AA)
+            left += cv2.getTextSize(word, _FONT, _SIZE, 1)[0][0] + 10
     return band
 
 

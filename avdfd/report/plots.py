@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 STYLE: dict[str, tuple[str, Any]] = {
     "fused": ("#1a1a1a", "-"),
     "visual": ("#d55e00", "--"),
+    "consistency": ("#d55e00", "--"),
+    "picture": ("#009e73", (0, (5, 1))),
     "audio": ("#0072b2", "-."),
     "RVRA": ("#009e73", "-"),
     "RVFA": ("#0072b2", "-"),
@@ -42,10 +44,11 @@ MUTED = "#555555"
 
 
 def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
-    """Return colour and dashes by name. Other systems take those of branches, too, if no branch is among the names."""
+    """Return colour and dashes by name. Other systems take those of branches that are not among the names."""
     names = list(names)
+    taken = {STYLE[name] for name in names if name in STYLE}
     branches = [STYLE[name] for name in ("fused", "visual", "audio")]
-    others = itertools.cycle(_OTHERS if set(names) & STYLE.keys() else [*branches, *_OTHERS])
+    others = itertools.cycle([look for look in (_OTHERS if taken else [*branches, *_OTHERS]) if look not in taken])
     return {name: STYLE[name] if name in STYLE else next(others) for name in names}
 
 
@@ -138,14 +141,7 @@ def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def dots(
-    by_tier: Mapping[str, Sequence[float]],
-    bars: Mapping[str, float],
-    label: str,
-    *,
-    limits: tuple[float, float] | None = None,
-    middle: float | None = None,
-) -> Figure:
+def dots(by_tier: Mapping[str, Sequence[float]], bars: Mapping[str, float], label: str) -> Figure:
     """Draw a value of the clips of each tier: every clip as a dot, and a bar for the tier."""
     figure, (axes,) = figure_of(4.2, 0.45 * len(by_tier) + 0.9)
     for row, (name, values) in enumerate(by_tier.items()):
@@ -153,12 +149,37 @@ def dots(
         offset = 0.22 * (np.arange(len(values)) * 0.618 % 1 - 0.5) * 2
         axes.plot(values, row + offset, "o", color=STYLE[name][0], markersize=3.5, alpha=0.7, markeredgewidth=0)
         axes.plot([bars[name]] * 2, [row - 0.36, row + 0.36], color="#1a1a1a", linewidth=2)
-    if middle is not None:
-        axes.axvline(middle, color=MUTED, linewidth=1, linestyle=":")
-    axes.set(xlim=limits, ylim=(len(by_tier) - 0.5, -0.5), yticks=range(len(by_tier)))
+    axes.set(ylim=(len(by_tier) - 0.5, -0.5), yticks=range(len(by_tier)))
     axes.set_yticklabels(list(by_tier))
     axes.set_xlabel(label)
     axes.grid(False, axis="y")
+    return figure
+
+
+def weights(by_branch: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """Draw the weights of branches in the fused score, by tier: a dot for every clip, a bar at the median.
+
+    `by_branch` has `values` and `median` of each branch and tier.
+    """
+    tiers, count = [*next(iter(by_branch.values()))], len(by_branch)
+    figure, (axes,) = figure_of(4.2, (0.3 + 0.2 * count) * len(tiers) + 1.1)
+    for place, (branch, of) in enumerate(by_branch.items()):
+        color = STYLE[branch][0]
+        for row, tier in enumerate(tiers):
+            values, middle = np.array(of[tier]["values"]), row + (place - (count - 1) / 2) * 0.8 / count
+            # Dots are spread vertically in a fixed pattern, so that the figure is reproducible.
+            spread = 0.55 / count * (np.arange(len(values)) * 0.618 % 1 - 0.5)
+            axes.plot(values, middle + spread, "o", color=color, markersize=3, alpha=0.6, markeredgewidth=0)
+            ends = [middle - 0.36 / count, middle + 0.36 / count]
+            axes.plot([of[tier]["median"]] * 2, ends, color="#1a1a1a", linewidth=2)
+        axes.plot([], [], "o", color=color, markersize=5, label=branch)
+    for row in range(1, len(tiers)):
+        axes.axhline(row - 0.5, color=GRID, linewidth=0.7)
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(tiers) - 0.5, -0.5), yticks=range(len(tiers)))
+    axes.set_yticklabels(tiers)
+    axes.set_xlabel("weight in the fused score")
+    axes.grid(False, axis="y")
+    figure.legend(loc="outside lower center", ncols=count, frameon=False, fontsize=9)
     return figure
 
 

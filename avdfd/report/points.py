@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from avdfd.report.frame import Rows
+from avdfd.report.numbers import branch_weights
 
 _BINS = ("score", "fakes", "low", "high")
 
@@ -33,8 +34,10 @@ def reliability(result: Mapping[str, Any]) -> Rows:
 
 
 def weights(result: Mapping[str, Any]) -> Rows:
-    values = [[tier, value] for tier, of in result["weight_audio"].items() for value in of["values"]]
-    return [["tier", "weight_audio"], *values]
+    rows: list[list[Any]] = [["tier", "branch", "weight"]]
+    for branch, tiers in branch_weights(result).items():
+        rows += [[tier, branch, value] for tier, of in tiers.items() for value in of["values"]]
+    return rows
 
 
 POINTS: dict[str, Callable[[Mapping[str, Any]], Rows]] = {

@@ -1,13 +1,13 @@
 """Sentences of the report: the results of report.json in words, and how to read its tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from avdfd.evaluation.grouped_metrics import MIN_CLIPS, MIN_IDENTITIES, TUNED
 from avdfd.metrics.calibration import BINS
 from avdfd.metrics.roc import DCF_ALARM, DCF_MISS, DCF_PRIOR
-from avdfd.report.numbers import number, temperatures, with_interval
+from avdfd.report.numbers import branch_weights, number, temperatures, with_interval
 
 
 def protocol(result: Mapping[str, Any]) -> str:
@@ -85,9 +85,39 @@ def calibrated(result: Mapping[str, Any]) -> str:
 
 
 def weights(result: Mapping[str, Any]) -> str:
-    """Return the weights of the audio branch; empty for a system without fusion."""
-    medians = ", ".join(f"{tier} {number(of['median'])}" for tier, of in result["weight_audio"].items())
-    return f"Weight of the audio branch in the fused score, median: {medians}." if medians else ""
+    """Return the weights of the branches; empty for a system without fusion."""
+    found = branch_weights(result)
+    if not found:
+        return ""
+    names = " / ".join(found)
+    tiers = next(iter(found.values()))
+    medians = (f"{tier} {' / '.join(number(of[tier]['median']) for of in found.values())}" for tier in tiers)
+    return f"Weights in the fused score, median of {names}: {', '.join(medians)}."
+
+
+def carried(result: Mapping[str, Any]) -> str:
+    """Return which branch carries which tier; empty without intervals, and for a system of one branch."""
+    found = result.get("carried")
+    if not found:
+        return ""
+
+    def listed(tier: str, names: Sequence[str]) -> str:
+        return ", ".join(f"{name} {number(result['tiers'][tier][name]['auc'])}" for name in names)
+
+    above = "; ".join(f"{tier}: {listed(tier, of['above']) or 'none'}" for tier, of in found.items())
+    below = "; ".join(f"{tier}: {listed(tier, of['below'])}" for tier, of in found.items() if of["below"])
+    return f"Which branch carries which tier (interval of AUC above 0.5): {above}." + (
+        f" Below chance, fakes score lower than real clips: {below}." if below else ""
+    )
+
+
+def in_sync(result: Mapping[str, Any]) -> str:
+    """Return on which side of real clips the consistency of fakes is; empty without a log-ratio of consistency."""
+    found = result.get("less_in_sync")
+    if not found:
+        return ""
+    values = ", ".join(f"{tier} {with_interval(of, 'auc')}" for tier, of in found.items())
+    return f'AUC of "less in sync than real clips", without a classifier (below 0.5: more in sync): {values}.'
 
 
 def worst(result: Mapping[str, Any], name: str) -> str:
@@ -108,10 +138,18 @@ def worst(result: Mapping[str, Any], name: str) -> str:
 
 def how_to_read(result: Mapping[str, Any]) -> str:
     """Return the note on the first table."""
-    visual = (
-        " The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); the visual "
-        "branch takes frames and audio." if "visual" in result["branches"] else ""
-    )  # fmt: skip
+    visual = ""
+    if "visual" in result["branches"]:
+        visual = (
+            " The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); the visual "
+            "branch takes frames and audio."
+        )
+    if "consistency" in result["branches"]:
+        visual = (
+            " The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); "
+            "the picture branch takes frames only, so it cannot detect fake audio with real video (RVFA); "
+            "the consistency branch takes the movement of the mouth and the audio."
+        )
     rule = result["pooling"]["windows"]
     pooled = {"mean": "the mean", "max": "the maximum"}.get(rule, f"the mean of the {rule.removeprefix('top')} largest")
     return (
@@ -119,6 +157,21 @@ def how_to_read(result: Mapping[str, Any]) -> str:
         f"the bootstrap 95 % interval over identities. A clip's score is {pooled} of P(fake) over its windows; the "
         f"last row has every window of 3 s on its own. Label 1 is fake for every branch.{visual}"
     )
+
+
+def about_carried(result: Mapping[str, Any]) -> str:
+    """Return the note on the table of the branches that carry a tier."""
+    text = (
+        "A branch carries a tier if the 95 % interval of its AUC lies above 0.5; the highest AUC comes first. It is "
+        "below chance if the interval lies below 0.5."
+    )
+    if result.get("less_in_sync"):
+        text += (
+            " Less in sync: AUC of the negative log-ratio of consistency, mean over a clip's frames, before any "
+            "classifier. It has two sides: dubs are less in sync than real clips (above 0.5); some talking heads are "
+            "more in sync than real clips (below 0.5), which is evidence as well."
+        )
+    return text
 
 
 def about_windows(result: Mapping[str, Any]) -> str:

@@ -43,6 +43,23 @@ def _auc_cell(metrics: Mapping[str, Any]) -> str:
     return f"<td class=num style='background:rgba({color},{0.35 * strength:.2f})'>{html_interval(metrics, 'auc')}</td>"
 
 
+def carried(result: Mapping[str, Any]) -> str:
+    """Return heading, sentence and table of the branches that carry each tier; empty if that is not known."""
+    found, sync = result.get("carried"), result.get("less_in_sync")
+    if not found:
+        return ""
+    body = ""
+    for tier, of in found.items():
+        cells = f"<td>{escape(', '.join(of['above']) or 'none')}</td><td>{escape(', '.join(of['below']) or '–')}</td>"
+        cells += _auc_cell(sync[tier]) if sync else ""
+        body += f"<tr><th scope=row>{escape(tier)}</th>{cells}</tr>"
+    more = "<th class=num>less in sync</th>" if sync else ""
+    table = box(f"<thead><tr><th>tier</th><th>carried by</th><th>below chance</th>{more}</tr></thead>", body)
+    lines = [sentences.carried(result), sentences.in_sync(result)]
+    text = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
+    return f"<h2>Which branch carries which tier?</h2>{text}{table}<p class=note>{sentences.about_carried(result)}</p>"
+
+
 def paired(result: Mapping[str, Any]) -> str:
     """Return the differences of the main branch from every other by tier; empty without others."""
     if not result["paired"]:

@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avdfd.features.window import SAMPLE_RATE, WINDOW
+from avdfd.features.window import FPS, SAMPLE_RATE, WINDOW
+from avdfd.inference.explanation import best_lag
+from avdfd.models.consistency import LAGS
 from avdfd.report.plots import MUTED, STYLE, figure_of
 
 _STRIP = 10  # frames in a film strip
@@ -32,8 +34,13 @@ class Seen(NamedTuple):
     """Some moments: time in s, frame (H, W, 3) uint8 and its discrepancy (R, C)."""
     scores: Mapping[str, Track]
     """P(fake) of each branch at the centres of its windows, the main branch last."""
-    w_audio: Track | None = None
-    """Weight of the audio branch at the centres of windows."""
+    weights: Mapping[str, Track] = {}
+    """Weight of each branch in the fused score, at the centres of windows."""
+    consistency: Track | None = None
+    """Log-ratio of audio and mouth belonging together, at every frame."""
+    agreement: tuple[np.ndarray, np.ndarray] | None = None
+    """Correlation of predicted and actual movement of the mouth (31, T) at lags from -15 to 15 frames, and T + 1 time
+    edges in s."""
     discrepancy: Track | None = None
     audio: tuple[np.ndarray, np.ndarray] | None = None
     """Spectrogram (bins, T) with its T + 1 time edges in s."""
@@ -49,6 +56,11 @@ def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: fl
         panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=False)))
         if seen.strip[0][2] is not None:
             panels.append((frame, lambda axes: _film_strip(axes, seen.strip, span, heat=True)))
+    if seen.consistency is not None:
+        named = partial(_filled, name="consistency\n(log-ratio)", branch="consistency")
+        panels.append((1.2, partial(named, track=seen.consistency)))
+    if seen.agreement is not None:
+        panels.append((1.2, partial(_lags, agreement=seen.agreement)))
     if seen.discrepancy is not None:
         panels.append(
             (1.1, partial(_filled, track=seen.discrepancy, name="audio-visual\ndiscrepancy", branch="visual"))
@@ -58,8 +70,8 @@ def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: fl
     if seen.audio_effect is not None:
         panels.append((0.8, partial(_filled, track=seen.audio_effect, name="audio part\nof the logit", branch="audio")))
     panels.append((2.1, partial(_score_lines, scores=seen.scores, threshold=threshold)))
-    if seen.w_audio is not None:
-        panels.append((0.8, partial(_weight, track=seen.w_audio)))
+    if seen.weights:
+        panels.append((0.8, partial(_weight_lines, weights=seen.weights)))
     heights = [height for height, _ in panels]
     figure, rows = figure_of(11, sum(heights) + 1.2, rows=len(heights), sharex=True, height_ratios=heights)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
@@ -121,13 +133,32 @@ def _spectrogram(axes: Axes, spectrogram: tuple[np.ndarray, np.ndarray]) -> None
     axes.grid(False)
 
 
-def _weight(axes: Axes, track: Track) -> None:
-    axes.plot(
-        *track, color=STYLE["audio"][0], linewidth=1.4, marker="o" if len(track.times) <= _FEW else "", markersize=3
-    )
-    axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
+def _lags(axes: Axes, agreement: tuple[np.ndarray, np.ndarray]) -> None:
+    """Draw the correlation at every lag over time, and the lag at which it is highest."""
+    values, edges = agreement
+    step = 1000 / FPS
+    lags = np.linspace(-LAGS - 0.5, LAGS + 0.5, len(values) + 1) * step
+    most = float(np.nanmax(np.abs(values)))
+    axes.pcolormesh(edges, lags, values, cmap="RdBu_r", vmin=-most, vmax=most, rasterized=True)
+    there = np.flatnonzero(~np.isnan(values[0]))
+    best = best_lag(values[:, there].T)
+    axes.hlines(best, edges[there], edges[there + 1], color="#1a1a1a", linewidth=1.6)
+    axes.axhline(0, color=MUTED, linewidth=1, linestyle=":")
+    axes.set(ylim=(lags[0], lags[-1]), yticks=[-400, 0, 400])
+    axes.set_ylabel("audio late\nby (ms)", fontsize=9)
+    axes.grid(False)
+
+
+def _weight_lines(axes: Axes, weights: Mapping[str, Track]) -> None:
+    """Draw the weights of three branches; of two, the weight of the first, as the other one has the rest."""
+    shown = weights if len(weights) > 2 else dict(itertools.islice(weights.items(), 1))
+    for name, track in shown.items():
+        marker = "o" if len(track.times) <= _FEW else ""
+        color, dashes = STYLE[name] if len(shown) > 1 else (STYLE[name][0], "-")
+        axes.plot(*track, color=color, linestyle=dashes, linewidth=1.4, marker=marker, markersize=3)
+    axes.axhline(1 / len(weights), color=MUTED, linewidth=1, linestyle=":")
     axes.set(ylim=(-0.05, 1.05))
-    axes.set_ylabel("weight of\naudio", fontsize=9)
+    axes.set_ylabel("weights" if len(shown) > 1 else f"weight of\n{next(iter(shown))}", fontsize=9)
 
 
 def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> None:

@@ -4,17 +4,20 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from avdfd.inference.verdict import BRANCHES
+
 
 def verdict_line(line: dict[str, Any], width: int) -> str:
     """Return a verdict as one aligned line of text."""
     if line["error"] is not None:
         return f"{line['file']:<{width}}  error: {line['error']}"
     text = f"{line['file']:<{width}}  {line['verdict']}  {line['score']:.3f}"
-    for branch in ("audio", "visual"):
-        if line[f"{branch}_score"] is not None:
-            text += f"  {branch} {line[f'{branch}_score']:.3f}"
-    if line["weight_audio"] is not None:
-        text += f"  weights {line['weight_audio']:.2f} / {line['weight_visual']:.2f}"
+    text += "".join(f"  {name} {line[f'{name}_score']:.3f}" for name in BRANCHES if line[f"{name}_score"] is not None)
+    weights = [line[f"weight_{name}"] for name in BRANCHES if line[f"weight_{name}"] is not None]
+    if weights:
+        text += f"  weights {' / '.join(f'{weight:.2f}' for weight in weights)}"
+    if line["lag_ms"] is not None:
+        text += f"  lag {line['lag_ms']:+.0f} ms"
     first, last, count = line["windows"][0]["start"], line["windows"][-1]["end"], len(line["windows"])
     if line["basis"] == "audio alone":
         text += "  (audio alone)"

@@ -9,6 +9,7 @@ from avdfd.config import AblationConfig, PretrainConfig, RunConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, csv_text, sha256_of
 from avdfd.core.text import read_json
+from avdfd.evaluation.carriers import branch_aucs
 from avdfd.evaluation.stored import folder_of
 from avdfd.report.counterfactuals import KEY_FIGURES, key_figures
 from avdfd.report.numbers import difference, sections, with_interval
@@ -166,6 +167,18 @@ def relation_table(rows: Sequence[AblationRow], reports: Reports) -> str:
     tested = [row for row in rows if reports.get(row.name, {}).get("counterfactuals")]
     cells = [[row.name, *key_figures(reports[row.name]["counterfactuals"]).values()] for row in tested]
     return markdown([["AUC", *KEY_FIGURES], *cells]) if cells else ""
+
+
+def branches_table(rows: Sequence[AblationRow], reports: Reports) -> str:
+    """Return an aligned Markdown table of the AUC of each branch by tier; empty if no row has several branches."""
+    found = {row.name: branch_aucs(reports[row.name]) for row in rows if row.name in reports}
+    parts = list(dict.fromkeys(part for of in found.values() for branch in of.values() for part in branch))
+    cells = [
+        [name, branch, *(with_interval(of[part], "auc") if part in of else "" for part in parts)]
+        for name, branches in found.items()
+        for branch, of in branches.items()
+    ]
+    return markdown([["AUC of branches", "branch", *parts], *cells]) if cells else ""
 
 
 def as_csv(rows: Sequence[AblationRow], reports: Reports) -> str:

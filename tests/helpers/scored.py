@@ -10,6 +10,7 @@ from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.evaluation.voices import Placing, summarise
 
 BRANCHES = ("audio", "visual", "fused")
+THREE = ("audio", "consistency", "picture", "fused")
 TIERS = {"RVRA": (0, 0), "RVFA": (0, 1), "FVRA": (1, 0), "RVFA-SVC": (0, 1)}
 """Tier -> labels of its video and audio (1 = fake)."""
 
@@ -21,9 +22,14 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClip
     video, audio = np.array([TIERS[name] for name in tier]).T
     identity = np.tile(np.repeat(np.arange(identities), 2), len(TIERS))
     seen = {"audio": 2 * audio, "visual": 2 * video, "fused": audio + video}
+    seen |= {"consistency": 2 * video, "picture": 0 * video}
     count = len(tier)
     scores = {name: 1 / (1 + np.exp(-rng.normal(seen.get(name, seen["fused"]), 1, (runs, count)))) for name in branches}
-    weight = rng.random(count) if "fused" in branches else None
+    weight = rng.random(count)
+    shares = {1: [], 3: [weight, 1 - weight], 4: [weight, (1 - weight) * 0.7, (1 - weight) * 0.3]}
+    own = [name for name in branches if name in (*BRANCHES, *THREE)]
+    weights = dict(zip(own, shares.get(len(own), []), strict=False))
+    sync = 3 - 2 * video + rng.normal(0, 1, count) if "consistency" in branches else None
     facts = {
         "source": [f"{t}/id{p}/{n % 2}.mp4" for n, (t, p) in enumerate(zip(tier, identity, strict=True))],
         "tier": tier,
@@ -38,8 +44,10 @@ def made_up_clips(branches=BRANCHES, identities=6, seed=0, runs=1) -> ScoredClip
         windows=np.full(count, 2),
         short=np.zeros(count, bool),
         scores=scores,
-        weight_audio=weight,
-        discrepancy=weight,
+        weights=weights,
+        log_ratio=sync,
+        lag=None if sync is None else 40.0 * video,
+        discrepancy=weight if "visual" in branches else None,
     )
 
 
@@ -47,7 +55,7 @@ def made_up_result(clips: ScoredClips | None = None, fitted: Any = None, **chang
     """Return the content of report.json; `fitted` True: with thresholds fitted on other clips."""
     clips = clips or made_up_clips()
     names = list(clips.scores)
-    own = tuple(name for name in names if name in BRANCHES)
+    own = tuple(name for name in names if name in (*BRANCHES, *THREE))
     seeds = len(clips.scores[own[-1]])
     runs = [{"folder": f"runs/x{seed}", "seed": seed, "checkpoint_sha256": "00" * 32} for seed in range(seeds)]
     trained = [tier for tier in TIERS if tier != "RVRA"]

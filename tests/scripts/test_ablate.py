@@ -47,7 +47,8 @@ value = {"auc": 0.75 if others else 0.875, "auc_interval": [0.5, 1.0]}
 value |= {"auc_deviation": 0.25} if len(folders) > 1 else {}
 pair = {"difference": -0.125, "interval": [-0.25, 0.0], "p": 0.04}
 report = {
-    "runs": runs(folders), "against": {others[0].name: {"runs": runs(others)}} if others else {}, "main": "fused",
+    "runs": runs(folders), "against": {others[0].name: {"runs": runs(others)}} if others else {},
+    "main": "fused", "branches": ["fused"],
     "overall": {"fused": value}, "tiers": {"RVFA": {"fused": value}},
     "paired": {others[0].name: {"overall": pair, "RVFA": pair}} if others else {},
 }
@@ -272,8 +273,14 @@ def test_ablation_with_the_real_scripts(make, tmp_path, capsys):
     assert report["overall"]["clips"] == 12
     assert set(report["paired"]) == {"audio", "visual", "full-seed0"}
     difference = report["overall"]["fused"]["auc"] - report["overall"]["full-seed0"]["auc"]
-    row = (tmp_path / "a" / "results.md").read_text().splitlines()[-1]
+    lines = (tmp_path / "a" / "results.md").read_text().splitlines()
+    (row,) = (line for line in lines if line.startswith("| V2A ") and "1 of 1" in line)
     assert f"{difference:+.3f} [" in row
+    branches = [
+        [cell.strip() for cell in line.split("|")[1:4]] for line in lines if line.count("[") and "1 of 1" not in line
+    ]
+    assert [cells[:2] for cells in branches] == [[name, b] for name in rows for b in ("audio", "visual")]
+    assert branches[-1][2].startswith(f"{report['overall']['visual']['auc']:.3f} [")
     capsys.readouterr()
     assert ablate.main(arguments) == 0
     assert "starts" not in capsys.readouterr().out

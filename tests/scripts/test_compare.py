@@ -13,7 +13,7 @@ from avdfd.core.files import write_csv
 from avdfd.evaluation.scored_clips import csv_rows
 from avdfd.metrics import roc
 from avdfd.report import comparison
-from tests.helpers.scored import made_up_clips, made_up_result
+from tests.helpers.scored import THREE, made_up_clips, made_up_result
 
 TIERS = ["overall", "RVFA", "FVRA", "RVFA-SVC"]
 
@@ -74,6 +74,19 @@ def test_use_of_the_relation_is_compared(systems, tmp_path, capsys):
     html = (tmp_path / "out" / "compare.html").read_text()
     assert "Which system uses the relation of audio and video?" in html
     assert "FVRA, frames shuffled" in (tmp_path / "out" / "compare.md").read_text()
+
+
+def test_branches_of_the_systems_are_shown(systems, tmp_path, capsys):
+    three = tmp_path / "three"
+    result = made_up_result(made_up_clips(THREE))
+    evaluated(tmp_path, "three", **{key: result[key] for key in ("branches", "main", "overall", "tiers")})
+    compare.main([str(systems[0]), str(three), "--out", str(tmp_path / "out"), "--bootstrap", "0"])
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())["branch_aucs"]
+    assert (found["ours"], list(found["three"])) == ({}, [*THREE[:3]])
+    auc = result["tiers"]["FVRA"]["consistency"]["auc"]
+    assert found["three"]["consistency"]["FVRA"]["auc"] == auc
+    assert re.search(rf"three: consistency .*{auc:.3f} \[", capsys.readouterr().out)
+    assert "Which branch separates them?" in (tmp_path / "out" / "compare.html").read_text()
 
 
 def test_findings_of_audits_are_at_the_top(systems, tmp_path):

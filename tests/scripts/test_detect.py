@@ -20,6 +20,7 @@ from avdfd.elements import unpack
 from avdfd.elements.form import as_window, encode_wav
 from avdfd.features.window import SECONDS
 from avdfd.inference import inspection, scoring
+from avdfd.inference.verdict import BRANCHES
 from avdfd.media import face_windows
 from avdfd.media.audio import read_audio, read_waveform
 from avdfd.media.video import read_video
@@ -32,8 +33,18 @@ from tests.helpers.recordings import clicks, record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import Disposition, make_video, write
 
-FIELDS = ["file", "score", "verdict", "audio_score", "visual_score", "weight_audio", "weight_visual", "basis"]
-FIELDS += ["windows", "short", "faces", "error", "audio_stream", "video_stream"]
+FIELDS = ["file", "score", "verdict", *(f"{branch}_score" for branch in BRANCHES)]
+FIELDS += [
+    *(f"weight_{branch}" for branch in BRANCHES),
+    "lag_ms",
+    "basis",
+    "windows",
+    "short",
+    "faces",
+    "error",
+    "audio_stream",
+    "video_stream",
+]
 FIELDS += ["damaged_frames", "dropped_frames", "notes", "left_out"]
 
 
@@ -208,8 +219,7 @@ def test_scores_are_those_of_the_model(run, videos, capsys):
     assert [w["score"] for w in line["windows"]] == pytest.approx(scores.branch["fused"].tolist(), abs=1e-6)
     assert line["audio_score"] == pytest.approx(scores.branch["audio"].mean(), abs=1e-6)
     assert line["visual_score"] == pytest.approx(scores.branch["visual"].mean(), abs=1e-6)
-    assert scores.w_audio is not None
-    assert line["weight_audio"] == pytest.approx(scores.w_audio.mean(), abs=1e-6)
+    assert line["weight_audio"] == pytest.approx(scores.weights["audio"].mean(), abs=1e-6)
 
 
 @pytest.mark.usefixtures("in_process")
@@ -290,7 +300,7 @@ def test_lists_that_cannot_be_scored_are_refused(run, videos, tmp_path):
 
     assert "name the files to score, or a list of them with --csv" in refused()
     assert "name the files to score" in refused(videos / "good.mp4", "--csv", listed)
-    assert "is the list; name another file" in refused("--csv", listed, "--prediction", listed)
+    assert "is an input or another output; name another file" in refused("--csv", listed, "--prediction", listed)
     assert "is a folder; name a file" in refused("--csv", listed, "--prediction", tmp_path)
     listed.write_text("../good.mp4,0\n")
     assert "testset.csv: line 1: '../good.mp4' is not below" in refused("--csv", listed)

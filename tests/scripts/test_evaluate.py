@@ -103,8 +103,7 @@ def test_scores_are_those_of_the_model(evaluated):
     scores = scoring.score(run, ElementSet(store, metas, run.inputs))
     for branch in BRANCHES:
         assert float(row[branch]) == pytest.approx(scores.branch[branch].mean(), abs=1e-6)
-    assert scores.w_audio is not None
-    assert float(row["weight_audio"]) == pytest.approx(scores.w_audio.mean(), abs=1e-6)
+    assert float(row["weight_audio"]) == pytest.approx(scores.weights["audio"].mean(), abs=1e-6)
 
 
 def test_page_shows_the_numbers(evaluated):

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from avdfd.elements import ElementMeta, ElementStore
-from avdfd.evaluation.changed import Columns, Score, auc, pooled, pooled_part, score_views
+from avdfd.evaluation.changed import Columns, Score, pooled, pooled_part, score_views
 from avdfd.evaluation.counterfactuals.cases import REPLACED, SHIFTS, Case, Cases, cases_of, view_of
 from avdfd.evaluation.counterfactuals.rule import SHUFFLED_TIER, verdict
 from avdfd.evaluation.grouped_metrics import tier_parts
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Run
+from avdfd.metrics.bootstrap import auc
 from avdfd.metrics.paired import paired_auc
 
 _BRANCHES = ("consistency", "visual")

@@ -11,7 +11,7 @@ import numpy as np
 
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.elements.protocol import Store
-from avdfd.evaluation.changed import Columns, Score, View, auc, check_store, pooled, pooled_part, score_views
+from avdfd.evaluation.changed import Columns, Score, View, check_store, pooled, pooled_part, score_views
 from avdfd.evaluation.grouped_metrics import tier_parts
 from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES
@@ -19,6 +19,7 @@ from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.inference.scoring import Run
 from avdfd.metrics import roc
+from avdfd.metrics.bootstrap import auc
 from avdfd.splits.lists import take
 
 FORM = 2

@@ -10,7 +10,7 @@ import evaluate
 from avdfd import report
 from avdfd.elements import ElementWriter, fake_seconds
 from avdfd.evaluation import evaluate as evaluation
-from avdfd.evaluation.localisation import localise, own_steps
+from avdfd.evaluation.localisation import LESS_IN_SYNC, UNUSUAL, localise, own_steps
 from avdfd.evaluation.pooling import per_window
 from avdfd.inference.scoring import Scores
 from tests.helpers.runs import make_run
@@ -39,12 +39,13 @@ def oracle(metas, reverse=False):
     of_windows = (fake_seconds(metas)[:, 0] > 0).astype(float)
     sign = (lambda x: 1 - x) if reverse else (lambda x: x)
     branches = dict.fromkeys(("audio", "visual", "fused"), sign(of_windows))
-    return Scores([one.key for one in metas], branches, w_audio=np.full(len(metas), 0.5), discrepancy=sign(steps))
+    return Scores([one.key for one in metas], branches, discrepancy=sign(steps))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_planted_second_is_evaluated_in_all_windows_and_found(planted, small_store, tmp_path, monkeypatch, reverse):
     run = make_run(tmp_path, "train", small_store)
+    monkeypatch.setattr(evaluation, "check_request", lambda *_: None)  # the elements have no arrays
     monkeypatch.setattr(evaluation, "score_run", lambda run, store, metas, request: oracle(metas, reverse))
     monkeypatch.setattr(report, "draw", lambda _: {})
     evaluate.main(["--run", str(run), "--elements", str(planted), "--split", "all", "--bootstrap", "0"])
@@ -81,6 +82,25 @@ def test_overlapping_windows_locate_a_second():
         scores = Scores([], {"audio": 1 - values if reverse else values})
         found = localise(metas, per_window(metas, scores), scores, replicates=0, seed=0)
         assert found["systems"]["audio"]["ap_0.5"] == (0 if reverse else 1)
+
+
+@pytest.mark.parametrize(
+    ("inside", "found"), [(-4.0, {LESS_IN_SYNC: 1, UNUSUAL: 1}), (9.0, {LESS_IN_SYNC: 0, UNUSUAL: 1})]
+)
+def test_frames_locate_a_second_that_is_out_of_sync_or_too_much_in_sync(inside, found):
+    metas = [
+        meta("a", name, 0, start=3.072 * n, end=3.072 * (n + 1), audio_fake_periods="[[4, 5]]" * (name == "RVFA"))
+        for name in ("RVFA", "RVRA")
+        for n in range(3)
+    ]
+    frames = np.full((6, 77), 3.0)
+    first, last = (int((second - 3.072) * 25) for second in (4, 5))
+    frames[1, first:last] = inside
+    scores = Scores([], {"audio": np.zeros(6)}, frames=frames, agreement=np.zeros((6, 31)))
+    systems = localise(metas, per_window(metas, scores), scores, replicates=0, seed=0)["systems"]
+    assert systems["audio"]["from"] == "windows"
+    assert {name: systems[name]["from"] for name in found} == dict.fromkeys(found, "frames")
+    assert {name: systems[name]["ap_0.75"] for name in found} == found
 
 
 def test_fakes_throughout_are_left_out_and_runs_are_averaged():

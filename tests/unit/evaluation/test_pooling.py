@@ -21,7 +21,7 @@ def scores(**branches):
     return Scores(
         KEYS,
         {name: np.array(values) for name, values in branches.items()},
-        w_audio=np.array([0.5, 0.1, 0.3, 0.5, 0.5]),
+        weights={"audio": np.array([0.5, 0.1, 0.3, 0.5, 0.5])},
         discrepancy=np.arange(40.0).reshape(5, 8),
     )
 
@@ -40,7 +40,7 @@ def test_clips_have_the_means_of_their_windows():
     assert clips.windows.tolist() == [1, 3, 1]
     assert clips.scores["audio"] == pytest.approx(np.array([[0.1, 0.4, 0.9]]))
     assert clips.scores["fused"] == pytest.approx(np.array([[0, 0.5, 0.5]]))
-    assert clips.weight_audio == pytest.approx(np.array([0.5, 0.3, 0.5]))
+    assert clips.weights["audio"] == pytest.approx(np.array([0.5, 0.3, 0.5]))
     assert clips.discrepancy == pytest.approx(np.array([3.5, (11.5 + 19.5 + 35.5) / 3, 27.5]))
 
 
@@ -57,7 +57,7 @@ def test_short_clips_are_marked():
 def test_rules(rule, expected):
     clips = pool(METAS, scores(audio=[0.1, 0.2, 0.6, 0.9, 0.4]), rule)
     assert clips.scores["audio"] == pytest.approx(np.array([[0.1, expected, 0.9]]))
-    assert clips.weight_audio[1] == pytest.approx(0.3)  # what explains a score is a mean under any rule
+    assert clips.weights["audio"][1] == pytest.approx(0.3)  # what explains a score is a mean under any rule
 
 
 @pytest.mark.parametrize("rule", ["mean", "max", "top2", "top7"])
@@ -101,7 +101,7 @@ def test_runs_are_stacked():
     one, two = scores(audio=[0.1, 0.2, 0.6, 0.9, 0.4]), scores(audio=[0.3] * 5)
     both = stack([one, two])
     assert both.branch["audio"].shape == (2, 5)
-    assert both.w_audio == pytest.approx(one.w_audio)
+    assert both.weights["audio"] == pytest.approx(one.weights["audio"])
     clips = pool(METAS, both)
     assert clips.scores["audio"] == pytest.approx(np.array([[0.1, 0.4, 0.9], [0.3, 0.3, 0.3]]))
-    assert stack([Scores([], {"audio": np.zeros(1)})]).w_audio is None
+    assert stack([Scores([], {"audio": np.zeros(1)})]).weights == {}

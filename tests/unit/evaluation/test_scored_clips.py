@@ -1,8 +1,10 @@
 """Scored clips as columns and as rows of scores.csv."""
 
+import pytest
+
 from avdfd.evaluation.pages import page_metrics
 from avdfd.evaluation.scored_clips import ScoredClips, csv_rows, from_csv
-from tests.helpers.scored import BRANCHES, made_up_clips
+from tests.helpers.scored import BRANCHES, THREE, made_up_clips
 from tests.unit.evaluation.test_pages import clips_of_pages, make_page
 
 
@@ -12,18 +14,29 @@ def test_some_of_the_clips():
     assert isinstance(some, ScoredClips)
     assert set(some.tier) == {"FVRA"}
     assert some.scores["fused"].tolist() == clips.scores["fused"][:, clips.tier == "FVRA"].tolist()
-    assert len(some.weight_audio) == len(some) == 12
+    assert len(some.weights["audio"]) == len(some) == 12
 
 
 def test_rows_keep_every_digit():
     clips = made_up_clips()
     head, first, *_ = csv_rows(clips)
     assert head == ["clip", "tier", "label", "identity", "method", "race", "gender", "windows", "short", *BRANCHES,
-                    "weight_audio", "discrepancy", "prototype_distance"]  # fmt: skip
+                    "weight_audio", "weight_visual", "discrepancy", "prototype_distance"]  # fmt: skip
     assert first[:9] == ["RVRA/id0/0.mp4", "RVRA", 0, "id0", "", "African", "men", 2, "false"]
     assert [float(str(value)) for value in first[9:12]] == [clips.scores[b][0, 0] for b in BRANCHES]
     head, *_ = csv_rows(made_up_clips(("audio",), runs=2))
-    assert head[9:11] == ["audio[0]", "audio[1]"]
+    assert head[9:] == ["audio[0]", "audio[1]", "weight_audio", "discrepancy", "prototype_distance"]
+
+
+def test_rows_of_three_branches():
+    clips = made_up_clips(THREE)
+    head, first, *_ = csv_rows(clips)
+    assert head[9:13] == [*THREE]
+    assert head[13:] == ["weight_audio", "weight_consistency", "weight_picture", "discrepancy", "prototype_distance",
+                         "log_ratio", "lag_ms"]  # fmt: skip
+    row = dict(zip(head, first, strict=True))
+    assert sum(row[f"weight_{name}"] for name in THREE[:3]) == pytest.approx(1)
+    assert (row["log_ratio"], row["lag_ms"], row["discrepancy"]) == (clips.log_ratio[0], 0, None)
 
 
 def test_short_clips_stay_marked():

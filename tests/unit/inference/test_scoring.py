@@ -61,7 +61,7 @@ def test_a_stage1_run_has_the_audio_branch_only(data, tmp_path):
     store = ElementStore(data / "elements")
     scores = scoring.score(run, ElementSet(store, split_metas(run.config, store, "test"), run.inputs))
     assert run.branches == tuple(scores.branch) == ("audio",)
-    assert scores.w_audio is None
+    assert scores.weights == {}
 
 
 def test_runs_that_cannot_be_loaded(data, tmp_path):

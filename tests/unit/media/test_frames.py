@@ -135,7 +135,7 @@ def test_pixel_format_may_change(tmp_path):
 
 def test_overlay_of_frames_of_two_sizes_has_one(tmp_path):
     path = write_changing(tmp_path / "a.ts", ((240, 320), (120, 160)), seconds=1.0)
-    story = Story("", [0.0], {"fused": np.array([0.5])}, 0.5, None, None, [None], 1.0)
+    story = Story("", [0.0], {"fused": np.array([0.5])}, 0.5, {}, None, None, None, [None], 1.0)
     (tmp_path / "b.mp4").write_bytes(overlay(path, "pyav", story))
     assert len({frame.rgb().shape for frame in read_video(tmp_path / "b.mp4", "pyav")}) == 1
 

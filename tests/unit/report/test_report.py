@@ -10,10 +10,10 @@ import pytest
 
 from avdfd import report
 from avdfd.evaluation.grouped_metrics import TUNED, grouped_metrics
-from avdfd.report import plots, voices
+from avdfd.report import plots, points, voices
 from avdfd.report.audit import audit_html
 from avdfd.report.numbers import LOCALISED, NAMES
-from tests.helpers.scored import BRANCHES, TIERS, made_up_clips, made_up_result, made_up_voices
+from tests.helpers.scored import BRANCHES, THREE, TIERS, made_up_clips, made_up_result, made_up_voices
 
 
 class Page(HTMLParser):
@@ -262,6 +262,33 @@ def test_text_table_is_aligned():
     assert known.splitlines()[1].startswith("Protocol: ")
     beside = f"{result['tiers']['RVFA']['fused']['auc']:.3f}"
     assert probes.splitlines()[1].split() == ["RVFA", "0.930", beside]
+
+
+def test_three_branches():
+    result = made_up_result(made_up_clips(THREE))
+    assert page_of(result).rows[0] == ["AUC", *THREE, "fakes", "identities"]
+    sync = result["less_in_sync"]["FVRA"]
+    low, high = sync["auc_interval"]
+    carried = row_of(result, "FVRA")
+    assert carried == ["FVRA", "consistency", "–", f"{sync['auc']:.3f}{low:.3f} – {high:.3f}"]
+    text = report.summary_text(result)
+    auc = {tier: f"{of['consistency']['auc']:.3f}" for tier, of in result["tiers"].items()}
+    assert re.search(rf"Which branch carries which tier .*: RVFA: audio .*; FVRA: consistency {auc['FVRA']};", text)
+    assert f"FVRA {sync['auc']:.3f} [{low:.3f}, {high:.3f}]" in text
+    assert f"Weights in the fused score, median of {' / '.join(THREE[:3])}: RVRA " in text
+    assert "the consistency branch takes the movement of the mouth and the audio" in text_of(result)
+    assert "discrepancy" not in text
+    rows = points.weights(result)
+    assert rows[0] == ["tier", "branch", "weight"]
+    assert {row[1] for row in rows[1:]} == {*THREE[:3]}
+    assert len(report.draw(result)["weights"].legends) == 1
+
+
+def test_branches_below_chance_are_named():
+    clips = made_up_clips(THREE)
+    clips.scores["picture"][:] = 1 - clips.scores["consistency"]
+    text = report.summary_text(made_up_result(clips))
+    assert re.search(r"Below chance, fakes score lower than real clips: .*FVRA: " + THREE[2] + r" 0.0\d\d\.", text)
 
 
 def test_stage_1_has_one_branch_and_no_weights():

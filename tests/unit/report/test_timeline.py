@@ -1,9 +1,13 @@
 """The figure of one file over time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 
-from avdfd.report import plots, timeline
+from avdfd.inference.inspection import Inspection, Spooled
+from avdfd.report import inspection, plots, timeline
 
 BRANCHES = ("audio", "visual", "fused")
 
@@ -17,7 +21,7 @@ def test_timeline_covers_the_span(suffix, magic):
     seen = timeline.Seen(
         strip=[(t, frame, grid + t) for t, frame in strip],
         scores=tracks,
-        w_audio=timeline.Track(times, times / 10),
+        weights={"audio": timeline.Track(times, times / 10), "visual": timeline.Track(times, 1 - times / 10)},
         discrepancy=timeline.Track(times, times),
         audio=(np.zeros((128, 240)), np.linspace(0, 7.68, 241)),
         audio_effect=timeline.Track(times, -times),
@@ -34,6 +38,27 @@ def test_timeline_covers_the_span(suffix, magic):
     audio_only = timeline.timeline("a", timeline.Seen([], {"audio": tracks["audio"]}), span=(0, 7.68), threshold=0.5)
     assert len(audio_only.axes) == 1
     assert plots.encode(figure, suffix).startswith(magic)
+
+
+def test_three_branches_over_time():
+    """A clip of two overlapping windows, the audio of the second 160 ms late."""
+    starts, agreement = np.array([0, 1.536]), np.full((2, 31), 0.1)
+    agreement[0, 15], agreement[1, 19] = 0.6, 0.7
+    names = ("audio", "consistency", "picture", "fused")
+    columns = {name: np.array([0.2, 0.8]) for name in names}
+    columns |= {f"w_{name}": np.array([0.5, 0.25]) for name in names[:3]}
+    columns |= {"frames": np.repeat([[3.0], [-1.0]], 77, axis=1), "agreement": agreement}
+    columns["mel"] = np.zeros((2, 128, 96))
+    windows = [Spooled(start, start + 3.072, None, Path()) for start in starts]
+    figure = inspection.figure_over_time("a", Inspection(windows, names, columns, []), 0.5)
+    consistency, lags, _, scores, weights = figure.axes
+    assert np.interp([0.5, 2.5, 4.0], *consistency.lines[0].get_data()) == pytest.approx([3, 1, -1])
+    (bars,) = (one for one in lags.collections if isinstance(one, LineCollection))
+    assert [segment[0].tolist() for segment in bars.get_segments()] == pytest.approx(
+        np.array([[0, 0], [1.536, 160], [3.072, 160]])
+    )
+    assert [line.get_label() for line in scores.lines[1:]] == list(names)[::-1]
+    assert [line.get_color() for line in weights.lines[:3]] == [plots.STYLE[name][0] for name in names[:3]]
 
 
 def test_over_time_means_where_windows_overlap():
