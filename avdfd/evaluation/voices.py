@@ -97,7 +97,8 @@ def _stage1_of(run: Run) -> tuple[AudioNet, PretrainConfig]:
 def _place(columns: Callable[[Any], dict[str, Tensor]], net: AudioNet, batch: Any) -> dict[str, Tensor]:
     patches = net.encoder.front(batch.mel)  # shared with the run, and the slowest part
     z = net(patches).z.float()
-    return columns(batch._replace(cached=patches)) | {
+    shared = batch._replace(cached=patches) if batch.shape is None else batch  # a consistency branch takes the mel
+    return columns(shared) | {
         "embedding": z,
         "distance": torch.linalg.vector_norm(z - net.prototype.float(), dim=1),
     }

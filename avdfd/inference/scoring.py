@@ -119,7 +119,7 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
         detector = ready(partial(build_detector, cfg, facts.audio_model, facts.consistency_model))
         branch = (detector.audio_encoder, detector.audio_head)
         columns = partial(_detector_columns, detector)
-        inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input)
+        inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input, shape=cfg.consistency is not None)
         branches, precision = (*detector.branches, FUSED), cfg.optim.precision
         known = {"audio_branch": branch, "media": facts.media}
         return Run(folder, cfg, detector, place, inputs, branches, precision, columns, **known)

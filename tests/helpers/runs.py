@@ -13,7 +13,8 @@ from avdfd.config import PretrainConfig, TrainConfig, parse
 from avdfd.core.files import BEST
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
-from avdfd.elements.form import encode_audio, encode_frame
+from avdfd.elements.form import LANDMARKS, encode_audio, encode_frame, encode_landmarks
+from avdfd.features.mouth_shape import LIPS, USED
 from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.inference import scoring
 from avdfd.training import weights
@@ -30,10 +31,19 @@ SPECTRA = {**AUDIO, "input": "waveform", "patches": "statistics", "spectra": [25
 VISUAL = {"init": "random", "image_size": 32, "dim": 16, "depth": 1, "heads": 2}
 
 
-def make_store(root: Path, whole: Sequence[int] = ()) -> Path:
+def landmarks_of(waveform: np.ndarray) -> np.ndarray:
+    """Return landmarks (77, 71, 3) of a window, in which the lips follow the loudness of the audio."""
+    loudness = np.log10(np.square(np.resize(waveform, (FRAMES, SAMPLE_RATE // FPS))).mean(axis=1) + 1e-6)
+    face = np.random.default_rng(1).uniform(20, 200, (len(USED), 3))
+    lips = np.isin(USED, LIPS)[:, None] * np.array([0.0, 1.0, 0.0])
+    return face + 20 * (loudness - loudness.mean())[:, None, None] * lips
+
+
+def make_store(root: Path, whole: Sequence[int] = (), *, landmarks: bool = False) -> Path:
     """Write elements and split lists: a clip of two windows for every identity of SPLITS and tier of TIERS.
 
-    With `whole`, each is one whole clip of these numbers of frames, in turn.
+    With `whole`, each is one whole clip of these numbers of frames, in turn. With `landmarks`, windows have those of
+    `landmarks_of`, and audio whose loudness changes from frame to frame.
     """
     lengths = itertools.cycle(whole)
     settings: dict[str, Any] = {}
@@ -54,7 +64,11 @@ def make_store(root: Path, whole: Sequence[int] = ()) -> Path:
                     if whole:
                         steps = next(lengths)
                         samples = steps * SAMPLE_RATE // FPS
-                    audio = encode_audio(rng.uniform(-0.5, 0.5, samples) * rng.random(), mel=not whole)
+                    waveform = rng.uniform(-0.5, 0.5, samples) * rng.random()
+                    if landmarks:
+                        waveform *= np.resize(rng.uniform(0.05, 1, FRAMES).repeat(SAMPLE_RATE // FPS), samples)
+                    audio = encode_audio(waveform, mel=not whole)
+                    audio |= {LANDMARKS: encode_landmarks(landmarks_of(waveform))} if landmarks else {}
                     mjpeg = b"".join(jpegs[i] for i in rng.integers(0, 5, steps))
                     end = start + samples / SAMPLE_RATE
                     windows.append({"start": start, "end": end, "parts": {**audio, "mjpeg": mjpeg}})
