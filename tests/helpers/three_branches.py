@@ -6,6 +6,7 @@ import torch
 
 from avdfd.config import ConsistencyModelConfig, PretrainConfig, TrainConfig, parse
 from avdfd.core.files import BEST
+from avdfd.models.detector import Detector
 from avdfd.training import weights
 from avdfd.training.build import build_detector, load_audio_net
 from avdfd.training.weights import RunFacts
@@ -24,6 +25,7 @@ def make_three_branches(root: Path, data: Path, name: str = "three", audio: Path
     config = parse({**common, **values}, TrainConfig, "test")
     torch.manual_seed(0)
     model = build_detector(config, stage1, consistency)
+    assert isinstance(model, Detector), "with three branches"
     model.consistency.shape_basis.normal_(0, 10)
     if audio is not None:
         model.load_audio(load_audio_net(audio)[0])
