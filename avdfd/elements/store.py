@@ -13,12 +13,10 @@ from avdfd.core.errors import UserError
 from avdfd.elements.form import (
     LANDMARKS,
     MEMBERS,
-    NOT_FINITE,
     Element,
     data_size,
     decode_frame,
     decode_landmarks,
-    is_finite,
     mel_of,
     pcm,
     repeated,
@@ -134,10 +132,7 @@ class ElementStore:
         return points if self.whole else repeated(points, FRAMES)
 
     def _array(self, file: int, row: int, suffix: str) -> np.ndarray:
-        values = self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
-        if not is_finite(values):
-            raise self._damaged(row, suffix, NOT_FINITE)
-        return values
+        return self._member(file, row, suffix).view("<f4").reshape(MEL_BINS, MEL_FRAMES)
 
     def _member(self, file: int, row: int, suffix: str) -> np.ndarray:
         data = _bytes(self.root, file, self._place(row, suffix), data_size(suffix, self._seconds(row)))
@@ -150,11 +145,11 @@ class ElementStore:
         if expected and checksum(data) != expected:
             raise self._damaged(row, what)
 
-    def _damaged(self, row: int, what: str, how: str = "is damaged") -> UserError:
+    def _damaged(self, row: int, what: str) -> UserError:
         shard = shard_name(int(self._numbers["part"][row]), int(self._numbers["shard"][row]))
         source, key = (self.metas.value(name, row) for name in ("source", "key"))
         return UserError(
-            f"{self.root / shard}: {what} of the clip {source} {how} ({key}); run data/preprocess.py again to "
+            f"{self.root / shard}: {what} of the clip {source} is damaged ({key}); run data/preprocess.py again to "
             "restore it"
         )
 

@@ -12,11 +12,13 @@ from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements.form import (
     LANDMARKS,
+    NOT_FINITE,
     decode_wav,
     encode_array,
     encode_audio,
     encode_landmarks,
     encode_wav,
+    is_finite,
     mel_of,
     repeated,
 )
@@ -106,6 +108,8 @@ def _parts(window: Window, media: MediaConfig) -> dict[str, bytes]:
     parts = encode_audio(samples, mel="mel" in media.keep)
     if media.mel_err is not None:
         error = reconstruction(media.mel_err).error(mel_of(decode_wav(parts["wav"])))
+        if not is_finite(error):
+            raise MediaError(f"its mel_err {NOT_FINITE}")
         parts["mel_err.npy"] = encode_array(error)
     if "waveform" not in media.keep:
         del parts["wav"]

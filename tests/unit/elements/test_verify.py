@@ -280,7 +280,7 @@ def test_crafted_settings_of_a_store(root, about):
 
 
 def test_values_that_are_not_finite_are_named_and_repaired(tmp_path):
-    """They have a valid checksum, as they were stored like this."""
+    """They have a valid checksum, as they were stored like this. Training and scoring name what they read of them."""
     good = dict(WINDOWS[0]["parts"])
     mel = np.full((128, 768), np.float32(0.5))
     mel[3, 4] = np.nan
@@ -292,9 +292,7 @@ def test_values_that_are_not_finite_are_named_and_repaired(tmp_path):
     assert merge(root)
     store = ElementStore(root)
     (key,) = (meta.key for meta in store.metas if meta.source == SOURCES[1])
-    assert store.read(key).mel is not None
-    with pytest.raises(UserError, match=rf"{SHARD}: mel_err.npy of the clip {SOURCES[1]} has values that are not fin"):
-        store.read(key, mel_err=True)
+    assert np.isnan(store.read(key, mel_err=True).mel_err).sum() == 1
     (damage,) = verify(root).damages
     assert str(damage) == f"{root / SHARD}: {key} has values that are not finite (clip {SOURCES[1]})"
     with ElementWriter(root, SETTINGS) as writer:

@@ -1,10 +1,11 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from avdfd.config import MediaConfig
+from avdfd.config import MediaConfig, ReconstructionConfig
 from avdfd.core.errors import MediaError
 from avdfd.elements import unpack
 from avdfd.elements.form import mel_of
@@ -356,3 +357,12 @@ def test_face_of_a_real_clip_fills_the_crop():
         (face,) = face_mesh.detect(frame)
         assert face.box[2] == pytest.approx(224 / 1.5, rel=0.2)
         assert face.box[:2] + face.box[2:] / 2 == pytest.approx([112, 112], abs=20)
+
+
+def test_reconstruction_error_that_is_not_finite_is_refused(tmp_path, monkeypatch):
+    model = SimpleNamespace(error=lambda mel: np.full_like(mel, np.inf))
+    monkeypatch.setattr(media, "reconstruction", lambda config: model)
+    record(tmp_path / "a.mkv", constant(25, 3.6), clicks(3.6, 16_000, [1.0]), rate=16_000)
+    config = MediaConfig(keep=["waveform"], mel_err=ReconstructionConfig(model="m", sha256="0" * 64))
+    with pytest.raises(MediaError, match="its mel_err has values that are not finite"):
+        extract(tmp_path / "a.mkv", config)
