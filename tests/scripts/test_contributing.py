@@ -201,8 +201,8 @@ def test_a_baseline(copy, tmp_path):
     config.write_text(text.replace("\nBaselineConfig = ", f"\n{CONFIG}"))
     systems = copy / "avdfd/baselines/__init__.py"
     text = systems.read_text()
-    assert text.count('{"avff": avff,') == 1
-    text = text.replace('{"avff": avff,', '{"toy": toy, "avff": avff,')
+    assert text.count('    "avff": avff,\n') == 1
+    text = text.replace('    "avff": avff,\n', '    "toy": toy,\n    "avff": avff,\n')
     systems.write_text(text.replace("from avdfd.baselines import avff,", "from avdfd.baselines import toy, avff,"))
     change(copy, "config/baseline_toy.json", json.dumps(values))
     check_listed("Add a baseline", touched(copy), "toy")

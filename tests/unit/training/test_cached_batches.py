@@ -205,7 +205,7 @@ def test_cached_windows_have_their_own_labels(tmp_path):
             writer.add({**clip, **of_clip, "source": f"{tier}.mp4", "tier": tier}, windows)
     metas = ElementStore(tmp_path / "store").metas
     rows = {name: torch.zeros(len(metas), 2) for name in Encoded._fields}
-    cache = SimpleNamespace(array=rows.__getitem__)
+    cache = SimpleNamespace(array=rows.__getitem__, formats=rows)
     batch = CachedBatches(cache, metas, Shared(Sequential(12, 12)), torch.device("cpu"), Encoded).take(range(12))
     assert batch.label.tolist() == [1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0]
     assert batch.fake_modalities[:4].tolist() == [[1, 0], [0, 0], [1, 0], [0, 1]]
