@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     check_outputs(args, files)
     if args.reconstruct:
         return draw_reconstruction(args, files[0], media)
-    run = load_run(args.run, args.device)
+    run = load_run(args.run, args.device, args.encoders)
     audio_run = audio_only(run)
     media = as_run_takes_it(run, media, args)
 
@@ -93,6 +93,14 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     cli = Parser(description="Give a verdict on media files.")
     cli.add_argument("files", nargs="*", type=Path, metavar="FILE", help="media files, or folders that contain some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
+    cli.add_argument(
+        "--encoders",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder with the file of the run's pretrained audio encoder, if it is not where the run had it",
+    )
     cli.add_argument("--csv", type=Path, metavar="FILE", help="score the videos of a list, video_name,target")
     cli.add_argument("--root", type=Path, help="root of the paths in the list (default: the list's folder)")
     cli.add_argument(

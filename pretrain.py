@@ -24,24 +24,24 @@ from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
-from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.datasets.split_elements import training_elements
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.metrics import roc
-from avdfd.models.audio_encoder import AudioNet
+from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.losses import ordinal_ring, ranking, supcon
 from avdfd.splits import folds
 from avdfd.splits.files import UNKNOWN_METHODS
 from avdfd.splits.lists import read_split_json
 from avdfd.training import distributed, loop
-from avdfd.training.build import build_audio_net
+from avdfd.training.build import build_audio_net, start_front
 from avdfd.training.distributed import World, gather
-from avdfd.training.fitted import fit_score
+from avdfd.training.fitted import fit_score, values_of
 from avdfd.training.flops import training_flops
+from avdfd.training.front_cache import open_stage1
 from avdfd.training.meter import Meter
-from avdfd.training.optim import adamw, set_epoch_lr
+from avdfd.training.optim import Groups, adamw, set_epoch_lr
 from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
 
@@ -78,8 +78,10 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     # ---- model
     device = world.device
     loop.seed_everything(cfg.seed)
-    model = build_audio_net(cfg.model).to(device)
-    optimizer = adamw([(model.parameters(), 1.0)], cfg.optim)
+    model = build_audio_net(cfg.model)
+    start_front(model.encoder, cfg.model)
+    model = model.to(device)
+    optimizer = adamw(parameter_groups(cfg, model), cfg.optim)
 
     # ---- data
     store = ElementStore(cfg.data.elements)
@@ -99,16 +101,17 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     )
     order = Shared(pairs, rank=world.rank, size=world.size)
     val_order = Shared(Sequential(len(val_set), 4 * cfg.optim.batch_size), rank=world.rank, size=world.size)
-    train_data, val_data = open_batches(cfg.data, device, (train_set, order), (val_set, val_order))
 
     # ---- run
     run = RunFolder(cfg, resume=resume, first=world.first, console=print)
+    train_data, val_data = open_stage1(cfg, world, run, stop, model, (train_set, order), (val_set, val_order))
     training = Training(cfg, world, run, model, optimizer, stop, audio_model=cfg.model.model_dump())
     training.restore()
     progress = training.progress
     if model.encoder.score is not None and not progress.epoch and not progress.step:
-        patches = ElementSet(store, train_metas, inputs._replace(front=model.encoder.front))
-        fit_score(model.encoder.score, patches, by=cfg.pair_by, c=cfg.fit_c)
+        unchanged = ElementSet(store, train_metas, input_form(cfg, model, inputs))
+        of_clips = values_of(model.encoder, unchanged, train_data)
+        fit_score(model.encoder.score, train_metas, of_clips, by=cfg.pair_by, c=cfg.fit_c)
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
@@ -148,6 +151,16 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     run.announce(f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 
+def parameter_groups(cfg: PretrainConfig, model: AudioNet) -> Groups:
+    """Return the parameters with the scales of their learning rates; trained layers of a pretrained encoder have their
+    own."""
+    front_end = getattr(model.encoder, "front_end", None)
+    pretrained = [] if front_end is None else [*front_end.parameters()]
+    theirs = {id(parameter) for parameter in pretrained}
+    scale = None if cfg.model.front is None else cfg.model.front.lr_scale
+    return [([p for p in model.parameters() if id(p) not in theirs], 1.0), (pretrained, scale or 0.0)]
+
+
 def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:
     """Return the pages of validation elements. Raises UserError if none has both classes."""
     real, fake = ({meta.page for meta in metas if meta.window.label == label} for label in (0, 1))
@@ -161,8 +174,9 @@ def pages_of(cfg: PretrainConfig, metas: Sequence[ElementMeta]) -> list[str]:
 
 def input_form(cfg: PretrainConfig, model: AudioNet, inputs: Inputs) -> Inputs:
     """Read elements as the patch statistics of their audio, if these are the same in every epoch."""
-    fixed = cfg.model.patches == "statistics" and cfg.augment == AugmentConfig()
-    return inputs._replace(front=model.encoder.front) if fixed else inputs
+    if not isinstance(model.encoder, AudioEncoder) or inputs.augment != AugmentConfig():
+        return inputs
+    return inputs._replace(front=model.encoder.front) if model.encoder.front.statistics else inputs
 
 
 def stage1_loss(

@@ -46,7 +46,7 @@ def main() -> None:
     }
     waveform = torch.randn(BATCH, WINDOW) / 10
     mel = zscore(log_mel(waveform))
-    inputs = {name: waveform if net.encoder.front.spectra else mel for name, net in nets.items()}
+    inputs = {name: waveform if net.encoder.spectra else mel for name, net in nets.items()}
     patches = {name: net.encoder.front(inputs[name]) for name, net in nets.items()}
     seconds: dict[tuple[str, str], list[float]] = {}
     with torch.inference_mode():

@@ -37,6 +37,7 @@ from avdfd.features.mel import HOP, log_mel, zscore
 from avdfd.features.window import FPS, FRAMES, MEL_FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.inference.scoring import Run, load_run
 from avdfd.metrics import bootstrap, roc
+from avdfd.models.audio_encoder import AudioEncoder
 from avdfd.models.predictor import VisualPredictor
 from avdfd.models.two_branch import Encoded, TwoBranchDetector
 from avdfd.splits.lists import of_tiers
@@ -96,7 +97,7 @@ def score_ways(run: Run, elements: list[Element]) -> dict[tuple[str, float], dic
         for way, order in ways.items():
             cut = [filled(element, round(seconds * FPS), order) for element in elements]
             scores[way, seconds] = probabilities(run, run.columns(batch_of(run, cut)))
-        if isinstance(run.model, TwoBranchDetector) and not run.model.audio_encoder.front.spectra:
+        if isinstance(run.model, TwoBranchDetector) and getattr(run.inputs, "audio", None) == "mel":
             scores["masked", seconds] = probabilities(run, masked(run.model, run, elements, round(seconds * FPS)))
     return scores
 
@@ -137,6 +138,7 @@ def masked(model: TwoBranchDetector, run: Run, elements: list[Element], frames: 
     """
     audio = torch.from_numpy(np.stack([element.waveform[: frames * SAMPLE_RATE // FPS] for element in elements]))
     encoder, backbone = model.audio_encoder, model.visual_encoder.backbone
+    assert isinstance(encoder, AudioEncoder), "a pretrained encoder takes spectra or the waveform"
     all_patches = encoder.front.patches
     size = MEL_FRAMES // all_patches
     count = audio.shape[1] // HOP // size

@@ -16,6 +16,7 @@ from avdfd.config.base import (
     RunConfig,
     Section,
 )
+from avdfd.config.front import FrontConfig
 
 Direction = Literal["a2v", "v2a", "symmetric"]
 Fusion = Literal["learned", "fixed", "visual"]
@@ -51,6 +52,9 @@ class AudioModelConfig(Section):
     score: Literal["trained", "fitted"] = "trained"
     """Source of the score: a head trained with the rest, as published; or a linear function of the statistics of a
     clip that is fitted before training (`avdfd/training/fitted.py`) and that the head only scales."""
+    front: FrontConfig | None = None
+    """A pretrained audio encoder, whose hidden states take the place of the patches. It takes the waveform; with
+    patches 'statistics', those of the spectra are used in addition."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "AudioModelConfig":
@@ -58,13 +62,20 @@ class AudioModelConfig(Section):
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
         if 768 % self.patch_frames:
             raise ValueError(f"patch_frames {self.patch_frames} must divide the 768 mel frames of a window")
-        if (self.input == "waveform") != bool(self.spectra):
+        if self.front is not None:
+            if self.input != "waveform":
+                raise ValueError(f"front takes the waveform: set input to 'waveform', not '{self.input}'")
+            if self.patches == "statistics" and not self.spectra:
+                raise ValueError("statistics beside front are those of spectra: name some, or leave patches out")
+            if self.score == "fitted" and self.front.train_from is not None:
+                raise ValueError("score 'fitted' is fitted once, before training: leave front.train_from out")
+        elif (self.input == "waveform") != bool(self.spectra):
             raise ValueError(
                 "input 'waveform' and spectra go together: a mel alone is read, not made, with input 'mel'"
             )
         if self.spectra and self.patches != "statistics":
             raise ValueError("spectra are used through their statistics: set patches to 'statistics'")
-        if self.score == "fitted" and self.patches != "statistics":
+        if self.score == "fitted" and self.patches != "statistics" and self.front is None:
             raise ValueError("score 'fitted' is a function of statistics: set patches to 'statistics'")
         if any(size > 256 and self.patch_frames % (size // 256) for size in self.spectra):
             raise ValueError(f"patch_frames {self.patch_frames} must be a multiple of the largest of spectra / 256")

@@ -29,9 +29,10 @@ from avdfd.datasets.samplers import Draw, Sequential, Shared
 from avdfd.elements import Element
 from avdfd.inference.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder
+from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.training import weights
-from avdfd.training.build import AnyDetector, build_audio_net, build_detector, is_released
+from avdfd.training.build import AnyDetector, attach_front, build_audio_net, build_detector, is_released
 from avdfd.training.distributed import pick_device
 from avdfd.training.loop import autocast
 from avdfd.training.state import different_keys
@@ -62,18 +63,18 @@ class Run:
     """Function from a batch to the logit (B,) of each branch and the explanations of it."""
     trains_on_fakes: bool = True
     """False for a system that is trained on real clips only; the config names the tiers of the others."""
-    audio_branch: tuple[AudioEncoder, nn.Module] | None = None
+    audio_branch: tuple[AudioEncoder | SpeechEncoder, nn.Module] | None = None
     """Encoder and head of the audio branch; None for systems without this branch."""
     media: MediaConfig | None = None
     """Settings by which the elements of its training were cut from files; None if they are unknown."""
 
 
-def load_system(names: str, device: str = "auto") -> list[Run]:
+def load_system(names: str, device: str = "auto", encoders: Sequence[Path] = ()) -> list[Run]:
     """Load the runs of one system: folders joined by commas that differ only in their seed.
 
     Raises UserError as `load_run` does, and for runs of several systems or with equal seeds.
     """
-    runs = [load_run(name, device) for name in names.split(",")]
+    runs = [load_run(name, device, encoders) for name in names.split(",")]
     first = runs[0]
     for run in runs[1:]:
         ours, theirs = (one.config.model_dump(exclude={"name", "seed", "audio"}) for one in (first, run))
@@ -89,8 +90,12 @@ def load_system(names: str, device: str = "auto") -> list[Run]:
     return runs
 
 
-def load_run(folder: str | Path, device: str = "auto") -> Run:
-    """Load the best model of a run in eval mode. Raises UserError if it is missing, damaged, or has no classifier."""
+def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] = ()) -> Run:
+    """Load the best model of a run in eval mode.
+
+    A pretrained encoder that its weights refer to is looked for where they say, then in the folders `encoders`. Raises
+    UserError if either is missing or damaged, or the run has no classifier.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; train one first, or correct --run")
@@ -108,6 +113,8 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
 
     if isinstance(cfg, PretrainConfig):
         audio = ready(partial(build_audio_net, cfg.model))
+        attach_front(audio.encoder, cfg.model, encoders)
+        audio.to(place)
         branch = (audio.encoder, audio.head)
         columns = partial(_audio_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
@@ -117,6 +124,8 @@ def load_run(folder: str | Path, device: str = "auto") -> Run:
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
         detector = ready(partial(build_detector, cfg, facts.audio_model, facts.consistency_model))
+        attach_front(detector.audio_encoder, facts.audio_model, encoders)
+        detector.to(place)
         branch = (detector.audio_encoder, detector.audio_head)
         columns = partial(_detector_columns, detector)
         inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input, shape=cfg.consistency is not None)
@@ -177,7 +186,7 @@ def audio_only(run: Run) -> Run | None:
     return replace(run, inputs=inputs, branches=("audio",), columns=partial(_audio_columns, *run.audio_branch))
 
 
-def _audio_columns(encoder: AudioEncoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def _audio_columns(encoder: AudioEncoder | SpeechEncoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return {"audio": head(encoder(*batch.model_inputs)[0]).squeeze(-1)}
 
 

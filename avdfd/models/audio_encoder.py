@@ -11,7 +11,7 @@ in memory (`Inputs.front` in avdfd/datasets/loaders.py).
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from avdfd.features.patches import Front, Patches
 from avdfd.features.window import MEL_FRAMES
 from avdfd.models.layers import TransformerEncoder, head
 from OpenAVFF.precision import Float32, full_precision
+
+if TYPE_CHECKING:
+    from avdfd.models.speech_encoder import Hidden, SpeechEncoder
 
 _FLOOR = 1e-4
 
@@ -68,6 +71,11 @@ class AudioEncoder(nn.Module):
         nn.init.zeros_(self.patch_proj.bias)
         if not self.front.statistics:
             nn.init.normal_(self.pos_emb, std=0.02)
+
+    @property
+    def spectra(self) -> tuple[int, ...]:
+        """FFT sizes of the linear spectra."""
+        return self.front.spectra
 
     def forward(self, audio: Tensor | Patches) -> tuple[Tensor, Tensor]:
         """z-scored mel (B, 128, 768), or waveform (B, 49152) if there are spectra, or their patches -> clip feature
@@ -130,12 +138,12 @@ class ScaledScore(nn.Module):
             return self.scale(feature[:, :1])
 
 
-def audio_head(encoder: AudioEncoder) -> nn.Module:
+def audio_head(encoder: "AudioEncoder | SpeechEncoder") -> nn.Module:
     """Return a new head for the encoder's feature: (B, D) -> logit (B, 1)."""
     return head(encoder.dim, encoder.dim, 1) if encoder.score is None else ScaledScore()
 
 
-def keep_frozen_in_eval(encoder: AudioEncoder, head: nn.Module, *, dropout: bool) -> None:
+def keep_frozen_in_eval(encoder: "AudioEncoder | SpeechEncoder", head: nn.Module, *, dropout: bool) -> None:
     """Put the audio branch of stage 2 back into eval mode after `train()`, unless it has `dropout`.
 
     Its batch norm keeps the statistics of stage 1 even if the branch is trained: those of stage 2's batches, which are
@@ -162,7 +170,7 @@ class AudioOutput(NamedTuple):
 class AudioNet(nn.Module):
     """Audio encoder with a projection, an auxiliary real/fake head and one learned prototype of real speech."""
 
-    def __init__(self, encoder: AudioEncoder, *, projection_dim: int = 256) -> None:
+    def __init__(self, encoder: "AudioEncoder | SpeechEncoder", *, projection_dim: int = 256) -> None:
         super().__init__()
         dim = encoder.dim
         self.encoder = encoder
@@ -171,8 +179,8 @@ class AudioNet(nn.Module):
         self.prototype = nn.Parameter(torch.empty(projection_dim))
         nn.init.normal_(self.prototype, std=0.02)
 
-    def forward(self, audio: Tensor | Patches) -> AudioOutput:
-        """Scores mels (B, 128, 768), waveforms (B, 49152) or patches, as `AudioEncoder` takes them."""
+    def forward(self, audio: "Tensor | Patches | Hidden") -> AudioOutput:
+        """Scores mels (B, 128, 768), waveforms (B, 49152), or the output of the encoder's front end."""
         feat, tokens = self.encoder(audio)
         z = F.normalize(self.projection(feat), dim=1)
         return AudioOutput(feat=feat, z=z, logit=self.head(feat).squeeze(-1), tokens=tokens)

@@ -28,6 +28,7 @@ from avdfd.models.consistency import Consistency
 from avdfd.models.evidence import EVIDENCE, moved, summarised
 from avdfd.models.fusion import ConfidenceFusion, FixedFusion
 from avdfd.models.layers import head
+from avdfd.models.speech_encoder import SpeechEncoder, copy_encoder
 from avdfd.models.visual_encoder import VisualBranch
 
 BRANCHES = ("audio", "consistency", "picture")
@@ -102,7 +103,7 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        audio_encoder: AudioEncoder,
+        audio_encoder: AudioEncoder | SpeechEncoder,
         audio_head: nn.Module,
         visual_encoder: VisualBranch,
         consistency: Consistency,
@@ -138,7 +139,7 @@ class Detector(nn.Module):
 
     def load_audio(self, stage1: AudioNet) -> None:
         """Copies encoder and head from stage 1."""
-        self.audio_encoder.load_state_dict(stage1.encoder.state_dict())
+        copy_encoder(stage1.encoder, self.audio_encoder)
         self.audio_head.load_state_dict(stage1.head.state_dict())
 
     def train(self, mode: bool = True) -> "Detector":

@@ -32,6 +32,7 @@ from avdfd.models.audio_encoder import AudioEncoder, AudioNet, keep_frozen_in_ev
 from avdfd.models.fusion import ConfidenceFusion, FixedFusion
 from avdfd.models.layers import head
 from avdfd.models.predictor import AudioPredictor, VisualPredictor
+from avdfd.models.speech_encoder import SpeechEncoder, copy_encoder
 from avdfd.models.synchrony import Synchrony, either
 from avdfd.models.visual_encoder import VisualBranch
 
@@ -100,7 +101,7 @@ class TwoBranchDetector(nn.Module):
 
     def __init__(
         self,
-        audio_encoder: AudioEncoder,
+        audio_encoder: AudioEncoder | SpeechEncoder,
         audio_head: nn.Module,
         visual_encoder: VisualBranch,
         *,
@@ -145,7 +146,7 @@ class TwoBranchDetector(nn.Module):
 
     def load_audio(self, stage1: AudioNet, *, with_head: bool = True) -> None:
         """Copies encoder and head from stage 1. The released code left the head random: `with_head=False`."""
-        self.audio_encoder.load_state_dict(stage1.encoder.state_dict())
+        copy_encoder(stage1.encoder, self.audio_encoder)
         if with_head:
             self.audio_head.load_state_dict(stage1.head.state_dict())
 

@@ -29,6 +29,7 @@ from avdfd.elements import ElementStore
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import FRAMES, MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector
+from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.training import loop
 from avdfd.training.array_store import BLOCK, ArrayStore, RowFormat
 from avdfd.training.build import AnyDetector
@@ -87,7 +88,8 @@ class Encoder(NamedTuple):
     def identity(self, store: ElementStore) -> dict[str, Any]:
         """Describe everything that the features depend on."""
         model = self.model
-        spectra = model.audio_encoder.front.spectra
+        spectra = model.audio_encoder.spectra
+        origin = model.audio_encoder.origin if isinstance(model.audio_encoder, SpeechEncoder) else {}
         modules: dict[str, nn.Module] = {
             "visual_encoder.backbone": model.visual_encoder.backbone,
             "audio_encoder": model.audio_encoder,
@@ -104,6 +106,7 @@ class Encoder(NamedTuple):
                 "normalisation": model.visual_encoder.normalisation,
                 "audio": self.inputs.audio,
                 **({"spectra": spectra} if spectra else {}),
+                **({"front": origin} if origin else {}),
                 **({"deaf": model.deaf} if isinstance(model, Detector) else {}),
             },
             "weights": {name: weights_digest(module) for name, module in modules.items()},

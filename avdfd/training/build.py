@@ -1,5 +1,6 @@
 """The method's models as a config describes them, with random or stage-1 weights."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,21 +8,67 @@ from typing import Any
 from avdfd.config import AudioModelConfig, ConsistencyModelConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
+from avdfd.features.patches import Front
+from avdfd.features.window import MEL_FRAMES
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.consistency import Consistency
 from avdfd.models.detector import Detector
+from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import weights
+from avdfd.training.front_ends import build_front, find_file, load_front, read_front, sizes_of
 from avdfd.training.state_dicts import fill, filled, read_weights, unwrap
 
 AnyDetector = Detector | TwoBranchDetector
 """Model of stage 2, by `TrainConfig.consistency`."""
 
 
-def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder:
-    """Return the audio encoder of both stages with random weights."""
-    return AudioEncoder(**cfg.model_dump(exclude={"input", "projection_dim"}))
+def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder | SpeechEncoder:
+    """Return the audio encoder of both stages with random weights.
+
+    A pretrained encoder that its weights refer to is not built: see `attach_front`.
+    """
+    if cfg.front is None:
+        return AudioEncoder(**cfg.model_dump(exclude={"input", "projection_dim", "front"}))
+    front, sizes = cfg.front, sizes_of(cfg.front)
+    layers = front.layers if isinstance(front.layers, list) else [*range(sizes.depth + 1)]
+    if max(layers[-1], front.train_from or 0) > sizes.depth:
+        raise UserError(
+            f"model.front: layers {front.layers} and train_from {front.train_from}, and {front.arch} has "
+            f"{sizes.depth} layers"
+        )
+    return SpeechEncoder(
+        layers=layers,
+        width=sizes.dim,
+        front_end=build_front(front) if front.carried else None,
+        carried=front.carried,
+        train_from=front.train_from,
+        weights=front.layers == "learned",
+        pool=front.head,
+        rate=front.rate,
+        statistics=Front(MEL_FRAMES // cfg.patch_frames, True, tuple(cfg.spectra)) if cfg.spectra else None,
+        origin=front.model_dump(exclude={"file", "lr_scale", "cache", "embed"}),
+        **cfg.model_dump(include={"dim", "depth", "heads", "mlp_dim", "dropout", "score"}),
+    )
+
+
+def attach_front(encoder: AudioEncoder | SpeechEncoder, cfg: AudioModelConfig, folders: Iterable[Path] = ()) -> None:
+    """Load the pretrained encoder that the weights of a run refer to from its own file, also in one of the folders.
+
+    Does nothing for an encoder without one, or whose weights carry it. Raises UserError as `load_front` does.
+    """
+    if isinstance(encoder, SpeechEncoder) and cfg.front is not None and not cfg.front.carried:
+        encoder.attach(load_front(cfg.front, folders))
+
+
+def start_front(encoder: AudioEncoder | SpeechEncoder, cfg: AudioModelConfig) -> None:
+    """Give a new model the weights of its pretrained encoder's file, if any. Raises UserError as `load_front` does."""
+    attach_front(encoder, cfg)
+    if isinstance(encoder, SpeechEncoder) and cfg.front is not None and cfg.front.carried:
+        assert encoder.front_end is not None, "one that is carried is built"
+        path = find_file(cfg.front)
+        fill(encoder.front_end, read_front(path, cfg.front), str(path))
 
 
 def build_audio_net(cfg: AudioModelConfig) -> AudioNet:
@@ -62,7 +109,7 @@ def build_detector(
 
 
 def _two_branches(
-    cfg: TrainConfig, audio_encoder: AudioEncoder, visual_encoder: VisualBranch, **common: Any
+    cfg: TrainConfig, audio_encoder: AudioEncoder | SpeechEncoder, visual_encoder: VisualBranch, **common: Any
 ) -> TwoBranchDetector:
     if audio_encoder.dim % cfg.predictor.heads:
         raise UserError(
@@ -90,8 +137,12 @@ def is_released(path: Path) -> bool:
     return path.suffix in (".pt", ".pth")
 
 
-def load_audio_net(path: str | Path, *, headless: bool = False) -> tuple[AudioNet, AudioModelConfig]:
+def load_audio_net(
+    path: str | Path, *, headless: bool = False, folders: Iterable[Path] = ()
+) -> tuple[AudioNet, AudioModelConfig]:
     """Return the stage-1 model of a run folder (its best epoch) or of a file of weights, and its config.
+
+    A pretrained encoder that it refers to is also looked for in the folders.
 
     The authors' file holds the encoder alone. It is refused unless `headless`; the rest of the model is then random.
     Raises UserError if there is none.
@@ -110,7 +161,9 @@ def load_audio_net(path: str | Path, *, headless: bool = False) -> tuple[AudioNe
         return model, audio_model
     facts, state = weights.load(path, "pretrain")
     assert facts.audio_model is not None, "weights of stage 1 have an audio model"
-    return filled(partial(build_audio_net, facts.audio_model), state, str(path)), facts.audio_model
+    model = filled(partial(build_audio_net, facts.audio_model), state, str(path))
+    attach_front(model.encoder, facts.audio_model, folders)
+    return model, facts.audio_model
 
 
 def build_consistency(cfg: ConsistencyModelConfig) -> Consistency:

@@ -12,32 +12,64 @@ Alain and Bengio, "Understanding intermediate layers using linear classifier pro
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 
-from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.loaders import ElementSet, to_device
+from avdfd.datasets.samplers import Draw
 from avdfd.elements import ElementMeta
 from avdfd.features.patches import Patches
-from avdfd.models.audio_encoder import FittedScore, pooled
+from avdfd.models.audio_encoder import AudioEncoder, FittedScore, pooled
+from avdfd.models.speech_encoder import Hidden, SpeechEncoder, summary
+from avdfd.training.cached_batches import CachedBatches
+
+Values = Callable[[Sequence[int]], np.ndarray]
+"""Function from positions of n elements to their values (n, M)."""
 
 _BATCH = 64  # elements
 
 
-def fit_score(score: FittedScore, elements: ElementSet, *, by: Literal["identity", "page"], c: float) -> None:
-    """Fit centre and direction to training elements that are read as patches (`Inputs.front`).
+def values_of(encoder: AudioEncoder | SpeechEncoder, elements: ElementSet, batches: object) -> Values:
+    """Return the function from elements to the values that the score is fitted to.
+
+    `elements` have no augmentation; `batches` are those of their epochs, whose cache is used if they have one.
+    """
+    device = encoder.proj.weight.device if isinstance(encoder, SpeechEncoder) else encoder.patch_proj.weight.device
+
+    @torch.inference_mode()
+    def values(positions: Sequence[int]) -> np.ndarray:
+        front: object
+        if isinstance(batches, CachedBatches):
+            front = batches.take(positions).cached
+        else:
+            raw = to_device(elements.raw(positions), device)
+            batch = elements.prepare(raw, [Draw(position, None) for position in positions])
+            front = encoder.front(batch.mel) if batch.cached is None else batch.cached
+        if isinstance(front, Hidden):
+            return summary(front).cpu().numpy()
+        assert isinstance(front, Patches), "the other encoder's front end"
+        return pooled(front).cpu().numpy()
+
+    return values
+
+
+def fit_score(
+    score: FittedScore, metas: Sequence[ElementMeta], values_of: Values, *, by: Literal["identity", "page"], c: float
+) -> None:
+    """Fit centre and direction to training elements.
 
     A clip counts once, by the mean of its windows, or twice if it has fake and real windows, by the mean of either. The
     score has mean 0 and standard deviation 1 over the clips.
     """
     windows: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
     clips: dict[tuple[str, int], ElementMeta] = {}
-    for first in range(0, len(elements), _BATCH):
-        positions = range(first, min(first + _BATCH, len(elements)))
-        values = pooled(Patches(elements.raw(positions).audio)).numpy()
-        for position, row in zip(positions, values, strict=True):
-            meta = elements.metas[position]
+    for first in range(0, len(metas), _BATCH):
+        positions = range(first, min(first + _BATCH, len(metas)))
+        for position, row in zip(positions, values_of(positions), strict=True):
+            meta = metas[position]
             clip = meta.source, meta.window.label
             windows[clip].append(row)
             clips[clip] = meta

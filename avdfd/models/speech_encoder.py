@@ -1,0 +1,202 @@
+"""Stage 1 on a pretrained audio encoder: its hidden states become the tokens, and a head the clip's feature.
+
+    B batch   S samples at 16 kHz   T tokens, 25 or 50 per second   L chosen hidden states   E their width   D width
+    N patches and K statistics of each, beside the tokens if the config has them
+
+The interface is that of `AudioEncoder`: `front` is the fixed part, whose output can be cached, and the module takes the
+audio or that output.
+
+References:
+    Okabe et al., "Attentive Statistics Pooling for Deep Speaker Embedding", Interspeech 2018.
+    Zhang et al., "Audio Deepfake Detection with Self-Supervised XLS-R and SLS Classifier", ACM Multimedia 2024.
+    Yang et al., "SUPERB", Interspeech 2021 (learned weights of layers).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from avdfd.features.patches import Front, Patches
+from avdfd.models.audio_encoder import AudioEncoder, FittedScore, pooled
+from avdfd.models.layers import TransformerEncoder
+
+_FLOOR = 1e-4
+_ATTENTION = 128  # width of the layer that weights tokens
+
+
+class Hidden(NamedTuple):
+    """Output of the front end for B clips."""
+
+    states: Tensor
+    """(B, T, L, E); in half precision if cached."""
+    statistics: Tensor | None = None
+    """(B, N, K); None if the encoder has none."""
+
+
+class SpeechEncoder(nn.Module):
+    """Waveform -> clip feature and tokens, by a pretrained encoder.
+
+    `layers` are the hidden states that are used, of `width` each; `weights` sums them up with learned weights in place
+    of joining them. `statistics` are local statistics of the waveform, whose projection is added to the feature.
+    With `score` "fitted", the feature's first channel is a `FittedScore` of all states and statistics.
+
+    The pretrained encoder is `front_end`, which may be set later. Unless it is `carried`, it is no part of the
+    state_dict, which then refers to a file of its own. `train_from` is the first of its layers that is trained, 0 for
+    all of it, None for none. `origin` identifies it, for caches.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[int],
+        width: int,
+        front_end: nn.Module | None = None,
+        carried: bool = False,
+        train_from: int | None = None,
+        weights: bool = False,
+        pool: Literal["transformer", "attentive", "sls"] = "transformer",
+        rate: Literal[25, 50] = 50,
+        statistics: Front | None = None,
+        dim: int = 512,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_dim: int = 1024,
+        dropout: float = 0.1,
+        score: Literal["trained", "fitted"] = "trained",
+        origin: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim, self.rate, self.layers, self.train_from = dim, rate, tuple(layers), train_from
+        self.statistics, self.origin, self.carried = statistics, dict(origin or {}), carried
+        self.front_end = front_end
+        self.weights = nn.Parameter(torch.zeros(len(layers))) if weights else None
+        self.gate = nn.Linear(width, 1) if pool == "sls" else None
+        mixed = width if weights or pool == "sls" else width * len(layers)
+        self.drop = nn.Dropout(dropout)
+        self.proj = nn.Linear(mixed, dim)
+        self.encoder = TransformerEncoder(dim, depth, heads, mlp_dim, dropout)
+        self.attention: nn.Module | None = None
+        if pool == "attentive":
+            self.attention = nn.Sequential(nn.Linear(dim, _ATTENTION), nn.Tanh(), nn.Linear(_ATTENTION, 1))
+            self.pool_proj = nn.Linear(2 * dim, dim)
+        numbers = 2 * statistics.numbers if statistics is not None else 0
+        if numbers:
+            self.statistics_norm = nn.BatchNorm1d(numbers, affine=False)
+            self.statistics_proj = nn.Linear(numbers, dim)
+        self.score = FittedScore(numbers + 3 * width * len(layers)) if score == "fitted" else None
+        self.register_state_dict_post_hook(_leave_out)
+        self.register_load_state_dict_pre_hook(_fill_in)
+        self._freeze()
+
+    @property
+    def spectra(self) -> tuple[int, ...]:
+        """FFT sizes of the statistics' linear spectra."""
+        return () if self.statistics is None else self.statistics.spectra
+
+    def attach(self, front_end: nn.Module) -> None:
+        """Set the pretrained encoder."""
+        self.front_end = front_end
+        self._freeze()
+
+    def requires_grad_(self, requires_grad: bool = True) -> "SpeechEncoder":
+        """As nn.Module.requires_grad_, but what is frozen of the pretrained encoder stays frozen."""
+        super().requires_grad_(requires_grad)
+        self._freeze()
+        return self
+
+    def front(self, audio: Tensor) -> Hidden:
+        """Waveform (B, S) -> hidden states, and statistics if there are any."""
+        assert self.front_end is not None, "attach the pretrained encoder first"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_from is not None):
+            found = self.front_end(audio, last=self.layers[-1])
+        states = torch.stack([found[layer] for layer in self.layers], dim=2)
+        if self.rate == 25:
+            states = (states[:, 0 : states.shape[1] // 2 * 2 : 2] + states[:, 1::2]) / 2
+        return Hidden(states, None if self.statistics is None else self.statistics(audio).values)
+
+    def forward(self, audio: Tensor | Hidden) -> tuple[Tensor, Tensor]:
+        """Waveform (B, S), or the output of `front` -> clip feature (B, D), float32, and tokens (B, T, D)."""
+        hidden = audio if isinstance(audio, Hidden) else self.front(audio)
+        # States differ in scale from layer to layer.
+        states = F.layer_norm(hidden.states.float(), hidden.states.shape[-1:])
+        if self.weights is not None:
+            mixed = torch.einsum("b t l e, l -> b t e", states, self.weights.softmax(dim=0))
+        elif self.gate is not None:
+            mixed = torch.einsum("b t l e, b l -> b t e", states, self.gate(states.mean(dim=1)).sigmoid().squeeze(-1))
+        else:
+            mixed = rearrange(states, "b t l e -> b t (l e)")
+        tokens = self.encoder(self.proj(self.drop(mixed)))
+        feature = self._pooled(tokens.float())
+        if hidden.statistics is not None:
+            numbers = pooled(Patches(hidden.statistics))
+            feature = feature + self.statistics_proj(self.drop(self.statistics_norm(numbers))).float()
+        if self.score is not None:
+            feature = torch.cat([self.score(summary(hidden))[:, None], feature[:, 1:]], dim=1)
+        return feature, tokens
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        """(B, T, D) -> (B, D), float32."""
+        if self.attention is None:
+            return tokens.mean(dim=1)
+        weight = self.attention(tokens).float().softmax(dim=1)
+        mean = (weight * tokens).sum(dim=1)
+        variance = (weight * (tokens - mean[:, None]).square()).sum(dim=1)
+        return self.pool_proj(torch.cat([mean, (variance + _FLOOR).sqrt()], dim=1)).float()
+
+    def _freeze(self) -> None:
+        """Leave gradients to what is trained of the pretrained encoder."""
+        if self.front_end is None or self.train_from == 0:
+            return
+        first = self.train_from
+        trained = () if first is None else layers_of(self.front_end)[first - 1 :].parameters()
+        kept = {id(parameter) for parameter in trained}
+        for parameter in self.front_end.parameters():
+            if id(parameter) not in kept:
+                parameter.requires_grad = False
+
+
+def copy_encoder(source: AudioEncoder | SpeechEncoder, target: AudioEncoder | SpeechEncoder) -> None:
+    """Copy weights to an encoder of the same sizes, which then shares a pretrained encoder that is not carried."""
+    target.load_state_dict(source.state_dict())
+    if isinstance(source, SpeechEncoder) and isinstance(target, SpeechEncoder) and not source.carried:
+        assert source.front_end is not None, "attach the pretrained encoder first"
+        target.attach(source.front_end)
+
+
+def layers_of(front_end: nn.Module) -> nn.ModuleList:
+    """Return the transformer layers of a pretrained encoder."""
+    stacks = [module for name, module in front_end.named_modules() if name.rpartition(".")[2] == "layers"]
+    assert len(stacks) == 1, "an encoder has one stack of layers"
+    assert isinstance(stacks[0], nn.ModuleList), "which is a list"
+    return stacks[0]
+
+
+def summary(hidden: Hidden) -> Tensor:
+    """Mean and standard deviation over time of the states, the standard deviation of their steps, and, where there are
+    statistics, their mean and standard deviation over patches: (B, M), float32."""
+    states = hidden.states.float()
+    steps = states.diff(dim=1)
+    found = [states.mean(dim=1), _standard_deviation(states), _standard_deviation(steps)]
+    rows = [part.flatten(1) for part in found]
+    return torch.cat(rows if hidden.statistics is None else [*rows, pooled(Patches(hidden.statistics))], dim=1)
+
+
+def _standard_deviation(values: Tensor) -> Tensor:
+    return (values.var(dim=1, unbiased=False) + _FLOOR).sqrt()
+
+
+def _leave_out(module: SpeechEncoder, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Remove a pretrained encoder that is not carried from a state_dict."""
+    if not module.carried:
+        for key in [key for key in state if key.startswith(f"{prefix}front_end.")]:
+            del state[key]
+
+
+def _fill_in(module: SpeechEncoder, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Keep the weights of a pretrained encoder that is not carried when a state_dict is loaded."""
+    if not module.carried and module.front_end is not None:
+        state.update(module.front_end.state_dict(prefix=f"{prefix}front_end."))

@@ -1,0 +1,267 @@
+"""Both stages on a pretrained audio encoder: drawn weights of a small one, from a file."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import detect
+import pretrain
+import train
+from avdfd.config import AudioModelConfig, FrontConfig
+from avdfd.core.errors import EndedBySignal, UserError
+from avdfd.core.files import BEST, sha256_of
+from avdfd.datasets.loaders import Inputs
+from avdfd.elements import ElementStore
+from avdfd.inference.scoring import audio_only, load_run
+from avdfd.models.speech_encoder import Hidden, SpeechEncoder, layers_of, summary
+from avdfd.training import backbone_cache, weights
+from avdfd.training.build import build_audio_encoder, load_audio_net, start_front
+from avdfd.training.front_cache import FrozenFront
+from avdfd.training.front_ends import build_front
+from tests.helpers.runs import AUDIO, epochs, log, make_store, state
+
+Values = dict[str, Any]
+Files = dict[str, Path]
+
+SIZES: dict[str, Any] = {"depth": 2, "dim": 16, "heads": 2, "mlp_dim": 16, "channels": 8}
+WHISPER: dict[str, Any] = {"kind": "whisper", "arch": "tiny", "sizes": SIZES}
+WAVLM: dict[str, Any] = {"kind": "ssl", "arch": "wavlm-base-plus", "sizes": SIZES}
+OPTIM: dict[str, Any] = {"lr": 1e-3, "epochs": 2, "warmup_epochs": 0, "batch_size": 4}
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of drawn encoders by architecture."""
+    folder = tmp_path_factory.mktemp("encoders")
+    found = {}
+    for front in (WHISPER, WAVLM):
+        torch.manual_seed(0)
+        model = build_front(FrontConfig.model_validate({**front, "file": "x", "sha256": "0" * 64}))
+        prefix = "encoder." if front["kind"] == "whisper" else ""
+        state = {prefix + key.removeprefix("model."): value for key, value in model.state_dict().items()}
+        found[front["arch"]] = folder / f"{front['arch']}.pt"
+        torch.save(state, found[front["arch"]])
+    return found
+
+
+def audio_model(front: Values, files: Files, of_model: Values | None = None, **more: Any) -> Any:
+    path = files[front["arch"]]
+    whole = {**front, "file": str(path), "sha256": sha256_of(path), **more}
+    return {**AUDIO, "input": "waveform", "front": whole, **(of_model or {})}
+
+
+def encoder_of(front: Values, files: Files, of_model: Values | None = None, **more: Any):
+    cfg = AudioModelConfig.model_validate(audio_model(front, files, of_model, **more))
+    torch.manual_seed(1)
+    encoder = build_audio_encoder(cfg)
+    start_front(encoder, cfg)
+    assert isinstance(encoder, SpeechEncoder)
+    return encoder.eval()
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Path:
+    """A store of its own, as a cache is written into it."""
+    return make_store(tmp_path)
+
+
+@pytest.mark.parametrize("front", [WHISPER, WAVLM], ids=lambda front: front["arch"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"layers": [1, 2]},
+        {"layers": "learned"},
+        {"head": "sls"},
+        {"head": "attentive", "layers": [2]},
+        {"rate": 25},
+    ],
+    ids=str,
+)
+def test_shapes_and_independence_of_other_clips(front: Values, more: dict[str, Any], files: Files):
+    encoder = encoder_of(front, files, **more)
+    audio = torch.randn(3, 16_000, generator=torch.Generator().manual_seed(2)) / 10
+    with torch.no_grad():
+        feature, tokens = encoder(audio)
+        alone = encoder(audio[1:2])
+        front_output = encoder.front(audio)
+        again = encoder(front_output)
+    assert feature.shape == (3, 16)
+    assert tokens.shape == (3, (50 if front["kind"] == "whisper" else 49) // (1 if more.get("rate") != 25 else 2), 16)
+    torch.testing.assert_close(feature[1:2], alone[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tokens[1:2], alone[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again[0], feature)
+
+
+def test_rate_25_averages_neighbours(files: Files):
+    audio = torch.randn(2, 16_000)
+    with torch.no_grad():
+        fast, slow = (encoder_of(WAVLM, files, rate=rate).front(audio).states for rate in (50, 25))
+    assert (fast.shape[1], slow.shape[1]) == (49, 24)
+    torch.testing.assert_close(slow[:, 3], (fast[:, 6] + fast[:, 7]) / 2)
+
+
+def test_summary_is_mean_deviation_and_deviation_of_steps():
+    states = torch.randn(2, 5, 2, 3)
+    found = summary(Hidden(states, None))
+    assert found.shape == (2, 18)
+    torch.testing.assert_close(found[:, :6], states.mean(1).flatten(1))
+    torch.testing.assert_close(found[:, 6:12], (states.var(1, unbiased=False) + 1e-4).sqrt().flatten(1))
+    steps = states[:, 1:] - states[:, :-1]
+    torch.testing.assert_close(found[:, 12:], (steps.var(1, unbiased=False) + 1e-4).sqrt().flatten(1))
+
+
+@pytest.mark.parametrize("first", [None, 0, 2])
+def test_train_from_leaves_the_layers_below_without_gradients(first: int | None, files: Files):
+    encoder = encoder_of(WAVLM, files, train_from=first, lr_scale=None if first is None else 0.1)
+    feature, _ = encoder.requires_grad_(True)(torch.randn(2, 8_000))
+    feature.sum().backward()
+    assert encoder.front_end is not None
+    below, above = layers_of(encoder.front_end)
+    got = [any(p.grad is not None for p in layer.parameters()) for layer in (below, above)]
+    assert got == {None: [False, False], 0: [True, True], 2: [False, True]}[first]
+    assert encoder.proj.weight.grad is not None
+
+
+def test_both_stages_on_a_frozen_encoder(own_store: Path, tmp_path: Path, files: Files, stage1, stage2, capsys):
+    data = {"elements": str(own_store / "elements"), "splits": str(own_store / "splits"), "workers": 0}
+    model = audio_model(WHISPER, files, {"patches": "statistics", "spectra": [256], "score": "fitted"})
+    same: dict[str, Any] = {"augment": {}, "optim": OPTIM}
+    pretrain.main(stage1(data={**data, "fake_tiers": ["RVFA", "RVFA-VC"]}, model=model, **same))
+    one = tmp_path / "runs" / "one"
+    assert re.search(r"cache: frozen features of 24 clips .* 24 are missing", capsys.readouterr().out)
+    assert "training elements: 12 cached clips in memory" in log(one)
+    facts, kept = weights.load(one / BEST, "pretrain")
+    assert not [key for key in kept if "front_end" in key], "a frozen encoder is referred to"
+    assert facts.audio_model is not None
+    assert facts.audio_model.front is not None
+    assert facts.audio_model.front.sha256 == sha256_of(files["tiny"])
+
+    again = [*stage1(data={**data, "fake_tiers": ["RVFA", "RVFA-VC"]}, model=model, **same), "--name=again"]
+    pretrain.main(again)
+    assert "; 0 are missing" in capsys.readouterr().out
+    assert epochs(tmp_path / "runs" / "again") == epochs(one)
+
+    train.main(stage2(data={**data, "fake_tiers": ["RVFA", "FVRA"]}, **same))
+    run = load_run(tmp_path / "runs" / "two", "cpu")
+    audio = audio_only(run)
+    assert audio is not None
+    waveform = torch.randn(2, 49_152) / 10
+    with torch.no_grad():
+        ours = load_run(one, "cpu").model(waveform).logit
+        theirs = run.audio_branch[1](run.audio_branch[0](waveform)[0]).squeeze(-1) if run.audio_branch else None
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_both_stages_on_a_trained_encoder(stage1, stage2, tmp_path: Path, files: Files):
+    model = audio_model(WAVLM, files, train_from=2, lr_scale=0.5, layers="learned")
+    pretrain.main(stage1(augment={}, optim=OPTIM, model=model))
+    net, _ = load_audio_net(tmp_path / "runs" / "one")
+    assert isinstance(net.encoder, SpeechEncoder)
+    assert net.encoder.front_end is not None
+    start = torch.load(files["wavlm-base-plus"])
+    now = {key.removeprefix("model."): value for key, value in net.encoder.front_end.state_dict().items()}
+    changed = {key for key in start if not torch.equal(start[key], now[key])}
+    assert changed
+    assert all(key.startswith("encoder.transformer.layers.1.") for key in changed)
+    train.main(stage2(augment={}, optim={**OPTIM, "epochs": 1}))
+    assert torch.equal(
+        state(tmp_path / "runs" / "two")["audio_encoder.proj.weight"],
+        state(tmp_path / "runs" / "one")["encoder.proj.weight"],
+    )
+
+
+def test_a_run_on_a_frozen_encoder_resumes(own_store: Path, tmp_path: Path, files: Files, stage1, monkeypatch):
+    data = {"elements": str(own_store / "elements"), "splits": str(own_store / "splits"), "workers": 0}
+    args = stage1(data={**data, "fake_tiers": ["RVFA"]}, model=audio_model(WHISPER, files), augment={}, optim=OPTIM)
+    pretrain.main([*args, "--name=whole"])
+    fill = backbone_cache.fill
+
+    def stopped(*given, advance, **more):
+        raise EndedBySignal("stopped")
+
+    monkeypatch.setattr(backbone_cache, "fill", stopped)
+    with pytest.raises(EndedBySignal):
+        pretrain.main([*args, "--name=parts"])
+    monkeypatch.setattr(backbone_cache, "fill", fill)
+    pretrain.main([*args, "--name=parts", "--resume", "--optim.epochs=2"])
+    whole, parts = (state(tmp_path / "runs" / name) for name in ("whole", "parts"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_cached_features_are_the_computed_ones(own_store: Path, files: Files):
+    store = ElementStore(own_store / "elements")
+    encoder = encoder_of(WHISPER, files, {"patches": "statistics", "spectra": [256]}, layers=[0, 2])
+    frozen = FrozenFront(encoder, Inputs(None, audio="waveform"), "fp32", torch.device("cpu"))
+    cache = backbone_cache.open_cache(store, frozen)
+    backbone_cache.fill(cache, store.metas.rows, store, frozen)
+    audio = torch.from_numpy(store.read(store.metas[3].key, waveform=True, mel=False).waveform)[None].float()
+    hidden = frozen(audio)
+    assert hidden.states.dtype == torch.float16
+    row = store.metas.rows[3]
+    torch.testing.assert_close(cache.array("states")[row], hidden.states[0], rtol=2e-3, atol=1e-3)
+    assert hidden.statistics is not None
+    torch.testing.assert_close(cache.array("statistics")[row], hidden.statistics[0])
+    other = frozen._replace(
+        model=encoder_of(WHISPER, files, {"patches": "statistics", "spectra": [256]}, layers=[1, 2])
+    )
+    assert backbone_cache.open_cache(store, other).root != cache.root
+
+
+def test_a_missing_encoder_is_found_in_a_folder(stage1, tmp_path: Path, files: Files):
+    moved = tmp_path / "first" / "tiny.pt"
+    moved.parent.mkdir()
+    moved.write_bytes(files["tiny"].read_bytes())
+    model = audio_model(WHISPER, {"tiny": moved}, cache=False)
+    pretrain.main(stage1(augment={}, optim={**OPTIM, "epochs": 1}, model=model))
+    run = tmp_path / "runs" / "one"
+    expected = load_run(run, "cpu")
+    moved.unlink()
+    with pytest.raises(UserError, match=r"first/tiny\.pt: no such file of weights"):
+        load_run(run, "cpu")
+    found = load_run(run, "cpu", [files["tiny"].parent])
+    waveform = torch.randn(1, 49_152) / 10
+    with torch.no_grad():
+        assert torch.equal(found.model(waveform).logit, expected.model(waveform).logit)
+    with pytest.raises(UserError, match="no such file"):
+        detect.main(["--run", str(run), "--encoders", str(files["tiny"].parent), "nothing.wav"])
+
+
+def test_embedded_weights_need_no_file(stage1, tmp_path: Path, files: Files):
+    moved = tmp_path / "tiny.pt"
+    moved.write_bytes(files["tiny"].read_bytes())
+    model = audio_model(WHISPER, {"tiny": moved}, embed=True, cache=False)
+    pretrain.main(stage1(augment={}, optim={**OPTIM, "epochs": 1}, model=model))
+    moved.unlink()
+    encoder = load_run(tmp_path / "runs" / "one", "cpu").model.encoder
+    assert isinstance(encoder, SpeechEncoder)
+    assert encoder.front_end is not None
+    start = torch.load(files["tiny"])
+    ours = {f"encoder.{key}": value for key, value in encoder.front_end.state_dict().items()}
+    assert all(torch.equal(start[key], ours[key]) for key in start)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"front": {"train_from": 1}}, "train_from and lr_scale go together"),
+        ({"front": {"arch": "xls-r-300m"}}, "arch 'xls-r-300m' is none of kind 'whisper'"),
+        ({"front": {"layers": [2, 1]}}, r"layers \[2, 1\] must ascend"),
+        ({"front": {"head": "sls", "layers": [1]}}, "head 'sls' weights several layers"),
+        ({"input": "mel"}, "front takes the waveform"),
+        ({"patches": "statistics"}, "statistics beside front are those of spectra"),
+        ({"score": "fitted", "front": {"train_from": 1, "lr_scale": 0.1}}, "leave front.train_from out"),
+    ],
+)
+def test_inconsistent_configs_are_refused(change: dict[str, Any], message: str, files: Files):
+    values = audio_model(WHISPER, files)
+    with pytest.raises(ValueError, match=message):
+        AudioModelConfig.model_validate({**values, **change, "front": {**values["front"], **change.get("front", {})}})
+
+
+def test_layers_beyond_the_encoder_are_refused(files: Files):
+    with pytest.raises(UserError, match="model.front: layers .* tiny has 2 layers"):
+        encoder_of(WHISPER, files, layers=[3])
