@@ -46,6 +46,7 @@ def worst(
                     "tier": clips.tier[i],
                     "label": label,
                     "score": float(score[i]),
+                    "scores": {name: float(values[:, i].mean()) for name, values in clips.scores.items()},
                     "wrong": float(wrong[i]),
                     "key": metas[window].key,
                     "start": metas[window].start,

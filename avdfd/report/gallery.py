@@ -34,6 +34,7 @@ def gallery_html(result: Mapping[str, Any]) -> str:
 
 def _card(one: Mapping[str, Any], run: str, videos: str | None) -> str:
     kind, others = ("fake", "real clips score higher") if one["label"] else ("real", "fakes score lower")
+    scores = ", ".join(f"{escape(name)} {score:.3f}" for name, score in one["scores"].items())
     path = Path(videos or "", one["clip"])
     name = escape(one["clip"])
     link = f"<a href='{escape(path.resolve().as_uri())}'>{name}</a>" if videos else name
@@ -42,6 +43,6 @@ def _card(one: Mapping[str, Any], run: str, videos: str | None) -> str:
     command = f".venv/bin/python detect.py --run {shlex.quote(run)} {shlex.quote(str(path))} --plot {shlex.quote(plot)}"
     return (
         f"<figure>{image}<figcaption><strong>{escape(one['tier'])}, {kind}: P(fake) {one['score']:.3f}</strong>, "
-        f"{one['wrong']:.0%} of the {others}.<br>{link}, window from {one['start']:.1f} s"
+        f"{one['wrong']:.0%} of the {others}.<br>{scores}<br>{link}, window from {one['start']:.1f} s"
         f"<code>{escape(command)}</code></figcaption></figure>"
     )

@@ -104,10 +104,10 @@ def carried(result: Mapping[str, Any]) -> str:
     def listed(tier: str, names: Sequence[str]) -> str:
         return ", ".join(f"{name} {number(result['tiers'][tier][name]['auc'])}" for name in names)
 
-    above = "; ".join(f"{tier}: {listed(tier, of['above']) or 'none'}" for tier, of in found.items())
-    below = "; ".join(f"{tier}: {listed(tier, of['below'])}" for tier, of in found.items() if of["below"])
-    return f"Which branch carries which tier (interval of AUC above 0.5): {above}." + (
-        f" Below chance, fakes score lower than real clips: {below}." if below else ""
+    above = "; ".join(f"{tier} by {listed(tier, of['above']) or 'none'}" for tier, of in found.items())
+    below = "; ".join(f"{tier} by {listed(tier, of['below'])}" for tier, of in found.items() if of["below"])
+    return f"Carried (interval of AUC above 0.5): {above}." + (
+        f" Scored lower than real clips (interval below 0.5): {below}." if below else ""
     )
 
 
@@ -162,8 +162,8 @@ def how_to_read(result: Mapping[str, Any]) -> str:
 def about_carried(result: Mapping[str, Any]) -> str:
     """Return the note on the table of the branches that carry a tier."""
     text = (
-        "A branch carries a tier if the 95 % interval of its AUC lies above 0.5; the highest AUC comes first. It is "
-        "below chance if the interval lies below 0.5."
+        "A branch carries a tier if the 95 % interval of its AUC lies above 0.5; the highest AUC comes first. If the "
+        "interval lies below 0.5, it scores these fakes lower than real clips."
     )
     if result.get("less_in_sync"):
         text += (

@@ -54,7 +54,9 @@ def carried(result: Mapping[str, Any]) -> str:
         cells += _auc_cell(sync[tier]) if sync else ""
         body += f"<tr><th scope=row>{escape(tier)}</th>{cells}</tr>"
     more = "<th class=num>less in sync</th>" if sync else ""
-    table = box(f"<thead><tr><th>tier</th><th>carried by</th><th>below chance</th>{more}</tr></thead>", body)
+    table = box(
+        f"<thead><tr><th>tier</th><th>carried by</th><th>scored lower than real clips by</th>{more}</tr></thead>", body
+    )
     lines = [sentences.carried(result), sentences.in_sync(result)]
     text = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
     return f"<h2>Which branch carries which tier?</h2>{text}{table}<p class=note>{sentences.about_carried(result)}</p>"

@@ -84,8 +84,10 @@ def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: fl
 def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
     """Average values (N, S) of S even steps in N windows, which may overlap, along time."""
     length = WINDOW / SAMPLE_RATE / values.shape[1]
-    times = (starts[:, None] + (np.arange(values.shape[1]) + 0.5) * length).ravel()
-    _, step = np.unique(np.floor(times / length), return_inverse=True)
+    steps = np.arange(values.shape[1])
+    times = (starts[:, None] + (steps + 0.5) * length).ravel()
+    # The steps of a window are consecutive, whatever its start is, so that each meets one step of every other window.
+    _, step = np.unique((np.rint(starts / length)[:, None] + steps).ravel(), return_inverse=True)
     count = np.bincount(step)
     return Track(np.bincount(step, times) / count, np.bincount(step, values.ravel()) / count)
 

@@ -43,7 +43,7 @@ def test_the_worst_are_picked(store, judged):
     fakes, reals = ([one for one in found if one["label"] == label] for label in (1, 0))
     assert [one["clip"] for one in fakes[:2]] == planted[:2]
     assert reals[0]["clip"] == planted[2]
-    assert fakes[0]["score"] == pytest.approx(0.01)
+    assert fakes[0]["score"] == fakes[0]["scores"]["fused"] == pytest.approx(0.01)
     assert fakes[0]["wrong"] == 1  # every real scores higher
     assert all(one["start"] == 1.0 for one in [*fakes[:2], reals[0]])
     assert {meta.key: meta.source for meta in store.metas}[fakes[0]["key"]] == planted[0]

@@ -273,7 +273,9 @@ def test_three_branches():
     assert carried == ["FVRA", "consistency", "–", f"{sync['auc']:.3f}{low:.3f} – {high:.3f}"]
     text = report.summary_text(result)
     auc = {tier: f"{of['consistency']['auc']:.3f}" for tier, of in result["tiers"].items()}
-    assert re.search(rf"Which branch carries which tier .*: RVFA: audio .*; FVRA: consistency {auc['FVRA']};", text)
+    assert re.search(
+        rf"Carried \(interval of AUC above 0.5\): RVFA by audio .*; FVRA by consistency {auc['FVRA']};", text
+    )
     assert f"FVRA {sync['auc']:.3f} [{low:.3f}, {high:.3f}]" in text
     assert f"Weights in the fused score, median of {' / '.join(THREE[:3])}: RVRA " in text
     assert "the consistency branch takes the movement of the mouth and the audio" in text_of(result)
@@ -288,7 +290,9 @@ def test_branches_below_chance_are_named():
     clips = made_up_clips(THREE)
     clips.scores["picture"][:] = 1 - clips.scores["consistency"]
     text = report.summary_text(made_up_result(clips))
-    assert re.search(r"Below chance, fakes score lower than real clips: .*FVRA: " + THREE[2] + r" 0.0\d\d\.", text)
+    assert re.search(
+        r"Scored lower than real clips \(interval below 0.5\): .*FVRA by " + THREE[2] + r" 0.0\d\d\.", text
+    )
 
 
 def test_stage_1_has_one_branch_and_no_weights():

@@ -61,6 +61,13 @@ def test_three_branches_over_time():
     assert [line.get_color() for line in weights.lines[:3]] == [plots.STYLE[name][0] for name in names[:3]]
 
 
+def test_frames_of_windows_half_a_frame_apart_are_means_of_both():
+    values = np.repeat([[1.0], [3.0]], 77, axis=1)
+    track = timeline.over_time(np.array([0, 38.5 * 3.072 / 77]), values)
+    assert [*dict.fromkeys(track.values.tolist())] == [1, 2, 3]
+    assert (np.diff(track.times) > 0).all()
+
+
 def test_over_time_means_where_windows_overlap():
     step = 3.072 / 4
     values = np.array([[0.0, 1, 2, 3], [4, 5, 6, 7]])
