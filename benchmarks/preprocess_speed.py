@@ -35,6 +35,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     cli.add_argument("--clips", type=Path, default=ROOT.parent / "shared" / "clips")
+    cli.add_argument("--landmarks", action="store_true", help="store landmarks, too")
     cli.add_argument("--limit", type=int, default=0, help="use this many files, evenly spread (0: all)")
     cli.add_argument("--decode", type=Path, help="(internal) only decode the files under this folder")
     args = cli.parse_args()
@@ -47,7 +48,13 @@ def main() -> None:
         work = Path(folder)
         cropped = link_suitable(args.clips, work / "videos", args.limit)
         link_suitable(args.clips, work / "one", 1)
-        preprocess = [sys.executable, "data/preprocess.py", "--config", str(write_config(work)), "--workers=1"]
+        preprocess = [
+            sys.executable,
+            "data/preprocess.py",
+            "--config",
+            str(write_config(work, landmarks=args.landmarks)),
+            "--workers=1",
+        ]
         decode = [sys.executable, "benchmarks/preprocess_speed.py", "--decode"]
         runs = {
             "decode": timed([*decode, str(work / "videos")]),
@@ -104,10 +111,11 @@ def decode_all(folder: Path) -> None:
                 frame.to_ndarray(format="rgb24")
 
 
-def write_config(work: Path) -> Path:
+def write_config(work: Path, *, landmarks: bool) -> Path:
     path = work / "preprocess.json"
     settings = {"kind": "preprocess", "input": str(work / "videos"), "max_quarantined": 1.0}
-    path.write_text(json.dumps(settings))
+    keep = ["waveform", "mel", "frames"] + ["landmarks"] * landmarks
+    path.write_text(json.dumps({**settings, "media": {"keep": keep}}))
     return path
 
 

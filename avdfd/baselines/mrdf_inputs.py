@@ -12,11 +12,11 @@ from einops import rearrange
 from numpy.random import Generator
 from torch import Tensor
 
+from avdfd.features.frames import normalise
+
 SIDE = 100
 
 _FLIP = 0.5
-_MEAN = 0.421
-_STD = 0.165
 
 
 def half_size(frames: np.ndarray) -> Tensor:
@@ -43,4 +43,4 @@ def mrdf_video(small: Tensor, rng: Generator | None) -> Tensor:
 
 def mrdf_normalise(video: Tensor) -> Tensor:
     """Normalise uint8 video by the mean and standard deviation of AV-HuBERT's frames, on its device."""
-    return (video.float() / 255 - _MEAN) / _STD
+    return normalise(video, "lips")

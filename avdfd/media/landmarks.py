@@ -23,8 +23,10 @@ _SURE, _PRESENT = 0.5, 0.3
 # Part of the moments that need a face.
 _FOUND = 0.5
 _SAMPLES = SAMPLE_RATE // FPS
-# The square in which the mesh of a face crop is looked for first: all of it.
+# The square in which the mesh of a face crop is looked for: all of it.
 _CROP = Region(FACE_SIZE / 2, FACE_SIZE / 2, FACE_SIZE, 0.0)
+# How far the square around a mesh may be from it, in parts of its side and in radians; else the mesh is found again.
+_LARGER, _ASIDE, _TURNED = 1.25, 0.15, 0.35
 # Frames whose landmarks are remembered, as overlapping windows share them.
 _REMEMBERED = 1024
 
@@ -101,10 +103,18 @@ def _of_crop(jpeg: bytes) -> np.ndarray | None:
     image = decode_frame(np.frombuffer(jpeg, np.uint8))
     mesh = find_mesh(image, _CROP)
     if mesh.presence >= _PRESENT:
-        mesh = find_mesh(image, region_around(mesh))
+        around = region_around(mesh)
+        mesh = mesh if _fills_crop(around) else find_mesh(image, around)
     elif faces := detect(image):
         mesh = mesh_of(image, max(faces, key=lambda face: face.box[2:].prod()))
     return mesh.points[list(USED)] if mesh.presence >= _PRESENT else None
+
+
+def _fills_crop(region: Region) -> bool:
+    """Return whether a region is nearly all of a crop: then a second pass finds nothing better."""
+    aside = max(abs(region.x - _CROP.x), abs(region.y - _CROP.y))
+    larger = region.side / _CROP.side
+    return 1 / _LARGER < larger < _LARGER and aside < _ASIDE * _CROP.side and abs(region.angle) < _TURNED
 
 
 def _filled(points: Sequence[np.ndarray | None]) -> np.ndarray | None:

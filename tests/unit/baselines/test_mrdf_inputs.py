@@ -63,7 +63,7 @@ def test_small_frames_are_refused(frames):
 def test_normalisation():
     video = torch.tensor([0, 107, 255], dtype=torch.uint8)
     expected = torch.tensor([-0.421 / 0.165, (107 / 255 - 0.421) / 0.165, (1 - 0.421) / 0.165])
-    torch.testing.assert_close(mrdf_normalise(video), expected)
+    torch.testing.assert_close(mrdf_normalise(video.view(1, 1, 3, 1, 1)).flatten(), expected)
 
 
 def element(steps, seed=0):

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from avdfd.core.errors import MediaError
 from avdfd.elements.form import encode_frame
 from avdfd.features.mouth_shape import PLACE, USED
-from avdfd.media.face_mesh import LOWER_LIP_INNER, UPPER_LIP_INNER, Region, find_mesh, region_around
+from avdfd.media.face_mesh import LOWER_LIP_INNER, UPPER_LIP_INNER, Region, find_mesh
 from avdfd.media.landmarks import landmarks_of, read_face
 from data.corpus.face import Head, draw_look, draw_motion
 from tests.helpers.videos import make_video
@@ -86,8 +87,20 @@ def test_landmarks_of_crops_are_those_of_each_frame_alone():
     turned = landmarks_of([opened])
     assert turned is not None
     np.testing.assert_array_equal(turned[0], found[1])
-    mesh = find_mesh(heads()[0.6], region_around(find_mesh(heads()[0.6], Region(112, 112, 224, 0))))
+    mesh = find_mesh(heads()[0.6], Region(112, 112, 224, 0))
     assert np.abs(mesh.points[list(USED)] - found[1]).max() < 2, "but for the JPEG"
+
+
+@pytest.mark.parametrize("size", [112, 160])
+def test_a_face_that_does_not_fill_the_crop_is_found_in_the_square_around_it(size):
+    image = np.full((224, 224, 3), 90, np.uint8)
+    image[20 : 20 + size, 30 : 30 + size] = cv2.resize(heads()[0.6], (size, size), interpolation=cv2.INTER_AREA)
+    found = landmarks_of([encode_frame(image, 95)])
+    whole = landmarks_of([encode_frame(heads()[0.6], 95)])
+    assert found is not None
+    assert whole is not None
+    apart = found[0, :, :2] - (whole[0, :, :2] * size / 224 + [30, 20])
+    assert np.abs(apart).mean() < 1.5
 
 
 def test_frames_without_a_face_take_the_nearest_one():
