@@ -1,6 +1,7 @@
 """Train stage 2: score the voice, the relation of audio and mouth, and the face, and fuse them by confidence.
 
-    bash train.sh                                     the published sizes
+    bash train.sh --stage consistency                 stage 2a, the predictor of the mouth, on real clips alone
+    bash train.sh                                     stage 2, the published sizes
     python train.py --config config/demo/train.json --optim.lr=1e-4
 
 The audio encoder and its head come from stage 1, the predictor of the mouth from stage 2a; both stay frozen, or are
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from avdfd.config import TrainConfig, load
+from avdfd.config import ConsistencyStageConfig, TrainConfig, load
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
@@ -32,6 +33,7 @@ from avdfd.models.losses import confidence, mean_bce
 from avdfd.models.two_branch import TwoBranchOutput
 from avdfd.training import cached_batches, distributed, loop
 from avdfd.training.build import AnyDetector, build_detector, load_audio_net, load_consistency
+from avdfd.training.consistency_stage import train_consistency
 from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
@@ -41,14 +43,24 @@ from avdfd.training.state import Training
 from avdfd.training.two_branch import two_branch_loss
 from avdfd.training.visual_weights import load_visual_encoder
 
+DEFAULTS = {"consistency": "config/consistency.json", "detector": "config/train.json"}
+"""Config of each stage."""
+
 
 def main(argv: list[str]) -> None:
     cli = Parser(description="Train stage 2, the audio-visual detector.")
-    cli.add_argument("--config", default="config/train.json")
+    cli.add_argument("--stage", choices=DEFAULTS, default="detector", help="consistency: stage 2a, on real clips alone")
+    cli.add_argument("--config", help="default: " + ", ".join(DEFAULTS.values()))
     cli.add_argument("--resume", action="store_true", help="resume the run, or start it")
     args, overrides = cli.parse_known_args(argv)
-    cfg = load(args.config, TrainConfig, overrides=overrides)
+    path = args.config or DEFAULTS[args.stage]
 
+    if args.stage == "consistency":
+        stage2a = load(path, ConsistencyStageConfig, overrides=overrides)
+        with distributed.join(stage2a.device) as world, Stop() as stop:
+            train_consistency(stage2a, world, stop, resume=args.resume, console=print)
+        return
+    cfg = load(path, TrainConfig, overrides=overrides)
     with distributed.join(cfg.device) as world, Stop() as stop:
         fit(cfg, world, stop, resume=args.resume)
 
@@ -74,7 +86,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     store = ElementStore(cfg.data.elements)
     train_metas = with_fakes(split_metas(cfg, store, "train"), cfg.data.min_fake, cfg.data.elements)
     val_metas = split_metas(cfg, store, "validation")
-    inputs = Inputs(cfg.visual.image_size, audio=sizes["audio_model"].input)
+    inputs = Inputs(cfg.visual.image_size, audio=sizes["audio_model"].input, shape=isinstance(model, Detector))
     train_set = ElementSet(
         store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful, synchrony=cfg.synchrony)
     )

@@ -11,6 +11,7 @@
 # Stage 2 with the config named by CONFIG; arguments are passed on.
 #   bash train.sh --optim.lr=1e-4                         every GPU of the machine
 #   CONFIG=config/demo/train.json bash train.sh
+#   bash train.sh --stage consistency                     stage 2a, with config/consistency.json
 #   sbatch train.sh                                       one GPU; saves before its time limit and is requeued
 #   sbatch -N 2 --gres=gpu:8 train.sh                     sixteen
 set -euo pipefail
@@ -21,4 +22,4 @@ cd "$root"
 [[ -f setup.sh ]] || { echo "train.sh: submit it from the root of the repository" >&2; exit 2; }
 bash setup.sh
 source launch.sh
-launch train.py --config "${CONFIG:-config/train.json}" --resume "$@"
+launch train.py ${CONFIG:+--config "$CONFIG"} --resume "$@"

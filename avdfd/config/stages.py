@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from avdfd.config.base import (
+    AugmentConfig,
     Count,
     Fraction,
     NonNegative,
@@ -208,8 +209,25 @@ class SynchronyConfig(Section):
 class ConsistencyModelConfig(Section):
     """Stage 2a's predictor of the mouth from audio."""
 
+    direction: Direction = "a2v"
+    """Direction of prediction: the mouth from audio, audio from the mouth, or both, with the evidence of both. All have
+    the same span of time, tokens and sizes."""
     tokens: Positive = 6
-    """Numbers per frame that are predicted."""
+    """Numbers per frame that are predicted in a direction."""
+    depth: Count = 0
+    """Layers of local attention that correct the linear prediction; 0 for none, as for method least-squares."""
+    width: Positive = 96
+    """Width of these layers."""
+    heads: Positive = 4
+    """Attention heads; must divide width."""
+    dropout: Fraction = 0.1
+    """Dropout probability of these layers."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "ConsistencyModelConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
 
 
 class ConsistencyConfig(Section):
@@ -251,7 +269,25 @@ class ConsistencyStageConfig(RunConfig):
 
     kind: Literal["consistency"] = "consistency"
     data: RealDataConfig
+    method: Literal["least-squares", "info-nce", "regression"] = "least-squares"
+    """least-squares: in closed form, in seconds, and best for minutes of speech. The others train it further, with
+    `model.depth` layers: info-nce tells the true moment from others of the clip and the clip from those of other
+    identities; regression brings the prediction close to the movement."""
     model: ConsistencyModelConfig = ConsistencyModelConfig()
+    ridge: PositiveFloat = 1.0
+    """Penalty of least squares, of standardised inputs relative to the number of frames."""
+    rounds: Count = 2
+    """How often least squares estimates by how much the audio of a recording is early or late."""
+    optim: OptimConfig = OptimConfig()
+    """Of the methods other than least-squares."""
+
+    @model_validator(mode="after")
+    def _of_one_method(self) -> "ConsistencyStageConfig":
+        if self.method == "least-squares" and self.model.depth:
+            raise ValueError("model.depth: least-squares fits no layers: set it to 0, or method to info-nce")
+        if self.method == "least-squares" and self.augment != AugmentConfig():
+            raise ValueError("augment: least-squares takes clips as they are: leave it out")
+        return self
 
 
 class TrainConfig(RunConfig):

@@ -15,7 +15,7 @@ References:
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import MEL_BINS
+from avdfd.models.local_attention import LocalNetwork
 from avdfd.models.vfd_losses import info_nce_in_batch, same_identity
 from OpenAVFF.precision import full_precision
 
@@ -35,6 +36,9 @@ LAGS = 15
 _POOLED = (MEL_BINS // BANDS, 5)  # bins and frames of the mel per audio token
 _STILL = 1e-4  # squared movement, of tokens of about unit variance, that is rounding
 _NEAR = 2  # lags up to this many frames are not contrasted with the true one: recordings are no more exact
+
+
+Direction = Literal["a2v", "v2a", "symmetric"]
 
 
 class Evidence(NamedTuple):
@@ -49,55 +53,98 @@ class Evidence(NamedTuple):
 
 
 class Consistency(nn.Module):
-    """Predictor of mouth movement from audio, and the comparison with the actual one."""
+    """Predictor of mouth movement from audio, and the comparison with the actual one.
+
+    `direction` reverses the prediction for comparison, with the same span of time and number of tokens: "v2a" predicts
+    audio from the movement of the mouth, "symmetric" compares the tokens of both predictions together.
+    """
 
     shape_basis: Tensor
+    audio_basis: Tensor
 
     def __init__(
         self,
         *,
         tokens: int = 6,
+        direction: Direction = "a2v",
+        depth: int = 0,
+        width: int = 96,
+        heads: int = 4,
+        dropout: float = 0.1,
         slow: float = 10.0,
         local: float = 6.0,
         sharpness: float = 20.0,
         spread: float = 2.5,
     ) -> None:
-        """tokens: K. slow, local, spread: standard deviations in frames of the Gaussian that is removed as slow
-        movement, of the one that the scores of frames are computed in, and of the lags of real recordings. sharpness:
-        factor of a correlation as a log-likelihood.
+        """tokens: K of a direction. depth, width, heads, dropout: of a network with local attention that corrects the
+        linear prediction; none with a depth of 0. slow, local, spread: standard deviations in frames of the Gaussian
+        that is removed as slow movement, of the one that the scores of frames are computed in, and of the lags of real
+        recordings. sharpness: factor of a correlation as a log-likelihood.
         """
         super().__init__()
         self.slow, self.local, self.sharpness, self.spread = slow, local, sharpness, spread
-        self.predictor = nn.Conv1d(BANDS, tokens, 2 * CONTEXT + 1, stride=2)
-        self.register_buffer("shape_basis", torch.eye(SHAPE, tokens))
+        self.tokens_per_direction = tokens
+        self.directions: tuple[Direction, ...] = ("a2v", "v2a") if direction == "symmetric" else (direction,)
+        sizes: dict[str, Any] = {"depth": depth, "width": width, "heads": heads, "dropout": dropout}
+        if "a2v" in self.directions:
+            self.predictor = nn.Conv1d(BANDS, tokens, 2 * CONTEXT + 1, stride=2)
+            self.register_buffer("shape_basis", torch.eye(SHAPE, tokens))
+            self.network = LocalNetwork(BANDS, tokens, kernel=2 * CONTEXT + 1, stride=2, **sizes) if depth else None
+        if "v2a" in self.directions:
+            self.audio_predictor = nn.Conv1d(SHAPE, tokens, CONTEXT + 1)
+            self.register_buffer("audio_basis", torch.eye(BANDS, tokens))
+            self.audio_network = LocalNetwork(SHAPE, tokens, kernel=CONTEXT + 1, stride=1, **sizes) if depth else None
 
     def forward(self, mel: Tensor, shape: Tensor) -> Evidence:
         """mel (B, 128, M) of `log_mel`, mouth shape (B, T, D) -> evidence. Frames of the longer one are left out."""
         return self.compare(*self.tokens(mel, shape))
 
     def tokens(self, mel: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predicted and actual tokens (B, T, K), in float32, of the frames that both have."""
-        with full_precision(mel):
-            predicted, actual = self.predict(mel.float()), self.targets(shape.float())
-        length = min(predicted.shape[1], actual.shape[1])
-        return predicted[:, :length], actual[:, :length]
+        """Return the tokens of the audio and of the mouth (B, T, K), in float32, of the frames that both have.
 
-    def compare(self, predicted: Tensor, actual: Tensor) -> Evidence:
-        """Compare predicted and actual tokens (B, T, K), in their own precision."""
-        with full_precision(predicted):
-            sums = lagged_products(self.movement(predicted), self.movement(actual))
+        One of the two is predicted from the other; for "symmetric" there are 2 K, and each is predicted once.
+        """
+        pairs = self.pairs(mel, shape)
+        sides = [pair if way == "a2v" else pair[::-1] for way, pair in zip(self.directions, pairs, strict=True)]
+        audio, mouth = (torch.cat(side, dim=-1) for side in zip(*sides, strict=True))
+        return audio, mouth
+
+    def pairs(self, mel: Tensor, shape: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return predicted and actual tokens (B, T, K) of each direction, as in `tokens`."""
+        with full_precision(mel):
+            mel, shape = mel.float(), shape.float()
+            made = {
+                "a2v": lambda: (self.predict(mel), self.targets(shape)),
+                "v2a": lambda: (self.predict_audio(shape), self.audio_targets(mel)),
+            }
+            pairs = [made[way]() for way in self.directions]
+        length = min(x.shape[1] for pair in pairs for x in pair)
+        return [(predicted[:, :length], actual[:, :length]) for predicted, actual in pairs]
+
+    def compare(self, audio: Tensor, mouth: Tensor) -> Evidence:
+        """Compare tokens (B, T, K) of the audio and of the mouth, in their own precision."""
+        with full_precision(audio):
+            sums = lagged_products(self.movement(audio), self.movement(mouth))
             agreement = correlation(*(values.sum(dim=2) for values in sums))
-            around = gaussian(actual.shape[1], self.local, actual).mT
+            around = gaussian(mouth.shape[1], self.local, mouth).mT
             local = correlation(*(values @ around for values in sums))
             return Evidence(self.log_ratio(agreement), self.log_ratio(local), agreement)
 
     def predict(self, mel: Tensor) -> Tensor:
         """Return the predicted tokens (B, M / 10, K) of a log mel (B, 128, M)."""
-        return rearrange(self.predictor(padded_tokens(mel)), "b k t -> b t k")
+        return _predicted(self.predictor, self.network, padded_tokens(mel))
 
     def targets(self, shape: Tensor) -> Tensor:
         """Return the actual tokens (B, T, K) of a mouth shape (B, T, D)."""
         return shape @ self.shape_basis
+
+    def predict_audio(self, shape: Tensor) -> Tensor:
+        """Return the tokens (B, T, K) that are predicted for the audio of a mouth shape (B, T, D)."""
+        return _predicted(self.audio_predictor, self.audio_network, padded_movement(self.movement(shape)))
+
+    def audio_targets(self, mel: Tensor) -> Tensor:
+        """Return the actual tokens (B, M / 10, K) of a log mel (B, 128, M)."""
+        return frame_tokens(mel) @ self.audio_basis
 
     def movement(self, tokens: Tensor) -> Tensor:
         """Return tokens (B, T, K) without their slow part."""
@@ -113,6 +160,11 @@ class Consistency(nn.Module):
         return real - F.softplus(any_lag)  # softplus: no relation has the likelihood of a correlation of 0
 
 
+def _predicted(linear: nn.Conv1d, network: LocalNetwork | None, padded: Tensor) -> Tensor:
+    tokens = rearrange(linear(padded), "b k t -> b t k")
+    return tokens if network is None else tokens + network(padded)
+
+
 def audio_tokens(mel: Tensor) -> Tensor:
     """Pool a log mel (B, 128, M) to 32 bands and 20 ms: (B, 32, M / 5)."""
     return F.avg_pool2d(mel, _POOLED)
@@ -121,6 +173,17 @@ def audio_tokens(mel: Tensor) -> Tensor:
 def padded_tokens(mel: Tensor) -> Tensor:
     """Return the audio tokens of a log mel (B, 128, M), the first and the last repeated for the context around them."""
     return F.pad(audio_tokens(mel), (CONTEXT, CONTEXT), mode="replicate")
+
+
+def frame_tokens(mel: Tensor) -> Tensor:
+    """Pool a log mel (B, 128, M) to 32 bands around each frame: (B, M / 10, 32)."""
+    tokens = F.avg_pool1d(audio_tokens(mel), 3, stride=2, padding=1, count_include_pad=False)
+    return rearrange(tokens, "b f t -> b t f")
+
+
+def padded_movement(movement: Tensor) -> Tensor:
+    """Return a movement (B, T, D) as (B, D, T + 12), the first and the last repeated for the context around them."""
+    return F.pad(rearrange(movement, "b t d -> b d t"), (CONTEXT // 2, CONTEXT // 2), mode="replicate")
 
 
 def lagged_products(predicted: Tensor, actual: Tensor) -> tuple[Tensor, Tensor, Tensor]:

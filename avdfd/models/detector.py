@@ -46,9 +46,9 @@ class Encoded(NamedTuple):
     """(B, D) clip feature."""
     logit_audio: Tensor
     """(B,) audio branch."""
-    predicted: Tensor
-    """(B, T, K) tokens predicted from audio."""
-    actual: Tensor
+    said: Tensor
+    """(B, T, K) tokens of the audio: by default, of the mouth as predicted from it."""
+    shown: Tensor
     """(B, T, K) tokens of the mouth."""
 
 
@@ -165,13 +165,13 @@ class Detector(nn.Module):
             feature, _ = self.audio_encoder(audio)
             logit_audio = self.audio_head(feature).squeeze(-1)
         mel = audio if audio.ndim == 3 else zscore(log_mel(audio))
-        predicted, actual = self.consistency.tokens(torch.zeros_like(mel) if self.deaf else mel, shape)
+        said, shown = self.consistency.tokens(torch.zeros_like(mel) if self.deaf else mel, shape)
         _, pooled = self.visual_encoder.backbone(self.visual_encoder.normalise(video))
-        return Encoded(pooled, feature, logit_audio, predicted, actual)
+        return Encoded(pooled, feature, logit_audio, said, shown)
 
     def compare_and_fuse(self, encoded: Encoded) -> DetectorOutput:
         """Compares audio and mouth, scores the branches and fuses them."""
-        compared = self.consistency.compare(encoded.predicted, encoded.actual)
+        compared = self.consistency.compare(encoded.said, encoded.shown)
         evidence = summarised(compared)
         appearance = self.visual_encoder.proj(encoded.pooled)
         logits = torch.stack(
@@ -198,7 +198,7 @@ class Detector(nn.Module):
 
     def _moved(self, encoded: Encoded) -> Tensor:
         """Scores parts of the clips with their own audio and with audio of other moments: (B, M)."""
-        pairs = moved(encoded.predicted, encoded.actual)
+        pairs = moved(encoded.said, encoded.shown)
         return torch.stack(
             [self.consistency_head(summarised(self.consistency.compare(*pair))).squeeze(-1) for pair in pairs], dim=1
         )

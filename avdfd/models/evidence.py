@@ -19,8 +19,6 @@ _UNIT = 5.0  # of log-ratios
 _SHARPNESS = 20.0  # of correlations in the choice of the best lag
 _QUANTILES = (0.1, 0.25)
 _MOVES = (5, 10, 20)  # frames
-_PARTS = 1 + 2 * len(_MOVES)
-"""Columns of `moved`: own audio first."""
 
 
 def summarised(compared: Evidence) -> Tensor:
@@ -41,16 +39,16 @@ def summarised(compared: Evidence) -> Tensor:
     return torch.stack([*(ratio / _UNIT for ratio in ratios), *others], dim=1)
 
 
-def moved(predicted: Tensor, actual: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return parts of clips with tokens predicted from other moments of their audio.
+def moved(audio: Tensor, mouth: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return parts of clips with the tokens of other moments of their audio.
 
     (B, T, K) each -> the first part with its own audio, then with audio 5, 10 and 20 frames later and earlier. All are
     of the same length, T - 20, so that length tells nothing.
     """
-    length = predicted.shape[1] - max(_MOVES)
+    length = audio.shape[1] - max(_MOVES)
     assert length > 0, "windows are longer than a move"
-    pairs = [(predicted[:, :length], actual[:, :length])]
+    pairs = [(audio[:, :length], mouth[:, :length])]
     for move in _MOVES:
-        pairs.append((predicted[:, move : move + length], actual[:, :length]))
-        pairs.append((predicted[:, :length], actual[:, move : move + length]))
+        pairs.append((audio[:, move : move + length], mouth[:, :length]))
+        pairs.append((audio[:, :length], mouth[:, move : move + length]))
     return pairs

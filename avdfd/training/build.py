@@ -168,7 +168,7 @@ def load_audio_net(
 
 def build_consistency(cfg: ConsistencyModelConfig) -> Consistency:
     """Return stage 2a's model with random weights."""
-    return Consistency(tokens=cfg.tokens)
+    return Consistency(**cfg.model_dump())
 
 
 def load_consistency(path: str | Path) -> tuple[Consistency, ConsistencyModelConfig]:

@@ -149,6 +149,7 @@ def open_stage2(
         return open_cached(cfg.data, world, run, stop, part, *sets)
     if cfg.cache:
         trained = "backbone_lr_scale" if cfg.backbone_lr_scale else "audio_lr_scale"
+        trained = trained if cfg.backbone_lr_scale or cfg.audio_lr_scale else "consistency.lr_scale"
         run.announce(f"cache: not used, as an encoder is trained ({trained})")
     return open_batches(cfg.data, world.device, *sets)
 

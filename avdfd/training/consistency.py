@@ -6,23 +6,28 @@ each clip is estimated by a model of other identities, and the model is fitted a
 in which none is found do not count.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from avdfd.core.errors import UserError
 from avdfd.core.seeding import generator_of
 from avdfd.models.consistency import (
-    BANDS,
     CONTEXT,
     LAGS,
     Consistency,
+    Direction,
+    frame_tokens,
     info_nce,
+    padded_movement,
     padded_tokens,
 )
 
+IDENTITIES = 4
+"""Smallest number of identities to fit on."""
 _GROUPS = 4  # of identities: the offsets of one are estimated by a model of the others
 _SEARCHED = 6  # frames by which audio may be early or late
 # Correlation from which a clip counts, from which its offset is believed, and from which it counts fully.
@@ -39,10 +44,12 @@ class Talk(NamedTuple):
     shape: Tensor
     """(T, D) mouth shape at 25 a second."""
     identity: str
+    clip: str = ""
+    """Recording that it is a part of. Successive talks of one share their offset; empty for a recording of its own."""
 
 
 class _Sums(NamedTuple):
-    """Sums of products over frames of audio contexts x and movements y: what least squares needs."""
+    """Sums of products over frames of contexts x and movements y: what least squares needs."""
 
     xx: Tensor
     xy: Tensor
@@ -54,39 +61,77 @@ class _Sums(NamedTuple):
     def times(self, weight: float) -> "_Sums":
         return _Sums(*(weight * value for value in self))
 
+    def plus(self, other: "_Sums") -> "_Sums":
+        return _Sums(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
-def fit(talks: Sequence[Talk], *, ridge: float = 1.0, rounds: int = 2, seed: int = 0, tokens: int = 6) -> Consistency:
+
+_Products = Mapping[Direction, _Sums]
+"""Sums of each direction of a model."""
+
+
+def fit(
+    talks: Iterable[Talk],
+    *,
+    identities: Iterable[str] | None = None,
+    ridge: float = 1.0,
+    rounds: int = 2,
+    seed: int = 0,
+    tokens: int = 6,
+    direction: Direction = "a2v",
+) -> Consistency:
     """Fit the model in closed form.
 
-    ridge: penalty of standardised inputs relative to the number of frames. rounds: how often offsets are estimated.
-    Needs talks of four identities or more.
+    talks: iterated over `1 + rounds` times, one recording in memory at once. identities: all that talks have; found by
+    a further iteration if they are not given, and four or more. ridge: penalty of standardised inputs relative to the
+    number of frames. rounds: how often offsets are estimated.
     """
-    identities = sorted({talk.identity for talk in talks})
-    order = generator_of(f"consistency {seed}").permutation(len(identities))
-    group = {identities[i]: int(n) % _GROUPS for n, i in enumerate(order)}
-    groups = np.array([group[talk.identity] for talk in talks])
-    model = Consistency(tokens=tokens)
-    contexts = [_contexts(talk) for talk in talks]
-    sums = [_sums(context, talk, 0, model) for context, talk in zip(contexts, talks, strict=True)]
-    counted = sums
-    for _ in range(rounds):
-        found = [(0, 0.0)] * len(talks)
+    names = sorted({*(identities if identities is not None else (talk.identity for talk in talks))})
+    assert len(names) >= IDENTITIES, "offsets of an identity are estimated by a model of others"
+    order = generator_of(f"consistency {seed}").permutation(len(names))
+    group = {names[i]: int(n) % _GROUPS for n, i in enumerate(order)}
+    model = Consistency(tokens=tokens, direction=direction)
+    models: list[Consistency] = []  # each of all groups but one
+    for _ in range(1 + rounds):
+        of_group: list[_Products | None] = [None] * _GROUPS
+        for clip in clips_of(talks):
+            number = group[clip[0].identity]
+            offset, weight = clip_offset(models[number], clip) if models else (0, 1.0)
+            if weight:
+                for talk in clip:
+                    _add(of_group, number, _products(model, talk, offset, weight))
+        models = []
         for held_out in range(_GROUPS):
-            _solve(model, [s for s, g in zip(counted, groups, strict=True) if g != held_out], ridge)
-            for i in np.flatnonzero(groups == held_out).tolist():
-                found[i] = _offset(model, talks[i])
-        counted = [
-            (_sums(contexts[i], talks[i], offset, model) if offset else sums[i]).times(weight)
-            for i, (offset, weight) in enumerate(found)
-        ]
-    _solve(model, counted, ridge)
+            models.append(Consistency(tokens=tokens, direction=direction))
+            _solve(models[-1], [s for n, s in enumerate(of_group) if n != held_out], ridge)
+    _solve(model, of_group, ridge)
     return model.eval()
+
+
+@torch.no_grad()
+def clip_offset(model: Consistency, clip: Sequence[Talk]) -> tuple[int, float]:
+    """Return by how many frames the audio of a recording is late, 0 if that is uncertain, and its weight (0 to 1)."""
+    total = sum(len(talk.shape) for talk in clip)
+    agreement = torch.zeros(2 * _SEARCHED + 1)
+    for talk in clip:
+        found = model(talk.mel[None], talk.shape[None]).agreement[0, LAGS - _SEARCHED : LAGS + _SEARCHED + 1]
+        agreement += len(talk.shape) / total * found
+    best = int(agreement.argmax())
+    value = float(agreement[best])
+    weight = min(1.0, value / _FULL) if value >= _RELATED else 0.0
+    return best - _SEARCHED if value >= _CERTAIN else 0, weight
+
+
+def clips_of(talks: Iterable[Talk]) -> Iterator[list[Talk]]:
+    """Yield the talks of each recording."""
+    for clip, members in groupby(talks, key=lambda talk: talk.clip):
+        together = [*members]
+        yield from [together] if clip else ([talk] for talk in together)
 
 
 def refine(model: Consistency, talks: Sequence[Talk], *, steps: int, seed: int = 0, rate: float = 1e-3) -> None:
     """Train the predictor further by InfoNCE, on windows of 3 s whose audio is moved by the offset of their clip."""
     rng = generator_of(f"refine {seed}")
-    found = [_offset(model, talk) for talk in talks]
+    found = [clip_offset(model, [talk]) for talk in talks]
     usable = [i for i, talk in enumerate(talks) if len(talk.shape) >= _WINDOW and found[i][1] > 0]
     names = sorted({talk.identity for talk in talks})
     contexts = {i: _contexts(talks[i]) for i in usable}
@@ -114,25 +159,63 @@ def _contexts(talk: Talk) -> Tensor:
     return windows.transpose(0, 1).flatten(1)[: len(talk.shape)]
 
 
-def _sums(contexts: Tensor, talk: Talk, offset: int, model: Consistency) -> _Sums:
-    """Return the sums of a clip whose audio is moved by an offset."""
+def _mouth_contexts(movement: Tensor) -> Tensor:
+    """Movement (T, D) -> that around each frame (T, D x 13)."""
+    return padded_movement(movement[None])[0].unfold(1, CONTEXT + 1, 1).transpose(0, 1).flatten(1)
+
+
+def _products(model: Consistency, talk: Talk, offset: int, weight: float) -> _Products:
+    """Return the weighted sums of a talk whose audio is moved by an offset."""
+    contexts = _contexts(talk)
     length = len(contexts)
     moved = (torch.arange(length) + offset).clamp(0, length - 1)
-    x, shape = contexts[moved].double(), talk.shape[:length].double()
-    y = model.movement(shape[None])[0]
-    return _Sums(x.T @ x, x.T @ y, y.T @ y, x.sum(dim=0), y.sum(dim=0), torch.tensor(float(length)))
+    mouth = model.movement(talk.shape[None, :length].double())[0]
+    found: dict[Direction, _Sums] = {}
+    for way in model.directions:
+        if way == "a2v":
+            x, y = contexts[moved].double(), mouth
+        else:
+            audio = frame_tokens(talk.mel[None])[:, :length].double()
+            x, y = _mouth_contexts(mouth), model.movement(audio[:, moved])[0]
+        products = x.T @ x, x.T @ y, y.T @ y, x.sum(dim=0), y.sum(dim=0), torch.tensor(float(length))
+        found[way] = _Sums(*products).times(weight)
+    return found
 
 
-def _solve(model: Consistency, sums: list[_Sums], ridge: float) -> None:
-    """Set the model's weights: principal components of the movement, and their prediction by ridge regression.
+def _add(of_group: list[_Products | None], number: int, products: _Products) -> None:
+    before = of_group[number]
+    of_group[number] = products if before is None else {way: before[way].plus(products[way]) for way in before}
+
+
+@torch.no_grad()
+def _solve(model: Consistency, of_groups: Sequence[_Products | None], ridge: float) -> None:
+    """Set the model's weights from the sums of groups of identities.
+
+    Raises UserError if nothing counts: the audio of no clip is related to its mouth.
+    """
+    known = [products for products in of_groups if products is not None]
+    if not known:
+        raise UserError(
+            "no audio is related to the mouth that it comes with; give more clips, or clips of talking faces"
+        )
+    for way in model.directions:
+        total = _Sums(*(torch.stack(values).sum(dim=0) for values in zip(*(one[way] for one in known), strict=True)))
+        weight, bias, basis = _least_squares(total, ridge, model.tokens_per_direction)
+        predictor = model.predictor if way == "a2v" else model.audio_predictor
+        predictor.weight.copy_(weight.T.reshape(predictor.weight.shape))
+        assert predictor.bias is not None
+        predictor.bias.copy_(bias)
+        (model.shape_basis if way == "a2v" else model.audio_basis).copy_(basis)
+
+
+def _least_squares(total: _Sums, ridge: float, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return weight (X, K), bias (K,) and basis (Y, K): principal components of the movement, and their prediction.
 
     A component counts by its correlation with its prediction, relative to its standard deviation.
     """
-    total = _Sums(*(sum(values) for values in zip(*sums, strict=True)))
     mean = total.x / total.frames
     xx = total.xx / total.frames - torch.outer(mean, mean)
-    sigma = xx.diagonal().sqrt() + 1e-6
-    tokens = model.shape_basis.shape[1]
+    sigma = xx.diagonal().clamp(min=0).sqrt() + 1e-6
     basis = torch.linalg.eigh(total.yy / total.frames)[1].flip(1)[:, :tokens]
     basis = basis * basis.sum(dim=0).sign()
     xy = (total.xy / total.frames - torch.outer(mean, total.y / total.frames)) @ basis / sigma[:, None]
@@ -140,21 +223,8 @@ def _solve(model: Consistency, sums: list[_Sums], ridge: float) -> None:
     weight = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), xy)
     variance = (basis * (total.yy @ basis)).sum(dim=0) / total.frames
     explained = (weight * (gram @ weight)).sum(dim=0)
+    variance, explained = variance.clamp(min=1e-12), explained.clamp(min=1e-12)
     related = (weight * xy).sum(dim=0) / (explained * variance).sqrt()
     scale = related.clamp(min=0) / variance.sqrt()
     weight = weight / sigma[:, None] * scale
-    with torch.no_grad():
-        model.predictor.weight.copy_(weight.T.reshape(tokens, BANDS, -1))
-        assert model.predictor.bias is not None
-        model.predictor.bias.copy_(-mean @ weight)
-        model.shape_basis.copy_(basis * scale)
-
-
-@torch.no_grad()
-def _offset(model: Consistency, talk: Talk) -> tuple[int, float]:
-    """Return by how many frames the audio of a clip is late, 0 if that is uncertain, and the weight of the clip."""
-    agreement = model(talk.mel[None], talk.shape[None]).agreement[0, LAGS - _SEARCHED : LAGS + _SEARCHED + 1]
-    best = int(agreement.argmax())
-    value = float(agreement[best])
-    weight = min(1.0, value / _FULL) if value >= _RELATED else 0.0
-    return best - _SEARCHED if value >= _CERTAIN else 0, weight
+    return weight, -mean @ weight, basis * scale

@@ -166,7 +166,7 @@ def test_an_impulse_in_the_audio_moves_the_frames_around_it(detector, clips):
     mel, video, shape = clips
     changed = mel.clone()
     changed[..., 300:305] += 1
-    ours, theirs = (detector.encode(x, video, shape).predicted for x in (mel, changed))
+    ours, theirs = (detector.encode(x, video, shape).said for x in (mel, changed))
     differs = (ours - theirs).abs().amax(dim=(0, 2)) > 1e-5
     assert differs.nonzero().flatten().tolist() == list(range(24, 37))
 
@@ -174,5 +174,5 @@ def test_an_impulse_in_the_audio_moves_the_frames_around_it(detector, clips):
 def test_out_of_sync_audio_shows_as_a_lag(detector):
     movement = torch.randn(2, FRAMES + 10, 4)
     zeros = torch.zeros(2, 24), torch.zeros(2, 32), torch.zeros(2)
-    late = Encoded(*zeros, predicted=movement[:, :FRAMES], actual=movement[:, 10:])
+    late = Encoded(*zeros, said=movement[:, :FRAMES], shown=movement[:, 10:])
     assert (detector.eval()(late).agreement.argmax(dim=1) - LAGS).tolist() == [10, 10]
