@@ -279,7 +279,7 @@ class ConsistencyStageConfig(RunConfig):
     rounds: Count = 2
     """How often least squares estimates by how much the audio of a recording is early or late."""
     optim: OptimConfig = OptimConfig()
-    """Of the methods other than least-squares."""
+    """Optimiser for info-nce and regression."""
 
     @model_validator(mode="after")
     def _of_one_method(self) -> "ConsistencyStageConfig":

@@ -245,11 +245,12 @@ def test_ablations_of_the_repository(name):
     rows = ablate.expand(
         cfg.model_copy(update={k: str(queue.ROOT / getattr(cfg, k)) for k in ("pretrain", "train")}), name
     )
-    assert len(rows) == 17
+    assert len(rows) == 18
     changes = {row.name: row.chains[0].second.config for row in rows if row.chains[0].second}
-    assert changes["deaf"].predictor.zeros
-    assert not changes["no discrepancy"].discrepancy
-    assert changes["V2A instead"].anchors == changes["symmetric"].anchors == "equal"
+    assert changes["deaf"].consistency.zeros
+    for branch in ("consistency", "picture"):
+        assert changes[f"without {branch} branch"].without == branch
+    assert changes["V2A instead"].consistency.init == f"{changes['full'].consistency.init}-v2a"
     whole = rows[0].chains[0]
     for row in rows[1:]:
         first, second = row.chains[0]
