@@ -9,8 +9,6 @@ features of an element are computed once and kept in the element store.
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -21,6 +19,7 @@ from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.transforms import Seeds
 from avdfd.elements import Element, ElementStore
 from avdfd.features.filterbank import stacked_filterbank
+from avdfd.features.mouth_crops import mouth_crops
 from avdfd.features.window import FRAMES
 from avdfd.models.avhubert import AUDIO_FEATURES, AVHubert, from_fairseq
 from avdfd.models.avhubert_features import Features, FrozenAVHubert, Given, Stream
@@ -29,16 +28,12 @@ from avdfd.training.array_store import RowFormat
 from avdfd.training.backbone_cache import described, heads, row_formats_of, weights_digest
 from avdfd.training.state_dicts import fill, read_weights, unwrap
 
-CROP = 96
-"""Side of a mouth crop in pixels."""
 SIDE = 88
-"""Side of its middle, which AV-HuBERT takes."""
+"""Side of the middle of a mouth crop, which AV-HuBERT takes."""
 KEPT = torch.float16
 """Type of cached features, which are layer-normalised."""
 
-_VERSION = 1  # raise it with every change of the inputs or of the features
-# Where the mouth is in a face crop of 224 pixels, 1.5 times as large as the detected face: left, top and side.
-_LEFT, _TOP, _REGION = 72, 105, 80
+_VERSION = 2  # raise it with every change of the inputs or of the features; 1 took a fixed region of the face
 
 
 class Raw(NamedTuple):
@@ -68,26 +63,21 @@ class Batch(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Input form: the mouth in all frames, and log filter banks; never augmented."""
+    """Input form: the mouth in all frames, aligned by landmarks, and log filter banks; never augmented."""
 
     @property
     def reads(self) -> Reads:
-        return Reads(waveform=True, mel=False, frames=range(FRAMES))
+        return Reads(waveform=True, mel=False, frames=range(FRAMES), landmarks=True)
 
     def raw(self, element: Element) -> Raw:
         audio = stacked_filterbank(torch.from_numpy(element.waveform), FRAMES)
-        return Raw(torch.from_numpy(mouth_crops(element.frames)), audio, label_of(element))
+        mouth = torch.from_numpy(mouth_crops(element.frames, element.landmarks))
+        return Raw(mouth, audio, label_of(element))
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
-        margin = (CROP - SIDE) // 2
+        margin = (raw.mouth.shape[-1] - SIDE) // 2
         middle = raw.mouth[:, None, :, margin : margin + SIDE, margin : margin + SIDE]
         return Batch(middle.contiguous(), rearrange(raw.audio, "b t f -> b f t"), raw.label)
-
-
-def mouth_crops(frames: np.ndarray) -> np.ndarray:
-    """Face crops (T, 224, 224, 3) uint8 -> the region where the mouth is (T, 96, 96) uint8, grey."""
-    region = frames[:, _TOP : _TOP + _REGION, _LEFT : _LEFT + _REGION]
-    return np.stack([cv2.resize(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), (CROP, CROP)) for one in region])
 
 
 def given(batch: Any) -> Given:
@@ -138,7 +128,7 @@ class AvHubertPart(NamedTuple):
         """Describe everything that the features depend on."""
         return {
             **described(store, self.precision, self.device),
-            "inputs": {"version": _VERSION, "region": [_LEFT, _TOP, _REGION]},
+            "inputs": {"version": _VERSION},
             "weights": {"avhubert": weights_digest(self.model.avhubert)},
             "heads": sorted(heads(self.model.avhubert)),
             "layer": self.model.layer,

@@ -23,9 +23,10 @@ from avdfd.models.avhubert_features import FrozenAVHubert
 from avdfd.models.syncnet import SyncNet
 from avdfd.training import backbone_cache, checkpoint
 from tests.helpers.avhubert import SIZES, drawn_weights
+from tests.helpers.heads import SIZE, Place, scene
 from tests.helpers.in_process import run_in_process
+from tests.helpers.recordings import clicks, record
 from tests.helpers.runs import epochs, make_store, write_config
-from tests.helpers.videos import make_video
 
 KINDS = ("speechforensics", "avhalign", "probe", "syncnet")
 WITHOUT_TRAINING = ("speechforensics", "syncnet")
@@ -36,7 +37,7 @@ WIDTH = 1 / 64
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A store in which features are cached."""
-    return make_store(tmp_path_factory.mktemp("data"))
+    return make_store(tmp_path_factory.mktemp("data"), landmarks=True)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,9 @@ def test_a_score_does_not_depend_on_the_batch(kind, runs, data):
     metas = split_metas(run.config, store, "test")[:3]
     together = score(run, ElementSet(store, metas, run.inputs), batch_size=3)
     alone = score(run, ElementSet(store, metas, run.inputs), batch_size=1)
-    windows = [replace(store.read(meta.key, waveform=True, frames=range(77)), meta=None) for meta in metas[:2]]
+    windows = [
+        replace(store.read(meta.key, waveform=True, frames=range(77), landmarks=True), meta=None) for meta in metas[:2]
+    ]
     in_memory = score_windows(run, windows)
     assert tuple(together.branch) == run.branches
     for branch, values in together.branch.items():
@@ -201,7 +204,10 @@ def test_reports_and_counterfactuals(runs, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["avhalign", "syncnet"])
 def test_a_video_of_ones_own(kind, runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(detect, "run_killable", run_in_process)
-    video = make_video(tmp_path / "face.mp4", 3.2)
+    times = [n / 25 for n in range(80)]
+    audio = clicks(3.2, 16_000, [1.0, 2.0])
+    images = [scene([Place(130, 130)])] * len(times)
+    video = record(tmp_path / "face.mp4", times, audio, rate=16_000, size=SIZE, images=images)
     assert detect.main([str(video), "--run", str(runs / kind), "--device", "cpu", "--json"]) == 0
     (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert 0 < line["score"] < 1
@@ -239,6 +245,10 @@ def test_wrong_requests(config, files, tmp_path):
 def test_whole_clips_are_refused(config, tmp_path_factory):
     whole = make_store(tmp_path_factory.mktemp("whole"), whole=[30])
     assert "whole clips" in message([*config("avhalign"), f"--data.elements={whole / 'elements'}"])
+
+
+def test_elements_without_landmarks_are_refused(config, small_store):
+    assert "has no landmarks" in message([*config("avhalign"), f"--data.elements={small_store / 'elements'}"])
 
 
 def test_weights_that_would_run_code_are_refused(config, tmp_path):

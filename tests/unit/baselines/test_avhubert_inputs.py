@@ -5,13 +5,11 @@ import pytest
 import torch
 
 from avdfd.baselines.avhubert_inputs import (
-    CROP,
     SIDE,
     AvHubertPart,
     Inputs,
     build_encoder,
     given,
-    mouth_crops,
     preview,
 )
 from avdfd.config import AvHubertConfig
@@ -19,9 +17,11 @@ from avdfd.datasets.loaders import Batch as CachedBatch
 from avdfd.datasets.loaders import prepare, stack
 from avdfd.elements import Element, ElementStore
 from avdfd.features.filterbank import stacked_filterbank
+from avdfd.features.mouth_crops import mouth_crops
 from avdfd.features.window import FRAMES, WINDOW
 from avdfd.models.avhubert_features import Features
 from tests.helpers.avhubert import SIZES
+from tests.helpers.runs import landmarks_of
 
 CPU = torch.device("cpu")
 
@@ -29,7 +29,8 @@ CPU = torch.device("cpu")
 def element(seed=0):
     rng = np.random.default_rng(seed)
     waveform = rng.uniform(-0.5, 0.5, WINDOW).astype(np.float32)
-    return Element(None, waveform, frames=rng.integers(0, 256, (FRAMES, 224, 224, 3), np.uint8))
+    frames = rng.integers(0, 256, (FRAMES, 224, 224, 3), np.uint8)
+    return Element(None, waveform, frames=frames, landmarks=landmarks_of(waveform))
 
 
 def batch(*elements):
@@ -44,10 +45,7 @@ def part(streams=("audio", "video"), seed=0, **changes):
 def test_a_batch_has_the_middle_of_the_mouth_and_filter_banks():
     one = element()
     made = batch(one)
-    margin = (CROP - SIDE) // 2
-    crops = mouth_crops(one.frames)
-    assert crops.shape == (FRAMES, CROP, CROP)
-    assert np.array_equal(made.mouth[0, 0], crops[:, margin : margin + SIDE, margin : margin + SIDE])
+    assert np.array_equal(made.mouth[0, 0], mouth_crops(one.frames, one.landmarks)[:, 4:92, 4:92])
     assert torch.equal(made.audio[0].T, stacked_filterbank(torch.from_numpy(one.waveform), FRAMES))
     assert made.label.isnan().all(), "the element has no metadata"
     mouth, bank = given(made)
@@ -61,6 +59,7 @@ def test_a_batch_has_the_middle_of_the_mouth_and_filter_banks():
 def test_an_impulse_moves_exactly_its_frame():
     one, other = element(), element()
     other.frames[30] = 255 - other.frames[30]
+    other.landmarks[:] = one.landmarks
     other.waveform[640 * 20 + 300] += 0.4
     before, after = batch(one), batch(other)
     assert (before.mouth != after.mouth).flatten(3).any(dim=3)[0, 0].nonzero().flatten().tolist() == [30]
