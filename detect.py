@@ -6,13 +6,17 @@
     python detect.py --run runs/openavff --csv testset.csv
     python detect.py --run runs/openavff-pretrain video.mp4 --reconstruct video.png --reconstruct shown.mp4
 
-A file is cut into windows of 3.072 s that begin every --hop seconds, and each window is scored. The score of the file
-is the mean of P(fake) over its windows, of the fused branch if the run has one. A run that takes whole clips (MRDF as
-published) is given the whole file, up to the seconds that it takes; `--hop` does not apply. A short manipulation in a
-long video shows in `windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis`
-says. A clip of 1 s or more that is shorter than a window is repeated to fill one, audio and frames together, and so is
-audio alone of any duration; `short` says so. Exit code 1 if any file could not be scored. The scores of a list of
-videos, `video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
+A file is cut into windows of 3.072 s as the elements of the run's training, or every --hop seconds, and each window is
+scored. The score of the file is that of evaluate.py: P(fake) pooled over its windows by the rule of the run's
+validation report, of the fused branch if the run has one. The verdict is real, fake or uncertain, by a band of scores
+outside of which at most 5 % of the validation clips of either class are called wrongly, or by --threshold;
+`probability` is the score at the temperature of validation. Without a validation report of the run (evaluate.py --split
+validation) the threshold is 0.5, and `calibrated` is false. A run that takes whole clips (MRDF as published) is given
+the whole file, up to the seconds that it takes; `--hop` does not apply. A short manipulation in a long video shows in
+`windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis` says. A clip of 1 s or
+more that is shorter than a window is repeated to fill one, audio and frames together, and so is audio alone of any
+duration; `short` says so. Exit code 1 if any file could not be scored. The scores of a list of videos,
+`video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
 """
 
 import argparse
@@ -38,18 +42,27 @@ from avdfd.core.tree import walk
 from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.elements.form import as_window
+from avdfd.evaluation.stored import decision_of
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import Run, audio_only, load_run
-from avdfd.inference.verdict import table, verdict
+from avdfd.inference.verdict import AT_ONE_HALF, table, verdict
 from avdfd.media.streams import Reading, has_video
+from avdfd.metrics.selective import Band, Decision
 from avdfd.report import inspection, overlay, plots, reconstruction
 from avdfd.report.verdict import verdict_line
+
+HOP = 1.536
+"""Seconds between windows for a run whose elements are unknown."""
 
 
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
-    given = {"hop": args.hop, "time_limit": args.time_limit, "max_windows": 1 if args.reconstruct else 0}
+    given = {
+        "hop": HOP if args.hop is None else args.hop,
+        "time_limit": args.time_limit,
+        "max_windows": 1 if args.reconstruct else 0,
+    }
     media = parse(given, MediaConfig, source="detect.py")
     listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
     files = find_files(args.files) if listed is None else listed.files
@@ -59,6 +72,7 @@ def main(argv: list[str]) -> int:
     run = load_run(args.run, args.device, args.encoders)
     audio_run = audio_only(run)
     media = as_run_takes_it(run, media, args)
+    decisions = {branch: decision(run, branch, args.threshold) for branch in run.branches}
 
     failed = 0
     lines: list[dict[str, Any]] = []
@@ -73,8 +87,9 @@ def main(argv: list[str]) -> int:
             elif isinstance(seen := inspected(scoring_run, found, bool(args.plot or args.overlay)), str):
                 line = verdict(file, error=seen)
             else:
-                line = verdict(file, seen, args.threshold, reading=found.reading, left_out=found.left_out)
-                draw(args, file, line, seen, found.reading, media.decoder)
+                decided = decisions[scoring_run.branches[-1]]
+                line = verdict(file, seen, decided, reading=found.reading, left_out=found.left_out)
+                draw(args, file, line, seen, found.reading, media.decoder, decided.band.high)
             failed += line["error"] is not None
             lines.append(line)
             if line["score"] is not None:
@@ -130,14 +145,16 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         cli.add_argument(
             f"--{kind}-stream", type=int, metavar="N", help=f"index of the {kind} stream to take, as ffprobe numbers it"
         )
-    cli.add_argument("--threshold", type=float, default=0.5, help="lowest score that is called fake")
-    cli.add_argument("--hop", type=float, default=1.536, help="seconds between starts of windows")
+    cli.add_argument(
+        "--threshold", type=float, help="lowest score that is called fake (default: the run's band on validation)"
+    )
+    cli.add_argument("--hop", type=float, help="seconds between starts of windows (default: as in the run's elements)")
     cli.add_argument("--time-limit", type=float, default=600.0, help="most seconds to decode one file")
     cli.add_argument("--workers", type=int, default=1, help="files decoded in parallel")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = cli.parse_args(argv)
 
-    if not 0 <= args.threshold <= 1 or not 1 <= args.workers <= MOST:
+    if not 0 <= (args.threshold or 0) <= 1 or not 1 <= args.workers <= MOST:
         raise UserError(f"--threshold takes a probability from 0 to 1, --workers a number of 1 or more, up to {MOST}")
     if min(args.audio_stream or 0, args.video_stream or 0) < 0:
         raise UserError("--audio-stream and --video-stream take the index of a stream, 0 or more")
@@ -169,6 +186,12 @@ def check_outputs(args: argparse.Namespace, files: list[Path]) -> None:
         check_drawing("--reconstruct", path, files, reconstruction.SUFFIXES)
 
 
+def decision(run: Run, branch: str, threshold: float | None) -> Decision:
+    """Return how a branch of the run decides: by the threshold asked for, by the run's validation report, or at 0.5."""
+    known = decision_of(run.folder, branch) or AT_ONE_HALF
+    return known if threshold is None else known._replace(band=Band(threshold, threshold))
+
+
 def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> MediaConfig:
     """Return the settings of decoding for what the run reads. Raises UserError if files cannot give it that."""
     if run.inputs.reads.mel_err:
@@ -176,7 +199,7 @@ def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> M
             f"{args.run}: takes mel_err, which needs a diffusion model; make elements with data/preprocess.py and "
             "score them with evaluate.py"
         )
-    media = framed_as_in_training(media, run.media, whole_frame=args.whole_frame)
+    media = cut_as_in_training(media, run.media, args)
     if takes_whole_clips(run.config):
         if args.plot or args.overlay:
             raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
@@ -213,16 +236,20 @@ def inspected(run: Run, cut: Cut, explain: bool) -> Inspection | str:
 
 
 def draw(
-    args: argparse.Namespace, file: Path, line: Mapping[str, Any], seen: Inspection, reading: Reading, decoder: str
+    args: argparse.Namespace,
+    file: Path,
+    line: Mapping[str, Any],
+    seen: Inspection,
+    reading: Reading,
+    decoder: str,
+    threshold: float,
 ) -> None:
     """Draw the scored file over time and into its video, as far as that is asked for. Raises WorkError."""
     if args.plot:
         title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
-        write_atomic(
-            args.plot, plots.encode(inspection.figure_over_time(title, seen, args.threshold), args.plot.suffix)
-        )
+        write_atomic(args.plot, plots.encode(inspection.figure_over_time(title, seen, threshold), args.plot.suffix))
     if args.overlay:
-        story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, args.threshold)
+        story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, threshold)
         try:
             drawn = overlay.overlay(file, decoder, story, reading)
         except MediaError as error:
@@ -230,17 +257,21 @@ def draw(
         write_atomic(args.overlay, drawn)
 
 
-def framed_as_in_training(media: MediaConfig, trained: MediaConfig | None, *, whole_frame: bool) -> MediaConfig:
-    """Return the settings with whole frames in place of faces, on request or if the run was trained on them."""
-    if whole_frame or (trained is not None and trained.face is None):
-        return media.model_copy(update={"face": None})
-    return media
+def cut_as_in_training(media: MediaConfig, trained: MediaConfig | None, args: argparse.Namespace) -> MediaConfig:
+    """Return the settings with those by which the elements of the training were cut, so that scores are the same.
+
+    --hop and --whole-frame have precedence.
+    """
+    if trained is not None:
+        names = ("face", "trim_silence", "jpeg_quality", *(("hop",) if args.hop is None else ()))
+        media = media.model_copy(update={name: getattr(trained, name) for name in names})
+    return media.model_copy(update={"face": None}) if args.whole_frame else media
 
 
 def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig) -> int:
     """Draw what a pre-training of AVFF reconstructs of the first window of a file."""
     autoencoder = load_autoencoder(args.run, args.device)
-    media = framed_as_in_training(media, autoencoder.media, whole_frame=args.whole_frame)
+    media = cut_as_in_training(media, autoencoder.media, args)
     with temporary_folder("avdfd-spool-") as spool:
         [(_, found)] = cut_files([file], media, spool, args)
         if isinstance(found, Failure):

@@ -25,7 +25,7 @@ from avdfd.evaluation.audit import audits
 from avdfd.evaluation.changed import check_store, sample
 from avdfd.evaluation.counterfactuals import cases, summary
 from avdfd.evaluation.frames import over_time
-from avdfd.evaluation.grouped_metrics import fit_on_validation, grouped_metrics
+from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
 from avdfd.evaluation.localisation import localise
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool, stack
@@ -137,6 +137,8 @@ def evaluate(request: Request) -> Evaluation:
     if request.split == "validation":
         trained = {b: system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
         result["fitted"] = fit_on_validation(clips, trained)
+    main = run.branches[-1]
+    result["coverage"] = coverage(clips.label, clips.scores[main], result["fitted"].get(main))
     result["localisation"] = localise(metas, windows, scores, replicates=replicates, seed=seed)
     result["voices"] = voices.summarise(clips, placed, replicates=replicates, seed=seed)
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], request.videos or request.probes)

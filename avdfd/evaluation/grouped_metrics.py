@@ -16,9 +16,10 @@ from avdfd.core.tiers import RVRA, TIERS
 from avdfd.evaluation.carriers import carried, less_in_sync
 from avdfd.evaluation.pages import page_metrics
 from avdfd.evaluation.scored_clips import ScoredClips, Texts
-from avdfd.metrics import bootstrap, calibration, roc
+from avdfd.metrics import bootstrap, calibration, roc, selective
 from avdfd.metrics.paired import paired_auc
 from avdfd.metrics.roc import Floats
+from avdfd.metrics.selective import Band
 
 TUNED = "balanced_accuracy_at_validation_eer"
 MIN_IDENTITIES = 10
@@ -37,7 +38,9 @@ Fitted = Mapping[str, Mapping[str, Any]]
 
 
 def fit_on_validation(clips: ScoredClips, trained_tiers: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """Return the EER threshold and the temperature of each branch and run, fitted on validation clips.
+    """Return the EER threshold, the temperature and the bands of each branch and run, fitted on validation clips.
+
+    `bands` has, for each share of errors allowed, the ends of the band of uncertain scores.
 
     Fakes count only if the branch's system was trained on their tier (`trained_tiers`), so that a tier that is new to
     the system has no influence on its threshold. A branch without such clips is left out.
@@ -51,10 +54,28 @@ def fit_on_validation(clips: ScoredClips, trained_tiers: Mapping[str, Sequence[s
         fitted[branch] = {
             "eer_threshold": [roc.eer_threshold(labels, one[known]) for one in scores],
             "temperature": [calibration.fit_temperature(labels, one[known]) for one in scores],
+            "bands": {
+                f"{allowed:g}": [[*selective.fit_band(labels, one[known], allowed)] for one in scores]
+                for allowed in selective.ALLOWED
+            },
             "clips": len(labels),
             "prevalence": float(labels.mean()),
         }
     return fitted
+
+
+def coverage(labels: np.ndarray, scores: Floats, fitted: Mapping[str, Any] | None) -> list[dict[str, float]]:
+    """Return what the bands fitted on validation decide of clips (N,), by the share of errors that they allow there.
+
+    A mean over runs (S, N). Empty without bands.
+    """
+    bands = {} if fitted is None else fitted.get("bands", {})  # reports of earlier versions have none
+    found = []
+    for allowed, of_runs in bands.items():
+        runs = [selective.select(labels, one, Band(*ends)) for one, ends in zip(scores, of_runs, strict=True)]
+        means = np.mean(runs, axis=0).tolist()
+        found.append({"allowed": float(allowed), **dict(zip(selective.Selected._fields, means, strict=True))})
+    return found
 
 
 def grouped_metrics(

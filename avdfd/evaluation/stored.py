@@ -12,6 +12,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.core.text import parse_json, read_csv, read_json
 from avdfd.evaluation.scored_clips import ScoredClips, from_csv
+from avdfd.metrics.selective import DEFAULT, Band, Decision
 
 
 def folder_of(first: Path, runs: int, name: str) -> Path:
@@ -59,6 +60,26 @@ def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
     if weights != [sha256_of(run / BEST) if (run / BEST).is_file() else old for run, old in zip(runs, weights)]:  # noqa: B905
         raise UserError(f"{names}: the weights have changed since the evaluation; run {command} again")
     return StoredEvaluation(runs[0].name, place, report, clips)
+
+
+def decision_of(run: Path, branch: str) -> Decision | None:
+    """Return how a branch of a run decides, from the validation report of the same weights; None if there is none.
+
+    Reports of earlier versions have no band.
+    """
+    path = folder_of(run, 1, "validation") / "report.json"
+    if not path.is_file():
+        return None
+    report = read_json(path)
+    try:
+        fitted, weights = report["fitted"].get(branch), report["runs"][0]["checkpoint_sha256"]
+        if fitted is None or "bands" not in fitted or weights != sha256_of(run / BEST):
+            return None
+        low, high = fitted["bands"][f"{DEFAULT:g}"][0]
+        band, temperature = Band(float(low), float(high)), fitted["temperature"][0]
+        return Decision(band, temperature, str(report["pooling"]["windows"]), calibrated=True)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{path}: damaged, or written by another version; evaluate the run again") from None
 
 
 def system_of(branch: str, about: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -34,7 +34,6 @@ from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.training import weights
 from avdfd.training.build import AnyDetector, attach_front, build_audio_net, build_detector, is_released
 from avdfd.training.distributed import pick_device
-from avdfd.training.loop import autocast
 from avdfd.training.state import different_keys
 from avdfd.training.state_dicts import filled
 
@@ -58,7 +57,6 @@ class Run:
     """Form of the model's inputs, without augmentation."""
     branches: tuple[str, ...]
     """Names of the scores, the main branch last."""
-    precision: str
     columns: Callable[[Any], dict[str, Tensor]]
     """Function from a batch to the logit (B,) of each branch and the explanations of it."""
     trains_on_fakes: bool = True
@@ -118,9 +116,8 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         branch = (audio.encoder, audio.head)
         columns = partial(_audio_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
-        precision = cfg.optim.precision
         known = {"audio_branch": branch, "media": facts.media}
-        return Run(folder, cfg, audio, place, inputs, ("audio",), precision, columns, **known)
+        return Run(folder, cfg, audio, place, inputs, ("audio",), columns, **known)
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
         detector = ready(partial(build_detector, cfg, facts.audio_model, facts.consistency_model))
@@ -129,9 +126,9 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         branch = (detector.audio_encoder, detector.audio_head)
         columns = partial(_detector_columns, detector)
         inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input, shape=cfg.consistency is not None)
-        branches, precision = (*detector.branches, FUSED), cfg.optim.precision
+        branches = (*detector.branches, FUSED)
         known = {"audio_branch": branch, "media": facts.media}
-        return Run(folder, cfg, detector, place, inputs, branches, precision, columns, **known)
+        return Run(folder, cfg, detector, place, inputs, branches, columns, **known)
     if isinstance(cfg, ConsistencyStageConfig):
         raise UserError(f"{folder}: stage 2a has no classifier yet; name the run of a stage 2 that was trained with it")
     system, stage = SYSTEMS[cfg.kind], facts.stage
@@ -144,8 +141,8 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
     model = ready(partial(system.rebuild, cfg, stage))
     columns = partial(_baseline_columns, system.scores, model, cfg)
     inputs = system.inputs(cfg, stage, train=False)
-    names, precision, labelled = system.branches(cfg), getattr(cfg, stage).precision, stage in system.LABELLED
-    return Run(folder, cfg, model, place, inputs, names, precision, columns, labelled, media=facts.media)
+    names, labelled = system.branches(cfg), stage in system.LABELLED
+    return Run(folder, cfg, model, place, inputs, names, columns, labelled, media=facts.media)
 
 
 def trained_under(run: Run) -> list[RunConfig]:
@@ -266,8 +263,8 @@ def score_windows(run: Run, windows: list[Element], *, explain: bool = False) ->
 
 
 def _score_batch(run: Run, batch: Any, explain: bool = False) -> dict[str, np.ndarray]:
-    """Score a batch: probabilities of the branches, and explanations."""
-    with torch.inference_mode(), autocast(run.device, run.precision):
+    """Score a batch in float32, whatever the precision of its training: probabilities of the branches, explanations."""
+    with torch.inference_mode():
         columns = run.columns(batch)
         if explain and run.audio_branch is not None:
             columns["audio_effect"] = audio_effect(*run.audio_branch, batch.mel)

@@ -5,10 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avdfd.inference.explanation import best_lag
 from avdfd.inference.inspection import Inspection
 from avdfd.inference.scoring import WEIGHT
 from avdfd.media.streams import Reading
+from avdfd.metrics.calibration import at_temperature
+from avdfd.metrics.selective import Band, Decision
+
+AT_ONE_HALF = Decision(Band(0.5, 0.5))
+"""Decision of a run that was not evaluated on validation."""
 
 BRANCHES = ("audio", "visual", "consistency", "picture")
 """Branches of detectors, with two (audio, visual) or three (audio, consistency, picture), in the order of printing."""
@@ -17,30 +24,37 @@ BRANCHES = ("audio", "visual", "consistency", "picture")
 def verdict(
     file: Path,
     seen: Inspection | None = None,
-    threshold: float = 0.5,
+    decision: Decision = AT_ONE_HALF,
     error: str | None = None,
     reading: Reading | None = None,
     left_out: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the result for a file, in the order of printing; None for what is not known."""
+    """Return the result for a file, in the order of printing; None for what is not known.
 
-    def called(score: float) -> str:
-        return "fake" if score >= threshold else "real"
-
+    `probability` is the score at the temperature of validation. Scores of windows are pooled as the decision says, and
+    explanations averaged.
+    """
     judged = seen.judged() if seen else None
 
     def mean(name: str) -> float | None:
         return float(judged.columns[name].mean()) if judged and name in judged.columns else None
 
+    def pooled_score(name: str) -> float | None:
+        return pooled(judged.columns[name], decision.windows) if judged and name in judged.columns else None
+
     main = judged.branches[-1] if judged else "none"
-    score = mean(main)
+    score = pooled_score(main)
     lag = best_lag(judged.columns["agreement"].mean(axis=0)) if judged and "agreement" in judged.columns else None
     windows = zip(judged.windows, judged.columns[main].tolist(), strict=True) if judged else ()
     return {
         "file": str(file),
         "score": score,
-        "verdict": None if score is None else called(score),
-        **{f"{branch}_score": mean(branch) for branch in BRANCHES},
+        "verdict": None if score is None else decision.band.call(score),
+        "probability": None
+        if score is None or decision.temperature is None
+        else float(at_temperature(score, decision.temperature)),
+        "calibrated": None if score is None else decision.calibrated,
+        **{f"{branch}_score": pooled_score(branch) for branch in BRANCHES},
         **{f"weight_{branch}": mean(f"{WEIGHT}{branch}") for branch in BRANCHES},
         "lag_ms": None if lag is None else float(lag),
         "basis": None if seen is None else "audio alone" if seen.branches == ("audio",) else "audio and video",
@@ -49,7 +63,7 @@ def verdict(
             for cut, value in windows
         ],
         "short": all(window.short for window in seen.windows) if seen else None,
-        "faces": [asdict(face) | {"verdict": called(face.score)} for face in seen.faces()] if seen else [],
+        "faces": [asdict(face) | {"verdict": decision.band.call(face.score)} for face in seen.faces()] if seen else [],
         "error": error,
         "audio_stream": reading.audio_stream if reading else None,
         "video_stream": reading.video_stream if reading else None,
@@ -58,6 +72,12 @@ def verdict(
         "notes": reading.remarks() if reading else [],
         "left_out": [*left_out],
     }
+
+
+def pooled(scores: np.ndarray, rule: str) -> float:
+    """Return the score of a file from those of its windows (N,): their mean, or that of the largest."""
+    most = {"mean": len(scores), "max": 1}.get(rule) or int(rule.removeprefix("top"))
+    return float(np.sort(scores)[::-1][:most].mean())
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> list[list[Any]]:

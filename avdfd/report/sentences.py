@@ -7,6 +7,7 @@ from typing import Any
 from avdfd.evaluation.grouped_metrics import MIN_CLIPS, MIN_IDENTITIES, TUNED
 from avdfd.metrics.calibration import BINS
 from avdfd.metrics.roc import DCF_ALARM, DCF_MISS, DCF_PRIOR
+from avdfd.metrics.selective import DEFAULT
 from avdfd.report.numbers import branch_weights, number, temperatures, with_interval
 
 
@@ -82,6 +83,18 @@ def calibrated(result: Mapping[str, Any]) -> str:
     if None in fitted["temperature"]:
         return f"{before}; no temperature, as the likelihood on validation has no maximum."
     return f"{before}; the temperature of these clips is {temperatures(fitted)}."
+
+
+def decided(result: Mapping[str, Any]) -> str:
+    """Return what the default band of uncertain scores decides; empty without a validation report."""
+    row = next((row for row in result.get("coverage") or () if row["allowed"] == DEFAULT), None)
+    if row is None:
+        return ""
+    return (
+        f"With the band of {result['main']} that allows {100 * DEFAULT:g} % errors of each kind on validation, "
+        f"{100 * row['coverage']:.1f} % of the clips are decided; {100 * row['false_alarms']:.1f} % of the real clips "
+        f"are called fake, and {100 * row['misses']:.1f} % of the fakes real."
+    )
 
 
 def weights(result: Mapping[str, Any]) -> str:

@@ -126,6 +126,19 @@ def metrics(result: Mapping[str, Any]) -> str:
     return box(f"<thead><tr><th>tier</th><th>score</th><th class=num>AP at chance</th>{head}</tr></thead>", body)
 
 
+def coverage(result: Mapping[str, Any]) -> str:
+    """Return the table of what bands of uncertain scores decide, and with how many errors; empty without bands."""
+    if not result.get("coverage"):
+        return ""
+    names = ("allowed", "coverage", "false_alarms", "misses")
+    body = "".join(
+        f"<tr>{''.join(f'<td class=num>{100 * row[name]:.1f} %</td>' for name in names)}</tr>"
+        for row in result["coverage"]
+    )
+    titles = ("errors allowed on validation", "clips decided", "real clips called fake", "fakes called real")
+    return box(f"<thead><tr>{''.join(f'<th class=num>{title}</th>' for title in titles)}</tr></thead>", body)
+
+
 def calibration(result: Mapping[str, Any]) -> str:
     """Return the table of calibration metrics before and after temperature scaling."""
     body = ""

@@ -12,6 +12,7 @@ def verdict_line(line: dict[str, Any], width: int) -> str:
     if line["error"] is not None:
         return f"{line['file']:<{width}}  error: {line['error']}"
     text = f"{line['file']:<{width}}  {line['verdict']}  {line['score']:.3f}"
+    text += "" if line["calibrated"] else "  (not calibrated)"
     text += "".join(f"  {name} {line[f'{name}_score']:.3f}" for name in BRANCHES if line[f"{name}_score"] is not None)
     weights = [line[f"weight_{name}"] for name in BRANCHES if line[f"weight_{name}"] is not None]
     if weights:

@@ -33,7 +33,7 @@ from tests.helpers.recordings import clicks, record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import Disposition, make_video, write
 
-FIELDS = ["file", "score", "verdict", *(f"{branch}_score" for branch in BRANCHES)]
+FIELDS = ["file", "score", "verdict", "probability", "calibrated", *(f"{branch}_score" for branch in BRANCHES)]
 FIELDS += [
     *(f"weight_{branch}" for branch in BRANCHES),
     "lag_ms",

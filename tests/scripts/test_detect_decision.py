@@ -1,0 +1,120 @@
+"""detect.py gives a file the score of evaluate.py, and a verdict by what validation has fitted."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import detect
+import evaluate
+from avdfd.config import MediaConfig, PretrainConfig, parse
+from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
+from avdfd.core.tiers import tier
+from avdfd.elements import ElementWriter
+from avdfd.elements.form import encode_wav
+from avdfd.media.windows import extract
+from avdfd.training import weights
+from avdfd.training.build import build_audio_net
+from avdfd.training.weights import RunFacts
+from tests.helpers.in_process import run_in_process
+from tests.helpers.runs import AUDIO, data_section
+
+SPLITS = {"train": ["id1"], "validation": ["id2", "id3"], "test": ["id4", "id5", "id6", "id7", "id8"]}
+MEDIA = {"keep": ["waveform", "mel"], "hop": 0.8}
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch):
+    """Cuts files without worker processes, which take seconds to start."""
+    monkeypatch.setattr(detect, "run_killable", run_in_process)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Files of 3.2 to 6 s, four for each identity, their elements, split lists, and an untrained run of stage 1."""
+    root = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    media = parse(MEDIA, MediaConfig, "test")
+    with ElementWriter(root / "elements", {f"media.{key}": value for key, value in MEDIA.items()}) as writer:
+        for identity in (one for identities in SPLITS.values() for one in identities):
+            for name in ("RVRA", "RVFA"):
+                for number in range(2):
+                    source = f"{tier(name).folder}/Asian/men/{identity}/{number}.wav"
+                    path = root / "files" / source
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    noise = rng.standard_normal(int(16_000 * rng.uniform(3.2, 6)))
+                    slow = np.convolve(noise, np.ones(1 + number + 2 * (name == "RVFA")), "same")
+                    path.write_bytes(encode_wav((0.1 * slow).astype(np.float32), 16_000))
+                    clip = {"tier": name, "identities": [identity], "source": source, "base": source, "method": ""}
+                    clip |= {"race": "Asian", "gender": "men", "sha256": source}
+                    writer.add(clip, extract(path, media))
+    (root / "splits").mkdir()
+    for split, identities in SPLITS.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(identities))
+    config = parse({"name": "run", "runs": str(root), "data": data_section(root, "RVFA"), "model": AUDIO},
+                   PretrainConfig, "test")  # fmt: skip
+    torch.manual_seed(0)
+    facts = RunFacts(config=config, audio_model=config.model, git="unknown", media=media)
+    weights.save(root / "run" / BEST, build_audio_net(config.model).state_dict(), facts)
+    return root
+
+
+def evaluated(root, split, *more):
+    evaluate.main(["--run", str(root / "run"), "--split", split, "--bootstrap", "0", "--device", "cpu", *more])
+    return root / "run" / "eval" / split
+
+
+def lines(root, capsys, *more):
+    capsys.readouterr()
+    files = [str(root / "files" / folder) for folder in ("RealVideo-RealAudio", "RealVideo-FakeAudio")]
+    detect.main(["--json", "--run", str(root / "run"), "--device", "cpu", *files, *more])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return {line["file"].removeprefix(f"{root / 'files'}/"): line for line in found}
+
+
+@pytest.mark.parametrize("rule", ["mean", "max", "top2"])
+def test_a_file_has_one_score_and_the_verdict_of_its_band(corpus, rule, capsys):
+    report = json.loads((evaluated(corpus, "validation", "--windows", rule) / "report.json").read_text())
+    low, high = report["fitted"]["audio"]["bands"]["0.05"][0]
+    scores = list(
+        csv.DictReader((evaluated(corpus, "test", "--windows", rule) / "scores.csv").read_text().splitlines())
+    )
+    found = lines(corpus, capsys)
+    assert len(scores) == 20
+    for row in scores:
+        line = found[row["clip"]]
+        assert line["score"] == pytest.approx(float(row["audio"]), abs=1e-6)
+        assert line["verdict"] == ("fake" if line["score"] >= high else "real" if line["score"] < low else "uncertain")
+        assert line["calibrated"]
+    tested = json.loads((corpus / "run/eval/test/report.json").read_text())
+    assert [row["allowed"] for row in tested["coverage"]] == [0.01, 0.02, 0.05, 0.1, 0.2]
+    decided = np.mean([found[row["clip"]]["verdict"] != "uncertain" for row in scores])
+    assert tested["coverage"][2]["coverage"] == pytest.approx(decided)
+    html = (corpus / "run/eval/test/report.html").read_text()
+    assert "How many clips can be decided?" in html
+
+
+def test_a_threshold_that_is_asked_for_leaves_nothing_open(corpus, capsys):
+    evaluated(corpus, "validation")
+    found = lines(corpus, capsys, "--threshold", "0.5")
+    assert {line["verdict"] for line in found.values()} <= {"real", "fake"}
+    assert all((line["verdict"] == "fake") == (line["score"] >= 0.5) for line in found.values())
+
+
+def test_without_a_validation_report_nothing_is_calibrated(corpus, capsys):
+    report = evaluated(corpus, "validation") / "report.json"
+    known = json.loads(report.read_text())
+    report.unlink()
+    found = lines(corpus, capsys)
+    assert not any(line["calibrated"] for line in found.values())
+    assert all((line["verdict"] == "fake") == (line["score"] >= 0.5) for line in found.values())
+    known["runs"][0]["checkpoint_sha256"] = "0" * 64
+    report.write_text(json.dumps(known))
+    assert not any(line["calibrated"] for line in lines(corpus, capsys).values()), "other weights were evaluated"
+    known["fitted"] = []
+    report.write_text(json.dumps(known))
+    with pytest.raises(UserError, match="damaged, or written by another version; evaluate the run again"):
+        lines(corpus, capsys)
