@@ -148,15 +148,18 @@ class SpeechEncoder(nn.Module):
         return self.pool_proj(torch.cat([mean, (variance + _FLOOR).sqrt()], dim=1)).float()
 
     def _freeze(self) -> None:
-        """Leave gradients to what is trained of the pretrained encoder."""
-        if self.front_end is None or self.train_from == 0:
+        """Leave gradients to what is trained of the pretrained encoder, and is computed."""
+        if self.front_end is None:
             return
-        first = self.train_from
-        trained = () if first is None else layers_of(self.front_end)[first - 1 :].parameters()
-        kept = {id(parameter) for parameter in trained}
-        for parameter in self.front_end.parameters():
-            if id(parameter) not in kept:
-                parameter.requires_grad = False
+        first, last, stack = self.train_from, self.layers[-1], layers_of(self.front_end)
+        frozen = [*stack[last:].parameters()]
+        if first != 0:
+            trained = {id(p) for p in stack[first - 1 : last].parameters()} if first else set()
+            frozen = [p for p in self.front_end.parameters() if id(p) not in trained]
+        elif last < len(stack) and isinstance(norm := self.front_end.final_norm, nn.Module):
+            frozen += norm.parameters()
+        for parameter in frozen:
+            parameter.requires_grad = False
 
 
 def copy_encoder(source: AudioEncoder | SpeechEncoder, target: AudioEncoder | SpeechEncoder) -> None:

@@ -38,6 +38,8 @@ def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder | SpeechEncoder:
             f"model.front: layers {front.layers} and train_from {front.train_from}, and {front.arch} has "
             f"{sizes.depth} layers"
         )
+    if (front.train_from or 0) > layers[-1]:
+        raise UserError(f"model.front: train_from {front.train_from} is above the last of layers {front.layers}")
     return SpeechEncoder(
         layers=layers,
         width=sizes.dim,

@@ -42,6 +42,11 @@ class W2vBert(nn.Module):
         layers = (_Layer(sizes.dim, sizes.heads, sizes.mlp_dim) for _ in range(sizes.depth))
         self.encoder = nn.ModuleDict({"layers": Stack(layers)})
 
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """Norm of the last hidden state, which the others do not pass."""
+        return None
+
     def forward(self, waveform: Tensor, lengths: Tensor | None = None, *, last: int | None = None) -> list[Tensor]:
         """Layers above `last` are not computed; `lengths` (B,) in samples."""
         return by_length(lambda clips: self._states(clips, last), waveform, lengths)

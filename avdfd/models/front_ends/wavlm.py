@@ -26,6 +26,12 @@ class WavLM(nn.Module):
         transformer = self.model.encoder.transformer
         transformer.layers = Stack(transformer.layers)
 
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """Norm of the last hidden state, which the others do not pass."""
+        transformer = self.model.encoder.transformer
+        return None if transformer.layer_norm_first else transformer.layer_norm
+
     def forward(self, waveform: Tensor, lengths: Tensor | None = None, *, last: int | None = None) -> list[Tensor]:
         """Layers above `last` are not computed; `lengths` (B,) in samples."""
         return by_length(lambda clips: hidden_states(self.model, clips, self.normalise, last), waveform, lengths)

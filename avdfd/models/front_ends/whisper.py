@@ -41,6 +41,11 @@ class Whisper(nn.Module):
         self.layers = Stack(_Layer(sizes.dim, sizes.heads, sizes.mlp_dim) for _ in range(sizes.depth))
         self.layer_norm = nn.LayerNorm(sizes.dim)
 
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """Norm of the last hidden state, which the others do not pass."""
+        return self.layer_norm
+
     def forward(self, waveform: Tensor, lengths: Tensor | None = None, *, last: int | None = None) -> list[Tensor]:
         """Layers above `last` are not computed; `lengths` (B,) in samples."""
         return by_length(lambda clips: self._states(clips, last), waveform, lengths)

@@ -126,6 +126,17 @@ def test_train_from_leaves_the_layers_below_without_gradients(first: int | None,
     assert encoder.proj.weight.grad is not None
 
 
+@pytest.mark.parametrize("front", [WHISPER, WAVLM], ids=lambda front: front["arch"])
+@pytest.mark.parametrize("layers", ["all", [1]], ids=str)
+@pytest.mark.parametrize("first", [0, 1])
+def test_everything_with_a_gradient_gets_one(front: Values, layers: Any, first: int, files: Files):
+    """DistributedDataParallel refuses parameters that the loss does not depend on."""
+    encoder = encoder_of(front, files, layers=layers, train_from=first, lr_scale=0.1).train()
+    feature, tokens = encoder(torch.randn(2, 8_000))
+    (feature.sum() + tokens.square().sum()).backward()
+    assert not [name for name, p in encoder.named_parameters() if p.requires_grad and p.grad is None]
+
+
 def test_both_stages_on_a_frozen_encoder(own_store: Path, tmp_path: Path, files: Files, stage1, stage2, capsys):
     data = {"elements": str(own_store / "elements"), "splits": str(own_store / "splits"), "workers": 0}
     model = audio_model(WHISPER, files, {"patches": "statistics", "spectra": [256], "score": "fitted"})
@@ -265,3 +276,5 @@ def test_inconsistent_configs_are_refused(change: dict[str, Any], message: str, 
 def test_layers_beyond_the_encoder_are_refused(files: Files):
     with pytest.raises(UserError, match="model.front: layers .* tiny has 2 layers"):
         encoder_of(WHISPER, files, layers=[3])
+    with pytest.raises(UserError, match=r"train_from 2 is above the last of layers \[1\]"):
+        encoder_of(WHISPER, files, layers=[1], train_from=2, lr_scale=0.1)
