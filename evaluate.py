@@ -65,6 +65,14 @@ def main(argv: list[str]) -> int:
     cli.add_argument(
         "--clips", type=_count, default=0, help="clips of each tier for these two (default: 0, which takes all)"
     )
+    cli.add_argument(
+        "--encoders",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder with the file of a run's pretrained audio encoder, if it is not where the run had it",
+    )
     cli.add_argument("--batch-size", type=_positive, default=16)
     cli.add_argument("--workers", type=_up_to(MOST), help="loader processes (default: as in training)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -92,6 +100,7 @@ def main(argv: list[str]) -> int:
             robustness=() if args.robustness is None else robustness.choose(args.robustness),
             counterfactuals=args.counterfactuals,
             clips=args.clips,
+            encoders=args.encoders,
             batch_size=args.batch_size,
             workers=args.workers,
             device=args.device,

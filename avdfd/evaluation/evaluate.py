@@ -69,6 +69,8 @@ class Request(NamedTuple):
     """Test whether the scores use the relation of audio and video."""
     clips: int = 0
     """Clips of each tier for `robustness` and `counterfactuals`; 0 for all."""
+    encoders: Sequence[Path] = ()
+    """Folders in which files of pretrained audio encoders are looked for, too."""
     batch_size: int = 16
     workers: int | None = None
     """Loader processes; None for as many as the run was trained with."""
@@ -161,7 +163,7 @@ def load_systems(request: Request) -> dict[str, list[Run]]:
 
     Raises UserError if two columns of the table would have the same name.
     """
-    loaded = [load_system(names, request.device) for names in (request.run, *request.against)]
+    loaded = [load_system(names, request.device, request.encoders) for names in (request.run, *request.against)]
     columns = [*loaded[0][0].branches, *(runs[0].folder.name for runs in loaded)]
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice:
