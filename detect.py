@@ -38,6 +38,7 @@ from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, kind_of, write_atomic, write_csv
 from avdfd.core.leftovers import temporary_folder
+from avdfd.core.progress import progress
 from avdfd.core.tree import walk
 from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
@@ -52,6 +53,8 @@ from avdfd.metrics.selective import Band, Decision
 from avdfd.report import inspection, overlay, plots, reconstruction
 from avdfd.report.verdict import verdict_line
 
+AHEAD = 4
+"""Files per worker that may be cut while an earlier one is waited for."""
 HOP = 1.536
 """Seconds between windows for a run whose elements are unknown."""
 
@@ -79,7 +82,7 @@ def main(argv: list[str]) -> int:
     scores: dict[str, float] = {}
     width = max(len(str(file)) for file in files)
     with temporary_folder("avdfd-spool-") as spool, closing(cut_files(files, media, spool, args)) as decoded:
-        for file, found in tqdm(decoded, total=len(files), desc="detect", unit="file"):
+        for file, found in progress(decoded, total=len(files), title="detect", unit="file"):
             if isinstance(found, Failure):
                 line = verdict(file, error=found.reason)
             elif (scoring_run := audio_run if found.reading.video_stream is None else run) is None:
@@ -215,7 +218,7 @@ def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> M
 def cut_files(
     files: Sequence[Path], media: MediaConfig, spool: Path, args: argparse.Namespace
 ) -> Generator[tuple[Path, Cut | Failure], None, None]:
-    """Cut files into windows in worker processes; yield each with what was cut, or why it could not be."""
+    """Cut files into windows in worker processes; yield each in its order, with what was cut or why it was not."""
     cut = partial(
         spool_windows,
         media=media,
@@ -224,7 +227,7 @@ def cut_files(
         video_stream=args.video_stream,
         all_faces=args.all_faces,
     )
-    return run_killable(cut, files, workers=args.workers, time_limit=media.time_limit)
+    return run_killable(cut, files, workers=args.workers, time_limit=media.time_limit, ahead=AHEAD * args.workers)
 
 
 def inspected(run: Run, cut: Cut, explain: bool) -> Inspection | str:
