@@ -34,7 +34,7 @@ from avdfd.models.visual_encoder import VisualBranch
 BRANCHES = ("audio", "consistency", "picture")
 _FIXED = {"fixed": (1 / 3, 1 / 3, 1 / 3), "visual": (0.0, 0.5, 0.5)}
 """Weights of the branches where they are not learned."""
-_HIDDEN = 32  # of the consistency branch's head, which has few inputs
+_HIDDEN = 32  # of the networks with few inputs: head of the consistency branch, and fusion
 
 
 class Encoded(NamedTuple):
@@ -116,7 +116,6 @@ class Detector(nn.Module):
         consistency_trained: bool = False,
     ) -> None:
         super().__init__()
-        dim = audio_encoder.dim
         width = visual_encoder.proj.out_features
         self.deaf = deaf
         self.audio_encoder = audio_encoder
@@ -127,7 +126,9 @@ class Detector(nn.Module):
         self.picture_head = head(width, width, 1)
         left_out = () if without is None else (BRANCHES.index(without),)
         self.fusion = (
-            ConfidenceFusion(dim, EVIDENCE + width, branches=len(BRANCHES), supervised=supervised, left_out=left_out)
+            ConfidenceFusion(
+                0, EVIDENCE, branches=len(BRANCHES), hidden=_HIDDEN, supervised=supervised, left_out=left_out
+            )
             if fusion == "learned"
             else FixedFusion(_FIXED[fusion], left_out=left_out)
         )
@@ -182,8 +183,8 @@ class Detector(nn.Module):
             ],
             dim=-1,
         )
-        features = torch.cat([evidence, appearance], dim=-1)
-        logit_final, log_weights = self.fusion(encoded.audio, features, logits.detach())
+        # Features of audio and appearance would let the weights learn the training clips by heart.
+        logit_final, log_weights = self.fusion(encoded.audio[:, :0], evidence, logits.detach())
         logit_audio, logit_consistency, logit_picture = logits.unbind(dim=-1)
         return DetectorOutput(
             logit_final=logit_final,

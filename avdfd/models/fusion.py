@@ -45,13 +45,15 @@ class ConfidenceFusion(nn.Module):
         evidence: int,
         *,
         branches: int = 2,
+        hidden: int | None = None,
         supervised: bool = True,
         left_out: Sequence[int] = (),
         faithful: bool = False,
     ) -> None:
+        """dim, evidence: widths of the features; hidden: of the network, by default `dim`."""
         super().__init__()
         self.supervised = supervised
-        self.confidence = head(dim + evidence + branches, dim, branches)
+        self.confidence = head(dim + evidence + branches, hidden or dim, branches)
         self.fuse = fuse_probabilities_released if faithful else fuse_probabilities
         self.register_buffer("left_out", _marked(branches, left_out), persistent=False)
 
