@@ -6,11 +6,10 @@ from typing import Any
 
 from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files, make_entry, reconcile
 from avdfd.core.errors import UserError
-from avdfd.core.periods import as_text, check, merged
 from avdfd.core.text import columns_of, read_csv, read_json
-from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
+from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA
 from avdfd.core.tree import tidy
-from avdfd.corpora.tables import json_rows
+from avdfd.corpora.tables import json_rows, periods_of
 
 _DFDC_LABELS = {"REAL": False, "0": False, "FALSE": False, "FAKE": True, "1": True, "TRUE": True}
 
@@ -43,7 +42,7 @@ def av_deepfake1m(files: Files) -> Iterator[Entry]:
                 base=files.find(folder + row["original"]) if row.get("original") else source,
                 method=row.get("audio_model") or kind,
                 split=split,
-                **_periods(row, tiers[kind], "fake_segments", "audio_fake_segments", "visual_fake_segments"),
+                **periods_of(row, tiers[kind], "fake_segments", "audio_fake_segments", "visual_fake_segments"),
             )
             listed.append(entry)
     yield from reconcile(files, listed, "*_metadata.json")
@@ -74,7 +73,7 @@ def lav_df(files: Files) -> Iterator[Entry]:
             base=first,
             method="real" if tier is RVRA else "lav-df",
             split=row.get("split") or UNKNOWN,
-            **_periods(row, tier, "fake_periods"),
+            **periods_of(row, tier, "fake_periods"),
         )
         listed.append(entry)
     yield from reconcile(files, listed, table.name)
@@ -187,22 +186,3 @@ def _first_original(file: str, originals: dict[str, str | None]) -> str:
         passed.add(before)
         file = before
     return file
-
-
-def _periods(row: dict[str, Any], tier: Tier, either: str, audio: str = "", visual: str = "") -> dict[str, Any]:
-    """Return the fake periods of a fake clip as arguments of `make_entry`, or the problem if they are not periods.
-
-    `either` is the key of the periods in which audio or video is fake; `audio` and `visual` are those of one modality,
-    whose periods are those of `either` if the table lists none. Without any, the periods are unknown.
-    """
-    if not tier.label:
-        return {}
-    try:
-        both, of_audio, of_video = (check(row.get(key) or []) for key in (either, audio, visual))
-    except ValueError as error:
-        return {"problem": f"{either}: {error}"}
-    return {
-        "fake_periods": both or merged([*of_audio, *of_video]) or None,
-        "audio_fake_periods": as_text(of_audio or both) if tier.audio != 0 else "",
-        "visual_fake_periods": as_text(of_video or both) if tier.video != 0 else "",
-    }

@@ -14,6 +14,7 @@ from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, ow
 from avdfd.corpora.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
 from avdfd.corpora.adapters_speech import is_speech, speech
 from avdfd.corpora.left_out import LEFT_OUT, why_no_clip
+from avdfd.corpora.mapped import MAPPING, mapped, mapping_table
 
 LAYOUTS: dict[str, Callable[[Files], Iterable[Entry]]] = {
     "fakeavceleb": fakeavceleb,
@@ -25,6 +26,7 @@ LAYOUTS: dict[str, Callable[[Files], Iterable[Entry]]] = {
     "speech": speech,
     "plain": plain,
     "csv": own_table,
+    "columns": mapped,
 }
 TABLES: dict[str, tuple[str, ...]] = {
     "fakeavceleb": ("meta_data.csv",),
@@ -36,6 +38,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "speech": ("manifest.csv",),
     "plain": ("manifest.csv",),
     "csv": (OWN_TABLE,),
+    "columns": (MAPPING,),
 }
 """Patterns of the names of a layout's tables."""
 _WRITTEN = ("clones.jsonl", "problems.csv", LEFT_OUT)
@@ -74,11 +77,12 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]
         raise UserError(f"{root}: no video files in the layout {name}{first}; expected {expected}")
+    own = {mapping_table(root)} if name == "columns" else ()
     tables = (*TABLES.get(name, ()), *_WRITTEN)
     others = [
         (source, reason or why_no_clip(source, f"outside the folders of the layout {name}"))
         for source, reason in files.all.items()
-        if source not in found and (reason or not _is_one_of(source, tables))
+        if source not in found and (reason or not (source in own or _is_one_of(source, tables)))
     ]
     if not audio:
         others += [(source, entry.problem or _AUDIO) for source, entry in found.items() if is_audio(source)]
@@ -114,6 +118,8 @@ def find_layout(root: Path, files: Files | None = None) -> str:
         return "fakeavceleb"
     if (root / OWN_TABLE).is_file():
         return "csv"
+    if (root / MAPPING).is_file():
+        return "columns"
     if is_speech(root):
         return "speech"
     if (root / "real").is_dir() or (root / FAKE.folder).is_dir():
@@ -131,5 +137,5 @@ def find_layout(root: Path, files: Files | None = None) -> str:
     state = "unknown layout" if any(root.iterdir()) else "empty folder"
     raise UserError(
         f"{root}: {state}; expected <tier folder>/<race>/<gender>/<identity>/<clip>, or real/ and fake/, "
-        f"or a table {OWN_TABLE}, or the folders and tables of VoxCeleb2, AV-Deepfake1M, LAV-DF, DFDC or KoDF"
+        f"or a table {OWN_TABLE} or {MAPPING}, or the folders and tables of a data set in docs/data.md"
     )

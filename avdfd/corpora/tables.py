@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from avdfd.core.clips import CLIP_FIELDS, PERIOD_FIELDS, ClipMeta
 from avdfd.core.errors import UserError
-from avdfd.core.periods import from_text
+from avdfd.core.periods import as_text, check, from_text, merged
 from avdfd.core.text import check_columns, read_csv, read_json
 from avdfd.core.tiers import FAKE, RVRA, Tier, tier
 from avdfd.core.tree import leads_out, tidy
@@ -102,6 +102,25 @@ def json_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
             if not isinstance(row.get(key) or "", str):
                 raise UserError(f"{path}: entry {number}: {key} {str(row[key])[:80]} is not a text")
     return rows
+
+
+def periods_of(row: dict[str, Any], tier: Tier, either: str, audio: str = "", visual: str = "") -> dict[str, Any]:
+    """Return the fake periods of a fake clip as arguments of `make_entry`, or the problem if they are not periods.
+
+    `either` is the key of the periods in which audio or video is fake; `audio` and `visual` are those of one modality,
+    whose periods are those of `either` if the table lists none. Without any, the periods are unknown.
+    """
+    if not tier.label:
+        return {}
+    try:
+        both, of_audio, of_video = (check(row.get(key) or []) for key in (either, audio, visual))
+    except ValueError as error:
+        return {"problem": f"{either}: {error}"}
+    return {
+        "fake_periods": both or merged([*of_audio, *of_video]) or None,
+        "audio_fake_periods": as_text(of_audio or both) if tier.audio != 0 else "",
+        "visual_fake_periods": as_text(of_video or both) if tier.video != 0 else "",
+    }
 
 
 def _own_line(clip: ClipMeta, split: str) -> tuple[str, ...]:

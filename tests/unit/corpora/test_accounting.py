@@ -126,6 +126,16 @@ TREES: dict[str, tuple[dict[str, str], list[str], set[str], set[str], int]] = {
         {"gone.mp4", "more.mp4"},
         1,
     ),
+    "columns": (
+        {
+            "columns.json": '{"table": "meta.csv", "columns": {"file": "path", "label": "kind"}}',
+            "meta.csv": f"path,kind\na\\{NFC}.mp4,real\nb.mp4,fake\n.\\b.mp4,fake\ngone.mp4,real\n",
+        },
+        [f"a/{NFD}.mp4", "b.mp4", "more.mp4"],
+        {f"a/{NFD}.mp4", "b.mp4"},
+        {"gone.mp4", "more.mp4"},
+        1,
+    ),
 }
 
 

@@ -1,0 +1,46 @@
+"""Rows of a table in CSV, Parquet or Arrow, of which the wanted columns are read; an error names the column."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avdfd.core.errors import UserError
+from avdfd.core.text import read_csv
+
+
+def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place of every row, for messages, and its cells in some columns.
+
+    Cells of a CSV file are texts; those of Parquet (.parquet) and of an Arrow stream (.arrow) are what they hold, None
+    for null. An optional column that the table does not have is not among the cells. Raises UserError for a file that
+    cannot be read, and for a column that it does not have.
+    """
+    if path.suffix.lower() not in (".parquet", ".arrow"):
+        table = read_csv(path)
+        wanted = _wanted(path, table.columns, columns, optional)
+        for line, row in table.rows:
+            yield f"{path}: line {line}", {name: row[name] for name in wanted}
+        return
+    try:
+        if path.suffix.lower() == ".parquet":
+            wanted = _wanted(path, pq.read_schema(path).names, columns, optional)
+            found = pq.read_table(path, columns=wanted)
+        else:
+            found = pa.ipc.open_stream(path.read_bytes()).read_all()
+            wanted = _wanted(path, found.column_names, columns, optional)
+        rows = found.select(wanted).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as a table ({error}); get it again") from None
+    for number, row in enumerate(rows):
+        yield f"{path}: row {number}", row
+
+
+def _wanted(path: Path, names: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:
+    """Return the columns to read, each once. Raises UserError for one that the table does not have."""
+    for name in columns:
+        if name not in names:
+            raise UserError(f"{path}: has no column '{name}'; its columns are {', '.join(names)}")
+    return list(dict.fromkeys([*columns, *(name for name in optional if name in names)]))
