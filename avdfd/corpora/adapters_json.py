@@ -20,6 +20,11 @@ def av_deepfake1m(files: Files) -> Iterator[Entry]:
     Reads file (relative to its split's folder or to the root), modify_type (real, visual_modified, audio_modified,
     both_modified), original, split, audio_model, and fake_segments, audio_fake_segments and visual_fake_segments (s).
     The identity is its folder, `id00012`; for clips that are not from VoxCeleb2, it is the corpus and the source video.
+    audio_frames and video_frames are not read: fakes are reported to have 960 samples more than audio_frames says.
+    The hidden tests (test_files.txt, testA_files.txt, testB_files.txt) have no labels.
+
+    Source: github.com/ControlNet/AV-Deepfake1M, python/avdeepfake1m/loader.py, whose `is_plusplus` differs only in
+    where a JSON file of each clip is, which is not read; https://huggingface.co/datasets/ControlNet/AV-Deepfake1M-PlusPlus.
     """
     root, tables = files.root, av_deepfake1m_tables(files.root)
     if not tables:

@@ -11,8 +11,34 @@ from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
 from avdfd.core.tree import tidy
 from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
+from avdfd.corpora.adapters_folders import (
+    avlips,
+    digifakeav,
+    idforge,
+    is_avlips,
+    is_digifakeav,
+    is_idforge,
+    is_polyglotfake,
+    is_talkingheadbench,
+    polyglotfake,
+    talkingheadbench,
+)
 from avdfd.corpora.adapters_json import av_deepfake1m, av_deepfake1m_tables, dfdc, dfdc_tables, lav_df, lav_df_table
 from avdfd.corpora.adapters_speech import is_speech, speech
+from avdfd.corpora.adapters_tables import (
+    ATTRIBUTES,
+    DEEPFAKE_EVAL,
+    DEEPSPEAK,
+    MEGA_MMDF,
+    deepfake_eval,
+    deepspeak,
+    is_deepfake_eval,
+    is_deepspeak,
+    is_mega_mmdf,
+    mavos_dd,
+    mavos_tables,
+    mega_mmdf,
+)
 from avdfd.corpora.left_out import LEFT_OUT, why_no_clip
 from avdfd.corpora.mapped import MAPPING, mapped, mapping_table
 
@@ -27,6 +53,15 @@ LAYOUTS: dict[str, Callable[[Files], Iterable[Entry]]] = {
     "plain": plain,
     "csv": own_table,
     "columns": mapped,
+    "deepspeak": deepspeak,
+    "deepfake-eval-2024": deepfake_eval,
+    "mavos-dd": mavos_dd,
+    "mega-mmdf": mega_mmdf,
+    "avlips": avlips,
+    "polyglotfake": polyglotfake,
+    "idforge": idforge,
+    "digifakeav": digifakeav,
+    "talkingheadbench": talkingheadbench,
 }
 TABLES: dict[str, tuple[str, ...]] = {
     "fakeavceleb": ("meta_data.csv",),
@@ -39,8 +74,27 @@ TABLES: dict[str, tuple[str, ...]] = {
     "plain": ("manifest.csv",),
     "csv": (OWN_TABLE,),
     "columns": (MAPPING,),
+    "deepspeak": DEEPSPEAK,
+    "deepfake-eval-2024": DEEPFAKE_EVAL,
+    "mavos-dd": ("data-*.arrow", "dataset_info.json", "state.json"),
+    "mega-mmdf": (*MEGA_MMDF, ATTRIBUTES),
+    "polyglotfake": ("all_fake_video.json", "all_real_video.json"),
+    "idforge": ("train.csv", "val.csv", "test.csv"),
+    "talkingheadbench": ("*_dataset_split.json",),
 }
 """Patterns of the names of a layout's tables."""
+_FOUND_BY: dict[str, Callable[[Path], object]] = {
+    "deepspeak": is_deepspeak,
+    "deepfake-eval-2024": is_deepfake_eval,
+    "mavos-dd": mavos_tables,
+    "mega-mmdf": is_mega_mmdf,
+    "avlips": is_avlips,
+    "polyglotfake": is_polyglotfake,
+    "idforge": is_idforge,
+    "digifakeav": is_digifakeav,
+    "talkingheadbench": is_talkingheadbench,
+}
+"""Layouts that are detected before plain folders, as some have these too, and what is true for a root of theirs."""
 _WRITTEN = ("clones.jsonl", "problems.csv", LEFT_OUT)
 _AUDIO = "an audio file, where videos are read"
 REPEATED = "a further row of it in the table; the first counts"
@@ -122,6 +176,9 @@ def find_layout(root: Path, files: Files | None = None) -> str:
         return "columns"
     if is_speech(root):
         return "speech"
+    for name, found in _FOUND_BY.items():
+        if found(root):
+            return name
     if (root / "real").is_dir() or (root / FAKE.folder).is_dir():
         return "plain"
     if lav_df_table(root):

@@ -19,7 +19,7 @@ _LABELS = ("label", "label_video", "label_audio")
 _TEXTS = ("base", "method", "split", "race", "gender", "page")
 _PERIODS = ("fake_periods", "audio_fake_periods", "visual_fake_periods")
 FACTS = ("file", "tier", *_LABELS, "identity", *_TEXTS, *_PERIODS)
-"""What a column can state."""
+"""Facts that a column may state."""
 _KEYS = ("table", "columns", "folder", "real", "fake")
 
 

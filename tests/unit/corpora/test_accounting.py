@@ -45,8 +45,18 @@ def lav_row(name: str) -> dict[str, object]:
     return {"file": name, "modify_video": False, "modify_audio": False}
 
 
+def arrow(*names: str) -> bytes:
+    columns: dict[str, object] = {"label": "real", "split": "test", "generative_method": "real"}
+    columns |= {"open_set_model": False, "open_set_language": False}
+    table = pa.table({"video_path": [*names], **{key: [value] * len(names) for key, value in columns.items()}})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
 ID = "RealVideo-RealAudio/African/men/id00001"
-TREES: dict[str, tuple[dict[str, str], list[str], set[str], set[str], int]] = {
+TREES: dict[str, tuple[dict[str, str | bytes], list[str], set[str], set[str], int]] = {
     # layout: tables, files, those that are clips, mismatches, further rows
     "fakeavceleb": (
         {
@@ -136,6 +146,74 @@ TREES: dict[str, tuple[dict[str, str], list[str], set[str], set[str], int]] = {
         {"gone.mp4", "more.mp4"},
         1,
     ),
+    "deepspeak": (
+        {
+            "annotations-real.csv": f"video-file,identity\n{NFC}.mp4,1\nb.mp4,1\nb.mp4,1\ngone.mp4,1\n",
+            "annotations-split-def.csv": "identity,split\n1,test\n",
+            "annotations-fake.csv": "video-file,engine,identity-source,identity-target,recording-target,audio-config\n",
+        },
+        [f"x/{NFD}.mp4", "x/b.mp4", "more.mp4"],
+        {f"x/{NFD}.mp4", "x/b.mp4"},
+        {"gone.mp4", "more.mp4"},
+        1,
+    ),
+    "deepfake-eval-2024": (
+        {
+            "video-metadata-publish.csv": "Filename,Video Ground Truth,Audio Ground Truth,Finetuning Set\n"
+            + "".join(f"{name}.mp4,Real,Real,test\n" for name in (NFC, "b", "b", "gone"))
+            + "c.mp4,Unknown,Unknown,test\n"
+        },
+        [f"video-data/{NFD}.mp4", "video-data/b.mp4", "video-data/c.mp4", "more.mp4"],
+        {f"video-data/{NFD}.mp4", "video-data/b.mp4"},
+        {"gone.mp4", "more.mp4", "video-data/c.mp4"},
+        1,
+    ),
+    "mavos-dd": (
+        {"data-00000-of-00001.arrow": arrow(f"a\\{NFC}.mp4", "b.mp4", "b.mp4", "gone.mp4"), "state.json": "{}"},
+        [f"a/{NFD}.mp4", "b.mp4", "more.mp4"],
+        {f"a/{NFD}.mp4", "b.mp4"},
+        {"gone.mp4", "more.mp4"},
+        1,
+    ),
+    "mega-mmdf": (
+        {
+            "test.json": json.dumps([f"RARV\\{NFC}.mp4", "RARV/b.mp4", "Mega-MMDF/RARV/b.mp4", "RARV/gone.mp4"]),
+            "attributes.json": "{}",
+        },
+        [f"RARV/{NFD}.mp4", "RARV/b.mp4", "more.mp4"],
+        {f"RARV/{NFD}.mp4", "RARV/b.mp4"},
+        {"RARV/gone.mp4", "more.mp4"},
+        1,
+    ),
+    "avlips": ({}, ["0_real/0.mp4", "1_fake/0.mp4"], {"0_real/0.mp4", "1_fake/0.mp4"}, set(), 0),
+    "polyglotfake": (
+        {},
+        ["real/es/es_1.mp4", "fake/to_ru/es_1_to_ru_Xtts.mp4", "real/es/odd.mp4"],
+        {"real/es/es_1.mp4", "fake/to_ru/es_1_to_ru_Xtts.mp4"},
+        {"real/es/odd.mp4"},
+        0,
+    ),
+    "idforge": (
+        {"val.csv": f"face_tts\\id1\\{NFC}.mp4\npristine/id1/a.mp4\npristine/id1/a.mp4\npristine/id1/gone.mp4\n"},
+        [f"face_tts/id1/{NFD}.mp4", "pristine/id1/a.mp4", "odd/b.mp4"],
+        {f"face_tts/id1/{NFD}.mp4", "pristine/id1/a.mp4"},
+        {"pristine/id1/gone.mp4", "odd/b.mp4"},
+        1,
+    ),
+    "digifakeav": (
+        {},
+        ["real_videos/a.mp4", "FVRA_sonic_1_2/a.mp4", "odd/b.mp4"],
+        {"real_videos/a.mp4", "FVRA_sonic_1_2/a.mp4"},
+        {"odd/b.mp4"},
+        0,
+    ),
+    "talkingheadbench": (
+        {},
+        ["true/a.mp4", "fake/Hallo/test/b--a--Hallo.mp4", "odd/b.mp4"],
+        {"true/a.mp4", "fake/Hallo/test/b--a--Hallo.mp4"},
+        {"odd/b.mp4"},
+        0,
+    ),
 }
 
 
@@ -146,7 +224,7 @@ def tree(request, tmp_path) -> tuple[Path, str]:
     root = tmp_path / "root"
     for name, text in tables.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+        (root / name).write_bytes(text if isinstance(text, bytes) else b"\xef\xbb\xbf" + text.encode())
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()

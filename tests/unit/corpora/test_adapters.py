@@ -115,6 +115,17 @@ def test_av_deepfake1m_periods_of_each_modality(tmp_path):
     assert d.problem == "fake_segments: [5, 1] is not a period"
 
 
+def test_av_deepfake1m_counts_of_samples_are_not_read(tmp_path):
+    """Fakes are reported to have 960 samples more than the table says, so nothing may depend on what it says."""
+    touch(tmp_path, "train/a.mp4")
+    row = {"file": "a.mp4", "modify_type": "audio_modified", "fake_segments": [[0.5, 1.25]]}
+    found = []
+    for counts in ({}, {"audio_frames": 64000, "video_frames": 100}, {"audio_frames": 64960, "video_frames": "x"}):
+        (tmp_path / "train_metadata.json").write_text(json.dumps([row | counts]))
+        found.append(listed(tmp_path, "av-deepfake1m"))
+    assert found[0] == found[1] == found[2]
+
+
 def test_lav_df_goes_back_to_the_first_original(tmp_path):
     touch(tmp_path, "train/000001.mp4", "train/000002.mp4", "test/000003.mp4")
     rows = [

@@ -12,7 +12,8 @@ from avdfd.elements.form import mel_of
 from avdfd.features.window import SAMPLE_RATE, SECONDS, WINDOW, frames_of
 from avdfd.media import face_mesh, face_windows
 from avdfd.media import windows as media
-from avdfd.media.audio import read_audio
+from avdfd.media.assembly import audio_windows
+from avdfd.media.audio import AudioPiece, read_audio
 from avdfd.media.video import read_video
 from avdfd.media.windows import extract, windows
 from tests.helpers.heads import SIZE, Place, scene
@@ -366,3 +367,15 @@ def test_reconstruction_error_that_is_not_finite_is_refused(tmp_path, monkeypatc
     config = MediaConfig(keep=["waveform"], mel_err=ReconstructionConfig(model="m", sha256="0" * 64))
     with pytest.raises(MediaError, match="its mel_err has values that are not finite"):
         extract(tmp_path / "a.mkv", config)
+
+
+@pytest.mark.parametrize(("length", "more"), [(2 * WINDOW, 0), (2 * WINDOW + 5000, 0), (2 * WINDOW - 500, 1)])
+def test_samples_at_the_end_of_a_clip_change_no_window(length, more):
+    """AV-Deepfake1M's fakes are reported to have 960 samples more: they only fill a window that they complete."""
+    samples = np.random.default_rng(0).standard_normal(length + 960).astype(np.float32)
+    config = MediaConfig(keep=["waveform"], face=None)
+    short, long = (list(audio_windows([AudioPiece(0.0, part)], config)) for part in (samples[:length], samples))
+    assert len(long) == len(short) + more
+    for one, other in zip(short, long, strict=False):
+        assert one.start == other.start
+        np.testing.assert_array_equal(one.samples, other.samples)
