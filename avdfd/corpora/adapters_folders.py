@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from avdfd.core.clips import UNKNOWN, Entry, Files, is_audio, make_entry, missing
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files, is_audio, make_entry, missing
 from avdfd.core.errors import UserError
 from avdfd.core.text import read_cells, read_json, read_text
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
@@ -21,7 +21,6 @@ _IDFORGE: dict[str, Tier] = {
     **dict.fromkeys(("face_rvc_textmismatch", "face_tts", "face_tts_textgen"), FVFA),
     **dict.fromkeys(("lip_rvc_textmismatch", "lip_tts_textgen"), FVFA),
 }
-_IDFORGE_ID = re.compile(r"(?<![0-9A-Za-z])id\d+(?![0-9A-Za-z])")
 _IDFORGE_SPLITS = ("train", "val", "test")
 _POLYGLOT = re.compile(r"(?P<original>[a-z]{2}_\d+)(?:_to_[a-z]{2}(?:_(?P<method>.+))?)?")
 _POLYGLOT_TABLE = "all_fake_video.json"
@@ -99,7 +98,7 @@ def idforge(files: Files) -> Iterator[Entry]:
             rows.setdefault(files.find(prefix + cells[0]), []).append(split)
 
     def entry(source: str, kind: str) -> Entry:
-        persons = _IDFORGE_ID.findall(PurePosixPath(source).parent.as_posix())
+        persons = IDENTITY.findall(PurePosixPath(source).parent.as_posix())
         tier = RVRA if kind == "ref" else _IDFORGE.get(kind)
         swap = PurePosixPath(source).stem.rpartition("_")[2]
         return make_entry(
@@ -204,9 +203,9 @@ def is_digifakeav(root: Path) -> bool:
 
 
 def is_talkingheadbench(root: Path) -> bool:
-    """Return True if a root has generators with splits in fake/, as TalkingHeadBench."""
-    splits = ((root / "fake").glob(f"*/{split}") for split in _THB_SPLITS)
-    return any(path.is_dir() for paths in splits for path in paths)
+    """Return True if a root has generators with splits in fake/ and clips named as in TalkingHeadBench."""
+    clips = ((root / "fake").glob(f"*/{split}/*--*--*.mp4") for split in _THB_SPLITS)
+    return any(any(found) for found in clips)
 
 
 def _polyglot_methods(files: Files) -> dict[str, str]:

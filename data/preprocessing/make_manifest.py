@@ -2,6 +2,7 @@
 
     python data/preprocessing/make_manifest.py --root /data/FakeAVCeleb_v1.2 --out data/manifests/fakeavceleb.parquet
     python data/preprocessing/make_manifest.py --root videos --layout csv --out own.parquet --duplicates
+    python data/preprocessing/make_manifest.py --root videos --layout columns --out any_table.parquet
 
 A file that cannot be used has a row with the reason, and so has a row of a table without a file. OUT.left_out.csv lists
 what is no clip: files of other kinds, folders that cannot be entered, repeated rows. A second run opens only new and

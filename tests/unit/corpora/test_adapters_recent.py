@@ -199,3 +199,9 @@ def test_talkingheadbench_identities_and_splits(tmp_path):
     assert (entries[more].clip.tier, entries[more].clip.method, entries[more].split) == ("FAKE", "MAGI-1", "additional")
     assert entries["elsewhere/z.mp4"].problem.startswith("not placed as in TalkingHeadBench")
     assert [source for source, _ in read_root(tmp_path).others] == ["audio/fake/abc_1.wav"]
+
+
+def test_plain_folders_with_methods_and_splits_stay_plain(tmp_path):
+    touch(tmp_path, "real/a.mp4", "fake/wav2lip/train/a.mp4", "fake/wav2lip/test/b--c.mp4")
+    entries = listed(tmp_path, "plain")
+    assert [entry.clip.tier for entry in entries.values()] == ["FAKE", "FAKE", "RVRA"]
