@@ -41,6 +41,7 @@ from avdfd.core.leftovers import temporary_folder
 from avdfd.core.progress import progress
 from avdfd.core.tree import walk
 from avdfd.core.workers import MOST, Failure, run_killable
+from avdfd.corpora.left_out import NO_MEDIA
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.elements.form import as_window
 from avdfd.evaluation.stored import decision_of
@@ -315,11 +316,18 @@ def find_files(paths: list[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             inside = {path / name: reason for name, reason in walk(path)}
-            found = {file for file, reason in inside.items() if not reason and is_media(file.name) and file.is_file()}
+            found = {
+                file
+                for file, reason in inside.items()
+                if not reason and is_media(file.name, file.parent) and file.is_file()
+            }
             if not found:
                 raise UserError(f"{path}: no media file in this folder; known types are {' '.join(sorted(known))}")
             for file in sorted(inside.keys() - found):
-                print(f"{file}: left out: {inside[file] or 'hidden, or no media file by its suffix'}", file=sys.stderr)
+                print(
+                    f"{file}: left out: {inside[file] or f'hidden, or {NO_MEDIA}'}",
+                    file=sys.stderr,
+                )
             files += sorted(found)
         elif path.is_file():
             files.append(path)

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it i
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
 from avdfd.core.arguments import Parser
-from avdfd.core.clips import CLIP_DEFAULTS
+from avdfd.core.clips import CLIP_DEFAULTS, NO_VIDEO, VIDEO
 from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
 from avdfd.core.journal import AppendedFile, Journal, refuse_overlap, vanished
@@ -161,7 +161,7 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
                 writer.add({**describe(clip), "sha256": result.sha256}, [], reason=result.reason, **facts)
             else:
                 made += len(result.windows)
-                found = {**describe(clip), "sha256": result.sha256}
+                found = {**describe(clip), "sha256": result.sha256, "has_video": result.has_video}
                 writer.add(
                     found, with_mel(result.read(), cfg.media), left_out=result.left_out, **facts, **result.reading
                 )
@@ -180,6 +180,7 @@ class Spooled(NamedTuple):
     reading: dict[str, Any]
     """Streams that were chosen among several, and damage; empty for an ordinary file."""
     sha256: str
+    has_video: str
 
     def read(self) -> Iterator[dict[str, Any]]:
         with self.file.open("rb") as file:
@@ -249,7 +250,8 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
             if face is not None:
                 window["face"] = face.facts()
             kept.append({**window, "sizes": {suffix: len(data) for suffix, data in parts.items()}})
-    return Spooled(file.path, kept, left_out, reading.facts(), sha256_of(clip.path))
+    has_video = VIDEO if reading.has_video else NO_VIDEO
+    return Spooled(file.path, kept, left_out, reading.facts(), sha256_of(clip.path), has_video)
 
 
 def report(writer: ElementWriter, clips: list[Clip], mismatches: int, cfg: PreprocessConfig, seconds: float) -> int:
@@ -332,9 +334,9 @@ def former_settings(root: Path) -> dict[str, Any]:
 
 
 def describe(clip: Clip) -> dict[str, Any]:
-    """Return the facts about a clip as its record stores them."""
+    """Return the facts about a clip as its record stores them, without what reading its file shows."""
     described = asdict(clip)
-    del described["path"], described["sha256"]
+    del described["path"], described["sha256"], described["has_video"]
     described["identities"] = [*clip.identities]
     described["fake_periods"] = clip.fake_periods and [*map(list, clip.fake_periods)]
     described["page"] = described.pop("page")  # last, as records have always had it

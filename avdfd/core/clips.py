@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from avdfd.core.periods import Periods, WindowLabel, from_text, merged, overlap
+from avdfd.core.signatures import read_signature
 from avdfd.core.tiers import Tier, tier
 from avdfd.core.tree import tidy, walk
 
+VIDEO, NO_VIDEO = "yes", "no"
+"""Values of `ClipMeta.has_video`."""
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"}
+_KNOWN = SUFFIXES | AUDIO_SUFFIXES
 UNKNOWN = "unknown"
 IDENTITY = re.compile(r"(?<![0-9A-Za-z])id\d+(?![0-9A-Za-z])")
 """An identity as VoxCeleb2 and its derived data sets write it (id00012); not these letters inside a YouTube name."""
@@ -47,6 +51,8 @@ class ClipMeta:
     """Periods in which the audio is fake, as text (`avdfd.core.periods`); empty: the tier describes the whole clip."""
     visual_fake_periods: str = ""
     """Periods in which the video is fake, likewise."""
+    has_video: str = UNKNOWN
+    """VIDEO if the file has a video stream, or NO_VIDEO, by its content; "unknown" if it has not been read."""
 
     @property
     def label(self) -> int:
@@ -55,8 +61,12 @@ class ClipMeta:
 
     @property
     def label_video(self) -> int | None:
-        """Label of the video stream; None if it is not known or the file is audio only."""
-        return None if is_audio(self.source) else tier(self.tier).video
+        """Label of the video stream; None if it is not known or the file is audio only.
+
+        In stores made before `has_video` was a fact, audio files are those whose suffix says so.
+        """
+        audio = is_audio(self.source) if self.has_video == UNKNOWN else self.has_video == NO_VIDEO
+        return None if audio else tier(self.tier).video
 
     @property
     def label_audio(self) -> int | None:
@@ -155,21 +165,27 @@ def make_entry(
 
 
 def media_files(root: Path, folder: str = "", skip: Callable[[str], bool] | None = None) -> Iterator[str]:
-    """Yield the paths, relative to the root, of all video and audio files in a folder of it that are not hidden.
+    """Yield the paths, relative to the root, of all files in a folder of it that may be video or audio (`is_media`).
 
     Folders for whose path `skip` is true are not entered.
     """
-    return (source for source, reason in walk(root, folder, skip) if not reason and is_media(source))
+    return (source for source, reason in walk(root, folder, skip) if not reason and is_media(source, root))
 
 
-def is_media(source: str) -> bool:
-    """Return True for a file with the suffix of video or audio that is not hidden."""
+def is_media(source: str, root: Path) -> bool:
+    """Return True for a file below a root that is to be tried as video or audio, and is not hidden.
+
+    Files with a suffix of media are, without being opened, as reading them shows what they are; others if their first
+    bytes are those of a media format.
+    """
     name = source.rpartition("/")[2]
-    return os.path.splitext(name)[1].lower() in SUFFIXES | AUDIO_SUFFIXES and not name.startswith(".")
+    if name.startswith("."):
+        return False
+    return os.path.splitext(name)[1].lower() in _KNOWN or bool(read_signature(os.path.join(root, source)))
 
 
 def is_audio(source: str) -> bool:
-    """Return True if a file's suffix is that of an audio format."""
+    """Return True if the suffix of a file says that it is audio, which its content may not be."""
     return os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
 
 
@@ -180,8 +196,8 @@ class Files:
         self.root = root
         self.all = dict(walk(root, skip=skip))
         """Path relative to the root -> why it is no file; empty for files."""
-        self.present = {source for source, reason in self.all.items() if not reason and is_media(source)}
-        """Media files that are not hidden."""
+        self.present = {source for source, reason in self.all.items() if not reason and is_media(source, root)}
+        """Files that may be media (`is_media`)."""
 
     def below(self, folder: str) -> Iterator[str]:
         """Yield the media files in a folder of the root."""

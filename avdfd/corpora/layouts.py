@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from avdfd.core.clips import IDENTITY, Entry, Files, is_audio
+from avdfd.core.clips import IDENTITY, Entry, Files
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
 from avdfd.core.tree import tidy
@@ -39,6 +39,7 @@ from avdfd.corpora.adapters_tables import (
     mavos_tables,
     mega_mmdf,
 )
+from avdfd.corpora.audio_files import audio_files
 from avdfd.corpora.left_out import LEFT_OUT, why_no_clip
 from avdfd.corpora.mapped import MAPPING, mapped, mapping_table
 
@@ -118,7 +119,8 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
     """Return all clips of a data set, and all that is no clip.
 
     `layout` is one of LAYOUTS, or "auto" to detect it from folders and tables. With `audio`, audio files without video
-    are clips too. Raises UserError for a missing root, another layout, a root without clips, and tables that cannot
+    are clips too. Without, a file is opened to see whether it has video, unless its suffix says so: then reading it
+    shows that. Raises UserError for a missing root, another layout, a root without clips, and tables that cannot
     be read.
     """
     if not root.is_dir():
@@ -126,7 +128,8 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
     files = Files(root)
     name = find_layout(root, files) if layout == "auto" else layout
     found = _by_source(LAYOUTS[name](files))
-    entries = [entry for entry in found.values() if audio or not is_audio(entry.clip.source)]
+    alone = set() if audio else audio_files(files, found)
+    entries = [entry for source, entry in found.items() if source not in alone]
     if all(entry.problem for entry in entries):
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]
@@ -134,12 +137,11 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
     own = {mapping_table(root)} if name == "columns" else ()
     tables = (*TABLES.get(name, ()), *_WRITTEN)
     others = [
-        (source, reason or why_no_clip(source, f"outside the folders of the layout {name}"))
+        (source, reason or why_no_clip(files, source, f"outside the folders of the layout {name}"))
         for source, reason in files.all.items()
         if source not in found and (reason or not (source in own or _is_one_of(source, tables)))
     ]
-    if not audio:
-        others += [(source, entry.problem or _AUDIO) for source, entry in found.items() if is_audio(source)]
+    others += [(source, found[source].problem or _AUDIO) for source in alone]
     others += [(source, REPEATED) for source, entry in found.items() for _ in range(entry.repeated)]
     return Listing(entries, sorted(others))
 

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from avdfd.core.clips import Entry, Files, is_media
+from avdfd.core.clips import Entry, Files
 
 LEFT_OUT = "left_out.csv"
+NO_MEDIA = "no media file, by its suffix and content"
 COLUMNS = ("source", "start", "end", "reason")
 """Columns of the list: a window has its times in seconds; a file or row of a table has none."""
 
@@ -48,17 +49,17 @@ def unlisted(files: Files | None, sources: Collection[str], lists: Sequence[Path
     own = {os.path.relpath(path, files.root) for path in lists}
     elsewhere = f"not listed in {', '.join(map(str, lists))}"
     return [
-        (source, reason or why_no_clip(source, elsewhere))
+        (source, reason or why_no_clip(files, source, elsewhere))
         for source, reason in files.all.items()
         if source not in sources and source not in own
     ]
 
 
-def why_no_clip(source: str, elsewhere: str) -> str:
+def why_no_clip(files: Files, source: str, elsewhere: str) -> str:
     """Return why a file is no clip: `elsewhere` for a media file, which is not where or as clips are."""
-    if is_media(source):
+    if source in files.present:
         return elsewhere
-    return "a hidden file" if source.rpartition("/")[2].startswith(".") else "no media file, by its suffix"
+    return "a hidden file" if source.rpartition("/")[2].startswith(".") else NO_MEDIA
 
 
 def of_another_tier(tier: str) -> str:

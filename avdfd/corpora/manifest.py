@@ -9,7 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avdfd.core.clips import CLIP_DEFAULTS, CLIP_FIELDS, PERIOD_FIELDS, UNKNOWN, Clip, ClipMeta, Entry
+from avdfd.core.clips import (
+    CLIP_DEFAULTS,
+    CLIP_FIELDS,
+    NO_VIDEO,
+    PERIOD_FIELDS,
+    UNKNOWN,
+    VIDEO,
+    Clip,
+    ClipMeta,
+    Entry,
+)
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.periods import Periods, as_text
@@ -22,8 +32,8 @@ VERSION = "2"
 _KEY = b"avdfd.manifest"
 _DEFAULTS = {**CLIP_DEFAULTS, "audio_stream": None, "video_stream": None, "damaged_frames": None, "short": None}
 """Values of columns that manifests made before them do not have."""
-_LABELS = {"label": "label", "label_video": "video", "label_audio": "audio"}
-"""Column -> attribute of the tier."""
+_LABELS = ("label", "label_video", "label_audio")
+"""Columns of labels, for other tools."""
 _PLACED = ("source", "sha256", "tier", "identities")
 """Facts about a clip whose columns have a place, a name or a type of their own; the others are columns of strings."""
 
@@ -80,8 +90,10 @@ _SCHEMA = pa.schema(
 def make_row(entry: Entry, file: FileFacts, stopped_after: float | None = None) -> ManifestRow:
     """Return the row of a file. A problem in the data set's tables takes precedence over one in the file."""
     facts = {name: getattr(entry.clip, name) for name in CLIP_FIELDS}
+    opened = file.streams.video_codec or file.streams.audio_codec
+    has_video = (VIDEO if file.streams.video_codec else NO_VIDEO) if opened else UNKNOWN
     return ManifestRow(
-        **{**facts, "sha256": file.sha256 or ""},
+        **{**facts, "sha256": file.sha256 or "", "has_video": has_video},
         file=file._replace(error=entry.problem or file.error),
         split=entry.split,
         fake_periods=entry.clip.fake_periods,
@@ -148,7 +160,7 @@ def read_clips(manifest: Path) -> tuple[list[ClipMeta], list[str]]:
 
 def _values(rows: Sequence[ManifestRow], column: str) -> list[Any]:
     if column in _LABELS:
-        return [getattr(TIERS.get(row.tier), _LABELS[column], None) for row in rows]
+        return [getattr(row, column) if row.tier in TIERS else None for row in rows]
     if column in Streams._fields:
         return [getattr(row.file.streams, column) for row in rows]
     if column in FileFacts._fields:

@@ -21,7 +21,7 @@ from avdfd.media.audio import read_audio
 from avdfd.media.chain import Edges, Version, lay_out, measure_version, normalise_version
 from avdfd.media.codecs import random_round_trip
 from avdfd.media.remux import replace_audio, video_end
-from avdfd.media.streams import Reading
+from avdfd.media.streams import Reading, has_video
 
 FORM = 1  # version of the chain's code: counts as a setting
 
@@ -35,11 +35,13 @@ class Task(NamedTuple):
     recording: str
     edges: Edges
     band: float
+    has_video: bool
 
 
 class Record(NamedTuple):
     """State of a clip: the recording that it is a version of, size and modification time (ns) of its file; then, as far
-    as known, its measurements, the edges and band that it was made with, the size of the new file, or the problem."""
+    as known, its measurements, the edges and band that it was made with, the size of the new file, or the problem, and
+    whether it has video."""
 
     recording: str
     stamp: tuple[int, int]
@@ -49,39 +51,50 @@ class Record(NamedTuple):
     size: int | None = None
     problem: str = ""
     stopped_after: float | None = None
+    has_video: bool | None = None
+
+    @property
+    def refused(self) -> bool:
+        """True for a clip that can be measured and was not to be made, as `problem` says."""
+        return self.version is not None and self.edges is None and self.problem != ""
 
 
-def measure(path: Path, chain: ChainConfig) -> Version:
+class Measured(NamedTuple):
+    """Result of `measure`."""
+
+    version: Version
+    has_video: bool
+
+
+def measure(path: Path, chain: ChainConfig) -> Measured:
     """Measure a clip, for all versions of its recording. Runs in a worker. Raises MediaError."""
-    return measure_version(_read(path, chain), chain)
+    shown = has_video(path)
+    return Measured(measure_version(_read(path, chain, Reading(), shown), chain), shown)
 
 
 def make(task: Task, chain: ChainConfig) -> int:
     """Write a clip and return its size in bytes. Runs in a worker. Raises MediaError, and OSError on a full disk."""
-    audio = is_audio(task.source)
     reading = Reading()
-    samples = normalise_version(
-        _read(task.path, chain, reading), task.edges, task.band, task.recording, chain, trim=audio
-    )
+    samples = _read(task.path, chain, reading, task.has_video)
+    samples = normalise_version(samples, task.edges, task.band, task.recording, chain, trim=not task.has_video)
     name = f"{task.source}, draw {chain.draw}" if chain.draw else task.source
     samples = random_round_trip(chain.codecs, samples, chain.rate, name)
-    if audio:
-        write_atomic(task.out, encode_wav(samples, chain.rate))
-    else:
+    if task.has_video:
         replace_audio(task.path, samples, task.out, chain, reading)
+    else:
+        write_atomic(task.out, encode_wav(samples, chain.rate))
     return task.out.stat().st_size
 
 
-def _read(path: Path, chain: ChainConfig, reading: Reading | None = None) -> np.ndarray:
-    if is_audio(path.name):
-        pieces = read_audio(path, video=False, reading=reading)
-        return lay_out(pieces, pieces[-1].end, chain)
-    return lay_out(read_audio(path, reading=reading), float(video_end(path)), chain)
+def _read(path: Path, chain: ChainConfig, reading: Reading, has_video: bool) -> np.ndarray:
+    pieces = read_audio(path, video=has_video, reading=reading)
+    return lay_out(pieces, float(video_end(path)) if has_video else pieces[-1].end, chain)
 
 
-def made_name(source: str) -> str:
-    """Return the path of the new clip, relative to the new root."""
-    return PurePosixPath(source).with_suffix(".wav" if is_audio(source) else ".mp4").as_posix()
+def made_name(source: str, has_video: bool | None) -> str:
+    """Return the path of the new clip, relative to the new root; of one that is not measured, by its suffix."""
+    audio = is_audio(source) if has_video is None else not has_video
+    return PurePosixPath(source).with_suffix(".wav" if audio else ".mp4").as_posix()
 
 
 class ParityRoot:
@@ -102,9 +115,9 @@ class ParityRoot:
         before, now = ({f"chain.{key}": value for key, value in some.items()} for some in (found, settings))
         refuse_changes(root, before, now)
 
-    def out(self, source: str) -> Path:
+    def out(self, source: str, record: Record) -> Path:
         """Return the path of the new clip of a source."""
-        return self.root / made_name(source)
+        return self.root / made_name(source, record.has_video)
 
     def sources(self) -> Iterator[str]:
         """Iterate over all clips that have a record."""
@@ -119,26 +132,29 @@ class ParityRoot:
         values["stamp"] = tuple(values["stamp"])
         values["version"] = version and Version(*version)
         values["edges"] = edges and Edges(*edges)
+        values.setdefault("has_video", not is_audio(source))  # earlier versions took the suffix for it
         return Record(**values)
 
     def write(self, source: str, record: Record) -> None:
-        """Write the record of a clip. A clip with a problem has no file."""
-        if record.problem:
-            self.out(source).unlink(missing_ok=True)
+        """Write the record of a clip. A clip with a problem has no file, nor one that a former record speaks of."""
+        former = self.read(source)
+        if former and (record.problem or self.out(source, former) != self.out(source, record)):
+            self.out(source, former).unlink(missing_ok=True)
         self._records.write(source, record._asdict())
 
     def drop(self, source: str) -> None:
         """Remove a clip and its record."""
-        self.out(source).unlink(missing_ok=True)
+        if former := self.read(source):
+            self.out(source, former).unlink(missing_ok=True)
         self._records.remove(source)
 
     def is_made(self, source: str, record: Record) -> bool:
         """Return True if the file that a record describes exists."""
-        out = self.out(source)
+        out = self.out(source, record)
         return record.size is not None and out.is_file() and out.stat().st_size == record.size
 
     def sweep(self, sources: Iterable[str]) -> None:
         """Remove the temporary files that killed runs left behind, where these clips are."""
-        folders = {path.parent for source in sources for path in (self.out(source), self._records.path(source))}
+        folders = {path.parent for source in sources for path in (self.root / source, self._records.path(source))}
         for folder in filter(Path.is_dir, folders):
             sweep(folder)

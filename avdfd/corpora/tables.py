@@ -22,7 +22,7 @@ class OwnRow(NamedTuple):
 
 
 _RENAMED = {"source": "file", "identities": "identity"}
-_FACTS = tuple(name for name in CLIP_FIELDS if name not in ("source", "tier", "sha256"))
+_FACTS = tuple(name for name in CLIP_FIELDS if name not in ("source", "tier", "sha256", "has_video"))
 _COLUMNS = ("file", "tier", *(_RENAMED.get(name, name) for name in _FACTS), "split")
 OWN_COLUMNS = ("file", "label", *_COLUMNS[1:])
 """Columns that a user's clips.csv may have."""

@@ -16,7 +16,7 @@ from avdfd.metrics.roc import Floats
 Texts = NDArray[np.object_]
 _PAGE_FACTS = ("page", "base")
 """Facts that metrics by page need: columns of scores.csv where the page of any clip is known."""
-_NOT_IN_CSV = ("sha256", *_PAGE_FACTS, *PERIOD_FIELDS)
+_NOT_IN_CSV = ("sha256", "has_video", *_PAGE_FACTS, *PERIOD_FIELDS)
 """Facts about a clip that are no regular columns; every other fact is a column under the name of its field."""
 _RENAMED = {"source": "clip", "identities": "identity"}
 _CSV_COLUMNS = {name: _RENAMED.get(name, name) for name in CLIP_FIELDS if name not in _NOT_IN_CSV}

@@ -18,7 +18,7 @@ from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.ceilings import check_audio, check_seconds, longest_audio
 from avdfd.media.container import check_damage, open_media
 from avdfd.media.downmix import DownMix, full_scale
-from avdfd.media.streams import Reading, candidates, first_stream
+from avdfd.media.streams import Reading, candidates, first_stream, has_stream
 from avdfd.media.truncation import Extent
 
 # A larger jump of the time stamps (seconds) splits audio into pieces; a smaller one is rounding (MKV counts in ms).
@@ -122,6 +122,7 @@ def _read_track(
     damaged = count = 0
     found = Reading()
     with open_media(path) as container:
+        reading.has_video = has_stream(container, "video")
         shown = [first_stream(container, "video", reading.video_stream)] if video else []
         indices[:] = indices or [stream.index for stream in candidates(container, "audio", reading.audio_stream)]
         index = indices[number]

@@ -10,6 +10,7 @@ import av
 
 from avdfd.core.errors import MediaError
 from avdfd.core.files import check_regular
+from avdfd.core.signatures import HEAD, signature_of
 from avdfd.media.ceilings import PIXELS
 
 FORMATS = (
@@ -24,16 +25,6 @@ _STREAM_OPTIONS = {"max_pixels": str(PIXELS)}
 _UNREADABLE = {errno.ENOENT: "no such file", errno.EACCES: "permission denied"}
 # A file of which a larger fraction of a stream's frames cannot be decoded is refused.
 MOST_DAMAGED = 0.05
-# Offset and magic bytes of containers: they distinguish a damaged video from a file that is no video.
-_CONTAINERS = (
-    (4, b"ftyp"),
-    (4, b"moov"),
-    (4, b"mdat"),
-    (0, b"RIFF"),
-    (0, b"\x1aE\xdf\xa3"),
-    (0, b"\0\0\1\xba"),
-    (0, b"FLV"),
-)
 
 
 @contextmanager
@@ -46,7 +37,7 @@ def open_media(path: str | Path) -> Iterator[Any]:
     try:
         check_regular(path)
         with open(path, "rb") as file:
-            head = file.read(16)
+            head = file.read(HEAD)
     except OSError as error:
         raise MediaError(_UNREADABLE.get(error.errno or 0, error.strerror)) from None
     opened = False
@@ -65,7 +56,7 @@ def open_media(path: str | Path) -> Iterator[Any]:
     except av.FFmpegError as error:
         if not head:
             raise MediaError("empty file") from None
-        if not opened and not _is_container(head):
+        if not opened and not signature_of(head):
             listed = not isinstance(error, av.ArgumentError)
             raise MediaError("not a media file" if listed else "of a format that is not read (docs/data.md)") from None
         raise MediaError(f"cannot be decoded, damaged or truncated ({error.strerror})") from None
@@ -85,7 +76,3 @@ def check_damage(kind: str, damaged: int, count: int) -> None:
     """Raise MediaError if too many of the frames of a stream, "audio" or "video", cannot be decoded."""
     if damaged > max(MOST_DAMAGED * count, 1):
         raise MediaError(f"damaged: {damaged} of {count} {kind} frames cannot be decoded")
-
-
-def _is_container(head: bytes) -> bool:
-    return any(head[at : at + len(magic)] == magic for at, magic in _CONTAINERS)

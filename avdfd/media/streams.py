@@ -45,6 +45,8 @@ class Reading:
 
     audio_stream: int | None = None
     video_stream: int | None = None
+    has_video: bool | None = None
+    """True if the file has a video stream, taken or not; None until it is opened."""
     choices: int = 0
     """Streams that could have been taken in place of these."""
     damaged_frames: int = 0

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it i
 
 from avdfd.config import ParityConfig, load
 from avdfd.core.arguments import Parser
-from avdfd.core.clips import Entry, is_audio
+from avdfd.core.clips import Entry
 from avdfd.core.errors import run_script
 from avdfd.core.files import locked, write_atomic, write_csv
 from avdfd.core.journal import vanished
@@ -60,6 +60,7 @@ def main(argv: list[str]) -> int:
         try:
             records = look(root, entries, {e.clip.source for e in listed}, shard, Path(cfg.input))
             measure_all(root, entries, records, cfg)
+            refuse(root, entries, records, cfg)
             grounds = find_grounds(records, cfg)
             number = make_all(root, entries, records, grounds, cfg)
         finally:
@@ -77,11 +78,9 @@ def look(root: ParityRoot, entries: dict[str, Entry], listed: set[str], shard: S
         root.drop(source)
     root.sweep(entries)
     records: Records = {}
-    taken: dict[str, str] = {}
     for source, entry in entries.items():
         now = stamp(entry.clip.path)
-        other = taken.setdefault(made_name(source), source)
-        problem = entry.problem or now.error or (f"would be the same file as {other}" if other != source else "")
+        problem = entry.problem or now.error
         current = Record(entry.clip.base, (now.size or 0, now.mtime_ns or 0), problem=problem)
         record = known.get(source)
         if record and not problem and (record.recording, record.stamp) == (current.recording, current.stamp):
@@ -106,16 +105,35 @@ def measure_all(root: ParityRoot, entries: dict[str, Entry], records: Records, c
         seen = stamps[source]
         record = Record(entries[source].clip.base, (seen.size or 0, seen.mtime_ns or 0))
         records[source] = (
-            _failed(record, result, cfg) if isinstance(result, Failure) else record._replace(version=result)
+            _failed(record, result, cfg) if isinstance(result, Failure) else record._replace(**result._asdict())
         )
         root.write(source, records[source])
+
+
+def refuse(root: ParityRoot, entries: dict[str, Entry], records: Records, cfg: ParityConfig) -> None:
+    """Refuse clips without video, unless `sound` takes them, and clips that would be the same file as an earlier one.
+
+    What was refused by an earlier run and is not now is made.
+    """
+    taken: dict[str, str] = {}
+    for source in entries:
+        record = records[source]
+        if record.version is None:
+            continue
+        problem = "" if record.has_video or cfg.sound else "no video stream"
+        if not problem and (other := taken.setdefault(made_name(source, record.has_video), source)) != source:
+            problem = f"would be the same file as {other}"
+        if problem or record.refused:
+            records[source] = Record(*record[:3], problem=problem, has_video=record.has_video)
+        if records[source] != record:
+            root.write(source, records[source])
 
 
 def find_grounds(records: Records, cfg: ParityConfig) -> dict[str, tuple[Edges, float]]:
     """Return the edges and band of every recording, common to all its versions that could be measured."""
     versions = defaultdict(list)
     for record in records.values():
-        if record.version:
+        if record.version and not record.refused:
             versions[record.recording].append(record.version)
     return {recording: common_edges_and_band(found, cfg.chain) for recording, found in versions.items()}
 
@@ -130,16 +148,17 @@ def make_all(
     """Make the clips that are missing or were made with other edges or band; return their number."""
     todo: dict[Task, str] = {}
     for source, record in records.items():
-        if not record.version:
+        if not record.version or record.refused:
             continue
         edges, band = grounds[record.recording]
         settled = (record.edges, record.band) == (edges, band) and not _too_short(record, cfg)
         if not (settled and (record.problem or root.is_made(source, record))):
-            todo[Task(entries[source].clip.path, root.out(source), source, record.recording, edges, band)] = source
+            place = entries[source].clip.path, root.out(source, record), source, record.recording
+            todo[Task(*place, edges, band, bool(record.has_video))] = source
     made = 0
     for task, result in _run(partial(make, chain=cfg.chain), todo, cfg, "make"):
         source = todo[task]
-        record = Record(*records[source][:3], task.edges, task.band)
+        record = Record(*records[source][:3], task.edges, task.band, has_video=task.has_video)
         made += not isinstance(result, Failure)
         records[source] = _failed(record, result, cfg) if isinstance(result, Failure) else record._replace(size=result)
         root.write(source, records[source])
@@ -174,7 +193,8 @@ def write_lists(root: ParityRoot, listed: list[Entry], aside: list[LeftOut], sou
         write_csv(root.root / LEFT_OUT, [COLUMNS, *as_rows(aside)])
         if find_layout(source_root) != "fakeavceleb":
             made = {source for source, record in records.items() if record.size is not None}
-            names = {entry.clip.source: made_name(entry.clip.source) for entry in listed}
+            has_video = {source: record.has_video for source, record in records.items()}
+            names = {e.clip.source: made_name(e.clip.source, has_video.get(e.clip.source)) for e in listed}
             clips = [
                 (
                     replace(
@@ -206,7 +226,7 @@ def report(
         print(
             f"  {long} of {len(grounds)} recordings have an edge of chain.max_edge = {cfg.chain.max_edge:g} s or more"
         )
-    videos = sum(not is_audio(source) for source in records)
+    videos = sum(record.has_video is True for record in records.values())
     if videos and cfg.chain.edge_silence:
         print(f"  {videos} videos keep their own edge silence: cutting it off would shift the audio against the frames")
     if bad:

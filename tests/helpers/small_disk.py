@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 _CLONE_NEWNS = 0x20000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
@@ -45,6 +46,7 @@ def _run(pipe: Any, folder: str, size: str, function: Callable[..., Any], argume
     except OSError as error:
         pipe.send((False, error.strerror))
         return
+    torch.set_num_threads(1)  # a forked process has none of the threads that torch would wait for
     try:
         answer: Any = function(*arguments)
     except Exception as error:

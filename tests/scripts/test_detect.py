@@ -177,9 +177,9 @@ def test_folders_are_searched_through_links_and_all_else_is_named(tmp_path, caps
     (folder / "loop").symlink_to(folder)
     assert detect.find_files([folder]) == [folder / "b.WAV", folder / "sub" / "a.mp4"]
     assert capsys.readouterr().err.splitlines() == [
-        f"{folder}/.c.mp4: left out: hidden, or no media file by its suffix",
+        f"{folder}/.c.mp4: left out: hidden, or no media file, by its suffix and content",
         f"{folder}/loop: left out: a link to a folder that contains it; it was not entered",
-        f"{folder}/notes.txt: left out: hidden, or no media file by its suffix",
+        f"{folder}/notes.txt: left out: hidden, or no media file, by its suffix and content",
     ]
 
 

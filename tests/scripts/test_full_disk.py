@@ -14,12 +14,19 @@ import compare
 import detect
 import pretrain
 from avdfd.core.errors import run_script
+from avdfd.corpora.cloning import clips as cloning_clips
+from avdfd.corpora.cloning import scores
 from data import preprocess
-from data.preprocessing import codec_parity, make_manifest
+from data.preprocessing import clone_voices, codec_parity, make_manifest
 from tests.helpers.in_process import run_in_process
 from tests.helpers.runs import epochs, make_run
 from tests.helpers.small_disk import run_on_small_disk
 from tests.helpers.videos import make_video
+from tests.scripts.preprocessing.test_clone_voices import FOLDER
+from tests.scripts.preprocessing.test_clone_voices import clip as speech_clip
+from tests.scripts.preprocessing.test_clone_voices import config as clone_config
+from tests.scripts.preprocessing.test_clone_voices import content as files_of
+from tests.scripts.preprocessing.test_clone_voices import run as clone
 from tests.scripts.test_compare import evaluated
 
 FILL = "fill"
@@ -53,7 +60,7 @@ def filled(disk: Path, left: int, main, arguments, then=lambda disk: None):
     with (disk / FILL).open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_bsize - left * 1024)
     tempfile.tempdir = str(disk)
-    for script in (detect, preprocess, codec_parity, make_manifest):
+    for script in (detect, preprocess, clone_voices, codec_parity, make_manifest):
         vars(script)["run_killable"] = run_in_process
     first = outcome(main, arguments)
     files = {str(path.relative_to(disk)): path.read_bytes() for path in disk.rglob("*") if path.is_file()}
@@ -134,6 +141,26 @@ def test_codec_parity(disk, tmp_path):
         )
         assert named(first, disk / "p"), first
         assert "p/real/a.mp4" not in files, "no half clip"
+        assert (second, found) == ((0, ""), whole)
+
+
+def test_clones(disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(scores, "open_naturalness", lambda: lambda samples: 3.0)
+    monkeypatch.setattr(cloning_clips, "_prepare_worker", lambda: None)
+    monkeypatch.setattr(clone_voices, "run_killable", run_in_process)
+    speech_clip(tmp_path / "in" / FOLDER / "id00001" / "00000.mp4", "id00001", 0)
+    cfg = clone_config(tmp_path, candidates=1, tiers=["RVFA-SVC"], output=str(disk / "c"))
+
+    def content(disk):
+        return files_of(disk / "c")
+
+    whole = run_on_small_disk(disk, "4m", lambda: outcome(clone, cfg) and content(disk))
+    for left in (0, 16, 60):
+        first, files, second, found = run_on_small_disk(disk, "4m", filled, disk, left, clone, cfg, content)
+        assert named(first, disk / "c"), first
+        media = {name.removeprefix("c/"): data for name, data in files.items() if name.endswith(".mp4")}
+        assert media.items() <= whole.items(), "no half clip"
+        assert bool(media) == (left == 60)
         assert (second, found) == ((0, ""), whole)
 
 

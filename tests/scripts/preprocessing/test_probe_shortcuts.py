@@ -76,10 +76,10 @@ def test_planted_cue_is_found_and_removed_by_parity(video, tmp_path, cue):
     assert auc(pairs, cue) > 0.9
     after = []
     for identity, *paths in pairs:
-        edges, band = common_edges_and_band([measure(path, CHAIN) for path in paths], CHAIN)
+        edges, band = common_edges_and_band([measure(path, CHAIN).version for path in paths], CHAIN)
         outs = [tmp_path / "parity" / path.relative_to(tmp_path / "planted") for path in paths]
         for path, out in zip(paths, outs, strict=True):
-            make(Task(path, out, path.name, identity, edges, band), CHAIN)
+            make(Task(path, out, path.name, identity, edges, band, has_video=True), CHAIN)
         after.append((identity, *outs))
     assert auc(after, cue) <= 0.6
 

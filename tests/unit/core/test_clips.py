@@ -1,5 +1,6 @@
 """The facts about a clip: labels, and their defaults in files that lack one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,7 +38,13 @@ def test_labels_are_those_of_the_tier():
 
 def test_audio_file_has_no_video_label():
     clip = ClipMeta(source="a.wav", tier="RVFA", identities=("id1",), base="a.wav")
-    assert (clip.label, clip.label_video, clip.label_audio) == (1, None, 1)
+    assert (clip.label, clip.label_video, clip.label_audio) == (1, None, 1), "by its suffix, as it was not read"
+    labels = {
+        (source, has_video): replace(clip, source=source, has_video=has_video).label_video
+        for source in ("a.wav", "a.mp4")
+        for has_video in ("yes", "no")
+    }
+    assert labels == {("a.wav", "yes"): 0, ("a.wav", "no"): None, ("a.mp4", "yes"): 0, ("a.mp4", "no"): None}
 
 
 def test_clip_of_unknown_tier_has_no_label(tmp_path):

@@ -150,6 +150,7 @@ def test_clips_of_a_manifest_are_the_usable_ones(tmp_path):
         base="a.mp4",
         method="dfl",
         fake_periods=((0.5, 1.0), (2.0, 2.5)),
+        has_video="yes",
     )
     usable, others = read_clips(tmp_path / "m.parquet")
     assert (others, [clip.sha256 for clip in usable]) == (["c.mp4", "d.mp4"], ["ab", "ab"])
