@@ -67,6 +67,10 @@ class Run:
     """Settings by which the elements of its training were cut from files; None if they are unknown."""
 
 
+_OF_SEED: dict[str, Any] = {"name": True, "seed": True, "audio": True, "consistency": {"init"}}
+"""Keys in which runs of one system differ: each has its own stage 1 and 2a."""
+
+
 def load_system(names: str, device: str = "auto", encoders: Sequence[Path] = ()) -> list[Run]:
     """Load the runs of one system: folders joined by commas that differ only in their seed.
 
@@ -75,7 +79,7 @@ def load_system(names: str, device: str = "auto", encoders: Sequence[Path] = ())
     runs = [load_run(name, device, encoders) for name in names.split(",")]
     first = runs[0]
     for run in runs[1:]:
-        ours, theirs = (one.config.model_dump(exclude={"name", "seed", "audio"}) for one in (first, run))
+        ours, theirs = (one.config.model_dump(exclude=_OF_SEED) for one in (first, run))
         changed = different_keys(ours, theirs)
         if changed:
             raise UserError(
@@ -160,7 +164,11 @@ def trained_under(run: Run) -> list[RunConfig]:
 
 
 def pretrained_under(run: Run) -> list[RunConfig]:
-    """Return the configs of further runs that a baseline's weights came through, if those runs still exist."""
+    """Return the configs of further runs that weights came through, stage 2a or pre-training, if those still exist."""
+    if isinstance(run.config, TrainConfig) and run.config.consistency is not None:
+        stage2a = Path(run.config.consistency.init)
+        path = stage2a / BEST if stage2a.is_dir() else stage2a
+        return [weights.facts_of(path, "consistency").config] if path.is_file() else []
     if isinstance(run.config, AvffConfig):
         return [*avff_start.pretrained_under(run.config, SYSTEMS["avff"].STAGES[-1])]
     if not isinstance(run.config, VfdConfig):

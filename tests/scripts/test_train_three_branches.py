@@ -1,5 +1,7 @@
 """Stages 2a and 2 with three branches, end to end on a store whose lips follow the audio."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,18 @@ def test_a_run_has_the_weights_of_the_stages_before_and_is_loaded(stage2, talkin
     before = weights.load(talking / "runs" / "mouth" / BEST, "consistency").model
     for name, value in run.model.consistency.state_dict().items():
         assert torch.equal(before[name], value), "frozen by default"
+
+
+def test_runs_of_one_system_have_their_own_stage_2a(stage2, talking, tmp_path):
+    shutil.copytree(talking / "runs" / "mouth", tmp_path / "mouth1")
+    once = ["--optim.epochs=1", "--optim.warmup_epochs=0"]
+    train.main([*stage2(), *once])
+    train.main([*stage2(), *once, "--name=three1", "--seed=1", f"--consistency.init={tmp_path / 'mouth1'}"])
+    runs = scoring.load_system(",".join(str(tmp_path / "runs" / name) for name in ("three", "three1")), "cpu")
+    assert [run.config.seed for run in runs] == [0, 1]
+    assert [[config.name for config in scoring.pretrained_under(run)] for run in runs] == [["mouth"], ["mouth"]]
+    shutil.rmtree(tmp_path / "mouth1")
+    assert not scoring.pretrained_under(runs[1]), "a run that is gone is not known"
 
 
 def test_cached_and_uncached_runs_have_equal_losses(stage2, tmp_path, monkeypatch):
