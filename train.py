@@ -24,7 +24,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
-from avdfd.datasets.loaders import Batch, ElementSet, Inputs, absent_identities, split_metas
+from avdfd.datasets.loaders import Batch, ElementSet, absent_identities, split_metas
 from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled, with_fakes
 from avdfd.elements import ElementStore, coded
 from avdfd.metrics import roc
@@ -32,7 +32,14 @@ from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.models.losses import confidence, mean_bce
 from avdfd.models.two_branch import TwoBranchOutput
 from avdfd.training import cached_batches, distributed, loop
-from avdfd.training.build import AnyDetector, build_detector, load_audio_net, load_consistency
+from avdfd.training.build import (
+    AnyDetector,
+    attach_representation,
+    build_detector,
+    detector_inputs,
+    load_audio_net,
+    load_consistency,
+)
 from avdfd.training.consistency_stage import train_consistency
 from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
@@ -86,7 +93,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     store = ElementStore(cfg.data.elements)
     train_metas = with_fakes(split_metas(cfg, store, "train"), cfg.data.min_fake, cfg.data.elements)
     val_metas = split_metas(cfg, store, "validation")
-    inputs = Inputs(cfg.visual.image_size, audio=sizes["audio_model"].input, shape=isinstance(model, Detector))
+    inputs = detector_inputs(cfg, sizes["audio_model"], sizes.get("consistency_model"))
     train_set = ElementSet(
         store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful, synchrony=cfg.synchrony)
     )
@@ -161,6 +168,7 @@ def build(cfg: TrainConfig) -> tuple[AnyDetector, dict[str, Any]]:
     if isinstance(model, Detector):
         model.load_audio(stage1)
         model.consistency.load_state_dict(stage2a.state_dict())
+        attach_representation(model, sizes["consistency_model"])
     else:
         model.load_audio(stage1, with_head=not cfg.faithful)
     if cfg.visual.init == "random":

@@ -27,6 +27,7 @@ SCRIPTS: tuple[type[Section], ...] = (
     config.CloneConfig,
     config.ResynthesisConfig,
     config.PretrainConfig,
+    config.ConsistencyStageConfig,
     config.TrainConfig,
     *config.BASELINES,
     config.SearchConfig,

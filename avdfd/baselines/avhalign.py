@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from avdfd.baselines import avhubert_inputs
-from avdfd.baselines.avhubert_inputs import AvHubertPart, Inputs, build_encoder, given, load_encoder
+from avdfd.baselines.avhubert_inputs import AvHubertPart, Inputs, given
 from avdfd.config import AvhAlignConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.elements import ElementMeta
 from avdfd.models.avh_align import AlignmentHead, AvhAlign, alignment_loss, misalignment
 from avdfd.training.distributed import Chance
+from avdfd.training.representations import build_avhubert, load_avhubert
 from avdfd.training.state_dicts import fill, read_weights, unwrap
 
 STAGES = ("align",)
@@ -58,7 +59,7 @@ def batches(cfg: AvhAlignConfig, stage: str, metas: Sequence[ElementMeta]) -> Ep
 
 def build(cfg: AvhAlignConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
     model, weights = rebuild(cfg, stage), cfg.model.head
-    load_encoder(model.encoder, cfg.model.encoder)
+    load_avhubert(model.encoder, cfg.model.encoder)
     if weights is not None:
         fill(model.head, unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file), source=weights.file)
     return model
@@ -67,7 +68,7 @@ def build(cfg: AvhAlignConfig, stage: str, former: Mapping[str, Tensor] | None) 
 def rebuild(cfg: AvhAlignConfig, stage: str) -> AvhAlign:
     m = cfg.model
     head = AlignmentHead(dim=m.encoder.dim, width=m.width)
-    return AvhAlign(build_encoder(m.encoder, ["audio", "video"]), head, reach=m.reach)
+    return AvhAlign(build_avhubert(m.encoder, ["audio", "video"]), head, reach=m.reach)
 
 
 def published(file: Path) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ The weights are those that the authors published for recognition or pre-training
 features of an element are computed once and kept in the element store.
 """
 
-from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -14,22 +13,18 @@ from einops import rearrange
 from torch import Tensor
 
 from avdfd.baselines.mrdf_inputs import mrdf_normalise
-from avdfd.config import AvHubertConfig
 from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.transforms import Seeds
 from avdfd.elements import Element, ElementStore
 from avdfd.features.filterbank import stacked_filterbank
-from avdfd.features.mouth_crops import mouth_crops
+from avdfd.features.mouth_crops import MIDDLE, middle, mouth_crops
 from avdfd.features.window import FRAMES
-from avdfd.models.avhubert import AUDIO_FEATURES, AVHubert, from_fairseq
-from avdfd.models.avhubert_features import Features, FrozenAVHubert, Given, Stream
+from avdfd.models.avhubert import AUDIO_FEATURES
+from avdfd.models.avhubert_features import Features, FrozenAVHubert, Given
 from avdfd.training import loop
 from avdfd.training.array_store import RowFormat
 from avdfd.training.backbone_cache import described, heads, row_formats_of, weights_digest
-from avdfd.training.state_dicts import fill, read_weights, unwrap
 
-SIDE = 88
-"""Side of the middle of a mouth crop, which AV-HuBERT takes."""
 KEPT = torch.float16
 """Type of cached features, which are layer-normalised."""
 
@@ -75,9 +70,7 @@ class Inputs(NamedTuple):
         return Raw(mouth, audio, label_of(element))
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
-        margin = (raw.mouth.shape[-1] - SIDE) // 2
-        middle = raw.mouth[:, None, :, margin : margin + SIDE, margin : margin + SIDE]
-        return Batch(middle.contiguous(), rearrange(raw.audio, "b t f -> b f t"), raw.label)
+        return Batch(middle(raw.mouth).contiguous(), rearrange(raw.audio, "b t f -> b f t"), raw.label)
 
 
 def given(batch: Any) -> Given:
@@ -93,18 +86,6 @@ def preview(batch: Any) -> tuple[Tensor | None, Tensor | None]:
     if not isinstance(batch, Batch):
         return None, None
     return batch.audio, batch.mouth.expand(-1, 3, -1, -1, -1)
-
-
-def build_encoder(cfg: AvHubertConfig, streams: Collection[Stream]) -> FrozenAVHubert:
-    """Return AV-HuBERT with random weights."""
-    sizes = cfg.model_dump(include={"encoder_layers", "dim", "heads", "ffn_dim", "width"})
-    return FrozenAVHubert(AVHubert(**sizes), streams, layer=cfg.layer)
-
-
-def load_encoder(encoder: FrozenAVHubert, cfg: AvHubertConfig) -> None:
-    """Load the published weights that a config names. Raises UserError if they are missing or do not fit."""
-    content = unwrap(read_weights(cfg.file, sha256=cfg.sha256), cfg.file)
-    fill(encoder.avhubert, from_fairseq(content), source=cfg.file)
 
 
 class AvHubertPart(NamedTuple):
@@ -137,5 +118,5 @@ class AvHubertPart(NamedTuple):
 
     def row_formats(self) -> dict[str, RowFormat]:
         """Return type and shape of each feature of an element, found by encoding an empty one."""
-        mouth = torch.zeros((1, 1, FRAMES, SIDE, SIDE), dtype=torch.uint8, device=self.device)
+        mouth = torch.zeros((1, 1, FRAMES, MIDDLE, MIDDLE), dtype=torch.uint8, device=self.device)
         return row_formats_of(self(mouth, torch.zeros((1, AUDIO_FEATURES, FRAMES), device=self.device)))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avdfd.baselines import avhubert_inputs
-from avdfd.baselines.avhubert_inputs import AvHubertPart, Inputs, build_encoder, given, load_encoder
+from avdfd.baselines.avhubert_inputs import AvHubertPart, Inputs, given
 from avdfd.config import ProbeConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets.samplers import Epochs, Shuffled
@@ -24,6 +24,7 @@ from avdfd.elements import ElementMeta, coded
 from avdfd.models.avhubert_features import Stream
 from avdfd.models.probe import LinearProbe, clip_logit
 from avdfd.training.distributed import Chance
+from avdfd.training.representations import build_avhubert, load_avhubert
 
 STAGES = ("train",)
 SCORED = ("train",)
@@ -70,13 +71,13 @@ def batches(cfg: ProbeConfig, stage: str, metas: Sequence[ElementMeta]) -> Epoch
 
 def build(cfg: ProbeConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
     model = rebuild(cfg, stage)
-    load_encoder(model.encoder, cfg.model.encoder)
+    load_avhubert(model.encoder, cfg.model.encoder)
     return model
 
 
 def rebuild(cfg: ProbeConfig, stage: str) -> LinearProbe:
     encoder = cfg.model.encoder
-    return LinearProbe(build_encoder(encoder, _STREAMS[cfg.model.features]), encoder.dim)
+    return LinearProbe(build_avhubert(encoder, _STREAMS[cfg.model.features]), encoder.dim)
 
 
 def published(file: Path) -> dict[str, Tensor]:

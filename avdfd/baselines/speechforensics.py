@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from avdfd.baselines.avhubert_inputs import Inputs, build_encoder, given, load_encoder
+from avdfd.baselines.avhubert_inputs import Inputs, given
 from avdfd.config import SpeechForensicsConfig
 from avdfd.core.errors import UserError
 from avdfd.models.speechforensics import SpeechForensics
+from avdfd.training.representations import build_avhubert, load_avhubert
 
 STAGES = ("score",)
 SCORED = ("score",)
@@ -37,12 +38,12 @@ def stages(cfg: SpeechForensicsConfig) -> tuple[str, ...]:
 
 def build(cfg: SpeechForensicsConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
     model = rebuild(cfg, stage)
-    load_encoder(model.encoder, cfg.model.encoder)
+    load_avhubert(model.encoder, cfg.model.encoder)
     return model
 
 
 def rebuild(cfg: SpeechForensicsConfig, stage: str) -> SpeechForensics:
-    return SpeechForensics(build_encoder(cfg.model.encoder, ["audio", "video"]), reach=cfg.model.reach)
+    return SpeechForensics(build_avhubert(cfg.model.encoder, ["audio", "video"]), reach=cfg.model.reach)
 
 
 def published(file: Path) -> dict[str, Tensor]:

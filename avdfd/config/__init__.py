@@ -6,7 +6,7 @@ baselines   `baseline.py`;              parity          `data/preprocessing/code
 lip_sync    those of them that relate lips and speech; recipes sections that several of them have
 audio       the chain that all audio passes; cloning    `data/preprocessing/clone_voices.py`
 search      `search.py`;                ablation        `ablate.py`
-vocoding    `data/preprocessing/resynthesise.py`
+vocoding    `data/preprocessing/resynthesise.py`; visual visual encoders of stages 2a and 2
 loading     JSON, overrides, and errors that name the key
 saved       configs in run folders and weights, also of earlier versions
 """
@@ -55,8 +55,8 @@ from avdfd.config.stages import (
     PretrainConfig,
     SynchronyConfig,
     TrainConfig,
-    VisualModelConfig,
 )
+from avdfd.config.visual import RepresentationConfig, VisualModelConfig
 from avdfd.config.vocoding import ResynthesisConfig
 
 __all__ = [
@@ -98,6 +98,7 @@ __all__ = [
     "ProbeConfig",
     "RecipeConfig",
     "ReconstructionConfig",
+    "RepresentationConfig",
     "ResynthesisConfig",
     "RunConfig",
     "ScoresConfig",

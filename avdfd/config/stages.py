@@ -9,7 +9,6 @@ from avdfd.config.base import (
     Count,
     Fraction,
     NonNegative,
-    Normalisation,
     PathName,
     Positive,
     PositiveFloat,
@@ -18,6 +17,7 @@ from avdfd.config.base import (
     Section,
 )
 from avdfd.config.front import FrontConfig
+from avdfd.config.visual import RepresentationConfig, VisualModelConfig, normalised
 
 Direction = Literal["a2v", "v2a", "symmetric"]
 Fusion = Literal["learned", "fixed", "visual"]
@@ -80,45 +80,6 @@ class AudioModelConfig(Section):
             raise ValueError("score 'fitted' is a function of statistics: set patches to 'statistics'")
         if any(size > 256 and self.patch_frames % (size // 256) for size in self.spectra):
             raise ValueError(f"patch_frames {self.patch_frames} must be a multiple of the largest of spectra / 256")
-        return self
-
-
-class VisualModelConfig(Section):
-    """Stage-2 visual encoder (ViT over tubelets). The defaults are ViT-B as in MARLIN."""
-
-    init: Literal["random", "marlin", "openavff"] = "random"
-    """Source of the weights: random, a MARLIN file, or an encoder from OpenAVFF pre-training."""
-    weights: str | None = None
-    """File with the weights, unless init is random."""
-    sha256: str | None = None
-    """Expected sha256 of that file."""
-    normalisation: Normalisation = "imagenet"
-    """Normalisation of the frames: `unit`, RGB / 255, or also by the channel means and standard deviations of ImageNet.
-    If it is left out, that of the initialisation: `unit` for marlin, which was trained so, else `imagenet`; with
-    faithful always `imagenet`."""
-    image_size: Positive = 224
-    """Side of the frames in pixels; a multiple of 16."""
-    dim: Positive = 768
-    """Width of the tokens."""
-    depth: Positive = 12
-    """Transformer layers."""
-    heads: Positive = 12
-    """Attention heads; must divide dim."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "VisualModelConfig":
-        if self.image_size % 16:
-            raise ValueError(f"image_size {self.image_size} must be a multiple of the patch size 16")
-        if self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
-        if (self.init == "random") != (self.weights is None):
-            raise ValueError(
-                "weights is unused when init is 'random': remove it"
-                if self.weights
-                else f"init '{self.init}' needs weights: the path of the file, or use init 'random'"
-            )
-        if self.sha256 is not None and self.weights is None:
-            raise ValueError("sha256 is unused without weights: remove it")
         return self
 
 
@@ -209,6 +170,7 @@ class SynchronyConfig(Section):
 class ConsistencyModelConfig(Section):
     """Stage 2a's predictor of the mouth from audio."""
 
+    representation: RepresentationConfig = RepresentationConfig()
     direction: Direction = "a2v"
     """Direction of prediction: the mouth from audio, audio from the mouth, or both, with the evidence of both. All have
     the same span of time, tokens and sizes."""
@@ -227,6 +189,11 @@ class ConsistencyModelConfig(Section):
     def _divisible(self) -> "ConsistencyModelConfig":
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        if self.direction != "a2v" and self.representation.kind != "mouth-shape":
+            raise ValueError(
+                f"direction '{self.direction}' predicts audio from the mouth shape: set direction to 'a2v', or "
+                "representation.kind to 'mouth-shape'"
+            )
         return self
 
 
@@ -341,11 +308,9 @@ class TrainConfig(RunConfig):
     @model_validator(mode="before")
     @classmethod
     def _normalised_as_initialised(cls, values: Any) -> Any:
-        visual = values.get("visual") if isinstance(values, dict) else None
-        if not isinstance(visual, dict) or "normalisation" in visual or values.get("faithful"):
+        if not isinstance(values, dict) or values.get("faithful") or "visual" not in values:
             return values
-        how = "unit" if visual.get("init") == "marlin" else "imagenet"
-        return {**values, "visual": {**visual, "normalisation": how}}
+        return {**values, "visual": normalised(values["visual"])}
 
     @model_validator(mode="after")
     def _of_one_design(self) -> "TrainConfig":

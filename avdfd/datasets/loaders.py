@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from avdfd.config import AugmentConfig, RunConfig, SynchronyConfig
+from avdfd.config import AugmentConfig, RepresentationConfig, RunConfig, SynchronyConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS
+from avdfd.datasets import mouths
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.split_elements import of_split
 from avdfd.datasets.transforms import (
@@ -28,8 +29,8 @@ from avdfd.datasets.transforms import (
 )
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.protocol import Store
-from avdfd.features.mouth_shape import mouth_shape
 from avdfd.features.patches import Front, Patches
+from avdfd.features.window import FRAMES
 from avdfd.splits.lists import assign, read_splits, without_elements
 
 B = TypeVar("B", bound=tuple)
@@ -84,7 +85,8 @@ class Raw(NamedTuple):
     fake_modalities: Tensor
     audio_class: Tensor
     shape: Tensor | None = None
-    """(B, 77, 120) float32 mouth shape, or None for models without it."""
+    """(B, 77, 120) float32 mouth shape, or what another representation takes (`avdfd.datasets.mouths`); None for models
+    without it."""
 
 
 class Batch(NamedTuple):
@@ -103,7 +105,8 @@ class Batch(NamedTuple):
     cached: tuple[Tensor, ...] | None = None
     """Output of the frozen parts, which the model takes in place of the mel (`Patches`) or of all (`Encoded`)."""
     shape: Tensor | None = None
-    """(B, 77, 120) float32 mouth shape at 25 a second; None if `cached` covers it, and for models without it."""
+    """(B, 77, 120) float32 mouth shape at 25 a second, or what another representation takes
+    (`avdfd.models.representations`); None if `cached` covers it, and for models without it."""
 
     @property
     def model_inputs(self) -> tuple[Any, ...]:
@@ -130,26 +133,35 @@ class Inputs(NamedTuple):
     shape: bool = False
     """Add the mouth shape. It is that of the stored landmarks, whatever augmentation does to the frames: a mirrored
     video has the shape of the original."""
+    representation: RepresentationConfig = RepresentationConfig()
+    """Representation of the mouth; `shape` adds what it takes."""
 
     @property
     def reads(self) -> Reads:
         frames = None if self.image_size is None else FRAME_CHOICE
+        every = self.shape and mouths.takes_frames(self.representation)
         audio = {field: field == self.audio for field in ("waveform", "mel", "mel_err")}
-        return Reads(**audio, frames=frames, landmarks=self.shape)
+        return Reads(
+            **audio,
+            frames=range(FRAMES) if every else frames,
+            landmarks=self.shape and mouths.takes_landmarks(self.representation),
+        )
 
     def raw(self, element: Element) -> Raw:
         meta = element.meta
         of = {"waveform": pcm_of, "mel": mel_or_pcm_of, "mel_err": lambda element: torch.from_numpy(element.mel_err)}
-        audio = of[self.audio](element)
+        audio, frames = of[self.audio](element), element.frames
+        if frames is not None and self.shape and mouths.takes_frames(self.representation):
+            frames = frames[FRAME_CHOICE]  # all of them were read
         return Raw(
             audio=audio if self.front is None else self._patches(self.front, audio),
-            frames=None if self.image_size is None else torch.from_numpy(element.frames),
+            frames=None if self.image_size is None else torch.from_numpy(frames),
             label=label_of(element),
             fake_modalities=torch.tensor(
                 meta.window.modalities if meta else (torch.nan, torch.nan), dtype=torch.float32
             ),
             audio_class=torch.tensor(audio_class_of(meta) if meta else -1),
-            shape=torch.from_numpy(mouth_shape(element.landmarks)) if self.shape else None,
+            shape=mouths.read(element, self.representation) if self.shape else None,
         )
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
@@ -160,7 +172,8 @@ class Inputs(NamedTuple):
         video = None
         if raw.frames is not None and self.image_size is not None:
             video = video_input(raw.frames, self.image_size, self.augment, rngs, per_frame=self.per_frame)
-        audio, label, fake, shape = self._audio(raw.audio, rngs), raw.label, raw.fake_modalities, raw.shape
+        audio, label, fake = self._audio(raw.audio, rngs), raw.label, raw.fake_modalities
+        shape = None if raw.shape is None else mouths.prepare(raw.shape, self.representation)
         if self.synchrony is not None and rngs is not None and video is not None:
             audio, video, shape, label = shift_out_of_sync(audio, video, shape, label, self.synchrony, rngs)
             # Neither modality is fake, but if the shift shows anywhere, it does in the video.

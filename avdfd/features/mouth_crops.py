@@ -23,6 +23,8 @@ from avdfd.features.mouth_shape import PLACE
 
 SIDE = 96
 """Side of a crop in pixels."""
+MIDDLE = 88
+"""Side of its middle, which AV-HuBERT takes."""
 _LUMA = (0.299, 0.587, 0.114)
 _CANVAS = 256  # side of the image that the mean face is in
 _SMOOTHED = 12  # frames
@@ -58,6 +60,12 @@ def mouth_crops(frames: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> N
     grid = F.affine_grid(theta, [len(frames), 1, SIDE, SIDE], align_corners=True)
     crops = F.grid_sample(grey[:, None], grid, padding_mode="zeros", align_corners=True)
     return crops[:, 0].round().to(torch.uint8).numpy()
+
+
+def middle(crops: torch.Tensor) -> torch.Tensor:
+    """Crops (B, T, 96, 96) -> their middle with a channel (B, 1, T, 88, 88)."""
+    margin = (SIDE - MIDDLE) // 2
+    return crops[:, None, :, margin : margin + MIDDLE, margin : margin + MIDDLE]
 
 
 def _smoothed(points: NDArray[np.float64]) -> NDArray[np.float64]:

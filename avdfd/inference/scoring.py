@@ -32,7 +32,15 @@ from avdfd.models.audio_encoder import AudioEncoder
 from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.training import weights
-from avdfd.training.build import AnyDetector, attach_front, build_audio_net, build_detector, is_released
+from avdfd.training.build import (
+    AnyDetector,
+    attach_front,
+    attach_representation,
+    build_audio_net,
+    build_detector,
+    detector_inputs,
+    is_released,
+)
 from avdfd.training.distributed import pick_device
 from avdfd.training.state import different_keys
 from avdfd.training.state_dicts import filled
@@ -126,10 +134,11 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         assert facts.audio_model is not None, "a detector has one"
         detector = ready(partial(build_detector, cfg, facts.audio_model, facts.consistency_model))
         attach_front(detector.audio_encoder, facts.audio_model, encoders)
+        attach_representation(detector, facts.consistency_model, encoders)
         detector.to(place)
         branch = (detector.audio_encoder, detector.audio_head)
         columns = partial(_detector_columns, detector)
-        inputs = Inputs(cfg.visual.image_size, audio=facts.audio_model.input, shape=cfg.consistency is not None)
+        inputs = detector_inputs(cfg, facts.audio_model, facts.consistency_model)
         branches = (*detector.branches, FUSED)
         known = {"audio_branch": branch, "media": facts.media}
         return Run(folder, cfg, detector, place, inputs, branches, columns, **known)

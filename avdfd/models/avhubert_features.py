@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from avdfd.features.frames import normalise
+from avdfd.features.mouth_crops import middle
 from avdfd.models.avhubert import AVHubert
 
 Stream = Literal["audio", "video", "joint"]
@@ -35,7 +37,9 @@ Given = Features | tuple[Tensor, Tensor]
 class FrozenAVHubert(nn.Module):
     """An AV-HuBERT that is never trained: its weights get no gradient, and it stays in eval mode.
 
-    `layer` is the transformer layer whose output is taken, from 1; None stands for the end of the encoder.
+    Baselines take several of its streams (`forward`), stage 2a the lips alone (`features`, as in
+    `avdfd.models.representations`). `layer` is the transformer layer whose output is taken, from 1; None stands for the
+    end of the encoder.
     """
 
     def __init__(self, avhubert: AVHubert, streams: Collection[Stream], *, layer: int | None = None) -> None:
@@ -43,6 +47,7 @@ class FrozenAVHubert(nn.Module):
         self.avhubert = avhubert.requires_grad_(False).eval()
         self.streams = frozenset(streams)
         self.layer = layer
+        self.width = avhubert.post_extract_proj.out_features
 
     def train(self, mode: bool = True) -> "FrozenAVHubert":
         """As nn.Module.train, but the encoder stays in eval mode."""
@@ -53,6 +58,11 @@ class FrozenAVHubert(nn.Module):
     def forward(self, given: Given) -> Features:
         """Normalised mouth crops (B, 1, T, H, W) and stacked filter banks (B, F, T), or features -> features."""
         return given if isinstance(given, Features) else self._compute(*given)
+
+    @torch.no_grad()
+    def features(self, mouth: Tensor) -> Tensor:
+        """uint8 mouth crops (B, T, 96, 96) -> features (B, T, D) of the lips."""
+        return self.avhubert(normalise(middle(mouth), "lips"), None, layer=self.layer)
 
     @torch.no_grad()
     def _compute(self, video: Tensor, audio: Tensor) -> Features:

@@ -1,9 +1,11 @@
 """Consistency of audio and mouth: mouth movement predicted from audio, compared with the actual one at several lags.
 
-B batch   T frames (25 a second)   M mel frames (10 per video frame)   D mouth shape (120)   K tokens   L lags (31)
+B batch   T frames (25 a second)   M mel frames (10 per video frame)   D features (120)   K tokens   L lags (31)
+
+The mouth is its shape, or another representation (`avdfd.models.representations`), which has other features.
 
 The predictor is local: a frame depends on 0.24 s of audio on either side. Its targets are fixed projections of the
-mouth shape, normalised and without slow movement, so nothing can be gained by moving them. A lag of l frames compares
+features, normalised and without slow movement, so nothing can be gained by moving them. A lag of l frames compares
 the mouth with the audio l frames later: it is the number of frames by which the audio is late.
 
 The score is a log-ratio. In the numerator, real recordings, whose audio is late or early by a few frames, normally
@@ -65,6 +67,7 @@ class Consistency(nn.Module):
     def __init__(
         self,
         *,
+        features: int = SHAPE,
         tokens: int = 6,
         direction: Direction = "a2v",
         depth: int = 0,
@@ -76,10 +79,10 @@ class Consistency(nn.Module):
         sharpness: float = 20.0,
         spread: float = 2.5,
     ) -> None:
-        """tokens: K of a direction. depth, width, heads, dropout: of a network with local attention that corrects the
-        linear prediction; none with a depth of 0. slow, local, spread: standard deviations in frames of the Gaussian
-        that is removed as slow movement, of the one that the scores of frames are computed in, and of the lags of real
-        recordings. sharpness: factor of a correlation as a log-likelihood.
+        """features: D of the mouth. tokens: K of a direction. depth, width, heads, dropout: of a network with local
+        attention that corrects the linear prediction; none with a depth of 0. slow, local, spread: standard deviations
+        in frames of the Gaussian that is removed as slow movement, of the one that the scores of frames are computed
+        in, and of the lags of real recordings. sharpness: factor of a correlation as a log-likelihood.
         """
         super().__init__()
         self.slow, self.local, self.sharpness, self.spread = slow, local, sharpness, spread
@@ -88,15 +91,17 @@ class Consistency(nn.Module):
         sizes: dict[str, Any] = {"depth": depth, "width": width, "heads": heads, "dropout": dropout}
         if "a2v" in self.directions:
             self.predictor = nn.Conv1d(BANDS, tokens, 2 * CONTEXT + 1, stride=2)
-            self.register_buffer("shape_basis", torch.eye(SHAPE, tokens))
+            self.register_buffer("shape_basis", torch.eye(features, tokens))
             self.network = LocalNetwork(BANDS, tokens, kernel=2 * CONTEXT + 1, stride=2, **sizes) if depth else None
         if "v2a" in self.directions:
-            self.audio_predictor = nn.Conv1d(SHAPE, tokens, CONTEXT + 1)
+            self.audio_predictor = nn.Conv1d(features, tokens, CONTEXT + 1)
             self.register_buffer("audio_basis", torch.eye(BANDS, tokens))
-            self.audio_network = LocalNetwork(SHAPE, tokens, kernel=CONTEXT + 1, stride=1, **sizes) if depth else None
+            self.audio_network = (
+                LocalNetwork(features, tokens, kernel=CONTEXT + 1, stride=1, **sizes) if depth else None
+            )
 
     def forward(self, mel: Tensor, shape: Tensor) -> Evidence:
-        """mel (B, 128, M) of `log_mel`, mouth shape (B, T, D) -> evidence. Frames of the longer one are left out."""
+        """mel (B, 128, M) of `log_mel`, mouth (B, T, D) -> evidence. Frames of the longer one are left out."""
         return self.compare(*self.tokens(mel, shape))
 
     def tokens(self, mel: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,8 @@ The audio branch comes from stage 1, the predictor of the mouth from stage 2a, w
 (avdfd/models/consistency.py). Both are frozen, or trained on with the rest.
 
 `encode` runs the encoders, `compare_and_fuse` everything after them, so that the output of frozen encoders can be
-cached (avdfd/training/backbone_cache.py).
+cached (avdfd/training/backbone_cache.py). In place of the mouth shape, another frozen representation of the mouth
+(avdfd/models/representations.py) gives the movement.
 
 The released design, with two branches and without time in its predictor, is avdfd/models/two_branch.py.
 """
@@ -28,6 +29,8 @@ from avdfd.models.consistency import Consistency
 from avdfd.models.evidence import EVIDENCE, moved, summarised
 from avdfd.models.fusion import ConfidenceFusion, FixedFusion
 from avdfd.models.layers import head
+from avdfd.models.referred import leave_out
+from avdfd.models.representations import Representation
 from avdfd.models.speech_encoder import SpeechEncoder, copy_encoder
 from avdfd.models.visual_encoder import VisualBranch
 
@@ -92,6 +95,9 @@ class Detector(nn.Module):
     `consistency` is trained in stage 2a, and frozen unless `consistency_trained`. `supervised` is for a fusion that has
     a loss of its own, see `ConfidenceFusion`.
 
+    `representation` is frozen; None for one that is set later. Its weights are no part of the state_dict, as they come
+    from a file of their own.
+
     Branches do not learn from the fusion's loss, so that each says what it finds by itself.
 
     Controls: `deaf` gives the predictor zeros in place of the mel; `without` leaves a branch out of the fusion.
@@ -107,6 +113,7 @@ class Detector(nn.Module):
         audio_head: nn.Module,
         visual_encoder: VisualBranch,
         consistency: Consistency,
+        representation: Representation | None,
         *,
         fusion: Literal["learned", "fixed", "visual"] = "learned",
         supervised: bool = True,
@@ -122,6 +129,8 @@ class Detector(nn.Module):
         self.audio_head = audio_head
         self.visual_encoder = visual_encoder
         self.consistency = consistency
+        self.representation = representation
+        leave_out(self, "representation")
         self.consistency_head = head(EVIDENCE, _HIDDEN, 1)
         self.picture_head = head(width, width, 1)
         left_out = () if without is None else (BRANCHES.index(without),)
@@ -153,7 +162,7 @@ class Detector(nn.Module):
         self, clips: Tensor | Encoded, video: Tensor | None = None, shape: Tensor | None = None
     ) -> DetectorOutput:
         """Audio as `AudioEncoder` takes it, and of the same span video (B, 3, 16, H, W), as `VisualBranch.normalise`
-        takes it, and mouth shape (B, T, 120); or the encoders' outputs."""
+        takes it, and what the representation takes of the mouth; or the encoders' outputs."""
         if isinstance(clips, Encoded):
             return self.compare_and_fuse(clips)
         assert video is not None, "audio comes with its video"
@@ -161,12 +170,14 @@ class Detector(nn.Module):
         return self.compare_and_fuse(self.encode(clips, video, shape))
 
     def encode(self, audio: Tensor, video: Tensor, shape: Tensor) -> Encoded:
-        """Runs the encoders on audio as `AudioEncoder` takes it, video and mouth shape, as in `forward`."""
+        """Runs the encoders on audio as `AudioEncoder` takes it, video and the mouth, as in `forward`."""
         with nullcontext() if self.audio_trained else torch.no_grad():
             feature, _ = self.audio_encoder(audio)
             logit_audio = self.audio_head(feature).squeeze(-1)
         mel = audio if audio.ndim == 3 else zscore(log_mel(audio))
-        said, shown = self.consistency.tokens(torch.zeros_like(mel) if self.deaf else mel, shape)
+        assert self.representation is not None, "set the representation first"
+        mouth = self.representation.features(shape)
+        said, shown = self.consistency.tokens(torch.zeros_like(mel) if self.deaf else mel, mouth)
         _, pooled = self.visual_encoder.backbone(self.visual_encoder.normalise(video))
         return Encoded(pooled, feature, logit_audio, said, shown)
 

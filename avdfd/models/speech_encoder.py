@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from avdfd.features.patches import Front, Patches
 from avdfd.models.audio_encoder import AudioEncoder, FittedScore, pooled
 from avdfd.models.layers import TransformerEncoder
+from avdfd.models.referred import leave_out
 
 _FLOOR = 1e-4
 _ATTENTION = 128  # width of the layer that weights tokens
@@ -88,8 +89,8 @@ class SpeechEncoder(nn.Module):
             self.statistics_norm = nn.BatchNorm1d(numbers, affine=False)
             self.statistics_proj = nn.Linear(numbers, dim)
         self.score = FittedScore(numbers + 3 * width * len(layers)) if score == "fitted" else None
-        self.register_state_dict_post_hook(_leave_out)
-        self.register_load_state_dict_pre_hook(_fill_in)
+        if not carried:
+            leave_out(self, "front_end")
         self._freeze()
 
     @property
@@ -190,16 +191,3 @@ def summary(hidden: Hidden) -> Tensor:
 
 def _standard_deviation(values: Tensor) -> Tensor:
     return (values.var(dim=1, unbiased=False) + _FLOOR).sqrt()
-
-
-def _leave_out(module: SpeechEncoder, state: dict[str, Any], prefix: str, _: Any) -> None:
-    """Remove a pretrained encoder that is not carried from a state_dict."""
-    if not module.carried:
-        for key in [key for key in state if key.startswith(f"{prefix}front_end.")]:
-            del state[key]
-
-
-def _fill_in(module: SpeechEncoder, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Keep the weights of a pretrained encoder that is not carried when a state_dict is loaded."""
-    if not module.carried and module.front_end is not None:
-        state.update(module.front_end.state_dict(prefix=f"{prefix}front_end."))

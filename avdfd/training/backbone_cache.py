@@ -19,15 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avdfd.config import RepresentationConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
+from avdfd.datasets import mouths
 from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import ElementSet, InputForm, Inputs
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.datasets.transforms import CLIP_FRAMES, FRAME_CHOICE
 from avdfd.elements import ElementStore
-from avdfd.features.mouth_shape import SHAPE
-from avdfd.features.window import FRAMES, MEL_BINS, MEL_FRAMES, WINDOW
+from avdfd.features.window import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector
 from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.training import loop
@@ -90,6 +91,7 @@ class Encoder(NamedTuple):
         model = self.model
         spectra = model.audio_encoder.spectra
         origin = model.audio_encoder.origin if isinstance(model.audio_encoder, SpeechEncoder) else {}
+        seen = self.inputs.representation
         modules: dict[str, nn.Module] = {
             "visual_encoder.backbone": model.visual_encoder.backbone,
             "audio_encoder": model.audio_encoder,
@@ -97,6 +99,8 @@ class Encoder(NamedTuple):
         }
         if isinstance(model, Detector):
             modules["consistency"] = model.consistency
+            if model.representation is not None and seen.kind != "mouth-shape":
+                modules["representation"] = model.representation
         return {
             **described(store, self.precision, self.device),
             "inputs": {
@@ -107,6 +111,7 @@ class Encoder(NamedTuple):
                 "audio": self.inputs.audio,
                 **({"spectra": spectra} if spectra else {}),
                 **({"front": origin} if origin else {}),
+                **({"representation": settings_of(seen)} if seen.encoder is not None else {}),
                 **({"deaf": model.deaf} if isinstance(model, Detector) else {}),
             },
             "weights": {name: weights_digest(module) for name, module in modules.items()},
@@ -119,11 +124,10 @@ class Encoder(NamedTuple):
         size = self.inputs.image_size
         assert size is not None, "a detector's inputs have video"
         audio = (1, WINDOW) if self.inputs.audio == "waveform" else (1, MEL_BINS, MEL_FRAMES)
-        shapes = [audio, (1, 3, CLIP_FRAMES, size, size)]
+        inputs = [torch.zeros(shape, device=self.device) for shape in (audio, (1, 3, CLIP_FRAMES, size, size))]
         if isinstance(self.model, Detector):
-            shapes.append((1, FRAMES, SHAPE))
-        empty = self(*(torch.zeros(shape, device=self.device) for shape in shapes))
-        return row_formats_of(empty)
+            inputs.append(mouths.blank(self.inputs.representation, self.device))
+        return row_formats_of(self(*inputs))
 
 
 def described(store: ElementStore, precision: str, device: torch.device) -> dict[str, Any]:
@@ -132,6 +136,12 @@ def described(store: ElementStore, precision: str, device: torch.device) -> dict
         "elements": {"count": len(store), "preprocessing": store.version, "sha256": store.metas.digest()},
         "precision": precision if device.type == "cuda" else "fp32",
     }
+
+
+def settings_of(cfg: RepresentationConfig) -> dict[str, Any]:
+    """Return the settings of a representation, without the name of its file."""
+    assert cfg.encoder is not None, "the mouth shape has no settings"
+    return {"kind": cfg.kind, **cfg.encoder.model_dump(exclude={"file", "weights"})}
 
 
 def row_formats_of(batch: Any) -> dict[str, RowFormat]:

@@ -8,16 +8,19 @@ from typing import Any
 from avdfd.config import AudioModelConfig, ConsistencyModelConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
+from avdfd.datasets.loaders import Inputs
 from avdfd.features.patches import Front
 from avdfd.features.window import MEL_FRAMES
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.consistency import Consistency
 from avdfd.models.detector import Detector
+from avdfd.models.representations import MouthShape
 from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import weights
 from avdfd.training.front_ends import build_front, find_file, load_front, read_front, sizes_of
+from avdfd.training.representations import load_representation, width_of
 from avdfd.training.state_dicts import fill, filled, read_weights, unwrap
 
 AnyDetector = Detector | TwoBranchDetector
@@ -69,8 +72,27 @@ def start_front(encoder: AudioEncoder | SpeechEncoder, cfg: AudioModelConfig) ->
     attach_front(encoder, cfg)
     if isinstance(encoder, SpeechEncoder) and cfg.front is not None and cfg.front.carried:
         assert encoder.front_end is not None, "one that is carried is built"
-        path = find_file(cfg.front)
+        path = find_file(cfg.front.file, cfg.front.sha256, of=f"the encoder {cfg.front.arch}", key="model.front.file")
         fill(encoder.front_end, read_front(path, cfg.front), str(path))
+
+
+def attach_representation(
+    detector: AnyDetector, cfg: ConsistencyModelConfig | None, folders: Iterable[Path] = ()
+) -> None:
+    """Load the visual representation that the weights of a run refer to from its own file, also in one of the folders.
+
+    Does nothing for the mouth shape. Raises UserError as `load_representation` does.
+    """
+    if isinstance(detector, Detector) and cfg is not None and cfg.representation.encoder is not None:
+        detector.representation = load_representation(cfg.representation, folders)
+
+
+def detector_inputs(
+    cfg: TrainConfig, audio: AudioModelConfig, consistency: ConsistencyModelConfig | None = None
+) -> Inputs:
+    """Return the form of stage 2's inputs, without augmentation."""
+    inputs = Inputs(cfg.visual.image_size, audio=audio.input, shape=cfg.consistency is not None)
+    return inputs if consistency is None else inputs._replace(representation=consistency.representation)
 
 
 def build_audio_net(cfg: AudioModelConfig) -> AudioNet:
@@ -98,11 +120,13 @@ def build_detector(
         return _two_branches(cfg, audio_encoder, visual_encoder, **common)
     if audio.input == "mel_err":
         raise UserError(f"{cfg.audio} takes mel_err, and the consistency branch needs the audio: use another stage 1")
+    consistency = consistency or ConsistencyModelConfig()
     return Detector(
         audio_encoder,
         audio_head(audio_encoder),
         visual_encoder,
-        build_consistency(consistency or ConsistencyModelConfig()),
+        build_consistency(consistency),
+        MouthShape() if consistency.representation.kind == "mouth-shape" else None,
         without=cfg.without,
         deaf=cfg.consistency.zeros,
         consistency_trained=cfg.consistency.lr_scale > 0,
@@ -170,7 +194,7 @@ def load_audio_net(
 
 def build_consistency(cfg: ConsistencyModelConfig) -> Consistency:
     """Return stage 2a's model with random weights."""
-    return Consistency(**cfg.model_dump())
+    return Consistency(features=width_of(cfg.representation), **cfg.model_dump(exclude={"representation"}))
 
 
 def load_consistency(path: str | Path) -> tuple[Consistency, ConsistencyModelConfig]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avdfd.core.errors import UserError
 from avdfd.core.seeding import generator_of
+from avdfd.features.mouth_shape import SHAPE
 from avdfd.models.consistency import (
     CONTEXT,
     LAGS,
@@ -42,7 +43,7 @@ class Talk(NamedTuple):
     mel: Tensor
     """(128, M) `log_mel`."""
     shape: Tensor
-    """(T, D) mouth shape at 25 a second."""
+    """(T, D) mouth shape at 25 a second, or other features of the mouth."""
     identity: str
     clip: str = ""
     """Recording that it is a part of. Successive talks of one share their offset; empty for a recording of its own."""
@@ -76,6 +77,7 @@ def fit(
     ridge: float = 1.0,
     rounds: int = 2,
     seed: int = 0,
+    features: int = SHAPE,
     tokens: int = 6,
     direction: Direction = "a2v",
 ) -> Consistency:
@@ -89,7 +91,7 @@ def fit(
     assert len(names) >= IDENTITIES, "offsets of an identity are estimated by a model of others"
     order = generator_of(f"consistency {seed}").permutation(len(names))
     group = {names[i]: int(n) % _GROUPS for n, i in enumerate(order)}
-    model = Consistency(tokens=tokens, direction=direction)
+    model = Consistency(features=features, tokens=tokens, direction=direction)
     models: list[Consistency] = []  # each of all groups but one
     for _ in range(1 + rounds):
         of_group: list[_Products | None] = [None] * _GROUPS
@@ -101,7 +103,7 @@ def fit(
                     _add(of_group, number, _products(model, talk, offset, weight))
         models = []
         for held_out in range(_GROUPS):
-            models.append(Consistency(tokens=tokens, direction=direction))
+            models.append(Consistency(features=features, tokens=tokens, direction=direction))
             _solve(models[-1], [s for n, s in enumerate(of_group) if n != held_out], ridge)
     _solve(model, of_group, ridge)
     return model.eval()

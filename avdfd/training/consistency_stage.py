@@ -1,9 +1,11 @@
 """Stage 2a: mouth movement predicted from audio, on real clips alone, for the consistency branch of stage 2.
 
+What is predicted is the mouth shape, or the features of another frozen representation, which are computed once.
+
 Least squares in closed form is the whole training, or the start of one by InfoNCE or regression. Audio that a recording
 has early or late is moved by the offset that least squares found for it.
 
-N clips   T frames   K tokens
+N clips   T frames   D features   K tokens
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +22,7 @@ from avdfd.core.files import BEST
 from avdfd.core.seeding import generator_of
 from avdfd.core.signals import Stop
 from avdfd.datasets.batches import Batches, open_batches
-from avdfd.datasets.loaders import ElementSet, Inputs
+from avdfd.datasets.loaders import Batch, ElementSet, Inputs
 from avdfd.datasets.samplers import Sequential, Shared, Shuffled
 from avdfd.datasets.split_elements import training_elements
 from avdfd.elements import ElementMeta, ElementStore
@@ -34,6 +36,8 @@ from avdfd.training.distributed import World, gather
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
+from avdfd.training.representation_cache import CachedFeatures, open_features
+from avdfd.training.representations import width_of
 from avdfd.training.run_folder import RunFolder, git_revision, summary
 from avdfd.training.state import Training, different_keys
 from avdfd.training.weights import RunFacts
@@ -49,14 +53,25 @@ class Real(Iterable[Talk]):
 
     def __init__(self, elements: ElementSet, workers: int) -> None:
         self.elements, self.workers = elements, workers
+        self.features: CachedFeatures | None = None
+        """Features in place of the mouth shape."""
         self.identities = identities_of(elements.metas)
 
     def __iter__(self) -> Iterator[Talk]:
         order = Shared(Sequential(len(self.elements), 16))
         for share, batch in Batches(self.elements, order, torch.device("cpu"), workers=self.workers):
-            for draw, mel, shape in zip(share.draws, batch.mel, batch.shape, strict=True):
+            shapes = mouths(batch, [draw.position for draw in share.draws], self.features).cpu()
+            for draw, mel, shape in zip(share.draws, batch.mel, shapes, strict=True):
                 meta = self.elements.metas[draw.position]
                 yield Talk(mel, shape, self.identities[draw.position], meta.source)
+
+
+def mouths(batch: Batch, positions: Sequence[int], features: CachedFeatures | None) -> Tensor:
+    """Return the mouth (B, T, D) of the elements at these positions: the shape in their batch, or cached features."""
+    if features is not None:
+        return features.of(positions)
+    assert batch.shape is not None, "without features, the mouth shape is read"
+    return batch.shape
 
 
 class Pairs(nn.Module):
@@ -67,7 +82,7 @@ class Pairs(nn.Module):
         self.model = model
 
     def forward(self, mel: Tensor, shape: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """mel (B, 128, M), mouth shape (B, T, D) -> predicted and actual movement (B, T, K) of each direction."""
+        """mel (B, 128, M), mouth (B, T, D) -> predicted and actual movement (B, T, K) of each direction."""
         move = self.model.movement
         return [(move(predicted), move(actual.detach())) for predicted, actual in self.model.pairs(mel, shape)]
 
@@ -79,7 +94,7 @@ def train_consistency(
     loop.seed_everything(cfg.seed)
     store = ElementStore(cfg.data.elements)
     elements = training_elements(cfg, store)
-    inputs = Inputs(None, shape=True)
+    inputs = Inputs(None, shape=cfg.model.representation.encoder is None)
     real, judged = (Real(ElementSet(store, metas, inputs), cfg.data.workers) for metas in elements[:2])
     for split, some, least in (("train", real, IDENTITIES), ("validation", judged, 2)):
         if len({*some.identities}) < least:
@@ -92,8 +107,11 @@ def train_consistency(
         run.announce(elements.absent)
     run.announce(f"stage 2a: {len(elements.train)} training and {len(elements.validation)} validation elements of real "
                  f"clips, {world}, {run.path}")  # fmt: skip
+    if cfg.model.representation.encoder is not None:
+        real.features, judged.features = open_features(cfg, world, run, stop, real.elements, judged.elements)
     linear = fit(
         real,
+        features=width_of(cfg.model.representation),
         identities=real.identities,
         ridge=cfg.ridge,
         rounds=cfg.rounds,
@@ -208,7 +226,8 @@ def _descend(
     offsets = torch.tensor([frames for frames, talks in late for _ in range(talks)])
     names = sorted({*real.identities})
     numbers = torch.tensor([names.index(name) for name in real.identities])
-    train_set = ElementSet(store, real.elements.metas, Inputs(None, shape=True, augment=cfg.augment))
+    assert isinstance(real.elements.inputs, Inputs), "stage 2a has these inputs"
+    train_set = ElementSet(store, real.elements.metas, real.elements.inputs._replace(augment=cfg.augment))
     order = Shared(Shuffled(len(train_set), cfg.optim.batch_size, cfg.seed), rank=world.rank, size=world.size)
     (train_data,) = open_batches(cfg.data, device, (train_set, order))
 
@@ -234,9 +253,10 @@ def _descend(
             mel, positions = batch.mel, [draw.position for draw in share.draws]
             run.show(mel, None, (train_set.metas[position] for position in positions))
             mel = moved_audio(mel, offsets[positions].to(device))
-            flops = flops or training_flops(Pairs(model), mel, batch.shape)
+            mouth = mouths(batch, positions, real.features).to(device)
+            flops = flops or training_flops(Pairs(model), mel, mouth)
             with loop.autocast(device, cfg.optim.precision):
-                pairs = net(mel, batch.shape)
+                pairs = net(mel, mouth)
             (identity,) = gather(world, share.total, numbers[positions].to(device))
             loss = torch.zeros((), device=device)
             for pair in pairs:

@@ -102,27 +102,30 @@ def load_front(cfg: FrontConfig, folders: Iterable[Path] = ()) -> nn.Module:
     The file is looked for where the config says, then by its name in the folders. Raises UserError if it is not found,
     has another sha256, is damaged, or holds another model.
     """
-    path = find_file(cfg, folders)
+    path = find_file(cfg.file, cfg.sha256, folders, of=f"the encoder {cfg.arch}", key="model.front.file")
     model = build_front(cfg)
     fill(model, read_front(path, cfg), str(path))
     return model.eval()
 
 
-def find_file(cfg: FrontConfig, folders: Iterable[Path] = ()) -> Path:
-    """Return the path of the file with the config's sha256. Raises UserError if there is none."""
-    candidates = [Path(cfg.file), *(folder / Path(cfg.file).name for folder in folders)]
+def find_file(file: str, sha256: str, folders: Iterable[Path] = (), *, of: str, key: str) -> Path:
+    """Return the path of a file of weights with this sha256, there or by its name in the folders.
+
+    Raises UserError that says what it is `of`, and the `key` of the config, if there is none.
+    """
+    candidates = [Path(file), *(folder / Path(file).name for folder in folders)]
     present = [path for path in candidates if path.is_file()]
     found = {path: sha256_of(path) for path in present}
     for path, digest in found.items():
-        if digest == cfg.sha256:
+        if digest == sha256:
             return path
     if not present:
         looked = ", ".join(str(path) for path in candidates)
         raise UserError(
-            f"{looked}: no such file of weights; the encoder {cfg.arch} has sha256 {cfg.sha256}: correct "
-            "model.front.file, or name its folder with --encoders"
+            f"{looked}: no such file of weights; {of} has sha256 {sha256}: correct {key}, or name its folder with "
+            "--encoders"
         )
-    raise UserError(f"{present[0]}: sha256 is {found[present[0]]}, the config expects {cfg.sha256}; get the file again")
+    raise UserError(f"{present[0]}: sha256 is {found[present[0]]}, the config expects {sha256}; get the file again")
 
 
 def read_front(path: Path, cfg: FrontConfig) -> dict[str, Tensor]:

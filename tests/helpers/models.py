@@ -5,6 +5,7 @@ from typing import Any
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet, audio_head
 from avdfd.models.consistency import Consistency
 from avdfd.models.detector import Detector
+from avdfd.models.representations import MouthShape
 from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.models.visual_encoder import VisualBranch
 
@@ -32,4 +33,4 @@ def small_detector(**options: Any) -> Detector:
     visual = VisualBranch(audio.dim, image_size=32, dim=24, depth=1, heads=2)
     consistency = Consistency(tokens=4)
     consistency.shape_basis.normal_()
-    return Detector(audio, audio_head(audio), visual, consistency, **options)
+    return Detector(audio, audio_head(audio), visual, consistency, MouthShape(), **options)

@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from avdfd.baselines.avhubert_inputs import (
-    SIDE,
     AvHubertPart,
     Inputs,
-    build_encoder,
     given,
     preview,
 )
@@ -17,9 +15,10 @@ from avdfd.datasets.loaders import Batch as CachedBatch
 from avdfd.datasets.loaders import prepare, stack
 from avdfd.elements import Element, ElementStore
 from avdfd.features.filterbank import stacked_filterbank
-from avdfd.features.mouth_crops import mouth_crops
+from avdfd.features.mouth_crops import MIDDLE, mouth_crops
 from avdfd.features.window import FRAMES, WINDOW
 from avdfd.models.avhubert_features import Features
+from avdfd.training.representations import build_avhubert
 from tests.helpers.avhubert import SIZES
 from tests.helpers.runs import landmarks_of
 
@@ -39,7 +38,7 @@ def batch(*elements):
 
 def part(streams=("audio", "video"), seed=0, **changes):
     torch.manual_seed(seed)
-    return AvHubertPart(build_encoder(AvHubertConfig(file="none", **{**SIZES, **changes}), streams), "fp32", CPU)
+    return AvHubertPart(build_avhubert(AvHubertConfig(file="none", **{**SIZES, **changes}), streams), "fp32", CPU)
 
 
 def test_a_batch_has_the_middle_of_the_mouth_and_filter_banks():
@@ -49,11 +48,11 @@ def test_a_batch_has_the_middle_of_the_mouth_and_filter_banks():
     assert torch.equal(made.audio[0].T, stacked_filterbank(torch.from_numpy(one.waveform), FRAMES))
     assert made.label.isnan().all(), "the element has no metadata"
     mouth, bank = given(made)
-    assert (mouth.dtype, mouth.shape) == (torch.float32, (1, 1, FRAMES, SIDE, SIDE))
+    assert (mouth.dtype, mouth.shape) == (torch.float32, (1, 1, FRAMES, MIDDLE, MIDDLE))
     torch.testing.assert_close(mouth[0, 0, 3, 5, 7].item(), (made.mouth[0, 0, 3, 5, 7].item() / 255 - 0.421) / 0.165)
     assert bank is made.audio
     audio, video = preview(made)
-    assert (audio.shape, video.shape) == ((1, 104, FRAMES), (1, 3, FRAMES, SIDE, SIDE))
+    assert (audio.shape, video.shape) == ((1, 104, FRAMES), (1, 3, FRAMES, MIDDLE, MIDDLE))
 
 
 def test_an_impulse_moves_exactly_its_frame():

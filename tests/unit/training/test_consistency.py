@@ -12,16 +12,16 @@ FRAMES = 120
 LATE = 3  # frames by which the audio of the last clip is late
 
 
-def talks(late: int = 0, seed: int = 0) -> list[Talk]:
+def talks(late: int = 0, seed: int = 0, features: int = SHAPE) -> list[Talk]:
     """Return clips of six identities, the last with late audio. The mouth follows three bands, 40 ms ahead of them."""
     g = torch.Generator().manual_seed(7)
-    follows = torch.randn(3, SHAPE, generator=g)
+    follows = torch.randn(3, features, generator=g)
     g.manual_seed(seed)
     made = []
     for i in range(6):
         mel = torch.randn(MEL_BINS, 10 * (FRAMES + 20), generator=g)
         bands = audio_tokens(mel[None])[0, :3, ::2].T
-        shape = bands @ follows + 0.5 * torch.randn(len(bands), SHAPE, generator=g)
+        shape = bands @ follows + 0.5 * torch.randn(len(bands), features, generator=g)
         shift = late if i == 5 else 0
         shape = shape[11 : 11 + FRAMES]
         made.append(Talk(mel[:, 10 * (10 - shift) : 10 * (10 - shift + FRAMES)], shape, f"identity-{i}"))
@@ -52,6 +52,16 @@ def test_a_strangers_audio_scores_lower(model):
     first, second, *_ = talks(seed=1)
     own = model(first.mel[None], first.shape[None]).log_ratio
     assert own > model(second.mel[None], first.shape[None]).log_ratio + 2
+
+
+@torch.no_grad()
+def test_other_features_than_the_mouth_shape_are_predicted():
+    model = fit(talks(features=300), features=300, rounds=1)
+    assert model.shape_basis.shape == (300, 6)
+    for talk in talks(seed=1, features=300):
+        agreement = model(talk.mel[None], talk.shape[None]).agreement[0]
+        assert int(agreement.argmax()) == LAGS
+        assert agreement[LAGS] > 0.4
 
 
 def test_the_same_talks_give_the_same_model():

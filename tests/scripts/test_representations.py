@@ -1,0 +1,113 @@
+"""Stages 2a and 2 on AV-HuBERT's features and on a ViT's tokens with drawn weights, to the report."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import evaluate
+import train
+from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
+from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.elements import ElementStore
+from avdfd.inference.scoring import load_run, score, score_windows
+from avdfd.training import backbone_cache, weights
+from avdfd.training.build import load_consistency
+from tests.helpers.representations import write_representation
+from tests.helpers.runs import VISUAL, epochs, log, make_run, make_store, write_config
+
+KINDS = ("av-hubert", "vit")
+OPTIM = {"lr": 1e-3, "epochs": 1, "warmup_epochs": 0, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A store with enough identities for stage 2a, and a run of stage 1."""
+    root = make_store(tmp_path_factory.mktemp("data"), landmarks=True)
+    for split, names in {"train": "id1 id2 id3 id4", "validation": "id5 id6", "test": "id7"}.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(names.split()))
+    make_run(root / "runs", "pretrain", root)
+    return root
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request, data, tmp_path_factory):
+    """Run stages 2a and 2; return kind, folder and the section of the representation."""
+    folder, kind = tmp_path_factory.mktemp(request.param), request.param
+    section = write_representation(folder, kind)
+    first = write_config(folder, data, "consistency", "mouth", [], {"model": {"representation": section}})
+    train.main(["--stage", "consistency", *first, "--rounds=0"])
+    values = {
+        "audio": str(data / "runs" / "pretrain"),
+        "consistency": {"init": str(folder / "runs" / "mouth")},
+        "visual": VISUAL,
+        "optim": OPTIM,
+    }
+    second = write_config(folder, data, "train", "three", ["RVFA", "FVRA"], values)
+    frozen = [*second, "--backbone_lr_scale=0", "--augment.flip=0"]
+    train.main([*frozen, "--cache=true"])
+    train.main([*frozen, "--name=uncached"])
+    return kind, folder, section
+
+
+def test_stage_2a_predicts_the_features_computed_once(made, data):
+    kind, folder, section = made
+    run = folder / "runs" / "mouth"
+    model, sizes = load_consistency(run)
+    encoder = section["avhubert" if kind == "av-hubert" else "vit"]
+    assert model.shape_basis.shape == (encoder["dim"], 6)
+    assert sizes.representation.encoder.sha256 == encoder["sha256"]
+    assert "cache: frozen features of 12 clips" in log(run)
+    assert {*weights.load(run / BEST, "consistency").model} == {"shape_basis", "predictor.weight", "predictor.bias"}
+    abouts = [json.loads(path.read_text()) for path in (data / "elements" / backbone_cache.FOLDER).glob("*/about.json")]
+    ours = [about for about in abouts if about["of"].get("representation", {}).get("kind") == kind]
+    assert [about["columns"]["features"]["shape"] for about in ours] == [[77, encoder["dim"]]]
+
+
+def test_stage_2_refers_to_the_encoder_and_caches_it(made):
+    _, folder, _ = made
+    cached, plain = (epochs(folder / "runs" / name) for name in ("three", "uncached"))
+    for one, other in zip(cached, plain, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    saved = weights.load(folder / "runs" / "three" / BEST, "train")
+    assert not any(key.startswith("representation") for key in saved.model)
+    assert saved.facts.consistency_model.representation.kind == made[0]
+
+
+def test_scores_follow_the_mouth_and_are_those_of_windows_in_memory(made, data):
+    _, folder, _ = made
+    run = load_run(folder / "runs" / "three", "cpu")
+    store = ElementStore(data / "elements")
+    metas = split_metas(run.config, store, "test")[:2]
+    found = score(run, ElementSet(store, metas, run.inputs))
+    windows = [
+        replace(store.read(meta.key, waveform=True, frames=range(77), landmarks=True), meta=None) for meta in metas
+    ]
+    again = score_windows(run, windows)
+    for branch, values in found.branch.items():
+        np.testing.assert_allclose(again.branch[branch], values, rtol=1e-4, atol=1e-6)
+    inverted = [replace(window, frames=window.frames[::-1].copy()) for window in windows]
+    assert not np.allclose(score_windows(run, inverted).agreement, again.agreement, atol=1e-4)
+
+
+def test_a_run_is_evaluated_and_its_encoder_found_elsewhere(made, tmp_path):
+    kind, folder, _ = made
+    run = folder / "runs" / "three"
+    evaluate.main(["--run", str(run), "--device", "cpu", "--bootstrap", "20"])
+    result = json.loads((run / "eval" / "test" / "report.json").read_text())
+    assert result["branches"] == ["audio", "consistency", "picture", "fused"]
+    file = folder / f"{kind}.pt"
+    away = file.rename(tmp_path / file.name)
+    with pytest.raises(UserError, match="no such file of weights"):
+        load_run(run, "cpu")
+    assert load_run(run, "cpu", [tmp_path]).branches[-1] == "fused"
+    away.rename(file)
+
+
+def test_audio_is_predicted_from_the_mouth_shape_alone(made, data):
+    _, folder, section = made
+    arguments = write_config(folder, data, "consistency", "other", [], {"model": {"representation": section}})
+    with pytest.raises(UserError, match="direction 'v2a' predicts audio from the mouth shape"):
+        train.main(["--stage", "consistency", *arguments, "--model.direction=v2a"])
