@@ -24,8 +24,9 @@ from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
 from avdfd.core.signals import Stop
-from avdfd.datasets.loaders import Batch, ElementSet, absent_identities, split_metas
-from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled, with_fakes
+from avdfd.datasets.loaders import Batch, ElementSet
+from avdfd.datasets.samplers import Sequential, Share, Shared, Shuffled
+from avdfd.datasets.split_elements import training_elements
 from avdfd.elements import ElementStore, coded
 from avdfd.metrics import roc
 from avdfd.models.detector import Detector, DetectorOutput
@@ -91,8 +92,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
 
     # ---- data
     store = ElementStore(cfg.data.elements)
-    train_metas = with_fakes(split_metas(cfg, store, "train"), cfg.data.min_fake, cfg.data.elements)
-    val_metas = split_metas(cfg, store, "validation")
+    train_metas, val_metas, absent = training_elements(cfg, store)
     inputs = detector_inputs(cfg, sizes["audio_model"], sizes.get("consistency_model"))
     train_set = ElementSet(
         store, train_metas, inputs._replace(augment=cfg.augment, per_frame=cfg.faithful, synchrony=cfg.synchrony)
@@ -114,7 +114,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     net = distributed.parallel(model, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
-    if absent := absent_identities(cfg, store):
+    if absent:
         run.announce(absent)
     run.announce(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 

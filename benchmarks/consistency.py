@@ -12,9 +12,9 @@ identities: of windows with their own audio against windows
     late 400     with the audio 400 ms earlier or later in the clip, not circular
     late 200     200 ms
 
-Every clip counts once, or (`windows`) every window. `--rounds 0` leaves the offsets of training clips as they are,
-`--refine` adds contrastive steps. `--fakes` adds the AUC of fakes by method, whole clips, "less in sync"; they train
-nothing. With `--judged`, the clips of another table are judged; identities of both tables are not trained on.
+Every clip counts once, or (`windows`) every window. `--rounds 0` leaves the offsets of training clips as they are.
+`--fakes` adds the AUC of fakes by method, whole clips, "less in sync"; they train nothing. With `--judged`, the clips
+of another table are judged; identities of both tables are not trained on.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from avdfd.features.mouth_shape import USED, mouth_shape
 from avdfd.media.landmarks import read_face
 from avdfd.metrics import bootstrap, roc
 from avdfd.models.consistency import Consistency
-from avdfd.training.consistency import Talk, fit, refine
+from avdfd.training.consistency import Talk, fit
 
 FOLDS = 5
 WINDOW = 75
@@ -78,7 +78,6 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--seeds", type=int, default=3, help="draws of the folds, strangers and groups")
     cli.add_argument("--tokens", type=int, default=6)
     cli.add_argument("--rounds", type=int, default=2, help="estimates of the offsets of training clips")
-    cli.add_argument("--refine", type=int, default=0, help="contrastive steps after the fit")
     cli.add_argument("--fakes", action="store_true")
     cli.add_argument("--bootstrap", type=int, default=1000)
     args = cli.parse_args(argv)
@@ -97,7 +96,7 @@ def main(argv: list[str]) -> int:
         else:
             fold = folds_of(clips, seed)
             trained = [[clip.talk for clip in clips if fold[clip.talk.identity] != k] for k in range(FOLDS)]
-        models = [train(talks, args, seed) for talks in trained]
+        models = [fit(talks, tokens=args.tokens, rounds=args.rounds, seed=seed) for talks in trained]
         print(f"seed {seed}: {(time.process_time() - began) / len(models):.1f} s of a core per training")
         pairs = pairs_of(judged, fold, seed)
         report(judged, pairs, judge(judged, pairs, fold, models), args.bootstrap, scores)
@@ -162,13 +161,6 @@ def folds_of(clips: Sequence[Clip], seed: int) -> dict[str, int]:
         load[least] += sum(frames[name] for name in unit)
         fold.update(dict.fromkeys(unit, least))
     return fold
-
-
-def train(talks: list[Talk], args: argparse.Namespace, seed: int) -> Consistency:
-    model = fit(talks, tokens=args.tokens, rounds=args.rounds, seed=seed)
-    if args.refine:
-        refine(model, talks, steps=args.refine, seed=seed)
-    return model
 
 
 def pairs_of(clips: Sequence[Clip], fold: dict[str, int], seed: int) -> list[Pair]:

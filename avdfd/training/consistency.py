@@ -22,7 +22,6 @@ from avdfd.models.consistency import (
     Consistency,
     Direction,
     frame_tokens,
-    info_nce,
     padded_movement,
     padded_tokens,
 )
@@ -33,8 +32,6 @@ _GROUPS = 4  # of identities: the offsets of one are estimated by a model of the
 _SEARCHED = 6  # frames by which audio may be early or late
 # Correlation from which a clip counts, from which its offset is believed, and from which it counts fully.
 _RELATED, _CERTAIN, _FULL = 0.15, 0.2, 0.4
-# Frames and number of the windows of a contrastive step.
-_WINDOW, _BATCH = 75, 24
 
 
 class Talk(NamedTuple):
@@ -128,31 +125,6 @@ def clips_of(talks: Iterable[Talk]) -> Iterator[list[Talk]]:
     for clip, members in groupby(talks, key=lambda talk: talk.clip):
         together = [*members]
         yield from [together] if clip else ([talk] for talk in together)
-
-
-def refine(model: Consistency, talks: Sequence[Talk], *, steps: int, seed: int = 0, rate: float = 1e-3) -> None:
-    """Train the predictor further by InfoNCE, on windows of 3 s whose audio is moved by the offset of their clip."""
-    rng = generator_of(f"refine {seed}")
-    found = [clip_offset(model, [talk]) for talk in talks]
-    usable = [i for i, talk in enumerate(talks) if len(talk.shape) >= _WINDOW and found[i][1] > 0]
-    names = sorted({talk.identity for talk in talks})
-    contexts = {i: _contexts(talks[i]) for i in usable}
-    optimiser = torch.optim.AdamW(model.predictor.parameters(), lr=rate, weight_decay=0.0)
-    for _ in range(steps):
-        drawn = rng.permutation(usable)[:_BATCH].tolist()
-        audio, mouth = [], []
-        for i in drawn:
-            start = int(rng.integers(len(talks[i].shape) - _WINDOW + 1))
-            moved = (torch.arange(start, start + _WINDOW) + found[i][0]).clamp(0, len(contexts[i]) - 1)
-            audio.append(contexts[i][moved])
-            mouth.append(talks[i].shape[start : start + _WINDOW])
-        weight = model.predictor.weight.flatten(1)
-        predicted = model.movement(torch.stack(audio) @ weight.mT)  # the bias is no movement
-        actual = model.movement(model.targets(torch.stack(mouth)))
-        identities = torch.tensor([names.index(talks[i].identity) for i in drawn])
-        optimiser.zero_grad()
-        info_nce(predicted, actual, identities, model.sharpness).backward()
-        optimiser.step()
 
 
 def _contexts(talk: Talk) -> Tensor:

@@ -9,6 +9,7 @@ from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
 from avdfd.elements.form import mel_of
 from avdfd.evaluation.joined_audio import JoinedAudio
+from avdfd.features.window import FRAMES
 
 
 class Change(NamedTuple):
@@ -23,7 +24,7 @@ class Change(NamedTuple):
     reverse: bool = False
     """True if its audio is reversed."""
     order: Literal["own", "shuffled", "still"] = "own"
-    """Order of the frames that a model takes, and of the landmarks: as they are, permuted, or the first throughout."""
+    """Order of the moments of frames and landmarks: as they are, permuted alike, or the first throughout."""
 
 
 class ChangedStore:
@@ -77,18 +78,20 @@ class ChangedStore:
 
     def _frames(self, key: str, change: Change, wanted: Sequence[int]) -> np.ndarray:
         source = change.frames or key
-        frames: np.ndarray = self.store.read(source, mel=False, frames=wanted).frames
-        return _ordered(key, change, frames)
+        frames: np.ndarray = self.store.read(source, mel=False, frames=_moments(key, change, wanted)).frames
+        return frames
 
     def _landmarks(self, key: str, change: Change) -> np.ndarray:
         landmarks: np.ndarray = self.store.read(change.frames or key, mel=False, landmarks=True).landmarks
-        return _ordered(key, change, landmarks)
+        return landmarks[_moments(key, change, range(FRAMES))]
 
 
-def _ordered(key: str, change: Change, values: np.ndarray) -> np.ndarray:
-    """Return what an element has of each frame (T, ...) in the order of a change."""
+def _moments(key: str, change: Change, wanted: Sequence[int]) -> list[int]:
+    """Return the moments of a window that are shown at those of the wanted ones that it has."""
+    present = [moment for moment in wanted if moment < FRAMES]
     if change.order == "still":
-        return np.repeat(values[:1], len(values), axis=0)
+        return [present[0]] * len(present)
     if change.order == "shuffled":
-        return values[generator_of(f"shuffled\n{key}").permutation(len(values))]
-    return values
+        order = generator_of(f"shuffled\n{key}").permutation(FRAMES).tolist()
+        return [order[moment] for moment in present]
+    return present

@@ -5,8 +5,8 @@ import torch
 
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import MEL_BINS
-from avdfd.models.consistency import LAGS, Consistency, audio_tokens, info_nce
-from avdfd.training.consistency import Talk, fit, refine
+from avdfd.models.consistency import LAGS, Consistency, audio_tokens
+from avdfd.training.consistency import Talk, fit
 
 FRAMES = 120
 LATE = 3  # frames by which the audio of the last clip is late
@@ -68,23 +68,3 @@ def test_the_same_talks_give_the_same_model():
     first, second = fit(talks(), rounds=0), fit(talks(), rounds=0)
     assert torch.equal(first.predictor.weight, second.predictor.weight)
     assert torch.equal(first.shape_basis, second.shape_basis)
-
-
-def test_refinement_lowers_the_contrastive_loss_and_leaves_the_targets():
-    given = talks()
-    model = fit(given, rounds=0)
-    basis = model.shape_basis.clone()
-    weight = model.predictor.weight
-    with torch.no_grad():
-        weight += 2 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-
-    @torch.no_grad()
-    def loss() -> float:
-        mel, shape = torch.stack([t.mel for t in given]), torch.stack([t.shape for t in given])
-        movement = model.movement(model.predict(mel)), model.movement(model.targets(shape))
-        return float(info_nce(*movement, torch.arange(len(given)), model.sharpness))
-
-    before = loss()
-    refine(model, given, steps=10)
-    assert loss() < before
-    assert torch.equal(model.shape_basis, basis)
