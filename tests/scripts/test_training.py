@@ -99,7 +99,7 @@ def test_the_epoch_is_selected_on_validation_tiers(stage1, stage2, store, tmp_pa
         *_, (train_set, _), (val_set, _) = arguments
         raise OpenedError(*({meta.tier for meta in one.metas} - {"RVRA"} for one in (train_set, val_set)))
 
-    monkeypatch.setattr(pretrain, "open_batches", noted)
+    monkeypatch.setattr(pretrain, "open_stage1", noted)
     monkeypatch.setattr(train.cached_batches, "open_stage2", noted)
     monkeypatch.setattr(baseline, "open_batches", noted)
 

@@ -59,6 +59,7 @@ pair = {"difference": -0.125, "interval": [-0.25, 0.0], "p": 0.04}
 other = [pathlib.Path(args.against).name] if args.against else []
 report = {
     "runs": [run(args.run)], "against": {name: {"runs": [run(args.against)]} for name in other}, "main": "fused",
+    "branches": ["fused"],
     "overall": value, "tiers": {"RVFA": value}, "paired": {name: {"overall": pair, "RVFA": pair} for name in other},
 }
 folder = pathlib.Path(args.run) / "eval" / args.split
