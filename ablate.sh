@@ -11,7 +11,7 @@
 # Runs the rows of the ablation named by CONFIG; arguments are passed on. An interrupted ablation resumes.
 #   bash ablate.sh                                one run on each GPU of the machine, then the table
 #   bash ablate.sh --list                         the number of runs
-#   sbatch --array=0-50 ablate.sh                 training by 51 tasks; when they are done: sbatch ablate.sh
+#   sbatch --array=0-53 ablate.sh                 training by 54 tasks; when they are done: sbatch ablate.sh
 #   CONFIG=config/demo/ablation.json bash ablate.sh
 set -euo pipefail
 # Under sbatch this file is a copy in a spool folder; the job starts in the folder it was submitted from.

@@ -198,8 +198,8 @@ def stage2_loss(
         loss = loss + cfg.loss.consistency * mean_bce(out.logit_consistency, fake_video, known)
     if cfg.consistency.moved:
         own, *others = out.logit_moved.unbind(dim=1)
-        told = sum((mean_bce(other, torch.ones_like(label), 1 - label) for other in others), torch.zeros(()))
-        both = mean_bce(own, torch.zeros_like(label), 1 - label) + told / len(others)
+        of_others = sum((mean_bce(other, torch.ones_like(label), 1 - label) for other in others), torch.zeros(()))
+        both = mean_bce(own, torch.zeros_like(label), 1 - label) + of_others / len(others)
         loss = loss + cfg.consistency.moved * both / 2
     if cfg.loss.confidence and cfg.fusion == "learned":
         audio, *video = out.log_weights.unbind(dim=1)

@@ -1,13 +1,14 @@
 """Clips shorter than a window: how they are made to fill one, and what that costs.
 
-    .venv/bin/python benchmarks/short_clips.py --run runs/demo --split validation      after demo.sh
-    .venv/bin/python benchmarks/short_clips.py --run runs/demo --elements data/clips --split all
+    .venv/bin/python train.py --config config/demo/train_two_branches.json             after demo.sh
+    .venv/bin/python benchmarks/short_clips.py --run runs/demo-two-branches --split validation
+    .venv/bin/python benchmarks/short_clips.py --run runs/demo-two-branches --elements data/clips --split all
 
 Cuts every window of the evaluated clips to its first 1 to 2.5 s and scores it
 
     repeated     audio and frames together, from the start: what readers of elements do
     mirrored     audio and frames together, forwards and backwards in turn
-    masked       without the tokens of audio and video beyond its end; the method's detector only, on a mel
+    masked       without the tokens of audio and video beyond its end; detectors with two branches only, on a mel
 
 Prints the AUC of each branch over windows with its interval over identities, and how the scores agree with those of the
 whole windows: the mean absolute difference and Spearman's rank correlation.
@@ -64,7 +65,8 @@ def main() -> None:
     found: dict[tuple[str, float, str], list[np.ndarray]] = {}
     for first in tqdm(range(0, len(metas), BATCH), desc="score", unit="batch"):
         keys = [meta.key for meta in metas[first : first + BATCH]]
-        elements = [store.read(key, waveform=True, frames=range(FRAMES)) for key in keys]
+        landmarks = run.inputs.reads.landmarks
+        elements = [store.read(key, waveform=True, frames=range(FRAMES), landmarks=landmarks) for key in keys]
         for (way, seconds), scores in score_ways(run, elements).items():
             for branch, values in scores.items():
                 found.setdefault((way, seconds, branch), []).append(values)
@@ -126,8 +128,11 @@ def mirrored(count: int, length: int) -> np.ndarray:
 
 def filled(element: Element, frames: int, order: Callable[[int, int], np.ndarray]) -> Element:
     """Cut a window to its first frames and fill it again."""
-    waveform = element.waveform[order(frames * SAMPLE_RATE // FPS, WINDOW)]
-    return replace(element, waveform=waveform, mel=mel_of(waveform), frames=element.frames[order(frames, FRAMES)])
+    waveform, moments = element.waveform[order(frames * SAMPLE_RATE // FPS, WINDOW)], order(frames, FRAMES)
+    landmarks = None if element.landmarks is None else element.landmarks[moments]
+    return replace(
+        element, waveform=waveform, mel=mel_of(waveform), frames=element.frames[moments], landmarks=landmarks
+    )
 
 
 def masked(model: TwoBranchDetector, run: Run, elements: list[Element], frames: int) -> dict[str, Tensor]:

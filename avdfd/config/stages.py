@@ -141,7 +141,7 @@ class Stage2LossConfig(Section):
     """Weights of the stage-2 losses in addition to BCE on the fused probability."""
 
     align: NonNegative = 0.5
-    """Weight of the align/repel loss on the audio-visual mismatch."""
+    """Weight of the align/repel loss on the audio-visual mismatch; two branches only."""
     margin: NonNegative = 0.5
     """Mismatch beyond which fakes are pushed."""
     consistency: NonNegative = 0.0
@@ -258,7 +258,7 @@ class ConsistencyStageConfig(RunConfig):
 
 
 class TrainConfig(RunConfig):
-    """`train.py`: stage 2, prediction of video from audio, and fusion.
+    """`train.py`: stage 2, the detector.
 
     With `consistency`, the detector has the branches audio, consistency and picture; without, the two branches of the
     released design, to which predictor, direction, anchors, discrepancy, synchrony, loss.align and loss.margin belong.
@@ -296,9 +296,9 @@ class TrainConfig(RunConfig):
     """Learning rate of the audio encoder and its head from stage 1 relative to lr; 0 freezes them. Trained, they have
     dropout, and batch norms keep the statistics of stage 1."""
     cache: bool = False
-    """With a frozen backbone and audio branch, compute the frozen features of a clip once and keep them in the element
-    store, 2.4 MB per clip at the published sizes, for all epochs and runs. Excludes augmentation. If one of the two is
-    trained, nothing is cached, so that a search may have both."""
+    """With frozen encoders, compute the features of a clip once and keep them in the element store for all epochs and
+    runs: 2.4 MB per clip with two branches of the published sizes, 7 kB with three. Excludes augmentation. If an
+    encoder is trained, nothing is cached, so that a search may have both."""
 
     @property
     def frozen(self) -> bool:

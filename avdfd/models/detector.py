@@ -1,6 +1,6 @@
 """Stage 2: the audio-visual detector, with three branches that are scored apart and fused by confidence.
 
-B batch   T frames (25 a second)   K tokens of a frame   D width   W width of the visual backbone   E evidence   L lags
+B batch   T frames (25 a second)   K tokens of a frame   W width of the visual backbone   E evidence   L lags
 
 audio ─► audio encoder ─► audio feature ─► audio head ───────────────────────────────► logit_audio ──────┐
 mel ───► predictor of the mouth ─┐                                                                       │
@@ -45,8 +45,6 @@ class Encoded(NamedTuple):
 
     pooled: Tensor
     """(B, W) global vector of the visual backbone, before the projection, which is always trained."""
-    audio: Tensor
-    """(B, D) clip feature."""
     logit_audio: Tensor
     """(B,) audio branch."""
     said: Tensor
@@ -135,9 +133,7 @@ class Detector(nn.Module):
         self.picture_head = head(width, width, 1)
         left_out = () if without is None else (BRANCHES.index(without),)
         self.fusion = (
-            ConfidenceFusion(
-                0, EVIDENCE, branches=len(BRANCHES), hidden=_HIDDEN, supervised=supervised, left_out=left_out
-            )
+            ConfidenceFusion(EVIDENCE, hidden=_HIDDEN, branches=len(BRANCHES), supervised=supervised, left_out=left_out)
             if fusion == "learned"
             else FixedFusion(_FIXED[fusion], left_out=left_out)
         )
@@ -179,7 +175,7 @@ class Detector(nn.Module):
         mouth = self.representation.features(shape)
         said, shown = self.consistency.tokens(torch.zeros_like(mel) if self.deaf else mel, mouth)
         _, pooled = self.visual_encoder.backbone(self.visual_encoder.normalise(video))
-        return Encoded(pooled, feature, logit_audio, said, shown)
+        return Encoded(pooled, logit_audio, said, shown)
 
     def compare_and_fuse(self, encoded: Encoded) -> DetectorOutput:
         """Compares audio and mouth, scores the branches and fuses them."""
@@ -195,7 +191,7 @@ class Detector(nn.Module):
             dim=-1,
         )
         # Features of audio and appearance would let the weights learn the training clips by heart.
-        logit_final, log_weights = self.fusion(encoded.audio[:, :0], evidence, logits.detach())
+        logit_final, log_weights = self.fusion(evidence, logits.detach())
         logit_audio, logit_consistency, logit_picture = logits.unbind(dim=-1)
         return DetectorOutput(
             logit_final=logit_final,

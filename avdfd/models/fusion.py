@@ -1,6 +1,6 @@
 """Fusion of the branches: by per-sample confidence, or by the same weights for all samples.
 
-B batch   K branches   D width   E evidence
+B batch   K branches   E features
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def fuse_probabilities_released(logits: Tensor, log_weights: Tensor) -> Tensor:
 
 
 class ConfidenceFusion(nn.Module):
-    """Confidence network: all branches' features and logits -> weights of their probabilities.
+    """Confidence network: features and logits of all branches -> weights of their probabilities.
 
     If `supervised`, the weights are trained by a loss of their own (`avdfd.models.losses.confidence`), so no gradient
     flows from them into the features and logits. Branches that are `left_out` get no weight.
@@ -41,25 +41,24 @@ class ConfidenceFusion(nn.Module):
 
     def __init__(
         self,
-        dim: int,
-        evidence: int,
+        features: int,
         *,
+        hidden: int,
         branches: int = 2,
-        hidden: int | None = None,
         supervised: bool = True,
         left_out: Sequence[int] = (),
         faithful: bool = False,
     ) -> None:
-        """dim, evidence: widths of the features; hidden: of the network, by default `dim`."""
+        """features: their number E; hidden: width of the network."""
         super().__init__()
         self.supervised = supervised
-        self.confidence = head(dim + evidence + branches, hidden or dim, branches)
+        self.confidence = head(features + branches, hidden, branches)
         self.fuse = fuse_probabilities_released if faithful else fuse_probabilities
         self.register_buffer("left_out", _marked(branches, left_out), persistent=False)
 
-    def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """audio (B, D), evidence (B, E), logits (B, K) -> fused logit (B,) and log weights (B, K)."""
-        inputs = torch.cat([audio, evidence, logits.masked_fill(self.left_out, 0)], dim=-1)
+    def forward(self, features: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """features (B, E), logits (B, K) -> fused logit (B,) and log weights (B, K)."""
+        inputs = torch.cat([features, logits.masked_fill(self.left_out, 0)], dim=-1)
         weights = self.confidence(inputs.detach() if self.supervised else inputs)
         log_weights = F.log_softmax(weights.masked_fill(self.left_out, -torch.inf), dim=-1)
         return self.fuse(logits, log_weights), log_weights
@@ -76,7 +75,7 @@ class FixedFusion(nn.Module):
         given = torch.tensor(weights).masked_fill(_marked(len(weights), left_out), 0)
         self.register_buffer("log_weights", (given / given.sum()).log(), persistent=False)
 
-    def forward(self, audio: Tensor, evidence: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """As `ConfidenceFusion`, but only the logits (B, K) are used."""
         log_weights = self.log_weights.expand_as(logits)
         return fuse_probabilities(logits, log_weights), log_weights

@@ -135,7 +135,7 @@ class TwoBranchDetector(nn.Module):
         self.a2v_head = head(evidence, dim, 1)
         self.synchrony = Synchrony(self.visual_encoder.backbone.grid[0]) if synchrony else None
         self.fusion = (
-            ConfidenceFusion(dim, evidence, supervised=supervised, faithful=faithful)
+            ConfidenceFusion(dim + evidence, hidden=dim, supervised=supervised, faithful=faithful)
             if fusion == "learned"
             else FixedFusion(_FIXED[fusion])
         )
@@ -199,7 +199,7 @@ class TwoBranchDetector(nn.Module):
         mismatch = torch.stack([d.mean(dim=1) for d in discrepancies]).mean(dim=0)
 
         logits = torch.stack([encoded.logit_audio, logit_a2v], dim=-1)
-        logit_final, log_weights = self.fusion(encoded.audio, evidence, logits)
+        logit_final, log_weights = self.fusion(torch.cat([encoded.audio, evidence], dim=-1), logits)
         return TwoBranchOutput(
             logit_final=logit_final,
             logit_audio=encoded.logit_audio,

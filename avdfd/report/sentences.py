@@ -151,24 +151,22 @@ def worst(result: Mapping[str, Any], name: str) -> str:
 
 def how_to_read(result: Mapping[str, Any]) -> str:
     """Return the note on the first table."""
-    visual = ""
+    others = ""
     if "visual" in result["branches"]:
-        visual = (
-            " The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); the visual "
-            "branch takes frames and audio."
-        )
+        others = "the visual branch takes frames and audio."
     if "consistency" in result["branches"]:
-        visual = (
-            " The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); "
+        others = (
             "the picture branch takes frames only, so it cannot detect fake audio with real video (RVFA); "
             "the consistency branch takes the movement of the mouth and the audio."
         )
+    if others:
+        others = f" The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); {others}"
     rule = result["pooling"]["windows"]
     pooled = {"mean": "the mean", "max": "the maximum"}.get(rule, f"the mean of the {rule.removeprefix('top')} largest")
     return (
         "Area under the ROC curve of each tier's fakes against the real clips: 0.5 is chance, 1 is perfect. Below it, "
         f"the bootstrap 95 % interval over identities. A clip's score is {pooled} of P(fake) over its windows; the "
-        f"last row has every window of 3 s on its own. Label 1 is fake for every branch.{visual}"
+        f"last row has every window of 3 s on its own. Label 1 is fake for every branch.{others}"
     )
 
 

@@ -139,12 +139,12 @@ def judge(model: Consistency, clips: Real, seed: int) -> dict[str, float]:
         drawn = [rng.choice(np.flatnonzero(names != name), _STRANGERS) for name in names]
         own = _ratios(model, said, shown)
         strangers = [_ratios(model, said[torch.from_numpy(some)], shown) for some in np.stack(drawn).T]
-        found = dict(zip(("val_auc", "val_ap"), _told([own], strangers), strict=True))
+        found = dict(zip(("val_auc", "val_ap"), _auc_and_ap([own], strangers), strict=True))
         for name, frames in _SHIFTS.items():
             early, late = slice(None, -frames), slice(frames, None)
             same = [_ratios(model, said[:, part], shown[:, part]) for part in (early, late)]
             moved = [_ratios(model, said[:, a], shown[:, b]) for a, b in ((early, late), (late, early))]
-            found[f"val_shift_{name}_auc"] = _told(same, moved)[0]
+            found[f"val_shift_{name}_auc"] = _auc_and_ap(same, moved)[0]
     return found
 
 
@@ -158,7 +158,7 @@ def _ratios(model: Consistency, said: Tensor, shown: Tensor) -> Tensor:
     return torch.cat([model.compare(*pair).log_ratio for pair in pairs])
 
 
-def _told(same: Sequence[Tensor], other: Sequence[Tensor]) -> tuple[float, float]:
+def _auc_and_ap(same: Sequence[Tensor], other: Sequence[Tensor]) -> tuple[float, float]:
     """Return AUC and AP of a low log-ratio for those that do not belong together."""
     scores = torch.cat([*same, *other]).neg().cpu().numpy()
     labels = np.repeat([0, 1], [sum(map(len, same)), sum(map(len, other))])

@@ -173,6 +173,5 @@ def test_an_impulse_in_the_audio_moves_the_frames_around_it(detector, clips):
 
 def test_out_of_sync_audio_shows_as_a_lag(detector):
     movement = torch.randn(2, FRAMES + 10, 4)
-    zeros = torch.zeros(2, 24), torch.zeros(2, 32), torch.zeros(2)
-    late = Encoded(*zeros, said=movement[:, :FRAMES], shown=movement[:, 10:])
+    late = Encoded(torch.zeros(2, 24), torch.zeros(2), said=movement[:, :FRAMES], shown=movement[:, 10:])
     assert (detector.eval()(late).agreement.argmax(dim=1) - LAGS).tolist() == [10, 10]

@@ -52,9 +52,9 @@ def test_released_form_has_no_gradient_at_extreme_logits():
 
 def test_confidence_weights_are_per_sample():
     torch.manual_seed(0)
-    fusion = ConfidenceFusion(8, 16)
-    audio, evidence, logits = torch.randn(5, 8), torch.randn(5, 16), torch.randn(5, 2)
-    fused, log_weights = fusion.eval()(audio, evidence, logits)
+    fusion = ConfidenceFusion(24, hidden=8)
+    features, logits = torch.randn(5, 24), torch.randn(5, 2)
+    fused, log_weights = fusion.eval()(features, logits)
     weights = log_weights.exp()
     assert weights.shape == (5, 2)
     torch.testing.assert_close(weights.sum(-1), torch.ones(5))
@@ -66,28 +66,28 @@ def test_confidence_weights_are_per_sample():
 @pytest.mark.parametrize("supervised", [False, True])
 def test_supervised_weights_give_their_inputs_no_gradient(supervised):
     torch.manual_seed(0)
-    fusion = ConfidenceFusion(8, 16, supervised=supervised).eval()
-    audio, evidence, logits = inputs = [torch.randn(5, n, requires_grad=True) for n in (8, 16, 2)]
+    fusion = ConfidenceFusion(24, hidden=8, supervised=supervised).eval()
+    features, logits = inputs = [torch.randn(5, n, requires_grad=True) for n in (24, 2)]
     _, log_weights = fusion(*inputs)
     log_weights[:, 0].sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in fusion.parameters())
-    assert [x.grad is not None for x in inputs] == [not supervised] * 3
+    assert [x.grad is not None for x in inputs] == [not supervised] * 2
 
-    fused, _ = fusion(audio, evidence, logits)
+    fused, _ = fusion(features, logits)
     fused.sum().backward()
     assert (logits.grad != 0).all()
-    assert (evidence.grad is None) == supervised
+    assert (features.grad is None) == supervised
 
 
 def test_fixed_weights():
     logits = (4 * torch.randn(6, 2)).requires_grad_()
-    unused = torch.full((6, 4), torch.nan)  # neither features nor evidence are read
-    fused, log_weights = FixedFusion((0.5, 0.5))(unused, unused, logits)
+    unused = torch.full((6, 4), torch.nan)  # features are not read
+    fused, log_weights = FixedFusion((0.5, 0.5))(unused, logits)
     torch.testing.assert_close(fused.sigmoid(), logits.sigmoid().mean(dim=1))
     torch.testing.assert_close(log_weights.exp(), torch.full((6, 2), 0.5))
 
     visual = FixedFusion((0.0, 1.0))
-    fused, log_weights = visual(unused, unused, logits)
+    fused, log_weights = visual(unused, logits)
     torch.testing.assert_close(fused, logits[:, 1])
     assert log_weights.exp().tolist() == [[0, 1]] * 6
     fused.sum().backward()
