@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from avdfd.baselines.open_store import longest_clip, takes_whole_clips
 from avdfd.config import MediaConfig, parse
-from avdfd.core.arguments import Parser
+from avdfd.core.arguments import Parser, add_encoders
 from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, kind_of, write_atomic, write_csv
@@ -112,14 +112,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     cli = Parser(description="Give a verdict on media files.")
     cli.add_argument("files", nargs="*", type=Path, metavar="FILE", help="media files, or folders that contain some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
-    cli.add_argument(
-        "--encoders",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="folder with the file of the run's pretrained audio encoder, if it is not where the run had it",
-    )
+    add_encoders(cli)
     cli.add_argument("--csv", type=Path, metavar="FILE", help="score the videos of a list, video_name,target")
     cli.add_argument("--root", type=Path, help="root of the paths in the list (default: the list's folder)")
     cli.add_argument(

@@ -24,7 +24,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from avdfd.core.arguments import Parser, folder
+from avdfd.core.arguments import Parser, add_encoders, folder
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.core.workers import MOST
@@ -65,14 +65,7 @@ def main(argv: list[str]) -> int:
     cli.add_argument(
         "--clips", type=_count, default=0, help="clips of each tier for these two (default: 0, which takes all)"
     )
-    cli.add_argument(
-        "--encoders",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="folder with the file of a run's pretrained audio encoder, if it is not where the run had it",
-    )
+    add_encoders(cli)
     cli.add_argument("--batch-size", type=_positive, default=16)
     cli.add_argument("--workers", type=_up_to(MOST), help="loader processes (default: as in training)")
     cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from avdfd.core.errors import UserError
@@ -35,3 +36,15 @@ def folder(text: str) -> str:
         return folder_name(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_encoders(cli: argparse.ArgumentParser) -> None:
+    """Add the option of folders in which the pretrained encoders that a run refers to are looked for."""
+    cli.add_argument(
+        "--encoders",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder with the file of a run's pretrained encoder, if it is not where the run had it",
+    )

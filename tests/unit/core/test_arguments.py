@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from avdfd.core.arguments import Parser, folder
+from avdfd.core.arguments import Parser, add_encoders, folder
 from avdfd.core.errors import UserError
 
 
@@ -39,6 +39,13 @@ def test_names_of_folders():
     assert cli.parse_args(["--name", "dfdc/part-1"]).name == "dfdc/part-1"
     with pytest.raises(UserError, match="argument --name: '../x' is no name of a folder"):
         cli.parse_args(["--name", "../x"])
+
+
+def test_folders_of_encoders_add_up():
+    cli = Parser(prog="some.py")
+    add_encoders(cli)
+    assert cli.parse_args([]).encoders == []
+    assert cli.parse_args(["--encoders", "a", "--encoders", "b/c"]).encoders == [Path("a"), Path("b/c")]
 
 
 def test_commands_are_parsed_alike():
