@@ -54,6 +54,7 @@ KEPT = re.compile(
     | (sound|picture)_(hash|late|early) | missing_(sound|picture)    # perturbations and columns
     | picture\+sound,\ picture,\ sound                               # kinds of near-duplicates
     | picture\ (branch|branches|score|scores) | audio,\ consistency(,|\ and)\ picture
+    | consistency\ (\|\ |\ +)picture\ (\||\ )                         # its column in tables
     | loss\.picture | logit_picture                                   # a branch of the detector
     | the\ direct\ sound | the\ moving\ picture                      # a term of acoustics; a phrase of the corpus
     """,
