@@ -98,7 +98,7 @@ def test_elements(disk, tmp_path):
     make_video(tmp_path / "videos" / "real" / "a.mp4")
     shutil.copy(tmp_path / "videos" / "real" / "a.mp4", tmp_path / "videos" / "fake" / "b.mp4")
     arguments = ["--config", "config/preprocess.json", f"--input={tmp_path / 'videos'}", f"--output={disk / 'e'}"]
-    arguments += ["--media.face=null"]
+    arguments += ["--media.face=null", '--media.keep=["waveform", "mel", "frames"]']
 
     def content(disk):
         return {path.name: path.read_bytes() for path in (disk / "e").iterdir() if path.suffix in (".tar", ".jsonl")}

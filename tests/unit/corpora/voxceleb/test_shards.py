@@ -167,7 +167,7 @@ def test_a_state_older_than_the_clips(fake, out, files, monkeypatch):
     monkeypatch.setattr(shards.ShardState, "save", lambda state, out: None)
     with pytest.raises(KilledError):
         fetch(fake, out, on_clip=Countdown(5))
-    (out / "id00012" / "vid_0-0" / ".00000.m4a.x1y2").write_bytes(b"half")
+    (out / "id00012" / "vid_0-0" / f".00000.m4a.x1y2{SUFFIX}").write_bytes(b"half")
     monkeypatch.setattr(shards.ShardState, "save", save)
     fetch(fake, out)
     assert on_disk(out) == clips_of(files, *IDENTITIES)
