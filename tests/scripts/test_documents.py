@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+import train
 from avdfd import config, released
 from avdfd.config import loading
 from avdfd.config.base import Section
@@ -32,7 +33,7 @@ MODELS: dict[str, tuple[type[Section], ...]] = {
     "data/preprocessing/resynthesise.py": (config.ResynthesisConfig,),
 }
 """Scripts that take a config."""
-OTHERS = {"git", "python3.10", "/opt/seed-vc/.venv/bin/pip", "cp", ".venv/bin/pip"}
+OTHERS = {"git", "python3.10", "/opt/seed-vc/.venv/bin/pip", "cp", "unzip", ".venv/bin/pip"}
 """Programs that are not part of the repository."""
 SLURM = re.compile(r"--(array|gres)=.*|-[Np]$")
 
@@ -131,10 +132,17 @@ def test_documented_command(call):
         return
     given = call.arguments[call.arguments.index("--config") + 1] if "--config" in call.arguments else call.config
     default = re.search(r"(?:CONFIG:-|default=\")(config/[\w/]+\.json)", (ROOT / call.script).read_text())
-    path = given or (default.group(1) if default else None)
+    path, models = given or (default.group(1) if default else None), MODELS[script]
+    if script == "train.py":
+        stage = call.arguments[call.arguments.index("--stage") + 1] if "--stage" in call.arguments else "detector"
+        path, models = (
+            given or train.DEFAULTS[stage],
+            models if stage == "detector" else (config.ConsistencyStageConfig,),
+        )
     assert path is not None, f"{call.script} has no default config"
-    real = [override for override in overrides if "$" not in override]
-    loading.load(ROOT / path, *MODELS[script], overrides=real)
+    stated = [override.replace("$SHA256", "0" * 64) for override in overrides]
+    real = [override for override in stated if "$" not in override]
+    loading.load(ROOT / path, *models, overrides=real)
 
 
 def known(option: str, text: str) -> bool:
