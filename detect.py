@@ -44,7 +44,7 @@ from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.left_out import NO_MEDIA
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.elements.form import as_window
-from avdfd.evaluation.stored import decision_of
+from avdfd.evaluation.stored import decisions_of
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.scoring import Run, audio_only, load_run
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     run = load_run(args.run, args.device, args.encoders)
     audio_run = audio_only(run)
     media = as_run_takes_it(run, media, args)
-    decisions = {branch: decision(run, branch, args.threshold) for branch in run.branches}
+    decisions = decide(run, args.threshold)
 
     failed = 0
     lines: list[dict[str, Any]] = []
@@ -183,10 +183,12 @@ def check_outputs(args: argparse.Namespace, files: list[Path]) -> None:
         check_drawing("--reconstruct", path, files, reconstruction.SUFFIXES)
 
 
-def decision(run: Run, branch: str, threshold: float | None) -> Decision:
-    """Return how a branch of the run decides: by the threshold asked for, by the run's validation report, or at 0.5."""
-    known = decision_of(run.folder, branch) or AT_ONE_HALF
-    return known if threshold is None else known._replace(band=Band(threshold, threshold))
+def decide(run: Run, threshold: float | None) -> dict[str, Decision]:
+    """Return how each branch decides: by the threshold asked for, by the run's validation report, or at 0.5."""
+    decisions = dict.fromkeys(run.branches, AT_ONE_HALF) | decisions_of(run.folder)
+    if threshold is None:
+        return decisions
+    return {branch: one._replace(band=Band(threshold, threshold)) for branch, one in decisions.items()}
 
 
 def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> MediaConfig:

@@ -31,8 +31,8 @@ from avdfd.core.workers import MOST
 from avdfd.evaluation import robustness
 from avdfd.evaluation.audit import verdicts
 from avdfd.evaluation.evaluate import Request, evaluate
-from avdfd.evaluation.pooling import parse_rule
 from avdfd.metrics.bootstrap import MOST_REPLICATES
+from avdfd.metrics.pooling import parse_rule
 from avdfd.report import files
 from avdfd.splits.lists import SPLITS
 

@@ -30,7 +30,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from avdfd.datasets.loaders import Inputs, prepare, split_metas, stack
+from avdfd.datasets.loaders import Inputs, prepare, stack
+from avdfd.datasets.split_elements import split_metas
 from avdfd.datasets.transforms import FRAME_CHOICE, video_input
 from avdfd.elements import Element, ElementStore, window_labels
 from avdfd.elements.form import mel_of

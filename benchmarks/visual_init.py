@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from avdfd.config import AugmentConfig, TrainConfig, load
 from avdfd.datasets.batches import Batches
-from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
+from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Sequential, Shared, Shuffled
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.metrics import roc
 from avdfd.models.visual_encoder import VisualBranch

@@ -205,11 +205,12 @@ def without_mel(media: MediaConfig) -> MediaConfig:
 
 def with_mel(windows: Iterable[dict[str, Any]], media: MediaConfig) -> Iterator[dict[str, Any]]:
     """Yield windows of a worker with the members that the settings keep, in the order of `avdfd.media.windows`."""
+    if "mel" in media.keep:
+        use_one_thread()
     for window in windows:
         wav, rest = window["parts"]["wav"], {k: v for k, v in window["parts"].items() if k != "wav"}
         parts = {"wav": wav} if "waveform" in media.keep else {}
         if "mel" in media.keep:
-            use_one_thread()
             parts["mel.npy"] = encode_array(mel_of(repeated(decode_wav(wav), WINDOW)))
         yield {**window, "parts": parts | rest}
 

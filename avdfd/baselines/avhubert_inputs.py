@@ -12,11 +12,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from avdfd.baselines.mrdf_inputs import mrdf_normalise
 from avdfd.datasets.loaders import Reads, label_of
 from avdfd.datasets.transforms import Seeds
 from avdfd.elements import Element, ElementStore
 from avdfd.features.filterbank import stacked_filterbank
+from avdfd.features.frames import normalise
 from avdfd.features.mouth_crops import MIDDLE, middle, mouth_crops
 from avdfd.features.window import FRAMES
 from avdfd.models.avhubert import AUDIO_FEATURES
@@ -76,7 +76,7 @@ class Inputs(NamedTuple):
 def given(batch: Any) -> Given:
     """Return what a model takes of a batch: its cached features, or the encoder's inputs."""
     if isinstance(batch, Batch):
-        return mrdf_normalise(batch.mouth), batch.audio
+        return normalise(batch.mouth, "lips"), batch.audio
     features: Features = batch.cached
     return features
 
@@ -102,7 +102,7 @@ class AvHubertPart(NamedTuple):
         """uint8 mouth crops (B, 1, T, 88, 88), filter banks (B, 104, T) -> features to cache."""
         mouth, audio = inputs
         with loop.autocast(self.device, self.precision):
-            features = self.model((mrdf_normalise(mouth), audio))
+            features = self.model((normalise(mouth, "lips"), audio))
         return Features(*(None if x is None else x.to(KEPT) for x in features))
 
     def identity(self, store: ElementStore) -> dict[str, Any]:

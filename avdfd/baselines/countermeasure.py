@@ -124,7 +124,8 @@ def frozen(model: nn.Module, cfg: CountermeasureConfig, stage: str, device: torc
 def build(cfg: CountermeasureConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
     model, weights = rebuild(cfg, stage), cfg.model.weights
     if weights is not None:
-        fill(model, _renamed(unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)), weights.file)
+        released = unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)
+        fill(model, lcnn.from_released(released), weights.file)
     return model
 
 
@@ -137,12 +138,7 @@ def rebuild(cfg: CountermeasureConfig, stage: str) -> nn.Module:
 
 
 def published(file: Path) -> dict[str, Tensor]:
-    return _renamed(unwrap(read_weights(file), str(file)))
-
-
-def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return published weights under our keys, which differ for LFCC-LCNN alone."""
-    return lcnn.from_released(weights)
+    return lcnn.from_released(unwrap(read_weights(file), str(file)))  # other networks have the released keys
 
 
 def groups(model: nn.Module, cfg: CountermeasureConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:

@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video
+from avdfd.baselines.mrdf_inputs import half_size, mrdf_video
 from avdfd.config import MrdfConfig
 from avdfd.core import fields, tiers
 from avdfd.core.errors import UserError
@@ -25,6 +25,7 @@ from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.features.filterbank import stacked_filterbank
+from avdfd.features.frames import normalise
 from avdfd.models import mrdf
 from avdfd.models.avhubert import AVHubert, from_fairseq
 from avdfd.models.mrdf_losses import Labels, mrdf_loss
@@ -178,7 +179,7 @@ def groups(model: nn.Module, cfg: MrdfConfig, stage: str) -> list[tuple[Iterable
 def outputs(net: nn.Module, batch: Batch, cfg: MrdfConfig, stage: str, chance: Chance) -> Outputs:
     batch, padding = _cut(batch) if cfg.faithful else batch, _padding(batch, cfg)
     with contextlib.nullcontext() if padding is None else with_rows(_steps(padding)):
-        out: mrdf.MrdfOutput = net(mrdf_normalise(batch.video), batch.audio, padding)
+        out: mrdf.MrdfOutput = net(normalise(batch.video, "lips"), batch.audio, padding)
     return Outputs(*out, label_video=batch.label_video, label_audio=batch.label_audio)
 
 
@@ -199,7 +200,7 @@ def preview(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def scores(model: nn.Module, batch: Batch, cfg: MrdfConfig) -> dict[str, Tensor]:
-    video, audio, padding = mrdf_normalise(batch.video), batch.audio, _padding(batch, cfg)
+    video, audio, padding = normalise(batch.video, "lips"), batch.audio, _padding(batch, cfg)
     if cfg.faithful and cfg.model.clips == "whole":  # means over time would include padding, so each clip is alone
         alone = [
             model(clip[None, :, :steps], features[None, :, :steps])

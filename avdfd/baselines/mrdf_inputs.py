@@ -2,7 +2,7 @@
 
     frames (T, H, W, 3) uint8, 25 per second   video (3, T, 100, 100) uint8   audio (104, T)
 
-Augmentation is one draw per clip, and only if a generator is given. `mrdf_normalise` runs on the device.
+Augmentation is one draw per clip, and only if a generator is given.
 """
 
 import cv2
@@ -11,8 +11,6 @@ import torch
 from einops import rearrange
 from numpy.random import Generator
 from torch import Tensor
-
-from avdfd.features.frames import normalise
 
 SIDE = 100
 
@@ -39,8 +37,3 @@ def mrdf_video(small: Tensor, rng: Generator | None) -> Tensor:
         mirror = rng.random() < _FLIP
     video = rearrange(small[:, top : top + SIDE, left : left + SIDE], "t h w c -> c t h w")
     return video.flip(-1) if mirror else video.contiguous()
-
-
-def mrdf_normalise(video: Tensor) -> Tensor:
-    """Normalise uint8 video by the mean and standard deviation of AV-HuBERT's frames, on its device."""
-    return normalise(video, "lips")

@@ -47,13 +47,13 @@ def claim(root: Path, note: Path, about: Mapping[str, Any], *, holds: str) -> di
     return _parse(note.read_bytes(), str(note))
 
 
-_SHORT = "media.short"
-
-
-def refuse_changes(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_changes(
+    root: Path, before: Mapping[str, Any], now: Mapping[str, Any], later: Mapping[str, str] | None = None
+) -> None:
     """Raise UserError that names each setting that differs from those that a folder was made with.
 
-    The setting `parts` is the number of shards that the job was split into.
+    The setting `parts` is the number of shards that the job was split into. `later` has the settings that folders of
+    earlier versions lack, and what false leaves out: such a folder is continued without it.
     """
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     if not changed:
@@ -63,8 +63,9 @@ def refuse_changes(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]
     if changed == ["parts"]:
         parts = before.get("parts")
         remedy = f"use --shard i/{parts} (SHARDS={parts} for sbatch), {remedy}"
-    if changed == [_SHORT] and _SHORT not in before:
-        remedy = f"to continue it without short clips, set --{_SHORT}=false; or {remedy}"
+    for key, what in (later or {}).items():
+        if changed == [key] and key not in before:
+            remedy = f"to continue it without {what}, set --{key}=false; or {remedy}"
     raise UserError(f"{root}: made with other settings ({'; '.join(values)}): {remedy}")
 
 

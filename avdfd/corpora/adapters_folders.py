@@ -13,6 +13,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.text import read_cells, read_json, read_text
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
 from avdfd.core.tree import tidy
+from avdfd.corpora.labels import own_identity
 
 _IDFORGE: dict[str, Tier] = {
     "pristine": RVRA,
@@ -45,7 +46,7 @@ def avlips(files: Files) -> Iterator[Entry]:
                 files.root,
                 source,
                 tier,
-                identities=(_own("avlips", source),),
+                identities=(own_identity("avlips", source),),
                 method="real" if tier is RVRA else UNKNOWN,
             )
 
@@ -105,7 +106,7 @@ def idforge(files: Files) -> Iterator[Entry]:
             files.root,
             source,
             tier,
-            identities=(f"idforge:{persons[0]}" if persons else _own("idforge", source),),
+            identities=(f"idforge:{persons[0]}" if persons else own_identity("idforge", source),),
             method="real" if tier is RVRA else f"{kind}:{swap}" if kind.startswith("face_") else kind,
             split="reference" if kind == "ref" else rows.get(source, [UNKNOWN])[0],
             problem="" if tier else "in no folder of a kind of forgery of IDForge",
@@ -145,7 +146,7 @@ def digifakeav(files: Files) -> Iterator[Entry]:
             files.root,
             source,
             tier,
-            identities=(_own("digifakeav", source),),
+            identities=(own_identity("digifakeav", source),),
             method="real" if tier is RVRA else method[0].lower().replace("-", "") if method else UNKNOWN,
             problem=problem,
         )
@@ -221,8 +222,3 @@ def _polyglot_methods(files: Files) -> dict[str, str]:
             stated = [str(row[key]) for key in ("tts_technique", "sync_tech") if row.get(key)]
             methods[tidy(str(row["filename"]))] = "+".join(stated)
     return methods
-
-
-def _own(corpus: str, source: str) -> str:
-    """Return the identity of a clip whose data set names none: its own path."""
-    return f"{corpus}:{PurePosixPath(source).with_suffix('')}"

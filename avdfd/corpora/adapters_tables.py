@@ -13,7 +13,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.text import read_json
 from avdfd.core.tiers import RVRA
 from avdfd.core.tree import tidy
-from avdfd.corpora.labels import NOT_KNOWN, read_label, tier_of
+from avdfd.corpora.labels import NOT_KNOWN, own_identity, read_label, tier_of
 from avdfd.corpora.rows import read_rows
 from avdfd.corpora.tables import periods_of
 
@@ -137,7 +137,7 @@ def mavos_dd(files: Files) -> Iterator[Entry]:
                 root,
                 source,
                 tier,
-                identities=(f"mavos-dd:{PurePosixPath(source).with_suffix('')}",),
+                identities=(own_identity("mavos-dd", source),),
                 method="real" if tier is RVRA else "+".join(named) or UNKNOWN,
                 split=f"{row['split']}{opened if row['split'] == 'test' else ''}" if row["split"] else UNKNOWN,
                 problem="" if tier else NOT_KNOWN,
@@ -177,7 +177,7 @@ def mega_mmdf(files: Files) -> Iterator[Entry]:
                 root,
                 source,
                 tier,
-                identities=(f"mega-mmdf:{PurePosixPath(source).with_suffix('')}",),
+                identities=(own_identity("mega-mmdf", source),),
                 method="real" if tier is RVRA else UNKNOWN,
                 split=table.stem,
                 **({"problem": "its path has none of RARV, RAFV, FARV, FAFV"} if tier is None else periods),

@@ -1,5 +1,6 @@
-"""From the labels that data sets state for a clip or its modalities to a tier."""
+"""Facts about clips from what data sets state, or leave out: tiers from labels, and identities."""
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
@@ -45,3 +46,8 @@ def tier_of(video: int | None, audio: int | None, label: int | None = None) -> T
     if label is not None and stated.label != label:
         raise ValueError("the label of the clip contradicts those of its modalities")
     return stated
+
+
+def own_identity(corpus: str, source: str) -> str:
+    """Return the identity of a clip whose data set names none: its own path."""
+    return f"{corpus}:{PurePosixPath(source).with_suffix('')}"

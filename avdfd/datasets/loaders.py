@@ -1,6 +1,6 @@
 """Elements of a split as model inputs: read from disk, then prepared and augmented."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from avdfd.config import AugmentConfig, RepresentationConfig, RunConfig, SynchronyConfig
+from avdfd.config import AugmentConfig, RepresentationConfig, SynchronyConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets import mouths
 from avdfd.datasets.samplers import Draw
-from avdfd.datasets.split_elements import of_split
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
     Rngs,
@@ -31,7 +30,6 @@ from avdfd.elements import Element, ElementMeta
 from avdfd.elements.protocol import Store
 from avdfd.features.patches import Front, Patches
 from avdfd.features.window import FRAMES
-from avdfd.splits.lists import assign, read_splits, without_elements
 
 B = TypeVar("B", bound=tuple)
 
@@ -46,6 +44,11 @@ class Reads(NamedTuple):
     frames: Sequence[int] | None = None
     """Indices of the face frames; None for no frames."""
     landmarks: bool = False
+
+    @property
+    def video(self) -> bool:
+        """True if anything is read that shows the video."""
+        return self.frames is not None or self.landmarks
 
 
 class InputForm(Protocol):
@@ -297,20 +300,3 @@ def seeds_of(draws: Sequence[Draw]) -> Seeds | None:
     seeds = [draw.seed for draw in draws if draw.seed is not None]
     assert len(seeds) in (0, len(draws)), "a batch is augmented as a whole or not at all"
     return seeds or None
-
-
-def split_metas(
-    config: RunConfig, store: Store, split: str, tiers: Iterable[str] | None = None
-) -> Sequence[ElementMeta]:
-    """Return the elements of a split: RVRA and the given fake tiers (default: the config's of this split).
-
-    Checks all splits.
-
-    Raises UserError for overlapping splits, and for a split that lacks real elements or wanted fakes.
-    """
-    return of_split(config, store, assign(store.metas, read_splits(config.data.splits)), split, tiers)
-
-
-def absent_identities(config: RunConfig, store: Store) -> str:
-    """Return a sentence about the identities in the split lists that have no elements; empty if all have some."""
-    return without_elements(store.metas, read_splits(config.data.splits))

@@ -21,19 +21,36 @@ class TrainingElements(NamedTuple):
 
 
 def training_elements(config: RunConfig, store: Store, tiers: Iterable[str] | None = None) -> TrainingElements:
-    """Read the split lists once and return the elements to train and to validate on, of the tiers of `of_split`.
+    """Read the split lists once and return the elements to train and to validate on, of the tiers of `split_metas`.
 
     Raises UserError as `split_metas` does, and if no window of a fake has enough fake seconds.
     """
     lists = read_splits(config.data.splits)
     members = assign(store.metas, lists)
     tiers = None if tiers is None else [*tiers]
-    train, validation = (of_split(config, store, members, split, tiers) for split in ("train", "validation"))
+    train, validation = (_of_split(config, store, members, split, tiers) for split in ("train", "validation"))
     train = with_fakes(train, config.data.min_fake, config.data.elements)
     return TrainingElements(train, validation, without_elements(store.metas, lists))
 
 
-def of_split(
+def split_metas(
+    config: RunConfig, store: Store, split: str, tiers: Iterable[str] | None = None
+) -> Sequence[ElementMeta]:
+    """Return the elements of a split: RVRA and the given fake tiers (default: the config's of this split).
+
+    Checks all splits.
+
+    Raises UserError for overlapping splits, and for a split that lacks real elements or wanted fakes.
+    """
+    return _of_split(config, store, assign(store.metas, read_splits(config.data.splits)), split, tiers)
+
+
+def absent_identities(config: RunConfig, store: Store) -> str:
+    """Return a sentence about the identities in the split lists that have no elements; empty if all have some."""
+    return without_elements(store.metas, read_splits(config.data.splits))
+
+
+def _of_split(
     config: RunConfig,
     store: Store,
     members: Mapping[str, Sequence[int]],

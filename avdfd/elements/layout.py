@@ -20,6 +20,8 @@ FILES = "files"
 _FILE = re.compile(r"index\.arrow|journal-\d+\.jsonl")
 MIN_FAKE = "media.min_fake"
 """A former setting: windows of fakes with fewer fake seconds were left out of the store."""
+LATER = {"media.short": "short clips"}
+"""Settings that stores of earlier versions lack, and what false leaves out."""
 _NOT_FAKE = b'"reason":"nothing in it is fake"'
 
 

@@ -17,7 +17,7 @@ from avdfd.core.shards import Shard
 from avdfd.core.tree import leads_out
 from avdfd.elements.form import LANDMARKS, MEMBERS, data_size, decode_array, encode_meta, frame_sizes, meta_of
 from avdfd.elements.index import forget_index, pack_numbers
-from avdfd.elements.layout import STORE, journal_name, lock_name, shard_name
+from avdfd.elements.layout import LATER, STORE, journal_name, lock_name, shard_name
 from avdfd.elements.verify import damages, is_ended
 from avdfd.features.window import frames_of
 
@@ -115,7 +115,7 @@ class ElementWriter:
         about = {"version": self.version, "parts": self.part.of, "settings": self.settings}
         found = claim(self.root, self.root / STORE, about, holds="element store")
         before = {**found["settings"], "parts": found["parts"]}
-        refuse_changes(self.root, before, {**self.settings, "parts": self.part.of})
+        refuse_changes(self.root, before, {**self.settings, "parts": self.part.of}, LATER)
 
     def _find_end(self) -> None:
         """Find the end of each shard and the last shard, and delete later shards.

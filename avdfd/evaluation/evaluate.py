@@ -16,7 +16,8 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.corpora.video_list import read_sources
-from avdfd.datasets.loaders import ElementSet, absent_identities, split_metas
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.split_elements import absent_identities, split_metas
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store

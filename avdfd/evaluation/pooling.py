@@ -6,7 +6,6 @@ Windows are pooled as probabilities, not as logits: by their mean, their maximum
 largest scores matter most for a clip with a short fake segment, but a long real clip has more windows to be wrong in.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,16 +17,10 @@ from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.features.window import is_short
 from avdfd.inference.explanation import best_lag
 from avdfd.inference.scoring import Scores
+from avdfd.metrics.pooling import pooled
 from avdfd.metrics.roc import Floats
 
 DOMAIN = "probability"
-
-
-def parse_rule(text: str) -> str:
-    """Return a pooling rule: "mean", "max", or "top" and a number. Raises ValueError for another text."""
-    if text not in ("mean", "max") and not re.fullmatch(r"top[1-9]\d{0,5}", text):
-        raise ValueError(f"'{text}' is not mean, max or top and a number, as in top3")
-    return text
 
 
 def stack(runs: Sequence[Scores]) -> Scores:
@@ -78,19 +71,9 @@ def _columns(
     metas: Sequence[ElementMeta], first: np.ndarray, member: np.ndarray, scores: Scores, rule: str
 ) -> ScoredClips:
     """Return the clips whose first windows are at `first`; window i belongs to clip `member[i]`."""
-    count = np.bincount(member)
 
     def mean(values: np.ndarray) -> Floats:
-        return np.bincount(member, values) / count
-
-    def pooled(values: np.ndarray) -> Floats:
-        if rule == "mean":
-            return mean(values)
-        order = np.lexsort((-values, member))
-        rank = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-        most = 1 if rule == "max" else int(rule.removeprefix("top"))
-        chosen = order[rank < most]
-        return np.bincount(member[chosen], values[chosen]) / np.minimum(count, most)
+        return pooled(values, member, "mean")
 
     def field(name: str) -> np.ndarray:
         codes, values = coded(metas, name)
@@ -109,10 +92,11 @@ def _columns(
     return ScoredClips(
         facts,
         label=field("label").astype(np.int64),
-        windows=count,
+        windows=np.bincount(member),
         short=short,
         scores={
-            name: np.stack([pooled(run) for run in np.atleast_2d(values)]) for name, values in scores.branch.items()
+            name: np.stack([pooled(run, member, rule) for run in np.atleast_2d(values)])
+            for name, values in scores.branch.items()
         },
         weights={name: mean(values) for name, values in scores.weights.items()},
         log_ratio=None if frames is None else mean(frames.mean(axis=1)),

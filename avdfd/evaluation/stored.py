@@ -62,22 +62,25 @@ def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
     return StoredEvaluation(runs[0].name, place, report, clips)
 
 
-def decision_of(run: Path, branch: str) -> Decision | None:
-    """Return how a branch of a run decides, from the validation report of the same weights; None if there is none.
+def decisions_of(run: Path) -> dict[str, Decision]:
+    """Return how the branches of a run decide, from the validation report of the same weights; empty without one.
 
     Reports of earlier versions have no band.
     """
     path = folder_of(run, 1, "validation") / "report.json"
     if not path.is_file():
-        return None
+        return {}
     report = read_json(path)
     try:
-        fitted, weights = report["fitted"].get(branch), report["runs"][0]["checkpoint_sha256"]
-        if fitted is None or "bands" not in fitted or weights != sha256_of(run / BEST):
-            return None
-        low, high = fitted["bands"][f"{DEFAULT:g}"][0]
-        band, temperature = Band(float(low), float(high)), fitted["temperature"][0]
-        return Decision(band, temperature, str(report["pooling"]["windows"]), calibrated=True)
+        branches, found = report["fitted"].items(), dict[str, Decision]()
+        if report["runs"][0]["checkpoint_sha256"] != sha256_of(run / BEST):
+            return {}
+        for branch, fitted in branches:
+            if fitted is not None and "bands" in fitted:
+                low, high = fitted["bands"][f"{DEFAULT:g}"][0]
+                band, temperature = Band(float(low), float(high)), fitted["temperature"][0]
+                found[branch] = Decision(band, temperature, str(report["pooling"]["windows"]), calibrated=True)
+        return found
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         raise UserError(f"{path}: damaged, or written by another version; evaluate the run again") from None
 

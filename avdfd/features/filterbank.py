@@ -55,13 +55,19 @@ def log_cepstra(waveform: Tensor) -> Tensor:
     The others are the cosine transform of the log filter bank, orthonormal, times a lifter.
     """
     power = _power(waveform)
-    band = torch.arange(BANDS, dtype=torch.float64, device=power.device)
     number = torch.arange(COEFFICIENTS, dtype=torch.float64, device=power.device)
-    cosines = torch.cos(math.pi * number[:, None] * (band + 0.5) / BANDS) * (2 / BANDS) ** 0.5
     lifter = 1 + _LIFTER / 2 * torch.sin(math.pi * number / _LIFTER)
-    cepstra = _log_bands(power) @ (lifter[:, None] * cosines).T
+    cepstra = _log_bands(power) @ (lifter[:, None] * cosines(BANDS).to(power.device)[:COEFFICIENTS]).T
     cepstra[..., 0] = _log(power.sum(dim=-1))
     return rearrange(cepstra, "... n k -> ... k n").float()
+
+
+@functools.cache
+def cosines(size: int) -> Tensor:
+    """Return the orthonormal cosine transform, DCT-II, (size, size) in float64."""
+    k = torch.arange(size, dtype=torch.float64)
+    table = torch.cos(math.pi * k[:, None] * (k + 0.5) / size) * math.sqrt(2 / size)
+    return torch.cat([table[:1] * math.sqrt(0.5), table[1:]])
 
 
 def _power(waveform: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ References:
 """
 
 import functools
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from avdfd.features.filterbank import cosines
 from avdfd.features.window import SAMPLE_RATE
 
 COEFFICIENTS = 20
@@ -40,8 +40,8 @@ def lfcc(waveform: Tensor) -> Tensor:
     )
     power = spectrum.abs().square()[..., :_BINS, :].mT
     epsilon = torch.finfo(torch.float32).eps
-    filters, cosines = (table.to(power.device, power.dtype) for table in (_filters(), _cosines()))
-    cepstrum = ((power @ filters.T) + epsilon).log10() @ cosines.T
+    filters, transform = (table.to(power.device, power.dtype) for table in (_filters(), cosines(COEFFICIENTS)))
+    cepstrum = ((power @ filters.T) + epsilon).log10() @ transform.T
     energy = (power.sum(dim=-1, keepdim=True) / _N_FFT + epsilon).log10()
     coefficients = torch.cat([energy, cepstrum[..., 1:]], dim=-1)
     steps = _differences(coefficients)
@@ -60,11 +60,3 @@ def _filters() -> Tensor:
     corners = torch.linspace(0, SAMPLE_RATE / 4, COEFFICIENTS + 2, dtype=torch.float64)
     low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     return F.relu(torch.minimum((hertz - low) / (centre - low), (high - hertz) / (high - centre)))
-
-
-@functools.cache
-def _cosines() -> Tensor:
-    """Return the orthonormal DCT-II (20, 20)."""
-    k = torch.arange(COEFFICIENTS, dtype=torch.float64)
-    table = torch.cos(math.pi * k[:, None] * (2 * k + 1) / (2 * COEFFICIENTS)) * math.sqrt(2 / COEFFICIENTS)
-    return torch.cat([table[:1] * math.sqrt(0.5), table[1:]])

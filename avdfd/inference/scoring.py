@@ -191,7 +191,7 @@ def pretrained_under(run: Run) -> list[RunConfig]:
 
 def audio_only(run: Run) -> Run | None:
     """Return the run as it scores audio alone: a system without video, or the audio branch of stage 2; else None."""
-    if run.inputs.reads.frames is None:
+    if not run.inputs.reads.video:
         return run
     if run.audio_branch is None:
         return None

@@ -12,6 +12,7 @@ from avdfd.inference.inspection import Inspection
 from avdfd.inference.scoring import WEIGHT
 from avdfd.media.streams import Reading
 from avdfd.metrics.calibration import at_temperature
+from avdfd.metrics.pooling import pooled
 from avdfd.metrics.selective import Band, Decision
 
 AT_ONE_HALF = Decision(Band(0.5, 0.5))
@@ -40,7 +41,10 @@ def verdict(
         return float(judged.columns[name].mean()) if judged and name in judged.columns else None
 
     def pooled_score(name: str) -> float | None:
-        return pooled(judged.columns[name], decision.windows) if judged and name in judged.columns else None
+        if judged is None or name not in judged.columns:
+            return None
+        scores = judged.columns[name]
+        return float(pooled(scores, np.zeros(len(scores), np.int64), decision.windows)[0])
 
     main = judged.branches[-1] if judged else "none"
     score = pooled_score(main)
@@ -72,12 +76,6 @@ def verdict(
         "notes": reading.remarks() if reading else [],
         "left_out": [*left_out],
     }
-
-
-def pooled(scores: np.ndarray, rule: str) -> float:
-    """Return the score of a file from those of its windows (N,): their mean, or that of the largest."""
-    most = {"mean": len(scores), "max": 1}.get(rule) or int(rule.removeprefix("top"))
-    return float(np.sort(scores)[::-1][:most].mean())
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> list[list[Any]]:

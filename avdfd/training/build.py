@@ -19,7 +19,7 @@ from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.models.visual_encoder import VisualBranch
 from avdfd.training import weights
-from avdfd.training.front_ends import build_front, find_file, load_front, read_front, sizes_of
+from avdfd.training.front_ends import build_front, fill_front, load_front, sizes_of
 from avdfd.training.representations import load_representation, width_of
 from avdfd.training.state_dicts import fill, filled, read_weights, unwrap
 
@@ -61,19 +61,18 @@ def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder | SpeechEncoder:
 def attach_front(encoder: AudioEncoder | SpeechEncoder, cfg: AudioModelConfig, folders: Iterable[Path] = ()) -> None:
     """Load the pretrained encoder that the weights of a run refer to from its own file, also in one of the folders.
 
-    Does nothing for an encoder without one, or whose weights carry it. Raises UserError as `load_front` does.
+    Does nothing for an encoder without one, or whose weights carry it. Raises UserError as `fill_front` does.
     """
     if isinstance(encoder, SpeechEncoder) and cfg.front is not None and not cfg.front.carried:
         encoder.attach(load_front(cfg.front, folders))
 
 
 def start_front(encoder: AudioEncoder | SpeechEncoder, cfg: AudioModelConfig) -> None:
-    """Give a new model the weights of its pretrained encoder's file, if any. Raises UserError as `load_front` does."""
+    """Give a new model the weights of its pretrained encoder's file, if any. Raises UserError as `fill_front` does."""
     attach_front(encoder, cfg)
     if isinstance(encoder, SpeechEncoder) and cfg.front is not None and cfg.front.carried:
         assert encoder.front_end is not None, "one that is carried is built"
-        path = find_file(cfg.front.file, cfg.front.sha256, of=f"the encoder {cfg.front.arch}", key="model.front.file")
-        fill(encoder.front_end, read_front(path, cfg.front), str(path))
+        fill_front(encoder.front_end, cfg.front)
 
 
 def attach_representation(

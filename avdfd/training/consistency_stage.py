@@ -39,7 +39,7 @@ from avdfd.training.optim import adamw, set_epoch_lr
 from avdfd.training.representation_cache import CachedFeatures, open_features
 from avdfd.training.representations import width_of
 from avdfd.training.run_folder import RunFolder, git_revision, summary
-from avdfd.training.state import Training, different_keys
+from avdfd.training.state import Training, refuse_other_config
 from avdfd.training.weights import RunFacts
 
 _PER_FRAME = 10  # frames of the mel per video frame
@@ -172,9 +172,7 @@ def _is_to_do(cfg: ConsistencyStageConfig, *, resume: bool) -> bool:
         return True
     if not resume:
         raise UserError(f"{folder}: holds a run already; add --resume to continue it, or change 'name'")
-    before = weights.facts_of(folder / BEST, cfg.kind).config
-    if changed := different_keys(before.model_dump(), cfg.model_dump()):
-        raise UserError(f"{folder}: made with another {changed[0]}; restore it, or change 'name' for a new run")
+    refuse_other_config(folder, weights.facts_of(folder / BEST, cfg.kind).config, cfg)
     return False
 
 

@@ -18,8 +18,8 @@ from avdfd.core.files import sha256_of
 from avdfd.core.text import parse_json
 from avdfd.models.front_ends import Sizes
 from avdfd.models.front_ends.w2v_bert import W2vBert
-from avdfd.models.front_ends.wav2vec2 import Wav2Vec2
-from avdfd.models.front_ends.wavlm import WavLM
+from avdfd.models.front_ends.wav2vec2 import wav2vec2
+from avdfd.models.front_ends.wavlm import wavlm
 from avdfd.models.front_ends.whisper import Whisper
 from avdfd.training import front_keys
 from avdfd.training.ctranslate2 import is_ctranslate2, read_whisper
@@ -44,13 +44,13 @@ def _wav2vec2(
     options: dict[str, Any] = {"large": large, "conv_bias": conv_bias, "normalise": normalise}
     return Arch(
         sizes,
-        lambda of: Wav2Vec2(sizes=of, **options),
+        lambda of: wav2vec2(sizes=of, **options),
         lambda weights: front_keys.of_wav2vec2(weights, zero_bias=zero_bias),
     )
 
 
 def _wavlm(sizes: Sizes, *, large: bool = False) -> Arch:
-    return Arch(sizes, lambda of: WavLM(sizes=of, large=large, normalise=large), front_keys.of_wavlm)
+    return Arch(sizes, lambda of: wavlm(sizes=of, large=large, normalise=large), front_keys.of_wavlm)
 
 
 def _whisper(depth: int, dim: int, heads: int, bins: int = 80) -> Arch:
@@ -97,15 +97,20 @@ def build_front(cfg: FrontConfig) -> nn.Module:
 
 
 def load_front(cfg: FrontConfig, folders: Iterable[Path] = ()) -> nn.Module:
-    """Return the encoder with the weights of its file, in eval mode.
+    """Return the encoder with the weights of its file, in eval mode. Raises UserError as `fill_front` does."""
+    model = build_front(cfg)
+    fill_front(model, cfg, folders)
+    return model.eval()
+
+
+def fill_front(model: nn.Module, cfg: FrontConfig, folders: Iterable[Path] = ()) -> None:
+    """Give an encoder the weights of its file.
 
     The file is looked for where the config says, then by its name in the folders. Raises UserError if it is not found,
     has another sha256, is damaged, or holds another model.
     """
     path = find_file(cfg.file, cfg.sha256, folders, of=f"the encoder {cfg.arch}", key="model.front.file")
-    model = build_front(cfg)
     fill(model, read_front(path, cfg), str(path))
-    return model.eval()
 
 
 def find_file(file: str, sha256: str, folders: Iterable[Path] = (), *, of: str, key: str) -> Path:
@@ -114,18 +119,19 @@ def find_file(file: str, sha256: str, folders: Iterable[Path] = (), *, of: str, 
     Raises UserError that says what it is `of`, and the `key` of the config, if there is none.
     """
     candidates = [Path(file), *(folder / Path(file).name for folder in folders)]
-    present = [path for path in candidates if path.is_file()]
-    found = {path: sha256_of(path) for path in present}
-    for path, digest in found.items():
-        if digest == sha256:
+    found: dict[Path, str] = {}
+    for path in (path for path in candidates if path.is_file()):
+        found[path] = sha256_of(path)
+        if found[path] == sha256:
             return path
-    if not present:
+    if not found:
         looked = ", ".join(str(path) for path in candidates)
         raise UserError(
             f"{looked}: no such file of weights; {of} has sha256 {sha256}: correct {key}, or name its folder with "
             "--encoders"
         )
-    raise UserError(f"{present[0]}: sha256 is {found[present[0]]}, the config expects {sha256}; get the file again")
+    path, digest = next(iter(found.items()))
+    raise UserError(f"{path}: sha256 is {digest}, the config expects {sha256}; get the file again")
 
 
 def read_front(path: Path, cfg: FrontConfig) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ def of_wav2vec2(weights: Weights, *, zero_bias: bool = False) -> dict[str, Tenso
 
 
 def of_wavlm(weights: Weights) -> dict[str, Tensor]:
-    """Names of Hugging Face, Microsoft or torchaudio -> keys of `WavLM`, which joins the inputs of its attention."""
+    """Names of Hugging Face, Microsoft or torchaudio -> keys of `wavlm`, which joins the inputs of its attention."""
     state = _of_torchaudio(weights)
     joined: dict[str, Tensor] = {}
     for key, value in state.items():

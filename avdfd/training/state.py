@@ -121,12 +121,7 @@ class Training:
         for path in passed:
             self.run.log(f"warning: {path} is damaged; resuming from the one before")
         before = parse_saved(state["config"], type(self.cfg), source=str(self.run.path))
-        saved, current = ({k: v for k, v in c.model_dump().items() if k not in ignore} for c in (before, self.cfg))
-        changed = different_keys(saved, current)
-        if changed:
-            raise UserError(
-                f"{self.run.path}: made with another {changed[0]}; restore it, or change 'name' for a new run"
-            )
+        refuse_other_config(self.run.path, before, self.cfg, ignore)
         if state["splits"] != splits_digest(self.cfg.data.splits):
             raise UserError(
                 f"{self.run.path}: the lists in {self.cfg.data.splits} have changed since the run began; restore them, "
@@ -259,6 +254,13 @@ def splits_digest(path: str) -> str:
     place = Path(path)
     files = [place] if place.is_file() else [place / f"{split}.txt" for split in SPLITS]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def refuse_other_config(run: Path, before: RunConfig, now: RunConfig, ignore: Collection[str] = ()) -> None:
+    """Raise UserError if a run was made with another config, apart from sections to ignore."""
+    saved, current = ({k: v for k, v in cfg.model_dump().items() if k not in ignore} for cfg in (before, now))
+    if changed := different_keys(saved, current):
+        raise UserError(f"{run}: made with another {changed[0]}; restore it, or change 'name' for a new run")
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -79,6 +79,14 @@ def make_store(root: Path, whole: Sequence[int] = (), *, landmarks: bool = False
     return root
 
 
+def make_talking_store(root: Path) -> Path:
+    """Write a store with landmarks as `make_store`, and split lists with enough identities for stage 2a."""
+    make_store(root, landmarks=True)
+    for split, names in {"train": "id1 id2 id3 id4", "validation": "id5 id6", "test": "id7"}.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(names.split()))
+    return root
+
+
 def data_section(data: Path, *tiers: str) -> dict[str, Any]:
     """Return the `data` section of a config: the elements and lists of `make_store`, with these fake tiers."""
     return {

@@ -15,7 +15,8 @@ from avdfd.baselines import mrdf
 from avdfd.config import MrdfConfig, load
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.elements.layout import STORE
 from avdfd.inference import scoring

@@ -14,7 +14,8 @@ from avdfd.baselines import countermeasure
 from avdfd.config import CountermeasureConfig, load
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.elements.form import encode_wav
 from avdfd.inference.scoring import load_run, score

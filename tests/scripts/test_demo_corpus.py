@@ -328,8 +328,8 @@ def test_speech_does_not_depend_on_the_time_of_day():
     """espeak-ng seeds its noise with the time, and this voice is all noise."""
     voice = Voice("whisper", 50, 60, 170)
     said = (
-        f"import sys, hashlib; from data.corpus.speech import *; from data.corpus import speech\n"
-        f"speech._library()[0].espeak_ng_SetRandSeed(int(sys.argv[1]))\n"
+        "import hashlib, sys; from data.corpus.speech import Voice, _library, speak\n"
+        "_library()[0].espeak_ng_SetRandSeed(int(sys.argv[1]))\n"
         f"print(hashlib.sha256(speak('a box of maps', {voice!r}).samples.tobytes()).hexdigest())"
     )
     hashes = [

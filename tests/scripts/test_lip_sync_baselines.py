@@ -14,7 +14,8 @@ import detect
 import evaluate
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.evaluation.counterfactuals import cases
 from avdfd.inference.scoring import load_run, score, score_windows

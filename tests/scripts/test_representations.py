@@ -10,13 +10,14 @@ import evaluate
 import train
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.inference.scoring import load_run, score, score_windows
 from avdfd.training import backbone_cache, weights
 from avdfd.training.build import load_consistency
 from tests.helpers.representations import write_representation
-from tests.helpers.runs import VISUAL, epochs, log, make_run, make_store, write_config
+from tests.helpers.runs import VISUAL, epochs, log, make_run, make_talking_store, write_config
 
 KINDS = ("av-hubert", "vit")
 OPTIM = {"lr": 1e-3, "epochs": 1, "warmup_epochs": 0, "batch_size": 4}
@@ -25,9 +26,7 @@ OPTIM = {"lr": 1e-3, "epochs": 1, "warmup_epochs": 0, "batch_size": 4}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A store with enough identities for stage 2a, and a run of stage 1."""
-    root = make_store(tmp_path_factory.mktemp("data"), landmarks=True)
-    for split, names in {"train": "id1 id2 id3 id4", "validation": "id5 id6", "test": "id7"}.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(names.split()))
+    root = make_talking_store(tmp_path_factory.mktemp("data"))
     make_run(root / "runs", "pretrain", root)
     return root
 

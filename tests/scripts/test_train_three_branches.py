@@ -13,7 +13,7 @@ from avdfd.core.files import BEST
 from avdfd.inference import scoring
 from avdfd.models.detector import DetectorOutput
 from avdfd.training import backbone_cache, weights
-from tests.helpers.runs import SPECTRA, VISUAL, epochs, make_run, make_store, write_config
+from tests.helpers.runs import SPECTRA, VISUAL, epochs, make_run, make_talking_store, write_config
 
 OPTIM = {"lr": 1e-3, "epochs": 2, "warmup_epochs": 1, "batch_size": 4}
 FROZEN = ["--augment.flip=0", "--backbone_lr_scale=0"]
@@ -22,9 +22,7 @@ FROZEN = ["--augment.flip=0", "--backbone_lr_scale=0"]
 @pytest.fixture(scope="module")
 def talking(tmp_path_factory):
     """A store with landmarks, and runs of stages 1 and 2a on it."""
-    root = make_store(tmp_path_factory.mktemp("talking"), landmarks=True)
-    for split, names in {"train": "id1 id2 id3 id4", "validation": "id5 id6", "test": "id7"}.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(names.split()))
+    root = make_talking_store(tmp_path_factory.mktemp("talking"))
     make_run(root / "runs", "pretrain", root)
     stage2a = write_config(root, root, "consistency", "mouth", [], {})
     train.main(["--stage", "consistency", *stage2a])

@@ -20,7 +20,8 @@ from avdfd import config, report
 from avdfd.config import AudioModelConfig, PretrainConfig, TrainConfig, parse
 from avdfd.core import errors
 from avdfd.core.errors import UserError, WorkError
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_audio, encode_wav
 from avdfd.features.window import WINDOW

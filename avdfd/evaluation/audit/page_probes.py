@@ -12,7 +12,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import split_metas
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementMeta
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit import files

@@ -59,7 +59,7 @@ class Cases(NamedTuple):
 def check(store: Store, run: Run) -> None:
     """Raise UserError unless a run relates audio and video, and the elements are windows with both."""
     check_store(store, "--counterfactuals")
-    if run.inputs.reads.frames is None and not run.inputs.reads.landmarks:
+    if not run.inputs.reads.video:
         raise UserError(
             f"{run.folder}: takes audio alone, so there is no relation of audio and video that --counterfactuals could "
             "test; evaluate a run that takes both"

@@ -42,7 +42,7 @@ def measure(
     """Score all counterfactuals of these elements and return the `counterfactuals` of report.json.
 
     `own` has the scores of the elements with their own streams: those of every branch of the first system, and of the
-    main branch of the others. In the result, `audio_only` names the systems that take no frames. Scores in `folder` are
+    main branch of the others. In the result, `audio_only` names the systems that take no video. Scores in `folder` are
     reused. `progress` may wrap the cases in a progress bar.
     """
     reads = [run.inputs.reads for runs in systems.values() for run in runs]
@@ -52,7 +52,7 @@ def measure(
     branches = next(iter(systems.values()))[0].branches
     named = [branch for branch in _BRANCHES if branch in branches]
     result = summarise(found, scored, metas, own, rule, replicates=replicates, seed=seed)
-    audio_only = [name for name, runs in systems.items() if runs[0].inputs.reads.frames is None]
+    audio_only = [name for name, runs in systems.items() if not runs[0].inputs.reads.video]
     return {"branch": (named or [branches[-1]])[0], "audio_only": audio_only, **result}
 
 

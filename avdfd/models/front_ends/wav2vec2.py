@@ -24,17 +24,16 @@ from OpenAVFF.stack import Stack
 
 
 class Wav2Vec2(nn.Module):
-    """Waveforms (B, S) -> hidden states 0 to `depth`, each (B, T, D).
+    """Waveforms (B, S) -> hidden states 0 to `depth`, each (B, T, D), by a wav2vec 2.0 or WavLM of torchaudio.
 
-    `large` has layer norms in its convolutions and pre-norm layers, as XLS-R and the large models; otherwise there is a
-    group norm in the first convolution, and layers are post-norm. `normalise` scales a clip to mean 0 and variance 1.
+    `normalise` scales a clip to mean 0 and variance 1.
     """
 
-    def __init__(self, *, sizes: Sizes, large: bool, conv_bias: bool, normalise: bool) -> None:
+    def __init__(self, model: Wav2Vec2Model, *, normalise: bool) -> None:
         super().__init__()
         self.normalise = normalise
-        self.model = wav2vec2_model(**torchaudio_sizes(sizes, large=large, conv_bias=conv_bias), aux_num_out=None)
-        transformer = self.model.encoder.transformer
+        self.model = model
+        transformer = model.encoder.transformer
         transformer.layers = Stack(transformer.layers)
 
     @property
@@ -45,7 +44,39 @@ class Wav2Vec2(nn.Module):
 
     def forward(self, waveform: Tensor, lengths: Tensor | None = None, *, last: int | None = None) -> list[Tensor]:
         """Layers above `last` are not computed; `lengths` (B,) in samples."""
-        return by_length(lambda clips: hidden_states(self.model, clips, self.normalise, last), waveform, lengths)
+        return by_length(lambda clips: self._hidden_states(clips, last), waveform, lengths)
+
+    def _hidden_states(self, waveform: Tensor, last: int | None) -> list[Tensor]:
+        """Waveforms (B, S) without padding -> hidden states from 0 to `last`."""
+        if self.normalise:
+            waveform = F.layer_norm(waveform, waveform.shape[-1:])
+        encoder = self.model.encoder
+        transformer = encoder.transformer
+        x = encoder.feature_projection(self.model.feature_extractor(waveform, None)[0])
+        x = x + transformer.pos_conv_embed(x)
+        if transformer.layer_norm_first:  # torchaudio's name for a norm before the first layer, of post-norm models
+            x = transformer.layer_norm(x)
+        states, bias = [x], None
+        layers = transformer.layers[:last]
+        for layer in layers:
+            if transformer.layers.checkpointing and torch.is_grad_enabled():
+                x, bias = checkpoint(layer, x, None, bias, use_reentrant=False)
+            else:
+                x, bias = layer(x, None, position_bias=bias)
+            states.append(x)
+        if len(layers) == len(transformer.layers) and not transformer.layer_norm_first:
+            states[-1] = transformer.layer_norm(x)
+        return states
+
+
+def wav2vec2(*, sizes: Sizes, large: bool, conv_bias: bool, normalise: bool) -> Wav2Vec2:
+    """Return a wav2vec 2.0 with random weights.
+
+    `large` has layer norms in its convolutions and pre-norm layers, as XLS-R and the large models; otherwise there is a
+    group norm in the first convolution, and layers are post-norm.
+    """
+    shared = torchaudio_sizes(sizes, large=large, conv_bias=conv_bias)
+    return Wav2Vec2(wav2vec2_model(**shared, aux_num_out=None), normalise=normalise)
 
 
 def torchaudio_sizes(sizes: Sizes, *, large: bool, conv_bias: bool) -> dict[str, Any]:
@@ -68,25 +99,3 @@ def torchaudio_sizes(sizes: Sizes, *, large: bool, conv_bias: bool) -> dict[str,
         "encoder_layer_norm_first": large,
         "encoder_layer_drop": 0.0,
     }
-
-
-def hidden_states(model: Wav2Vec2Model, waveform: Tensor, normalise: bool, last: int | None) -> list[Tensor]:
-    """Waveforms (B, S) without padding -> hidden states of a wav2vec 2.0 or WavLM, from 0 to `last`."""
-    if normalise:
-        waveform = F.layer_norm(waveform, waveform.shape[-1:])
-    transformer = model.encoder.transformer
-    x = model.encoder.feature_projection(model.feature_extractor(waveform, None)[0])
-    x = x + transformer.pos_conv_embed(x)
-    if transformer.layer_norm_first:  # torchaudio's name for a norm before the first layer, of post-norm models
-        x = transformer.layer_norm(x)
-    states, bias = [x], None
-    layers = transformer.layers[:last]
-    for layer in layers:
-        if transformer.layers.checkpointing and torch.is_grad_enabled():
-            x, bias = checkpoint(layer, x, None, bias, use_reentrant=False)
-        else:
-            x, bias = layer(x, None, position_bias=bias)
-        states.append(x)
-    if len(layers) == len(transformer.layers) and not transformer.layer_norm_first:
-        states[-1] = transformer.layer_norm(x)
-    return states

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from avdfd.baselines.mrdf import Inputs
-from avdfd.baselines.mrdf_inputs import half_size, mrdf_normalise, mrdf_video
+from avdfd.baselines.mrdf_inputs import half_size, mrdf_video
 from avdfd.datasets.loaders import prepare, stack
 from avdfd.elements import Element
+from avdfd.features.frames import normalise
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_small_frames_are_refused(frames):
 def test_normalisation():
     video = torch.tensor([0, 107, 255], dtype=torch.uint8)
     expected = torch.tensor([-0.421 / 0.165, (107 / 255 - 0.421) / 0.165, (1 - 0.421) / 0.165])
-    torch.testing.assert_close(mrdf_normalise(video.view(1, 1, 3, 1, 1)).flatten(), expected)
+    torch.testing.assert_close(normalise(video.view(1, 1, 3, 1, 1), "lips").flatten(), expected)
 
 
 def element(steps, seed=0):

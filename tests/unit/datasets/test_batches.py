@@ -8,8 +8,9 @@ from avdfd.config import AugmentConfig, AvffConfig, DataConfig, MrdfConfig, VfdC
 from avdfd.core.errors import UserError
 from avdfd.datasets import residency
 from avdfd.datasets.batches import Batches, open_batches, reads_on
-from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
+from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw, Paired, Sequential, Shared, Shuffled
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.features.patches import Front, Patches
 

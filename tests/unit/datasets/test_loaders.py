@@ -9,8 +9,9 @@ import torch
 from avdfd.baselines import mrdf, vfd
 from avdfd.config import AugmentConfig, PretrainConfig, SynchronyConfig, parse
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import ElementSet, Inputs, split_metas
+from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.samplers import Draw
+from avdfd.datasets.split_elements import split_metas
 from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_wav

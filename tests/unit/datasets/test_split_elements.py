@@ -4,8 +4,7 @@ import pytest
 
 from avdfd.config import PretrainConfig, parse
 from avdfd.datasets import split_elements
-from avdfd.datasets.loaders import split_metas
-from avdfd.datasets.split_elements import training_elements
+from avdfd.datasets.split_elements import split_metas, training_elements
 from avdfd.elements import ElementStore
 
 

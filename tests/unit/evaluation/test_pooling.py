@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from avdfd.evaluation.pooling import parse_rule, per_window, pool, stack
+from avdfd.evaluation.pooling import per_window, pool, stack
 from avdfd.inference.scoring import Scores
+from avdfd.metrics.pooling import parse_rule
 from tests.unit.elements import meta
 
 METAS = [

@@ -8,7 +8,8 @@ import torch
 
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
-from avdfd.datasets.loaders import ElementSet, split_metas
+from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.inference import scoring
 from avdfd.training import weights

@@ -17,7 +17,7 @@ from avdfd.training import weights
 from avdfd.training.build import load_consistency
 from avdfd.training.consistency_stage import moved_audio, stage2a_loss
 from avdfd.training.state import Training
-from tests.helpers.runs import epochs, make_store, write_config
+from tests.helpers.runs import epochs, make_talking_store, write_config
 
 STAGE = ["--stage", "consistency"]
 
@@ -25,10 +25,7 @@ STAGE = ["--stage", "consistency"]
 @pytest.fixture(scope="module")
 def talking(tmp_path_factory):
     """A store with landmarks, whose split lists have enough identities."""
-    root = make_store(tmp_path_factory.mktemp("talking"), landmarks=True)
-    for split, names in {"train": "id1 id2 id3 id4", "validation": "id5 id6", "test": "id7"}.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(names.split()))
-    return root
+    return make_talking_store(tmp_path_factory.mktemp("talking"))
 
 
 @pytest.fixture
