@@ -50,10 +50,10 @@ class FrontConfig(Section):
     the sum of all with learned weights."""
     rate: Literal[25, 50] = 50
     """Tokens per second; 25 averages two neighbours."""
-    head: Literal["transformer", "attentive", "sls"] = "transformer"
-    """From the tokens to the clip's feature: transformer layers (`model.depth`) and the mean; the mean and standard
-    deviation weighted by attention; or layers weighted by a gate of each clip's own, then transformer layers and the
-    mean."""
+    head: Literal["transformer", "attentive", "sls", "graph"] = "transformer"
+    """From the tokens to the clip's feature, after transformer layers (`model.depth`): the mean; the mean and standard
+    deviation weighted by attention; the mean, where the layers of the encoder are weighted by a gate of each clip's
+    own; or AASIST's graphs over the spectrum and over time."""
     train_from: Count | None = None
     """Transformer layers from this number on are trained, the first being 1; 0 trains the whole encoder; null freezes
     it."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from avdfd.features.patches import Front, Patches
 from avdfd.models.audio_encoder import AudioEncoder, FittedScore, pooled
+from avdfd.models.graph_head import GraphHead
 from avdfd.models.layers import TransformerEncoder
 from avdfd.models.referred import leave_out
 
@@ -59,7 +60,7 @@ class SpeechEncoder(nn.Module):
         carried: bool = False,
         train_from: int | None = None,
         weights: bool = False,
-        pool: Literal["transformer", "attentive", "sls"] = "transformer",
+        pool: Literal["transformer", "attentive", "sls", "graph"] = "transformer",
         rate: Literal[25, 50] = 50,
         statistics: Front | None = None,
         dim: int = 512,
@@ -84,6 +85,9 @@ class SpeechEncoder(nn.Module):
         if pool == "attentive":
             self.attention = nn.Sequential(nn.Linear(dim, _ATTENTION), nn.Tanh(), nn.Linear(_ATTENTION, 1))
             self.pool_proj = nn.Linear(2 * dim, dim)
+        self.graph = GraphHead(dim) if pool == "graph" else None
+        if pool == "graph":
+            self.pool_proj = nn.Linear(GraphHead.width, dim)
         numbers = 2 * statistics.numbers if statistics is not None else 0
         if numbers:
             self.statistics_norm = nn.BatchNorm1d(numbers, affine=False)
@@ -131,7 +135,7 @@ class SpeechEncoder(nn.Module):
         else:
             mixed = rearrange(states, "b t l e -> b t (l e)")
         tokens = self.encoder(self.proj(self.drop(mixed)))
-        feature = self._pooled(tokens.float())
+        feature = self._pooled(tokens).float()
         if hidden.statistics is not None:
             numbers = pooled(Patches(hidden.statistics))
             feature = feature + self.statistics_proj(self.drop(self.statistics_norm(numbers))).float()
@@ -140,13 +144,16 @@ class SpeechEncoder(nn.Module):
         return feature, tokens
 
     def _pooled(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) -> (B, D), float32."""
+        """(B, T, D) -> (B, D)."""
+        if self.graph is not None:
+            return self.pool_proj(self.graph(tokens))
+        tokens = tokens.float()
         if self.attention is None:
             return tokens.mean(dim=1)
         weight = self.attention(tokens).float().softmax(dim=1)
         mean = (weight * tokens).sum(dim=1)
         variance = (weight * (tokens - mean[:, None]).square()).sum(dim=1)
-        return self.pool_proj(torch.cat([mean, (variance + _FLOOR).sqrt()], dim=1)).float()
+        return self.pool_proj(torch.cat([mean, (variance + _FLOOR).sqrt()], dim=1))
 
     def _freeze(self) -> None:
         """Leave gradients to what is trained of the pretrained encoder, and is computed."""

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,6 +78,7 @@ def own_store(tmp_path: Path) -> Path:
         {"layers": "learned"},
         {"head": "sls"},
         {"head": "attentive", "layers": [2]},
+        {"head": "graph"},
         {"rate": 25},
     ],
     ids=str,
@@ -94,6 +96,30 @@ def test_shapes_and_independence_of_other_clips(front: Values, more: dict[str, A
     torch.testing.assert_close(feature[1:2], alone[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(tokens[1:2], alone[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(again[0], feature)
+
+
+@pytest.mark.parametrize("head", ["attentive", "graph"])
+def test_heads_depend_on_the_order_of_time_only_as_designed(head: str, files: Files):
+    """Attentive statistics are sums over time; the graph's convolutions relate neighbours."""
+    encoder = encoder_of(WAVLM, files, {"depth": 0}, head=head)
+    hidden = Hidden(torch.randn(2, 12, 3, 16, generator=torch.Generator().manual_seed(3)))
+    with torch.no_grad():
+        forward, backward = (encoder(Hidden(states))[0] for states in (hidden.states, hidden.states.flip(1)))
+    assert torch.allclose(forward, backward, atol=1e-5) == (head == "attentive")
+
+
+def test_attentive_statistics_are_those_of_weighted_tokens(files: Files):
+    encoder = encoder_of(WAVLM, files, head="attentive")
+    tokens = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(4))
+    assert encoder.attention is not None
+    with torch.no_grad():
+        first, _, second = encoder.attention
+        weight = torch.softmax(second(torch.tanh(first(tokens)))[..., 0], dim=1).numpy()
+        expected = []
+        for w, x in zip(weight, tokens.numpy(), strict=True):
+            mean = np.average(x, axis=0, weights=w)
+            expected.append([*mean, *np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w) + 1e-4)])
+        torch.testing.assert_close(encoder._pooled(tokens), encoder.pool_proj(torch.tensor(np.array(expected)).float()))
 
 
 def test_rate_25_averages_neighbours(files: Files):
@@ -129,9 +155,10 @@ def test_train_from_leaves_the_layers_below_without_gradients(first: int | None,
 @pytest.mark.parametrize("front", [WHISPER, WAVLM], ids=lambda front: front["arch"])
 @pytest.mark.parametrize("layers", ["all", [1]], ids=str)
 @pytest.mark.parametrize("first", [0, 1])
-def test_everything_with_a_gradient_gets_one(front: Values, layers: Any, first: int, files: Files):
+@pytest.mark.parametrize("head", ["transformer", "graph"])
+def test_everything_with_a_gradient_gets_one(front: Values, layers: Any, first: int, head: str, files: Files):
     """DistributedDataParallel refuses parameters that the loss does not depend on."""
-    encoder = encoder_of(front, files, layers=layers, train_from=first, lr_scale=0.1).train()
+    encoder = encoder_of(front, files, layers=layers, train_from=first, lr_scale=0.1, head=head).train()
     feature, tokens = encoder(torch.randn(2, 8_000))
     (feature.sum() + tokens.square().sum()).backward()
     assert not [name for name, p in encoder.named_parameters() if p.requires_grad and p.grad is None]
