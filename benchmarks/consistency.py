@@ -5,16 +5,17 @@
 The table has the columns file, kind (real or fake), identity and, for fakes, fake_method; a source is what precedes the
 first hyphen of an identity. The model is fitted on the real clips of four fifths of the identities, and judged on the
 others; strangers are other identities of the same source and fold. Windows are of 3 s, a second apart, or as long as
-the clip allows; nothing outside a window is used but 0.24 s of audio at its edges. AUC with 95 % intervals over
-identities: of windows with their own audio against windows
+the clip allows; nothing outside a window is used but, at its edges, 0.24 s of the side that is predicted from. AUC with
+95 % intervals over identities: of windows with their own audio against windows
 
     stranger     with a stranger's audio, from any time of it
     late 400     with the audio 400 ms earlier or later in the clip, not circular
     late 200     200 ms
 
 Every clip counts once, or (`windows`) every window. `--rounds 0` leaves the offsets of training clips as they are.
-`--fakes` adds the AUC of fakes by method, whole clips, "less in sync"; they train nothing. With `--judged`, the clips
-of another table are judged; identities of both tables are not trained on.
+`--direction v2a` predicts the audio from the mouth, `symmetric` both, and compares the tokens of both. `--fakes` adds
+the AUC of fakes by method, whole clips, "less in sync"; they train nothing. With `--judged`, the clips of another table
+are judged; identities of both tables are not trained on.
 """
 
 import argparse
@@ -25,12 +26,13 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from avdfd.core.errors import MediaError, UserError, run_script
@@ -39,7 +41,7 @@ from avdfd.features.mel import log_mel
 from avdfd.features.mouth_shape import USED, mouth_shape
 from avdfd.media.landmarks import read_face
 from avdfd.metrics import bootstrap, roc
-from avdfd.models.consistency import Consistency
+from avdfd.models.consistency import CONTEXT, Consistency, Direction
 from avdfd.training.consistency import Talk, fit
 
 FOLDS = 5
@@ -76,7 +78,8 @@ def main(argv: list[str]) -> int:
     cli.add_argument("--judged", help="table of other clips: the model is fitted on all of --clips and judged on these")
     cli.add_argument("--cache", required=True, help="folder for the landmarks and audio of the clips")
     cli.add_argument("--seeds", type=int, default=3, help="draws of the folds, strangers and groups")
-    cli.add_argument("--tokens", type=int, default=6)
+    cli.add_argument("--tokens", type=int, default=6, help="of each direction")
+    cli.add_argument("--direction", default="a2v", choices=get_args(Direction))
     cli.add_argument("--rounds", type=int, default=2, help="estimates of the offsets of training clips")
     cli.add_argument("--fakes", action="store_true")
     cli.add_argument("--bootstrap", type=int, default=1000)
@@ -96,7 +99,9 @@ def main(argv: list[str]) -> int:
         else:
             fold = folds_of(clips, seed)
             trained = [[clip.talk for clip in clips if fold[clip.talk.identity] != k] for k in range(FOLDS)]
-        models = [fit(talks, tokens=args.tokens, rounds=args.rounds, seed=seed) for talks in trained]
+        models = [
+            fit(talks, tokens=args.tokens, rounds=args.rounds, seed=seed, direction=args.direction) for talks in trained
+        ]
         print(f"seed {seed}: {(time.process_time() - began) / len(models):.1f} s of a core per training")
         pairs = pairs_of(judged, fold, seed)
         report(judged, pairs, judge(judged, pairs, fold, models), args.bootstrap, scores)
@@ -190,6 +195,22 @@ def pairs_of(clips: Sequence[Clip], fold: dict[str, int], seed: int) -> list[Pai
     return pairs
 
 
+def tokens_of(model: Consistency, clips: Sequence[Clip], pair: Pair) -> tuple[Tensor, Tensor]:
+    """Return the tokens (1, T, K) of the audio and of the mouth, one predicted from the other, by direction."""
+    video, audio = clips[pair.video].talk, clips[pair.audio].talk
+    shown, heard = slice(pair.start, pair.start + pair.length), slice(pair.audio_start, pair.audio_start + pair.length)
+    sides = []
+    if "a2v" in model.directions:
+        sides.append((model.predict(audio.mel[None])[:, heard], model.targets(video.shape[None, shown])))
+    if "v2a" in model.directions:
+        before = min(pair.start, CONTEXT // 2)
+        around = video.shape[None, pair.start - before : shown.stop + CONTEXT // 2]
+        predicted = model.predict_audio(around)[:, before : before + pair.length]
+        sides.append((model.audio_targets(audio.mel[None])[:, heard], predicted))
+    said, mouth = (torch.cat(side, dim=-1) for side in zip(*sides, strict=True))
+    return said, mouth
+
+
 @torch.inference_mode()
 def judge(
     clips: Sequence[Clip], pairs: Sequence[Pair], fold: dict[str, int], models: Sequence[Consistency]
@@ -197,11 +218,8 @@ def judge(
     """Return the log-ratio of each pair, by the model that was not trained on its identities."""
     scores = []
     for pair in tqdm(pairs, desc="windows", disable=None):
-        video, audio = clips[pair.video].talk, clips[pair.audio].talk
-        model = models[fold[video.identity]]
-        predicted = model.predict(audio.mel[None])[:, pair.audio_start : pair.audio_start + pair.length]
-        actual = model.targets(video.shape[None, pair.start : pair.start + pair.length])
-        scores.append(float(model.compare(predicted, actual).log_ratio))
+        model = models[fold[clips[pair.video].talk.identity]]
+        scores.append(float(model.compare(*tokens_of(model, clips, pair)).log_ratio))
     return np.array(scores)
 
 
