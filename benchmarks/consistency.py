@@ -198,15 +198,15 @@ def pairs_of(clips: Sequence[Clip], fold: dict[str, int], seed: int) -> list[Pai
 def tokens_of(model: Consistency, clips: Sequence[Clip], pair: Pair) -> tuple[Tensor, Tensor]:
     """Return the tokens (1, T, K) of the audio and of the mouth, one predicted from the other, by direction."""
     video, audio = clips[pair.video].talk, clips[pair.audio].talk
-    shown, heard = slice(pair.start, pair.start + pair.length), slice(pair.audio_start, pair.audio_start + pair.length)
+    shown, spoken = slice(pair.start, pair.start + pair.length), slice(pair.audio_start, pair.audio_start + pair.length)
     sides = []
     if "a2v" in model.directions:
-        sides.append((model.predict(audio.mel[None])[:, heard], model.targets(video.shape[None, shown])))
+        sides.append((model.predict(audio.mel[None])[:, spoken], model.targets(video.shape[None, shown])))
     if "v2a" in model.directions:
         before = min(pair.start, CONTEXT // 2)
         around = video.shape[None, pair.start - before : shown.stop + CONTEXT // 2]
         predicted = model.predict_audio(around)[:, before : before + pair.length]
-        sides.append((model.audio_targets(audio.mel[None])[:, heard], predicted))
+        sides.append((model.audio_targets(audio.mel[None])[:, spoken], predicted))
     said, mouth = (torch.cat(side, dim=-1) for side in zip(*sides, strict=True))
     return said, mouth
 
