@@ -62,11 +62,7 @@ HOP = 1.536
 
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
-    given = {
-        "hop": HOP if args.hop is None else args.hop,
-        "time_limit": args.time_limit,
-        "max_windows": 1 if args.reconstruct else 0,
-    }
+    given = {"hop": HOP if args.hop is None else args.hop, "time_limit": args.time_limit}
     media = parse(given, MediaConfig, source="detect.py")
     listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
     files = find_files(args.files) if listed is None else listed.files
@@ -77,6 +73,12 @@ def main(argv: list[str]) -> int:
     audio_run = audio_only(run)
     media = as_run_takes_it(run, media, args)
     decisions = decide(run, args.threshold)
+    if media.max_windows and not media.whole:
+        print(
+            f"{args.run}: judges the first {media.max_windows} windows of a file, as its elements have them; "
+            "--hop SECONDS judges all",
+            file=sys.stderr,
+        )
 
     failed = 0
     lines: list[dict[str, Any]] = []
@@ -259,10 +261,10 @@ def draw(
 def cut_as_in_training(media: MediaConfig, trained: MediaConfig | None, args: argparse.Namespace) -> MediaConfig:
     """Return the settings with those by which the elements of the training were cut, so that scores are the same.
 
-    --hop and --whole-frame have precedence.
+    --hop and --whole-frame have precedence; with --hop, all of a file is judged.
     """
     if trained is not None:
-        names = ("face", "trim_silence", "jpeg_quality", *(("hop",) if args.hop is None else ()))
+        names = ("face", "trim_silence", "jpeg_quality", *(("hop", "max_windows") if args.hop is None else ()))
         media = media.model_copy(update={name: getattr(trained, name) for name in names})
     return media.model_copy(update={"face": None}) if args.whole_frame else media
 
@@ -270,7 +272,7 @@ def cut_as_in_training(media: MediaConfig, trained: MediaConfig | None, args: ar
 def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig) -> int:
     """Draw what a pre-training of AVFF reconstructs of the first window of a file."""
     autoencoder = load_autoencoder(args.run, args.device)
-    media = cut_as_in_training(media, autoencoder.media, args)
+    media = cut_as_in_training(media, autoencoder.media, args).model_copy(update={"max_windows": 1})
     with temporary_folder("avdfd-spool-") as spool:
         [(_, found)] = cut_files([file], media, spool, args)
         if isinstance(found, Failure):
