@@ -8,13 +8,15 @@ import numpy as np
 
 from avdfd.config import RunConfig
 from avdfd.evaluation.evaluate import Evaluation, Request, evaluate
-from avdfd.evaluation.grouped_metrics import TUNED
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MISSES, TUNED
 from avdfd.evaluation.pages import page_metrics
 from avdfd.evaluation.scored_clips import join_clips
+from avdfd.metrics import bootstrap, roc
+from avdfd.metrics.roc import Floats
 from avdfd.training import distributed
 from avdfd.training.distributed import World
 
-METRICS = ("auc", "ap", "balanced_accuracy", "eer", TUNED)
+METRICS = ("auc", "ap", "balanced_accuracy", "eer", TUNED, FALSE_ALARMS, MISSES)
 
 
 def evaluate_folds(
@@ -42,8 +44,8 @@ def evaluate_folds(
     return tested
 
 
-def summarise(tested: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return the mean and standard deviation (n - 1) over folds of the main branch's metrics."""
+def summarise(tested: Sequence[Evaluation], *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Return the main branch's metrics: mean and standard deviation (n - 1) over folds, and `pooled` over all clips."""
     results = [done.result for done in tested]
     main = results[0]["main"]
     sections = {"overall": [result["overall"][main] for result in results]}
@@ -52,6 +54,7 @@ def summarise(tested: Sequence[Evaluation]) -> dict[str, Any]:
     return {
         "folds": [str(done.folder) for done in tested],
         "branch": main,
+        "pooled": _pooled(tested, main, replicates, seed),
         "metrics": {name: _over_folds(metrics) for name, metrics in sections.items()},
     }
 
@@ -63,6 +66,27 @@ def summarise_pages(tested: Sequence[Evaluation], *, replicates: int = 1000, see
     """
     main = tested[0].result["main"]
     return page_metrics(join_clips([done.clips for done in tested]), main, replicates=replicates, seed=seed)
+
+
+def _pooled(tested: Sequence[Evaluation], main: str, replicates: int, seed: int) -> dict[str, Any]:
+    """Return the AUC over the test clips of all folds together, and the errors at the threshold that each fold's
+    validation has fitted, with intervals over identities; without errors if a fold has no threshold.
+    """
+    clips = join_clips([done.clips for done in tested])
+    scores = clips.scores[main][0]
+    thresholds = [done.result["fitted"][main]["eer_threshold"][0] for done in tested if main in done.result["fitted"]]
+    called = None
+    if len(thresholds) == len(tested):
+        called = (scores >= np.repeat(thresholds, [len(done.clips) for done in tested])).astype(np.float64)
+
+    def statistic(weights: Floats | None, run: int) -> dict[str, Any]:
+        values: dict[str, Any] = {"auc": roc.area(roc.roc(clips.label, scores, weights))}
+        if called is not None:
+            values[FALSE_ALARMS], values[MISSES] = roc.errors_at(roc.roc(clips.label, called, weights), 0.5)
+        return values
+
+    found = bootstrap.measure(statistic, clips.label, clips.identity, replicates=replicates, seed=seed)
+    return {"clips": len(clips), "fakes": int(clips.label.sum()), **found}
 
 
 def _over_folds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

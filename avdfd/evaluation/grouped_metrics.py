@@ -22,6 +22,7 @@ from avdfd.metrics.roc import Floats
 from avdfd.metrics.selective import Band
 
 TUNED = "balanced_accuracy_at_validation_eer"
+FALSE_ALARMS, MISSES = "false_alarms_at_validation_eer", "misses_at_validation_eer"
 MIN_IDENTITIES = 10
 MIN_CLIPS = 10
 """Fewest identities, and clips of each class, of a group with metrics: in a smaller one, single clips decide."""
@@ -223,8 +224,11 @@ def _measure(
     calibrated = _calibrated(scores, fitted)
 
     def statistic(weights: Floats | None, run: int) -> dict[str, Any]:
+        curve = roc.roc(clips.label, scores[run], weights)
         thresholds = {"balanced_accuracy": 0.5} | ({TUNED: fitted["eer_threshold"][run]} if fitted else {})
-        values = roc.all_metrics(roc.roc(clips.label, scores[run], weights), thresholds)
+        values = roc.all_metrics(curve, thresholds)
+        if fitted:
+            values[FALSE_ALARMS], values[MISSES] = roc.errors_at(curve, thresholds[TUNED])
         values |= calibration.proper_scores(clips.label, scores[run], weights)
         if calibrated is not None:
             after = calibration.proper_scores(clips.label, calibrated[run], weights)

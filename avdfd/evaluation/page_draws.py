@@ -9,21 +9,32 @@ D - 1 draws.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from avdfd.core.errors import UserError
 from avdfd.core.text import parse_json
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MISSES
 from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 
 METRICS = ("auc", "eer", "pair_accuracy")
+POOLED = ("auc", FALSE_ALARMS, MISSES)
 ENOUGH = 3
 """Draws below which an interval says little about the codecs."""
 
 
-def read_draws(stems: str) -> list[dict[str, Any]]:
+class Draw(NamedTuple):
+    """Results of one draw."""
+
+    pages: Mapping[str, Any]
+    """Page -> its numbers of clips and fakes, and METRICS."""
+    pooled: Mapping[str, float] = {}
+    """POOLED over the clips of all pages, at thresholds of validation; files of earlier versions have none."""
+
+
+def read_draws(stems: str) -> list[Draw]:
     """Read `<stem>-pages.json` of each of the stems, joined by commas: the draws of one system.
 
     Raises UserError for a missing or damaged file, and for draws with other pages or numbers of clips.
@@ -32,21 +43,25 @@ def read_draws(stems: str) -> list[dict[str, Any]]:
     for stem in stems.split(","):
         path = Path(f"{stem}-pages.json")
         try:
-            pages = parse_json(path.read_text(encoding="utf-8"))["pages"]
+            read = parse_json(path.read_text(encoding="utf-8"))
+            pages = {
+                page: {name: of[name] for name in ("clips", "fakes", *METRICS)} for page, of in read["pages"].items()
+            }
             draws.append(
-                {page: {name: of[name] for name in ("clips", "fakes", *METRICS)} for page, of in pages.items()}
+                Draw(pages, {name: float(of) for name, of in read.get("pooled", {}).items() if name in POOLED})
             )
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; pretrain.py --folds --name={Path(stem).name} writes it") from None
         except (KeyError, TypeError, AttributeError, ValueError):
             raise UserError(f"{path}: damaged, or not written by pretrain.py --folds; make it again") from None
-        _check_same(path, draws[0], draws[-1])
+        _check_same(path, draws[0].pages, draws[-1].pages)
     return draws
 
 
-def pool_draws(draws: Sequence[Mapping[str, Any]], *, replicates: int, seed: int) -> dict[str, Any]:
+def pool_draws(draws: Sequence[Draw], *, replicates: int, seed: int) -> dict[str, Any]:
     """Return the metrics of a system over its draws.
 
+    `pooled` has the means over the draws of POOLED, as far as all draws have them, and the values of each draw;
     `pages` has each page's means over the draws, with the values of all draws; `mean` the means over pages, with 95 %
     intervals over pages and draws, the value of each draw, and their standard deviation (n - 1; None for one draw);
     `worst` the page with the lowest mean AUC.
@@ -55,17 +70,22 @@ def pool_draws(draws: Sequence[Mapping[str, Any]], *, replicates: int, seed: int
         page: {
             "clips": of["clips"],
             "fakes": of["fakes"],
-            **{name: _mean([draw[page][name] for draw in draws]) for name in METRICS},
-            "auc_draws": [draw[page]["auc"] for draw in draws],
+            **{name: _mean([draw.pages[page][name] for draw in draws]) for name in METRICS},
+            "auc_draws": [draw.pages[page]["auc"] for draw in draws],
         }
-        for page, of in draws[0].items()
+        for page, of in draws[0].pages.items()
     }
     means = {}
     for name in METRICS:
-        table = np.array([[of[name] for of in draw.values() if of[name] is not None] for draw in draws])
+        table = np.array([[of[name] for of in draw.pages.values() if of[name] is not None] for draw in draws])
         means[name] = _over_pages(table, replicates, seed) if table.size else None
     worst = min(pages, key=lambda page: pages[page]["auc"])
-    return {"draws": len(draws), "pages": pages, "mean": means, "worst": worst}
+    pooled = {
+        name: {"value": float(np.mean(values)), "draws": values}
+        for name in POOLED
+        if len(values := [draw.pooled[name] for draw in draws if name in draw.pooled]) == len(draws)
+    }
+    return {"draws": len(draws), "pooled": pooled, "pages": pages, "mean": means, "worst": worst}
 
 
 def _check_same(path: Path, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:

@@ -88,6 +88,12 @@ def balanced_accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float = 0
     return float(_balanced_accuracy(roc(labels, scores), threshold))
 
 
+def errors_at(curve: Roc, threshold: float) -> tuple[Floats, Floats]:
+    """Return the proportion of reals called fake, and of fakes called real, at a threshold (...,)."""
+    called = int((curve.thresholds >= threshold).sum())
+    return curve.fpr[..., called], 1 - curve.tpr[..., called]
+
+
 def eer_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     """Threshold with the closest false-alarm and miss rates, placed halfway to the next lower score."""
     curve = roc(labels, scores)
@@ -153,8 +159,8 @@ def _tpr_at_fpr(curve: Roc, fpr: float) -> Floats:
 
 def _balanced_accuracy(curve: Roc, threshold: float) -> Floats:
     """Mean of true positive and true negative rate."""
-    called = int((curve.thresholds >= threshold).sum())
-    return (curve.tpr[..., called] + 1 - curve.fpr[..., called]) / 2
+    false_alarms, misses = errors_at(curve, threshold)
+    return (1 - misses + 1 - false_alarms) / 2
 
 
 def _min_dcf(curve: Roc) -> Floats:

@@ -81,6 +81,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
         result.get("without_elements", ""),
         sentences.few_identities(result),
         sentences.short_clips(result),
+        sentences.at_threshold(result),
         sentences.protocol(result),
         sentences.calibrated(result),
         sentences.decided(result),
@@ -181,7 +182,8 @@ def _summary(result: Mapping[str, Any]) -> str:
     return (
         f"<p class=lead>AUC <strong>{number(overall[main]['auc'])}</strong> ({main} score{interval}) over "
         f"{overall['clips']} clips of {overall['identities']} identities, {overall['fake_clips']} of them fake"
-        f"{sentences.over_runs(result)}.</p><p>{escape(sentences.protocol(result))}</p>"
+        f"{sentences.over_runs(result)}.</p><p>{escape(sentences.at_threshold(result))}</p>"
+        f"<p>{escape(sentences.protocol(result))}</p>"
     )
 
 

@@ -54,7 +54,9 @@ def write_folds(
     text = f"{folds_text(summary)}\n\n{path}"
     if pages:
         path = stem.with_name(f"{stem.name}-pages.json")
-        _write_json(path, {**pages, "probes": probes, "unknown_methods": [*unknown_methods]})
+        _write_json(
+            path, {"pooled": summary["pooled"], **pages, "probes": probes, "unknown_methods": [*unknown_methods]}
+        )
         text += f"\n\n{pages_text(pages, probes)}\n\n{path}"
         if unknown_methods:
             text += f"\n\nmethods without a family in the table of the folds: {', '.join(unknown_methods)}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from avdfd.evaluation.grouped_metrics import TUNED
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MISSES, TUNED
 from avdfd.metrics.localisation import AP_IOUS, AR_COUNTS
 
 NAMES = {
@@ -11,6 +11,8 @@ NAMES = {
     "eer": "EER",
     "balanced_accuracy": "Balanced accuracy at 0.5",
     TUNED: "Balanced accuracy, validation threshold",
+    FALSE_ALARMS: "False alarms, validation threshold",
+    MISSES: "Misses, validation threshold",
     "tpr_at_1_fpr": "TPR at 1 % FPR",
     "tpr_at_0_1_fpr": "TPR at 0.1 % FPR",
     "min_dcf": "minDCF",

@@ -1,18 +1,28 @@
-"""Metrics by page (`avdfd.evaluation.pages`), their shortcut probes, and means over folds, as text and HTML."""
+"""Metrics by page (`avdfd.evaluation.pages`), their shortcut probes, and means over folds, as text and HTML.
+
+Pooled figures, with the errors at thresholds of validation, come first: those within pages need no threshold that
+holds for all of them, and look better.
+"""
 
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MISSES
 from avdfd.evaluation.page_draws import ENOUGH
 from avdfd.report import frame
-from avdfd.report.numbers import NAMES, align, number
+from avdfd.report.numbers import NAMES, align, number, with_interval
 
 _HEADING = "<h2>Within each page</h2>"
 _NOTE = (
     "AUC and EER of the {main} score among the clips of one page. Pairs: the fraction of fakes that score above the "
     "original they were made from. Means are over pages, with 95 % intervals from pages drawn with replacement."
 )
+_POOLED = {
+    "auc": "AUC",
+    FALSE_ALARMS: "real clips called fake at the validation threshold",
+    MISSES: "fakes called real",
+}
 _HEAD = ["page", "clips", "fakes", "AUC", "EER", "pairs", "fake above its original"]
 
 
@@ -32,7 +42,12 @@ def pages_text(metrics: Mapping[str, Any], probes: Mapping[str, Any] | None = No
 
 
 def draws_text(systems: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return tables of systems over their draws (`avdfd.evaluation.page_draws`): the means, and every page."""
+    """Return tables of systems over their draws (`avdfd.evaluation.page_draws`): pooled, the means, and every page."""
+    pooled = [
+        [name, *(f"{number(one['value'])} ({', '.join(map(number, one['draws']))})" for one in of["pooled"].values())]
+        for name, of in systems.items()
+        if len(of["pooled"]) == len(_POOLED)
+    ]
     head = ["mean over pages and draws", "draws", "AUC", "AUC of each draw", "EER", "fake above its original", "lowest"]
     rows, tables = [], []
     for name, of in systems.items():
@@ -48,7 +63,8 @@ def draws_text(systems: Mapping[str, Mapping[str, Any]]) -> str:
         tables.append(align([[f"page, {name}", "clips", "fakes", "AUC", "AUC of each draw"], *of_pages]))
     few = [name for name, of in systems.items() if of["draws"] < ENOUGH]
     warning = f"fewer than {ENOUGH} draws of the codecs, which is no estimate of their effect: {'; '.join(few)}"
-    return "\n\n".join([align([head, *rows]), *([warning] if few else []), *tables])
+    first = [align([["all clips pooled (each draw)", *_POOLED.values()], *pooled])] if pooled else []
+    return "\n\n".join([*first, align([head, *rows]), *([warning] if few else []), *tables])
 
 
 def branches_text(pages: Mapping[str, Mapping[str, Any]]) -> str:
@@ -77,14 +93,17 @@ def pages_html(result: Mapping[str, Any]) -> str:
 
 
 def folds_text(summary: Mapping[str, Any]) -> str:
-    """Return mean and standard deviation over folds as a table with a row for each tier."""
+    """Return pooled figures, and mean and standard deviation over folds as a table with a row for each tier."""
+    pooled = summary["pooled"]
+    figures = ", ".join(f"{title} {with_interval(pooled, name)}" for name, title in _POOLED.items() if name in pooled)
+    first = f"{summary['branch']} score, {pooled['clips']} clips of all folds pooled: {figures}"
     metrics = list(summary["metrics"]["overall"])
     head = [f"{len(summary['folds'])} folds, {summary['branch']} score", *({"auc": "AUC", **NAMES}[m] for m in metrics)]
     rows = [
         [tier, *(f"{of[m]['mean']:.3f} ± {of[m]['deviation']:.3f}" if m in of else "" for m in metrics)]
         for tier, of in summary["metrics"].items()
     ]
-    return f"{align([head, *rows])}\nMean ± standard deviation over folds."
+    return f"{first}\n\n{align([head, *rows])}\nMean ± standard deviation over folds."
 
 
 def _rows(metrics: Mapping[str, Any]) -> list[list[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from avdfd.evaluation.grouped_metrics import MIN_CLIPS, MIN_IDENTITIES, TUNED
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MIN_CLIPS, MIN_IDENTITIES, MISSES, TUNED
 from avdfd.metrics.calibration import BINS
 from avdfd.metrics.roc import DCF_ALARM, DCF_MISS, DCF_PRIOR
 from avdfd.metrics.selective import DEFAULT
@@ -83,6 +83,24 @@ def calibrated(result: Mapping[str, Any]) -> str:
     if None in fitted["temperature"]:
         return f"{before}; no temperature, as the likelihood on validation has no maximum."
     return f"{before}; the temperature of these clips is {temperatures(fitted)}."
+
+
+def at_threshold(result: Mapping[str, Any]) -> str:
+    """Return the errors over all clips at the threshold of validation, or that there is none."""
+    main = result["main"]
+    metrics, fitted = result["overall"][main], result["fitted"].get(main)
+    if FALSE_ALARMS not in metrics or fitted is None:
+        return "No threshold is known from validation: evaluate the validation split first." if _judged(result) else ""
+    threshold = " / ".join(map(number, fitted["eer_threshold"]))
+    return (
+        f"All clips at the threshold {threshold} of validation, {main} score: real clips called fake "
+        f"{with_interval(metrics, FALSE_ALARMS)}, fakes called real {with_interval(metrics, MISSES)}."
+    )
+
+
+def _judged(result: Mapping[str, Any]) -> bool:
+    """Return True for a split in which thresholds of validation apply."""
+    return result["split"] not in ("train", "validation")
 
 
 def decided(result: Mapping[str, Any]) -> str:

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc as area
 
-from avdfd.evaluation.grouped_metrics import MIN_IDENTITIES, TUNED, fit_on_validation, grouped_metrics
+from avdfd.evaluation.grouped_metrics import (
+    FALSE_ALARMS,
+    MIN_IDENTITIES,
+    MISSES,
+    TUNED,
+    fit_on_validation,
+    grouped_metrics,
+)
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.metrics import calibration, roc
 from tests.helpers.scored import BRANCHES, TIERS, made_up_clips
@@ -44,6 +51,7 @@ def test_each_tier_is_compared_with_the_real_clips_only():
     assert result["overall"]["audio"]["auc"] == pytest.approx(2 / 3)
     assert result["tiers"]["RVFA"]["audio"]["balanced_accuracy"] == pytest.approx(5 / 6)
     assert result["tiers"]["RVFA"]["audio"][TUNED] == 1.0
+    assert [result["overall"]["audio"][name] for name in (FALSE_ALARMS, MISSES)] == [0, pytest.approx(1 / 2)]
     assert "brier_calibrated" not in result["overall"]["audio"]
     assert (result["overall"]["clips"], result["overall"]["fake_clips"], result["overall"]["identities"]) == (9, 6, 9)
     assert result["overall"]["prevalence"] == pytest.approx(2 / 3)

@@ -6,18 +6,22 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.evaluation.page_draws import pool_draws, read_draws
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MISSES
+from avdfd.evaluation.page_draws import Draw, pool_draws, read_draws
+from avdfd.report.pages import draws_text
 
 
-def draw(*aucs, pairs=0.5):
-    return {
+def draw(*aucs, pairs=0.5, **pooled):
+    pages = {
         f"p{n}": {"clips": 10, "fakes": 5, "auc": auc, "eer": 1 - auc, "pair_accuracy": pairs if n else None}
         for n, auc in enumerate(aucs)
     }
+    return Draw(pages, pooled)
 
 
-def write(tmp_path, name, pages):
-    (tmp_path / f"{name}-pages.json").write_text(json.dumps({"pages": pages, "mean": {}, "methods": {}}))
+def write(tmp_path, name, one):
+    content = {"pages": one.pages, "mean": {}, "methods": {}} | ({"pooled": one.pooled} if one.pooled else {})
+    (tmp_path / f"{name}-pages.json").write_text(json.dumps(content))
     return str(tmp_path / name)
 
 
@@ -33,6 +37,25 @@ def test_means_over_draws_and_pages(tmp_path):
     assert found["mean"]["pair_accuracy"]["value"] == 0.5
     assert found["mean"]["pair_accuracy"]["pages"] == 1
     assert found["worst"] == "p0"
+
+
+def test_pooled_figures_come_before_those_within_pages(tmp_path):
+    """And only where all draws have them: files of earlier versions do not."""
+    pooled = [{"auc": auc, FALSE_ALARMS: 0.3, MISSES: 0.2, "auc_interval": None, "clips": 20} for auc in (0.6, 0.7)]
+    stems = [write(tmp_path, str(n), draw(0.5, 0.9, **one)) for n, one in enumerate(pooled)]
+    found = pool_draws(read_draws(",".join(stems)), replicates=0, seed=0)
+    assert found["pooled"] == {
+        "auc": {"value": pytest.approx(0.65), "draws": [0.6, 0.7]},
+        FALSE_ALARMS: {"value": pytest.approx(0.3), "draws": [0.3, 0.3]},
+        MISSES: {"value": pytest.approx(0.2), "draws": [0.2, 0.2]},
+    }
+    head, row, *_ = draws_text({"ours": found}).splitlines()
+    assert head.startswith("all clips pooled (each draw)  AUC ")
+    assert row.startswith("ours                          0.650 (0.600, 0.700)  0.300 (0.300, 0.300)")
+    former = write(tmp_path, "former", draw(0.5, 0.9))
+    found = pool_draws(read_draws(f"{stems[0]},{former}"), replicates=0, seed=0)
+    assert found["pooled"] == {}
+    assert draws_text({"ours": found}).startswith("mean over pages and draws")
 
 
 def test_intervals_include_the_draws():
@@ -58,7 +81,14 @@ def test_wrong_draws(tmp_path):
     other = write(tmp_path, "other", draw(0.5))
     with pytest.raises(UserError, match="page p1 has None clips, in the first draw 10"):
         read_draws(f"{good},{other}")
-    for damage in ("[]", "{", '{"pages": {"p0": {}}}', '{"pages": 1}', '{"pages": {"p0": 1}}'):
+    for damage in (
+        "[]",
+        "{",
+        '{"pages": {"p0": {}}}',
+        '{"pages": 1}',
+        '{"pages": {"p0": 1}}',
+        '{"pages": {}, "pooled": 1}',
+    ):
         (tmp_path / "bad-pages.json").write_text(damage)
         with pytest.raises(UserError, match=r"bad-pages\.json: damaged"):
             read_draws(str(tmp_path / "bad"))

@@ -27,6 +27,9 @@ def test_equals_scikit_learn(labels, scores):
     for threshold in (0.3, 0.5, 0.9):
         expected = balanced_accuracy_score(labels, scores >= threshold)
         assert roc.balanced_accuracy(labels, scores, threshold) == pytest.approx(expected, abs=1e-12)
+        called = np.asarray(scores) >= threshold
+        errors = roc.errors_at(roc.roc(labels, scores), threshold)
+        assert errors == pytest.approx((called[labels == 0].mean(), 1 - called[labels == 1].mean()))
 
 
 @pytest.mark.parametrize(("labels", "scores"), CASES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avdfd import report
-from avdfd.evaluation.grouped_metrics import TUNED, grouped_metrics
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, TUNED, grouped_metrics
 from avdfd.report import plots, points, voices
 from avdfd.report.audit import audit_html
 from avdfd.report.numbers import LOCALISED, NAMES
@@ -164,6 +164,18 @@ def test_calibration_is_shown_before_and_after():
     assert "In validation 75.0% of the clips were fake, here 75.0% are" in text_of(result)
 
 
+def test_errors_at_the_threshold_of_validation_come_first():
+    result = made_up_result(fitted=True)
+    fused, [threshold] = result["overall"]["fused"], result["fitted"]["fused"]["eer_threshold"]
+    line = f"All clips at the threshold {threshold:.3f} of validation, fused score: real clips called fake "
+    line += f"{fused[FALSE_ALARMS]:.3f} ["
+    said, page = report.summary_text(result), text_of(result)
+    assert line in said
+    assert page.index(line) < page.index("Does it separate fakes from real clips?")
+    assert "No threshold is known from validation" in report.summary_text(made_up_result())
+    assert "threshold is known" not in report.summary_text(made_up_result(split="validation"))
+
+
 def test_calibration_without_validation():
     assert "no temperature, as there is no validation report of these weights" in report.summary_text(made_up_result())
     assert calibration_of(made_up_result(), "fused")[1] == "–"
@@ -259,7 +271,8 @@ def test_text_table_is_aligned():
     assert "EER" in rest
     assert pairs.startswith("AUC of fused")
     assert known.splitlines()[0] == "Only 6 identities: intervals are too narrow and p values too small."
-    assert known.splitlines()[1].startswith("Protocol: ")
+    assert known.splitlines()[1].startswith("No threshold is known from validation")
+    assert known.splitlines()[2].startswith("Protocol: ")
     beside = f"{result['tiers']['RVFA']['fused']['auc']:.3f}"
     assert probes.splitlines()[1].split() == ["RVFA", "0.930", beside]
 
