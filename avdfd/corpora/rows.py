@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avdfd.core.errors import UserError
-from avdfd.core.text import read_csv
+from avdfd.core.text import columns_of, read_csv
 
 
 def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -36,6 +36,18 @@ def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) 
         raise UserError(f"{path}: cannot be read as a table ({error}); get it again") from None
     for number, row in enumerate(rows):
         yield f"{path}: row {number}", row
+
+
+def columns_in(path: Path) -> list[str]:
+    """Return the columns of a table that `read_rows` reads. Raises UserError for a file that cannot be read."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pq.read_schema(path).names
+        if path.suffix.lower() == ".arrow":
+            return pa.ipc.open_stream(path.read_bytes()).schema.names
+        return columns_of(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as a table ({error}); get it again") from None
 
 
 def _wanted(path: Path, names: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:

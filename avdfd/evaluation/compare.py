@@ -7,7 +7,7 @@ from typing import Any
 from avdfd.core.errors import UserError
 from avdfd.evaluation.carriers import branch_aucs
 from avdfd.evaluation.grouped_metrics import grouped_metrics
-from avdfd.evaluation.stored import StoredEvaluation
+from avdfd.evaluation.stored import OF_FILES, StoredEvaluation
 
 _SAME = ("tier", "label", "identity", "windows")
 
@@ -53,9 +53,12 @@ def _about(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(first: StoredEvaluation, other: StoredEvaluation) -> None:
-    """Raise UserError unless both systems were evaluated on the same clips with the same pooling."""
-    if first.report["pooling"] != other.report["pooling"]:
-        rules = [one.report["pooling"]["windows"] for one in (first, other)]
+    """Raise UserError unless both systems were evaluated on the same clips with the same pooling.
+
+    Scores from a file are compared with any pooling.
+    """
+    rules = [one.report["pooling"]["windows"] for one in (first, other)]
+    if OF_FILES not in rules and first.report["pooling"] != other.report["pooling"]:
         raise UserError(
             f"{other.folder}: windows are pooled by {rules[1]}, in {first.folder} by {rules[0]}; "
             "evaluate both with the same --windows"

@@ -15,6 +15,7 @@ from avdfd.baselines.open_store import open_store
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable
 from avdfd.core.tiers import RVRA, TIERS
+from avdfd.corpora.left_out import LeftOut
 from avdfd.corpora.video_list import read_sources
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import absent_identities, split_metas
@@ -91,12 +92,14 @@ class Evaluation(NamedTuple):
     """The content of report.json."""
     clips: ScoredClips
     """The scored clips, for scores.csv."""
-    windows: ScoredClips
-    """Their windows, for windows.csv."""
+    windows: ScoredClips | None
+    """Their windows, for windows.csv; None if only the clips have scores."""
     prediction: Sequence[Sequence[str]] = ()
     """Rows of prediction.csv, for the clips of lists."""
     frames: Mapping[str, np.ndarray] = {}
     """Arrays of frames.npz, of a system with a consistency branch (`over_time`)."""
+    left_out: Sequence[LeftOut] | None = None
+    """Lines of left_out.csv, for scores from a file."""
 
 
 def evaluate(request: Request) -> Evaluation:
@@ -124,7 +127,11 @@ def evaluate(request: Request) -> Evaluation:
 
     # ---- a request that cannot be met is refused before scoring; audits need no scores
     check_request(systems, store, metas, request)
-    audited = {"audit": audit(run, store, metas, request)} if request.audit or request.probes else {}
+    audited = {}
+    if request.audit or request.probes:
+        foreign = request.elements is not None
+        parts = audits.parts_of(run.config, store, metas, request.split, foreign=foreign) if request.audit else {}
+        audited = {"audit": audit(parts, store, request, workers_of(run, request))}
 
     # ---- scores
     placed = voices.placing(ours)
@@ -237,17 +244,17 @@ def score_run(run: Run, store: Store, metas: Sequence[ElementMeta], request: Req
     return score(run, elements, batch_size=request.batch_size, workers=workers_of(run, request), progress=bar)
 
 
-def audit(run: Run, store: Store, metas: Sequence[ElementMeta], request: Request) -> dict[str, Any]:
-    """Return the `audit` of report.json: shortcuts in elements and source files, leaks between the run's splits.
+def audit(parts: Mapping[str, audits.Part], store: Store, request: Request, workers: int) -> dict[str, Any]:
+    """Return the `audit` of report.json: shortcuts in elements and source files, leaks between splits.
 
-    It also names the probes that were left out, and the files that could not be read.
+    `parts` are the elements of the splits, the tested ones first. The result also names the probes that were left out,
+    and the files that could not be read.
     """
     audits.check(store, request.probes)
     found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}, "left_out": {}, "unreadable": {}}
     bar = partial(tqdm, desc="audit", unit="clip")
     if request.audit:
-        parts = audits.parts_of(run.config, store, metas, request.split, foreign=request.elements is not None)
-        found |= audits.of_elements(parts, workers_of(run, request), bar)
+        found |= audits.of_elements(parts, workers, bar)
     if request.probes:
         of_files = audits.of_files(store.metas, Path(request.probes), bar)
         found["probes"]["files"], found["left_out"]["files"] = of_files["probes"], of_files["left_out"]

@@ -14,6 +14,9 @@ from avdfd.core.text import parse_json, read_csv, read_json
 from avdfd.evaluation.scored_clips import ScoredClips, from_csv
 from avdfd.metrics.selective import DEFAULT, Band, Decision
 
+OF_FILES = "file"
+"""Rule of pooling in a report on scores from a file: there is one score per clip, and nothing to pool."""
+
 
 def folder_of(first: Path, runs: int, name: str) -> Path:
     """Return the folder of an evaluation of a system, given its first run and the number of runs.
@@ -101,7 +104,8 @@ def fitted_on_validation(path: Path, about: Mapping[str, Any]) -> dict[str, Any]
     if former.get("pooling") != about["pooling"] or former["elements"] != about["config"]["data"]["elements"]:
         return {}
 
-    def weights(report: Mapping[str, Any], branch: str) -> list[str]:
-        return [run["checkpoint_sha256"] for run in system_of(branch, report)["runs"]]
+    def weights(report: Mapping[str, Any], branch: str) -> list[tuple[Any, ...]]:
+        keys = ("checkpoint_sha256", "scale", "higher_is_real")  # the latter two of scores from a file
+        return [tuple(run.get(key) for key in keys) for run in system_of(branch, report)["runs"]]
 
     return {b: values for b, values in former["fitted"].items() if weights(former, b) == weights(about, b)}

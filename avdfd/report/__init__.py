@@ -79,6 +79,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
     known = [
         sentences.spared(result),
         result.get("without_elements", ""),
+        sentences.outside(result),
         sentences.few_identities(result),
         sentences.short_clips(result),
         sentences.at_threshold(result),
@@ -190,7 +191,13 @@ def _summary(result: Mapping[str, Any]) -> str:
 def _warnings(result: Mapping[str, Any]) -> str:
     lines = [escape(line) for line in audit.warnings(result.get("audit", {}))]
     lines += filter(
-        None, [sentences.spared(result), escape(result.get("without_elements", "")), sentences.few_identities(result)]
+        None,
+        [
+            sentences.spared(result),
+            escape(result.get("without_elements", "")),
+            sentences.outside(result),
+            sentences.few_identities(result),
+        ],
     )
     return "".join(f"<p class=warning>{line}</p>" for line in lines)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from avdfd import report
 from avdfd.core.files import write_atomic, write_csv
+from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows
 from avdfd.evaluation.evaluate import Evaluation
 from avdfd.evaluation.scored_clips import csv_rows
 from avdfd.report.pages import folds_text, pages_text
@@ -18,8 +19,8 @@ from avdfd.report.pages import folds_text, pages_text
 def write(done: Evaluation) -> str:
     """Write scores.csv, windows.csv, report.html and report.json; return the tables and the path of the page as text.
 
-    For the clips of lists, prediction.csv is written too, and frames.npz for a system that scores frames. report.json
-    is written last: where it exists, the others do.
+    For the clips of lists, prediction.csv is written too, frames.npz for a system that scores frames, and left_out.csv,
+    without windows.csv, for scores from a file. report.json is written last: where it exists, the others do.
     """
     page = done.folder / "report.html"
     if done.frames:
@@ -27,13 +28,17 @@ def write(done: Evaluation) -> str:
             np.savez_compressed(file, allow_pickle=False, **done.frames)
             write_atomic(done.folder / "frames.npz", file.getvalue())
     write_csv(done.folder / "scores.csv", csv_rows(done.clips))
-    write_csv(done.folder / "windows.csv", csv_rows(done.windows))
+    if done.windows is not None:
+        write_csv(done.folder / "windows.csv", csv_rows(done.windows))
     write_atomic(page, report.build(done.result).encode())
     text = f"{report.summary_text(done.result)}\n\n{page}"
     if done.prediction:
         path, listed = done.folder / "prediction.csv", done.result["listed"]
         write_csv(path, done.prediction)
         text += f"\n{path}: {listed['scored']} of {listed['videos']} videos have a score"
+    if done.left_out is not None:
+        write_csv(done.folder / LEFT_OUT, [COLUMNS, *as_rows(done.left_out)])
+        text += f"\n{done.folder / LEFT_OUT}: {len(done.left_out)} clips and rows that take no part"
     _write_json(done.folder / "report.json", done.result)
     return text
 

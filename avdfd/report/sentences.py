@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MIN_CLIPS, MIN_IDENTITIES, MISSES, TUNED
+from avdfd.evaluation.stored import OF_FILES
 from avdfd.metrics.calibration import BINS
 from avdfd.metrics.roc import DCF_ALARM, DCF_MISS, DCF_PRIOR
 from avdfd.metrics.selective import DEFAULT
@@ -14,6 +15,11 @@ from avdfd.report.numbers import branch_weights, number, temperatures, with_inte
 def protocol(result: Mapping[str, Any]) -> str:
     """Return the protocol: trained and tested tiers, and whether the identities are new."""
     protocol = result["protocol"]
+    if result["kind"] == "scores":
+        return (
+            f"Protocol: scores from a file, tested on {', '.join(protocol['judged_tiers'])}. What the system was "
+            "trained on is not known, so nothing shows that these identities or kinds of fakes are new to it."
+        )
     trained = ", ".join(protocol["trained_tiers"]) or "real clips only"
     left_out = f" ({protocol['left_out']})" if protocol["left_out"] else ""
     new = f"; new to it: {', '.join(protocol['new_kinds'])}" if protocol["new_kinds"] else ""
@@ -29,6 +35,27 @@ def protocol(result: Mapping[str, Any]) -> str:
         f"Protocol: {protocol['name']}{left_out}. Trained on {trained}; tested on "
         f"{', '.join(protocol['judged_tiers'])}{new}. {identities}"
     )
+
+
+def outside(result: Mapping[str, Any]) -> str:
+    """Return what is particular about scores from a file: clips without a score, and their scale; else nothing."""
+    if result["kind"] != "scores":
+        return ""
+    found, how, sentences = result["left_out"], result["runs"][0], []
+    if found["without_score"]:
+        sentences.append(
+            f"{found['without_score']} of {found['clips']} clips have no score and take no part (left_out.csv)."
+        )
+    if found["rows"] > found["scored"]:
+        sentences.append(
+            f"Of {found['rows']} rows of scores, {found['empty']} are empty, {found['not_judged']} are of clips that "
+            f"are not judged here, and {found['unknown']} of no clip of the store."
+        )
+    if how["scale"] == "rank":
+        sentences.append(
+            "The order of these scores alone has a meaning: Brier score, log loss, ECE and the threshold 0.5 have none."
+        )
+    return " ".join(sentences)
 
 
 def few_identities(result: Mapping[str, Any]) -> str:
@@ -181,10 +208,13 @@ def how_to_read(result: Mapping[str, Any]) -> str:
         others = f" The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); {others}"
     rule = result["pooling"]["windows"]
     pooled = {"mean": "the mean", "max": "the maximum"}.get(rule, f"the mean of the {rule.removeprefix('top')} largest")
+    score = f"{pooled} of P(fake) over its windows; the last row has every window of 3 s on its own"
+    if rule == OF_FILES:
+        score = "that of its file"
     return (
         "Area under the ROC curve of each tier's fakes against the real clips: 0.5 is chance, 1 is perfect. Below it, "
-        f"the bootstrap 95 % interval over identities. A clip's score is {pooled} of P(fake) over its windows; the "
-        f"last row has every window of 3 s on its own. Label 1 is fake for every branch.{others}"
+        f"the bootstrap 95 % interval over identities. A clip's score is {score}. Label 1 is fake for every branch."
+        f"{others}"
     )
 
 

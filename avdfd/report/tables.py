@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from avdfd.evaluation.stored import OF_FILES
 from avdfd.report import frame, sentences
 from avdfd.report.frame import box
 from avdfd.report.numbers import LOCALISED, NAMES, html_interval, number, others, p, sections, sure, temperatures
@@ -185,7 +186,8 @@ def facts(result: Mapping[str, Any]) -> str:
     """Return the table of what is needed to repeat the evaluation."""
     values = {key: result[key] for key in ("kind", "split", "elements", "git", "device")}
     pooling, lists = result["pooling"], result["protocol"]["lists"]
-    values["windows"] = f"pooled by {pooling['windows']} of their P(fake) (domain: {pooling['domain']})"
+    if pooling["windows"] != OF_FILES:
+        values["windows"] = f"pooled by {pooling['windows']} of their P(fake) (domain: {pooling['domain']})"
     values["lists"] = f"{lists} ({result['protocol']['lists_protocol'] or 'no named protocol'})"
     for name, system in {"runs": result, **{f"against {k}": v for k, v in result["against"].items()}}.items():
         values[name] = f"{system['kind']}, {system['protocol']['name']}: {runs(system)}"
@@ -195,7 +197,13 @@ def facts(result: Mapping[str, Any]) -> str:
 
 def runs(system: Mapping[str, Any]) -> str:
     """Return the runs of a system as text."""
-    return "; ".join(f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}" for r in system["runs"])
+    return "; ".join(
+        f"{r['file']}, column {r['score_column']}, sha256 {r['scores_sha256']}, scale {r['scale']}"
+        + (", higher is real" if r["higher_is_real"] else "")
+        if "scores_sha256" in r
+        else f"{r['folder']}, seed {r['seed']}, checkpoint {r['checkpoint_sha256']}"
+        for r in system["runs"]
+    )
 
 
 def bootstrap(result: Mapping[str, Any]) -> str:

@@ -1,0 +1,243 @@
+"""Evaluation of a system of which only the scores are known, on the clips of an element store: no model is loaded.
+
+The clips are those of a split, as for a run; a clip without a score takes no part and is listed, and so is a row that
+is no score of these clips. What needs the model, its windows or its training is not in such a report.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from avdfd.baselines.open_store import open_vfd
+from avdfd.core.errors import UserError
+from avdfd.core.files import BEST, ensure_writable, sha256_of
+from avdfd.core.tiers import RVRA, TIERS
+from avdfd.corpora.left_out import LeftOut
+from avdfd.corpora.video_list import read_sources
+from avdfd.elements import ElementMeta, ElementStore, coded
+from avdfd.elements.layout import left_out_by_truth
+from avdfd.elements.protocol import Store
+from avdfd.evaluation.audit.audits import Part
+from avdfd.evaluation.evaluate import Evaluation, Request, audit
+from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, grouped_metrics
+from avdfd.evaluation.listed import elements_of, predicted
+from avdfd.evaluation.pooling import DOMAIN, per_window, pool
+from avdfd.evaluation.score_file import Scored, ScoreFile, read_scores
+from avdfd.evaluation.scored_clips import ScoredClips
+from avdfd.evaluation.stored import OF_FILES, StoredEvaluation, fitted_on_validation, folder_of, read
+from avdfd.evaluation.worst_errors import gallery
+from avdfd.inference.scoring import Scores
+from avdfd.splits.lists import SPLITS, assign, check_classes, of_tiers, read_splits, take, without_elements
+from avdfd.training.run_folder import git_revision
+
+MAIN = "score"
+"""Name of the scores in tables and files."""
+KIND = "scores"
+
+
+class _Clips(NamedTuple):
+    """The elements to judge."""
+
+    store: Store
+    metas: Sequence[ElementMeta]
+    elements: str
+    splits: str | None
+    others: dict[str, Sequence[ElementMeta]]
+    """Those of the other splits, for the audit."""
+    absent: str
+
+
+def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evaluation:
+    """Evaluate the scores of a file; `request.run` is the folder for the report, `request.against` are evaluated runs.
+
+    Without `elements` and `splits`, the clips are those of the first run of `against`. Raises UserError for a folder of
+    a trained run, for scores that cannot be read, and for other clips than those of `against`.
+    """
+    # ---- clips and scores
+    run = Path(request.run)
+    if (run / BEST).exists():
+        raise UserError(f"{run}: is a trained run; name another folder for the report of {file.path} with --run")
+    against = [read(names, request.split, request.name) for names in request.against]
+    _check_names([MAIN, *(one.name for one in against)])
+    folder = folder_of(run, 1, request.name or request.split)
+    chosen = _chosen(request, splits, against)
+    listed = read_sources(request.csv, request.videos or request.probes) if request.csv else None
+    judged = chosen.metas if listed is None else elements_of(listed, chosen.metas)
+    check_classes(judged, request.split, chosen.elements)
+    scored = read_scores(file, coded(chosen.store.metas, "source").values)
+    metas = _with_scores(judged, scored)
+    check_classes(metas, request.split, str(file.path))
+    lines = _left_out(judged, scored, file.path, request.split)
+    ensure_writable(folder)
+
+    # ---- the clips with their scores; those of a clip's windows are equal, so their largest is exactly the clip's
+    by_window = Scores([meta.key for meta in metas], {MAIN: _of_windows(metas, scored)})
+    clips, windows = pool(metas, by_window, "max"), per_window(metas, by_window)
+    for other in against:
+        clips.scores[other.name] = _on_the_same(clips, other)
+
+    # ---- the report
+    about = _describe(request, file, scored, chosen, judged, against) | {"left_out": _counts(judged, scored, lines)}
+    fitted = {} if request.split in ("train", "validation") else _fitted(run, about, against)
+    if request.split == "validation":
+        trained = {one.name: one.report["protocol"]["trained_tiers"] for one in against}
+        fitted = fit_on_validation(clips, {MAIN: [*TIERS], **trained})
+    result = about | {"fitted": fitted}
+    result |= grouped_metrics(clips, MAIN, [MAIN], fitted, replicates=request.bootstrap, seed=request.seed)
+    result["coverage"] = coverage(clips.label, clips.scores[MAIN], fitted.get(MAIN))
+    result["localisation"] = result["voices"] = None
+    root = request.videos or request.probes
+    result["failures"] = gallery(clips, windows, chosen.store, metas, MAIN, root)
+    if request.audit or request.probes:
+        parts: dict[str, Part] = {request.split: (chosen.store, judged)}
+        parts |= {name: (chosen.store, other) for name, other in chosen.others.items()}
+        result["audit"] = audit(parts, chosen.store, request, request.workers or 0)
+    done = Evaluation(folder, result, clips, None, left_out=lines)
+    if listed is None:
+        return done
+    rows, result["listed"] = predicted(listed, clips, MAIN)
+    return done._replace(prediction=rows)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
+
+
+def _chosen(request: Request, splits: str | None, against: Sequence[StoredEvaluation]) -> _Clips:
+    """Return the elements of the split. Raises UserError if it is not known which, or if they lack a class."""
+    elements = request.elements or (against[0].report["elements"] if against else None)
+    if elements is None:
+        raise UserError("--scores: name the clips by --elements, or by --against and a run evaluated on them")
+    if splits is None and against and request.elements is None:
+        splits = against[0].report["config"]["data"]["splits"]
+    store: Store = open_vfd(elements) or ElementStore(elements, whole=None)
+    tiers = {RVRA.name, *(request.tiers or TIERS)}
+    if request.split == "all":
+        return _Clips(store, of_tiers(store.metas, tiers), elements, splits, {}, "")
+    if splits is None:
+        raise UserError(f"--scores: name the lists that --split {request.split} is of with --splits")
+    lists = read_splits(splits)
+    members = {name: take(store.metas, rows) for name, rows in assign(store.metas, lists).items()}
+    others = {name: members[name] for name in SPLITS if name != request.split}
+    absent = without_elements(store.metas, lists)
+    return _Clips(store, of_tiers(members[request.split], tiers), elements, splits, others, absent)
+
+
+def _with_scores(metas: Sequence[ElementMeta], scored: Scored) -> Sequence[ElementMeta]:
+    codes, sources = coded(metas, "source")
+    return take(metas, np.flatnonzero(np.array([source in scored.scores for source in sources], bool)[codes]))
+
+
+def _of_windows(metas: Sequence[ElementMeta], scored: Scored) -> np.ndarray:
+    """Return the score of the clip of every window."""
+    codes, sources = coded(metas, "source")
+    return np.array([scored.scores.get(source, np.nan) for source in sources])[codes]
+
+
+def _sources(metas: Sequence[ElementMeta]) -> set[str]:
+    codes, sources = coded(metas, "source")
+    return {sources[code] for code in np.unique(codes).tolist()}
+
+
+def _left_out(judged: Sequence[ElementMeta], scored: Scored, path: Path, split: str) -> list[LeftOut]:
+    """Return the clips without a score and the rows that are not one of these clips, by name."""
+    ours = _sources(judged)
+    lines = [LeftOut(name, f"no score: its cell is empty in {place}") for name, place in scored.empty.items()]
+    lines += [LeftOut(name, f"no score in {path}") for name in ours - scored.scores.keys() - scored.empty.keys()]
+    lines += [LeftOut(name, f"has a score, but is not judged in '{split}'") for name in scored.scores.keys() - ours]
+    lines += [LeftOut(name, "has a score, but is no clip of the element store") for name in scored.unknown]
+    return sorted(lines)
+
+
+def _counts(judged: Sequence[ElementMeta], scored: Scored, lines: Sequence[LeftOut]) -> dict[str, int]:
+    """Return what became of clips and rows: `scored` and `without_score` add up to the clips, and `scored`, `empty`,
+    `not_judged` and `unknown` to the rows."""
+    ours = _sources(judged)
+    with_score = len(ours & scored.scores.keys())
+    return {
+        "clips": len(ours),
+        "scored": with_score,
+        "without_score": len(ours) - with_score,
+        "rows": scored.rows,
+        "empty": len(scored.empty),
+        "not_judged": len(scored.scores) - with_score,
+        "unknown": len(scored.unknown),
+        "listed": len(lines),
+    }
+
+
+def _on_the_same(clips: ScoredClips, other: StoredEvaluation) -> np.ndarray:
+    """Return the scores (S, N) of another system on these clips. Raises UserError unless it has the same clips."""
+    place = {source: row for row, source in enumerate(other.clips.source.tolist())}
+    absent = [source for source in clips.source.tolist() if source not in place]
+    if absent:
+        raise UserError(
+            f"{other.folder}: has no score of {len(absent)} of these clips, e.g. {absent[0]}; evaluate both on the "
+            "same elements and split"
+        )
+    rows = [place[source] for source in clips.source.tolist()]
+    for name in ("tier", "identity"):
+        differ = getattr(other.clips, name)[rows] != getattr(clips, name)
+        if differ.any():
+            raise UserError(
+                f"{other.folder}: the {name} of {clips.source[differ.argmax()]} is another one in the elements; "
+                "evaluate both on the same elements"
+            )
+    return other.clips.scores[other.name][:, rows]
+
+
+def _describe(
+    request: Request,
+    file: ScoreFile,
+    scored: Scored,
+    chosen: _Clips,
+    judged: Sequence[ElementMeta],
+    against: Sequence[StoredEvaluation],
+) -> dict[str, Any]:
+    """Return the provenance part of report.json."""
+    codes, tiers = coded(judged, "tier")
+    present = {tiers[code] for code in np.unique(codes).tolist()} - {RVRA.name}
+    columns = dict(zip(("file_column", "score_column"), scored.columns, strict=True))
+    how = {"file": str(file.path), **columns, "higher_is_real": file.higher_is_real, "scale": file.scale}
+    return {
+        "run": request.run,
+        "kind": KIND,
+        "runs": [
+            {"folder": request.run, "seed": 0, "checkpoint_sha256": "", "scores_sha256": sha256_of(file.path), **how}
+        ],
+        "protocol": {
+            "name": "training not known",
+            "lists": str(chosen.splits),
+            "lists_protocol": None,
+            "left_out": None,
+            "trained_tiers": [],
+            "judged_tiers": sorted(present),
+            "new_tiers": [],
+            "new_kinds": [],
+        },
+        "against": {one.name: {key: one.report[key] for key in ("kind", "runs", "protocol")} for one in against},
+        "split": request.split,
+        "elements": chosen.elements,
+        "left_out_by_truth": left_out_by_truth(chosen.store.root),
+        "without_elements": chosen.absent,
+        "pooling": {"windows": OF_FILES, "domain": DOMAIN},
+        "git": git_revision(),
+        "device": "none",
+        "bootstrap": request.bootstrap,
+        "seed": request.seed,
+        "config": {"data": {"elements": chosen.elements, "splits": chosen.splits}, "scores": how},
+    }
+
+
+def _fitted(run: Path, about: dict[str, Any], against: Sequence[StoredEvaluation]) -> dict[str, Any]:
+    """Return what validation has fitted: for the scores, that of the same folder on the same scale; else the runs'."""
+    path = folder_of(run, 1, "validation") / "report.json"
+    found = {name: values for name, values in fitted_on_validation(path, about).items() if name == MAIN}
+    for one in against:
+        theirs = one.report["fitted"].get(one.report["main"])
+        found |= {} if theirs is None else {one.name: theirs}
+    return found
