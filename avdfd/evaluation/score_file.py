@@ -26,7 +26,7 @@ FILE_COLUMNS = (
 SCORE_COLUMNS = ("score", "p_fake", "y_pred", "fused", "probability", "prediction", "cm-score", "cm_score")
 """Names by which the columns are found if the user states none."""
 PROBABILITY, LOG_ODDS, RANK = SCALES = ("probability", "log-odds", "rank")
-"""What the numbers are: P(fake); their log-odds; or numbers of which the order alone has a meaning."""
+"""Kinds of numbers: P(fake); its log-odds; numbers of which the order alone has a meaning."""
 
 
 class ScoreFile(NamedTuple):
