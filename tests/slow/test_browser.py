@@ -42,6 +42,7 @@ def pages(tmp_path_factory):
     clips = made_up_clips((*BRANCHES, "another-system-of-a-long-name"))
     frame = b64encode(encode_frame(np.full((112, 336, 3), 99, np.uint8), 80)).decode()
     bad = {"picture": frame, "key": "0" * 40, "start": 1.0} | {"tier": "RVFA", "label": 1, "score": 0.1, "wrong": 1}
+    bad |= {"scores": dict.fromkeys(BRANCHES, 0.1)}
     bad |= {"clip": "RealVideo-FakeAudio-VoiceClone/African/women/id00001/00000_of_a_long_name.mp4"}
     failures = {"videos": "/data/videos", "worst": [bad] * 4}
     whole = made_up_result(clips, fitted=True, failures=failures, voices=made_up_voices(clips))
