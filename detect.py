@@ -29,8 +29,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from avdfd.baselines.open_store import longest_clip, takes_whole_clips
 from avdfd.config import MediaConfig, parse
 from avdfd.core.arguments import Parser, add_encoders
@@ -38,7 +36,7 @@ from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable, kind_of, write_atomic, write_csv
 from avdfd.core.leftovers import temporary_folder
-from avdfd.core.progress import progress
+from avdfd.core.progress import Bar
 from avdfd.core.tree import walk
 from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.left_out import NO_MEDIA
@@ -85,7 +83,7 @@ def main(argv: list[str]) -> int:
     scores: dict[str, float] = {}
     width = max(len(str(file)) for file in files)
     with temporary_folder("avdfd-spool-") as spool, closing(cut_files(files, media, spool, args)) as decoded:
-        for file, found in progress(decoded, total=len(files), title="detect", unit="file"):
+        for file, found in Bar(decoded, total=len(files), desc="detect", unit="file"):
             if isinstance(found, Failure):
                 line = verdict(file, error=found.reason)
             elif (scoring_run := audio_run if found.reading.video_stream is None else run) is None:
@@ -100,7 +98,7 @@ def main(argv: list[str]) -> int:
             lines.append(line)
             if line["score"] is not None:
                 scores[line["file"]] = line["score"]
-            tqdm.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
+            Bar.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
             sys.stdout.flush()
     if args.scores:
         write_csv(args.scores, table(lines))

@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from avdfd.core.errors import MediaError, UserError, run_script
+from avdfd.core.progress import Bar
 from avdfd.core.seeding import generator_of
 from avdfd.features.mel import log_mel
 from avdfd.features.mouth_shape import USED, mouth_shape
@@ -120,7 +120,7 @@ def read_clips(table: Path, cache: Path, kind: str) -> list[Clip]:
         raise UserError(f"{table}: no table with the columns file, kind and identity") from error
     cache.mkdir(parents=True, exist_ok=True)
     clips = []
-    for row in tqdm(rows, desc=kind, disable=None):
+    for row in Bar(rows, desc=kind):
         path = table.parent / row["file"]
         try:
             landmarks, audio = _face(path, cache)
@@ -217,7 +217,7 @@ def judge(
 ) -> np.ndarray:
     """Return the log-ratio of each pair, by the model that was not trained on its identities."""
     scores = []
-    for pair in tqdm(pairs, desc="windows", disable=None):
+    for pair in Bar(pairs, desc="windows"):
         model = models[fold[clips[pair.video].talk.identity]]
         scores.append(float(model.compare(*tokens_of(model, clips, pair)).log_ratio))
     return np.array(scores)

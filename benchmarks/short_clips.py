@@ -28,8 +28,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from avdfd.core.progress import Bar
 from avdfd.datasets.loaders import Inputs, prepare, stack
 from avdfd.datasets.split_elements import split_metas
 from avdfd.datasets.transforms import FRAME_CHOICE, video_input
@@ -64,7 +64,7 @@ def main() -> None:
     metas = [meta for meta in metas if not meta.short]
     labels, identities = window_labels(metas), [meta.identities[0] for meta in metas]
     found: dict[tuple[str, float, str], list[np.ndarray]] = {}
-    for first in tqdm(range(0, len(metas), BATCH), desc="score", unit="batch"):
+    for first in Bar(range(0, len(metas), BATCH), desc="score", unit="batch"):
         keys = [meta.key for meta in metas[first : first + BATCH]]
         landmarks = run.inputs.reads.landmarks
         elements = [store.read(key, waveform=True, frames=range(FRAMES), landmarks=landmarks) for key in keys]

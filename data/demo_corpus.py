@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
+
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
@@ -97,7 +98,7 @@ def make(out: Path, identities: list[Identity], workers: int) -> int:
         # spoken.
         with context.Pool(min(workers, max(1, len(todo))), _start_worker, maxtasksperchild=1) as pool:
             tasks = [(out, identity, partial) for identity in todo]
-            for count in tqdm(pool.imap_unordered(_make, tasks), total=len(tasks), desc="corpus", unit="identity"):
+            for count in Bar(pool.imap_unordered(_make, tasks), total=len(tasks), desc="corpus", unit="identity"):
                 made += count
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-from tqdm import tqdm
+
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
@@ -148,7 +149,7 @@ def process(writer: ElementWriter, todo: list[Clip], cfg: PreprocessConfig) -> N
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, spool)
         stack.enter_context(contextlib.closing(results))
-        bar = stack.enter_context(tqdm(total=len(todo), desc="preprocess", unit="file"))
+        bar = stack.enter_context(Bar(total=len(todo), desc="preprocess", unit="file"))
         for clip, result in results:
             there = clip.path.is_file()
             facts: dict[str, Any] = {"stamp": stamp(clip.path) if there else None, "stopped_after": None}

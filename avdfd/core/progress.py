@@ -1,28 +1,41 @@
-"""Progress of a script's main loop on stderr: a bar on a terminal, a line now and then in a log."""
+"""Progress of a script's loops on stderr: a bar on a terminal, a line every 30 s in a log."""
 
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
-T = TypeVar("T")
 SECONDS = 30.0
 """Time between lines in a log."""
 
 
-def progress(
-    items: Iterable[T], *, total: int, title: str, unit: str, clock: Callable[[], float] = time.monotonic
-) -> Iterator[T]:
-    """Yield the items. On a terminal a bar is drawn; elsewhere a line is printed every 30 s, none for a short loop."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=title, unit=unit)
-        return
-    due = clock() + SECONDS
-    for number, item in enumerate(items, 1):
-        yield item
-        if clock() >= due:
-            sys.stderr.write(f"{title}: {number} of {total} {unit}s\n")
-            sys.stderr.flush()
-            due = clock() + SECONDS
+class Bar(tqdm):  # type: ignore[type-arg]  # not generic at run time
+    """tqdm's bar; where stderr is no terminal, lines instead: none in the first 30 s, and one every 30 s after that."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.in_log = not sys.stderr.isatty()
+        if self.in_log:
+            # Without `miniters` tqdm guesses how often to look at the clock, from the pace of the first items.
+            kwargs |= {"delay": SECONDS, "mininterval": SECONDS, "miniters": 1}
+        super().__init__(*args, **kwargs)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Draw the bar, or print a line."""
+        if not self.in_log:
+            return bool(super().display(msg, pos))
+        sys.stderr.write(f"{self}\n")
+        sys.stderr.flush()
+        return True
+
+    def set_postfix(self, *args: Any, **kwargs: Any) -> None:
+        """Set the values at the end of the bar; in a log they wait for the next line."""
+        super().set_postfix(*args, **(kwargs | {"refresh": False} if self.in_log else kwargs))
+
+    def close(self) -> None:
+        """End the bar; in a log with a last line, if there was one before it and the bar is to stay."""
+        if self.in_log:
+            told = not self.disable and self.last_print_n > self.initial
+            if told and self.leave and self.n > self.last_print_n:
+                self.display()
+            self.sp = None  # without it tqdm does not draw a last time
+        super().close()

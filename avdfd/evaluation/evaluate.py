@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from avdfd.baselines.open_store import open_store
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable
+from avdfd.core.progress import Bar
 from avdfd.core.tiers import RVRA, TIERS
 from avdfd.corpora.left_out import LeftOut
 from avdfd.corpora.video_list import read_sources
@@ -239,7 +239,7 @@ def score_systems(
 
 def score_run(run: Run, store: Store, metas: Sequence[ElementMeta], request: Request) -> Scores:
     """Return the scores of one run."""
-    bar = partial(tqdm, desc=f"score {request.split}, {run.folder.name}", unit="batch", leave=None)
+    bar = partial(Bar, desc=f"score {request.split}, {run.folder.name}", unit="batch", leave=None)
     elements = ElementSet(store, metas, run.inputs)
     return score(run, elements, batch_size=request.batch_size, workers=workers_of(run, request), progress=bar)
 
@@ -252,7 +252,7 @@ def audit(parts: Mapping[str, audits.Part], store: Store, request: Request, work
     """
     audits.check(store, request.probes)
     found: dict[str, Any] = {"probes": {}, "leaks": [], "clips": {}, "left_out": {}, "unreadable": {}}
-    bar = partial(tqdm, desc="audit", unit="clip")
+    bar = partial(Bar, desc="audit", unit="clip")
     if request.audit:
         found |= audits.of_elements(parts, workers, bar)
     if request.probes:
@@ -269,7 +269,7 @@ def perturb(
     some = sample(metas, request.clips, request.seed)
     scored = suite.score_suite(
         request.robustness, systems, store, some, folder / "robustness", partial(score_run, request=request),
-        partial(tqdm, desc="perturb", unit="case"),
+        partial(Bar, desc="perturb", unit="case"),
     )  # fmt: skip
     return suite.summarise(
         request.robustness, scored, request.windows, replicates=request.bootstrap, seed=request.seed
@@ -292,7 +292,7 @@ def relate(
     own = {branch: np.atleast_2d(values)[:, rows] for branch, values in scores.branch.items()}
     return summary.measure(
         systems, store, some, own, folder / "counterfactuals", partial(score_run, request=request), request.windows,
-        replicates=request.bootstrap, seed=request.seed, progress=partial(tqdm, desc="counterfactuals", unit="case"),
+        replicates=request.bootstrap, seed=request.seed, progress=partial(Bar, desc="counterfactuals", unit="case"),
     )  # fmt: skip
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from avdfd.config import DataConfig, TrainConfig
 from avdfd.core import fields
 from avdfd.core.errors import EndedBySignal
+from avdfd.core.progress import Bar
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.batches import Batches, open_batches
@@ -169,7 +169,7 @@ def open_cached(
         f"cache: frozen features of {len(rows)} clips without augmentation, {cache.row_bytes / 1e6:.2f} MB each and "
         f"{size / 1e9:.2f} GB in total; {missing} are missing; {cache.root}",
     )
-    with tqdm(total=missing, desc="cache", unit="clip", leave=False, disable=not world.first) as bar:
+    with Bar(total=missing, desc="cache", unit="clip", leave=False, disable=not world.first) as bar:
 
         def advance(count: int) -> None:
             bar.update(count)

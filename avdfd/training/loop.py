@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from avdfd.config import SpeedConfig
+from avdfd.core.progress import Bar
 from avdfd.training.distributed import World
 from avdfd.training.state import Progress
 from OpenAVFF.stack import Stack
@@ -48,15 +48,15 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
-def epochs(progress: Progress, last: int, title: str, world: World) -> "tqdm[int]":
+def epochs(progress: Progress, last: int, title: str, world: World) -> Bar:
     """Iterate over the remaining epochs with a progress bar."""
-    return tqdm(range(progress.epoch, last), desc=title, unit="epoch", disable=not world.first)
+    return Bar(range(progress.epoch, last), desc=title, unit="epoch", disable=not world.first)
 
 
 def steps(batches: Iterable[T], left: int, progress: Progress, world: World) -> Iterator[T]:
     """Iterate over an epoch's micro-batches with a temporary progress bar of its steps, of which `left` remain."""
     done = progress.step
-    with tqdm(total=done + left, initial=done, desc="train", unit="step", leave=False, disable=not world.first) as bar:
+    with Bar(total=done + left, initial=done, desc="train", unit="step", leave=False, disable=not world.first) as bar:
         for batch in batches:
             yield batch
             if progress.last_loss is not None:

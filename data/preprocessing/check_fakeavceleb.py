@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
@@ -61,7 +61,7 @@ def open_all(root: Path, paths: list[str], workers: int, time_limit: float) -> d
     results = run_killable(
         probe, (root / path for path in paths), workers=min(workers, len(paths)), time_limit=time_limit
     )
-    with contextlib.closing(results), tqdm(total=len(paths), desc="open", unit="file") as bar:
+    with contextlib.closing(results), Bar(total=len(paths), desc="open", unit="file") as bar:
         for path, result in results:
             if isinstance(result, Failure):
                 reasons[path.relative_to(root).as_posix()] = result.reason

@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
@@ -89,7 +90,7 @@ def embed_all(out: Output, recordings: Recordings, cfg: CloneConfig) -> None:
     ]
     workers = min(count_or_cores(cfg.workers), len(todo))
     results = run_killable(partial(embed_recording, cfg=cfg), todo, workers=workers, time_limit=cfg.time_limit)
-    with contextlib.closing(results), tqdm(total=len(todo), desc="voices", unit="file") as bar:
+    with contextlib.closing(results), Bar(total=len(todo), desc="voices", unit="file") as bar:
         for recording, result in results:
             if isinstance(result, Failure):
                 reason = {"reason": result.reason, "again": result.killed}
@@ -124,7 +125,7 @@ def clone_all(out: Output, jobs: list[Job], cfg: CloneConfig) -> None:
     results = run_killable(partial(make_clip, cfg=cfg, spool=out.spool), jobs, workers=workers, time_limit=limit)
     alive = any(is_scored(record) for record in out.clips.values())
     failed: list[str] = []
-    with contextlib.closing(results), tqdm(total=len(jobs), desc="clones", unit="clip") as bar:
+    with contextlib.closing(results), Bar(total=len(jobs), desc="clones", unit="clip") as bar:
         for job, result in results:
             if isinstance(result, Failure):
                 record = {"source": job.source, "inputs": job.inputs, "files": {}, "clones": []}

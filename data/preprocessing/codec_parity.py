@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
@@ -170,7 +170,7 @@ def _run(work: Callable[[Any], Any], todo: Iterable[Any], cfg: ParityConfig, nam
     items = list(todo)
     workers = min(count_or_cores(cfg.workers), len(items))
     results = run_killable(work, items, workers=workers, time_limit=cfg.time_limit)
-    with contextlib.closing(results), tqdm(total=len(items), desc=name, unit="file") as bar:
+    with contextlib.closing(results), Bar(total=len(items), desc=name, unit="file") as bar:
         for item, result in results:
             yield item, result
             bar.update()

@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
@@ -207,7 +207,7 @@ def claim(out: Path) -> Iterator[None]:
 class Watch:
     """Shows the progress of the threads, and stops them when one of them or the user ends the run."""
 
-    def __init__(self, bar: "tqdm[None]") -> None:
+    def __init__(self, bar: Bar) -> None:
         self.bar, self.clips = bar, 0
         self.stop = threading.Event()
         self._lock = threading.Lock()
@@ -233,7 +233,7 @@ def fetch(hub: Hub, todo: Todo, out: Path, wanted: frozenset[str] | None, worker
     failed: dict[str, str] = {}
     started = time.monotonic()
     with (
-        tqdm(total=todo.left, desc="download", unit="B", unit_scale=True) as bar,
+        Bar(total=todo.left, desc="download", unit="B", unit_scale=True) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         watch = Watch(bar)

@@ -17,7 +17,7 @@ from collections import Counter
 from operator import attrgetter
 from pathlib import Path
 
-from tqdm import tqdm
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
@@ -109,7 +109,7 @@ def inspect(
     saved = time.monotonic()
     results = run_killable(examine, todo, workers=min(workers, len(todo)), time_limit=time_limit)
     try:
-        with contextlib.closing(results), tqdm(total=len(todo), desc="manifest", unit="file") as bar:
+        with contextlib.closing(results), Bar(total=len(todo), desc="manifest", unit="file") as bar:
             for path, result in results:
                 if isinstance(result, Failure):
                     facts = stamp(path)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     bad = [f"{line.source}: {line.reason}" for line in left_out(entries, others)]
     workers = min(count_or_cores(args.workers), len(clips))
     results = run_killable(measure, by_path, workers=workers, time_limit=TIME_LIMIT)
-    with contextlib.closing(results), tqdm(total=len(clips), desc="probe", unit="file") as bar:
+    with contextlib.closing(results), Bar(total=len(clips), desc="probe", unit="file") as bar:
         for path, result in results:
             clip = by_path[path]
             if isinstance(result, Failure):

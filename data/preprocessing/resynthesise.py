@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
+from avdfd.core.progress import Bar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
@@ -93,7 +93,7 @@ def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[s
     workers = min(count_or_cores(cfg.workers), len(todo))
     results = run_killable(make, todo, workers=workers, time_limit=cfg.time_limit)
     problems = {}
-    with contextlib.closing(results), tqdm(total=len(todo), desc="resynthesise", unit="file") as bar:
+    with contextlib.closing(results), Bar(total=len(todo), desc="resynthesise", unit="file") as bar:
         for task, result in results:
             if isinstance(result, Failure):
                 problems[name_of(task.source, task.way)] = result.reason

@@ -1,34 +1,67 @@
-import itertools
 import sys
 
 import pytest
 
-from avdfd.core import progress as module
-from avdfd.core.progress import progress
+from avdfd.core.progress import Bar
 
 
-def test_a_log_has_a_line_every_thirty_seconds(capsys):
-    seconds = itertools.count(0, 8)
-    items = list(progress(range(8), total=8, title="detect", unit="file", clock=lambda: next(seconds)))
-    assert items == [*range(8)]
+@pytest.fixture
+def paced(monkeypatch):
+    """Items that take 8 s each by the clock that bars look at."""
+    now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+
+    def items(count):
+        for item in range(count):
+            now[0] += 8
+            yield item
+
+    return items
+
+
+def counts(capsys) -> list[str]:
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["detect: 4 of 8 files", "detect: 8 of 8 files"]
+    assert "\r" not in err
+    return [line.split("|")[2].split()[0] for line in err.splitlines()]
 
 
-def test_a_short_loop_says_nothing(capsys):
-    assert list(progress("ab", total=2, title="detect", unit="file", clock=lambda: 0.0)) == ["a", "b"]
+def test_a_log_has_a_line_every_thirty_seconds_and_a_last_one(paced, capsys):
+    assert list(Bar(paced(9), total=9, desc="detect", unit="file")) == [*range(9)]
+    assert counts(capsys) == ["4/9", "8/9", "9/9"]
+
+
+def test_the_last_line_is_not_said_twice(paced, capsys):
+    list(Bar(paced(8), total=8))
+    assert counts(capsys) == ["4/8", "8/8"]
+
+
+def test_a_short_loop_says_nothing(paced, capsys):
+    for count in (0, 1, 3):
+        assert list(Bar(paced(count), total=count)) == [*range(count)]
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_has_a_bar(monkeypatch):
-    drawn = []
+def test_a_temporary_bar_has_no_last_line(paced, capsys):
+    list(Bar(paced(9), total=9, leave=False))
+    assert counts(capsys) == ["4/9", "8/9"]
+
+
+def test_values_wait_for_the_next_line(paced, capsys):
+    with Bar(total=5, desc="train") as bar:
+        for loss in paced(5):
+            bar.set_postfix(loss=loss)
+            bar.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rsplit("loss=")[1] for line in lines] == ["3]", "4]"]
+
+
+def test_a_disabled_bar_says_nothing(paced, capsys):
+    list(Bar(paced(9), total=9, disable=True))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_has_a_bar(paced, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(module, "tqdm", lambda items, **settings: drawn.append(settings) or items)
-    assert list(progress("ab", total=2, title="detect", unit="file")) == ["a", "b"]
-    assert drawn == [{"total": 2, "desc": "detect", "unit": "file"}]
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_few_items(count):
-    assert list(progress(range(count), total=count, title="detect", unit="file")) == [*range(count)]
+    assert list(Bar(paced(3), total=3, desc="detect", ncols=80)) == [0, 1, 2]
+    assert "\rdetect: 100%" in capsys.readouterr().err

@@ -176,7 +176,7 @@ def test_progress_bar_counts_steps_and_shows_the_last_read_loss(monkeypatch):
         def update(self, steps):
             seen.append(steps)
 
-    monkeypatch.setattr(loop, "tqdm", Bar)
+    monkeypatch.setattr(loop, "Bar", Bar)
     for part in loop.steps(range(4), 2, progress, World(torch.device("cpu"))):
         if part % 2:  # two parts make a step
             progress.step += 1
