@@ -9,7 +9,7 @@ SECONDS = 30.0
 """Time between lines in a log."""
 
 
-class Bar(tqdm):  # type: ignore[type-arg]  # not generic at run time
+class Bar(tqdm):
     """tqdm's bar; where stderr is no terminal, lines instead: none in the first 30 s, and one every 30 s after that."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
