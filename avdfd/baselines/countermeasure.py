@@ -1,4 +1,6 @@
-"""Countermeasures of the ASVspoof challenges, which score audio alone: AASIST, AASIST-L, RawNet2 and LFCC-LCNN.
+"""Countermeasures against spoofed speech, which score audio alone.
+
+AASIST, AASIST-L, RawNet2 and LFCC-LCNN; SSL + AASIST and SLS on a pretrained speech encoder.
 
 B batch   S samples
 
@@ -8,6 +10,9 @@ they do with short files; of a whole clip they take the first samples, in traini
 References:
     Jung et al., "AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph Attention Networks", ICASSP 2022.
     Yamagishi et al., "ASVspoof 2021: Accelerating Progress in Spoofed and Deepfake Speech Detection", 2021.
+    Tak et al., "Automatic Speaker Verification Spoofing and Deepfake Detection Using Wav2vec 2.0 and Data
+    Augmentation", Odyssey 2022.
+    Zhang et al., "Audio Deepfake Detection with Self-Supervised XLS-R and SLS Classifier", ACM Multimedia 2024.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,19 +25,28 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from avdfd.config import CountermeasureConfig
+from avdfd.config.countermeasure import SslConfig
+from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, floats, generators
 from avdfd.elements import Element, ElementMeta, coded
 from avdfd.models import lcnn
 from avdfd.models.aasist import SIZES, Aasist
+from avdfd.models.front_ends.wav2vec2 import Wav2Vec2
 from avdfd.models.rawnet2 import RawNet2
+from avdfd.models.sls import Sls
+from avdfd.models.ssl_aasist import SslAasist
 from avdfd.training.distributed import Chance
+from avdfd.training.front_ends import ARCHS
+from avdfd.training.front_keys import of_wav2vec2
 from avdfd.training.state_dicts import fill, read_weights, unwrap
 
 STAGES = ("train",)
 SCORED = ("train",)
 LABELLED = ("train",)
+
+_ENCODER = "ssl_model.model."
 
 
 class Raw(NamedTuple):
@@ -122,14 +136,26 @@ def frozen(model: nn.Module, cfg: CountermeasureConfig, stage: str, device: torc
 
 
 def build(cfg: CountermeasureConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
-    model, weights = rebuild(cfg, stage), cfg.model.weights
+    model, weights, ssl = rebuild(cfg, stage), cfg.model.weights, cfg.model.ssl
     if weights is not None:
         released = unwrap(read_weights(weights.file, sha256=weights.sha256), weights.file)
-        fill(model, lcnn.from_released(released), weights.file)
+        fill(model, from_released(released), weights.file)
+    elif isinstance(model, SslAasist | Sls):
+        assert ssl is not None, "checked with the config"
+        if ssl.weights is None:
+            raise UserError(
+                f"model.ssl.weights: {cfg.model.arch} starts from a pretrained {ssl.arch}: name its file, or the whole "
+                "network's in model.weights"
+            )
+        file = ssl.weights.file
+        pretrained = unwrap(read_weights(file, sha256=ssl.weights.sha256), file)
+        fill(model.ssl_model, ARCHS["ssl"][ssl.arch].keys(pretrained), file)
     return model
 
 
 def rebuild(cfg: CountermeasureConfig, stage: str) -> nn.Module:
+    if cfg.model.ssl is not None:
+        return _on_encoder(cfg, cfg.model.ssl)
     if cfg.model.arch == "rawnet2":
         return RawNet2(faithful=cfg.faithful)
     if cfg.model.arch == "lfcc-lcnn":
@@ -137,8 +163,30 @@ def rebuild(cfg: CountermeasureConfig, stage: str) -> nn.Module:
     return Aasist(**SIZES[cfg.model.arch], faithful=cfg.faithful)
 
 
+def _on_encoder(cfg: CountermeasureConfig, ssl: SslConfig) -> SslAasist | Sls:
+    arch = ARCHS["ssl"][ssl.arch]
+    sizes = arch.sizes._replace(**ssl.sizes.model_dump(exclude_none=True) if ssl.sizes else {})
+    encoder = arch.build(sizes)
+    assert isinstance(encoder, Wav2Vec2), "w2v-BERT is none of the config's"
+    if cfg.model.arch == "ssl-aasist":
+        return SslAasist(encoder, sizes.dim, faithful=cfg.faithful)
+    return Sls(encoder, sizes.dim, samples=cfg.model.samples, faithful=cfg.faithful)
+
+
 def published(file: Path) -> dict[str, Tensor]:
-    return lcnn.from_released(unwrap(read_weights(file), str(file)))  # other networks have the released keys
+    return from_released(unwrap(read_weights(file), str(file)))
+
+
+def from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return released weights of any of the networks under the keys of ours.
+
+    Those of a pretrained encoder have fairseq's names; what only its pretraining uses is dropped. Other keys stay, and
+    are reported when they are loaded.
+    """
+    encoder = {key.removeprefix(_ENCODER): value for key, value in weights.items() if key.startswith(_ENCODER)}
+    others = {key: value for key, value in weights.items() if not key.startswith(_ENCODER)}
+    ours = {f"ssl_model.{key}": value for key, value in of_wav2vec2(encoder).items()}
+    return {**lcnn.from_released(others), **ours}
 
 
 def groups(model: nn.Module, cfg: CountermeasureConfig, stage: str) -> list[tuple[Iterable[nn.Parameter], float]]:
@@ -163,8 +211,8 @@ def preview(batch: Batch) -> tuple[Tensor, None]:
 
 def scores(model: nn.Module, batch: Batch, cfg: CountermeasureConfig) -> dict[str, Tensor]:
     logits = model(batch.waveform)
-    # AASIST's published score is its logit of real alone.
-    alone = cfg.faithful and cfg.model.arch in SIZES
+    # The published score of both AASISTs is the logit of real alone. That of SLS orders clips as the difference does.
+    alone = cfg.faithful and cfg.model.arch in (*SIZES, "ssl-aasist")
     return {"audio": -logits[:, 1] if alone else _difference(logits)}
 
 

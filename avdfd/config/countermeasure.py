@@ -5,14 +5,43 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from avdfd.config.base import AugmentConfig, RunConfig, Section
+from avdfd.config.front import FrontSizesConfig
 from avdfd.config.recipes import RecipeConfig, WeightsConfig, takes_whole_batches
+
+Wav2Vec2Arch = Literal[
+    "xls-r-300m",
+    "xls-r-1b",
+    "wav2vec2-base",
+    "hubert-base",
+    "hubert-large",
+    "mhubert-147",
+    "wavlm-base-plus",
+    "wavlm-large",
+]
+WITH_ENCODER = ("ssl-aasist", "sls")
+"""Countermeasures on a pretrained speech encoder."""
+
+
+class SslConfig(Section):
+    """Pretrained speech encoder of a countermeasure, all of which is trained."""
+
+    arch: Wav2Vec2Arch = "xls-r-300m"
+    """Architecture, as of `model.front` in stage 1; XLS-R 300M as published."""
+    weights: WeightsConfig | None = None
+    """Its pretrained weights, from which training starts, in any of the published formats (docs/training.md). Not
+    needed with `model.weights` or --published, which have the encoder in them."""
+    sizes: FrontSizesConfig | None = None
+    """Other sizes than the published ones."""
 
 
 class CountermeasureModelConfig(Section):
     """A countermeasure of the ASVspoof challenges, of the published size."""
 
-    arch: Literal["aasist", "aasist-l", "rawnet2", "lfcc-lcnn"] = "aasist"
-    """AASIST or its small version, RawNet2, or the LCNN with LSTM on LFCCs of ASVspoof 2021."""
+    arch: Literal["aasist", "aasist-l", "rawnet2", "lfcc-lcnn", "ssl-aasist", "sls"] = "aasist"
+    """AASIST or its small version, RawNet2, the LCNN with LSTM on LFCCs of ASVspoof 2021; or, on a pretrained speech
+    encoder, AASIST's back end (Tak et al. 2022) or SLS (Zhang et al. 2024)."""
+    ssl: SslConfig | None = None
+    """The pretrained encoder; for arch ssl-aasist and sls alone."""
     samples: Annotated[int, Field(ge=3_211)] = 64_600
     """Samples of the input, 4.04 s as published. Shorter audio, such as a window of 49,152, is repeated from its start;
     49152 takes windows without repetition."""
@@ -21,6 +50,14 @@ class CountermeasureModelConfig(Section):
     place, as published; window: windows of 3.072 s."""
     weights: WeightsConfig | None = None
     """Released weights from which training starts."""
+
+    @model_validator(mode="after")
+    def _on_an_encoder(self) -> "CountermeasureModelConfig":
+        if (self.arch in WITH_ENCODER) != (self.ssl is not None):
+            raise ValueError(
+                f"ssl is the encoder of {' and '.join(WITH_ENCODER)}: set it for them alone, not {self.arch}"
+            )
+        return self
 
 
 class CountermeasureLossConfig(Section):
@@ -32,7 +69,8 @@ class CountermeasureLossConfig(Section):
 
 
 class CountermeasureConfig(RunConfig):
-    """Countermeasures against spoofed speech, which score audio alone: AASIST, RawNet2 and LFCC-LCNN."""
+    """Countermeasures against spoofed speech, which score audio alone: AASIST, RawNet2, LFCC-LCNN, SSL + AASIST and
+    SLS."""
 
     kind: Literal["countermeasure"] = "countermeasure"
     model: CountermeasureModelConfig = CountermeasureModelConfig()

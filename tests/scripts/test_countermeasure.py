@@ -90,6 +90,35 @@ def test_the_other_networks_train(arch, store, tmp_path, monkeypatch):
     assert np.isfinite(epochs(run.folder)[0]["val_loss"])
 
 
+@pytest.mark.parametrize("arch", ["ssl-aasist", "sls"])
+def test_systems_on_an_encoder_are_trained_and_evaluated(arch, store, tmp_path, capsys):
+    ssl = {"sizes": {"depth": 2, "dim": 16, "heads": 2, "mlp_dim": 16, "channels": 8}}
+    cfg = CountermeasureConfig.model_validate(
+        {
+            "name": "x",
+            "data": {"elements": "x", "splits": "x", "fake_tiers": ["RVFA"]},
+            "model": {"arch": arch, "samples": 4_000, "ssl": ssl},
+        }
+    )
+    encoder = countermeasure.rebuild(cfg, "train").ssl_model
+    path = tmp_path / "encoder.pt"
+    torch.save({key.removeprefix("model."): value for key, value in encoder.state_dict().items()}, path)
+    ssl["weights"] = {"file": str(path), "sha256": sha256_of(path)}
+    words = arguments(tmp_path, store, model={"arch": arch, "ssl": ssl}, train={**SMALL["train"], "epochs": 1})
+    baseline.main(words)
+    path.unlink()  # the run has the encoder in it
+    run = tmp_path / "runs/cm"
+    evaluate.main(["--run", str(run), "--bootstrap", "0", "--workers", "0", "--device", "cpu"])
+    report = json.loads((run / "eval/test/report.json").read_text())
+    assert (report["kind"], report["overall"]["clips"]) == ("countermeasure", 12)
+    whole = tmp_path / "whole.pth"
+    state = weights.load(run / BEST, "countermeasure").model
+    torch.save({f"module.{key}": value for key, value in state.items()}, whole)
+    baseline.main([*words, "--name=adopted", "--published", str(whole)])
+    adopted = weights.load(tmp_path / "runs/adopted" / BEST, "countermeasure").model
+    assert all(torch.equal(adopted[key], state[key]) for key in state)
+
+
 def test_whole_clips_are_trained_on_and_scored_as_files_are(whole_store, tmp_path, capsys):
     model = {"clips": "whole", "samples": 20_000}
     baseline.main(arguments(tmp_path, whole_store, model=model, train={**SMALL["train"], "epochs": 1}))

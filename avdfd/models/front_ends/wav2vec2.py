@@ -22,6 +22,9 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from avdfd.models.front_ends import Sizes, by_length
 from OpenAVFF.stack import Stack
 
+# Kernel and stride of the convolutions.
+_CONVOLUTIONS = ((10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2)
+
 
 class Wav2Vec2(nn.Module):
     """Waveforms (B, S) -> hidden states 0 to `depth`, each (B, T, D), by a wav2vec 2.0 or WavLM of torchaudio.
@@ -42,11 +45,13 @@ class Wav2Vec2(nn.Module):
         transformer = self.model.encoder.transformer
         return None if transformer.layer_norm_first else transformer.layer_norm
 
-    def forward(self, waveform: Tensor, lengths: Tensor | None = None, *, last: int | None = None) -> list[Tensor]:
-        """Layers above `last` are not computed; `lengths` (B,) in samples."""
-        return by_length(lambda clips: self._hidden_states(clips, last), waveform, lengths)
+    def forward(
+        self, waveform: Tensor, lengths: Tensor | None = None, *, last: int | None = None, normed: bool = True
+    ) -> list[Tensor]:
+        """Layers above `last` are not computed; `lengths` (B,) in samples. Not `normed`, `final_norm` is left out."""
+        return by_length(lambda clips: self._hidden_states(clips, last, normed), waveform, lengths)
 
-    def _hidden_states(self, waveform: Tensor, last: int | None) -> list[Tensor]:
+    def _hidden_states(self, waveform: Tensor, last: int | None, normed: bool) -> list[Tensor]:
         """Waveforms (B, S) without padding -> hidden states from 0 to `last`."""
         if self.normalise:
             waveform = F.layer_norm(waveform, waveform.shape[-1:])
@@ -64,7 +69,7 @@ class Wav2Vec2(nn.Module):
             else:
                 x, bias = layer(x, None, position_bias=bias)
             states.append(x)
-        if len(layers) == len(transformer.layers) and not transformer.layer_norm_first:
+        if normed and len(layers) == len(transformer.layers) and not transformer.layer_norm_first:
             states[-1] = transformer.layer_norm(x)
         return states
 
@@ -79,12 +84,19 @@ def wav2vec2(*, sizes: Sizes, large: bool, conv_bias: bool, normalise: bool) -> 
     return Wav2Vec2(wav2vec2_model(**shared, aux_num_out=None), normalise=normalise)
 
 
+def tokens_of(samples: int) -> int:
+    """Return the number of tokens of a waveform."""
+    for kernel, stride in _CONVOLUTIONS:
+        samples = (samples - kernel) // stride + 1
+    return samples
+
+
 def torchaudio_sizes(sizes: Sizes, *, large: bool, conv_bias: bool) -> dict[str, Any]:
     """Return the arguments of torchaudio's constructors that the models share."""
     channels = sizes.channels
     return {
         "extractor_mode": "layer_norm" if large else "group_norm",
-        "extractor_conv_layer_config": [(channels, 10, 5), *[(channels, 3, 2)] * 4, *[(channels, 2, 2)] * 2],
+        "extractor_conv_layer_config": [(channels, *one) for one in _CONVOLUTIONS],
         "extractor_conv_bias": conv_bias,
         "encoder_embed_dim": sizes.dim,
         "encoder_projection_dropout": 0.0,

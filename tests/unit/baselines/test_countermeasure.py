@@ -1,92 +1,144 @@
-"""Inputs and losses of the countermeasures."""
+"""Countermeasures on a pretrained encoder: released keys, shapes and numbers, their encoder's file, gradients."""
 
-from dataclasses import replace
+import json
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
 from avdfd.baselines import countermeasure
-from avdfd.baselines.countermeasure import Inputs, Outputs, fitted
-from avdfd.config import CountermeasureConfig, parse
+from avdfd.baselines.countermeasure import Inputs, Raw, from_released
+from avdfd.config import CountermeasureConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import prepare, stack
-from avdfd.elements import Element
-from tests.helpers.runs import data_section
+from avdfd.core.files import sha256_of
+from avdfd.datasets.loaders import stack
+from avdfd.models.front_ends.wav2vec2 import tokens_of
+from tests import reference
+
+ARCHS = {"SSL-AASIST": "ssl-aasist", "SLS": "sls"}
+SIZES: dict[str, Any] = {"depth": 2, "dim": 16, "heads": 2, "mlp_dim": 16, "channels": 8}
+# Weights that would otherwise close SLS's gates, or bring its logits to SELU's floor, whatever the audio.
+SCALES = {"fc0.weight": 0.05, "fc1.weight": 0.02}
 
 
-def config(tmp_path, **values):
-    return parse({"name": "x", "data": data_section(tmp_path, "RVFA"), **values}, CountermeasureConfig, "test")
+def config(arch: str, *, faithful: bool = False, samples: int = 64_600, **ssl: Any) -> CountermeasureConfig:
+    return CountermeasureConfig.model_validate(
+        {
+            "name": "x",
+            "faithful": faithful,
+            "data": {"elements": "elements", "splits": "splits", "fake_tiers": ["RVFA"]},
+            "model": {"arch": arch, "samples": samples, "ssl": ssl},
+        }
+    )
 
 
-def element(samples, meta=None):
-    return Element(waveform=np.arange(samples, dtype=np.float32) / 32_768, meta=meta)
+def drawn(name: str) -> dict[str, Tensor]:
+    """Weights of a released model whose encoder has 2 of its 24 layers, as for the stored numbers."""
+    weights = reference.state_dict("countermeasures", name)
+    if name == "SLS":
+        return {key: SCALES.get(key, 1) * value for key, value in weights.items()}
+    return {k: 2 * v if v.ndim >= 2 and not k.startswith("ssl_model") else v for k, v in weights.items()}
 
 
-def test_short_audio_is_repeated_and_long_audio_cut():
-    audio = torch.arange(5)
-    assert fitted(audio, 12, None).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
-    assert fitted(audio, 5, None).tolist() == [0, 1, 2, 3, 4]
-    assert fitted(audio, 3, None).tolist() == [0, 1, 2]
-    starts = {fitted(audio, 3, np.random.default_rng(seed)).tolist()[0] for seed in range(30)}
-    assert starts == {0, 1, 2}
+@pytest.mark.parametrize("name", ARCHS)
+def test_equals_the_released_model(name: str):
+    """The reference has the published widths and the encoder of fairseq."""
+    model = countermeasure.rebuild(config(ARCHS[name], faithful=True, sizes={"depth": 2}), "train")
+    model.load_state_dict(from_released(drawn(name)))
+    chirp = 0.4 * torch.sin(torch.arange(64_600) ** 2 / 8e4)
+    with torch.no_grad():
+        out = model.eval()(torch.stack([0.1 * reference.tensor("countermeasures.audio.0", 64_600), chirp]))
+    out = out.log_softmax(dim=1) if name == "SLS" else out
+    expected = reference.values("countermeasures")[name]
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    assert abs(expected[0] - expected[1]).max() > 100 * 1e-4, "both inputs have different scores"
 
 
-def test_clips_of_a_batch_have_their_own_length():
-    form = Inputs(4_000)
-    raw = stack([form.raw(element(samples)) for samples in (1_500, 5_000)])
-    batch = prepare(form, raw, None)
-    assert batch.waveform.shape == (2, 4_000)
-    expected = [np.resize(np.arange(1_500), 4_000), np.arange(4_000)]
-    np.testing.assert_array_equal(batch.waveform * 32_768, expected)
-    assert batch.label.isnan().all()
-    moved = prepare(form, raw, [(0, 1), (0, 2)]).waveform * 32_768
-    assert moved[1, 0] > 0
-    assert torch.equal(moved[0], batch.waveform[0] * 32_768), "repeated audio starts with the clip"
+@pytest.mark.parametrize("name", ARCHS)
+def test_keys_and_shapes_are_the_released_ones(name: str):
+    """Layers 3 to 24 have the shapes of the second."""
+    layout = json.loads((reference.FOLDER / "countermeasures_state_dicts.json").read_text())[name]
+    shapes = {key: shape for key, (shape, _) in layout.items()}
+    for key in [key for key in shapes if ".layers.1." in key]:
+        shapes |= {key.replace(".layers.1.", f".layers.{layer}."): shapes[key] for layer in range(2, 24)}
+    released = from_released({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    with torch.device("meta"):
+        ours = countermeasure.rebuild(config(ARCHS[name], faithful=True), "train").state_dict()
+    assert {k: tuple(v.shape) for k, v in ours.items()} == {k: tuple(v.shape) for k, v in released.items()}
 
 
-def test_real_audio_under_a_fake_face_is_trained_on_as_real(store):
-    from avdfd.elements import ElementStore
-
-    elements = ElementStore(store / "elements")
-    form = Inputs(4_000)
-    labels = {}
-    for meta in elements.metas:
-        raw = form.raw(elements.read(meta.key, waveform=True, mel=False))
-        labels[meta.tier] = (float(raw.label), float(raw.fake_audio))
-    assert labels == {"RVRA": (0, 0), "RVFA": (1, 1), "FVRA": (1, 0), "RVFA-VC": (1, 1)}
-    some = elements.read(elements.metas[0].key, waveform=True, mel=False)
-    assert float(form.raw(replace(some, meta=None)).fake_audio) == 1
+def test_keys_of_a_run_stay():
+    weights = countermeasure.rebuild(config("ssl-aasist", samples=4_000, sizes=SIZES), "train").state_dict()
+    assert from_released(weights).keys() == weights.keys()
 
 
-@pytest.mark.parametrize("weight", [0.9, 0.5])
-def test_the_loss_is_the_published_weighted_cross_entropy(tmp_path, weight):
-    cfg = config(tmp_path, loss={"real_weight": weight})
-    logits = torch.randn(7, 2, generator=torch.Generator().manual_seed(0))
-    fake = torch.tensor([1.0, 0, 1, 1, 0, 1, 1])
-    out = Outputs(logits[:, 0] - logits[:, 1], fake)
-    expected = F.cross_entropy(logits, 1 - fake.long(), weight=torch.tensor([1 - weight, weight]))
-    torch.testing.assert_close(countermeasure.losses(None, out, cfg, "train")["loss"], expected)
+@pytest.mark.parametrize("samples", [400, 3_211, 49_152, 64_600])
+def test_tokens_are_counted_as_the_encoder_makes_them(samples: int):
+    model = countermeasure.rebuild(config("ssl-aasist", sizes=SIZES), "train")
+    assert isinstance(model.ssl_model, torch.nn.Module)
+    assert model.ssl_model(torch.randn(1, samples))[0].shape[1] == tokens_of(samples)
 
 
-def test_scores_grow_with_the_logit_of_fake(tmp_path):
-    batch = countermeasure.Batch(torch.zeros(1, 4_000), torch.zeros(1), torch.zeros(1))
-    two, one = lambda _: torch.tensor([[1.0, 3.0]]), lambda _: torch.tensor([[3.0]])
-
-    def score(network, **values):
-        return float(countermeasure.scores(network, batch, config(tmp_path, **values))["audio"])
-
-    assert score(two) == -2
-    assert score(two, faithful=True) == -3, "AASIST's score is its logit of real alone"
-    assert score(two, faithful=True, model={"arch": "rawnet2"}) == -2
-    assert score(one, model={"arch": "lfcc-lcnn"}) == -3
+@pytest.mark.parametrize("arch", ARCHS.values())
+@pytest.mark.parametrize("faithful", [False, True])
+def test_every_trained_weight_has_a_gradient(arch: str, faithful: bool):
+    torch.manual_seed(0)
+    model = countermeasure.rebuild(config(arch, faithful=faithful, samples=4_000, sizes=SIZES), "train").train()
+    model(torch.randn(4, 4_000) / 10).square().sum().backward()
+    assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
-def test_changes_that_the_input_has_no_place_for_are_refused(tmp_path):
-    with pytest.raises(UserError, match="augment"):
-        config(tmp_path, augment={"mel_noise": 0.1})
-    with pytest.raises(UserError, match="micro_batch"):
-        config(tmp_path, train={"micro_batch": 2})
-    with pytest.raises(UserError, match="samples"):
-        config(tmp_path, model={"samples": 1_000})
+@pytest.mark.parametrize("arch", ARCHS.values())
+def test_a_score_depends_neither_on_the_batch_nor_on_padding(arch: str):
+    torch.manual_seed(0)
+    model = countermeasure.rebuild(config(arch, samples=4_000, sizes=SIZES), "train")
+    model(torch.randn(4, 4_000) / 10)  # changes the running statistics from their initial values
+    model.eval()
+    clips = [torch.randint(-9_000, 9_000, (length,), dtype=torch.int16) for length in (5_000, 1_700, 4_000)]
+    raws = [Raw(clip, torch.tensor(len(clip)), torch.tensor(1.0), torch.tensor(1.0)) for clip in clips]
+    inputs = Inputs(4_000)
+    with torch.no_grad():
+        together = model(inputs.prepare(stack(raws), None).waveform)
+        alone = torch.cat([model(inputs.prepare(stack([raw]), None).waveform) for raw in raws])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert len(set(alone[:, 0].tolist())) == 3
+
+
+@pytest.mark.parametrize("arch", ARCHS.values())
+@pytest.mark.parametrize("faithful", [False, True])
+def test_the_encoder_is_given_normalised_audio_unless_as_released(arch: str, faithful: bool):
+    model = countermeasure.rebuild(config(arch, faithful=faithful, samples=4_000, sizes=SIZES), "train").eval()
+    given = []
+    encoder: Any = model.ssl_model
+    encoder.model.feature_extractor.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    audio = 0.2 * torch.randn(2, 4_000)
+    with torch.no_grad():
+        model(audio)
+    expected = audio if faithful else (audio - audio.mean(1, True)) / (audio.var(1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(given[0], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_training_starts_from_the_encoders_file(tmp_path: Path):
+    start = countermeasure.rebuild(config("sls", samples=4_000, sizes=SIZES), "train").ssl_model
+    path = tmp_path / "encoder.pt"
+    assert isinstance(start, torch.nn.Module)
+    torch.save({k.removeprefix("model."): v for k, v in start.state_dict().items()}, path)
+    named = {"file": str(path), "sha256": sha256_of(path)}
+    built = countermeasure.build(config("sls", samples=4_000, sizes=SIZES, weights=named), "train", None)
+    ours, theirs = (model.state_dict() for model in (built.ssl_model, start))  # type: ignore[union-attr]
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    named["sha256"] = "00"
+    with pytest.raises(UserError, match="the config expects 00"):
+        countermeasure.build(config("sls", samples=4_000, sizes=SIZES, weights=named), "train", None)
+    with pytest.raises(UserError, match=re.escape("model.ssl.weights: sls starts from a pretrained xls-r-300m")):
+        countermeasure.build(config("sls", samples=4_000, sizes=SIZES), "train", None)
+
+
+@pytest.mark.parametrize(("arch", "ssl"), [("sls", None), ("aasist", {"arch": "xls-r-300m"})])
+def test_an_encoder_belongs_to_the_systems_that_have_one(arch: str, ssl: Any):
+    with pytest.raises(ValueError, match="ssl is the encoder of ssl-aasist and sls: set it for these alone"):
+        config("ssl-aasist").model_validate({**config("ssl-aasist").model_dump(), "model": {"arch": arch, "ssl": ssl}})
