@@ -4,6 +4,7 @@
     python detect.py --run runs/train video.mp4 --plot video.png --overlay shown.mp4
     python detect.py --run runs/pretrain speech.wav speech.flac
     python detect.py --run runs/openavff --csv testset.csv
+    python detect.py --run runs/train --csv test_files.txt --root test --submission av-deepfake1m submission.zip
     python detect.py --run runs/openavff-pretrain video.mp4 --reconstruct video.png --reconstruct shown.mp4
 
 A file is cut into windows of 3.072 s as the elements of the run's training, or every --hop seconds, and each window is
@@ -16,7 +17,8 @@ the whole file, up to the seconds that it takes; `--hop` does not apply. A short
 `windows` rather than in the score. An audio file is scored by the audio branch alone, as `basis` says. A clip of 1 s or
 more that is shorter than a window is repeated to fill one, audio and frames together, and so is audio alone of any
 duration; `short` says so. Exit code 1 if any file could not be scored. The scores of a list of videos,
-`video_name,target` as OpenAVFF has it, are written as its prediction.csv, too.
+`video_name,target` as OpenAVFF has it, are written as its prediction.csv, too, and with `--submission` in the form of a
+hidden test.
 """
 
 import argparse
@@ -49,7 +51,7 @@ from avdfd.inference.scoring import Run, audio_only, load_run
 from avdfd.inference.verdict import AT_ONE_HALF, table, verdict
 from avdfd.media.streams import Reading, has_video
 from avdfd.metrics.selective import Band, Decision
-from avdfd.report import inspection, overlay, plots, reconstruction
+from avdfd.report import inspection, overlay, plots, reconstruction, submissions
 from avdfd.report.verdict import verdict_line
 
 AHEAD = 4
@@ -65,6 +67,8 @@ def main(argv: list[str]) -> int:
     listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
     files = find_files(args.files) if listed is None else listed.files
     check_outputs(args, files)
+    for form, _ in args.submission:
+        submissions.check(form, [video.source for video in listed.videos] if listed else [])
     if args.reconstruct:
         return draw_reconstruction(args, files[0], media)
     run = load_run(args.run, args.device, args.encoders)
@@ -104,6 +108,12 @@ def main(argv: list[str]) -> int:
         write_csv(args.scores, table(lines))
     if listed is not None:
         write_prediction(args.prediction, listed, scores)
+        by_file = {line["file"]: line for line in lines}
+        results = {video.source: by_file[str(file)] for video, file in zip(listed.videos, listed.files, strict=True)}
+        for form, path in args.submission:
+            write_atomic(Path(path), submissions.encode(form, results, args.missing))
+            without = len(results) - len(scores)
+            print(f"{path}: {len(results)} files, {without} of them without a score", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -117,6 +127,17 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     cli.add_argument("--root", type=Path, help="root of the paths in the list (default: the list's folder)")
     cli.add_argument(
         "--prediction", type=Path, metavar="OUT.csv", help="scores of the list's videos (default: prediction.csv)"
+    )
+    cli.add_argument(
+        "--submission",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FORM", "OUT"),
+        help=f"scores of the list's videos as a hidden test takes them: {', '.join(submissions.FORMS)}",
+    )
+    cli.add_argument(
+        "--missing", type=float, metavar="SCORE", help="P(fake) in submissions of videos that cannot be scored"
     )
     cli.add_argument("--scores", type=Path, metavar="OUT.csv", help="table of the files: scores, weights, verdicts")
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
@@ -157,8 +178,13 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError("--audio-stream and --video-stream take the index of a stream, 0 or more")
     if bool(args.files) == bool(args.csv):
         raise UserError("name the files to score, or a list of them with --csv")
-    if not args.csv and (args.root or args.prediction):
-        raise UserError("--root and --prediction go with --csv, a list of videos")
+    if not args.csv and (args.root or args.prediction or args.submission):
+        raise UserError("--root, --prediction and --submission go with --csv, a list of videos")
+    unknown = next((form for form, _ in args.submission if form not in submissions.FORMS), None)
+    if unknown is not None:
+        raise UserError(f"--submission {unknown}: no such form; use one of {', '.join(submissions.FORMS)}")
+    if args.missing is not None and not (args.submission and 0 <= args.missing <= 1):
+        raise UserError("--missing takes a probability from 0 to 1, for --submission")
     if args.all_faces and (args.plot or args.overlay or args.reconstruct):
         raise UserError("--all-faces: drawings show one face at a time; leave out the drawing, or --all-faces")
     if args.reconstruct and (args.plot or args.overlay or args.csv or args.scores or not 0 <= args.seed < 2**63):
@@ -173,6 +199,10 @@ def check_outputs(args: argparse.Namespace, files: list[Path]) -> None:
     """Raise UserError before any work if something that is asked for cannot be made or written."""
     if args.csv:
         check_table("--prediction", args.prediction, [args.csv, *files])
+        made = [args.csv, args.prediction, *([args.scores] if args.scores else ()), *files]
+        for _, path in args.submission:
+            check_table("--submission", Path(path), made)
+            made.append(Path(path))
     if args.scores:
         check_table("--scores", args.scores, [*([args.csv, args.prediction] if args.csv else ()), *files])
     if args.plot:

@@ -282,6 +282,13 @@ def test_the_videos_of_a_list_get_a_prediction(run, videos, tmp_path, capsys):
     assert errors == {"gone.mp4": "no such file", "text.mp4": "not a media file"}
     scored = [f"{name},{scores[name]}" for name in ("good.mp4", "LONG.MP4")]
     assert out.read_text().splitlines() == ["video_name,y_pred", *scored, "gone.mp4,", "text.mp4,"]
+    handed = [*arguments, "--submission", "av-deepfake1m-detection", tmp_path / "prediction.txt"]
+    with pytest.raises(WorkError, match="2 of 4 files have no score, e.g. gone.mp4"):
+        detect.main([*map(str, handed)])
+    assert detect.main([*map(str, handed), "--missing", "0.5"]) == 1
+    assert "prediction.txt: 4 files, 2 of them without a score" in capsys.readouterr().err
+    expected = [f"good.mp4;{scores['good.mp4']}", f"below/LONG.MP4;{scores['LONG.MP4']}"]
+    assert (tmp_path / "prediction.txt").read_text().split() == [*expected, "gone.mp4;0.5", "text.mp4;0.5"]
     listed.write_text(f"{videos}/good.mp4\n")
     detect.main([str(word) for word in ["--run", run, "--csv", listed, "--prediction", out]])
     said = capsys.readouterr()
@@ -302,6 +309,11 @@ def test_lists_that_cannot_be_scored_are_refused(run, videos, tmp_path):
     assert "name the files to score" in refused(videos / "good.mp4", "--csv", listed)
     assert "is an input or another output; name another file" in refused("--csv", listed, "--prediction", listed)
     assert "is a folder; name a file" in refused("--csv", listed, "--prediction", tmp_path)
+    assert "--submission x: no such form; use one of av-deepfake1m, " in refused(
+        "--csv", listed, "--submission", "x", tmp_path / "x"
+    )
+    twice = ("--submission", "csv", tmp_path / "x")
+    assert "is an input or another output" in refused("--csv", listed, *twice, *twice)
     listed.write_text("../good.mp4,0\n")
     assert "testset.csv: line 1: '../good.mp4' is not below" in refused("--csv", listed)
 

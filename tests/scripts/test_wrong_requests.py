@@ -106,6 +106,8 @@ CASES = [
     ("detect", "--plot {text}/x.png", "cannot be written"),
     ("detect", "--csv {text}", "name the files to score, or a list"),
     ("detect", "--root {root}", "go with --csv"),
+    ("detect", "--submission csv {out}.csv", "go with --csv"),
+    ("detect", "--missing 0.5", "--missing takes a probability from 0 to 1, for --submission"),
     ("detect", "--run {gone}", "{gone}"),
     ("detect", "--run {store}", "{store}"),
     ("detect", "--video-stream -1", "index of a stream, 0 or more"),
