@@ -57,7 +57,9 @@ def encode(form: str, results: Mapping[str, Mapping[str, Any]], missing: float |
             f"{form}: {len(absent)} of {len(results)} files have no score, e.g. {absent[0]}, and the form needs one of "
             "each: state P(fake) for them with --missing, such as 0.5"
         )
-    filled = {name: {"score": missing, "probability": missing, "windows": []} for name in absent}
+    filled: dict[str, Mapping[str, Any]] = {
+        name: {"score": missing, "probability": missing, "windows": []} for name in absent
+    }
     return FORMS[form]({**results, **filled})
 
 

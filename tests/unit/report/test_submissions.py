@@ -5,6 +5,7 @@ import io
 import json
 import math
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ WINDOWS = [
     {"start": 1.536, "end": 4.608, "score": 0.9},
     {"start": 3.072, "end": 6.144, "score": 0.2},
 ]
-RESULTS = {
+RESULTS: dict[str, dict[str, Any]] = {
     "000001.mp4": {"score": 0.9128, "probability": 0.8, "windows": WINDOWS},
     "000002.mp4": {"score": 0.0174, "probability": None, "windows": WINDOWS[:1]},
     "a b/000003.mp4": {"score": None, "probability": None, "windows": []},
