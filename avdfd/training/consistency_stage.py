@@ -44,7 +44,7 @@ from avdfd.training.weights import RunFacts
 
 _PER_FRAME = 10  # frames of the mel per video frame
 _STRANGERS = 6
-_SHIFTS = {"200ms": 5, "400ms": 10}
+_SHIFTS = {"80ms": 2, "200ms": 5, "400ms": 10}
 _CHUNK = 256  # clips compared at once
 
 
@@ -129,7 +129,7 @@ def train_consistency(
 
 def judge(model: Consistency, clips: Real, seed: int) -> dict[str, float]:
     """Compute the AUC of real clips against the same clips with another identity's audio, and with their own audio
-    moved by 200 and 400 ms; also the AP of the first."""
+    moved by 80, 200 and 400 ms; also the AP of the first."""
     model.eval()
     device = next(model.parameters()).device
     with torch.inference_mode():
