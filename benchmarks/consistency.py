@@ -195,20 +195,21 @@ def pairs_of(clips: Sequence[Clip], fold: dict[str, int], seed: int) -> list[Pai
     return pairs
 
 
-def tokens_of(model: Consistency, clips: Sequence[Clip], pair: Pair) -> tuple[Tensor, Tensor]:
-    """Return the tokens (1, T, K) of the audio and of the mouth, one predicted from the other, by direction."""
-    video, audio = clips[pair.video].talk, clips[pair.audio].talk
-    shown, spoken = slice(pair.start, pair.start + pair.length), slice(pair.audio_start, pair.audio_start + pair.length)
-    sides = []
-    if "a2v" in model.directions:
-        sides.append((model.predict(audio.mel[None])[:, spoken], model.targets(video.shape[None, shown])))
-    if "v2a" in model.directions:
-        before = min(pair.start, CONTEXT // 2)
-        around = video.shape[None, pair.start - before : shown.stop + CONTEXT // 2]
-        predicted = model.predict_audio(around)[:, before : before + pair.length]
-        sides.append((model.audio_targets(audio.mel[None])[:, spoken], predicted))
-    said, mouth = (torch.cat(side, dim=-1) for side in zip(*sides, strict=True))
-    return said, mouth
+def _audio_tokens(model: Consistency, talk: Talk) -> Tensor:
+    """Return the tokens (1, T, K) of the audio of a whole clip: of each direction, predicted or actual."""
+    made = {"a2v": model.predict, "v2a": model.audio_targets}
+    return torch.cat([made[way](talk.mel[None]) for way in model.directions], dim=-1)
+
+
+def _mouth_tokens(model: Consistency, talk: Talk, pair: Pair) -> Tensor:
+    """Return the tokens (1, T, K) of the mouth of a window: of each direction, actual or predicted."""
+    before = min(pair.start, CONTEXT // 2)
+    last = pair.start + pair.length
+    made = {
+        "a2v": lambda: model.targets(talk.shape[None, pair.start : last]),
+        "v2a": lambda: model.predict_audio(talk.shape[None, pair.start - before : last + CONTEXT // 2])[:, before:],
+    }
+    return torch.cat([made[way]()[:, : pair.length] for way in model.directions], dim=-1)
 
 
 @torch.inference_mode()
@@ -217,9 +218,12 @@ def judge(
 ) -> np.ndarray:
     """Return the log-ratio of each pair, by the model that was not trained on its identities."""
     scores = []
+    audio = [_audio_tokens(models[fold[clip.talk.identity]], clip.talk) for clip in clips]
     for pair in Bar(pairs, desc="windows"):
-        model = models[fold[clips[pair.video].talk.identity]]
-        scores.append(float(model.compare(*tokens_of(model, clips, pair)).log_ratio))
+        video = clips[pair.video].talk
+        model = models[fold[video.identity]]
+        said = audio[pair.audio][:, pair.audio_start : pair.audio_start + pair.length]
+        scores.append(float(model.compare(said, _mouth_tokens(model, video, pair)).log_ratio))
     return np.array(scores)
 
 
