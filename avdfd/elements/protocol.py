@@ -14,6 +14,8 @@ class Store(Protocol):
     """
 
     root: Path
+    version: str
+    """Hash of the preprocessing settings, or the name of a format of VFD's data."""
     whole: bool
     """True if the elements are whole clips of unequal length, False if they are windows."""
 

@@ -77,7 +77,7 @@ def score_views(
         if view.metas is not metas:  # most views show the same elements
             metas = view.metas
             keys = hashlib.sha256("\n".join(meta.key for meta in metas).encode()).hexdigest()
-        about = {**view.stamp, "elements": [str(view.store.root), getattr(view.store, "version", ""), keys]}
+        about = {**view.stamp, "elements": [str(view.store.root), view.store.version, keys]}
         columns: Columns = {}
         for name, runs in systems.items():
             kept = [

@@ -19,13 +19,13 @@ from avdfd.corpora.left_out import LeftOut
 from avdfd.corpora.video_list import read_sources
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import absent_identities, split_metas
-from avdfd.elements import ElementMeta, ElementStore
+from avdfd.elements import ElementMeta
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
 from avdfd.evaluation import provenance, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.changed import check_store, sample
-from avdfd.evaluation.counterfactuals import cases, summary
+from avdfd.evaluation.counterfactuals import summary
 from avdfd.evaluation.frames import over_time
 from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
@@ -195,8 +195,6 @@ def check_request(
     """Raise UserError for elements that a system or a test cannot take; an element is read for every run."""
     for run in (run for runs in systems.values() for run in runs):
         ElementSet(store, metas, run.inputs).raw([0])
-    if request.counterfactuals:
-        cases.check(store, next(iter(systems.values()))[0])
     if request.robustness:
         check_store(store, "--robustness")
 
@@ -285,7 +283,6 @@ def relate(
     request: Request,
 ) -> dict[str, Any]:
     """Return the `counterfactuals` of report.json. Scores of changed clips are kept in the folder and used again."""
-    assert isinstance(store, ElementStore), "as checked before scoring"
     some = sample(metas, request.clips, request.seed)
     keys = {meta.key for meta in some}
     rows = [row for row, key in enumerate(scores.keys) if key in keys]

@@ -14,9 +14,11 @@ from avdfd.report import frame, plots
 from avdfd.report.frame import box
 from avdfd.report.numbers import align, html_interval, number, with_interval
 
+NOT_APPLICABLE = "not applicable"
 NOT_RUN = "Use of the relation of audio and video: not tested (evaluate.py --counterfactuals)."
 _KINDS = {
     "own": "own audio and video",
+    "cut": "own audio and video, 3.04 s",
     "fixed_audio": "one audio for all clips",
     "fixed_video": "one video for all clips",
     "shuffled": "frames shuffled",
@@ -47,10 +49,15 @@ _ABOUT_REPLACED = (
     "relation is at chance on fakes of the video alone; with one video for all clips, what is left is a judgement of "
     "the audio. If the order of the frames does not matter, the score does not follow the motion of the lips."
 )
+_ABOUT_WHOLE = (
+    "Of whole clips, both sides of a comparison show the same stretch, and nothing is repeated: clips that swap their "
+    "audio are cut to the shorter one, those with moved audio lack as much of either stream as the shift takes, and "
+    "for one audio or video all are cut to 3.04 s."
+)
 RULE = (
     "Rule: the interval of a stranger's audio and that of audio moved by "
     f"{JUDGED_SHIFT} ms lie above 0.5, and shuffling the frames lowers AUC on {SHUFFLED_TIER} (interval of the "
-    "difference above 0)."
+    "difference above 0). A score of a single frame has no order and no time: the stranger's audio decides alone."
 )
 
 
@@ -62,16 +69,21 @@ def is_missing(result: Mapping[str, Any]) -> bool:
 def counterfactual_sentences(section: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
     """Yield whether the branch that is meant to uses the relation, and the same for every other system."""
     for name in (section["branch"], *result["against"]):
-        if name in section.get("audio_only", ()):
-            yield f"{_named(name, result)}: no video is used, so there is no relation to test."
-        else:
-            yield f"{_named(name, result)} uses the relation of audio and video: {answer(section, name)}."
+        yield f"{_named(name, result)} uses the relation of audio and video: {answer(section, name)}."
 
 
 def answer(section: Mapping[str, Any], name: str) -> str:
-    """Return "yes" or "not shown", and the figures that decide it."""
-    found = section["verdicts"][name]
-    return f"{'yes' if found['uses'] else 'not shown'} ({'; '.join(_evidence(section, name, found['checks']))})"
+    """Return "yes", "not shown" or "not applicable", and the figures that decide it, or the reason."""
+    word = _word(section, name)
+    if word == NOT_APPLICABLE:
+        return f"{word} (no video is taken)"
+    return f"{word} ({'; '.join(_evidence(section, name, section['verdicts'][name]['checks']))})"
+
+
+def _word(section: Mapping[str, Any], name: str) -> str:
+    if name in section.get("audio_only", ()):
+        return NOT_APPLICABLE
+    return "yes" if section["verdicts"][name]["uses"] else "not shown"
 
 
 def counterfactuals_text(result: Mapping[str, Any]) -> list[str]:
@@ -88,8 +100,8 @@ def counterfactuals_text(result: Mapping[str, Any]) -> list[str]:
     for branch in [section["branch"], *(name for name in names if name == "picture")]:
         replaced = [[f"{branch}, AUC", "overall", *section["replaced"]["own"]["tiers"]]]
         for kind, of in section["replaced"].items():
-            parts = [of["overall"], *of["tiers"].values()]
-            replaced.append([_KINDS[kind], *(with_interval(part[branch], "auc") for part in parts)])
+            cells = [with_interval(part[branch], "auc") if part else "–" for part in _parts(section, of)]
+            replaced.append([_KINDS[kind], *cells])
         tables.append(replaced)
     lines = [*counterfactual_sentences(section, result), *left_out(section)]
     return [*(align(rows) for rows in tables if len(rows) > 1), "\n".join(lines)]
@@ -109,8 +121,7 @@ def key_figures(section: Mapping[str, Any] | None) -> dict[str, str]:
     tiers = [section["replaced"].get(kind, {}).get("tiers", {}) for kind in _KEY_KINDS]
     tested += [of[SHUFFLED_TIER][branch] if SHUFFLED_TIER in of else None for of in tiers]
     texts = [with_interval(of, "auc") if of else "–" for of in tested]
-    uses = "yes" if section["verdicts"][branch]["uses"] else "not shown"
-    return dict(zip(KEY_FIGURES, [branch, *texts, uses], strict=True))
+    return dict(zip(KEY_FIGURES, [branch, *texts, _word(section, branch)], strict=True))
 
 
 def left_out(section: Mapping[str, Any]) -> list[str]:
@@ -119,17 +130,22 @@ def left_out(section: Mapping[str, Any]) -> list[str]:
     for name, reason in section["left_out"].items():
         by_reason.setdefault(reason, []).append({"stranger": _STRANGER, **_KINDS}.get(name, name))
     lines = [f"Left out: {', '.join(names)}: {reason}." for reason, names in by_reason.items()]
+    whole = section.get("whole", False)
     partly = [of for of in section["shifts"] if of["both"]["clips"] < section["real_clips"]]
     if partly:
         few = min(partly, key=lambda of: of["both"]["clips"])
         lines.append(
-            f"Audio moved by {few['ms']} ms: {few['both']['clips']} of {section['real_clips']} real clips have the "
-            "audio beyond a window."
+            f"Audio moved by {few['ms']} ms: {few['both']['clips']} of {section['real_clips']} real clips "
+            f"{'are long enough' if whole else 'have the audio beyond a window'}."
         )
     stranger = section["stranger"]
     if stranger and stranger["clips"] < section["real_clips"]:
         alone = section["real_clips"] - stranger["clips"]
-        lines.append(f"{alone} real clips have no stranger of the same page and gender, or are shorter than a window.")
+        short = "" if whole else ", or are shorter than a window"
+        lines.append(f"{alone} real clips have no stranger of the same page and gender{short}.")
+    if section["clips"] > section.get("cut_clips", section["clips"]) > 0:
+        few = section["clips"] - section["cut_clips"]
+        lines.append(f"One audio or video for all clips: {few} clips, shorter than 3.04 s, take no part.")
     return lines
 
 
@@ -142,6 +158,7 @@ def counterfactuals_html(result: Mapping[str, Any]) -> str:
     first, *others = counterfactual_sentences(section, result)
     lines = [f"<p class=lead>{escape(first)}</p>", *(f"<p>{escape(line)}</p>" for line in others)]
     lines += [f"<p class=note>{escape(line)}</p>" for line in left_out(section)]
+    about = _ABOUT_REAL + (f" {_ABOUT_WHOLE}" if section.get("whole") else "")
     figure = ""
     if section["shifts"]:
         title = "Audio moved against the video"
@@ -150,7 +167,7 @@ def counterfactuals_html(result: Mapping[str, Any]) -> str:
         figure = f"<div class=figures>{frame.figure('shifts', title, caption, svg, shift_points(section, names))}</div>"
     return (
         f"{heading}{''.join(lines)}<p class=note>{RULE}</p>{_real_table(section, names)}"
-        f"<p class=note>{_ABOUT_REAL}</p>{figure}{_replaced_table(section, names)}<p class=note>{_ABOUT_REPLACED}</p>"
+        f"<p class=note>{about}</p>{figure}{_replaced_table(section, names)}<p class=note>{_ABOUT_REPLACED}</p>"
     )
 
 
@@ -190,14 +207,24 @@ def _named(name: str, result: Mapping[str, Any]) -> str:
 def _evidence(section: Mapping[str, Any], name: str, checks: Mapping[str, bool | None]) -> Iterator[str]:
     """Yield the figures of each check, or that it was not measured."""
     for check, of in judged(section).items():
+        if check not in checks:
+            continue
         text = with_interval(of["branches"][name], "auc") if of else "not measured"
         yield f"{_CHECKS[check]} {text}"
+    if name in section.get("one_image", ()):
+        yield f"order and time {NOT_APPLICABLE} to a single frame"
+        return
     if SHUFFLED_TIER not in section["replaced"]["own"]["tiers"]:
         yield f"no {SHUFFLED_TIER} to shuffle the frames of"
         return
     own, shuffled = (section["replaced"][kind]["tiers"][SHUFFLED_TIER][name]["auc"] for kind in ("own", "shuffled"))
     lost = {True: "", False: ", no clear loss", None: ", no interval"}[checks["shuffled"]]
     yield f"{SHUFFLED_TIER} {number(own)}, with {_CHECKS['shuffled']} {number(shuffled)}{lost}"
+
+
+def _parts(section: Mapping[str, Any], of: Mapping[str, Any]) -> list[Mapping[str, Any] | None]:
+    """Return the figures of a counterfactual, overall and by tier; None for a tier whose clips take no part."""
+    return [of["overall"], *(of["tiers"].get(tier) for tier in section["replaced"]["own"]["tiers"])]
 
 
 def _real(section: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -223,7 +250,7 @@ def _replaced_table(section: Mapping[str, Any], names: Sequence[str]) -> str:
     for name in names:
         body += f"<tr><th class=group colspan={len(tiers) + 2}>{escape(name)}</th></tr>"
         for kind, of in section["replaced"].items():
-            parts = [of["overall"], *(of["tiers"][tier] for tier in tiers)]
-            cells = "".join(f"<td class=num>{html_interval(part[name], 'auc')}</td>" for part in parts)
+            texts = [html_interval(part[name], "auc") if part else "–" for part in _parts(section, of)]
+            cells = "".join(f"<td class=num>{text}</td>" for text in texts)
             body += f"<tr><th scope=row>{_KINDS[kind]}</th>{cells}</tr>"
     return box(f"<thead><tr><th>AUC</th><th class=num>overall</th>{head}</tr></thead>", body)

@@ -327,11 +327,19 @@ def test_a_system_of_audio_alone_among_others_uses_no_video(run, data, tmp_path,
     other = make_run(tmp_path, "pretrain", data)
     evaluate.main(["--run", str(run), "--against", str(other), "--counterfactuals", "--clips", "2", "--bootstrap", "0"])
     assert report_of(run)["counterfactuals"]["audio_only"] == ["pretrain"]
-    assert "The score of pretrain: no video is used, so there is no relation to test." in capsys.readouterr().out
+    said = "The score of pretrain uses the relation of audio and video: not applicable (no video is taken)."
+    assert said in capsys.readouterr().out
 
 
-def test_a_run_of_audio_alone_has_no_relation_to_test(data, tmp_path):
-    assert "takes audio alone" in refused(make_run(tmp_path, "pretrain", data), "--counterfactuals")
+def test_a_run_of_audio_alone_has_no_relation_to_test(data, tmp_path, capsys):
+    run = make_run(tmp_path, "pretrain", data)
+    assert evaluate.main(["--run", str(run), "--counterfactuals", "--clips", "2", "--bootstrap", "0"]) == 0
+    section = report_of(run)["counterfactuals"]
+    assert section["verdicts"]["audio"]["uses"] is None
+    assert section["stranger"]["branches"]["audio"]["auc"] == 0.5
+    assert "The audio branch uses the relation of audio and video: not applicable (" in capsys.readouterr().out
+    kept = {path.stem.rstrip("+-0123456789") for path in (run / "eval/test/counterfactuals").rglob("*.json")}
+    assert kept == {"stranger", "shift", "fixed_audio", "reversed"}  # what the video shows was not scored
 
 
 def test_reports_without_counterfactuals_say_so(evaluated):

@@ -11,6 +11,7 @@ import baseline
 import evaluate
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
+from avdfd.evaluation.counterfactuals.case import NOT_OF_IMAGES
 from avdfd.inference.scoring import load_run
 from avdfd.splits.lists import read_splits
 from avdfd.training import weights
@@ -135,6 +136,9 @@ def test_vfd_2023_trains_and_is_tested_on_lists_of_images(tmp_path):
         ["--run", str(run), "--elements", str(other), "--split", "all", "--device", "cpu", "--bootstrap", "0"]
     )
     assert json.loads((run / "eval/all/report.json").read_text())["overall"]["clips"] == 3
+    section = counterfactuals(run, other)
+    assert {*section["replaced"]} == {"own", "fixed_audio", "fixed_video", "reversed"}  # voices are waveforms
+    assert "reversed" not in section["left_out"]
 
 
 def test_lists_of_vfd_folders_that_are_too_small(tmp_path):
@@ -163,6 +167,24 @@ def test_vfd_scores_a_folder_of_its_own_format(trained, tmp_path, capsys):
     (folder / "audio_feat" / "clip4.npy").unlink()
     missing = message(["--run", run, "--elements", str(folder), "--split", "all"], evaluate)
     assert "1 files are no clips, e.g. fake/clip4.jpg: a face without a voice: audio_feat/clip4.npy" in missing
+
+
+def counterfactuals(run, elements):
+    request = ["--run", str(run), "--elements", str(elements), "--split", "all", "--device", "cpu"]
+    evaluate.main([*request, "--counterfactuals", "--bootstrap", "20", "--workers", "0"])
+    return json.loads((run / "eval/all/report.json").read_text())["counterfactuals"]
+
+
+def test_whose_voice_it_is_can_be_asked_of_a_folder_but_not_when(trained, tmp_path, capsys):
+    section = counterfactuals(trained, vfd_folder(tmp_path / "dfdc"))
+    assert section["stranger"]["clips"] == 3
+    assert {*section["replaced"]} == {"own", "fixed_audio", "fixed_video"}
+    assert section["shifts"] == []
+    assert section["left_out"]["shift 400 ms"] == section["left_out"]["shuffled"] == NOT_OF_IMAGES
+    assert [*section["verdicts"]["fused"]["checks"]] == ["stranger"]
+    text = capsys.readouterr().out
+    assert "; order and time not applicable to a single frame)." in text
+    assert "not applicable to one image and one stretch of voice for each clip." in text
 
 
 @pytest.mark.skipif(not VFD_SAMPLE.is_dir(), reason="the authors' sample is not here")

@@ -1,49 +1,38 @@
-"""The counterfactuals: the elements that take part in each, and what is replaced in them."""
+"""The counterfactuals that elements allow: which take part in each, and what is replaced in them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from avdfd.core.errors import UserError
 from avdfd.core.tiers import RVRA
 from avdfd.datasets.loaders import Reads
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.elements.protocol import Store
-from avdfd.evaluation.changed import View, check_store
+from avdfd.evaluation.changed import View
+from avdfd.evaluation.counterfactuals import whole_clips
+from avdfd.evaluation.counterfactuals.case import (
+    ALL_SHORT,
+    NO_STRANGER,
+    NO_VIDEO,
+    NO_WAVEFORMS,
+    NOT_JOINED,
+    NOT_OF_IMAGES,
+    SHIFTS,
+    SHOWN,
+    SWAPS,
+    TOO_BRIEF,
+    Case,
+)
 from avdfd.evaluation.counterfactuals.store import Change, ChangedStore
 from avdfd.evaluation.counterfactuals.strangers import swaps
 from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.features.window import SAMPLE_RATE
-from avdfd.inference.scoring import Run
 
 FORM = 2
 """Version of the kept scores; to be raised if a case changes."""
-SHIFTS = (40, 80, 120, 200, 400, 700, 1000)
-"""Milliseconds by which audio is moved, in both directions."""
-SWAPS = 5
-"""Number of draws of a stranger's audio."""
-REPLACED = ("fixed_audio", "fixed_video", "shuffled", "still", "reversed")
-"""Counterfactuals in which all clips are judged, real and fake."""
-
-NO_STRANGER = "needs real clips of a window or more, of two identities of the same page and gender"
-ALL_SHORT = "needs a real clip of a window or more"
-NOT_JOINED = "needs overlapping or adjoining windows: preprocess with media.hop=1.536"
-NO_WAVEFORMS = "needs waveforms in the elements: preprocess with a media.keep that has them"
 NO_MEL_ERR = "changes the audio, for which the mel_err that a run takes is not known"
-
-
-class Case(NamedTuple):
-    """One counterfactual of some elements."""
-
-    kind: str
-    """Name of the counterfactual: stranger, shift, or one of REPLACED."""
-    number: int
-    """Number of the draw; of a shift its milliseconds, above 0 if the audio is late."""
-    metas: Sequence[ElementMeta]
-    changes: Mapping[str, Change]
-    """Key of each element -> its change."""
 
 
 class Cases(NamedTuple):
@@ -56,34 +45,41 @@ class Cases(NamedTuple):
     """Audio beyond the windows; None if no audio is moved."""
 
 
-def check(store: Store, run: Run) -> None:
-    """Raise UserError unless a run relates audio and video, and the elements are windows with both."""
-    check_store(store, "--counterfactuals")
-    if not run.inputs.reads.video:
-        raise UserError(
-            f"{run.folder}: takes audio alone, so there is no relation of audio and video that --counterfactuals could "
-            "test; evaluate a run that takes both"
-        )
-    if store.whole:
-        raise UserError(
-            f"{store.root}: --counterfactuals needs windows of 3.072 s, and these elements are whole clips; evaluate a "
-            "run that takes windows (for MRDF, model.clips=window)"
-        )
-
-
-def cases_of(store: ElementStore, metas: Sequence[ElementMeta], reads: Sequence[Reads], seed: int) -> Cases:
+def cases_of(store: Store, metas: Sequence[ElementMeta], reads: Sequence[Reads], seed: int) -> Cases:
     """Return all counterfactuals of these elements; `reads` are the fields that the runs take.
 
     Real clips get the audio of strangers and their own audio moved; in the other cases a stream of all clips is
-    replaced. Windows take no part in a shift for which they lack the audio beyond them. Clips shorter than a window
-    neither get nor give a stream: they are repeated, and the repetitions of two clips do not fit.
+    replaced. If no run takes video, those that change the video alone are left out.
     """
-    real = [meta for meta in metas if meta.tier == RVRA.name and not meta.short]
+    found = Cases(*whole_clips.cases_of(metas, seed), None) if store.whole else _of_windows(store, metas, reads, seed)
+    if any(one.video for one in reads):
+        return found
+    left_out = found.left_out | dict.fromkeys(SHOWN, NO_VIDEO)
+    return found._replace(cases=[case for case in found.cases if case.kind not in SHOWN], left_out=left_out)
+
+
+def view_of(case: Case, store: Store, joined: JoinedAudio | None) -> View:
+    """Return the elements of a case as a store shows them."""
+    changed = hashlib.sha256(repr(sorted(case.changes.items())).encode()).hexdigest()
+    stamp = {"form": FORM, "changes": changed}
+    name = f"{case.kind}{case.number:+d}{'-own' if case.own else ''}"
+    return View(name, ChangedStore(store, case.changes, joined), case.metas, stamp)
+
+
+def _of_windows(store: Store, metas: Sequence[ElementMeta], reads: Sequence[Reads], seed: int) -> Cases:
+    """Return the cases of windows, and of the images and voices of VFD's data.
+
+    Windows take no part in a shift for which they lack the audio beyond them. Clips shorter than a window neither get
+    nor give a stream: they are repeated, and the repetitions of two clips do not fit.
+    """
+    images = not isinstance(store, ElementStore)
+    real = [meta for meta in metas if meta.tier == RVRA.name and (images or not meta.short)]
     left_out: dict[str, str] = {}
     cases = _strangers(real, seed)
     if not cases:
-        left_out["stranger"] = NO_STRANGER
-    problem = NO_MEL_ERR if any(one.mel_err for one in reads) else "" if store.has_waveforms else NO_WAVEFORMS
+        left_out["stranger"] = NO_STRANGER if images else f"{NO_STRANGER}, with a window or more"
+    unknown = NO_MEL_ERR if any(one.mel_err for one in reads) else "" if store.has_waveforms else NO_WAVEFORMS
+    problem = NOT_OF_IMAGES if images else unknown
     joined = None if problem else JoinedAudio(store, real)
     for shift in SHIFTS:
         moved = [] if joined is None else _moved(real, joined, shift)
@@ -91,20 +87,16 @@ def cases_of(store: ElementStore, metas: Sequence[ElementMeta], reads: Sequence[
         if not moved:
             left_out[f"shift {shift} ms"] = problem or NOT_JOINED
     cases += _replaced(metas, real, seed)
+    if images:
+        cases = [case for case in cases if case.kind not in TOO_BRIEF]
+        left_out |= dict.fromkeys(TOO_BRIEF, NOT_OF_IMAGES)
     if not real:
         left_out |= dict.fromkeys(("fixed_audio", "fixed_video"), ALL_SHORT)
-    if problem:
-        left_out["reversed"] = problem
+    if unknown:
+        left_out["reversed"] = unknown
     else:
         cases.append(Case("reversed", 0, metas, {meta.key: Change(reverse=True) for meta in metas}))
     return Cases(cases, left_out, joined)
-
-
-def view_of(case: Case, store: ElementStore, joined: JoinedAudio | None) -> View:
-    """Return the elements of a case as a store shows them."""
-    changed = hashlib.sha256(repr(sorted(case.changes.items())).encode()).hexdigest()
-    stamp = {"form": FORM, "changes": changed}
-    return View(f"{case.kind}{case.number:+d}", ChangedStore(store, case.changes, joined), case.metas, stamp)
 
 
 def _strangers(real: Sequence[ElementMeta], seed: int) -> list[Case]:

@@ -25,8 +25,12 @@ def verdict(result: Mapping[str, Any], branch: str) -> dict[str, Any]:
     `shuffled`  shuffling the frames lowers AUC on FVRA: the interval of the difference excludes 0
 
     A check that was not possible is None. The relation is used if all are True; the last one may be None if there are
-    no clips of FVRA.
+    no clips of FVRA. A score of a single frame (`one_image` of the result) has no order and no time, and is judged by
+    the stranger's audio alone; to one that takes no video (`audio_only`), the question does not apply, and `uses` is
+    None.
     """
+    if branch in result["audio_only"]:
+        return {"uses": None, "checks": {}}
     loss = result["shuffled_loss"]
 
     def above(interval: Sequence[float] | None, chance: float) -> bool | None:
@@ -35,6 +39,8 @@ def verdict(result: Mapping[str, Any], branch: str) -> dict[str, Any]:
     checks = {
         name: above(of["branches"][branch]["auc_interval"], 0.5) if of else None for name, of in judged(result).items()
     }
+    if branch in result["one_image"]:
+        return {"uses": checks["stranger"] is True, "checks": {"stranger": checks["stranger"]}}
     checks["shuffled"] = above(loss[branch]["interval"], 0.0) if loss else None
     needed = ("stranger", "shift", "shuffled") if loss else ("stranger", "shift")
     return {"uses": all(checks[name] is True for name in needed), "checks": checks}

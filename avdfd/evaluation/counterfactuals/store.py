@@ -6,10 +6,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from avdfd.core.seeding import generator_of
-from avdfd.elements import Element, ElementStore
+from avdfd.elements import Element, ElementMeta
 from avdfd.elements.form import mel_of
+from avdfd.elements.protocol import Store
 from avdfd.evaluation.joined_audio import JoinedAudio
-from avdfd.features.window import FRAMES
+from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE, frames_of
+
+_STEP = SAMPLE_RATE // FPS
 
 
 class Change(NamedTuple):
@@ -25,6 +28,8 @@ class Change(NamedTuple):
     """True if its audio is reversed."""
     order: Literal["own", "shuffled", "still"] = "own"
     """Order of the moments of frames and landmarks: as they are, permuted alike, or the first throughout."""
+    span: tuple[int, int] | None = None
+    """First frame and number of frames of the stretch of a whole clip that is taken, with its audio; None for all."""
 
 
 class ChangedStore:
@@ -34,7 +39,7 @@ class ChangedStore:
     is read. The store can be used in worker processes.
     """
 
-    def __init__(self, store: ElementStore, changes: Mapping[str, Change], joined: JoinedAudio | None = None) -> None:
+    def __init__(self, store: Store, changes: Mapping[str, Change], joined: JoinedAudio | None = None) -> None:
         self.store, self.changes, self.joined = store, changes, joined
         self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
         self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
@@ -50,48 +55,62 @@ class ChangedStore:
         frames: Sequence[int] | None = None,
         landmarks: bool = False,
     ) -> Element:
-        """Read an element as `ElementStore.read` does."""
+        """Read an element as the store does."""
         change = self.changes[key]
         audio = self._audio(key, change, waveform, mel, mel_err)
+        meta = self.store.read(key, mel=False).meta
+        assert meta is not None, "a store knows its elements"
+        count = self._moments(meta, change)
         return Element(
-            self.metas[self.metas.find(key)],
+            meta,
             audio.waveform,
             audio.mel,
             audio.mel_err,
-            None if frames is None else self._frames(key, change, frames),
-            self._landmarks(key, change) if landmarks else None,
+            None if frames is None else self._frames(key, change, frames, count),
+            self._landmarks(key, change, count) if landmarks else None,
         )
+
+    def _moments(self, meta: ElementMeta, change: Change) -> int:
+        """Return the number of frames of an element."""
+        if change.span is not None:
+            return change.span[1]
+        return frames_of(meta.end - meta.start) if self.whole else FRAMES
 
     def _audio(self, key: str, change: Change, waveform: bool, mel: bool, mel_err: bool) -> Element:
         source = change.audio or key
-        if not change.moved and not change.reverse:
+        if not change.moved and not change.reverse and change.span is None:
             return self.store.read(source, waveform=waveform, mel=mel, mel_err=mel_err)
         assert not mel_err, "no case changes audio whose reconstruction error is not known"
-        if change.moved:
+        if change.moved and change.span is None:
             assert self.joined is not None, "moved audio is cut from the clip"
             samples = self.joined.read(source, change.moved)
         else:
             samples = self.store.read(source, waveform=True, mel=False).waveform
+        if change.span is not None:
+            first, count = (_STEP * frames for frames in change.span)
+            assert 0 <= first + change.moved <= len(samples) - count, "the stretch is in the clip"
+            samples = samples[first + change.moved :][:count]
         if change.reverse:
             samples = np.ascontiguousarray(samples[::-1])
         return Element(None, samples if waveform else None, mel_of(samples) if mel else None)
 
-    def _frames(self, key: str, change: Change, wanted: Sequence[int]) -> np.ndarray:
-        source = change.frames or key
-        frames: np.ndarray = self.store.read(source, mel=False, frames=_moments(key, change, wanted)).frames
+    def _frames(self, key: str, change: Change, wanted: Sequence[int], count: int) -> np.ndarray:
+        shown = _shown(key, change, wanted, count)
+        frames: np.ndarray = self.store.read(change.frames or key, mel=False, frames=shown).frames
         return frames
 
-    def _landmarks(self, key: str, change: Change) -> np.ndarray:
+    def _landmarks(self, key: str, change: Change, count: int) -> np.ndarray:
         landmarks: np.ndarray = self.store.read(change.frames or key, mel=False, landmarks=True).landmarks
-        return landmarks[_moments(key, change, range(FRAMES))]
+        return landmarks[_shown(key, change, range(count), count)]
 
 
-def _moments(key: str, change: Change, wanted: Sequence[int]) -> list[int]:
-    """Return the moments of a window that are shown at those of the wanted ones that it has."""
-    present = [moment for moment in wanted if moment < FRAMES]
+def _shown(key: str, change: Change, wanted: Sequence[int], count: int) -> list[int]:
+    """Return the moments that are shown at those of the wanted ones that an element of `count` has."""
+    present = [moment for moment in wanted if moment < count]
     if change.order == "still":
         return [present[0]] * len(present)
     if change.order == "shuffled":
-        order = generator_of(f"shuffled\n{key}").permutation(FRAMES).tolist()
+        order = generator_of(f"shuffled\n{key}").permutation(count).tolist()
         return [order[moment] for moment in present]
-    return present
+    first = 0 if change.span is None else change.span[0]
+    return [first + moment for moment in present]

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.elements import ElementMeta, ElementStore
+from avdfd.datasets.loaders import Reads
+from avdfd.elements import ElementMeta
+from avdfd.elements.protocol import Store
 from avdfd.evaluation.changed import Columns, Score, pooled, pooled_part, score_views
-from avdfd.evaluation.counterfactuals.cases import REPLACED, SHIFTS, Case, Cases, cases_of, view_of
+from avdfd.evaluation.counterfactuals.case import REPLACED, SHIFTS, Case
+from avdfd.evaluation.counterfactuals.cases import Cases, cases_of, view_of
 from avdfd.evaluation.counterfactuals.rule import SHUFFLED_TIER, verdict
 from avdfd.evaluation.grouped_metrics import tier_parts
 from avdfd.evaluation.scored_clips import ScoredClips
@@ -20,7 +23,7 @@ from avdfd.metrics.bootstrap import auc
 from avdfd.metrics.paired import paired_auc
 
 _BRANCHES = ("consistency", "visual")
-"""Branches that are meant to use the relation."""
+"""Branches of this method that are meant to use the relation. A baseline may have a `visual` one of the video alone."""
 
 Part = tuple[ScoredClips, ScoredClips]
 """Real clips with their own streams, and the same clips changed."""
@@ -28,7 +31,7 @@ Part = tuple[ScoredClips, ScoredClips]
 
 def measure(
     systems: Mapping[str, Sequence[Run]],
-    store: ElementStore,
+    store: Store,
     metas: Sequence[ElementMeta],
     own: Columns,
     folder: Path,
@@ -42,18 +45,25 @@ def measure(
     """Score all counterfactuals of these elements and return the `counterfactuals` of report.json.
 
     `own` has the scores of the elements with their own streams: those of every branch of the first system, and of the
-    main branch of the others. In the result, `audio_only` names the systems that take no video. Scores in `folder` are
-    reused. `progress` may wrap the cases in a progress bar.
+    main branch of the others. In the result, `audio_only` names the scores of systems that take no video, and
+    `one_image` those of systems that take a single frame. Scores in `folder` are reused. `progress` may wrap the cases
+    in a progress bar.
     """
     reads = [run.inputs.reads for runs in systems.values() for run in runs]
     found = cases_of(store, metas, reads, seed)
     views = (view_of(case, store, found.joined) for case in progress(found.cases))
     scored = [*score_views(views, systems, folder, score)]
-    branches = next(iter(systems.values()))[0].branches
-    named = [branch for branch in _BRANCHES if branch in branches]
-    result = summarise(found, scored, metas, own, rule, replicates=replicates, seed=seed)
-    audio_only = [name for name, runs in systems.items() if not runs[0].inputs.reads.video]
-    return {"branch": (named or [branches[-1]])[0], "audio_only": audio_only, **result}
+    ours, *others = systems.values()
+    branches = ours[0].branches
+    named = [branch for branch in _BRANCHES if branch in branches] if ours[0].config.kind == "train" else []
+    taken = dict.fromkeys(branches, ours[0].inputs.reads)
+    taken |= {runs[0].folder.name: runs[0].inputs.reads for runs in others}
+    limits = {
+        "audio_only": [name for name, fields in taken.items() if not fields.video],
+        "one_image": [name for name, fields in taken.items() if _is_image(fields)],
+    }
+    result = summarise(found, scored, metas, own, rule, limits, replicates=replicates, seed=seed)
+    return {"branch": (named or [branches[-1]])[0], "whole": store.whole, **result}
 
 
 def summarise(
@@ -62,6 +72,7 @@ def summarise(
     metas: Sequence[ElementMeta],
     own: Columns,
     rule: str,
+    limits: Mapping[str, Sequence[str]] | None = None,
     *,
     replicates: int,
     seed: int,
@@ -74,33 +85,45 @@ def summarise(
     `shuffled_loss` the paired difference in AUC on FVRA: own frames minus shuffled ones
     `verdicts`  whether it uses the relation (`avdfd.evaluation.counterfactuals.rule`)
 
-    and `left_out`, the counterfactuals that these elements do not allow, with the reason. Windows are pooled to clips
-    by `rule`. Metrics of several runs are means, and intervals include them; they resample identities.
+    and `left_out`, the counterfactuals that these elements do not allow, with the reason; `limits` says for which of
+    them the verdict is limited, as `measure` does. Windows are pooled to clips by `rule`. Metrics of several runs are
+    means, and intervals include them; they resample identities.
     """
     row = {meta.key: place for place, meta in enumerate(metas)}
+    cut = {(case.kind, case.number): columns for case, columns in zip(found.cases, scored, strict=True) if case.own}
 
     def part(case: Case, columns: Columns) -> Part:
-        return pooled_part(row, own, case.metas, rule), pooled(case.metas, columns, rule)
+        ours = cut.get((case.kind, case.number))
+        unchanged = pooled_part(row, own, case.metas, rule) if ours is None else pooled(case.metas, ours, rule)
+        return unchanged, pooled(case.metas, columns, rule)
 
     of_kind: dict[str, list[tuple[Case, Columns]]] = {}
     for case, columns in zip(found.cases, scored, strict=True):
-        of_kind.setdefault(case.kind, []).append((case, columns))
+        if not case.own:
+            of_kind.setdefault(case.kind, []).append((case, columns))
     clean = pooled(metas, own, rule)
-    there = {kind: of_kind[kind][0][1] for kind in REPLACED if kind in of_kind}
-    replaced = {"own": clean, **{kind: pooled(metas, columns, rule) for kind, columns in there.items()}}
+    there = {kind: of_kind[kind][0] for kind in REPLACED if kind in of_kind}
+    replaced = {"own": clean, **{kind: pooled(case.metas, columns, rule) for kind, (case, columns) in there.items()}}
     pairs = [part(*one) for one in of_kind.get("stranger", [])]
     shifts = {case.number: part(case, columns) for case, columns in of_kind.get("shift", [])}
     result = {
         "clips": len(clean),
         "real_clips": int((clean.label == 0).sum()),
+        "cut_clips": len(replaced["cut"]) if "cut" in replaced else 0,
         "windows": len(metas),
         "stranger": _against_own(pairs, replicates, seed) | {"draws": _draws(pairs)} if pairs else None,
         "shifts": [_shift(shifts, ms, replicates, seed) for ms in SHIFTS if ms in shifts or -ms in shifts],
         "replaced": {kind: _tiers(clips, replicates, seed) for kind, clips in replaced.items()},
-        "shuffled_loss": _loss(clean, replaced["shuffled"], replicates, seed),
+        "shuffled_loss": _loss(clean, replaced.get("shuffled"), replicates, seed),
         "left_out": found.left_out,
+        **(limits or {"audio_only": [], "one_image": []}),
     }
     return result | {"verdicts": {name: verdict(result, name) for name in own}}
+
+
+def _is_image(fields: Reads) -> bool:
+    """Return True if a system takes one frame as its video."""
+    return fields.frames is not None and len(fields.frames) == 1 and not fields.landmarks
 
 
 def _against_own(parts: Sequence[Part], replicates: int, seed: int) -> dict[str, Any]:
@@ -147,8 +170,10 @@ def _tiers(clips: ScoredClips, replicates: int, seed: int) -> dict[str, Any]:
     return {"overall": area(clips), "tiers": {name: area(part) for name, part in tier_parts(clips)}}
 
 
-def _loss(own: ScoredClips, shuffled: ScoredClips, replicates: int, seed: int) -> dict[str, Any] | None:
+def _loss(own: ScoredClips, shuffled: ScoredClips | None, replicates: int, seed: int) -> dict[str, Any] | None:
     """Return the difference in AUC that shuffling makes for each branch; None without clips of the tier."""
+    if shuffled is None:
+        return None
     ours, theirs = (dict(tier_parts(clips)).get(SHUFFLED_TIER) for clips in (own, shuffled))
     if ours is None or theirs is None:
         return None

@@ -16,6 +16,7 @@ from tests.helpers.scored import made_up_result
 
 IDENTITIES = [f"id{n}" for n in range(6)]
 BRANCHES = ("audio", "visual", "fused")
+TAKEN = Reads(frames=[0, 1])
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,10 @@ def relation_score(meta, tiers, change):
 SCORES = {"audio": audio_score, "visual": video_score, "fused": relation_score}
 
 
-def measured(store, scores=SCORES, tiers=None, metas=None, replicates=100):
+def measured(store, scores=SCORES, tiers=None, metas=None, replicates=100, reads=TAKEN, limits=None):
     metas = [meta for meta in (metas or store.metas) if tiers is None or meta.tier in tiers]
     tier_of = {meta.key: meta.tier for meta in metas}
-    found = cases_of(store, metas, [Reads(frames=[0, 1])], seed=0)
+    found = cases_of(store, metas, [reads], seed=0)
 
     def columns(some, changes):
         return {
@@ -61,7 +62,7 @@ def measured(store, scores=SCORES, tiers=None, metas=None, replicates=100):
         }
 
     scored = [columns(case.metas, case.changes) for case in found.cases]
-    result = summarise(found, scored, metas, columns(metas, {}), "mean", replicates=replicates, seed=0)
+    result = summarise(found, scored, metas, columns(metas, {}), "mean", limits, replicates=replicates, seed=0)
     return json.loads(json.dumps({"branch": "visual", **result}, allow_nan=False))
 
 
@@ -130,12 +131,56 @@ def test_what_is_not_measured_is_said(store):
         "not shown (a stranger's audio not measured; audio moved by 400 ms "
     )
     lines = page.left_out(section)
-    assert lines[0].startswith("Left out: a stranger's audio: needs real clips of a window or more, of two identities")
+    assert lines[0].startswith("Left out: a stranger's audio: needs real clips of two identities of the same page")
     assert lines[1].startswith("Left out: shift 40 ms, shift 80 ms")
     assert lines[1].endswith("needs overlapping or adjoining windows: preprocess with media.hop=1.536.")
     result = made_up_result(counterfactuals=section)
     assert "shifts.csv" not in page.counterfactuals_html(result)
     assert len(page.counterfactuals_text(result)) == 2
+
+
+def test_the_question_does_not_apply_to_audio_alone(store):
+    limits = {"audio_only": ["audio"], "one_image": []}
+    section = measured(store, {"audio": audio_score}, reads=Reads(), limits=limits) | {"branch": "audio"}
+    assert section["verdicts"] == {"audio": {"uses": None, "checks": {}}}
+    assert page.answer(section, "audio") == "not applicable (no video is taken)"
+    assert page.key_figures(section)["uses the relation of audio and video"] == "not applicable"
+    assert section["stranger"]["branches"]["audio"]["auc"] == 0.5
+    assert section["replaced"].keys() == {"own", "fixed_audio", "reversed"}
+    lines = page.left_out(section)
+    assert lines == [
+        "Left out: one video for all clips, frames shuffled, first frame throughout: not applicable, as no video is "
+        "taken."
+    ]
+    result = made_up_result(counterfactuals=section, branches=["audio"])
+    assert "The audio branch uses the relation of audio and video: not applicable (" in "\n".join(
+        page.counterfactuals_text(result)
+    )
+    assert "frames shuffled</th>" not in page.counterfactuals_html(result)
+
+
+def test_a_single_frame_is_judged_by_the_stranger_alone(store):
+    limits = {"audio_only": [], "one_image": ["fused", "visual"]}
+    section = measured(store, limits=limits)
+    assert section["verdicts"]["fused"] == {"uses": True, "checks": {"stranger": True}}
+    assert section["verdicts"]["visual"] == {"uses": False, "checks": {"stranger": False}}
+    assert page.answer(section, "fused").startswith("yes (a stranger's audio 1.000 [")
+    assert page.answer(section, "fused").endswith("; order and time not applicable to a single frame)")
+
+
+def test_a_tier_whose_clips_take_no_part_has_a_dash(section):
+    kind = section["replaced"]["fixed_audio"]
+    few = {**kind, "tiers": {"RVFA": kind["tiers"]["RVFA"]}}
+    section = section | {"replaced": {**section["replaced"], "cut": few}, "whole": True, "cut_clips": 12}
+    result = made_up_result(counterfactuals=section)
+    assert "own audio and video, 3.04 s</th>" in page.counterfactuals_html(result)
+    assert "<td class=num>–</td>" in page.counterfactuals_html(result)
+    assert "clips that swap their audio are cut to the shorter one" in page.counterfactuals_html(result)
+    row = next(line for line in page.counterfactuals_text(result)[1].splitlines() if "3.04 s" in line)
+    assert row.endswith("–")
+    assert page.left_out(section)[-1] == (
+        "One audio or video for all clips: 6 clips, shorter than 3.04 s, take no part."
+    )
 
 
 def test_page_and_text(section):
