@@ -43,6 +43,7 @@ from avdfd.evaluation.evaluate import Evaluation, Request, evaluate
 from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
 from avdfd.metrics import roc
 from avdfd.report import files
+from avdfd.report.card import write_card
 from avdfd.splits import folds
 from avdfd.splits.files import SplitList, SplitRow, save
 from avdfd.splits.lists import PUBLISHED
@@ -192,6 +193,8 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
         bar.set_postfix({"loss": f"{values['loss']:.3f}", f"val_{metric}": f"{values[f'val_{metric}']:.3f}"})
 
     run.close()
+    if world.first:
+        write_card(run.path)
     run.announce(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
@@ -218,6 +221,7 @@ def write_run(cfg: RunConfig, stage: str, model: nn.Module, source: str) -> None
     facts = RunFacts.model_validate({"config": cfg, "stage": stage, "git": git_revision(), "media": media})
     weights.save(run.path / BEST, model.state_dict(), facts)
     run.close()
+    write_card(run.path)
     run.announce(f"{cfg.kind} from {source}: {run.path / BEST}")
 
 

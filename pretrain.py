@@ -148,6 +148,10 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
+    if world.first:
+        from avdfd.report.card import write_card  # a report takes a second to import
+
+        write_card(run.path)
     run.announce(f"stage 1 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
 
 

@@ -12,6 +12,7 @@ Without `consistency` in the config, the detector is the released one (avdfd/mod
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,6 +68,8 @@ def main(argv: list[str]) -> None:
         stage2a = load(path, ConsistencyStageConfig, overrides=overrides)
         with distributed.join(stage2a.device) as world, Stop() as stop:
             train_consistency(stage2a, world, stop, resume=args.resume, console=print)
+            if world.first:
+                describe(Path(stage2a.runs) / stage2a.name)
         return
     cfg = load(path, TrainConfig, overrides=overrides)
     with distributed.join(cfg.device) as world, Stop() as stop:
@@ -152,7 +155,16 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         bar.set_postfix(loss=f"{values['loss']:.3f}", val_auc=f"{values['val_auc']:.3f}", best=f"{progress.best:.3f}")
 
     run.close()
+    if world.first:
+        describe(run.path)
     run.announce(f"stage 2 done: best validation {cfg.select.metric} {progress.best:.4f}, {run.path / BEST}")
+
+
+def describe(run: Path) -> None:
+    """Write the model card of a run."""
+    from avdfd.report.card import write_card  # a report takes a second to import
+
+    write_card(run)
 
 
 def build(cfg: TrainConfig) -> tuple[AnyDetector, dict[str, Any]]:

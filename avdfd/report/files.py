@@ -13,6 +13,7 @@ from avdfd.core.files import write_atomic, write_csv
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows
 from avdfd.evaluation.evaluate import Evaluation
 from avdfd.evaluation.scored_clips import csv_rows
+from avdfd.report.card import write_card
 from avdfd.report.pages import folds_text, pages_text
 
 
@@ -20,7 +21,8 @@ def write(done: Evaluation) -> str:
     """Write scores.csv, windows.csv, report.html and report.json; return the tables and the path of the page as text.
 
     For the clips of lists, prediction.csv is written too, frames.npz for a system that scores frames, and left_out.csv,
-    without windows.csv, for scores from a file. report.json is written last: where it exists, the others do.
+    without windows.csv, for scores from a file. report.json is written last: where it exists, the others do. The
+    card of the run gets the figures.
     """
     page = done.folder / "report.html"
     if done.frames:
@@ -40,6 +42,7 @@ def write(done: Evaluation) -> str:
         write_csv(done.folder / LEFT_OUT, [COLUMNS, *as_rows(done.left_out)])
         text += f"\n{done.folder / LEFT_OUT}: {len(done.left_out)} clips and rows that take no part"
     _write_json(done.folder / "report.json", done.result)
+    write_card(done.result["run"])
     return text
 
 

@@ -40,15 +40,18 @@ def test_both_stages_are_trained(stage1, stage2, tmp_path):
     one = tmp_path / "runs" / "one"
     assert re.search(r"training elements: 0\.\d\d GB in memory; validation elements: 0\.\d\d GB in memory\n", log(one))
     states = {"best.safetensors", "last-00002-0000000.pt", "last-00003-0000000.pt"}
-    others = {".lock", "config.json", "metrics.jsonl", "examples.png", "tensorboard", "log.txt", "best.json"}
+    others = {".lock", "config.json", "metrics.jsonl", "examples.png", "tensorboard", "log.txt", "best.json", "card.md"}
     assert {p.name for p in one.iterdir()} == {*others, *states, *(f"{name}.sha256" for name in states)}
     assert [e["epoch"] for e in epochs(one)] == [1, 2, 3]
     assert json.loads((one / "config.json").read_text())["git"]
     best = max(range(3), key=lambda i: epochs(one)[i]["val_auc"])
     assert f"epoch {best + 1}: " in [x for x in (one / "log.txt").read_text().splitlines() if x.endswith("best")][-1]
 
+    assert "stage 1: the audio branch" in (one / "card.md").read_text()
+
     train.main(stage2())
     two = tmp_path / "runs" / "two"
+    assert "stage 2: the detector" in (two / "card.md").read_text()
     assert "training elements: on disk, read by no loader processes; validation" in log(two)
     assert len(epochs(two)) == 2
     audio, detector = scoring.load_run(one, "cpu"), scoring.load_run(two, "cpu")
