@@ -41,7 +41,7 @@ from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.recipes import AvHubertConfig, RecipeConfig, ScoringConfig, WeightsConfig
 from avdfd.config.reconstruction import ReconstructionConfig
-from avdfd.config.saved import completed, parse_saved
+from avdfd.config.saved import completed, completed_mouth, parse_saved
 from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stages import (
     AudioModelConfig,
@@ -118,6 +118,7 @@ __all__ = [
     "WeightsConfig",
     "WorldConfig",
     "completed",
+    "completed_mouth",
     "load",
     "parse",
     "parse_saved",

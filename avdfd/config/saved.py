@@ -11,12 +11,21 @@ from avdfd.config.loading import parse
 
 def completed(values: dict[str, Any]) -> dict[str, Any]:
     """Return a saved config with what was done before a key existed, for the keys that it lacks."""
+    if values.get("kind") == "consistency" and isinstance(values.get("model"), dict):
+        return {**values, "model": completed_mouth(values["model"])}
     if values.get("kind") == "avff":
         return _with(values, ["model"], "normalisation", "imagenet")
     if values.get("kind") != "train":
         return values
     values = _with(values, ["visual"], "normalisation", "imagenet")
     return values if values.get("direction", "a2v") == "a2v" else _with(values, [], "anchors", "own")
+
+
+def completed_mouth(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved model of stage 2a likewise: on an encoder, it took all features."""
+    representation = model.get("representation")
+    on_encoder = isinstance(representation, dict) and representation.get("kind", "mouth-shape") != "mouth-shape"
+    return _with(model, [], "components", 0) if on_encoder else model
 
 
 def parse_saved(values: dict[str, Any], model: type[S], source: str) -> S:

@@ -174,6 +174,10 @@ class ConsistencyModelConfig(Section):
     direction: Direction = "a2v"
     """Direction of prediction: the mouth from audio, audio from the mouth, or both, with the evidence of both. All have
     the same span of time, tokens and sizes."""
+    components: Count = 120
+    """Principal components of the movement of an encoder's features, found on the real training clips, that take their
+    place if there are more; 0 takes all features, for direction a2v. The 120 of the mouth shape are taken as they are.
+    """
     tokens: Positive = 6
     """Numbers per frame that are predicted in a direction."""
     depth: Count = 0
@@ -189,10 +193,10 @@ class ConsistencyModelConfig(Section):
     def _divisible(self) -> "ConsistencyModelConfig":
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        if self.direction != "a2v" and self.representation.kind != "mouth-shape":
+        if self.direction != "a2v" and self.representation.encoder is not None and not self.components:
             raise ValueError(
-                f"direction '{self.direction}' predicts audio from the mouth shape: set direction to 'a2v', or "
-                "representation.kind to 'mouth-shape'"
+                f"direction '{self.direction}' predicts audio from principal components of an encoder's features: set "
+                "components, or direction to 'a2v'"
             )
         return self
 

@@ -29,6 +29,7 @@ from avdfd.datasets.samplers import Draw, Sequential, Shared
 from avdfd.elements import Element
 from avdfd.inference.explanation import audio_effect
 from avdfd.models.audio_encoder import AudioEncoder
+from avdfd.models.detector import Detector
 from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.models.two_branch import TwoBranchDetector
 from avdfd.training import weights
@@ -38,6 +39,7 @@ from avdfd.training.build import (
     attach_representation,
     build_audio_net,
     build_detector,
+    check_components,
     detector_inputs,
     is_released,
 )
@@ -135,6 +137,8 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         detector = ready(partial(build_detector, cfg, facts.audio_model, facts.consistency_model))
         attach_front(detector.audio_encoder, facts.audio_model, encoders)
         attach_representation(detector, facts.consistency_model, encoders)
+        if isinstance(detector, Detector):
+            check_components(detector.consistency, str(path))
         detector.to(place)
         branch = (detector.audio_encoder, detector.audio_head)
         columns = partial(_detector_columns, detector)

@@ -2,7 +2,8 @@
 
 B batch   T frames (25 a second)   M mel frames (10 per video frame)   D features (120)   K tokens   L lags (31)
 
-The mouth is its shape, or another representation (`avdfd.models.representations`), which has other features.
+The mouth is its shape, or another representation (`avdfd.models.representations`), which has other features. Of more
+features than `components`, principal components of their movement take the place, in every direction alike.
 
 The predictor is local: a frame depends on 0.24 s of audio on either side. Its targets are fixed projections of the
 features, normalised and without slow movement, so nothing can be gained by moving them. A lag of l frames compares
@@ -61,6 +62,8 @@ class Consistency(nn.Module):
     audio from the movement of the mouth, "symmetric" compares the tokens of both predictions together.
     """
 
+    reduction: Tensor | None
+    """(D, P) the principal components; None if all features are taken."""
     shape_basis: Tensor
     audio_basis: Tensor
 
@@ -68,6 +71,7 @@ class Consistency(nn.Module):
         self,
         *,
         features: int = SHAPE,
+        components: int = 0,
         tokens: int = 6,
         direction: Direction = "a2v",
         depth: int = 0,
@@ -79,15 +83,18 @@ class Consistency(nn.Module):
         sharpness: float = 20.0,
         spread: float = 2.5,
     ) -> None:
-        """features: D of the mouth. tokens: K of a direction. depth, width, heads, dropout: of a network with local
-        attention that corrects the linear prediction; none with a depth of 0. slow, local, spread: standard deviations
-        in frames of the Gaussian that is removed as slow movement, of the one that the scores of frames are computed
-        in, and of the lags of real recordings. sharpness: factor of a correlation as a log-likelihood.
+        """features: D of the mouth. components: P, of more features than that; 0 for all. tokens: K of a direction.
+        depth, width, heads, dropout: of a network with local attention that corrects the linear prediction; none with a
+        depth of 0. slow, local, spread: standard deviations in frames of the Gaussian that is removed as slow movement,
+        of the one that the scores of frames are computed in, and of the lags of real recordings. sharpness: factor of a
+        correlation as a log-likelihood.
         """
         super().__init__()
         self.slow, self.local, self.sharpness, self.spread = slow, local, sharpness, spread
         self.tokens_per_direction = tokens
         self.directions: tuple[Direction, ...] = ("a2v", "v2a") if direction == "symmetric" else (direction,)
+        self.register_buffer("reduction", torch.eye(features, components) if 0 < components < features else None)
+        features = features if self.reduction is None else components
         sizes: dict[str, Any] = {"depth": depth, "width": width, "heads": heads, "dropout": dropout}
         if "a2v" in self.directions:
             self.predictor = nn.Conv1d(BANDS, tokens, 2 * CONTEXT + 1, stride=2)
@@ -141,15 +148,20 @@ class Consistency(nn.Module):
 
     def targets(self, shape: Tensor) -> Tensor:
         """Return the actual tokens (B, T, K) of a mouth shape (B, T, D)."""
-        return shape @ self.shape_basis
+        return self.reduced(shape) @ self.shape_basis
 
     def predict_audio(self, shape: Tensor) -> Tensor:
         """Return the tokens (B, T, K) that are predicted for the audio of a mouth shape (B, T, D)."""
-        return _predicted(self.audio_predictor, self.audio_network, padded_movement(self.movement(shape)))
+        moving = self.movement(self.reduced(shape))
+        return _predicted(self.audio_predictor, self.audio_network, padded_movement(moving))
 
     def audio_targets(self, mel: Tensor) -> Tensor:
         """Return the actual tokens (B, M / 10, K) of a log mel (B, 128, M)."""
         return frame_tokens(mel) @ self.audio_basis
+
+    def reduced(self, shape: Tensor) -> Tensor:
+        """Return the principal components (B, T, P) of a mouth (B, T, D), or the mouth if it is taken as it is."""
+        return shape if self.reduction is None else shape @ self.reduction.to(shape.dtype)
 
     def movement(self, tokens: Tensor) -> Tensor:
         """Return tokens (B, T, K) without their slow part."""

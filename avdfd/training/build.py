@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from avdfd.config import AudioModelConfig, ConsistencyModelConfig, TrainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
@@ -206,4 +208,15 @@ def load_consistency(path: str | Path) -> tuple[Consistency, ConsistencyModelCon
     facts, state = weights.load(path, "consistency")
     model = facts.consistency_model
     assert model is not None, "weights of stage 2a have a model"
-    return filled(partial(build_consistency, model), state, str(path)), model
+    found = filled(partial(build_consistency, model), state, str(path))
+    check_components(found, str(path))
+    return found, model
+
+
+def check_components(model: Consistency, source: str) -> None:
+    """Raise UserError if what a file has as principal components are none: they are orthonormal."""
+    basis = model.reduction
+    if basis is not None and not torch.allclose(basis.T @ basis, torch.eye(basis.shape[1]).to(basis), atol=1e-3):
+        raise UserError(
+            f"{source}: its 'reduction' does not hold principal components, which are orthonormal; run stage 2a again"
+        )

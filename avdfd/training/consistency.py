@@ -4,11 +4,14 @@ With minutes of speech, least squares in closed form beats contrastive training 
 recordings have their audio 2 to 5 frames early or late; fitted as they are, they blur the prediction. So the offset of
 each clip is estimated by a model of other identities, and the model is fitted again with the audio moved by it; clips
 in which none is found do not count.
+
+Of a mouth with many features, as a frozen encoder has, the principal components of the movement come first: they are
+found once, on the same clips, and are a part of the model.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,20 +78,24 @@ def fit(
     rounds: int = 2,
     seed: int = 0,
     features: int = SHAPE,
+    components: int = 0,
     tokens: int = 6,
     direction: Direction = "a2v",
 ) -> Consistency:
     """Fit the model in closed form.
 
-    talks: iterated over `1 + rounds` times, one recording in memory at once. identities: all that talks have; found by
-    a further iteration if they are not given, and four or more. ridge: penalty of standardised inputs relative to the
-    number of frames. rounds: how often offsets are estimated.
+    talks: iterated over `1 + rounds` times, one recording in memory at once, and once more each for identities that are
+    not given, and for principal components. identities: all that talks have; four or more. ridge: penalty of
+    standardised inputs relative to the number of frames. rounds: how often offsets are estimated.
     """
     names = sorted({*(identities if identities is not None else (talk.identity for talk in talks))})
     assert len(names) >= IDENTITIES, "offsets of an identity are estimated by a model of others"
     order = generator_of(f"consistency {seed}").permutation(len(names))
     group = {names[i]: int(n) % _GROUPS for n, i in enumerate(order)}
-    model = Consistency(features=features, tokens=tokens, direction=direction)
+    sizes: dict[str, Any] = {"features": features, "components": components, "tokens": tokens, "direction": direction}
+    model = Consistency(**sizes)
+    if model.reduction is not None:
+        model.reduction.copy_(principal_components(model, talks))
     models: list[Consistency] = []  # each of all groups but one
     for _ in range(1 + rounds):
         of_group: list[_Products | None] = [None] * _GROUPS
@@ -100,10 +107,35 @@ def fit(
                     _add(of_group, number, _products(model, talk, offset, weight))
         models = []
         for held_out in range(_GROUPS):
-            models.append(Consistency(features=features, tokens=tokens, direction=direction))
+            models.append(_like(model, sizes))
             _solve(models[-1], [s for n, s in enumerate(of_group) if n != held_out], ridge)
     _solve(model, of_group, ridge)
     return model.eval()
+
+
+@torch.no_grad()
+def principal_components(model: Consistency, talks: Iterable[Talk]) -> Tensor:
+    """Return the principal components (D, P) of the movement of the mouth, those of the largest variance first.
+
+    Each frame of a talk counts the same, whether its audio is related or not. Signs are fixed by the largest entry.
+    """
+    assert model.reduction is not None, "of a model that has them"
+    features, count = model.reduction.shape
+    products = torch.zeros(features, features, dtype=torch.float64)
+    for talk in talks:
+        movement = model.movement(talk.shape[None].double())[0]
+        products += movement.T @ movement
+    basis = torch.linalg.eigh(products)[1].flip(1)[:, :count]
+    largest = basis.gather(0, basis.abs().argmax(dim=0)[None])
+    return basis * largest.sign()
+
+
+def _like(model: Consistency, sizes: dict[str, Any]) -> Consistency:
+    """Return another model of the same principal components."""
+    other = Consistency(**sizes)
+    if other.reduction is not None and model.reduction is not None:
+        other.reduction.copy_(model.reduction)
+    return other
 
 
 @torch.no_grad()
@@ -143,7 +175,7 @@ def _products(model: Consistency, talk: Talk, offset: int, weight: float) -> _Pr
     contexts = _contexts(talk)
     length = len(contexts)
     moved = (torch.arange(length) + offset).clamp(0, length - 1)
-    mouth = model.movement(talk.shape[None, :length].double())[0]
+    mouth = model.movement(model.reduced(talk.shape[None, :length].double()))[0]
     found: dict[Direction, _Sums] = {}
     for way in model.directions:
         if way == "a2v":

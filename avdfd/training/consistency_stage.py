@@ -112,6 +112,7 @@ def train_consistency(
     linear = fit(
         real,
         features=width_of(cfg.model.representation),
+        components=cfg.model.components,
         identities=real.identities,
         ridge=cfg.ridge,
         rounds=cfg.rounds,

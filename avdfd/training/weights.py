@@ -154,4 +154,7 @@ def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> RunFacts:
     found = settings.get("kind")
     if found not in kinds:
         raise UserError(f"{path}: a model of '{found}', expected one of '{' or '.join(kinds)}'")
-    return config.parse({**known, "config": config.completed(settings)}, RunFacts, source=str(path))
+    known = {**known, "config": config.completed(settings)}
+    if isinstance(known.get("consistency_model"), dict):
+        known["consistency_model"] = config.completed_mouth(known["consistency_model"])
+    return config.parse(known, RunFacts, source=str(path))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import evaluate
 import train
@@ -19,7 +20,9 @@ from avdfd.training.build import load_consistency
 from tests.helpers.representations import write_representation
 from tests.helpers.runs import VISUAL, epochs, log, make_run, make_talking_store, write_config
 
-KINDS = ("av-hubert", "vit")
+KINDS = {"av-hubert": "symmetric", "vit": "a2v"}
+"""Kind -> direction of its run of both stages."""
+COMPONENTS = 8
 OPTIM = {"lr": 1e-3, "epochs": 1, "warmup_epochs": 0, "batch_size": 4}
 
 
@@ -36,7 +39,8 @@ def made(request, data, tmp_path_factory):
     """Run stages 2a and 2; return kind, folder and the section of the representation."""
     folder, kind = tmp_path_factory.mktemp(request.param), request.param
     section = write_representation(folder, kind)
-    first = write_config(folder, data, "consistency", "mouth", [], {"model": {"representation": section}})
+    model = {"representation": section, "direction": KINDS[kind], "components": COMPONENTS}
+    first = write_config(folder, data, "consistency", "mouth", [], {"model": model})
     train.main(["--stage", "consistency", *first, "--rounds=0"])
     values = {
         "audio": str(data / "runs" / "pretrain"),
@@ -56,10 +60,13 @@ def test_stage_2a_predicts_the_features_computed_once(made, data):
     run = folder / "runs" / "mouth"
     model, sizes = load_consistency(run)
     encoder = section["avhubert" if kind == "av-hubert" else "vit"]
-    assert model.shape_basis.shape == (encoder["dim"], 6)
+    assert model.reduction.shape == (encoder["dim"], COMPONENTS)
+    assert model.shape_basis.shape == (COMPONENTS, 6)
     assert sizes.representation.encoder.sha256 == encoder["sha256"]
     assert "cache: frozen features of 12 clips" in log(run)
-    assert {*weights.load(run / BEST, "consistency").model} == {"shape_basis", "predictor.weight", "predictor.bias"}
+    saved = weights.load(run / BEST, "consistency").model
+    assert {"reduction", "shape_basis", "predictor.weight", "predictor.bias"} <= {*saved}
+    assert ("audio_basis" in saved) == (sizes.direction == "symmetric")
     abouts = [json.loads(path.read_text()) for path in (data / "elements" / backbone_cache.FOLDER).glob("*/about.json")]
     ours = [about for about in abouts if about["of"].get("representation", {}).get("kind") == kind]
     assert [about["columns"]["features"]["shape"] for about in ours] == [[77, encoder["dim"]]]
@@ -105,8 +112,30 @@ def test_a_run_is_evaluated_and_its_encoder_found_elsewhere(made, tmp_path):
     away.rename(file)
 
 
-def test_audio_is_predicted_from_the_mouth_shape_alone(made, data):
+@pytest.mark.parametrize("direction", ["a2v", "v2a", "symmetric"])
+def test_every_direction_on_every_representation(made, data, direction):
     _, folder, section = made
-    arguments = write_config(folder, data, "consistency", "other", [], {"model": {"representation": section}})
-    with pytest.raises(UserError, match="direction 'v2a' predicts audio from the mouth shape"):
-        train.main(["--stage", "consistency", *arguments, "--model.direction=v2a"])
+    arguments = write_config(folder, data, "consistency", direction, [], {"model": {"representation": section}})
+    request = ["--stage", "consistency", *arguments, "--rounds=0", f"--model.direction={direction}"]
+    train.main([*request, f"--model.components={COMPONENTS}"])
+    model, sizes = load_consistency(folder / "runs" / direction)
+    assert (sizes.direction, sizes.components) == (direction, COMPONENTS)
+    talk = torch.randn(2, 128, 768), torch.randn(2, 77, model.reduction.shape[0])
+    count = len(model.directions) * 6
+    assert [side.shape for side in model.tokens(*talk)] == [(2, 77, count)] * 2
+    if direction == "v2a":
+        with pytest.raises(UserError, match="direction 'v2a' predicts audio from principal components"):
+            train.main([*request, "--model.components=0", "--name=all"])
+
+
+def test_components_that_are_none_are_refused(made, tmp_path):
+    _, folder, _ = made
+    for name, kind in (("mouth", "consistency"), ("three", "train")):
+        facts, saved = weights.load(folder / "runs" / name / BEST, kind)
+        key = next(key for key in saved if key.endswith("reduction"))
+        weights.save(tmp_path / name / BEST, {**saved, key: 2 * saved[key]}, facts)
+    message = "its 'reduction' does not hold principal components, which are orthonormal; run stage 2a again"
+    with pytest.raises(UserError, match=message):
+        load_consistency(tmp_path / "mouth")
+    with pytest.raises(UserError, match=message):
+        load_run(tmp_path / "three", "cpu")

@@ -2,7 +2,15 @@
 
 import pytest
 
-from avdfd.config import AvffConfig, TrainConfig, completed, parse, parse_saved
+from avdfd.config import (
+    AvffConfig,
+    ConsistencyStageConfig,
+    TrainConfig,
+    completed,
+    completed_mouth,
+    parse,
+    parse_saved,
+)
 from avdfd.core.errors import UserError
 
 COMMON = {"name": "x", "data": {"splits": "none", "fake_tiers": ["RVFA"]}}
@@ -64,6 +72,16 @@ def test_a_run_saved_before_there_were_equal_anchors_keeps_its_own(direction, an
     new = parse(values, TrainConfig, "test")
     assert new.anchors == "equal"
     assert parse_saved(new.model_dump(), TrainConfig, "test") == new
+
+
+def test_a_stage_2a_saved_before_there_were_components_takes_all_features():
+    encoder = {"kind": "vit", "vit": {"init": "marlin", "weights": "w.pt", "sha256": "0" * 64}}
+    values = {"kind": "consistency", "name": "x", "data": {"splits": "s"}, "model": {"representation": encoder}}
+    assert parse_saved(values, ConsistencyStageConfig, "test").model.components == 0
+    assert parse(values, ConsistencyStageConfig, "test").model.components == 120
+    assert completed_mouth({"representation": encoder, "components": 8})["components"] == 8
+    mouth = {**values, "model": {"tokens": 4}}
+    assert completed(mouth) == mouth, "the mouth shape is taken as it is, whatever the number"
 
 
 def test_a_damaged_saved_config_is_named():

@@ -124,6 +124,63 @@ def test_gradient_reaches_the_predictor_and_no_target(model):
     assert {name for name, _ in model.named_parameters()} == {"predictor.weight", "predictor.bias"}
 
 
+@pytest.fixture(params=["a2v", "v2a", "symmetric"])
+def reduced(request) -> Consistency:
+    """Return a model of 8 principal components of 40 features."""
+    torch.manual_seed(0)
+    model = Consistency(features=40, components=8, tokens=4, direction=request.param)
+    assert model.reduction is not None
+    model.reduction.copy_(torch.linalg.qr(torch.randn(40, 8))[0])
+    for name in ("shape_basis", "audio_basis"):
+        if hasattr(model, name):
+            getattr(model, name).normal_()
+    return model.eval()
+
+
+def test_principal_components_take_the_place_of_the_features(reduced):
+    mel, _ = clips(2)
+    shape = torch.randn(2, T, 40)
+    plain = Consistency(
+        features=8, tokens=4, direction="symmetric" if len(reduced.directions) == 2 else "".join(reduced.directions)
+    )
+    plain.load_state_dict({key: x for key, x in reduced.state_dict().items() if key != "reduction"})
+    small = plain.tokens(mel, shape @ reduced.reduction)
+    for ours, theirs in zip(reduced.tokens(mel, shape), small, strict=True):
+        assert ours.shape == (2, T, 4 * len(reduced.directions))
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_reduced_clips_do_not_depend_on_their_batch_and_keep_their_time(reduced):
+    mel, _ = clips(3)
+    shape = torch.randn(3, T, 40)
+    together = reduced(mel, shape)
+    for i in range(3):
+        alone = reduced(mel[i : i + 1], shape[i : i + 1])
+        for batched, single in zip(together, alone, strict=True):
+            torch.testing.assert_close(batched[i], single[0], rtol=1e-4, atol=1e-4)
+    reduced.movement = lambda tokens: tokens
+    changed = shape[:1].clone()
+    changed[:, 30] += 1  # of the mouth
+    for (before, after), way in zip(
+        zip(reduced.pairs(mel[:1], shape[:1]), reduced.pairs(mel[:1], changed), strict=True),
+        reduced.directions,
+        strict=True,
+    ):
+        side = 1 if way == "a2v" else 0
+        moved = (after[side] - before[side]).abs().amax(dim=(0, 2)) > 1e-6
+        reach = 0 if way == "a2v" else CONTEXT // 2
+        assert moved.nonzero().flatten().tolist() == list(range(30 - reach, 30 + reach + 1))
+
+
+@pytest.mark.parametrize("components", [0, 40, 120])
+def test_no_more_components_than_features(components):
+    model = Consistency(features=40, components=components)
+    assert model.reduction is None
+    assert "reduction" not in model.state_dict()
+    assert model.shape_basis.shape == (40, 6)
+
+
 def test_info_nce_against_loops(model):
     predicted, actual = torch.randn(4, T, 3), torch.randn(4, T, 3)
     identities = [0, 1, 1, 2]

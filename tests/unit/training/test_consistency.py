@@ -1,12 +1,13 @@
 """Fit of the consistency model to made-up talk, of which it is known what the mouth follows."""
 
+import numpy as np
 import pytest
 import torch
 
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import MEL_BINS
 from avdfd.models.consistency import LAGS, Consistency, audio_tokens
-from avdfd.training.consistency import Talk, fit
+from avdfd.training.consistency import Talk, fit, principal_components
 
 FRAMES = 120
 LATE = 3  # frames by which the audio of the last clip is late
@@ -62,6 +63,36 @@ def test_other_features_than_the_mouth_shape_are_predicted():
         agreement = model(talk.mel[None], talk.shape[None]).agreement[0]
         assert int(agreement.argmax()) == LAGS
         assert agreement[LAGS] > 0.4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("direction", ["a2v", "v2a", "symmetric"])
+def test_many_features_are_reduced_before_either_direction(direction):
+    def made(seed: int) -> list[Talk]:
+        """Return talk whose other bands, which no mouth can tell, are quiet."""
+        quiet = torch.where(torch.arange(MEL_BINS) < 12, 1.0, 0.1)[:, None]
+        return [talk._replace(mel=quiet * talk.mel) for talk in talks(seed=seed, features=300)]
+
+    model = fit(made(0), features=300, components=20, rounds=1, direction=direction)
+    assert model.reduction.shape == (300, 20)
+    if "v2a" in model.directions:
+        assert model.audio_predictor.weight.shape[1] == 20
+    if "a2v" in model.directions:
+        assert model.shape_basis.shape == (20, 6)
+    for talk in made(1):
+        agreement = model(talk.mel[None], talk.shape[None]).agreement[0]
+        assert int(agreement.argmax()) == LAGS
+        assert agreement[LAGS] > 0.2
+
+
+def test_principal_components_against_numpy():
+    made = talks(features=40)
+    model = Consistency(features=40, components=5)
+    found = principal_components(model, made).numpy()
+    movement = np.concatenate([model.movement(talk.shape[None].double())[0].numpy() for talk in made])
+    expected = np.linalg.svd(movement, full_matrices=False)[2][:5].T
+    np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1, atol=1e-6)
+    assert (found[np.abs(found).argmax(axis=0), range(5)] > 0).all()
 
 
 def test_the_same_talks_give_the_same_model():
