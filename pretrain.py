@@ -28,6 +28,7 @@ from avdfd.datasets.loaders import Batch, ElementSet, Inputs
 from avdfd.datasets.samplers import Paired, Sequential, Share, Shared
 from avdfd.datasets.split_elements import training_elements
 from avdfd.elements import ElementMeta, ElementStore
+from avdfd.media.codecs import round_trip
 from avdfd.metrics import roc
 from avdfd.models.audio_encoder import AudioEncoder, AudioNet
 from avdfd.models.losses import ordinal_ring, ranking, supcon
@@ -87,7 +88,8 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     store = ElementStore(cfg.data.elements)
     train_metas, val_metas, absent = training_elements(cfg, store)
     inputs = Inputs(image_size=None, audio=cfg.model.input)
-    train_set = ElementSet(store, train_metas, input_form(cfg, model, inputs._replace(augment=cfg.augment)))
+    changed = inputs._replace(augment=cfg.augment, round_trip=round_trip)
+    train_set = ElementSet(store, train_metas, input_form(cfg, model, changed))
     val_set = ElementSet(store, val_metas, input_form(cfg, model, inputs))
     pages = pages_of(cfg, val_metas) if cfg.select.metric == "page_auc" else None
     pairs = Paired(

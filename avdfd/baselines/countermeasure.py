@@ -24,13 +24,15 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from avdfd.config import CountermeasureConfig
+from avdfd.config import CountermeasureConfig, WaveformAugmentConfig
 from avdfd.config.countermeasure import SslConfig
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Reads, label_of, pcm_of
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, floats, generators
+from avdfd.datasets.waveforms import augmented
 from avdfd.elements import Element, ElementMeta, coded
+from avdfd.media.codecs import round_trip
 from avdfd.models import lcnn
 from avdfd.models.aasist import SIZES, Aasist
 from avdfd.models.front_ends.wav2vec2 import Wav2Vec2
@@ -82,6 +84,11 @@ class Inputs(NamedTuple):
     """Input form: the waveform, repeated or cut to a number of samples."""
 
     samples: int
+    augment: WaveformAugmentConfig | None = None
+
+    @property
+    def augments_waveforms(self) -> bool:
+        return self.augment is not None
 
     @property
     def reads(self) -> Reads:
@@ -95,8 +102,14 @@ class Inputs(NamedTuple):
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
         rngs = [None] * len(raw.audio) if seeds is None else generators(seeds)
         clips = zip(raw.audio, raw.length.tolist(), rngs, strict=True)
-        audio = torch.stack([fitted(one[:length], self.samples, rng) for one, length, rng in clips])
-        return Batch(floats(audio), raw.label, raw.fake_audio)
+        audio = torch.stack([self._clip(floats(one[:length]), rng) for one, length, rng in clips])
+        return Batch(audio, raw.label, raw.fake_audio)
+
+    def _clip(self, audio: Tensor, rng: Generator | None) -> Tensor:
+        """Audio of one clip (S,) -> augmented if there is a generator, of `samples`."""
+        if rng is not None and self.augment is not None:
+            audio = augmented(audio, self.augment, rng, round_trip)
+        return fitted(audio, self.samples, rng)
 
 
 def fitted(audio: Tensor, samples: int, rng: Generator | None) -> Tensor:
@@ -115,7 +128,7 @@ def branches(cfg: CountermeasureConfig) -> tuple[str, ...]:
 
 
 def inputs(cfg: CountermeasureConfig, stage: str, *, train: bool) -> Inputs:
-    return Inputs(cfg.model.samples)
+    return Inputs(cfg.model.samples, cfg.augment.waveform if train else None)
 
 
 def stages(cfg: CountermeasureConfig) -> tuple[str, ...]:

@@ -12,8 +12,17 @@ saved       configs in run folders and weights, also of earlier versions
 """
 
 from avdfd.config.ablation import AblationConfig
-from avdfd.config.audio import ChainConfig, CodecConfig
-from avdfd.config.base import AugmentConfig, DataConfig, RunConfig, SelectConfig, SpeedConfig, TrackingConfig
+from avdfd.config.audio import ChainConfig
+from avdfd.config.base import (
+    AugmentConfig,
+    CodecConfig,
+    DataConfig,
+    RunConfig,
+    SelectConfig,
+    SpeedConfig,
+    TrackingConfig,
+    WaveformAugmentConfig,
+)
 from avdfd.config.baselines import (
     BASELINES,
     AvffConfig,
@@ -115,6 +124,7 @@ __all__ = [
     "VfdConfig",
     "VfdModelConfig",
     "VisualModelConfig",
+    "WaveformAugmentConfig",
     "WeightsConfig",
     "WorldConfig",
     "completed",

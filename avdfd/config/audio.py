@@ -1,28 +1,13 @@
 """The audio chain that all clips of a data set pass: `avdfd.media.chain`, `avdfd.media.remux`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Count, NonNegative, PositiveFloat, Section
+from avdfd.config.base import CodecConfig, Count, NonNegative, PositiveFloat, Section
 
 Edge = Annotated[float, Field(ge=0, le=60)]
 BitRate = Annotated[int, Field(gt=0, le=1_000_000)]
-
-
-class CodecConfig(Section):
-    """A lossy codec through which audio is encoded and decoded."""
-
-    name: Literal["aac", "mp3", "opus", "mulaw"]
-    """Codec."""
-    bit_rate: Count = 0
-    """Bits per second; 0 for mulaw, whose rate is fixed."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "CodecConfig":
-        if (self.bit_rate == 0) != (self.name == "mulaw"):
-            raise ValueError(f"bit_rate {self.bit_rate}: {self.name} takes {'0' if self.name == 'mulaw' else 'one'}")
-        return self
 
 
 class ChainConfig(Section):

@@ -20,6 +20,8 @@ PathName = Annotated[str, Field(min_length=1)]
 FolderName = Annotated[str, AfterValidator(folder_name)]
 Home = Literal["auto", "gpu", "memory", "disk"]
 Normalisation = Literal["imagenet", "unit"]
+SignedRange = Annotated[list[float], Field(min_length=2, max_length=2)]
+Range = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
 
 
 class Section(BaseModel):
@@ -82,6 +84,74 @@ class RealDataConfig(DataConfig):
         return self
 
 
+class CodecConfig(Section):
+    """A lossy codec through which audio is encoded and decoded."""
+
+    name: Literal["aac", "mp3", "opus", "mulaw"]
+    """Codec."""
+    bit_rate: Count = 0
+    """Bits per second; 0 for mulaw, whose rate is fixed."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CodecConfig":
+        if (self.bit_rate == 0) != (self.name == "mulaw"):
+            raise ValueError(f"bit_rate {self.bit_rate}: {self.name} takes {'0' if self.name == 'mulaw' else 'one'}")
+        return self
+
+
+class WaveformAugmentConfig(Section):
+    """Changes of the waveform in training, in this order, each with a probability and a draw of its own for every clip
+    and epoch. They are computed by loader processes (`data.workers`), on a GPU, too."""
+
+    speed: Fraction = 0.0
+    """Probability of another speed. The pitch changes with it; a clip that becomes shorter is repeated from its start,
+    one that becomes longer is cut."""
+    speed_factor: Range = Field(default_factory=lambda: [0.9, 1.1])
+    """Smallest and largest speed."""
+    reverberation: Fraction = 0.0
+    """Probability of a room, whose response is decaying noise."""
+    rt60: Range = Field(default_factory=lambda: [0.1, 0.8])
+    """Shortest and longest reverberation time in seconds."""
+    noise: Fraction = 0.0
+    """Probability of white noise."""
+    noise_snr: SignedRange = Field(default_factory=lambda: [10.0, 40.0])
+    """Smallest and largest ratio of signal to white noise in dB."""
+    convolutive: Fraction = 0.0
+    """Probability of RawBoost's linear and non-linear convolutive noise, with the published settings."""
+    impulsive: Fraction = 0.0
+    """Probability of RawBoost's impulsive noise that depends on the signal."""
+    impulsive_percent: Annotated[float, Field(gt=0, le=100)] = 10.0
+    """Largest share of samples with impulsive noise in percent; 10 as published."""
+    impulsive_gain: PositiveFloat = 2.0
+    """Largest impulsive noise relative to its sample; 2 as published."""
+    stationary: Fraction = 0.0
+    """Probability of RawBoost's stationary noise, coloured by notches, that does not depend on the signal."""
+    stationary_snr: SignedRange = Field(default_factory=lambda: [10.0, 40.0])
+    """Smallest and largest ratio of signal to stationary noise in dB; 10 and 40 as published."""
+    band: Fraction = 0.0
+    """Probability of a narrower band."""
+    band_edge: Range = Field(default_factory=lambda: [3000.0, 7500.0])
+    """Lowest and highest frequency in Hz above which all is removed."""
+    codec: Fraction = 0.0
+    """Probability of a lossy codec, one of `codecs`."""
+    codecs: list[CodecConfig] = Field(default_factory=list)
+    """Lossy codecs, equally probable."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "WaveformAugmentConfig":
+        for key in ("speed_factor", "rt60", "noise_snr", "stationary_snr", "band_edge"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key}: {low:g} is above {high:g}; name the smallest first")
+        if self.speed_factor[0] < 0.25 or self.speed_factor[1] > 4:
+            raise ValueError("speed_factor: speeds are from 0.25 to 4")
+        if self.band_edge[1] > 8000:
+            raise ValueError(f"band_edge: audio at 16 kHz has nothing above 8000 Hz, not {self.band_edge[1]:g}")
+        if bool(self.codec) != bool(self.codecs):
+            raise ValueError("codec is the probability of one of codecs: set both, or none")
+        return self
+
+
 class AugmentConfig(Section):
     """Load-time augmentation of the training split, never of validation or test. All off by default."""
 
@@ -102,6 +172,8 @@ class AugmentConfig(Section):
     """Half-width of the random brightness and contrast factors, one draw for all frames of a clip."""
     shift: Count = 0
     """Largest random translation of the frames in pixels of 224, one draw for all frames of a clip."""
+    waveform: WaveformAugmentConfig | None = None
+    """Changes of waveforms, for stage 1 with input 'waveform' and for countermeasures."""
 
     @property
     def of_mels(self) -> list[str]:
@@ -164,6 +236,20 @@ class RunConfig(Section):
     max_bad_steps: Count = 10
     """Steps in a row that may be skipped because their loss or gradient is not finite."""
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def takes_waveforms(self) -> bool:
+        """True if the model is given waveforms, which `augment.waveform` changes."""
+        return False
+
+    @model_validator(mode="after")
+    def _augments_waveforms(self) -> "RunConfig":
+        if self.augment.waveform is not None and not self.takes_waveforms:
+            raise ValueError(
+                "augment.waveform changes waveforms, which stage 1 with model.input 'waveform' and countermeasures "
+                "take in training: leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _measured(self) -> "RunConfig":

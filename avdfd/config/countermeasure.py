@@ -78,9 +78,13 @@ class CountermeasureConfig(RunConfig):
     train: RecipeConfig = RecipeConfig()
     """The only stage. A clip is trained on by the label of its audio: FVRA is real."""
 
+    @property
+    def takes_waveforms(self) -> bool:
+        return True
+
     @model_validator(mode="after")
     def _audio_alone(self) -> "CountermeasureConfig":
-        if self.augment != AugmentConfig():
-            raise ValueError("augment: its changes are of mels and frames, which a countermeasure does not take")
+        if self.augment != AugmentConfig(waveform=self.augment.waveform):
+            raise ValueError("augment: a countermeasure takes neither mels nor frames: set augment.waveform alone")
         takes_whole_batches("batch norms need the whole batch", train=self.train)
         return self

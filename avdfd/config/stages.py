@@ -228,6 +228,10 @@ class PretrainConfig(RunConfig):
     fit_c: PositiveFloat = 0.003
     """Inverse penalty of a fitted score (`model.score`): scikit-learn's C of a logistic regression."""
 
+    @property
+    def takes_waveforms(self) -> bool:
+        return self.model.input == "waveform"
+
     @model_validator(mode="after")
     def _augments_its_input(self) -> "PretrainConfig":
         if self.model.input == "waveform" and self.augment.of_mels:

@@ -2,7 +2,7 @@
 
 elements on         are prepared
 disk, for a CPU     by loader processes, which share the work
-disk, for a GPU     on the GPU, after loader processes have read them
+disk, for a GPU     on the GPU, after loader processes have read them, or by these if they augment waveforms
 memory              on the device, from the rows in memory, without loader processes
 """
 
@@ -40,7 +40,7 @@ class Batches:
         self._rows: Resident[Any] | None = None
         self._loader: DataLoader[Any] | None
         if place == "disk":
-            self._prepared = device.type == "cpu"
+            self._prepared = device.type == "cpu" or elements.augments_waveforms
             self._loader = _loader(_ReadDraws(elements, reads, prepare=self._prepared), order, workers, device)
         else:
             self._rows = Resident.empty(_first(elements, reads), len(elements), place, device)
@@ -88,7 +88,8 @@ class Batches:
 def open_batches(cfg: DataConfig, device: torch.device, *sets: tuple[ElementSet, Shared]) -> tuple[Batches, ...]:
     """Return the batches of each set of elements in its order, all kept where the config says, or where they fit.
 
-    Raises UserError if they do not fit there, and for whole clips, whose rows differ in length, anywhere but on disk.
+    Raises UserError if they do not fit there, and anywhere but on disk for whole clips, whose rows differ in length,
+    and for augmented waveforms, which loader processes prepare.
     """
     reads = [reads_on(elements, device) for elements, _ in sets]
     # Decoded frames take eight times the memory of their JPEGs: they are kept on request only.
@@ -97,7 +98,12 @@ def open_batches(cfg: DataConfig, device: torch.device, *sets: tuple[ElementSet,
     whole = any(elements.store.whole for elements, _ in sets)
     if whole and cfg.home not in ("auto", "disk"):
         raise UserError(f"data.home '{cfg.home}': whole clips differ in length and stay on disk; set it to 'auto'")
-    if cfg.home != "disk" and not (cfg.home == "auto" and (video or whole)):
+    augmented = any(elements.augments_waveforms for elements, _ in sets)
+    if augmented and cfg.home not in ("auto", "disk"):
+        raise UserError(
+            f"data.home '{cfg.home}': waveforms are augmented by loader processes, as they read them; set it to 'auto'"
+        )
+    if cfg.home != "disk" and not (cfg.home == "auto" and (video or whole or augmented)):
         firsts = [_first(elements, one) for (elements, _), one in zip(sets, reads, strict=True)]
         total = sum(size_of(first) * len(elements) for first, (elements, _) in zip(firsts, sets, strict=True))
         place = choose(cfg.home, total, device)

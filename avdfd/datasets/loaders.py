@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from avdfd.datasets.transforms import (
     shift_out_of_sync,
     video_input,
 )
+from avdfd.datasets.waveforms import RoundTrip, augmented_windows
 from avdfd.elements import Element, ElementMeta
 from avdfd.elements.protocol import Store
 from avdfd.features.patches import Front, Patches
@@ -75,6 +76,14 @@ class InputForm(Protocol):
 
         With seeds, each clip is augmented by its own seed; without, none is. A clip does not depend on the others.
         """
+
+
+@runtime_checkable
+class WaveformForm(Protocol):
+    """An `InputForm` that may augment waveforms, on the processor: loader processes then prepare for a GPU, too."""
+
+    @property
+    def augments_waveforms(self) -> bool: ...
 
 
 class Raw(NamedTuple):
@@ -138,6 +147,12 @@ class Inputs(NamedTuple):
     video has the shape of the original."""
     representation: RepresentationConfig = RepresentationConfig()
     """Representation of the mouth; `shape` adds what it takes."""
+    round_trip: RoundTrip | None = None
+    """Applies the codecs of augmented waveforms."""
+
+    @property
+    def augments_waveforms(self) -> bool:
+        return self.augment.waveform is not None
 
     @property
     def reads(self) -> Reads:
@@ -185,7 +200,12 @@ class Inputs(NamedTuple):
 
     def _audio(self, audio: Tensor, rngs: Rngs | None) -> Tensor:
         """Audio (B, ...) as it is read -> as the model takes it."""
-        return floats(audio) if self.audio == "waveform" else mel_input(mel_of(audio), self.augment, rngs)
+        if self.audio != "waveform":
+            return mel_input(mel_of(audio), self.augment, rngs)
+        changes = self.augment.waveform
+        if rngs is None or changes is None:
+            return floats(audio)
+        return augmented_windows(floats(audio), changes, rngs, self.round_trip)
 
     @torch.inference_mode()
     def _patches(self, front: Front, audio: Tensor) -> Tensor:
@@ -264,6 +284,7 @@ class ElementSet:
         self.store = store
         self.metas = metas
         self.inputs = inputs
+        self.augments_waveforms = isinstance(inputs, WaveformForm) and inputs.augments_waveforms
 
     def __len__(self) -> int:
         return len(self.metas)

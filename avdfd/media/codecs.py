@@ -11,7 +11,7 @@ import av
 import numpy as np
 import soxr
 
-from avdfd.config.audio import CodecConfig
+from avdfd.config import CodecConfig
 from avdfd.core.seeding import seed_of
 from avdfd.features.window import FPS
 

@@ -13,6 +13,7 @@ import pytest
 import pretrain
 import train
 from avdfd.datasets.samplers import Paired, Sequential, Shared, Shuffled
+from tests.helpers.encoders import WAVLM, WHISPER, audio_model, encoder_files
 from tests.helpers.killing import Training, recorded
 from tests.helpers.runs import AUDIO, VISUAL, data_section, epochs, make_run, make_store
 from tests.paths import ROOT
@@ -66,6 +67,26 @@ def test_two_processes_have_the_losses_of_one(store, tmp_path, script):
     one, two = (epochs(tmp_path / str(n) / script) for n in (1, 2))
     for ours, theirs in zip(one, two, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("front", "more", "augment"),
+    [
+        (WHISPER, {"layers": [1, 2]}, {}),
+        (WAVLM, {"head": "attentive", "train_from": 2, "lr_scale": 0.5}, {"waveform": {"noise": 0.5, "speed": 0.5}}),
+        (WAVLM, {"head": "sls", "train_from": 0, "lr_scale": 0.5}, {}),
+    ],
+    ids=["cached", "partly trained, augmented", "trained"],
+)
+def test_two_processes_on_a_pretrained_encoder_have_the_losses_of_one(tmp_path, front, more, augment):
+    files, found = encoder_files(tmp_path), {}
+    for n in (1, 2):
+        store = make_store(tmp_path / f"store-{n}")  # with a cache of its own
+        model = audio_model(front, files, {"dropout": 0.0}, **more)
+        path = config(store, tmp_path / str(n), "pretrain", model=model, augment=augment)
+        found[n] = losses_of(n, "pretrain", path)
+    assert len(found[1]) == len(found[2]) >= 20
+    assert found[2] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_killing_torchrun_ends_its_processes(store, tmp_path):

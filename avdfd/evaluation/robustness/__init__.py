@@ -14,6 +14,7 @@ from numpy.random import Generator
 
 from avdfd.core.errors import UserError
 from avdfd.evaluation.robustness import audio, frames, timing
+from avdfd.features import distortions
 from avdfd.features.window import SAMPLE_RATE
 
 Function = Callable[[np.ndarray, float, Generator], np.ndarray]
@@ -47,9 +48,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 MILLISECOND = SAMPLE_RATE // 1000
 
 PERTURBATIONS: dict[str, Perturbation] = {
-    "noise": Perturbation("Noise", "dB SNR", (30, 20, 10, 5, 0), audio.noise),
-    "reverberation": Perturbation("Reverberation", "s RT60", (0.2, 0.4, 0.6, 0.9, 1.5), audio.reverberation),
-    "resampling": Perturbation("Resampling", "Hz", (12_000, 10_000, 8_000, 6_000, 4_000), audio.resampling),
+    "noise": Perturbation("Noise", "dB SNR", (30, 20, 10, 5, 0), distortions.noise),
+    "reverberation": Perturbation("Reverberation", "s RT60", (0.2, 0.4, 0.6, 0.9, 1.5), distortions.reverberation),
+    "resampling": Perturbation("Resampling", "Hz", (12_000, 10_000, 8_000, 6_000, 4_000), distortions.resampling),
     "mp3": Perturbation("MP3", "kbit/s", (64, 48, 32, 24, 16), audio.mp3),
     "aac": Perturbation("AAC", "kbit/s", (64, 48, 32, 24, 16), audio.aac),
     "opus": Perturbation("Opus", "kbit/s", (32, 24, 16, 12, 6), audio.opus),

@@ -1,7 +1,7 @@
 """Perturbations of audio: functions (waveform, level, rng) -> waveform, both (S,) float32 at 16 kHz.
 
 They keep the length, and so the alignment with the video. A generator gives the same draw at every level, so that a
-curve over levels shows the effect of the level alone.
+curve over levels shows the effect of the level alone. Others are in `avdfd.features.distortions`.
 """
 
 from typing import Literal
@@ -12,52 +12,16 @@ import torch
 from numpy.random import Generator
 from torchaudio.functional import phase_vocoder
 
-from avdfd.config.audio import CodecConfig
+from avdfd.config import CodecConfig
+from avdfd.features.distortions import fit_length, match_rms
 from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.codecs import round_trip
 
 MUTED_PIECE = 0.16
 """Length of a muted segment in seconds."""
 
-_PRE_DELAY = 0.0025  # seconds from the direct sound to the first reflections
-_TAIL = 0.03  # RMS of the first reflections; together they are as loud as the direct sound at an RT60 of 0.96 s
 _N_FFT, _HOP = 512, 128  # of the phase vocoder
 _BLEND = 0.005  # seconds of crossfade at a seam
-
-
-def noise(waveform: np.ndarray, snr: float, rng: Generator) -> np.ndarray:
-    """Add white noise `snr` dB below the mean power of the waveform. Silence stays silent."""
-    added = rng.standard_normal(len(waveform)).astype(np.float32)
-    return waveform + added * np.float32(_rms(waveform) / _rms(added) * 10 ** (-snr / 20))
-
-
-def reverberation(waveform: np.ndarray, rt60: float, rng: Generator) -> np.ndarray:
-    """Add the reverberation of a room with this RT60 in seconds, without delay and at the same RMS.
-
-    The reflections are exponentially decaying noise of the same initial level in every room: the longer they last, the
-    louder they are relative to the direct sound.
-
-    References: Polack, "La transmission de l'énergie sonore dans les salles", 1988 (the statistical model).
-    """
-    from scipy.signal import oaconvolve  # here, as it takes 0.7 s and few evaluations need it
-
-    return _match_rms(oaconvolve(waveform, room(rt60, rng))[: len(waveform)], waveform)
-
-
-def room(rt60: float, rng: Generator) -> np.ndarray:
-    """Return the impulse response (R,) of a room, 1.2 times as long as `rt60` seconds."""
-    count, first = round(1.2 * rt60 * SAMPLE_RATE), round(_PRE_DELAY * SAMPLE_RATE)
-    decay = 10 ** (-3 * np.arange(count) / (rt60 * SAMPLE_RATE))
-    response = _TAIL * rng.standard_normal(count) * decay
-    response[:first] = 0
-    response[0] = 1
-    return response
-
-
-def resampling(waveform: np.ndarray, rate: float, rng: Generator) -> np.ndarray:
-    """Resample to `rate` Hz and back, which removes all above `rate` / 2."""
-    low = soxr.resample(waveform, SAMPLE_RATE, rate, "VHQ")
-    return _fit_length(soxr.resample(low, rate, SAMPLE_RATE, "VHQ"), len(waveform))
 
 
 def mp3(waveform: np.ndarray, kbps: float, rng: Generator) -> np.ndarray:
@@ -81,13 +45,13 @@ def pitch(waveform: np.ndarray, semitones: float, rng: Generator) -> np.ndarray:
     window, advance = torch.hann_window(_N_FFT), torch.linspace(0, np.pi * _HOP, _N_FFT // 2 + 1)[:, None]
     spectrum = torch.stft(torch.from_numpy(waveform), _N_FFT, _HOP, window=window, return_complex=True)
     longer = torch.istft(phase_vocoder(spectrum, 1 / factor, advance), _N_FFT, _HOP, window=window)
-    return _fit_length(soxr.resample(longer.numpy(), SAMPLE_RATE * factor, SAMPLE_RATE, "VHQ"), len(waveform))
+    return fit_length(soxr.resample(longer.numpy(), SAMPLE_RATE * factor, SAMPLE_RATE, "VHQ"), len(waveform))
 
 
 def clipping(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
     """Clip the loudest `percent` of the samples at one level, and restore the RMS."""
     height = np.quantile(np.abs(waveform), 1 - percent / 100).astype(np.float32)
-    return _match_rms(np.clip(waveform, -height, height), waveform)
+    return match_rms(np.clip(waveform, -height, height), waveform)
 
 
 def muted(waveform: np.ndarray, percent: float, rng: Generator) -> np.ndarray:
@@ -114,17 +78,3 @@ def seamless(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 def _through(waveform: np.ndarray, codec: Literal["mp3", "aac", "opus"], kbps: float) -> np.ndarray:
     return round_trip(CodecConfig(name=codec, bit_rate=round(1000 * kbps)), waveform, SAMPLE_RATE)
-
-
-def _fit_length(waveform: np.ndarray, count: int) -> np.ndarray:
-    """Remove or add the few samples that rounding of rates leaves too many or too few."""
-    return np.pad(waveform[:count], (0, max(count - len(waveform), 0)), mode="edge").astype(np.float32)
-
-
-def _match_rms(waveform: np.ndarray, model: np.ndarray) -> np.ndarray:
-    level = _rms(waveform)
-    return (waveform * (_rms(model) / level if level else 0.0)).astype(np.float32)
-
-
-def _rms(waveform: np.ndarray) -> float:
-    return float(np.sqrt(np.square(waveform, dtype=np.float64).mean()))

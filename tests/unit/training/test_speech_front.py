@@ -11,7 +11,7 @@ import torch
 import detect
 import pretrain
 import train
-from avdfd.config import AudioModelConfig, FrontConfig
+from avdfd.config import AudioModelConfig
 from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.datasets.loaders import Inputs
@@ -21,37 +21,19 @@ from avdfd.models.speech_encoder import Hidden, SpeechEncoder, layers_of, summar
 from avdfd.training import backbone_cache, weights
 from avdfd.training.build import build_audio_encoder, load_audio_net, start_front
 from avdfd.training.front_cache import FrozenFront
-from avdfd.training.front_ends import build_front
-from tests.helpers.runs import AUDIO, epochs, log, make_store, state
+from tests.helpers.encoders import WAVLM, WHISPER, audio_model, encoder_files
+from tests.helpers.runs import epochs, log, make_store, state
 
 Values = dict[str, Any]
 Files = dict[str, Path]
 
-SIZES: dict[str, Any] = {"depth": 2, "dim": 16, "heads": 2, "mlp_dim": 16, "channels": 8}
-WHISPER: dict[str, Any] = {"kind": "whisper", "arch": "tiny", "sizes": SIZES}
-WAVLM: dict[str, Any] = {"kind": "ssl", "arch": "wavlm-base-plus", "sizes": SIZES}
 OPTIM: dict[str, Any] = {"lr": 1e-3, "epochs": 2, "warmup_epochs": 0, "batch_size": 4}
 
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of drawn encoders by architecture."""
-    folder = tmp_path_factory.mktemp("encoders")
-    found = {}
-    for front in (WHISPER, WAVLM):
-        torch.manual_seed(0)
-        model = build_front(FrontConfig.model_validate({**front, "file": "x", "sha256": "0" * 64}))
-        prefix = "encoder." if front["kind"] == "whisper" else ""
-        state = {prefix + key.removeprefix("model."): value for key, value in model.state_dict().items()}
-        found[front["arch"]] = folder / f"{front['arch']}.pt"
-        torch.save(state, found[front["arch"]])
-    return found
-
-
-def audio_model(front: Values, files: Files, of_model: Values | None = None, **more: Any) -> Any:
-    path = files[front["arch"]]
-    whole = {**front, "file": str(path), "sha256": sha256_of(path), **more}
-    return {**AUDIO, "input": "waveform", "front": whole, **(of_model or {})}
+    return encoder_files(tmp_path_factory.mktemp("encoders"))
 
 
 def encoder_of(front: Values, files: Files, of_model: Values | None = None, **more: Any):

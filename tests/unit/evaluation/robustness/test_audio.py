@@ -8,31 +8,13 @@ from scipy.signal import find_peaks, welch
 
 from avdfd.evaluation.robustness import PERTURBATIONS, audio
 from avdfd.features.window import SAMPLE_RATE, WINDOW
+from tests.helpers.signals import lag, power, speech_like
 
 NAMES = [name for name, how in PERTURBATIONS.items() if how.audio is not None]
 
 
 def rng():
     return np.random.default_rng(7)
-
-
-def speech_like() -> np.ndarray:
-    """Coloured noise in syllables, which fills the band."""
-    draw = np.random.default_rng(0).standard_normal(WINDOW)
-    coloured = draw + np.convolve(draw, np.ones(24) / 4, mode="same")
-    syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(WINDOW) / SAMPLE_RATE)
-    return (0.05 * coloured * syllables).astype(np.float32)
-
-
-def power(waveform: np.ndarray) -> float:
-    return float(np.square(waveform, dtype=np.float64).mean())
-
-
-def lag(moved: np.ndarray, original: np.ndarray) -> int:
-    """Return the delay of a waveform in samples, by circular cross-correlation."""
-    spectrum = np.fft.rfft(moved) * np.conj(np.fft.rfft(original))
-    peak = int(np.argmax(np.fft.irfft(spectrum, len(moved))))
-    return peak - len(moved) if peak > len(moved) // 2 else peak
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,40 +36,6 @@ def test_silence_stays_silence(name):
     how = PERTURBATIONS[name]
     perturbed = how.audio(np.zeros(WINDOW, np.float32), how.levels[0], rng())
     assert np.abs(perturbed).max() < 1e-3
-
-
-@pytest.mark.parametrize("snr", PERTURBATIONS["noise"].levels)
-def test_noise_has_its_ratio(snr):
-    waveform = speech_like()
-    added = audio.noise(waveform, snr, rng()) - waveform
-    assert 10 * np.log10(power(waveform) / power(added)) == pytest.approx(snr, abs=0.01)
-
-
-@pytest.mark.parametrize("rt60", PERTURBATIONS["reverberation"].levels)
-def test_room_decays_by_60_db_in_its_time(rt60):
-    """Return the RT60 by Schroeder's backward integration, from -5 to -25 dB."""
-    tail = audio.room(rt60, rng())[1:]
-    decay = 10 * np.log10(np.cumsum(tail[::-1] ** 2)[::-1] / np.sum(tail**2))
-    from_5, from_25 = (int(np.argmax(decay < level)) for level in (-5, -25))
-    assert 3 * (from_25 - from_5) / SAMPLE_RATE == pytest.approx(rt60, rel=0.15)
-
-
-def test_reverberation_keeps_loudness_and_place():
-    waveform = speech_like()
-    for rt60 in PERTURBATIONS["reverberation"].levels:
-        wet = audio.reverberation(waveform, rt60, rng())
-        assert power(wet) == pytest.approx(power(waveform), rel=1e-4)
-        assert lag(wet, waveform) == 0
-
-
-@pytest.mark.parametrize("rate", PERTURBATIONS["resampling"].levels)
-def test_resampling_leaves_nothing_above_half_its_rate(rate):
-    waveform = speech_like()
-    frequency, before = welch(waveform, SAMPLE_RATE, nperseg=1024)
-    _, after = welch(audio.resampling(waveform, rate, rng()), SAMPLE_RATE, nperseg=1024)
-    ratio = 10 * np.log10(after / before)
-    assert ratio[frequency > 1.05 * rate / 2].max() < -50
-    assert np.abs(ratio[(frequency > 50) & (frequency < 0.85 * rate / 2)]).max() < 0.5
 
 
 @pytest.mark.parametrize("name", ["mp3", "aac", "opus"])
