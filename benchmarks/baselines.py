@@ -29,8 +29,9 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from unittest import mock
@@ -61,6 +62,13 @@ SMALL: Sizes = {
     "mrdf": {"dim": 192, "heads": 3, "ffn_dim": 768, "width": 32},
     "vfd2022": {"dim": 256, "depth": 2, "heads": 2, "mlp_dim": 512, "width": 0.25},
     "vfd2023": {"dim": 192, "depth": 2, "heads": 3, "out_dim": 128},
+}
+TOY: Sizes = {
+    "avff": {"dim": 16, "encoder_depth": 1, "heads": 1},
+    "decoder": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 1},
+    "mrdf": {"dim": 32, "heads": 4, "ffn_dim": 48, "width": 8},
+    "vfd2022": {"dim": 32, "depth": 1, "heads": 2, "mlp_dim": 32, "width": 0.05},
+    "vfd2023": {"dim": 24, "depth": 1, "heads": 3, "out_dim": 8},
 }
 PUBLISHED: Sizes = {system: {} for system in SMALL}
 
@@ -123,7 +131,10 @@ def report(case: Case, device: torch.device, repeats: int) -> None:
     models = [case.build(form).to(device) for form in case.forms]
     size = sum(p.numel() for p in models[-1].parameters()) / 1e6
     for train in (True, False):
-        runs = [action(case, form, model, device, train) for form, model in zip(case.forms, models, strict=True)]
+        runs = [
+            partial(action(case, form, model, device, train), case.inputs)
+            for form, model in zip(case.forms, models, strict=True)
+        ]
         times, peaks = measure(runs, repeats, device)
         cells = "".join(f"{t:10.1f} ({times[0] / t:4.2f})" for t in times[1:])
         first = f"{times[0]:{11 if cells else 37}.1f}"
@@ -132,7 +143,7 @@ def report(case: Case, device: torch.device, repeats: int) -> None:
         print(f"{name}{first + cells:44s}   {memory}", flush=True)
 
 
-def measure(runs: list[Callable[[], None]], repeats: int, device: torch.device) -> tuple[list[float], list[int]]:
+def measure(runs: Sequence[Callable[[], None]], repeats: int, device: torch.device) -> tuple[list[float], list[int]]:
     """Median milliseconds of each, and the peak GPU memory that it allocates."""
     gpu = device.type == "cuda"
     clock = time.perf_counter if gpu else time.process_time
@@ -154,8 +165,10 @@ def measure(runs: list[Callable[[], None]], repeats: int, device: torch.device) 
     return [statistics.median(column) for column in times], peaks
 
 
-def action(case: Case, form: Form, model: nn.Module, device: torch.device, train: bool) -> Callable[[], None]:
-    """A training step or an inference, with the autocast, attention and optimiser of a form."""
+def action(
+    case: Case, form: Form, model: nn.Module, device: torch.device, train: bool
+) -> Callable[[tuple[Tensor, ...]], None]:
+    """A training step or an inference on some inputs, with the autocast, attention and optimiser of a form."""
     released, recipe = form == "released", RecipeConfig(lr=1e-5, weight_decay=1e-6)
     fp16 = released and case.fp16 and device.type == "cuda"
     optimizer = recipe_optimizer([(model.parameters(), 1.0)], recipe)
@@ -165,11 +178,11 @@ def action(case: Case, form: Form, model: nn.Module, device: torch.device, train
     way = case.loss if train else case.scores
     model.train(train)
 
-    def run() -> None:
+    def run(inputs: tuple[Tensor, ...]) -> None:
         half = torch.autocast(device.type, torch.float16, enabled=fp16) if released else loop.autocast(device, "bf16")
         attention = explicit_attention() if released and case.explicit else nullcontext()
         with torch.inference_mode(not train), half, attention:
-            out = way(model, *case.inputs, released=released)
+            out = way(model, *inputs, released=released)
         if train:
             optimizer.zero_grad()
             scaler.scale(out).backward()
@@ -266,7 +279,7 @@ def mrdf(sizes: Sizes, batch: int, variant: Any = "ce", layers: int = 0) -> Case
         out, labels = model(video, audio, padding if released else None), Labels(v, a)
         return looped_loss(out, labels, variant) if released else mrdf_loss(out, labels, variant)["loss"]
 
-    steps = 16 if sizes is SMALL else 77
+    steps = 77 if sizes is PUBLISHED else 16
     inputs = torch.randn(batch, 3, steps, 100, 100), torch.randn(batch, 104, steps), torch.zeros(batch, steps).bool()
     real = torch.arange(batch) % 2, torch.arange(batch) // 2 % 2
     name = f"MRDF {variant}{f', {layers} layers' * bool(layers)}, {batch} x {steps}"
@@ -324,10 +337,11 @@ def vfd2022(sizes: Sizes, fakes: int = 5) -> Case:
 
 def vfd2023(sizes: Sizes, batch: int, fakes: int = 10) -> Case:
     def loss(model: Any, voice: Tensor, face: Tensor, *, released: bool) -> Tensor:
-        split = [batch, batch * fakes]
+        real = len(voice) // (1 + fakes)
+        split = [real, real * fakes]
         voices = [model.voice(part) for part in voice.split(split)] if released else model.voice(voice).split(split)
         faces = [model.face(part) for part in face.split(split)] if released else model.face(face).split(split)
-        fake = [x[1].unflatten(0, (batch, fakes)) for x in (voices, faces)]
+        fake = [x[1].unflatten(0, (real, fakes)) for x in (voices, faces)]
         return vfd_losses.info_nce_pairs(voices[0], faces[0], *fake)
 
     def scores(model: Any, voice: Tensor, face: Tensor, *, released: bool) -> Tensor:
