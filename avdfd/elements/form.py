@@ -238,9 +238,14 @@ def decode_landmarks(stored: np.ndarray) -> np.ndarray:
 
 def encode_frame(frame: np.ndarray, quality: int) -> bytes:
     """Return an RGB frame (224, 224, 3) uint8 as a JPEG without chroma subsampling."""
+    return encode_bgr(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality)
+
+
+def encode_bgr(frame: np.ndarray, quality: int) -> bytes:
+    """Return a frame (224, 224, 3) uint8 with blue first as `encode_frame` does."""
     chroma = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, *chroma]
-    return cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), settings)[1].tobytes()
+    return cv2.imencode(".jpg", frame, settings)[1].tobytes()
 
 
 def decode_frame(jpeg: np.ndarray) -> np.ndarray:

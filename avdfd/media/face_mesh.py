@@ -96,7 +96,7 @@ class Mesh(NamedTuple):
     @property
     def box(self) -> np.ndarray:
         """(4,) left, top, width, height of the landmarks: from the upper forehead to the chin."""
-        low, high = self.points[:, :2].min(axis=0), self.points[:, :2].max(axis=0)
+        low, high = _extent(self.points[:, :2])
         return np.concatenate([low, high - low]).astype(float)
 
 
@@ -140,7 +140,7 @@ def region_around(mesh: Mesh) -> Region:
     across = mesh.points[LEFT_EYE_OUTER, :2] - mesh.points[RIGHT_EYE_OUTER, :2]
     angle = math.atan2(across[1], across[0])
     turned = mesh.points[:, :2] @ _turn(angle)
-    low, high = turned.min(axis=0), turned.max(axis=0)
+    low, high = _extent(turned)
     centre = _turn(angle) @ ((low + high) / 2)
     return Region(float(centre[0]), float(centre[1]), _WIDER * float((high - low).max()), angle)
 
@@ -151,7 +151,7 @@ def find_mesh(image: np.ndarray, region: Region) -> Mesh:
     Raises UserError if the weights are not installed.
     """
     scale = region.side / _MESH_SIDE
-    image, shrink, corner = _reduced(image, region)
+    part, shrink, corner = _reduced(image, region)
     # From pixels of the network's input to those of the image; cv2 counts from pixel centres.
     matrix = np.empty((2, 3))
     matrix[:, :2] = _turn(region.angle) * scale
@@ -160,9 +160,11 @@ def find_mesh(image: np.ndarray, region: Region) -> Mesh:
     inner[:, 2] -= corner
     inner /= shrink
     inner[:, 2] += inner[:, :2] @ np.full(2, 0.5) - 0.5
-    face = cv2.warpAffine(image, inner, (_MESH_SIDE, _MESH_SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    # With a fourth channel OpenCV takes half the time.
+    part = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
+    face = cv2.warpAffine(part, inner, (_MESH_SIDE, _MESH_SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
-    points, logit = _run(_MESH, face[None] / np.float32(255))
+    points, logit = _run(_MESH, face[None, ..., :3] / np.float32(255))
     points = points.reshape(POINTS, 3).astype(np.float64)
     placed = np.column_stack([points[:, :2] @ matrix[:, :2].T + matrix[:, 2], points[:, 2] * scale])
     return Mesh(placed.astype(np.float32), float(expit(logit.ravel()[0])))
@@ -171,6 +173,12 @@ def find_mesh(image: np.ndarray, region: Region) -> Mesh:
 def mesh_of(image: np.ndarray, detection: Detection) -> Mesh:
     """Return the landmarks of a detected face, found once more in the square around them: that is the better one."""
     return find_mesh(image, region_around(find_mesh(image, region_of(detection))))
+
+
+def _extent(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest coordinates (2,) of points (N, 2)."""
+    columns = np.ascontiguousarray(points.T)  # along which numpy is six times as fast as across
+    return columns.min(axis=1), columns.max(axis=1)
 
 
 def _turn(angle: float) -> np.ndarray:
@@ -185,16 +193,17 @@ def _reduced(image: np.ndarray, region: Region) -> tuple[np.ndarray, float, np.n
     Returned with it are the factor and the corner (2,) of the part. Large faces would otherwise alias, and jitter.
     """
     factor = 2 ** max(0, math.floor(math.log2(max(region.side, 1) / _MESH_SIDE)))
-    if factor == 1:
-        return image, 1, np.zeros(2)
     reach = region.side * (abs(math.cos(region.angle)) + abs(math.sin(region.angle))) / 2 + factor
-    centre, size = np.array([region.x, region.y]), np.array(image.shape[1::-1])
-    left, top = np.clip(np.floor(centre - reach), 0, size - 1).astype(int)
-    right, bottom = np.clip(np.ceil(centre + reach), [left + 1, top + 1], size).astype(int)
+    height, width = image.shape[:2]
+    left, top = (int(min(max(c - reach, 0), n - 1)) for c, n in ((region.x, width), (region.y, height)))
+    right = min(max(math.ceil(region.x + reach), left + 1), width)
+    bottom = min(max(math.ceil(region.y + reach), top + 1), height)
     # The last rows and columns of a side that the factor does not divide are left out.
     width, height = max(1, (right - left) // factor), max(1, (bottom - top) // factor)
     part = image[top : top + height * factor, left : left + width * factor]
-    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), factor, np.array([left, top])
+    if factor > 1:
+        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    return part, factor, np.array([left, top])
 
 
 def _merged(pairs: np.ndarray, scores: np.ndarray) -> list[Detection]:

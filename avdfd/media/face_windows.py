@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from avdfd.config import FaceConfig
-from avdfd.elements.form import encode_frame
+from avdfd.elements.form import encode_bgr
 from avdfd.features.window import FPS
 from avdfd.media.assembly import Keep, Window
 from avdfd.media.crops import Square, WindowFace, crop, own_square, resize
@@ -107,6 +107,6 @@ class FaceCropper:
 def packed(frame: Frame, region: Square | None, quality: int) -> bytes:
     """Return the JPEG of a square, or without one of the whole frame; it is encoded once for all its windows."""
     if region not in frame.encoded:
-        image = resize(frame.rgb()) if region is None else crop(frame.rgb(), own_square(frame, region))
-        frame.encoded[region] = encode_frame(image, quality)
+        image = resize(frame.bgr()) if region is None else crop(frame.bgr(), own_square(frame, region))
+        frame.encoded[region] = encode_bgr(image, quality)
     return frame.encoded[region]

@@ -7,6 +7,7 @@ over cuts at which it stays in its place.
 docs/benchmarks.md compares the detector with others.
 """
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -219,6 +220,8 @@ class FaceTracker:
             if far and (meshes or not full):
                 break
             for found in detect(image, far=far, min_score=self._least):
+                if any(overlap(track.box, found.box) > SAME_FACE for track in present):
+                    continue
                 mesh = mesh_of(image, found)
                 boxes = [track.box for track in present] + [other.box for other in meshes]
                 if mesh.presence >= self._least and not any(overlap(b, mesh.box) > SAME_FACE for b in boxes):
@@ -258,9 +261,16 @@ def mouth_of(mesh: Mesh) -> np.ndarray:
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return the green of an image (H, W, 3) at 24x24 points, blurred a little, as float32."""
-    rows, columns = (np.linspace(0, length - 1, 2 * _THUMBNAIL).astype(int) for length in image.shape[:2])
-    points = np.ascontiguousarray(image[rows[:, None], columns, 1])
+    rows, columns = _grid(image.shape[:2])
+    points = image[rows, columns, 1]
     return cv2.resize(points, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+@functools.lru_cache(1)
+def _grid(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows (48, 1) and columns (48,) of the points of a thumbnail in an image (H, W)."""
+    rows, columns = (np.linspace(0, length - 1, 2 * _THUMBNAIL).astype(int) for length in shape)
+    return rows[:, None], columns
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:

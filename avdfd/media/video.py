@@ -72,6 +72,10 @@ class Frame(ABC):
         """Return (H, W, 3) uint8, upright and with square pixels, in the frame's own size."""
 
     @abstractmethod
+    def bgr(self) -> np.ndarray:
+        """Return `rgb` with blue first, as JPEGs are encoded from it."""
+
+    @abstractmethod
     def gray(self) -> np.ndarray:
         """Return (H, W) uint8, upright and with square pixels, in the size of the file's first frame."""
 
@@ -119,13 +123,15 @@ class _FrameConverter:
         # A face crop of the final size is never resampled, even if its stated pixel aspect is not 1.
         square = abs(aspect - 1) < 0.02 or (stream.width, stream.height) == (FACE_SIZE, FACE_SIZE)
         self._aspect = 1 if square else aspect
-        self._converters = {"rgb24": VideoReformatter(), "gray": VideoReformatter()}
+        self._converters = {form: VideoReformatter() for form in ("rgb24", "bgr24", "gray")}
 
         self._first: tuple[int, int] | None = None
 
     def array(self, frame: av.VideoFrame, form: str, matrix: np.ndarray | None) -> np.ndarray:
         """Return the upright image of a frame in its own size."""
-        image = self._converters[form].reformat(frame, width=self._width(frame), format=form).to_ndarray()
+        # One thread, as callers run one worker per core: by default each conversion would wake one for every core.
+        converter = self._converters[form]
+        image = converter.reformat(frame, width=self._width(frame), format=form, threads=1).to_ndarray()
         return image if matrix is None else upright(image, matrix)
 
     def fit(self, frame: av.VideoFrame, matrix: np.ndarray | None) -> Fit | None:
@@ -183,6 +189,9 @@ class _PyavFrame(Frame):
     def rgb(self) -> np.ndarray:
         return self._converter.array(self._frame, "rgb24", self._matrix)
 
+    def bgr(self) -> np.ndarray:
+        return self._converter.array(self._frame, "bgr24", self._matrix)
+
     def gray(self) -> np.ndarray:
         image = self._converter.array(self._frame, "gray", self._matrix)
         return image if self.fit is None else self.fit.framed(image)
@@ -197,6 +206,9 @@ class ArrayFrame(Frame):
 
     def rgb(self) -> np.ndarray:
         return self._image
+
+    def bgr(self) -> np.ndarray:
+        return cv2.cvtColor(self._image, cv2.COLOR_RGB2BGR)
 
     def gray(self) -> np.ndarray:
         return (self._image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)

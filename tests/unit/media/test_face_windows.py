@@ -105,8 +105,8 @@ def test_all_faces_give_a_window_each(tmp_path):
 
 def test_frame_of_two_windows_is_encoded_once(tmp_path, monkeypatch):
     calls = []
-    encode = face_windows.encode_frame
-    monkeypatch.setattr(face_windows, "encode_frame", lambda *given: calls.append(1) or encode(*given))
+    encode = face_windows.encode_bgr
+    monkeypatch.setattr(face_windows, "encode_bgr", lambda *given: calls.append(1) or encode(*given))
     path = write(tmp_path / "a.mp4", [scene([Place(150 + n, 130)]) for n in range(100)])
     first, second = windows(path, MediaConfig(hop=0.8))
     assert np.array_equal(unpack(first["parts"]).frames[20:], unpack(second["parts"]).frames[:57])
