@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from avdfd.baselines.avff_start import named_weights, start_finetuning, start_pretraining
 from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig
-from avdfd.datasets.loaders import Reads, label_of, mel_or_pcm_of
+from avdfd.datasets.element_parts import label_of, mel_or_pcm_of
+from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,

@@ -12,7 +12,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from avdfd.datasets.loaders import Reads, label_of
+from avdfd.datasets.element_parts import label_of
+from avdfd.datasets.loaders import Reads
 from avdfd.datasets.transforms import Seeds
 from avdfd.elements import Element, ElementStore
 from avdfd.features.filterbank import stacked_filterbank

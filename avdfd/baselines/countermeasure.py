@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from avdfd.config import CountermeasureConfig, WaveformAugmentConfig
 from avdfd.config.countermeasure import SslConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import Reads, label_of, pcm_of
+from avdfd.datasets.element_parts import label_of, pcm_of
+from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, floats, generators
 from avdfd.datasets.waveforms import augmented

@@ -20,7 +20,8 @@ from avdfd.baselines.mrdf_inputs import half_size, mrdf_video
 from avdfd.config import MrdfConfig
 from avdfd.core import fields, tiers
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import Reads, label_of
+from avdfd.datasets.element_parts import label_of
+from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.elements import Element, ElementMeta, coded

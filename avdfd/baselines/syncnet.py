@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from avdfd.config import SyncNetConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import Reads, label_of, pcm_of
+from avdfd.datasets.element_parts import label_of, pcm_of
+from avdfd.datasets.loaders import Reads
 from avdfd.datasets.transforms import Seeds, floats
 from avdfd.elements import Element
 from avdfd.features.filterbank import log_cepstra

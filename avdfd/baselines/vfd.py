@@ -20,7 +20,8 @@ from avdfd.baselines import vfd_inputs
 from avdfd.baselines.released import load
 from avdfd.config import AugmentConfig, VfdConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets.loaders import Reads, label_of, pcm_of
+from avdfd.datasets.element_parts import label_of, pcm_of
+from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
 from avdfd.elements import Element, ElementMeta, coded, window_labels

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -12,8 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from avdfd.config import AugmentConfig, RepresentationConfig, SynchronyConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
-from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets import mouths
+from avdfd.datasets.element_parts import audio_class_of, label_of, mel_or_pcm_of, pcm_of
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
@@ -214,16 +213,6 @@ class Inputs(NamedTuple):
         return front(self._audio(audio[None], None)).values[0].clone()
 
 
-def mel_or_pcm_of(element: Element) -> Tensor:
-    """Return the log mel of an element (128, 768), or its waveform (49152,) as int16 if it was read without a mel."""
-    return pcm_of(element) if element.mel is None else torch.from_numpy(element.mel)
-
-
-def pcm_of(element: Element) -> Tensor:
-    """Return the waveform of an element (49152,) as int16, the type in which it is stored."""
-    return torch.from_numpy((element.waveform * 32_768).astype(np.int16))
-
-
 def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
     """Prepare a batch. A CPU prepares clip by clip, so that intermediate results stay in its cache."""
     if raw[0].device.type != "cpu":
@@ -233,20 +222,6 @@ def prepare(form: InputForm, raw: Any, seeds: Seeds | None) -> Any:
         one = fields.map_tensors(raw, itemgetter(slice(i, i + 1)))
         clips.append(form.prepare(one, None if seeds is None else seeds[i : i + 1]))
     return fields.combine(clips, torch.cat)
-
-
-def label_of(element: Element) -> Tensor:
-    """Return the label of an element's window as a float: 1 = fake, NaN if unknown.
-
-    A window of a partially fake clip is real if it contains none of the fake periods.
-    """
-    return torch.tensor(float(element.meta.window.label) if element.meta else torch.nan)
-
-
-def audio_class_of(meta: ElementMeta) -> int:
-    """Return the class of a window's audio as in `Batch`: that of its tier, but 0 if this window's audio is real."""
-    of_tier = AUDIO_CLASS.get(meta.tier, -1)
-    return of_tier if meta.window.audio else min(of_tier, 0)
 
 
 def stack(examples: Sequence[B]) -> B:

@@ -12,7 +12,7 @@ import train
 from avdfd.config import SearchConfig, TrainConfig, load
 from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.core.tiers import AUDIO_CLASS
-from avdfd.datasets.loaders import audio_class_of
+from avdfd.datasets.element_parts import audio_class_of
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.inference import scoring
