@@ -207,11 +207,28 @@ def _solve(model: Consistency, of_groups: Sequence[_Products | None], ridge: flo
     for way in model.directions:
         total = _Sums(*(torch.stack(values).sum(dim=0) for values in zip(*(one[way] for one in known), strict=True)))
         weight, bias, basis = _least_squares(total, ridge, model.tokens_per_direction)
+        if len(model.directions) > 1:
+            # A prediction moves less than what it predicts. Side by side, tokens of two directions have one correlation
+            # between those of each only if both sides of a direction move alike.
+            matched = _size_of_movement(total, basis) / _size_of_prediction(total, weight)
+            weight, bias = matched * weight, matched * bias
         predictor = model.predictor if way == "a2v" else model.audio_predictor
         predictor.weight.copy_(weight.T.reshape(predictor.weight.shape))
         assert predictor.bias is not None
         predictor.bias.copy_(bias)
         (model.shape_basis if way == "a2v" else model.audio_basis).copy_(basis)
+
+
+def _size_of_movement(total: _Sums, basis: Tensor) -> Tensor:
+    """Return the root mean square of the actual tokens."""
+    return ((basis * (total.yy @ basis)).sum() / total.frames).sqrt()
+
+
+def _size_of_prediction(total: _Sums, weight: Tensor) -> Tensor:
+    """Return that of the predicted tokens about their mean; never 0."""
+    mean = total.x / total.frames
+    xx = total.xx / total.frames - torch.outer(mean, mean)
+    return (weight * (xx @ weight)).sum().clamp(min=1e-12).sqrt()
 
 
 def _least_squares(total: _Sums, ridge: float, tokens: int) -> tuple[Tensor, Tensor, Tensor]:

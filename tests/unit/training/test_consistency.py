@@ -13,7 +13,7 @@ FRAMES = 120
 LATE = 3  # frames by which the audio of the last clip is late
 
 
-def talks(late: int = 0, seed: int = 0, features: int = SHAPE) -> list[Talk]:
+def talks(late: int = 0, seed: int = 0, features: int = SHAPE, noise: float = 0.5) -> list[Talk]:
     """Return clips of six identities, the last with late audio. The mouth follows three bands, 40 ms ahead of them."""
     g = torch.Generator().manual_seed(7)
     follows = torch.randn(3, features, generator=g)
@@ -22,7 +22,7 @@ def talks(late: int = 0, seed: int = 0, features: int = SHAPE) -> list[Talk]:
     for i in range(6):
         mel = torch.randn(MEL_BINS, 10 * (FRAMES + 20), generator=g)
         bands = audio_tokens(mel[None])[0, :3, ::2].T
-        shape = bands @ follows + 0.5 * torch.randn(len(bands), features, generator=g)
+        shape = bands @ follows + noise * torch.randn(len(bands), features, generator=g)
         shift = late if i == 5 else 0
         shape = shape[11 : 11 + FRAMES]
         made.append(Talk(mel[:, 10 * (10 - shift) : 10 * (10 - shift + FRAMES)], shape, f"identity-{i}"))
@@ -53,6 +53,18 @@ def test_a_strangers_audio_scores_lower(model):
     first, second, *_ = talks(seed=1)
     own = model(first.mel[None], first.shape[None]).log_ratio
     assert own > model(second.mel[None], first.shape[None]).log_ratio + 2
+
+
+@torch.no_grad()
+def test_both_sides_of_both_directions_move_alike():
+    given = talks(noise=2.0)
+    both = fit(given, direction="symmetric", tokens=3, rounds=0)
+    audio, mouth = (
+        torch.cat(side) for side in zip(*(both.tokens(t.mel[None], t.shape[None]) for t in given), strict=True)
+    )
+    for direction in (slice(3), slice(3, 6)):
+        sizes = [tokens[..., direction].var(dim=1).sum().sqrt() for tokens in (audio, mouth)]
+        torch.testing.assert_close(*sizes, rtol=0.1, atol=0.0)
 
 
 @torch.no_grad()
