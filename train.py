@@ -202,6 +202,8 @@ def stage2_loss(
     assert out.logit_moved is not None, "in training"
     fake_audio, fake_video = fake_modalities.unbind(dim=1)
     loss = F.binary_cross_entropy_with_logits(out.logit_final.float(), label)
+    if cfg.loss.audio:
+        loss = loss + cfg.loss.audio * F.binary_cross_entropy_with_logits(out.logit_audio.float(), fake_audio)
     if cfg.loss.picture:
         loss = loss + cfg.loss.picture * F.binary_cross_entropy_with_logits(out.logit_picture.float(), fake_video)
     if cfg.loss.consistency:

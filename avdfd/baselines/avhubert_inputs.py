@@ -98,6 +98,10 @@ class AvHubertPart(NamedTuple):
     inputs: Inputs = Inputs()
     encoded: type[Features] = Features
 
+    @property
+    def option(self) -> str:
+        return "cache"
+
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Features:
         """uint8 mouth crops (B, 1, T, 88, 88), filter banks (B, 104, T) -> features to cache."""

@@ -17,7 +17,7 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
         return _with(values, ["model"], "normalisation", "imagenet")
     if values.get("kind") != "train":
         return values
-    values = _with(values, ["visual"], "normalisation", "imagenet")
+    values = _effective(_with(values, ["visual"], "normalisation", "imagenet"))
     return values if values.get("direction", "a2v") == "a2v" else _with(values, [], "anchors", "own")
 
 
@@ -31,6 +31,15 @@ def completed_mouth(model: dict[str, Any]) -> dict[str, Any]:
 def parse_saved(values: dict[str, Any], model: type[S], source: str) -> S:
     """Convert a saved config to a typed one. Raises UserError naming `source` and the key."""
     return parse(completed(values), model, source)
+
+
+def _effective(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what had no effect with three branches before there was `loss.audio`, and has been refused since."""
+    loss = values.get("loss", {})
+    if values.get("consistency") is None or not isinstance(loss, dict) or "audio" in loss:
+        return values
+    loss = {key: value for key, value in loss.items() if key not in ("align", "margin")}
+    return {**{key: value for key, value in values.items() if key != "audio_lr_scale"}, "loss": loss}
 
 
 def _with(values: dict[str, Any], sections: list[str], last: str, value: Any) -> dict[str, Any]:

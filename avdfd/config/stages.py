@@ -143,12 +143,15 @@ class Stage2LossConfig(Section):
     align: NonNegative = 0.5
     """Weight of the align/repel loss on the audio-visual mismatch; two branches only."""
     margin: NonNegative = 0.5
-    """Mismatch beyond which fakes are pushed."""
+    """Mismatch beyond which fakes are pushed; two branches only."""
     consistency: NonNegative = 0.0
     """Weight of a BCE on the consistency branch alone; with two branches on the visual branch, so that it also learns
     from clips that the audio branch already classifies correctly, where 0 is the published loss."""
     picture: NonNegative = 0.0
     """Weight of a BCE on the picture branch alone; three branches only."""
+    audio: NonNegative = 0.0
+    """Weight of a BCE on the audio branch alone, with audio_lr_scale; three branches only, whose fusion has no gradient
+    for the branches."""
     confidence: NonNegative = 1.0
     """Weight of a cross-entropy on the weights of a learned fusion, supervised by the manipulated modality of a
     training clip, audio or video (`avdfd.models.losses.confidence`). 0 is the published loss: the branch that fits
@@ -302,7 +305,7 @@ class TrainConfig(RunConfig):
     """Learning rate of the visual backbone relative to lr; 0 freezes it."""
     audio_lr_scale: NonNegative = 0.0
     """Learning rate of the audio encoder and its head from stage 1 relative to lr; 0 freezes them. Trained, they have
-    dropout, and batch norms keep the statistics of stage 1."""
+    dropout, and batch norms keep the statistics of stage 1. With three branches it needs loss.audio."""
     cache: bool = False
     """With frozen encoders, compute the features of a clip once and keep them in the element store for all epochs and
     runs: 2.4 MB per clip with two branches of the published sizes, 7 kB with three. Excludes augmentation. If an
@@ -323,16 +326,30 @@ class TrainConfig(RunConfig):
     @model_validator(mode="after")
     def _of_one_design(self) -> "TrainConfig":
         if self.consistency is None:
-            for key, value in (("without", self.without), ("loss.picture", self.loss.picture)):
+            of_three = {"without": self.without, "loss.picture": self.loss.picture, "loss.audio": self.loss.audio}
+            for key, value in of_three.items():
                 if value:
                     raise ValueError(f"{key} is for three branches: set consistency, or leave it out")
             return self
         if self.faithful:
             raise ValueError("the released code has two branches: leave consistency out, or set faithful to false")
-        of_two = {"predictor": PredictorConfig(), "direction": "a2v", "anchors": "equal", "discrepancy": True}
-        for key, default in {**of_two, "synchrony": None}.items():
-            if getattr(self, key) != default:
+        for key in ("predictor", "direction", "anchors", "discrepancy", "synchrony", "loss.align", "loss.margin"):
+            section, name = (self.loss, key.removeprefix("loss.")) if key.startswith("loss.") else (self, key)
+            if getattr(section, name) != type(section).model_fields[name].default:
                 raise ValueError(f"{key} is of the released design: leave it out, or set consistency to null")
+        if self.audio_lr_scale and not self.loss.audio:
+            raise ValueError(
+                "audio_lr_scale: with three branches only loss.audio reaches the audio branch: set it above 0, or "
+                "audio_lr_scale to 0"
+            )
+        if self.loss.audio and not self.audio_lr_scale:
+            raise ValueError("loss.audio trains the audio branch: set audio_lr_scale above 0, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _supervises_a_learned_fusion(self) -> "TrainConfig":
+        if self.fusion != "learned" and self.loss.confidence not in (0, Stage2LossConfig().confidence):
+            raise ValueError("loss.confidence supervises a learned fusion: leave it out, or set fusion to 'learned'")
         return self
 
     @model_validator(mode="after")

@@ -153,13 +153,14 @@ class ArrayStore:
         for row in rows.tolist():
             self._put(DONE, row, b"\1")
 
-    def check_space(self, count: int) -> None:
-        """Raise UserError if `count` more rows do not fit on the disk."""
+    def check_space(self, count: int, option: str) -> None:
+        """Raise UserError if `count` more rows do not fit on the disk; `option` is the key by which none are written,
+        if there is one."""
         need, free = count * self.row_bytes, shutil.disk_usage(self.root).free
         if need > free:
             raise UserError(
                 f"{self.root}: {count} rows of {self.row_bytes / 1e6:.2f} MB take {need / 1e9:.1f} GB, and "
-                f"{free / 1e9:.1f} GB are free; free some space, or set cache to false"
+                f"{free / 1e9:.1f} GB are free; free some space{f', or set {option} to false' if option else ''}"
             )
 
     def about(self) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class FrozenPart(Protocol):
     def encoded(self) -> type[Any]:
         """NamedTuple that is cached; a field that the part does not compute is None."""
 
+    @property
+    def option(self) -> str:
+        """Config key by which its features are not cached; empty if they always are."""
+
     def __call__(self, *inputs: Tensor) -> Any:
         """Inputs of the model as in `Batch.model_inputs` -> `encoded`."""
 
@@ -76,6 +80,10 @@ class Encoder(NamedTuple):
     @property
     def encoded(self) -> type[Any]:
         return self.model.encoded
+
+    @property
+    def option(self) -> str:
+        return "cache"
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Any:
@@ -191,7 +199,7 @@ def fill(
     there. Raises UserError if the disk has too little space, or for an element whose tokens exceed half precision.
     """
     missing = cache.missing(rows)
-    cache.check_space(len(missing))
+    cache.check_space(len(missing), encoder.option)
     elements = ElementSet(store, store.metas, encoder.inputs)
     made, seconds = 0, 0.0
     while len(missing):
@@ -252,7 +260,7 @@ def _make(cache: ArrayStore, batches: Batches, encoder: FrozenPart) -> Iterator[
         for share, batch in batches:
             rows = np.array([draw.position for draw in share.draws])
             encoded = encoder(*batch.model_inputs)
-            _check_finite(encoded, rows, batches.elements)
+            _check_finite(encoded, rows, batches.elements, encoder.option)
             encoded = fields.map_tensors(encoded, Tensor.cpu)
             writing.append((writer.submit(keep, rows, encoded), time.monotonic() - started))
             if len(writing) > _WRITES_AHEAD:
@@ -263,7 +271,7 @@ def _make(cache: ArrayStore, batches: Batches, encoder: FrozenPart) -> Iterator[
             yield count.result(), took
 
 
-def _check_finite(encoded: Any, rows: np.ndarray, elements: ElementSet) -> None:
+def _check_finite(encoded: Any, rows: np.ndarray, elements: ElementSet, option: str) -> None:
     """Raise UserError that names the first element with a value that cannot be stored."""
     for name, values in encoded._asdict().items():
         if values is None:
@@ -272,6 +280,5 @@ def _check_finite(encoded: Any, rows: np.ndarray, elements: ElementSet) -> None:
         if bad.any():
             meta = elements.metas[int(rows[int(bad.nonzero()[0])])]
             kind = str(values.dtype).removeprefix("torch.")
-            raise UserError(
-                f"element {meta.key}: its {name} are not finite as {kind}; train it with cache set to false"
-            )
+            remedy = f"train it with {option} set to false" if option else "use other weights or another layer"
+            raise UserError(f"element {meta.key}: its {name} are not finite as {kind}; {remedy}")

@@ -183,16 +183,16 @@ def open_cached(
         for table, (_, order) in zip(tables, sets, strict=True)
     ]
     if world.first:
-        run.announce(f"cache: {_verdict(cache, place, made[0].rate())}")
+        run.announce(f"cache: {_verdict(cache, place, made[0].rate(), part.option)}")
     return made
 
 
-def _verdict(cache: ArrayStore, place: Place, read: float) -> str:
-    """State whether reading is faster than computing."""
+def _verdict(cache: ArrayStore, place: Place, read: float, option: str) -> str:
+    """State whether reading is faster than computing, and the key that turns the cache off, if there is one."""
     computed = cache.about().get("computed")
     line = f"read from {_HOMES[place]} at {read:,.1f} clips/s"
     if computed is None:
         return line
     rate = computed["clips_per_second"]
-    better = "caching pays off" if read > rate else "computing is faster: set cache to false"
+    better = "caching pays off" if read > rate else f"computing is faster{f': set {option} to false' if option else ''}"
     return f"{line}, computed at {rate:,.1f} on the {computed['device']}: {better}"

@@ -37,6 +37,10 @@ class FrozenFront(NamedTuple):
     def encoded(self) -> type[Hidden]:
         return Hidden
 
+    @property
+    def option(self) -> str:
+        return "model.front.cache"
+
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Hidden:
         """Waveform (B, 49152) -> features to cache, hidden states in half precision."""

@@ -45,6 +45,10 @@ class FrozenRepresentation(NamedTuple):
     def encoded(self) -> type[Seen]:
         return Seen
 
+    @property
+    def option(self) -> str:
+        return ""
+
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Seen:
         """Mel, which is not used, and mouth -> features to cache."""

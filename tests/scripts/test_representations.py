@@ -64,6 +64,7 @@ def test_stage_2a_predicts_the_features_computed_once(made, data):
     assert model.shape_basis.shape == (COMPONENTS, 6)
     assert sizes.representation.encoder.sha256 == encoder["sha256"]
     assert "cache: frozen features of 12 clips" in log(run)
+    assert "set cache" not in log(run), "which stage 2a does not have"
     saved = weights.load(run / BEST, "consistency").model
     assert {"reduction", "shape_basis", "predictor.weight", "predictor.bias"} <= {*saved}
     assert ("audio_basis" in saved) == (sizes.direction == "symmetric")

@@ -60,6 +60,18 @@ def test_a_run_has_the_weights_of_the_stages_before_and_is_loaded(stage2, talkin
         assert torch.equal(before[name], value), "frozen by default"
 
 
+def test_the_audio_branch_learns_from_its_own_loss(stage2, talking, tmp_path):
+    once = ["--optim.epochs=1", "--optim.warmup_epochs=0"]
+    train.main([*stage2(loss={"picture": 1.0, "audio": 1.0}, audio_lr_scale=1.0), *once])
+    run = scoring.load_run(tmp_path / "runs" / "three", "cpu")
+    before = weights.load(talking / "runs" / "pretrain" / BEST, "pretrain").model
+    after = run.model.state_dict()
+    pairs = {f"audio_{name}": value for name, value in before.items() if name.startswith(("encoder.", "head."))}
+    assert pairs
+    assert any(not torch.equal(after[name], value) for name, value in pairs.items() if "encoder" in name)
+    assert any(not torch.equal(after[name], value) for name, value in pairs.items() if "head" in name)
+
+
 def test_runs_of_one_system_have_their_own_stage_2a(stage2, talking, tmp_path):
     shutil.copytree(talking / "runs" / "mouth", tmp_path / "mouth1")
     once = ["--optim.epochs=1", "--optim.warmup_epochs=0"]

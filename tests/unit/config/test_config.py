@@ -30,6 +30,7 @@ PREPARE = {
 KINDS = {**PREPARE, "search": SearchConfig, "ablation": AblationConfig, **config.RUNS}
 SHIPPED = sorted((ROOT / "config").rglob("*.json"))
 TRAIN = {"kind": "train", "name": "x", "audio": "runs/a", "data": {"splits": "s", "fake_tiers": ["RVFA"]}}
+THREE = {"consistency": {"init": "runs/2a"}}
 
 
 @pytest.fixture
@@ -100,6 +101,13 @@ def test_every_key_is_read():
         ({"fusion": "mean"}, "key 'fusion' is \"mean\": input should be 'learned', 'fixed' or 'visual'"),
         ({"faithful": True, "direction": "v2a"}, "the released code predicts a2v and learns its fusion"),
         ({"faithful": True, "synchrony": {}}, "the released code does not learn synchrony"),
+        ({"fusion": "fixed", "loss": {"confidence": 2.0}}, "loss.confidence supervises a learned fusion: leave it out"),
+        ({"loss": {"audio": 1.0}}, "loss.audio is for three branches: set consistency, or leave it out"),
+        ({**THREE, "loss": {"align": 0.1}}, "loss.align is of the released design: leave it out, or set consistency"),
+        ({**THREE, "loss": {"margin": 0.1}}, "loss.margin is of the released design"),
+        ({**THREE, "predictor": {"depth": 3}}, "predictor is of the released design"),
+        ({**THREE, "audio_lr_scale": 0.1}, "audio_lr_scale: with three branches only loss.audio reaches"),
+        ({**THREE, "loss": {"audio": 1.0}}, "loss.audio trains the audio branch: set audio_lr_scale above 0"),
         ({"anchors": "own"}, "anchors: direction a2v has one anchor, its own: leave anchors out"),
         ({"faithful": True, "discrepancy": False}, "the released code has no such control"),
         ({"faithful": True, "predictor": {"zeros": True}}, "the released code has no such control"),

@@ -84,6 +84,19 @@ def test_a_stage_2a_saved_before_there_were_components_takes_all_features():
     assert completed(mouth) == mouth, "the mouth shape is taken as it is, whatever the number"
 
 
+def test_what_had_no_effect_with_three_branches_is_left_out_of_old_runs():
+    of_two = {"align": 0.1, "margin": 0.2}
+    values = train_config({"init": "random"}, consistency={"init": "2a"}, audio_lr_scale=0.5)
+    with pytest.raises(UserError, match="loss.align is of the released design"):
+        parse({**values, "loss": of_two}, TrainConfig, "test")
+    old = parse_saved({**values, "loss": {**of_two, "consistency": 2.0}}, TrainConfig, "test")
+    assert (old.loss.align, old.loss.margin, old.loss.consistency, old.audio_lr_scale) == (0.5, 0.5, 2.0, 0.0)
+    new = parse({**values, "loss": {"audio": 1.0}}, TrainConfig, "test")
+    assert parse_saved(new.model_dump(), TrainConfig, "test") == new
+    two = train_config({"init": "random"}, loss=of_two)
+    assert parse_saved(two, TrainConfig, "test").loss.align == 0.1
+
+
 def test_a_damaged_saved_config_is_named():
     assert completed({"kind": ["train"]}) == {"kind": ["train"]}
     with pytest.raises(UserError, match="old: key 'visual' is 3"):

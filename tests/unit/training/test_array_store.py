@@ -92,9 +92,9 @@ def test_data_reach_the_disk_before_rows_are_marked(kept, monkeypatch):
 
 def test_rows_beyond_free_space_are_refused(kept, monkeypatch):
     monkeypatch.setattr(array_store.shutil, "disk_usage", lambda _: Usage(free=10**9))
-    kept.check_space(10**9 // kept.row_bytes)
+    kept.check_space(10**9 // kept.row_bytes, "cache")
     with pytest.raises(UserError, match=r"kept: 1000000000 rows of 0.00 MB take 16.0 GB, and 1.0 GB are free; free"):
-        kept.check_space(10**9)
+        kept.check_space(10**9, "cache")
 
 
 class Usage:

@@ -187,7 +187,13 @@ def test_verdict_compares_reading_and_computing(kept, monkeypatch, read, compute
     _, cache = kept
     facts = {} if computed is None else {"computed": {"clips_per_second": computed, "device": "cpu", "clips": 9}}
     monkeypatch.setattr(cache, "about", lambda: facts)
-    assert cached_batches._verdict(cache, "disk", read).startswith(says)
+    assert cached_batches._verdict(cache, "disk", read, "cache").startswith(says)
+
+
+def test_features_that_are_always_cached_name_no_key(kept, monkeypatch):
+    _, cache = kept
+    monkeypatch.setattr(cache, "about", lambda: {"computed": {"clips_per_second": 20.0, "device": "cpu", "clips": 9}})
+    assert cached_batches._verdict(cache, "disk", 5.0, "").endswith("computed at 20.0 on the cpu: computing is faster")
 
 
 def test_shipped_search_uses_the_cache():
