@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from avdfd.elements import ElementStore
 from avdfd.training import weights
 from avdfd.training.meter import SPEED
 from tests.helpers.baseline_recorder import record
+from tests.helpers.encoders import SIZES, encoder_files
 from tests.helpers.runs import data_section, make_store
 from tests.helpers.shared import fill_once
 from tests.paths import ROOT
@@ -30,7 +32,7 @@ AVFF = {
 MRDF = {"encoder_layers": 1, "dim": 32, "heads": 2, "ffn_dim": 16, "width": 2, "max_steps": 8}
 VFD = {"dim": 16, "depth": 1, "heads": 2}
 
-CASES = {
+CASES: dict[str, Any] = {
     "avff": {"model": AVFF, "pretrain": SHORT, "finetune": LONG},
     "avff-parts": {
         "model": AVFF, "loss": {"adversarial": 0.0}, "pretrain": {**SHORT, "epochs": 1},
@@ -48,10 +50,15 @@ CASES = {
         "model": {**VFD, "year": 2023, "image_size": 64, "out_dim": 8},
         "match": {**SHORT, "lr": 1e-4}, "finetune": {**LONG, "batch_size": 3, "lr": 1e-4},
     },
+    "countermeasure-sls": {
+        "model": {"arch": "sls", "samples": 6_000, "ssl": {"arch": "wavlm-base-plus", "sizes": SIZES}},
+        "augment": {"waveform": {"noise": 0.5, "speed": 0.5}}, "train": {**LONG, "epochs": 2},
+    },
 }  # fmt: skip
 RUNS = {
     "avff-pretrain": 20, "avff": 21, "avff-parts-pretrain": 2, "avff-parts": 6, "mrdf-ce": 21, "mrdf-margin": 6,
     "mrdf-faithful": 6, "mrdf-whole": 4, "vfd-2022-match": 4, "vfd-2022": 4, "vfd-2023-match": 20, "vfd-2023": 14,
+    "countermeasure-sls": 6,
 }  # fmt: skip
 """Number of steps of every run."""
 ROUGH = {"avff-pretrain": 5e-4, "vfd-2023-match": 5e-5}
@@ -82,6 +89,7 @@ def folders(store, tmp_path_factory):
         one.mkdir()
         two.mkdir()
         whole = make_store(shared / "whole", whole=(26, 40, 29))
+        CASES["countermeasure-sls"]["model"]["ssl"]["weights"] = str(encoder_files(shared)["wavlm-base-plus"])
         stores = {name: whole if name == "mrdf-whole" else store for name in CASES}
         configs = [str(write_config(stores[name], one, name, **values)) for name, values in CASES.items()]
         done = torchrun("-m", "tests.helpers.baseline_recorder", str(two), *configs)
