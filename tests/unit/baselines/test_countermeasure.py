@@ -12,11 +12,12 @@ from torch import Tensor
 
 from avdfd.baselines import countermeasure
 from avdfd.baselines.countermeasure import Inputs, Raw, from_released
-from avdfd.config import CountermeasureConfig
+from avdfd.config import CountermeasureConfig, SpeedConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 from avdfd.datasets.loaders import stack
 from avdfd.models.front_ends.wav2vec2 import tokens_of
+from avdfd.training.loop import speed_up
 from tests import reference
 
 ARCHS = {"SSL-AASIST": "ssl-aasist", "SLS": "sls"}
@@ -90,6 +91,20 @@ def test_every_trained_weight_has_a_gradient(arch: str, faithful: bool):
     model = countermeasure.rebuild(config(arch, faithful=faithful, samples=4_000, sizes=SIZES), "train").train()
     model(torch.randn(4, 4_000) / 10).square().sum().backward()
     assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+
+
+@pytest.mark.parametrize("arch", ARCHS.values())
+def test_checkpointing_changes_no_gradient(arch: str):
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = countermeasure.rebuild(config(arch, samples=4_000, sizes=SIZES), "train").train()
+        speed_up(model, SpeedConfig(checkpointing=checkpointing), torch.device("cpu"), "fp32")
+        torch.manual_seed(1)
+        model(torch.randn(4, 4_000) / 10).square().sum().backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed)
 
 
 @pytest.mark.parametrize("arch", ARCHS.values())

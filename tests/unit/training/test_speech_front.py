@@ -176,8 +176,9 @@ def test_both_stages_on_a_frozen_encoder(own_store: Path, tmp_path: Path, files:
     torch.testing.assert_close(ours, theirs)
 
 
-def test_both_stages_on_a_trained_encoder(stage1, stage2, tmp_path: Path, files: Files):
-    model = audio_model(WAVLM, files, train_from=2, lr_scale=0.5, layers="learned")
+@pytest.mark.parametrize("more", [{"layers": "learned"}, {"head": "graph"}], ids=str)
+def test_both_stages_on_a_trained_encoder(more: Values, stage1, stage2, tmp_path: Path, files: Files):
+    model = audio_model(WAVLM, files, train_from=2, lr_scale=0.5, **more)
     pretrain.main(stage1(augment={}, optim=OPTIM, model=model))
     net, _ = load_audio_net(tmp_path / "runs" / "one")
     assert isinstance(net.encoder, SpeechEncoder)
