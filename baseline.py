@@ -48,6 +48,7 @@ from avdfd.splits import folds
 from avdfd.splits.files import SplitList, SplitRow, save
 from avdfd.splits.lists import PUBLISHED
 from avdfd.training import distributed, loop, weights
+from avdfd.training.attention import Attention
 from avdfd.training.cached_batches import open_cached
 from avdfd.training.distributed import Chance, World, gather, gather_fields
 from avdfd.training.flops import training_flops
@@ -160,6 +161,7 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
 
     # ---- epochs
     metric = cfg.select.metric if labelled else "loss"
+    attention = Attention(cfg.speed.attention, device, recipe.precision, run.log)
     flops = 0.0  # per clip, counted once
     bar = loop.epochs(progress, recipe.epochs, title, world)
     for epoch in bar:
@@ -176,7 +178,8 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
             chance = Chance(world, share.total, cfg.seed, epoch, progress.step)
             flops = flops or training_flops(model, batch, call=counted)
             with distributed.accumulating(net, share.last):
-                with loop.autocast(device, recipe.precision), distributed.dividing(world, share.total):
+                backends = attention(model, batch, call=counted)
+                with loop.autocast(device, recipe.precision), distributed.dividing(world, share.total), backends:
                     out = system.outputs(net, batch, cfg, stage, chance)
                 losses = system.losses(model, gather_fields(world, share.total, out), cfg, stage)
                 (share.weight * losses["loss"]).backward()

@@ -36,6 +36,7 @@ from avdfd.splits import folds
 from avdfd.splits.files import UNKNOWN_METHODS
 from avdfd.splits.lists import read_split_json
 from avdfd.training import distributed, loop
+from avdfd.training.attention import Attention
 from avdfd.training.build import build_audio_net, start_front
 from avdfd.training.distributed import World, gather
 from avdfd.training.fitted import fit_score, values_of
@@ -122,6 +123,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     run.announce(f"stage 1: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
+    attention = Attention(cfg.speed.attention, device, cfg.optim.precision, run.log)
     flops = 0.0  # per clip, counted once
     bar = loop.epochs(progress, cfg.optim.epochs, "stage 1", world)
     for epoch in bar:
@@ -135,7 +137,8 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
             run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, *batch.model_inputs)
-            with distributed.dividing(world, share.total), loop.autocast(device, cfg.optim.precision):
+            backends = attention(model, *batch.model_inputs)
+            with distributed.dividing(world, share.total), loop.autocast(device, cfg.optim.precision), backends:
                 out = net(*batch.model_inputs)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
             loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)

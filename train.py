@@ -34,6 +34,7 @@ from avdfd.models.detector import Detector, DetectorOutput
 from avdfd.models.losses import confidence, mean_bce
 from avdfd.models.two_branch import TwoBranchOutput
 from avdfd.training import cached_batches, distributed, loop
+from avdfd.training.attention import Attention
 from avdfd.training.build import (
     AnyDetector,
     attach_representation,
@@ -122,6 +123,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     run.announce(f"stage 2: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     # ---- epochs
+    attention = Attention(cfg.speed.attention, device, cfg.optim.precision, run.log)
     flops = 0.0  # per clip, counted once
     bar = loop.epochs(progress, cfg.optim.epochs, "stage 2", world)
     for epoch in bar:
@@ -137,7 +139,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, *batch.model_inputs)
             with distributed.accumulating(net, share.last):
-                with loop.autocast(device, cfg.optim.precision):
+                with loop.autocast(device, cfg.optim.precision), attention(model, *batch.model_inputs):
                     out = net(*batch.model_inputs)
                 labels = gather(world, share.total, batch.label, batch.fake_modalities)
                 loss = share.weight * stage2_loss(cfg, gather_fields(world, share.total, out), *labels)

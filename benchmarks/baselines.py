@@ -30,7 +30,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -50,6 +50,7 @@ from avdfd.models.mrdf import Mrdf
 from avdfd.models.mrdf_losses import Labels, fused_loss, mrdf_loss
 from avdfd.models.vfd import VoiceFace
 from avdfd.training import loop
+from avdfd.training.attention import Attention
 from avdfd.training.optim import recipe_optimizer
 from OpenAVFF.finetuning import VideoCAVMAEFT
 from OpenAVFF.pretraining import VideoCAVMAE
@@ -176,11 +177,17 @@ def action(
         optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=fp16)
     way = case.loss if train else case.scores
+    ours = Attention("auto", device, "bf16")
     model.train(train)
+
+    def scores(net: nn.Module, *inputs: Tensor) -> Tensor:
+        return case.scores(net, *inputs, released=False)
 
     def run(inputs: tuple[Tensor, ...]) -> None:
         half = torch.autocast(device.type, torch.float16, enabled=fp16) if released else loop.autocast(device, "bf16")
-        attention = explicit_attention() if released and case.explicit else nullcontext()
+        attention: AbstractContextManager[Any] = nullcontext() if released else ours(model, *inputs, call=scores)
+        if released and case.explicit:
+            attention = explicit_attention()
         with torch.inference_mode(not train), half, attention:
             out = way(model, *inputs, released=released)
         if train:

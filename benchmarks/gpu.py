@@ -12,6 +12,7 @@ pretrain.py, train.py and baseline.py in bf16. Weights are drawn, inputs generat
   also the fraction of time that the step waits for data.
 - batches: clips per second and memory of growing batches until memory is full, and the largest batch, by extrapolation
   with 5 % left free.
+- attention: milliseconds of its back ends, forward and backward, in the shapes that ours meet.
 - kernels: the ten with the most time of their own.
 
 The most important measurements come first. The file is written after each; at the end of the time what runs is
@@ -40,6 +41,7 @@ import torch
 
 from avdfd.core.files import write_atomic
 from avdfd.training import loop
+from avdfd.training.attention import MEASURED
 from avdfd.training.distributed import World, pick_device
 from avdfd.training.flops import peak
 from avdfd.training.meter import Meter
@@ -118,6 +120,7 @@ class Bench:
                 raise OutOfTimeError from error
             self.document["failed"][name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300]}"
         self.document["left_out"].remove(name)
+        self.document["attention"] = {str(call): times for (_, call), times in MEASURED.items()}
         self.write()
         gc.collect()
         torch._dynamo.reset()

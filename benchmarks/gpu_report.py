@@ -32,6 +32,13 @@ def markdown(document: dict[str, Any]) -> str:
     for found in _of(results, "kernels"):
         title = f"## Kernels of {found['system']}: {found['form']}, {found['clips']} clips a step\n\n"
         parts.append(title + _kernels(found["rows"]))
+    if attention := document.get("attention"):
+        names = sorted({name for times in attention.values() for name in times})
+        rows = [
+            (call, *(f"{times[name]:.3f}" if name in times else "cannot" for name in names))
+            for call, times in attention.items()
+        ]
+        parts.append("## Attention, ms forward and backward\n\n" + _table(("call", *names), rows))
     if document["failed"]:
         parts.append("## Failed\n\n" + "".join(f"- {name}: {why}\n" for name, why in document["failed"].items()))
     if document["left_out"]:

@@ -1,6 +1,7 @@
 """Training steps of the stages as released and as ours, which `training_speed.py` and `gpu.py` compare."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from avdfd.features.frames import normalise
 from avdfd.models.detector import Detector
 from avdfd.models.speech_encoder import SpeechEncoder
 from avdfd.training import loop
+from avdfd.training.attention import Attention
 from avdfd.training.build import AnyDetector, build_audio_net, build_consistency, build_detector
 from avdfd.training.consistency_stage import Pairs, stage2a_loss
 from avdfd.training.front_ends import build_front
@@ -174,12 +176,15 @@ def take(way: Way, device: torch.device) -> Callable[[Any], None]:
     optimizer: torch.optim.Optimizer = adamw([(trained, 1.0)], cfg)
     if way.released:
         optimizer = torch.optim.AdamW(trained, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    attention = Attention("auto", device, cfg.precision)
     scaler = torch.amp.GradScaler(device.type, enabled=half)
 
     def step(batch: Any) -> None:
         autocast = torch.autocast("cuda", torch.float16) if half else loop.autocast(device, "bf16")
-        with autocast if half or not way.released else torch.autocast(device.type, enabled=False):
-            out = model(*way.clips(batch))
+        clips = way.clips(batch)
+        backends = nullcontext() if way.released else attention(model, *clips)
+        with autocast if half or not way.released else torch.autocast(device.type, enabled=False), backends:
+            out = model(*clips)
         loss = way.loss(out, batch)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)

@@ -200,6 +200,10 @@ class SpeedConfig(Section):
     compile: bool = False
     """Compile the transformer layers with torch.compile: the first steps take a minute or more. Summation order and
     dropout draws change, so the last digits differ from a run without it."""
+    attention: Literal["auto", "cudnn", "flash", "efficient", "math"] = "auto"
+    """Back end of fused attention on a GPU that comes first; one that cannot run a call is passed over. auto: the
+    fastest in the shapes of the model, measured before the first step; the log says which. They differ in the last
+    digits."""
     checkpointing: bool = False
     """Store the inputs of transformer layers only and recompute the rest for the gradient, with the same dropout: far
     less memory for about a third more work, and the same numbers."""

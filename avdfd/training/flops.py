@@ -54,8 +54,8 @@ def training_flops(model: nn.Module, *inputs: Any, call: Callable[..., Any] = nn
     inputs: tensors (B, ...) and tuples of them. Counting runs on a copy on the meta device, so neither the model nor
     random generators change. Recomputation by checkpointing does not count.
     """
-    shapes = [_shape(x) for x in inputs]
-    net = _without_values(model)
+    shapes = [shape_of(x) for x in inputs]
+    net = without_values(model)
     clips = len(next(_tensors(inputs)))
     with _Counter() as counter:
         results = [x for x in _tensors(call(net, *shapes)) if x.requires_grad]
@@ -76,9 +76,9 @@ class _Counter(TorchDispatchMode):
         return out
 
 
-def _without_values(model: nn.Module) -> nn.Module:
+def without_values(model: nn.Module) -> nn.Module:
     """Copy a model with its tensors on the meta device."""
-    shapes: dict[int, Any] = {id(x): _shape(x) for x in chain(model.parameters(), model.buffers())}
+    shapes: dict[int, Any] = {id(x): shape_of(x) for x in chain(model.parameters(), model.buffers())}
     net = copy.deepcopy(model, shapes)
     for module in net.modules():
         if isinstance(module, Stack):
@@ -88,14 +88,15 @@ def _without_values(model: nn.Module) -> nn.Module:
     return net
 
 
-def _shape(x: Any) -> Any:
+def shape_of(x: Any) -> Any:
+    """Return a tensor, or the tensors of a tuple, without values: on the meta device."""
     if isinstance(x, nn.Parameter):
         return nn.Parameter(x.detach().to("meta"), requires_grad=x.requires_grad)
     if isinstance(x, Tensor):
         # Half-precision inputs would meet float32 weights, as there is no autocast here.
         return x.detach().to("meta", torch.float32 if x.is_floating_point() else x.dtype)
     if isinstance(x, tuple):
-        shapes = [_shape(item) for item in x]
+        shapes = [shape_of(item) for item in x]
         return type(x)(*shapes) if hasattr(x, "_fields") else tuple(shapes)
     return x
 

@@ -12,6 +12,7 @@ from benchmarks import gpu, gpu_report
 from benchmarks.gpu_tasks import tasks
 
 PLAIN = [task for task in tasks(toy=True) if "compiled" not in task.form]
+COMPILED = [task for task in tasks(toy=True) if "compiled" in task.form]
 CPU = torch.device("cpu")
 
 
@@ -31,6 +32,17 @@ def test_every_system_takes_a_step(task, monkeypatch):
     gradients = [p.grad for p in found[-1].param_groups[0]["params"] if p.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("task", COMPILED, ids=lambda task: task.name)
+def test_compilation_breaks_no_graph(task, monkeypatch):
+    """Every layer, or the model as a whole, is one graph, forward; a break would be an error here."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager", fullgraph=True))
+    running = task.start(CPU)
+    torch._dynamo.utils.counters.clear()
+    running.step(running.batch(task.clips))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
 def test_all_kinds_of_measurements_of_a_system(tmp_path, monkeypatch):
