@@ -131,6 +131,11 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
     alone = set() if audio else audio_files(files, found)
     entries = [entry for source, entry in found.items() if source not in alone]
     if all(entry.problem for entry in entries):
+        if count := sum(not found[source].problem for source in alone):
+            raise UserError(
+                f"{root}: no video files in the layout {name}, but {count} of audio alone: give a root with videos; "
+                "data/preprocess.py takes audio if media.keep has no frames"
+            )
         first = f" ({entries[0].clip.source} is {entries[0].problem})" if entries else ""
         expected = (LAYOUTS[name].__doc__ or "").splitlines()[0]
         raise UserError(f"{root}: no video files in the layout {name}{first}; expected {expected}")

@@ -287,10 +287,9 @@ def test_elements_quarantine_and_left_out_add_up(tree, tmp_path, monkeypatch):
     assert len(left_out) == len(mismatches | extras(layout)) + repeated
 
 
+@pytest.mark.parametrize("tree", sorted(LAYOUTS.keys() - {"speech"}), indirect=True)
 def test_rows_of_a_manifest_and_its_list_add_up(tree, tmp_path, monkeypatch):
     root, layout = tree
-    if layout == "speech":
-        pytest.skip("manifests are of videos")
     _, _, clips, mismatches, repeated = TREES[layout]
     monkeypatch.setattr(make_manifest, "run_killable", run_in_process)
     out = tmp_path / "m.parquet"
@@ -298,6 +297,15 @@ def test_rows_of_a_manifest_and_its_list_add_up(tree, tmp_path, monkeypatch):
     assert {row.source for row in read_manifest(out)} == clips | mismatches
     rows = (tmp_path / "m.parquet.left_out.csv").read_text().splitlines()
     assert len(rows) == 1 + len(extras(layout)) + repeated
+
+
+@pytest.mark.parametrize("tree", ["speech"], indirect=True)
+def test_a_manifest_is_of_videos(tree, tmp_path):
+    root, _ = tree
+    line = "no video files in the layout speech, but 2 of audio alone: give a root with videos; .* if media.keep has no"
+    with pytest.raises(UserError, match=line):
+        make_manifest.main(["--root", str(root), "--out", str(tmp_path / "m.parquet")])
+    assert not [*tmp_path.glob("m.parquet*")]
 
 
 def test_lists_and_manifests_leave_no_file_unnamed(tree, tmp_path):
