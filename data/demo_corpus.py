@@ -17,14 +17,13 @@ from pathlib import Path
 
 import cv2
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import claim, refuse_changes
+from avdfd.core.progress import Bar
 from avdfd.core.workers import MOST
 from data.corpus.cast import Identity, draw_identity
 from data.corpus.clips import CATEGORIES, METHODS, identity_clips, make_identity

@@ -24,8 +24,6 @@ from typing import Any, NamedTuple
 
 import cv2
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # avdfd, when it is not installed
 
 from avdfd.config import MediaConfig, PreprocessConfig, load
@@ -34,6 +32,7 @@ from avdfd.core.clips import CLIP_DEFAULTS, NO_VIDEO, VIDEO
 from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
 from avdfd.core.journal import AppendedFile, Journal, refuse_overlap, vanished
+from avdfd.core.progress import Bar
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.inventory import hash_all, hash_of

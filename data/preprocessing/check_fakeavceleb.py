@@ -15,13 +15,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import run_script
 from avdfd.core.files import ensure_writable, write_atomic
+from avdfd.core.progress import Bar
 from avdfd.core.workers import Failure, check_limits, count_or_cores, run_killable
 from avdfd.corpora.fakeavceleb import FILES, ROWS, TABLE, Comparison, compare
 from avdfd.corpora.inventory import probe

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import CloneConfig, load
@@ -28,6 +26,7 @@ from avdfd.core.clips import Clip
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import write_csv
 from avdfd.core.journal import Record
+from avdfd.core.progress import Bar
 from avdfd.core.shards import parse_shard
 from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.cloning.backends import check_backend, processes

@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ParityConfig, load
@@ -28,6 +26,7 @@ from avdfd.core.clips import Entry
 from avdfd.core.errors import run_script
 from avdfd.core.files import locked, write_atomic, write_csv
 from avdfd.core.journal import vanished
+from avdfd.core.progress import Bar
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.adapters import OWN_TABLE

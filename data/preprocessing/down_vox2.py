@@ -26,13 +26,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_atomic, write_csv
+from avdfd.core.progress import Bar
 from avdfd.core.text import read_names, read_text
 from avdfd.core.tiers import TIERS
 from avdfd.core.workers import MOST

@@ -17,14 +17,13 @@ from collections import Counter
 from operator import attrgetter
 from pathlib import Path
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.core.arguments import Parser
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_csv
+from avdfd.core.progress import Bar
 from avdfd.core.workers import Failure, check_limits, count_or_cores, run_killable
 from avdfd.corpora import video_list
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates

@@ -13,13 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.core.arguments import Parser
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
+from avdfd.core.progress import Bar
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import MOST, Failure, count_or_cores, run_killable
 from avdfd.corpora.layouts import LAYOUTS, read_root

@@ -14,8 +14,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from avdfd.core.progress import Bar
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # avdfd, when it is not installed
 
 from avdfd.config import ResynthesisConfig, load
@@ -24,6 +22,7 @@ from avdfd.core.clips import ClipMeta, Entry
 from avdfd.core.errors import run_script
 from avdfd.core.files import ensure_writable, locked, write_csv
 from avdfd.core.journal import refuse_overlap
+from avdfd.core.progress import Bar
 from avdfd.core.tiers import RVRA
 from avdfd.core.workers import Failure, count_or_cores, run_killable
 from avdfd.corpora.adapters import OWN_TABLE

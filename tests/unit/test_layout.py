@@ -77,6 +77,14 @@ def test_a_script_imports_no_other_script(script: Path):
     assert not {name.split(".")[0] for name in imported(ast.parse(script.read_text()))} & scripts
 
 
+@pytest.mark.parametrize("script", [*(ROOT / "data").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")], ids=str)
+def test_a_script_in_a_folder_finds_the_package_before_it_imports_it(script: Path):
+    lines = script.read_text().splitlines()
+    found = next((number for number, line in enumerate(lines) if line.startswith("sys.path.insert(")), 0)
+    early = [line for line in lines[:found] if line.startswith(("from avdfd", "import avdfd", "from data."))]
+    assert early == []
+
+
 def test_only_media_opens_media():
     """`seed_vc_driver.py` runs in another environment, without this package."""
     for path in FILES:
