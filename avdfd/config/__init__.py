@@ -1,9 +1,10 @@
 """Experiment configs: one JSON file <-> one typed, strict, immutable model.
 
-base        sections of several configs; stages    `pretrain.py`, `train.py`; front  pretrained audio encoders
+base        sections of several configs; front           pretrained audio encoders
+stage1      `pretrain.py`;               stage2a, stage2 `train.py`
 preprocess  `data/preprocess.py`;       reconstruction  the diffusion model of its `mel_err`
 baselines   `baseline.py`;              parity          `data/preprocessing/codec_parity.py`
-lip_sync    those of them that relate lips and speech; recipes sections that several of them have
+lip_sync    those of them that relate lips and speech; recipes training recipes and files of weights
 audio       the chain that all audio passes; cloning    `data/preprocessing/clone_voices.py`
 search      `search.py`;                ablation        `ablate.py`
 vocoding    `data/preprocessing/resynthesise.py`; visual visual encoders of stages 2a and 2
@@ -48,23 +49,13 @@ from avdfd.config.lip_sync import AvhAlignConfig, ProbeConfig, SpeechForensicsCo
 from avdfd.config.loading import load, parse
 from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
-from avdfd.config.recipes import AvHubertConfig, RecipeConfig, ScoringConfig, WeightsConfig
+from avdfd.config.recipes import AvHubertConfig, OptimConfig, RecipeConfig, ScoringConfig, WeightsConfig
 from avdfd.config.reconstruction import ReconstructionConfig
 from avdfd.config.saved import completed, completed_mouth, parse_saved
 from avdfd.config.search import DrawConfig, SearchConfig
-from avdfd.config.stages import (
-    AudioModelConfig,
-    ConsistencyConfig,
-    ConsistencyModelConfig,
-    ConsistencyStageConfig,
-    Direction,
-    Fusion,
-    OptimConfig,
-    PredictorConfig,
-    PretrainConfig,
-    SynchronyConfig,
-    TrainConfig,
-)
+from avdfd.config.stage1 import AudioModelConfig, PretrainConfig
+from avdfd.config.stage2 import ConsistencyConfig, Fusion, PredictorConfig, SynchronyConfig, TrainConfig
+from avdfd.config.stage2a import ConsistencyModelConfig, ConsistencyStageConfig, Direction
 from avdfd.config.visual import RepresentationConfig, VisualModelConfig
 from avdfd.config.vocoding import ResynthesisConfig
 

@@ -1,10 +1,32 @@
-"""Sections that the configs of several published systems have: training recipes and files of weights."""
+"""Training recipes, and files of weights: sections that several stages or published systems have."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from avdfd.config.base import Count, Fraction, NonNegative, PathName, Positive, PositiveFloat, Section
+
+
+class OptimConfig(Section):
+    """AdamW with linear warm-up and cosine decay."""
+
+    lr: PositiveFloat = 3e-5
+    """Highest learning rate."""
+    weight_decay: NonNegative = 0.01
+    """Decoupled weight decay."""
+    epochs: Positive = 50
+    """Number of epochs."""
+    warmup_epochs: Count = 5
+    """Epochs of linear growth to lr."""
+    min_lr_ratio: Fraction = 0.02
+    """Learning rate at the end, relative to lr."""
+    clip_norm: PositiveFloat = 1.0
+    """Largest norm of the gradient."""
+    batch_size: Positive = 32
+    """Elements per step, of all processes together; stage 1 counts pairs (a fake and a real of the same identity)."""
+    precision: Literal["fp32", "tf32", "bf16"] = "bf16"
+    """On a GPU: bf16 autocasts the encoders, not heads, fusion and losses; tf32 rounds the inputs of every matrix
+    product to 10 bits; fp32 is exact. A CPU always computes in fp32."""
 
 
 class StageDataConfig(Section):

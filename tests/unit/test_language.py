@@ -66,7 +66,7 @@ NAMES_KEPT = {
     ("data/preprocessing/check_fakeavceleb.py", "people"),
     ("data/preprocessing/codec_parity.py", "sound"),
     ("avdfd/config/parity.py", "sound"),
-    ("avdfd/config/stages.py", "picture"),
+    ("avdfd/config/stage2.py", "picture"),
     ("train.py", "picture"),
 }
 """Fields whose names are keys of files and configs."""

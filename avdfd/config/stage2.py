@@ -1,86 +1,26 @@
-"""`pretrain.py` and `train.py`: the two stages of the method."""
+"""`train.py`: stage 2, the detector."""
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from avdfd.config.base import (
-    AugmentConfig,
     Count,
     Fraction,
     NonNegative,
     PathName,
     Positive,
     PositiveFloat,
-    RealDataConfig,
     RunConfig,
     Section,
 )
-from avdfd.config.front import FrontConfig
-from avdfd.config.visual import RepresentationConfig, VisualModelConfig, normalised
+from avdfd.config.recipes import OptimConfig
+from avdfd.config.stage2a import Direction
+from avdfd.config.visual import VisualModelConfig, normalised
 
-Direction = Literal["a2v", "v2a", "symmetric"]
 Fusion = Literal["learned", "fixed", "visual"]
 Anchors = Literal["equal", "own"]
 Without = Literal["consistency", "picture"]
-
-
-class AudioModelConfig(Section):
-    """Stage-1 audio encoder and its heads. The defaults are the published sizes."""
-
-    input: Literal["mel", "mel_err", "waveform"] = "mel"
-    """Input: the log mel; its reconstruction error, which elements have if media.mel_err was set; or the waveform,
-    from which the model computes a mel and `spectra`."""
-    patches: Literal["pixels", "statistics"] = "pixels"
-    """Content of a token: all points of its patch, or the patch's second-order statistics
-    (`avdfd/features/statistics.py`), which do not depend on the words spoken."""
-    spectra: list[Literal[128, 256, 512, 1024, 2048]] = Field(default_factory=list)
-    """FFT sizes of the linear spectra computed from a waveform in addition to its mel; their statistics are used."""
-    dim: Positive = 512
-    """Width of the tokens."""
-    depth: Count = 4
-    """Transformer layers; statistics can do without."""
-    heads: Positive = 4
-    """Attention heads; must divide dim."""
-    mlp_dim: Positive = 1024
-    """Width of the feed-forward layers."""
-    dropout: Fraction = 0.1
-    """Dropout probability."""
-    patch_frames: Positive = 64
-    """Mel frames per patch (4 ms each); must divide 768."""
-    projection_dim: Positive = 256
-    """Width of the embedding that the contrastive and ordinal losses use."""
-    score: Literal["trained", "fitted"] = "trained"
-    """Source of the score: a head trained with the rest, as published; or a linear function of the statistics of a
-    clip that is fitted before training (`avdfd/training/fitted.py`) and that the head only scales."""
-    front: FrontConfig | None = None
-    """A pretrained audio encoder, whose hidden states take the place of the patches. It takes the waveform; with
-    patches 'statistics', those of the spectra are used in addition."""
-
-    @model_validator(mode="after")
-    def _divisible(self) -> "AudioModelConfig":
-        if self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
-        if 768 % self.patch_frames:
-            raise ValueError(f"patch_frames {self.patch_frames} must divide the 768 mel frames of a window")
-        if self.front is not None:
-            if self.input != "waveform":
-                raise ValueError(f"front takes the waveform: set input to 'waveform', not '{self.input}'")
-            if self.patches == "statistics" and not self.spectra:
-                raise ValueError("statistics beside front are those of spectra: name some, or leave patches out")
-            if self.score == "fitted" and self.front.train_from is not None:
-                raise ValueError("score 'fitted' is fitted once, before training: leave front.train_from out")
-        elif (self.input == "waveform") != bool(self.spectra):
-            raise ValueError(
-                "input 'waveform' and spectra go together: a mel alone is read, not made, with input 'mel'"
-            )
-        if self.spectra and self.patches != "statistics":
-            raise ValueError("spectra are used through their statistics: set patches to 'statistics'")
-        if self.score == "fitted" and self.patches != "statistics" and self.front is None:
-            raise ValueError("score 'fitted' is a function of statistics: set patches to 'statistics'")
-        if any(size > 256 and self.patch_frames % (size // 256) for size in self.spectra):
-            raise ValueError(f"patch_frames {self.patch_frames} must be a multiple of the largest of spectra / 256")
-        return self
 
 
 class PredictorConfig(Section):
@@ -95,46 +35,6 @@ class PredictorConfig(Section):
     zeros: bool = False
     """Give the predictor zeros in place of the tokens that it predicts from, a control: what it predicts then depends
     on the anchor alone."""
-
-
-class OptimConfig(Section):
-    """AdamW with linear warm-up and cosine decay."""
-
-    lr: PositiveFloat = 3e-5
-    """Highest learning rate."""
-    weight_decay: NonNegative = 0.01
-    """Decoupled weight decay."""
-    epochs: Positive = 50
-    """Number of epochs."""
-    warmup_epochs: Count = 5
-    """Epochs of linear growth to lr."""
-    min_lr_ratio: Fraction = 0.02
-    """Learning rate at the end, relative to lr."""
-    clip_norm: PositiveFloat = 1.0
-    """Largest norm of the gradient."""
-    batch_size: Positive = 32
-    """Elements per step, of all processes together; stage 1 counts pairs (a fake and a real of the same identity)."""
-    precision: Literal["fp32", "tf32", "bf16"] = "bf16"
-    """On a GPU: bf16 autocasts the encoders, not heads, fusion and losses; tf32 rounds the inputs of every matrix
-    product to 10 bits; fp32 is exact. A CPU always computes in fp32."""
-
-
-class Stage1LossConfig(Section):
-    """Weights of the stage-1 losses."""
-
-    temperature: PositiveFloat = 0.07
-    """Temperature of the contrastive loss."""
-    margin: NonNegative = 0.2
-    """Growth of the mean distance to the real prototype from class to class."""
-    supcon: NonNegative = 1.0
-    """Weight of the supervised contrastive loss over the four classes."""
-    auxiliary: NonNegative = 1.0
-    """Weight of the real/fake BCE."""
-    ordinal: NonNegative = 1.0
-    """Weight of the ordinal ring."""
-    ranking: NonNegative = 0.0
-    """Weight of a loss that ranks the logit of each fake above that of its real partner. Properties that the two share,
-    such as their page when pair_by is page, cancel. 0 is the published loss."""
 
 
 class Stage2LossConfig(Section):
@@ -170,40 +70,6 @@ class SynchronyConfig(Section):
     """Fraction of all training clips that are circularly shifted as a whole, audio and video alike."""
 
 
-class ConsistencyModelConfig(Section):
-    """Stage 2a's predictor of the mouth from audio."""
-
-    representation: RepresentationConfig = RepresentationConfig()
-    direction: Direction = "a2v"
-    """Direction of prediction: the mouth from audio, audio from the mouth, or both, with the evidence of both. All have
-    the same span of time, tokens and sizes."""
-    components: Count = 120
-    """Principal components of the movement of an encoder's features, found on the real training clips, that take their
-    place if there are more; 0 takes all features, for direction a2v. The 120 of the mouth shape are taken as they are.
-    """
-    tokens: Positive = 6
-    """Numbers per frame that are predicted in a direction."""
-    depth: Count = 0
-    """Layers of local attention that correct the linear prediction; 0 for none, as for method least-squares."""
-    width: Positive = 96
-    """Width of these layers."""
-    heads: Positive = 4
-    """Attention heads; must divide width."""
-    dropout: Fraction = 0.1
-    """Dropout probability of these layers."""
-
-    @model_validator(mode="after")
-    def _divisible(self) -> "ConsistencyModelConfig":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        if self.direction != "a2v" and self.representation.encoder is not None and not self.components:
-            raise ValueError(
-                f"direction '{self.direction}' predicts audio from principal components of an encoder's features: set "
-                "components, or direction to 'a2v'"
-            )
-        return self
-
-
 class ConsistencyConfig(Section):
     """Consistency and picture branch beside the audio branch, in place of the released visual branch."""
 
@@ -217,55 +83,6 @@ class ConsistencyConfig(Section):
     which no fake is needed to learn that audio is wrong or late."""
     zeros: bool = False
     """Give the predictor zeros in place of the audio, a control: the branch then cannot know what is said."""
-
-
-class PretrainConfig(RunConfig):
-    """`pretrain.py`: stage 1, the audio branch."""
-
-    kind: Literal["pretrain"] = "pretrain"
-    model: AudioModelConfig = AudioModelConfig()
-    pair_by: Literal["identity", "page"] = "identity"
-    """Pairing of each fake: with a real element of its identity, or of the page that published it."""
-    loss: Stage1LossConfig = Stage1LossConfig()
-    optim: OptimConfig = OptimConfig()
-    fit_c: PositiveFloat = 0.003
-    """Inverse penalty of a fitted score (`model.score`): scikit-learn's C of a logistic regression."""
-
-    @property
-    def takes_waveforms(self) -> bool:
-        return self.model.input == "waveform"
-
-    @model_validator(mode="after")
-    def _augments_its_input(self) -> "PretrainConfig":
-        if self.model.input == "waveform" and self.augment.of_mels:
-            raise ValueError(f"a waveform is not augmented as a mel: set {', '.join(self.augment.of_mels)} to 0")
-        return self
-
-
-class ConsistencyStageConfig(RunConfig):
-    """`train.py --stage consistency`: stage 2a, mouth movement predicted from audio, on real clips alone."""
-
-    kind: Literal["consistency"] = "consistency"
-    data: RealDataConfig
-    method: Literal["least-squares", "info-nce", "regression"] = "least-squares"
-    """least-squares: in closed form, in seconds, and best for minutes of speech. The others train it further, with
-    `model.depth` layers: info-nce tells the true moment from others of the clip and the clip from those of other
-    identities; regression brings the prediction close to the movement."""
-    model: ConsistencyModelConfig = ConsistencyModelConfig()
-    ridge: PositiveFloat = 1.0
-    """Penalty of least squares, of standardised inputs relative to the number of frames."""
-    rounds: Count = 2
-    """How often least squares estimates by how much the audio of a recording is early or late."""
-    optim: OptimConfig = OptimConfig()
-    """Optimiser for info-nce and regression."""
-
-    @model_validator(mode="after")
-    def _of_one_method(self) -> "ConsistencyStageConfig":
-        if self.method == "least-squares" and self.model.depth:
-            raise ValueError("model.depth: least-squares fits no layers: set it to 0, or method to info-nce")
-        if self.method == "least-squares" and self.augment != AugmentConfig():
-            raise ValueError("augment: least-squares takes clips as they are: leave it out")
-        return self
 
 
 class TrainConfig(RunConfig):
