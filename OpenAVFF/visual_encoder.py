@@ -125,7 +125,12 @@ class Block(nn.Module):
 class VisualEncoder(nn.Module):
     """ViT over tubelets of 2 frames x 16 x 16 pixels. The defaults are ViT-B on 16 frames of 224x224: 1568 tokens.
 
-    `qkv_bias` is True in MARLIN and False in OpenAVFF.
+    `qkv_bias` is True in MARLIN and False in OpenAVFF. With `keep` below 1, training leaves out all tokens of some
+    places of the grid, others for each clip: fewer operations. Evaluation takes every token.
+
+    References:
+        Li et al., "Scaling Language-Image Pre-training via Masking", CVPR 2023 (training on a part of the tokens).
+        Tong et al., "VideoMAE", NeurIPS 2022 (the same places at all times, as neighbouring frames are alike).
     """
 
     tubelet = 2
@@ -140,8 +145,10 @@ class VisualEncoder(nn.Module):
         depth: int = 12,
         heads: int = 12,
         qkv_bias: bool = True,
+        keep: float = 1.0,
     ) -> None:
         super().__init__()
+        self.keep = keep
         side = image_size // self.patch
         self.grid = (frames // self.tubelet, side, side)
         self.tokens = self.grid[0] * side * side
@@ -172,10 +179,19 @@ class VisualEncoder(nn.Module):
     def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """video (B, 3, T, H, W) -> normalised tokens (B, N, D) and the normalised mean token (B, D), in one pass.
 
-        The mean is taken before the norm, as MARLIN pools.
+        The mean is taken before the norm, as MARLIN pools. N are the tokens that are kept, in their order.
         """
-        x = self.blocks(self.pos_embedding(self.patch_embedding(video)))
+        x = self.pos_embedding(self.patch_embedding(video))
+        x = self.blocks(self._kept(x) if self.training and self.keep < 1 else x)
         return self.norm(x), self.norm(x.mean(dim=1))
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) -> those of the places that are drawn for each clip."""
+        x = rearrange(x, "b (t p) d -> b t p d", t=self.grid[0])
+        places = x.shape[2]
+        drawn = torch.rand(len(x), places, device=x.device).topk(max(1, round(self.keep * places))).indices
+        index = drawn.sort(dim=1).values[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
+        return x.gather(2, index).flatten(1, 2)
 
 
 def init_weights(module: nn.Module) -> None:

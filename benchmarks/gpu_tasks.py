@@ -102,6 +102,7 @@ def tasks(*, toy: bool) -> list[Task]:
     return [
         two("ours, two branches", frozen=False),
         two("ours, three branches", frozen=False, three=True),
+        two("ours, three branches, half of the tokens", frozen=False, three=True, keep=0.5),
         two("ours, two branches", frozen=True),
         two("ours, three branches", frozen=True, three=True),
         cached("ours, two branches"),

@@ -74,16 +74,19 @@ def stage2(
     released: bool = False,
     three: bool = False,
     cached: bool = False,
+    keep: float = 1.0,
     whole: bool = False,
     speed: SpeedConfig | None = None,
     name: str = "",
 ) -> Way:
     """Stage 2 in the released design with two branches, or `three`; `cached`, on stored features of a frozen backbone.
 
-    `speed` compiles layer by layer, `whole` the model. `name` says in what it differs from the others of its kind.
+    `keep` is the fraction of tokens that the backbone of three branches is given. `speed` compiles layer by layer,
+    `whole` the model. `name` says in what it differs from the others of its kind.
     """
     settings: dict[str, Any] = {**COMMON, "audio": "none", "visual": wanted["visual"]}
-    settings |= {"consistency": {"init": "none"}} if three else {"predictor": wanted["predictor"]}
+    three_branches = {"consistency": {"init": "none"}, "keep_tokens": keep}
+    settings |= three_branches if three else {"predictor": wanted["predictor"]}
     cfg = parse(settings, TrainConfig, "benchmark")
     audio = parse({**COMMON, "model": wanted["audio"]}, PretrainConfig, "benchmark").model
     torch.manual_seed(0)

@@ -1,8 +1,8 @@
 """`train.py`: stage 2, the detector."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from avdfd.config.base import (
     Count,
@@ -120,6 +120,9 @@ class TrainConfig(RunConfig):
     """Elements that a process holds in memory at once; gradients of a larger batch are accumulated. 0: no limit."""
     backbone_lr_scale: NonNegative = 0.1
     """Learning rate of the visual backbone relative to lr; 0 freezes it."""
+    keep_tokens: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Fraction of the visual tokens that the trained backbone is given in training, drawn for each clip and step: of
+    the places that are left out, all moments are. Evaluation takes every token. 1 is published; three branches only."""
     audio_lr_scale: NonNegative = 0.0
     """Learning rate of the audio encoder and its head from stage 1 relative to lr; 0 freezes them. Trained, they have
     dropout, and batch norms keep the statistics of stage 1. With three branches it needs loss.audio."""
@@ -144,6 +147,7 @@ class TrainConfig(RunConfig):
     def _of_one_design(self) -> "TrainConfig":
         if self.consistency is None:
             of_three = {"without": self.without, "loss.picture": self.loss.picture, "loss.audio": self.loss.audio}
+            of_three |= {"keep_tokens": self.keep_tokens < 1}
             for key, value in of_three.items():
                 if value:
                     raise ValueError(f"{key} is for three branches: set consistency, or leave it out")
@@ -161,6 +165,8 @@ class TrainConfig(RunConfig):
             )
         if self.loss.audio and not self.audio_lr_scale:
             raise ValueError("loss.audio trains the audio branch: set audio_lr_scale above 0, or leave it out")
+        if self.keep_tokens < 1 and not self.backbone_lr_scale:
+            raise ValueError("keep_tokens is of a trained backbone: leave it out, or set backbone_lr_scale above 0")
         return self
 
     @model_validator(mode="after")

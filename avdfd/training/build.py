@@ -111,7 +111,7 @@ def build_detector(
     audio_encoder = build_audio_encoder(audio)
     visual = cfg.visual.model_dump(exclude={"init", "weights", "sha256"})
     # OpenAVFF's encoder has no such biases.
-    visual_encoder = VisualBranch(audio.dim, **visual, qkv_bias=cfg.visual.init != "openavff")
+    visual_encoder = VisualBranch(audio.dim, **visual, qkv_bias=cfg.visual.init != "openavff", keep=cfg.keep_tokens)
     common: dict[str, Any] = {
         "fusion": cfg.fusion,
         "supervised": cfg.loss.confidence > 0,

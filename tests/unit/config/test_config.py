@@ -107,6 +107,8 @@ def test_every_key_is_read():
         ({**THREE, "loss": {"margin": 0.1}}, "loss.margin is of the released design"),
         ({**THREE, "predictor": {"depth": 3}}, "predictor is of the released design"),
         ({**THREE, "audio_lr_scale": 0.1}, "audio_lr_scale: with three branches only loss.audio reaches"),
+        ({"keep_tokens": 0.5}, "keep_tokens is for three branches: set consistency, or leave it out"),
+        ({**THREE, "keep_tokens": 0.5, "backbone_lr_scale": 0.0}, "keep_tokens is of a trained backbone: leave it out"),
         ({**THREE, "loss": {"audio": 1.0}}, "loss.audio trains the audio branch: set audio_lr_scale above 0"),
         ({"anchors": "own"}, "anchors: direction a2v has one anchor, its own: leave anchors out"),
         ({"faithful": True, "discrepancy": False}, "the released code has no such control"),

@@ -1,6 +1,7 @@
 """The tubelet ViT."""
 
 import numpy as np
+import pytest
 import torch
 
 from avdfd.models.visual_encoder import VisualBranch
@@ -67,3 +68,53 @@ def test_the_initial_projection_whitens_images():
 
     assert strength(usual, 0.5, 2) / strength(usual, 8, 16) > 5
     assert 0.7 < strength(whitening, 0.5, 2) / strength(whitening, 8, 16) < 1.4
+
+
+@pytest.fixture
+def dropping():
+    """Two encoders with the same weights, the second of which is trained on half of the tokens."""
+    torch.manual_seed(0)
+    whole, half = (VisualEncoder(image_size=64, dim=32, depth=2, heads=2, keep=keep) for keep in (1.0, 0.5))
+    half.load_state_dict(whole.state_dict())
+    return whole, half
+
+
+def test_evaluation_takes_every_token(dropping):
+    video = torch.randn(3, 3, 16, 64, 64)
+    whole, half = (encoder.eval()(video) for encoder in dropping)
+    assert all(torch.equal(a, b) for a, b in zip(whole, half, strict=True))
+
+
+def test_training_keeps_tubes_of_tokens_in_their_order(dropping):
+    """The same places at all times, others for each clip."""
+    half = dropping[1].train()
+    numbers = torch.arange(8 * 16.0).expand(6, -1)[..., None]  # token = 16 x time + place
+    kept = half._kept(numbers)[..., 0].long().unflatten(1, (8, 8))
+    places = kept % 16
+    assert torch.equal(kept // 16, torch.arange(8)[:, None].expand(6, 8, 8))
+    assert torch.equal(places, places[:, :1].expand_as(places))
+    assert (places.diff(dim=2) > 0).all()
+    assert len({tuple(clip[0].tolist()) for clip in places}) > 1
+    assert {*places.flatten().tolist()} == {*range(16)}, "no place is always left out"
+
+
+def test_the_gradient_reaches_the_tokens_that_are_kept(dropping):
+    half = dropping[1].train()
+    video = torch.randn(2, 3, 16, 64, 64, requires_grad=True)
+    tokens, pooled = half(video)
+    assert tokens.shape == (2, 8 * 8, 32)
+    pooled[:, 0].sum().backward()
+    pixels = video.grad.abs().unflatten(3, (4, 16)).unflatten(5, (4, 16)).amax(dim=(1, 2, 4, 6))  # clip, row, column
+    assert (pixels > 0).sum(dim=(1, 2)).tolist() == [8, 8]
+    for parameter in half.patch_embedding.parameters():
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_the_draw_of_tokens_follows_the_seed(dropping):
+    half, video = dropping[1].train(), torch.randn(2, 3, 16, 64, 64)
+    found = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(half(video)[1])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
