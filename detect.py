@@ -47,7 +47,7 @@ from avdfd.elements.form import as_window
 from avdfd.evaluation.stored import decisions_of
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
-from avdfd.inference.scoring import Run, audio_only, load_run
+from avdfd.inference.runs import Run, audio_only, load_run
 from avdfd.inference.verdict import AT_ONE_HALF, table, verdict
 from avdfd.media.streams import Reading, has_video
 from avdfd.metrics.selective import Band, Decision

@@ -37,7 +37,7 @@ from avdfd.elements import Element, ElementStore, window_labels
 from avdfd.elements.form import mel_of
 from avdfd.features.mel import HOP, log_mel, zscore
 from avdfd.features.window import FPS, FRAMES, MEL_FRAMES, SAMPLE_RATE, WINDOW
-from avdfd.inference.scoring import Run, load_run
+from avdfd.inference.runs import Run, load_run
 from avdfd.metrics import bootstrap, roc
 from avdfd.models.audio_encoder import AudioEncoder
 from avdfd.models.predictor import VisualPredictor

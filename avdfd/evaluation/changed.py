@@ -23,7 +23,8 @@ from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.pooling import pool
 from avdfd.evaluation.scored_clips import ScoredClips
-from avdfd.inference.scoring import Run, Scores
+from avdfd.inference.runs import Run
+from avdfd.inference.scoring import Scores
 from avdfd.splits.lists import take
 
 Score = Callable[[Run, Store, Sequence[ElementMeta]], Scores]

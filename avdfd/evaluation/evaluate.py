@@ -35,7 +35,8 @@ from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.evaluation.stored import fitted_on_validation, folder_of, system_of
 from avdfd.evaluation.worst_errors import gallery
-from avdfd.inference.scoring import Run, Scores, load_system, pretrained_under, score, trained_under
+from avdfd.inference.runs import Run, load_system, pretrained_under, trained_under
+from avdfd.inference.scoring import Scores, score
 from avdfd.splits.lists import check_classes, check_unseen, of_tiers
 from avdfd.training.run_folder import git_revision
 

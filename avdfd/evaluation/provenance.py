@@ -7,7 +7,7 @@ from typing import Any
 from avdfd.core.files import BEST, sha256_of
 from avdfd.elements import ElementMeta
 from avdfd.evaluation import protocol
-from avdfd.inference.scoring import Run, trained_under
+from avdfd.inference.runs import Run, trained_under
 
 
 def describe(

@@ -24,7 +24,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.tiers import AUDIO_ORDER, RVRA, TIERS
 from avdfd.evaluation.grouped_metrics import DOTS, dots
 from avdfd.evaluation.scored_clips import ScoredClips
-from avdfd.inference.scoring import Run, trained_under
+from avdfd.inference.runs import Run, trained_under
 from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 from avdfd.models.audio_encoder import AudioNet

@@ -18,7 +18,8 @@ from avdfd.core.files import naming
 from avdfd.elements import Element, unpack
 from avdfd.elements.form import as_window
 from avdfd.features.window import FPS, is_short
-from avdfd.inference.scoring import WEIGHT, Run, score_windows
+from avdfd.inference.runs import WEIGHT, Run
+from avdfd.inference.scoring import score_windows
 from avdfd.media.crops import WindowFace
 from avdfd.media.streams import Reading, has_video
 from avdfd.media.windows import windows as cut_windows

@@ -9,7 +9,7 @@ import numpy as np
 
 from avdfd.inference.explanation import best_lag
 from avdfd.inference.inspection import Inspection
-from avdfd.inference.scoring import WEIGHT
+from avdfd.inference.runs import WEIGHT
 from avdfd.media.streams import Reading
 from avdfd.metrics.calibration import at_temperature
 from avdfd.metrics.pooling import pooled

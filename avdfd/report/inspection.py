@@ -7,7 +7,7 @@ from avdfd.features.mel import HOP
 from avdfd.features.window import MEL_FRAMES, SAMPLE_RATE, SECONDS
 from avdfd.inference.explanation import at
 from avdfd.inference.inspection import POOLED, Inspection
-from avdfd.inference.scoring import WEIGHT
+from avdfd.inference.runs import WEIGHT
 from avdfd.report import timeline
 from avdfd.report.overlay import Story
 

@@ -16,7 +16,7 @@ from avdfd.elements import ElementWriter
 from avdfd.elements.form import LANDMARKS, encode_audio, encode_frame, encode_landmarks
 from avdfd.features.mouth_shape import LIPS, USED
 from avdfd.features.window import FACE_SIZE, FPS, FRAMES, SAMPLE_RATE, WINDOW
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.meter import SPEED
@@ -149,4 +149,4 @@ def log(run):
 
 
 def state(run):
-    return scoring.load_run(run, "cpu").model.state_dict()
+    return load_run(run, "cpu").model.state_dict()

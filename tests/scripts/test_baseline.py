@@ -19,8 +19,8 @@ from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.elements.layout import STORE
-from avdfd.inference import scoring
-from avdfd.inference.scoring import load_run, score, score_windows
+from avdfd.inference.runs import load_run
+from avdfd.inference.scoring import score, score_windows
 from avdfd.training import checkpoint, weights
 from OpenAVFF.finetuning import finetune_weights
 from OpenAVFF.visual_encoder import VisualEncoder
@@ -463,4 +463,4 @@ def test_other_configs_are_refused(config, store, tmp_path):
     path = tmp_path / "ours.json"
     path.write_text(json.dumps(weights.load(ours / BEST, "train").facts.config.model_dump()))
     assert 'this script takes a config with kind "avff" or "mrdf" or "vfd"' in message(["--config", str(path)])
-    assert scoring.load_run(ours, "cpu").branches == ("audio", "visual", "fused")
+    assert load_run(ours, "cpu").branches == ("audio", "visual", "fused")

@@ -18,7 +18,8 @@ from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.elements.form import encode_wav
-from avdfd.inference.scoring import load_run, score
+from avdfd.inference.runs import load_run
+from avdfd.inference.scoring import score
 from avdfd.models.rawnet2 import RawNet2
 from avdfd.training import weights
 from tests.helpers.in_process import run_in_process

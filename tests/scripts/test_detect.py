@@ -20,6 +20,7 @@ from avdfd.elements import unpack
 from avdfd.elements.form import as_window, encode_wav
 from avdfd.features.window import SECONDS
 from avdfd.inference import inspection, scoring
+from avdfd.inference.runs import load_run
 from avdfd.inference.verdict import BRANCHES
 from avdfd.media import face_windows
 from avdfd.media.audio import read_audio, read_waveform
@@ -141,7 +142,7 @@ def test_a_short_clip_is_scored_and_drawn(run, videos, tmp_path, capsys):
     """It fills a window by being repeated, and is shown once, to its own end."""
     _, [line] = lines_of(["--run", run, videos / "short.mp4"], capsys)
     (window,) = extract(videos / "short.mp4", MediaConfig())
-    scores = scoring.score_windows(scoring.load_run(run, "cpu"), [as_window(unpack(window["parts"]))])
+    scores = scoring.score_windows(load_run(run, "cpu"), [as_window(unpack(window["parts"]))])
     assert (line["short"], line["score"]) == (True, pytest.approx(scores.branch["fused"][0], abs=1e-6))
     assert [(cut["start"], cut["end"]) for cut in line["windows"]] == [(window["start"], window["end"])]
     drawings = ["--plot", str(tmp_path / "plot.png"), "--overlay", str(tmp_path / "shown.mp4")]
@@ -215,7 +216,7 @@ def test_scores_are_those_of_the_model(run, videos, capsys):
     code, [line] = lines_of(["--run", run, videos / "below" / "LONG.MP4", "--hop", "2"], capsys)
     assert code == 0
     windows = list(extract(videos / "below" / "LONG.MP4", MediaConfig(hop=2.0)))
-    scores = scoring.score_windows(scoring.load_run(run, "cpu"), [unpack(w["parts"]) for w in windows])
+    scores = scoring.score_windows(load_run(run, "cpu"), [unpack(w["parts"]) for w in windows])
     assert [w["score"] for w in line["windows"]] == pytest.approx(scores.branch["fused"].tolist(), abs=1e-6)
     assert line["audio_score"] == pytest.approx(scores.branch["audio"].mean(), abs=1e-6)
     assert line["visual_score"] == pytest.approx(scores.branch["visual"].mean(), abs=1e-6)
@@ -492,7 +493,7 @@ def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, 
 def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "_STRIP", 2)
     windows = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), tmp_path).windows
-    seen = inspection.inspect(scoring.load_run(run, "cpu"), windows, explain=True)
+    seen = inspection.inspect(load_run(run, "cpu"), windows, explain=True)
     assert len(windows) == 10
     assert len(seen.strip) == 2 * 8  # of the first and the sixth window
     assert [time for time, _ in seen.strip[::8]] == pytest.approx([0.16, 2.66], abs=0.05)

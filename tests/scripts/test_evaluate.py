@@ -20,6 +20,7 @@ from avdfd.evaluation import evaluate as evaluation
 from avdfd.evaluation.audit import audits, files
 from avdfd.evaluation.grouped_metrics import TUNED
 from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.metrics import calibration, roc
 from avdfd.training import weights
 from tests.helpers.runs import AUDIO, SPLITS, TIERS, make_run, make_store
@@ -96,7 +97,7 @@ def test_report_holds_the_metrics_of_the_scores(evaluated):
 
 
 def test_scores_are_those_of_the_model(evaluated):
-    run = scoring.load_run(evaluated, "cpu")
+    run = load_run(evaluated, "cpu")
     store = ElementStore(run.config.data.elements)
     row = rows_of(evaluated)[3]
     metas = [m for m in store.metas if m.source == row["clip"]]

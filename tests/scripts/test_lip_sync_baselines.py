@@ -18,7 +18,8 @@ from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.evaluation.counterfactuals import cases
-from avdfd.inference.scoring import load_run, score, score_windows
+from avdfd.inference.runs import load_run
+from avdfd.inference.scoring import score, score_windows
 from avdfd.models.avh_align import AlignmentHead
 from avdfd.models.avhubert_features import FrozenAVHubert
 from avdfd.models.syncnet import SyncNet

@@ -14,7 +14,8 @@ from avdfd.core.files import BEST
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
-from avdfd.inference.scoring import load_run, score, score_windows
+from avdfd.inference.runs import load_run
+from avdfd.inference.scoring import score, score_windows
 from avdfd.training import backbone_cache, weights
 from avdfd.training.build import load_consistency
 from tests.helpers.representations import write_representation

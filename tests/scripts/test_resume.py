@@ -12,7 +12,7 @@ import pretrain
 import train
 from avdfd.core import errors
 from avdfd.core.errors import EndedBySignal, UserError
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.training import checkpoint, weights
 from avdfd.training.state import Training
 from tests.helpers.damage import Bomb
@@ -79,7 +79,7 @@ def test_run_cut_off_after_any_step_resumes_bit_for_bit(stage, workers, home, st
 def test_run_with_a_trained_audio_branch_resumes_and_scores_by_itself(stage1, stage2, tmp_path, monkeypatch):
     """Its weights hold the audio branch, so that stage 1 is needed no more."""
     pretrain.main(stage1())
-    before = scoring.load_run(tmp_path / "runs" / "one", "cpu").model
+    before = load_run(tmp_path / "runs" / "one", "cpu").model
     train.main(stage2(audio_lr_scale=0.5))
     save_last = checkpoint.save_last
 
@@ -96,7 +96,7 @@ def test_run_with_a_trained_audio_branch_resumes_and_scores_by_itself(stage1, st
     train.main([*stage2(audio_lr_scale=0.5, name="cut"), "--resume"])
     assert same(tmp_path / "runs" / "cut", tmp_path / "runs" / "two")
     shutil.rmtree(tmp_path / "runs" / "one")
-    run = scoring.load_run(tmp_path / "runs" / "two", "cpu")
+    run = load_run(tmp_path / "runs" / "two", "cpu")
     for name, part in (("encoder", before.encoder), ("head", before.head)):
         ours = dict(getattr(run.model, f"audio_{name}").named_parameters())
         assert all(not torch.equal(ours[key], value) for key, value in part.named_parameters())

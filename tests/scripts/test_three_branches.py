@@ -12,6 +12,7 @@ from avdfd import report
 from avdfd.elements import ElementStore
 from avdfd.features.window import FPS
 from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from tests.helpers.heads import SIZE, Place, scene
 from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import clicks, record
@@ -74,7 +75,7 @@ def test_evaluation_keeps_scores_weights_and_frames_of_consistency(run, data, tm
         element = ElementStore(data / "elements").read(
             str(frames["key"][0]), waveform=True, frames=range(77), landmarks=True
         )
-        again = scoring.score_windows(scoring.load_run(run, "cpu"), [element])
+        again = scoring.score_windows(load_run(run, "cpu"), [element])
         assert again.frames[0] == pytest.approx(frames["log_ratio"][0], abs=1e-4)
 
 

@@ -10,7 +10,7 @@ import train
 from avdfd.config import TrainConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run, load_system, pretrained_under
 from avdfd.models.detector import DetectorOutput
 from avdfd.training import backbone_cache, weights
 from tests.helpers.runs import SPECTRA, VISUAL, epochs, make_run, make_talking_store, write_config
@@ -52,7 +52,7 @@ def test_a_run_has_the_weights_of_the_stages_before_and_is_loaded(stage2, talkin
         f"val{branch}_{metric}" for branch in ("", "_audio", "_consistency", "_picture") for metric in ("auc", "ap")
     }
     assert lines[-1].keys() == {"epoch", "loss", "lr", *names}
-    run = scoring.load_run(tmp_path / "runs" / "three", "cpu")
+    run = load_run(tmp_path / "runs" / "three", "cpu")
     assert run.branches == ("audio", "consistency", "picture", "fused")
     assert run.inputs.shape
     before = weights.load(talking / "runs" / "mouth" / BEST, "consistency").model
@@ -63,7 +63,7 @@ def test_a_run_has_the_weights_of_the_stages_before_and_is_loaded(stage2, talkin
 def test_the_audio_branch_learns_from_its_own_loss(stage2, talking, tmp_path):
     once = ["--optim.epochs=1", "--optim.warmup_epochs=0"]
     train.main([*stage2(loss={"picture": 1.0, "audio": 1.0}, audio_lr_scale=1.0), *once])
-    run = scoring.load_run(tmp_path / "runs" / "three", "cpu")
+    run = load_run(tmp_path / "runs" / "three", "cpu")
     before = weights.load(talking / "runs" / "pretrain" / BEST, "pretrain").model
     after = run.model.state_dict()
     pairs = {f"audio_{name}": value for name, value in before.items() if name.startswith(("encoder.", "head."))}
@@ -77,11 +77,11 @@ def test_runs_of_one_system_have_their_own_stage_2a(stage2, talking, tmp_path):
     once = ["--optim.epochs=1", "--optim.warmup_epochs=0"]
     train.main([*stage2(), *once])
     train.main([*stage2(), *once, "--name=three1", "--seed=1", f"--consistency.init={tmp_path / 'mouth1'}"])
-    runs = scoring.load_system(",".join(str(tmp_path / "runs" / name) for name in ("three", "three1")), "cpu")
+    runs = load_system(",".join(str(tmp_path / "runs" / name) for name in ("three", "three1")), "cpu")
     assert [run.config.seed for run in runs] == [0, 1]
-    assert [[config.name for config in scoring.pretrained_under(run)] for run in runs] == [["mouth"], ["mouth"]]
+    assert [[config.name for config in pretrained_under(run)] for run in runs] == [["mouth"], ["mouth"]]
     shutil.rmtree(tmp_path / "mouth1")
-    assert not scoring.pretrained_under(runs[1]), "a run that is gone is not known"
+    assert not pretrained_under(runs[1]), "a run that is gone is not known"
 
 
 def test_cached_and_uncached_runs_have_equal_losses(stage2, tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_trained_predictor_is_not_cached_and_changes(stage2, talking, tmp_path
     train.main([*stage2(), *FROZEN, "--consistency.lr_scale=1.0", "--cache=true"])
     assert "cache: not used, as an encoder is trained (consistency.lr_scale)" in capsys.readouterr().out
     before = weights.load(talking / "runs" / "mouth" / BEST, "consistency").model
-    after = scoring.load_run(tmp_path / "runs" / "three", "cpu").model.consistency.state_dict()
+    after = load_run(tmp_path / "runs" / "three", "cpu").model.consistency.state_dict()
     assert not torch.equal(before["predictor.weight"], after["predictor.weight"])
     assert torch.equal(before["shape_basis"], after["shape_basis"])
 

@@ -26,6 +26,7 @@ from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_audio, encode_wav
 from avdfd.features.window import WINDOW
 from avdfd.inference import scoring
+from avdfd.inference.runs import load_run, trained_under
 from avdfd.metrics import roc
 from avdfd.models.two_branch import TwoBranchOutput
 from avdfd.splits.files import save
@@ -54,7 +55,7 @@ def test_both_stages_are_trained(stage1, stage2, tmp_path):
     assert "stage 2: the detector" in (two / "card.md").read_text()
     assert "training elements: on disk, read by no loader processes; validation" in log(two)
     assert len(epochs(two)) == 2
-    audio, detector = scoring.load_run(one, "cpu"), scoring.load_run(two, "cpu")
+    audio, detector = load_run(one, "cpu"), load_run(two, "cpu")
     assert audio.branches == ("audio",)
     assert detector.branches == ("audio", "visual", "fused")
     for name in ("encoder", "head"):
@@ -161,7 +162,7 @@ def test_synchrony_is_learned_from_clips_out_of_sync(stage1, stage2, tmp_path, m
         reals[name] = int((torch.cat(labels) == 0).sum())
     assert reals["in"] > 0
     assert reals["out"] == 0
-    detector = scoring.load_run(tmp_path / "runs" / "out", "cpu").model
+    detector = load_run(tmp_path / "runs" / "out", "cpu").model
     assert detector.synchrony.logit.bias.item() != -1.0
 
 
@@ -176,7 +177,7 @@ def test_audio_branch_of_the_waveform(stage1, stage2, tmp_path):
     with pytest.raises(UserError, match=r"takes the waveform and has no mel: set augment.mel_noise to 0"):
         train.main([*stage2(name="noisy"), "--augment.mel_noise=0.1"])
     train.main(stage2())
-    detector, audio = scoring.load_run(tmp_path / "runs" / "two", "cpu"), scoring.load_run(one, "cpu")
+    detector, audio = load_run(tmp_path / "runs" / "two", "cpu"), load_run(one, "cpu")
     assert detector.inputs.audio == audio.inputs.audio == "waveform"
     assert torch.equal(detector.model.audio_encoder.patch_proj.weight, audio.model.encoder.patch_proj.weight)
 
@@ -232,7 +233,7 @@ def test_folds_are_trained_and_judged_by_page(stage1, tmp_path, capsys):
     assert judged["unknown_methods"] == ["vc 0"]
     assert "not probed: p7/3_RVFA-VC.wav: cannot be read" in printed
     assert {path.name for path in (tmp_path / "runs").glob("s-fold_*")} == {"s-fold_1", "s-fold_2"}
-    run = scoring.load_run(tmp_path / "runs" / "s-fold_1", "cpu")
+    run = load_run(tmp_path / "runs" / "s-fold_1", "cpu")
     test = split_metas(run.config, store, "test")
     scores = scoring.score(run, ElementSet(store, test, run.inputs)).branch["audio"]
     members = [n for n, meta in enumerate(test) if meta.page == test[0].page]
@@ -326,7 +327,7 @@ def test_training_stops_early(stage1, tmp_path):
 def test_faithful_mode_leaves_the_audio_head_random(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     train.main(stage2(faithful=True, loss={"confidence": 0}))
-    audio, detector = (scoring.load_run(tmp_path / "runs" / n, "cpu").model for n in ("one", "two"))
+    audio, detector = (load_run(tmp_path / "runs" / n, "cpu").model for n in ("one", "two"))
     assert torch.equal(detector.audio_encoder.pos_emb, audio.encoder.pos_emb)
     assert not torch.equal(detector.audio_head[0].weight, audio.head[0].weight)
 
@@ -342,11 +343,11 @@ def test_stage_2_from_the_authors_encoder(stage2, store, tmp_path, monkeypatch):
         train.main(stage2(**once))
     assert not (tmp_path / "runs" / "two").exists()
     train.main(stage2(**once, faithful=True, loss={"confidence": 0}))
-    run = scoring.load_run(tmp_path / "runs" / "two", "cpu")
+    run = load_run(tmp_path / "runs" / "two", "cpu")
     assert torch.equal(run.model.audio_encoder.pos_emb, encoder.pos_emb)
-    assert scoring.trained_under(run) == [run.config]
+    assert trained_under(run) == [run.config]
     train.main(stage2(**once, audio_lr_scale=1.0, name="tuned"))
-    tuned = scoring.load_run(tmp_path / "runs" / "tuned", "cpu").model
+    tuned = load_run(tmp_path / "runs" / "tuned", "cpu").model
     assert not torch.equal(tuned.audio_encoder.pos_emb, encoder.pos_emb)
     torch.save({"something": torch.zeros(1)}, path)
     with pytest.raises(UserError, match=r"audio_pretrained.pt: not a checkpoint of this model: lacks \d+ of"):
@@ -357,7 +358,7 @@ def test_frozen_backbone_does_not_change(stage1, stage2, tmp_path):
     pretrain.main(stage1())
     train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-3, "epochs": 1, "warmup_epochs": 1, "batch_size": 4}))
     train.main(stage2(backbone_lr_scale=0, optim={"lr": 1e-2, "epochs": 2, "warmup_epochs": 1}, name="longer"))
-    short, longer = (scoring.load_run(tmp_path / "runs" / n, "cpu").model.state_dict() for n in ("two", "longer"))
+    short, longer = (load_run(tmp_path / "runs" / n, "cpu").model.state_dict() for n in ("two", "longer"))
     same = {k for k in short if torch.equal(short[k], longer[k])}
     assert {k for k in short if k.startswith("visual_encoder.backbone.")} <= same
     assert "visual_encoder.proj.weight" not in same

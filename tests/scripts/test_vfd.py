@@ -12,7 +12,7 @@ import evaluate
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
 from avdfd.evaluation.counterfactuals.case import NOT_OF_IMAGES
-from avdfd.inference.scoring import load_run
+from avdfd.inference.runs import load_run
 from avdfd.splits.lists import read_splits
 from avdfd.training import weights
 from data.preprocessing import make_splits

@@ -18,7 +18,7 @@ from avdfd.evaluation.counterfactuals.cases import Cases, cases_of, view_of
 from avdfd.evaluation.counterfactuals.rule import SHUFFLED_TIER, verdict
 from avdfd.evaluation.grouped_metrics import tier_parts
 from avdfd.evaluation.scored_clips import ScoredClips
-from avdfd.inference.scoring import Run
+from avdfd.inference.runs import Run
 from avdfd.metrics.bootstrap import auc
 from avdfd.metrics.paired import paired_auc
 

@@ -17,7 +17,7 @@ from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.evaluation.robustness import PERTURBATIONS, SEVERITIES
 from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.evaluation.scored_clips import ScoredClips
-from avdfd.inference.scoring import Run
+from avdfd.inference.runs import Run
 from avdfd.metrics import roc
 from avdfd.metrics.bootstrap import auc
 from avdfd.splits.lists import take

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.training.meter import SPEED
 from tests.helpers.runs import AUDIO, make_store
 from tests.paths import ROOT
@@ -101,7 +101,7 @@ def until(condition, number: str) -> None:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return scoring.load_run(run, "cpu").model.state_dict()
+    return load_run(run, "cpu").model.state_dict()
 
 
 def same(one: Path, other: Path) -> bool:

@@ -11,7 +11,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
 from avdfd.datasets.loaders import Batch
 from avdfd.evaluation.voices import Placing, distances, placing, plane, summarise
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run, trained_under
 from avdfd.report import voices
 from avdfd.training import weights
 from tests.helpers.runs import make_both_stages, make_run
@@ -57,10 +57,10 @@ def placed(tiers, values, identities=None, embedding=None):
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_scores_include_the_embedding_of_stage_1(tmp_path, stage):
-    run = scoring.load_run(make_both_stages(tmp_path)[stage - 1], "cpu")
+    run = load_run(make_both_stages(tmp_path)[stage - 1], "cpu")
     found = placing([run])
     assert found.about == {"stage1": [str(tmp_path / "pretrain")], "margin": 0.2, "trained_tiers": ["RVRA", "RVFA"]}
-    net = scoring.load_run(tmp_path / "pretrain", "cpu").model
+    net = load_run(tmp_path / "pretrain", "cpu").model
     batch = batch_of(run)
     with torch.inference_mode():
         columns, z = found.runs[0].columns(batch), net(batch.mel).z
@@ -74,7 +74,7 @@ def test_scores_include_the_embedding_of_stage_1(tmp_path, stage):
 def test_a_moved_stage_1_is_reported_as_missing(tmp_path):
     stage1, path = make_both_stages(tmp_path)
     stage1.rename(tmp_path / "elsewhere")
-    run = scoring.load_run(path, "cpu")
+    run = load_run(path, "cpu")
     found = placing([run])
     assert found.runs == [run]
     assert f"{stage1}: stage 1 of {path} is missing" in found.about["missing"]
@@ -85,48 +85,48 @@ def test_a_stage_1_that_was_trained_again_is_not_taken(tmp_path):
     stage1, path = make_both_stages(tmp_path)
     facts, model = weights.load(stage1 / BEST, "pretrain")
     weights.save(stage1 / BEST, {k: v + 0.1 if "patch_proj" in k else v for k, v in model.items()}, facts)
-    assert "has another encoder than" in placing([scoring.load_run(path, "cpu")]).about["missing"]
+    assert "has another encoder than" in placing([load_run(path, "cpu")]).about["missing"]
 
 
 def test_an_audio_branch_that_stage_2_has_trained_has_no_embedding(tmp_path):
     _, path = make_both_stages(tmp_path)
     set_config(path, audio_lr_scale=0.5)
-    assert "its audio branch was trained on in stage 2" in placing([scoring.load_run(path, "cpu")]).about["missing"]
+    assert "its audio branch was trained on in stage 2" in placing([load_run(path, "cpu")]).about["missing"]
 
 
 def test_one_seed_without_stage_1_is_enough_to_miss_it(tmp_path):
-    runs = [scoring.load_run(make_both_stages(tmp_path / name)[1], "cpu") for name in "ab"]
+    runs = [load_run(make_both_stages(tmp_path / name)[1], "cpu") for name in "ab"]
     assert "missing" not in placing(runs).about
     (tmp_path / "b" / "pretrain").rename(tmp_path / "elsewhere")
     assert "b/pretrain: stage 1 of" in placing(runs).about["missing"]
 
 
 def test_a_baseline_has_none(tmp_path):
-    run = replace(scoring.load_run(make_run(tmp_path, "train"), "cpu"), audio_branch=None)
+    run = replace(load_run(make_run(tmp_path, "train"), "cpu"), audio_branch=None)
     assert placing([run]) == Placing([run], None)
     assert summarise(made_up_clips(), placing([run]), **DRAWN) is None
 
 
 def test_an_untrained_embedding_is_not_shown(tmp_path):
     path = make_run(tmp_path, "pretrain")
-    loss = scoring.load_run(path, "cpu").config.loss
+    loss = load_run(path, "cpu").config.loss
     set_config(path, loss=loss.model_copy(update={"ordinal": 0.0}))
-    found = placing([scoring.load_run(path, "cpu")])
+    found = placing([load_run(path, "cpu")])
     assert found.about["margin"] is None
     result = summarise(placed(["RVRA", "RVRA", "RVFA", "RVFA"], [1, 1, 2, 2]), found, **DRAWN)
     assert result["map"]["prototype"] is None
     assert "tiers" not in result
     assert "without the ordinal loss" in voices.voices_sentence({"voices": result})
     set_config(path, loss=loss.model_copy(update={"ordinal": 0.0, "supcon": 0.0}))
-    assert "without contrastive and ordinal loss" in placing([scoring.load_run(path, "cpu")]).about["missing"]
+    assert "without contrastive and ordinal loss" in placing([load_run(path, "cpu")]).about["missing"]
 
 
 def test_a_damaged_stage_1_is_refused_as_before(tmp_path):
     stage1, path = make_both_stages(tmp_path)
-    run = scoring.load_run(path, "cpu")
+    run = load_run(path, "cpu")
     (stage1 / BEST).write_bytes(b"")
     with pytest.raises(UserError, match="damaged"):
-        scoring.trained_under(run)
+        trained_under(run)
     assert "damaged" in placing([run]).about["missing"]
 
 

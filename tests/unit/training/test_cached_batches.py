@@ -15,7 +15,7 @@ from avdfd.core.tiers import AUDIO_CLASS
 from avdfd.datasets.element_parts import audio_class_of
 from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore, ElementWriter
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.models.two_branch import Encoded, TwoBranchDetector
 from avdfd.search.points import expand
 from avdfd.training import backbone_cache, cached_batches
@@ -53,7 +53,7 @@ def empty(made, monkeypatch, tmp_path):
 
 
 def same(one: Path, other: Path) -> bool:
-    states = [scoring.load_run(run, "cpu").model.state_dict() for run in (one, other)]
+    states = [load_run(run, "cpu").model.state_dict() for run in (one, other)]
     return epochs(one) == epochs(other) and all(torch.equal(states[0][key], value) for key, value in states[1].items())
 
 

@@ -11,7 +11,7 @@ import train
 from avdfd.config import ConsistencyStageConfig, parse
 from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.core.files import BEST, sha256_of
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.models.consistency import Consistency
 from avdfd.training import weights
 from avdfd.training.build import load_consistency
@@ -62,7 +62,7 @@ def test_least_squares_writes_a_run_that_stage_2_reads(stage2a, tmp_path, capsys
     assert sizes.tokens == model.shape_basis.shape[1] == 6
     assert "stage 2a: 8 training and 4 validation elements of real clips" in capsys.readouterr().out
     with pytest.raises(UserError, match="stage 2a has no classifier yet"):
-        scoring.load_run(run, "cpu")
+        load_run(run, "cpu")
 
 
 def test_a_finished_fit_is_not_repeated(stage2a, tmp_path, capsys):

@@ -16,7 +16,7 @@ from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.datasets.loaders import Inputs
 from avdfd.elements import ElementStore
-from avdfd.inference.scoring import audio_only, load_run
+from avdfd.inference.runs import audio_only, load_run
 from avdfd.models.speech_encoder import Hidden, SpeechEncoder, layers_of, summary
 from avdfd.training import backbone_cache, weights
 from avdfd.training.build import build_audio_encoder, load_audio_net, start_front

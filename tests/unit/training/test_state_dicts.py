@@ -13,7 +13,7 @@ from torch import nn
 from avdfd.baselines import released
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, write_sha256
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.training import state_dicts
 from avdfd.training.build import load_audio_net
 from tests.helpers.damage import torch_file
@@ -96,7 +96,7 @@ def test_sizes_in_a_header_are_compared_with_the_file_before_a_model_is_built(tm
     save_file(load_file(path), path, metadata={"avdfd": json.dumps(facts)})
     write_sha256(path, path.read_bytes())
     started = peak_memory()
-    for load in (load_audio_net, scoring.load_run):
+    for load in (load_audio_net, load_run):
         with pytest.raises(UserError, match=r"best.safetensors: (its header states|not a checkpoint of this model)"):
             load(path.parent)
     assert peak_memory() - started < 200e6

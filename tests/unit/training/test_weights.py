@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from avdfd.config import AudioModelConfig, AvffConfig, PretrainConfig, TrainConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of, write_sha256
-from avdfd.inference import scoring
+from avdfd.inference.runs import load_run
 from avdfd.training import weights
 from avdfd.training.build import build_detector, load_audio_net
 from avdfd.training.weights import RunFacts
@@ -66,7 +66,7 @@ def test_file_alone_is_enough(path, tmp_path):
     assert all(
         torch.equal(value, weights.load(path, "pretrain").model[key]) for key, value in model.state_dict().items()
     )
-    run = scoring.load_run(copy.rename(copy.with_name(BEST)).parent, "cpu")
+    run = load_run(copy.rename(copy.with_name(BEST)).parent, "cpu")
     assert run.branches == ("audio",)
 
 
@@ -78,7 +78,7 @@ def test_weights_that_state_no_normalisation_are_given_frames_as_when_they_were_
     for stated, expected in (({}, "imagenet"), ({"normalisation": "unit"}, "unit")):
         facts["config"]["visual"] |= stated
         header(path, avdfd=json.dumps(facts))
-        assert scoring.load_run(path.parent, "cpu").model.visual_encoder.normalisation == expected
+        assert load_run(path.parent, "cpu").model.visual_encoder.normalisation == expected
 
 
 def test_weights_of_another_direction_without_a_choice_of_anchors_score_as_before(tmp_path):
@@ -94,7 +94,7 @@ def test_weights_of_another_direction_without_a_choice_of_anchors_score_as_befor
     header(path, avdfd=json.dumps(facts))
     clips = torch.randn(2, 128, 768), torch.zeros(2, 3, 16, 32, 32, dtype=torch.uint8)
     with torch.inference_mode():
-        ours, theirs = (model.eval()(*clips) for model in (scoring.load_run(path.parent, "cpu").model, stored))
+        ours, theirs = (model.eval()(*clips) for model in (load_run(path.parent, "cpu").model, stored))
     torch.testing.assert_close(ours.logit_final, theirs.logit_final, rtol=0, atol=0)
 
 
