@@ -122,7 +122,7 @@ class Detector(nn.Module):
     ) -> None:
         super().__init__()
         width = visual_encoder.proj.out_features
-        self.deaf = deaf
+        self.deaf, self.without = deaf, without
         self.audio_encoder = audio_encoder
         self.audio_head = audio_head
         self.visual_encoder = visual_encoder
@@ -191,7 +191,9 @@ class Detector(nn.Module):
             dim=-1,
         )
         # Features of audio and appearance would let the weights learn the training clips by heart.
-        logit_final, log_weights = self.fusion(evidence, logits.detach())
+        # The evidence belongs to the consistency branch: without that, it may not decide on the weights of the others.
+        known = torch.zeros_like(evidence) if self.without == "consistency" else evidence
+        logit_final, log_weights = self.fusion(known, logits.detach())
         logit_audio, logit_consistency, logit_picture = logits.unbind(dim=-1)
         return DetectorOutput(
             logit_final=logit_final,
