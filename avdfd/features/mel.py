@@ -23,18 +23,8 @@ def log_mel(waveform: Tensor) -> Tensor:
     S must exceed 256, the half FFT frame that is reflected at the edges.
     """
     flat = waveform.reshape(-1, waveform.shape[-1])
-    spectrum = torch.stft(
-        flat,
-        _N_FFT,
-        hop_length=HOP,
-        win_length=_WINDOW,
-        window=torch.hamming_window(_WINDOW, dtype=flat.dtype, device=flat.device),
-        center=True,
-        pad_mode="reflect",
-        return_complex=True,
-    )
     # Centring makes S // 64 + 1 frames; the last one is beyond the end.
-    power = spectrum[..., : waveform.shape[-1] // HOP].abs().square()
+    power = _power(flat, "hamming", _WINDOW, _N_FFT, HOP, frames=waveform.shape[-1] // HOP)
     mel = _filters_on(power.device, power.dtype) @ power
     return (mel + _FLOOR).log().reshape(*waveform.shape[:-1], MEL_BINS, -1)
 
@@ -46,13 +36,41 @@ def log_spectrum(waveform: Tensor, n_fft: int) -> Tensor:
     exceed n_fft / 2.
     """
     flat = waveform.reshape(-1, waveform.shape[-1])
-    window = torch.hann_window(n_fft, dtype=flat.dtype, device=flat.device)
-    spectrum = torch.stft(
-        flat, n_fft, hop_length=n_fft // 4, window=window, center=True, pad_mode="reflect", return_complex=True
-    )
+    power = _power(flat, "hann", n_fft, n_fft, n_fft // 4, frames=4 * waveform.shape[-1] // n_fft)[:, : n_fft // 2]
     # torch keeps frames first in memory, but later steps run along time.
-    power = spectrum[:, : n_fft // 2, : 4 * waveform.shape[-1] // n_fft].abs().square().contiguous()
+    power = power.contiguous()
     return (power + _FLOOR).log().reshape(*waveform.shape[:-1], *power.shape[1:])
+
+
+def _power(waveform: Tensor, window: str, length: int, n_fft: int, hop: int, *, frames: int) -> Tensor:
+    """Power of the centred short-time spectra of waveforms (B, S), reflected at the edges: (B, n_fft / 2 + 1, frames).
+
+    `window`, "hamming" or "hann" of a length, is centred in n_fft points. Where a graph is exported to ONNX, which has
+    no complex numbers and another Hamming window, the transform is a product with cosines and sines, in float64.
+    """
+    if not torch.compiler.is_exporting():
+        make = torch.hamming_window if window == "hamming" else torch.hann_window
+        spectrum = torch.stft(
+            waveform,
+            n_fft,
+            hop_length=hop,
+            win_length=length,
+            window=make(length, dtype=waveform.dtype, device=waveform.device),
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        return spectrum[..., :frames].abs().square()
+    wide = F.pad(waveform[:, None].double(), (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+    points = torch.arange(n_fft, dtype=torch.float64)
+    angles = points[:, None] * points[: n_fft // 2 + 1] * (2 * torch.pi / n_fft)
+    share = 0.54 if window == "hamming" else 0.5
+    weights = share - (1 - share) * (torch.arange(length, dtype=torch.float64) * (2 * torch.pi / length)).cos()
+    margin = (n_fft - length) // 2
+    basis = torch.cat([angles.cos(), angles.sin()], dim=1) * F.pad(weights, (margin, margin))[:, None]
+    places = torch.arange(frames)[:, None] * hop + torch.arange(n_fft)
+    real, imaginary = (wide[:, places] @ basis).chunk(2, dim=2)
+    return (real.square() + imaginary.square()).transpose(1, 2).to(waveform.dtype)
 
 
 def zscore(mel: Tensor) -> Tensor:

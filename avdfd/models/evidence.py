@@ -7,6 +7,9 @@ evidence. They are of size 1 or so. A head on them is not bound to a direction: 
 real recordings do are evidence as well.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,7 +32,7 @@ def summarised(compared: Evidence) -> Tensor:
     mean of all lags.
     """
     frames, agreement = compared.frames.float(), compared.agreement.float()
-    low = torch.quantile(frames, torch.tensor(_QUANTILES, device=frames.device), dim=1).unbind()
+    low = quantiles(frames, _QUANTILES)
     seconds = F.avg_pool1d(frames[:, None], min(_SECOND, frames.shape[1]), stride=1)[:, 0]
     lags = torch.arange(-LAGS, LAGS + 1, device=agreement.device).abs() / LAGS
     best = F.softmax(_SHARPNESS * agreement, dim=1)
@@ -37,6 +40,18 @@ def summarised(compared: Evidence) -> Tensor:
     ratios = [compared.log_ratio.float(), frames.mean(dim=1), *low, seconds.amin(dim=1)]
     others = [highest, (best * lags).sum(dim=1), highest - agreement.mean(dim=1)]
     return torch.stack([*(ratio / _UNIT for ratio in ratios), *others], dim=1)
+
+
+def quantiles(values: Tensor, shares: Sequence[float]) -> list[Tensor]:
+    """Return quantiles (B,) of values (B, T), as torch.quantile computes them, which cannot be exported."""
+    ordered = values.sort(dim=1).values
+    found = []
+    for share in shares:
+        rank = np.float32(share) * np.float32(values.shape[1] - 1)
+        low = int(rank)
+        high = min(low + 1, values.shape[1] - 1)
+        found.append(torch.lerp(ordered[:, low], ordered[:, high], float(rank - np.float32(low))))
+    return found
 
 
 def moved(audio: Tensor, mouth: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -26,6 +26,7 @@ CONFIGURED = {
 ARGUED = {
     "detect": "--run {run} {text}",
     "evaluate": "--run {run} --device cpu",
+    "export": "--run {run} --out {out}.onnx",
     "compare": "{run} {stage1} --out {out}",
     "data.demo_corpus": "--out {out} --identities 3",
     "data.preprocessing.check_fakeavceleb": "{empty}",
@@ -124,6 +125,8 @@ CASES = [
     ("evaluate", "--scores {gone} --run {out} --elements {store} --split all", "gone: cannot be read"),
     ("evaluate", "--scores {text} --run {out} --elements {store} --split all", "no column of a known name"),
     ("evaluate", "--score-column x", "--score-column goes with --scores"),
+    ("export", "--run {gone}", "{gone}: no such run folder"),
+    ("export", "--out {out}.pt", "--out names a file that ends with .onnx"),
     ("compare", "--split validation", "not evaluated on validation; run bash evaluate.sh"),
     ("compare", "--name ../x", "'../x' is no name of a folder"),
     ("compare", "--bootstrap -1", "must be 0 or more"),

@@ -74,3 +74,14 @@ def test_zscore_is_per_clip_with_the_unbiased_standard_deviation():
         expected = (given - given.mean()) / (given.std() + 1e-6)
         assert torch.allclose(clip, expected, atol=1e-5)
     assert torch.allclose(zscore(torch.ones(128, 4)), torch.zeros(128, 4))
+
+
+def test_the_mel_of_an_exported_graph_is_that_of_the_run(monkeypatch):
+    waveform = torch.randn(2, 49_152, generator=torch.Generator().manual_seed(0)) * 0.05
+    ours = [log_mel(waveform), log_spectrum(waveform, 256), log_spectrum(waveform, 1024)]
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    exported = [log_mel(waveform), log_spectrum(waveform, 256), log_spectrum(waveform, 1024)]
+    for one, other in zip(ours, exported, strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max() < 1e-3
+        assert (one - other).abs().mean() < 1e-5

@@ -6,7 +6,7 @@ import torch
 
 from avdfd.metrics import roc
 from avdfd.models.consistency import LAGS, Consistency, Evidence
-from avdfd.models.evidence import EVIDENCE, moved, summarised
+from avdfd.models.evidence import EVIDENCE, moved, quantiles, summarised
 
 
 def compared(frames: torch.Tensor, agreement: torch.Tensor | None = None) -> Evidence:
@@ -62,3 +62,10 @@ def test_gradient_reaches_the_prediction():
     predicted = torch.randn(2, 77, 4, requires_grad=True)
     summarised(Consistency(tokens=4).compare(predicted, torch.randn(2, 77, 4))).sum().backward()
     assert predicted.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("length", [1, 2, 77])
+def test_quantiles_are_those_of_torch(length):
+    values = torch.randn(5, length, generator=torch.Generator().manual_seed(length))
+    expected = torch.quantile(values, torch.tensor([0.0, 0.1, 0.25, 1.0]), dim=1)
+    assert torch.equal(torch.stack(quantiles(values, (0.0, 0.1, 0.25, 1.0))), expected)
