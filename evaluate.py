@@ -30,7 +30,7 @@ from pathlib import Path
 
 from avdfd.core.arguments import Parser, add_encoders, folder
 from avdfd.core.errors import UserError, run_script
-from avdfd.core.tiers import RVRA, TIERS
+from avdfd.core.tiers import FAKES
 from avdfd.core.workers import MOST
 from avdfd.evaluation import outside, robustness
 from avdfd.evaluation.audit import verdicts
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
         "--csv", type=Path, nargs="+", default=[], metavar="FILE", help="the clips of lists, video_name,target"
     )
     cli.add_argument("--elements", help="element store (default: that of the run)")
-    cli.add_argument("--tiers", nargs="+", choices=[t for t in TIERS if t != RVRA.name], help="fakes (default: all)")
+    cli.add_argument("--tiers", nargs="+", choices=FAKES, help="fakes (default: all)")
     cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
     cli.add_argument("--name", type=folder, help="folder of the report in RUN/eval (default: the split)")
     cli.add_argument("--probes", metavar="VIDEO_ROOT", help="root of the source files, to be probed for shortcuts")

@@ -49,6 +49,9 @@ class DataConfig(Section):
     """Smallest number of seconds in which the audio or the video of a training window of a fake clip is fake, where the
     data set states the fake periods; training leaves out windows with fewer. 0 keeps all: those without any are then
     trained on as real. Validation and test always have all windows, each with its own label."""
+    vocoded: bool = False
+    """Also train on vocoded real clips (RVRA-V) as real ones, if the training list has any (`make_splits.py
+    --train-vocoded`). Evaluation reports false alarms on those of its split in any case."""
     balance_tiers: bool = False
     """Draw the same number of training elements from each tier; in stage 1, from each fake tier."""
     workers: Workers = 4
@@ -62,7 +65,7 @@ class DataConfig(Section):
     def _known_tiers(self) -> "DataConfig":
         for key in ("fake_tiers", "validation_tiers"):
             names = getattr(self, key)
-            if names is not None and ("RVRA" in names or not names):
+            if names is not None and ({"RVRA", "RVRA-V"} & {*names} or not names):
                 raise ValueError(f"{key} lists fake tiers only (RVRA is always there) and cannot be empty")
         return check_tiers(self, [*self.fake_tiers, *(self.validation_tiers or [])])
 

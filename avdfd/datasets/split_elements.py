@@ -1,11 +1,13 @@
 """Elements of the splits, as the config of a run selects them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from avdfd.config import RunConfig
+from avdfd.core.tiers import RVRA_V
 from avdfd.datasets.samplers import with_fakes
-from avdfd.elements import ElementMeta
+from avdfd.elements import ElementMeta, coded
 from avdfd.elements.protocol import Store
 from avdfd.splits.lists import assign, check_classes, of_tiers, read_splits, take, without_elements
 
@@ -45,6 +47,13 @@ def split_metas(
     return _of_split(config, store, assign(store.metas, read_splits(config.data.splits)), split, tiers)
 
 
+def vocoded_elements(store: Store, splits: str | Path, split: str) -> Sequence[ElementMeta]:
+    """Return the elements of vocoded real clips (RVRA-V) of a split, or of the whole store for "all"."""
+    if split == "all" or RVRA_V.name not in coded(store.metas, "tier").values:
+        return of_tiers(store.metas, {RVRA_V.name})
+    return of_tiers(take(store.metas, assign(store.metas, read_splits(splits))[split]), {RVRA_V.name})
+
+
 def absent_identities(config: RunConfig, store: Store) -> str:
     """Return a sentence about the identities in the split lists that have no elements; empty if all have some."""
     return without_elements(store.metas, read_splits(config.data.splits))
@@ -61,7 +70,10 @@ def _of_split(
     config's of this split). Raises UserError if real elements or wanted fakes are missing.
     """
     wanted = {"RVRA", *(config.data.tiers_of(split) if tiers is None else tiers)}
+    fakes = wanted != {"RVRA"}
+    if split == "train" and config.data.vocoded:
+        wanted.add(RVRA_V.name)
     present = take(store.metas, members[split])
     metas = of_tiers(present, wanted)
-    check_classes(metas, split, config.data.splits, fakes=wanted != {"RVRA"}, among=present)
+    check_classes(metas, split, config.data.splits, fakes=fakes, among=present)
     return metas

@@ -14,15 +14,15 @@ from avdfd.baselines.open_store import open_store
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable
 from avdfd.core.progress import Bar
-from avdfd.core.tiers import RVRA, TIERS
+from avdfd.core.tiers import FAKES, RVRA
 from avdfd.corpora.left_out import LeftOut
 from avdfd.corpora.video_list import read_sources
 from avdfd.datasets.loaders import ElementSet
-from avdfd.datasets.split_elements import absent_identities, split_metas
+from avdfd.datasets.split_elements import absent_identities, split_metas, vocoded_elements
 from avdfd.elements import ElementMeta
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
-from avdfd.evaluation import provenance, voices
+from avdfd.evaluation import provenance, vocoded, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.changed import check_store, sample
 from avdfd.evaluation.counterfactuals import summary
@@ -118,9 +118,11 @@ def evaluate(request: Request) -> Evaluation:
     if listed is not None:
         metas = elements_of(listed, metas)
         check_classes(metas, "all", str(request.csv[0]))
+    kept_apart = vocoded_elements(store, run.config.data.splits, request.split)
     for one in [*ours, *(one for other in others for one in other)]:
         for config in [*trained_under(one), *pretrained_under(one)]:
             check_unseen(config, metas, request.split)
+            check_unseen(config, kept_apart, request.split)
     about = describe(systems, store, metas, request)
     validation = folder_of(run.folder, len(ours), "validation") / "report.json"
     before_test = request.split in ("train", "validation")
@@ -148,6 +150,11 @@ def evaluate(request: Request) -> Evaluation:
     if request.split == "validation":
         trained = {b: system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
         result["fitted"] = fit_on_validation(clips, trained)
+    if len(kept_apart):
+        of_vocoded = pool(kept_apart, score_systems(systems, store, kept_apart, request), request.windows)
+        result["vocoded"] = vocoded.summarise(
+            of_vocoded, result["overall"], result["fitted"], replicates=replicates, seed=seed
+        )
     main = run.branches[-1]
     result["coverage"] = coverage(clips.label, clips.scores[main], result["fitted"].get(main))
     result["localisation"] = localise(metas, windows, scores, replicates=replicates, seed=seed)
@@ -182,7 +189,7 @@ def load_systems(request: Request) -> dict[str, list[Run]]:
 
 def chosen_elements(store: Store, run: Run, request: Request) -> Sequence[ElementMeta]:
     """Return the elements to evaluate. Raises UserError unless they have both classes."""
-    tiers = {RVRA.name, *(request.tiers or TIERS)}
+    tiers = {RVRA.name, *(request.tiers or FAKES)}
     if request.split != "all":
         return split_metas(run.config, store, request.split, tiers)
     metas = of_tiers(store.metas, tiers)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from avdfd.core.tiers import RVRA, TIERS
+from avdfd.core.tiers import FAKES, RVRA, TIERS
 from avdfd.evaluation.carriers import carried, less_in_sync
 from avdfd.evaluation.pages import page_metrics
 from avdfd.evaluation.scored_clips import ScoredClips, Texts
@@ -147,8 +147,8 @@ def _pages(clips: ScoredClips, replicates: int, seed: int) -> dict[str, Any] | N
 
 def tier_parts(clips: ScoredClips) -> Iterator[tuple[str, ScoredClips]]:
     """Yield the clips of each fake tier together with the real clips, in the order of TIERS."""
-    for name in TIERS:
-        if name != RVRA.name and (clips.tier == name).any():
+    for name in FAKES:
+        if (clips.tier == name).any():
             yield name, clips.where(np.isin(clips.tier, (RVRA.name, name)))
 
 

@@ -13,12 +13,14 @@ import numpy as np
 from avdfd.baselines.open_store import open_vfd
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, ensure_writable, sha256_of
-from avdfd.core.tiers import RVRA, TIERS
+from avdfd.core.tiers import FAKES, RVRA, RVRA_V
 from avdfd.corpora.left_out import LeftOut
 from avdfd.corpora.video_list import read_sources
+from avdfd.datasets.split_elements import vocoded_elements
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
+from avdfd.evaluation import vocoded
 from avdfd.evaluation.audit.audits import Part
 from avdfd.evaluation.evaluate import Evaluation, Request, audit
 from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, grouped_metrics
@@ -47,6 +49,8 @@ class _Clips(NamedTuple):
     others: dict[str, Sequence[ElementMeta]]
     """Those of the other splits, for the audit."""
     absent: str
+    vocoded: Sequence[ElementMeta]
+    """Vocoded real clips of the split, which are kept apart."""
 
 
 def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evaluation:
@@ -69,7 +73,9 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
     scored = read_scores(file, coded(chosen.store.metas, "source").values)
     metas = _with_scores(judged, scored)
     check_classes(metas, request.split, str(file.path))
-    lines = _left_out(judged, scored, file.path, request.split)
+    vocoded_metas = _with_scores(chosen.vocoded, scored)
+    kept_apart = _sources(vocoded_metas)
+    lines = _left_out(judged, kept_apart, scored, file.path, request.split)
     ensure_writable(folder)
 
     # ---- the clips with their scores; those of a clip's windows are equal, so their largest is exactly the clip's
@@ -79,13 +85,21 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
         clips.scores[other.name] = _on_the_same(clips, other)
 
     # ---- the report
-    about = _describe(request, file, scored, chosen, judged, against) | {"left_out": _counts(judged, scored, lines)}
+    about = _describe(request, file, scored, chosen, judged, against) | {
+        "left_out": _counts(judged, kept_apart, scored, lines)
+    }
     fitted = {} if request.split in ("train", "validation") else _fitted(run, about, against)
     if request.split == "validation":
         trained = {one.name: one.report["protocol"]["trained_tiers"] for one in against}
-        fitted = fit_on_validation(clips, {MAIN: [*TIERS], **trained})
+        fitted = fit_on_validation(clips, {MAIN: [*FAKES], **trained})
     result = about | {"fitted": fitted}
     result |= grouped_metrics(clips, MAIN, [MAIN], fitted, replicates=request.bootstrap, seed=request.seed)
+    if len(vocoded_metas):
+        of_them = Scores([meta.key for meta in vocoded_metas], {MAIN: _of_windows(vocoded_metas, scored)})
+        result["vocoded"] = vocoded.summarise(
+            pool(vocoded_metas, of_them, "max"), result["overall"], fitted,
+            replicates=request.bootstrap, seed=request.seed,
+        )  # fmt: skip
     result["coverage"] = coverage(clips.label, clips.scores[MAIN], fitted.get(MAIN))
     result["localisation"] = result["voices"] = None
     root = request.videos or request.probes
@@ -115,16 +129,17 @@ def _chosen(request: Request, splits: str | None, against: Sequence[StoredEvalua
     if splits is None and against and request.elements is None:
         splits = against[0].report["config"]["data"]["splits"]
     store: Store = open_vfd(elements) or ElementStore(elements, whole=None)
-    tiers = {RVRA.name, *(request.tiers or TIERS)}
+    tiers = {RVRA.name, *(request.tiers or FAKES)}
     if request.split == "all":
-        return _Clips(store, of_tiers(store.metas, tiers), elements, splits, {}, "")
+        return _Clips(store, of_tiers(store.metas, tiers), elements, splits, {}, "", vocoded_elements(store, "", "all"))
     if splits is None:
         raise UserError(f"--scores: name the lists that --split {request.split} is of with --splits")
     lists = read_splits(splits)
     members = {name: take(store.metas, rows) for name, rows in assign(store.metas, lists).items()}
     others = {name: members[name] for name in SPLITS if name != request.split}
     absent = without_elements(store.metas, lists)
-    return _Clips(store, of_tiers(members[request.split], tiers), elements, splits, others, absent)
+    kept_apart = of_tiers(members[request.split], {RVRA_V.name})
+    return _Clips(store, of_tiers(members[request.split], tiers), elements, splits, others, absent, kept_apart)
 
 
 def _with_scores(metas: Sequence[ElementMeta], scored: Scored) -> Sequence[ElementMeta]:
@@ -143,19 +158,24 @@ def _sources(metas: Sequence[ElementMeta]) -> set[str]:
     return {sources[code] for code in np.unique(codes).tolist()}
 
 
-def _left_out(judged: Sequence[ElementMeta], scored: Scored, path: Path, split: str) -> list[LeftOut]:
+def _left_out(
+    judged: Sequence[ElementMeta], vocoded: set[str], scored: Scored, path: Path, split: str
+) -> list[LeftOut]:
     """Return the clips without a score and the rows that are not one of these clips, by name."""
     ours = _sources(judged)
     lines = [LeftOut(name, f"no score: its cell is empty in {place}") for name, place in scored.empty.items()]
     lines += [LeftOut(name, f"no score in {path}") for name in ours - scored.scores.keys() - scored.empty.keys()]
-    lines += [LeftOut(name, f"has a score, but is not judged in '{split}'") for name in scored.scores.keys() - ours]
+    others = scored.scores.keys() - ours - vocoded
+    lines += [LeftOut(name, f"has a score, but is not judged in '{split}'") for name in others]
     lines += [LeftOut(name, "has a score, but is no clip of the element store") for name in scored.unknown]
     return sorted(lines)
 
 
-def _counts(judged: Sequence[ElementMeta], scored: Scored, lines: Sequence[LeftOut]) -> dict[str, int]:
-    """Return what became of clips and rows: `scored` and `without_score` add up to the clips, and `scored`, `empty`,
-    `not_judged` and `unknown` to the rows."""
+def _counts(
+    judged: Sequence[ElementMeta], vocoded: set[str], scored: Scored, lines: Sequence[LeftOut]
+) -> dict[str, int]:
+    """Return what became of clips and rows: `scored` and `without_score` add up to the clips, and `scored`, `vocoded`,
+    `empty`, `not_judged` and `unknown` to the rows."""
     ours = _sources(judged)
     with_score = len(ours & scored.scores.keys())
     return {
@@ -164,7 +184,8 @@ def _counts(judged: Sequence[ElementMeta], scored: Scored, lines: Sequence[LeftO
         "without_score": len(ours) - with_score,
         "rows": scored.rows,
         "empty": len(scored.empty),
-        "not_judged": len(scored.scores) - with_score,
+        "vocoded": len(vocoded),
+        "not_judged": len(scored.scores) - with_score - len(vocoded),
         "unknown": len(scored.unknown),
         "listed": len(lines),
     }

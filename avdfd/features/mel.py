@@ -62,13 +62,12 @@ def _power(waveform: Tensor, window: str, length: int, n_fft: int, hop: int, *, 
         )
         return spectrum[..., :frames].abs().square()
     wide = F.pad(waveform[:, None].double(), (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
-    points = torch.arange(n_fft, dtype=torch.float64)
-    angles = points[:, None] * points[: n_fft // 2 + 1] * (2 * torch.pi / n_fft)
+    points, bins = torch.arange(length, dtype=torch.float64), torch.arange(n_fft // 2 + 1, dtype=torch.float64)
     share = 0.54 if window == "hamming" else 0.5
-    weights = share - (1 - share) * (torch.arange(length, dtype=torch.float64) * (2 * torch.pi / length)).cos()
-    margin = (n_fft - length) // 2
-    basis = torch.cat([angles.cos(), angles.sin()], dim=1) * F.pad(weights, (margin, margin))[:, None]
-    places = torch.arange(frames)[:, None] * hop + torch.arange(n_fft)
+    weights = share - (1 - share) * (points * (2 * torch.pi / length)).cos()
+    angles = points[:, None] * bins * (2 * torch.pi / n_fft)  # from the start of the window: the power is the same
+    basis = torch.cat([angles.cos(), angles.sin()], dim=1) * weights[:, None]
+    places = torch.arange(frames)[:, None] * hop + (n_fft - length) // 2 + torch.arange(length)
     real, imaginary = (wide[:, places] @ basis).chunk(2, dim=2)
     return (real.square() + imaginary.square()).transpose(1, 2).to(waveform.dtype)
 

@@ -159,6 +159,8 @@ def export(run: Run, path: Path) -> Form:
         raise WorkError(f"{run.folder}: torch cannot export it: {reason}") from None
     assert program is not None, "with dynamo there is one"
     model = program.model_proto
+    if model.graph.input[0].type.tensor_type.shape.dim[0].dim_value:
+        raise WorkError(f"{run.folder}: its graph would be for {len(inputs['waveform'])} windows alone")
     about = {
         "run": str(run.folder),
         "kind": run.config.kind,

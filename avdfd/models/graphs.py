@@ -75,7 +75,7 @@ class MixedGraphAttention(nn.Module):
         pairs = kind[:, None] + kind
         weights = torch.cat([self.att_weight11, self.att_weight12, self.att_weight22], dim=1)
         logits = _pairs(x, self.att_proj) @ weights
-        return logits.gather(-1, pairs[None, :, :, None].expand(len(x), -1, -1, 1))
+        return logits.gather(-1, pairs[None, :, :, None].expand(x.shape[0], -1, -1, 1))
 
 
 class GraphPool(nn.Module):

@@ -6,7 +6,7 @@ metric or decides anything.
 numbers    numbers as text     sentences  results in words   tables  HTML tables        style  CSS
 frame      the HTML page       points     figures as CSV     script  sortable tables    files  what is written
 gallery    worst errors        audit      shortcuts, leaks   robustness  perturbed clips
-counterfactuals    use of the relation of audio and video
+counterfactuals    use of the relation of audio and video    vocoded  false alarms on vocoded real speech
 voices     distances to the prototype     pages  metrics by page
 comparison many systems, as a page and as tables in other formats
 plots      figures of reports  timeline, overlay, inspection  drawings of one media file  verdict  it as text
@@ -30,6 +30,7 @@ from avdfd.report import (
     robustness,
     sentences,
     tables,
+    vocoded,
     voices,
 )
 from avdfd.report.numbers import (
@@ -96,6 +97,8 @@ def summary_text(result: Mapping[str, Any]) -> str:
     tables.append("\n".join(line for line in known if line))
     if result.get("localisation"):
         tables += [align(_localised(result)), align(_by_window(result))]
+    if rows := vocoded.vocoded_rows(result):
+        tables.append(align(rows))
     if result.get("pages"):
         tables += [pages.branches_text(result["pages"]), pages.pages_text(result["pages"][main])]
     if "counterfactuals" in result:
@@ -134,6 +137,7 @@ def build(result: Mapping[str, Any]) -> str:
         f"<p class=note>{sentences.how_to_read(result)}</p>",
         tables.carried(result),
         tables.paired(result),
+        vocoded.vocoded_html(result),
         counterfactuals.counterfactuals_html(result),
         "<h2>Curves</h2>",
         f"<div class=figures>{''.join(_figure(name, svg, result) for name, svg in figures.items())}</div>",

@@ -52,6 +52,7 @@ from avdfd.splits.families import Families, read_families
 from avdfd.splits.files import UNKNOWN_METHODS, SplitList, save
 from avdfd.splits.lists import OPENAVFF
 from avdfd.splits.page_disjoint import fake_methods, page_folds
+from avdfd.splits.vocoded import add_vocoded, apart
 
 FAMILIES = Path(__file__).resolve().parents[1] / "splits" / "families.csv"
 SHARES = {
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> None:
         action="store_true",
         help="page_disjoint: train on resynthesise.py's fakes only",
     )
+    cli.add_argument("--train-vocoded", action="store_true", help="also list vocoded real clips (RVRA-V) for training")
     cli.add_argument("--seed", type=int, default=0)
     args = cli.parse_args(argv)
     if args.seed < 0:
@@ -114,12 +116,15 @@ def main(argv: list[str]) -> None:
     trained_on = read_training_lists(args.lists) if args.lists else {}
     clips, others, unusable = load(args.elements, args.manifest)
     groups = duplicates_of(args.duplicates, clips, others) if args.duplicates else []
+    drawn, vocoded = apart(clips)
     if args.protocol == OPENAVFF:
         lists = {OPENAVFF: as_splits([read_sources([path], args.videos) for path in args.csv], clips)}
     else:
         lists = make(
-            args.protocol, clips, args.seed, given, groups, trained_on=trained_on, table=table, only_own=args.only_own
+            args.protocol, drawn, args.seed, given, groups, trained_on=trained_on, table=table, only_own=args.only_own
         )
+        for made in lists.values():
+            add_vocoded(made, vocoded, train=args.train_vocoded)
     for made in lists.values():
         made.listed += unusable
         made.left_out["files that are no clips"] += len(unusable)
@@ -128,7 +133,7 @@ def main(argv: list[str]) -> None:
     inputs += args.csv or []
     inputs += [args.lists / f"train_{number}.txt" for number in trained_on]
     inputs += [path] if by_page else []
-    unknown = table.unknown(fake_methods(clips)) if table else []
+    unknown = table.unknown(fake_methods(drawn)) if table else []
     facts = {UNKNOWN_METHODS: unknown} if by_page else {}
     for number, one in trained_on.items():
         if one.skipped:

@@ -19,7 +19,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import ClipMeta
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.progress import Bar
-from avdfd.core.tiers import RVRA
+from avdfd.core.tiers import FAKES, RVRA
 from avdfd.core.workers import MOST, Failure, count_or_cores, run_killable
 from avdfd.corpora.layouts import LAYOUTS, read_root
 from avdfd.corpora.left_out import left_out
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
 def check_kinds(root: Path, clips: Iterable[ClipMeta | Clip]) -> None:
     """Raise UserError unless there are real clips and fakes."""
     tiers = dict.fromkeys(clip.tier for clip in clips)
-    if RVRA.name not in tiers or len(tiers) < 2:
+    if RVRA.name not in tiers or not set(FAKES) & tiers.keys():
         raise UserError(f"{root}: probes need readable real clips and fakes; there are {', '.join(tiers) or 'none'}")
 
 

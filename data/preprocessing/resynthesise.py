@@ -1,11 +1,12 @@
-"""Makes fakes of real speech by signal processing, as training data of stage 1.
+"""Makes fakes of real speech by signal processing, as training data of stage 1; or vocoded clips that stay real.
 
     python data/preprocessing/resynthesise.py --input=speech --output=speech-own        config/speech/resynthesise.json
+    python data/preprocessing/resynthesise.py --input=speech --output=speech-vocoded --real=true                 RVRA-V
 
-The new root has all clips of the old one (as hard links if possible), the fakes under own/, and clips.csv. It can be
-given to codec_parity.sh and preprocess.sh like any other root. A second run makes what is missing. Fakes that cannot be
-made are listed in problems.csv with their reasons, and what is no usable clip of the old root in left_out.csv. Exit
-code 1 if there are too many of them.
+The new root has all clips of the old one (as hard links if possible), the fakes under own/, or real ones under
+vocoded/, and clips.csv. It can be given to codec_parity.sh and preprocess.sh like any other root. A second run makes
+what is missing. Clips that cannot be made are listed in problems.csv with their reasons, and what is no usable clip of
+the old root in left_out.csv. Exit code 1 if there are too many of them.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.layouts import read_root
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
 from avdfd.corpora.tables import own_lines
-from avdfd.corpora.vocoding.clips import Task, fake_of, make, name_of
+from avdfd.corpora.vocoding.clips import Task, clip_of, make, name_of
 
 
 def main(argv: list[str]) -> int:
@@ -52,11 +53,12 @@ def main(argv: list[str]) -> int:
     if aside:
         print(f"{root / LEFT_OUT}: {summary(aside)}")
     count = len(real(entries)) * len(cfg.ways)
-    print(f"{root}: {len(entries)} clips, {count - len(problems)} fakes made of {len(real(entries))} real ones")
+    what = "vocoded real clips" if cfg.real else "fakes"
+    print(f"{root}: {len(entries)} clips, {count - len(problems)} {what} made of {len(real(entries))} real ones")
     if len(problems) <= cfg.max_problems * count:
         return 0
     print(
-        f"error: {len(problems)} of {count} fakes could not be made, more than max_problems = {cfg.max_problems:g}; "
+        f"error: {len(problems)} of {count} {what} could not be made, more than max_problems = {cfg.max_problems:g}; "
         f"see {root / 'problems.csv'}",
         file=sys.stderr,
     )
@@ -84,7 +86,7 @@ def link(path: Path, out: Path) -> None:
 def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[str, str]:
     """Make the missing fakes in worker processes; return the reasons of those that could not be made."""
     tasks = [
-        Task(entry.clip.path, root / name_of(entry.clip.source, way), way, entry.clip.source)
+        Task(entry.clip.path, root / name_of(entry.clip.source, way, real=cfg.real), way, entry.clip.source, cfg.real)
         for entry in real(entries)
         for way in cfg.ways
     ]
@@ -95,7 +97,7 @@ def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[s
     with contextlib.closing(results), Bar(total=len(todo), desc="resynthesise", unit="file") as bar:
         for task, result in results:
             if isinstance(result, Failure):
-                problems[name_of(task.source, task.way)] = result.reason
+                problems[name_of(task.source, task.way, real=cfg.real)] = result.reason
             bar.update()
     return problems
 
@@ -103,7 +105,7 @@ def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[s
 def write_lists(root: Path, entries: list[Entry], problems: dict[str, str], cfg: ResynthesisConfig) -> None:
     """Write clips.csv of all clips and fakes that exist, and problems.csv."""
     clips: list[tuple[ClipMeta, str]] = [(entry.clip, entry.split) for entry in entries]
-    clips += [(fake_of(entry.clip, way), entry.split) for entry in real(entries) for way in cfg.ways]
+    clips += [(clip_of(entry.clip, way, real=cfg.real), entry.split) for entry in real(entries) for way in cfg.ways]
     write_csv(root / OWN_TABLE, own_lines((clip, split) for clip, split in clips if clip.source not in problems))
     write_csv(root / "problems.csv", [("source", "reason"), *sorted(problems.items())])
 

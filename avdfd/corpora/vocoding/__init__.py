@@ -1,8 +1,9 @@
-"""Fakes made of real speech by signal processing alone: for training, never for testing.
+"""Real speech re-synthesised by signal processing alone: fakes for training, or clips that stay real for testing.
 
 A fake and its original have the same text, speaker and level. They differ only in how the speech was made, which is
 what a detector must learn, without any published fakes. Each way has a typical loss of vocoders: phase, fine structure,
-resolution, aperiodicity.
+resolution, aperiodicity. The ways that keep the speaker may also be called real (RVRA-V), as may a telephone or a
+codec: a detector that calls them fake detects vocoders, not deepfakes.
 
 Samples are (S,) float32 at 16 kHz.
 """
@@ -15,10 +16,10 @@ from numpy.random import Generator
 
 from avdfd.core.seeding import generator_of
 from avdfd.core.tiers import RVFA, RVFA_SVC, RVFA_VC, Tier
-from avdfd.corpora.vocoding import source_filter, spectral
+from avdfd.corpora.vocoding import channels, source_filter, spectral
 from avdfd.corpora.vocoding.spectral import RATE
 
-__all__ = ["RATE", "SHORTEST", "WAYS", "Way", "remake"]
+__all__ = ["RATE", "REAL_WAYS", "SHORTEST", "WAYS", "Way", "remake", "vocode"]
 
 
 class Way(NamedTuple):
@@ -41,6 +42,13 @@ WAYS: dict[str, Way] = {
 }
 """Re-synthesised utterances first, then those with another voice, then parametric ones."""
 
+REAL_WAYS: dict[str, Callable[[np.ndarray, Generator], np.ndarray]] = {
+    **{name: way.make for name, way in WAYS.items() if way.tier is RVFA_SVC},
+    "telephone": channels.telephone,
+    "opus": channels.low_rate,
+}
+"""Ways that change neither speaker nor words, of clips that stay real."""
+
 SHORTEST = 2048
 """Least number of samples."""
 
@@ -58,5 +66,15 @@ def remake(samples: np.ndarray, way: str, name: str) -> np.ndarray:
     made = WAYS[way].make(samples, rng)
     if WAYS[way].tier is RVFA_SVC and rng.random() < _SPLICED:
         made = spectral.mosaic(samples, made, rng)
+    return _at_level(made, samples)
+
+
+def vocode(samples: np.ndarray, way: str, name: str) -> np.ndarray:
+    """Pass real speech through one of `REAL_WAYS`, at its level; all draws are seeded by the names."""
+    samples = np.ascontiguousarray(samples, np.float32)
+    return _at_level(REAL_WAYS[way](samples, generator_of(f"vocoded by {way}: {name}")), samples)
+
+
+def _at_level(made: np.ndarray, samples: np.ndarray) -> np.ndarray:
     level = np.sqrt(np.square(samples, dtype=np.float64).mean() / max(np.square(made, dtype=np.float64).mean(), 1e-12))
     return (made * level).astype(np.float32)

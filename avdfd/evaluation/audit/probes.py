@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from avdfd.core.tiers import RVRA, TIERS
+from avdfd.core.tiers import FAKES, RVRA
 from avdfd.metrics import roc
 
 SHORTCUT = 0.6
@@ -126,8 +126,8 @@ def probe_tiers(clips: Sequence[Clip], lacking: Mapping[str, str] | None = None)
     real = [clip for clip in clips if clip.tier == RVRA.name]
     cues = {
         tier: dict(_cues([*real, *fake], len(real)))
-        for tier in TIERS
-        if tier != RVRA.name and (fake := [clip for clip in clips if clip.tier == tier])
+        for tier in FAKES
+        if (fake := [clip for clip in clips if clip.tier == tier])
     }
     limit_sd = -float(ndtri(_DOUBT / max(sum(map(len, cues.values())), 1)))
     table: dict[str, dict[str, Probe]] = {tier: {} for tier in cues}

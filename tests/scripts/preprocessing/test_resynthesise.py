@@ -59,7 +59,21 @@ def test_fakes_are_beside_all_clips_and_failures_are_listed(root):
     assert (out / "own/shifted/real/a.wav.wav").stat().st_mtime_ns == made
 
 
+def test_vocoded_clips_are_real_and_of_their_own_tier(root, capsys):
+    out = root.parent / "vocoded"
+    given = [f"--input={root}", f"--output={out}", "--real=true", "--workers=1", "--max_problems=0.5"]
+    assert resynthesise.main(given) == 0
+    assert "7 vocoded real clips made of 2 real ones" in capsys.readouterr().out
+    listed = {entry.clip.source: entry.clip for entry in list_entries(out, audio=True)}
+    made = listed["vocoded/telephone/real/a.wav.wav"]
+    assert (made.tier, made.label, made.method, made.base) == ("RVRA-V", 0, "vocoded-telephone", "real/a.wav")
+    assert (made.identities, made.page) == (("anna",), "p")
+    assert {clip.tier for clip in listed.values()} == {"RVRA", "RVFA-VC", "RVRA-V"}
+
+
 def test_wrong_requests(root):
+    with pytest.raises(UserError, match="no way 'shifted' that keeps the speaker; use some of griffin-lim"):
+        run(root, "--real=true")
     with pytest.raises(UserError, match="no way 'hifigan'"):
         run(root, '--ways=["hifigan"]')
     with pytest.raises(UserError, match="lies within the input"):

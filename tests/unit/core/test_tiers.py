@@ -3,7 +3,7 @@
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.core.tiers import AUDIO_CLASS, TIERS, tier
+from avdfd.core.tiers import AUDIO_CLASS, FAKES, TIERS, tier
 
 
 def test_labels_of_all_tiers():
@@ -16,7 +16,9 @@ def test_labels_of_all_tiers():
         "RVFA-VC": (1, 0, 1),
         "RVFA-SVC": (1, 0, 1),
         "FAKE": (1, None, None),
+        "RVRA-V": (0, 0, 0),
     }
+    assert set(TIERS) - set(FAKES) == {"RVRA", "RVRA-V"}
 
 
 def test_unknown_modality_label_of_a_fake_counts_as_fake():

@@ -99,7 +99,7 @@ def test_clips_and_rows_that_take_no_part_are_listed_and_add_up(run, tmp_path):
     done = judge(asked(run, tmp_path / "x"), ScoreFile(path))
     counts = done.result["left_out"]
     assert counts["scored"] + counts["without_score"] == counts["clips"] == len(rows)
-    assert counts["scored"] + counts["empty"] + counts["not_judged"] + counts["unknown"] == counts["rows"]
+    assert sum(counts[name] for name in ("scored", "vocoded", "empty", "not_judged", "unknown")) == counts["rows"]
     assert (counts["without_score"], counts["empty"], counts["not_judged"], counts["unknown"]) == (2, 2, 3, 1)
     said = files.write(done)
     assert f"{tmp_path}/x/eval/test/left_out.csv: 7 clips and rows that take no part" in said

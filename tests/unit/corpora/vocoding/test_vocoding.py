@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from avdfd.config.vocoding import REAL_WAYS as REAL_NAMES
 from avdfd.config.vocoding import WAYS as NAMES
 from avdfd.core.tiers import AUDIO_CLASS
-from avdfd.corpora.vocoding import RATE, SHORTEST, WAYS, remake
+from avdfd.corpora.vocoding import RATE, REAL_WAYS, SHORTEST, WAYS, remake, vocode
 from avdfd.corpora.vocoding.bands import mel_bands
 from avdfd.corpora.vocoding.spectral import analyse, synthesise
 
@@ -26,6 +27,31 @@ def spectrum(samples):
 
 def test_config_names_all_ways():
     assert set(NAMES) == set(WAYS)
+    assert set(REAL_NAMES) == set(REAL_WAYS)
+
+
+@pytest.mark.parametrize("way", REAL_WAYS)
+def test_a_vocoded_clip_stays_close_and_is_deterministic(way):
+    source = voice()
+    made = vocode(source, way, "a.wav")
+    assert (made.shape, made.dtype) == (source.shape, np.float32)
+    assert np.isfinite(made).all()
+    np.testing.assert_allclose(np.square(made).mean(), np.square(source).mean(), rtol=1e-3)
+    assert not np.allclose(made, source, atol=1e-3)
+    np.testing.assert_array_equal(made, vocode(source, way, "a.wav"))
+    voiced = slice(2, 9)  # bands below 3400 Hz, which a telephone keeps
+    agreement = np.corrcoef(spectrum(made)[voiced].ravel(), spectrum(source)[voiced].ravel())[0, 1]
+    assert agreement > 0.6
+
+
+def test_a_telephone_has_no_high_frequencies():
+    noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.05
+    power = analyse(vocode(noise, "telephone", "a"), 512).abs().square().mean(dim=1)
+    assert power[130:].sum() < 1e-3 * power.sum(), "above 4 kHz"
+
+
+def test_ways_of_real_clips_keep_the_speaker():
+    assert not {"shifted", "world-shifted", "linear-prediction"} & set(REAL_WAYS)
 
 
 @pytest.mark.parametrize("way", WAYS)
