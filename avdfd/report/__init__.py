@@ -97,8 +97,8 @@ def summary_text(result: Mapping[str, Any]) -> str:
     tables.append("\n".join(line for line in known if line))
     if result.get("localisation"):
         tables += [align(_localised(result)), align(_by_window(result))]
-    if rows := vocoded.vocoded_rows(result):
-        tables.append(align(rows))
+    if alarms := vocoded.vocoded_rows(result):
+        tables.append(align(alarms))
     if result.get("pages"):
         tables += [pages.branches_text(result["pages"]), pages.pages_text(result["pages"][main])]
     if "counterfactuals" in result:
