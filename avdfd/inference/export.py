@@ -44,7 +44,7 @@ class Form(NamedTuple):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     samples: int
-    """Of the waveform."""
+    """Samples of the waveform."""
     image_size: int | None
     """Side of the frames; None for audio alone."""
 
