@@ -14,7 +14,7 @@ from avdfd.core.arguments import Parser, add_encoders
 from avdfd.core.errors import UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable
 from avdfd.inference.export import OPSET, TOLERANCE, difference, export
-from avdfd.inference.scoring import load_run
+from avdfd.inference.runs import load_run
 
 
 def main(argv: list[str]) -> None:

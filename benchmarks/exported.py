@@ -25,7 +25,7 @@ from avdfd.baselines import SYSTEMS
 from avdfd.config import ConsistencyModelConfig, CountermeasureConfig, PretrainConfig, TrainConfig, load
 from avdfd.core.files import BEST
 from avdfd.inference.export import difference, example, export, run_torch
-from avdfd.inference.scoring import load_run
+from avdfd.inference.runs import load_run
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net, build_detector
 from avdfd.training.weights import RunFacts

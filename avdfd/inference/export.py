@@ -29,7 +29,7 @@ from avdfd.datasets.transforms import CLIP_FRAMES
 from avdfd.features.mel import log_mel, zscore
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
-from avdfd.inference.scoring import Run
+from avdfd.inference.runs import Run
 
 OPSET = 18
 TOLERANCE = 1e-4

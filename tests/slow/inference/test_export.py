@@ -11,8 +11,9 @@ from avdfd.config import CountermeasureConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
 from avdfd.datasets.loaders import ElementSet
+from avdfd.datasets.samplers import Draw
 from avdfd.elements import ElementStore
-from avdfd.inference import scoring
+from avdfd.inference import runs, scoring
 from avdfd.inference.export import OPSET, TOLERANCE
 from avdfd.models.aasist import SIZES, Aasist
 from avdfd.training import weights
@@ -57,7 +58,7 @@ def test_a_graph_has_the_scores_of_its_run(kind, data, tmp_path, capsys):
     assert f"opset {OPSET}; waveform" in said
     assert "largest difference from the run in P(fake): " in said
 
-    run = scoring.load_run(folder, "cpu")
+    run = runs.load_run(folder, "cpu")
     store = ElementStore(data / "elements")
     metas = store.metas[:5]
     expected = scoring.score(run, ElementSet(store, metas, run.inputs)).branch
@@ -66,7 +67,7 @@ def test_a_graph_has_the_scores_of_its_run(kind, data, tmp_path, capsys):
     inputs = {"waveform": np.stack([element.waveform for element in elements]).astype(np.float32)}
     if run.inputs.reads.frames is not None:
         batch = ElementSet(store, metas, run.inputs)
-        prepared = batch.prepare(batch.raw(range(5)), [scoring.Draw(at, None) for at in range(5)])
+        prepared = batch.prepare(batch.raw(range(5)), [Draw(at, None) for at in range(5)])
         inputs["frames"] = prepared.video.numpy()
         inputs |= {} if prepared.shape is None else {"shape": prepared.shape.numpy()}
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])

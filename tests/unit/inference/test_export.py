@@ -1,4 +1,4 @@
-"""Which runs can be exported; the graphs themselves are in tests/slow/inference/test_export.py."""
+"""Runs that can be exported; the graphs themselves are in tests/slow/inference/test_export.py."""
 
 from dataclasses import replace
 
@@ -7,14 +7,14 @@ import pytest
 
 from avdfd.config import AvffConfig, RepresentationConfig
 from avdfd.core.errors import UserError
-from avdfd.inference import scoring
+from avdfd.inference import runs
 from avdfd.inference.export import example, form_of, run_torch
 from tests.helpers.runs import AUDIO, make_run
 from tests.helpers.three_branches import make_three_branches
 
 
 def test_inputs_and_outputs(small_store, tmp_path):
-    run = scoring.load_run(make_three_branches(tmp_path, small_store), "cpu")
+    run = runs.load_run(make_three_branches(tmp_path, small_store), "cpu")
     form = form_of(run)
     assert form.inputs == ("waveform", "frames", "shape")
     assert form.outputs == ("audio", "consistency", "picture", "fused")
@@ -24,7 +24,7 @@ def test_inputs_and_outputs(small_store, tmp_path):
 
 
 def test_drawn_inputs_differ_from_clip_to_clip(small_store, tmp_path):
-    form = form_of(scoring.load_run(make_run(tmp_path, "train", small_store), "cpu"))
+    form = form_of(runs.load_run(make_run(tmp_path, "train", small_store), "cpu"))
     made = example(form, 2)
     assert {name: values.dtype for name, values in made.items()} == {"waveform": np.float32, "frames": np.uint8}
     assert all((one[0] != one[1]).any() for one in made.values())
@@ -34,8 +34,8 @@ def test_drawn_inputs_differ_from_clip_to_clip(small_store, tmp_path):
 def test_runs_that_cannot_be_exported_are_refused(small_store, tmp_path):
     err = make_run(tmp_path, "pretrain", small_store, audio={**AUDIO, "input": "mel_err"})
     with pytest.raises(UserError, match="takes mel_err, which needs a diffusion model; it cannot be exported"):
-        form_of(scoring.load_run(err, "cpu"))
-    run = scoring.load_run(make_three_branches(tmp_path, small_store), "cpu")
+        form_of(runs.load_run(err, "cpu"))
+    run = runs.load_run(make_three_branches(tmp_path, small_store), "cpu")
     other = RepresentationConfig.model_construct(kind="av-hubert")
     with pytest.raises(UserError, match="its representation is av-hubert; only runs on the mouth shape"):
         form_of(replace(run, inputs=run.inputs._replace(representation=other)))
