@@ -61,7 +61,7 @@ class FrontConfig(Section):
     """Learning rate of the trained layers relative to optim.lr."""
     cache: bool = True
     """Compute the hidden states of a frozen encoder once and keep them, in half precision, in the element store for all
-    epochs and runs. Without effect on augmented audio."""
+    epochs and runs; of validation alone if the audio of training is augmented."""
     embed: bool = False
     """Carry a frozen encoder in the weights of the run; otherwise they refer to it by file and sha256."""
     sizes: FrontSizesConfig | None = None

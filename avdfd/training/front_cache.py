@@ -1,6 +1,6 @@
 """Batches of stage 1 on a pretrained audio encoder, from the cache of its hidden states if it is frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -68,20 +68,25 @@ def open_stage1(
 ) -> Sequence[Batches | CachedBatches]:
     """Open the batches of each set of elements in its order, from the cache if a pretrained encoder is frozen.
 
-    Not if the audio is augmented, or `front.cache` is off. Raises UserError and EndedBySignal as `open_cached` does.
+    Not if `front.cache` is off, nor those whose audio is augmented. Raises UserError and EndedBySignal as `open_cached`
+    does.
     """
-    front, encoder, inputs = cfg.model.front, model.encoder, sets[0][0].inputs
+    front, encoder = cfg.model.front, model.encoder
     if not isinstance(encoder, SpeechEncoder) or front is None or not front.cache:
         return open_batches(cfg.data, world.device, *sets)
-    reasons = {
-        "the encoder is trained": front.train_from is not None,
-        "audio is augmented": cfg.augment != AugmentConfig(),
-    }
-    against = [reason for reason, holds in reasons.items() if holds]
-    if against:
-        run.announce(f"cache: not used, as {against[0]}")
+    if front.train_from is not None:
+        run.announce("cache: not used, as the encoder is trained")
         return open_batches(cfg.data, world.device, *sets)
-    assert isinstance(inputs, Inputs), "stage 1 has these inputs"
-    return open_cached(
-        cfg.data, world, run, stop, FrozenFront(encoder, inputs, cfg.optim.precision, world.device), *sets
-    )
+    augmented = [one for one in sets if _inputs(one[0]).augment != AugmentConfig()]
+    plain = [one for one in sets if one not in augmented]
+    if augmented:
+        run.announce("cache: for validation alone, as the audio of training is augmented")
+    part = FrozenFront(encoder, _inputs(plain[0][0]), cfg.optim.precision, world.device)
+    cached: Iterator[Batches | CachedBatches] = iter(open_cached(cfg.data, world, run, stop, part, *plain))
+    others: Iterator[Batches | CachedBatches] = iter(open_batches(cfg.data, world.device, *augmented))
+    return [next(others if one in augmented else cached) for one in sets]
+
+
+def _inputs(elements: ElementSet) -> Inputs:
+    assert isinstance(elements.inputs, Inputs), "stage 1 has these inputs"
+    return elements.inputs

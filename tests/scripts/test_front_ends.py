@@ -57,7 +57,7 @@ def in_pieces(script: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
     [
         (WHISPER, {"head": "graph"}, {}, "cached clips in memory"),
         (WAVLM, {**TRAINED, "layers": "learned"}, {}, "cache: not used, as the encoder is trained"),
-        (WHISPER, {"head": "sls"}, CHANGED, "cache: not used, as audio is augmented"),
+        (WHISPER, {"head": "sls"}, CHANGED, "cache: for validation alone, as the audio of training is augmented"),
         (WAVLM, {**TRAINED, "head": "attentive"}, CHANGED, "cache: not used, as the encoder is trained"),
     ],
     ids=["cached", "trained", "frozen, augmented", "trained, augmented"],
@@ -72,6 +72,7 @@ def test_stage_1_cut_off_after_any_step_resumes_bit_for_bit(
     assert cuts >= 4, "every step and every epoch"
     whole, pieces = (tmp_path / "runs" / name for name in ("whole", "pieces"))
     assert expected in log(whole)
+    assert ("cached clips" in log(whole)) == ("train_from" not in more)
     assert epochs(whole) == epochs(pieces)
     assert all(torch.equal(state(whole)[key], value) for key, value in state(pieces).items())
 
