@@ -4,7 +4,6 @@ python benchmarks/gpu_report.py        writes the table between the markers of R
 """
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,10 +165,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
-def main() -> None:
-    README.write_text(filled(README.read_text(encoding="utf-8"), headline(committed())), encoding="utf-8")
-    print(README, file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    README.write_text(filled(README.read_text(encoding="utf-8"), headline(committed())), encoding="utf-8")
+    print(README)

@@ -1,14 +1,16 @@
-"""Scaling of an element store with its size: time to index, time and memory to open, splits, pairs, random reads.
+"""Scaling of an element store with its size: journals and index, opening, splits, pairs, an epoch's order, reads.
 
-    python benchmarks/index_scale.py [--sizes 20000 1000000] [--parts 16] [--work FOLDER]
+    python benchmarks/index_scale.py [--sizes 1000 10000 100000] [--parts 16] [--work FOLDER]
 
 The journals are generated: as many clips as --sizes says, of FakeAVCeleb's tiers and an identity for every 100 of them;
-all windows point to the same bytes of one shard. Every figure is from a process of its own. Memory is private to that
-process (Private) or mapped from the index and shared with others (Shared).
+all windows point to the same bytes of one shard. Times are CPU time, also that of the kernel, in processes of their
+own. Memory is private to such a process (Private) or mapped from the index and shared with others (Shared); "merged" is
+the most that merging held.
 """
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avdfd.core.journal import Journal
 from avdfd.core.shards import Shard
-from avdfd.datasets.samplers import Paired, Shuffled
+from avdfd.datasets.samplers import Paired, Shared, Shuffled
 from avdfd.elements import ElementStore, ElementWriter, coded
 from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.elements.index import merge
@@ -37,26 +39,30 @@ READS = 300
 
 def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    cli.add_argument("--sizes", type=int, nargs="+", default=[20_000, 1_000_000])
+    cli.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     cli.add_argument("--parts", type=int, default=16)
     cli.add_argument("--work", help="folder on the disk to measure (default: the system's for temporary files)")
     cli.add_argument("--measure", type=Path, help="(internal) the store to open")
+    cli.add_argument("--merge", type=Path, help="(internal) the store to merge")
     args = cli.parse_args()
+    if args.merge:
+        _, seconds = timed(lambda: merge(args.merge))
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        print(f"  merged {seconds:.2f} s, at most {most:.0f} MB")
+        return
     if args.measure:
         measure(args.measure)
         return
+    print(f"{len(os.sched_getaffinity(0))} cores, load average {os.getloadavg()[0]:.1f}")
     for size in args.sizes:
         with tempfile.TemporaryDirectory(dir=args.work) as work:
             root = Path(work) / "store"
             make(root, size, args.parts)
-            started = time.perf_counter()
-            assert merge(root)
-            seconds = time.perf_counter() - started
-            megabytes = (root / INDEX).stat().st_size / 1e6
-            print(
-                f"{size} clips in {args.parts} parts: merged in {seconds:.1f} s, index of {megabytes:.0f} MB",
-                flush=True,
-            )
+            print(f"{size} clips in {args.parts} parts", flush=True)
+            subprocess.run([sys.executable, __file__, "--merge", str(root)], check=True)
+            journals = sum(path.stat().st_size for path in root.glob("journal-*.jsonl"))
+            index = (root / INDEX).stat().st_size
+            print(f"  journals {journals / 1e6:.1f} MB, index {index / 1e6:.1f} MB", flush=True)
             for _ in range(2):
                 subprocess.run([sys.executable, __file__, "--measure", str(root)], check=True)
 
@@ -104,12 +110,15 @@ def measure(root: Path) -> None:
     pairs, pairing = timed(lambda: Paired(train, 32, 0, source="made up"))
     _, balancing = timed(lambda: next(iter(Shuffled(len(train), 32, 0, tiers=coded(train, "tier")))))
     next(iter(pairs))
+    everything = Shared(Shuffled(len(store), 32, 0))
+    _, ordering = timed(lambda: sum(len(share.draws) for share in everything.shares()))
     figures["with splits and pairs"] = memory()
     keys = [store.metas[int(row)].key for row in np.random.default_rng(1).integers(0, len(store), READS)]
     store.read(keys[0], frames=[0])
     _, reading = timed(lambda: [store.read(key, frames=[0, 40]) for key in keys])
     print(
         f"  open {opening:.3f} s, splits {splitting:.2f} s, pairs {pairing:.2f} s, balanced tiers {balancing:.2f} s, "
+        f"order of an epoch {ordering:.2f} s, "
         f"read {1000 * reading / READS:.2f} ms each\n"
         + "\n".join(
             f"  {name:22s} private {own:.0f} MB, shared {shared:.0f} MB" for name, (own, shared) in figures.items()
@@ -118,8 +127,8 @@ def measure(root: Path) -> None:
 
 
 def timed(work):  # type: ignore[no-untyped-def]
-    started = time.perf_counter()
-    return work(), time.perf_counter() - started
+    started = time.process_time()
+    return work(), time.process_time() - started
 
 
 def memory() -> tuple[float, float]:
