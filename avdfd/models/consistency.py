@@ -241,7 +241,9 @@ def info_nce(predicted: Tensor, actual: Tensor, identities: Tensor, sharpness: f
     own = sharpness * correlation(*(p.sum(dim=2) for p in lagged_products(predicted, actual)))
     true = own[:, LAGS]
     lags = torch.arange(-LAGS, LAGS + 1, device=own.device).abs()
-    moments = torch.logsumexp(own[:, (lags == 0) | (lags > _NEAR)], dim=1) - true
+    # Choosing columns by a mask would wait for a GPU to count them.
+    near = (lags > 0) & (lags <= _NEAR)
+    moments = torch.logsumexp(own.masked_fill(near, -torch.inf), dim=1) - true
     same = same_identity(identities)
     across = info_nce_in_batch(predicted.flatten(1), actual.flatten(1), same, temperature=1 / sharpness)
     return moments.mean() + across
