@@ -1,6 +1,7 @@
 """Give a verdict on media files: one line per file, or JSON with --json.
 
     python detect.py --run runs/train video.mp4 folder/of/videos --json
+    python detect.py --run runs/train folder/of/videos --csv table.csv
     python detect.py --run runs/train video.mp4 --plot video.png --overlay shown.mp4
     python detect.py --run runs/pretrain speech.wav speech.flac
     python detect.py --run runs/openavff --csv testset.csv
@@ -11,6 +12,7 @@ A file is cut into windows of 3.072 s as the elements of the run's training, or 
 scored. The score of the file is that of evaluate.py: P(fake) pooled over its windows by the rule of the run's
 validation report, of the fused branch if the run has one. The verdict is real, fake or uncertain, by a band of scores
 outside of which at most 5 % of the validation clips of either class are called wrongly, or by --threshold;
+a file that is further from the run's training data than clips of validation are is `out of domain` instead.
 `probability` is the score at the temperature of validation. Without a validation report of the run (evaluate.py --split
 validation) the threshold is 0.5, and `calibrated` is false. A run that takes whole clips (MRDF as published) is given
 the whole file, up to the seconds that it takes; `--hop` does not apply. A short manipulation in a long video shows in
@@ -44,7 +46,9 @@ from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.left_out import NO_MEDIA
 from avdfd.corpora.video_list import VideoList, prediction, read_videos
 from avdfd.elements.form import as_window
+from avdfd.evaluation import domain
 from avdfd.evaluation.stored import decisions_of
+from avdfd.inference.domain import Domain, with_distances
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.runs import Run, audio_only, load_run
@@ -73,6 +77,9 @@ def main(argv: list[str]) -> int:
         return draw_reconstruction(args, files[0], media)
     run = load_run(args.run, args.device, args.encoders)
     audio_run = audio_only(run)
+    if known := domain_of(run):
+        run = with_distances(run, known.references)
+        audio_run = audio_run and with_distances(audio_run, known.references)
     media = as_run_takes_it(run, media, args)
     decisions = decide(run, args.threshold)
     if media.max_windows and not media.whole:
@@ -96,7 +103,7 @@ def main(argv: list[str]) -> int:
                 line = verdict(file, error=seen)
             else:
                 decided = decisions[scoring_run.branches[-1]]
-                line = verdict(file, seen, decided, reading=found.reading, left_out=found.left_out)
+                line = verdict(file, seen, decided, reading=found.reading, left_out=found.left_out, domain=known)
                 draw(args, file, line, seen, found.reading, media.decoder, decided.band.high)
             failed += line["error"] is not None
             lines.append(line)
@@ -123,7 +130,13 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     cli.add_argument("files", nargs="*", type=Path, metavar="FILE", help="media files, or folders that contain some")
     cli.add_argument("--run", required=True, help="run folder of a training script")
     add_encoders(cli)
-    cli.add_argument("--csv", type=Path, metavar="FILE", help="score the videos of a list, video_name,target")
+    cli.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE.csv",
+        help="with files: write a table of them for spreadsheets; alone: score the videos of this list, "
+        "video_name,target",
+    )
     cli.add_argument("--root", type=Path, help="root of the paths in the list (default: the list's folder)")
     cli.add_argument(
         "--prediction", type=Path, metavar="OUT.csv", help="scores of the list's videos (default: prediction.csv)"
@@ -139,7 +152,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     cli.add_argument(
         "--missing", type=float, metavar="SCORE", help="P(fake) in submissions of videos that cannot be scored"
     )
-    cli.add_argument("--scores", type=Path, metavar="OUT.csv", help="table of the files: scores, weights, verdicts")
+    cli.add_argument("--scores", type=Path, metavar="OUT.csv", help="that table, also for the videos of a list")
     cli.add_argument("--json", action="store_true", help="one JSON object per line")
     cli.add_argument("--plot", type=Path, metavar="OUT.png", help="draw one file over time (.png .svg .pdf)")
     cli.add_argument("--overlay", type=Path, metavar="OUT.mp4", help="draw the evidence into the video of one file")
@@ -176,8 +189,13 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--threshold takes a probability from 0 to 1, --workers a number of 1 or more, up to {MOST}")
     if min(args.audio_stream or 0, args.video_stream or 0) < 0:
         raise UserError("--audio-stream and --video-stream take the index of a stream, 0 or more")
-    if bool(args.files) == bool(args.csv):
+    if not args.files and not args.csv:
         raise UserError("name the files to score, or a list of them with --csv")
+    if args.files and args.csv:
+        if args.scores:
+            raise UserError("--csv and --scores write the same table of the files; leave out one of them")
+        check_is_table(args.csv)
+        args.csv, args.scores = None, args.csv
     if not args.csv and (args.root or args.prediction or args.submission):
         raise UserError("--root, --prediction and --submission go with --csv, a list of videos")
     unknown = next((form for form, _ in args.submission if form not in submissions.FORMS), None)
@@ -219,6 +237,23 @@ def decide(run: Run, threshold: float | None) -> dict[str, Decision]:
     if threshold is None:
         return decisions
     return {branch: one._replace(band=Band(threshold, threshold)) for branch, one in decisions.items()}
+
+
+def domain_of(run: Run) -> Domain | None:
+    """Return what the training data of a run looked like; None if it is not known. Says what follows for its scores."""
+    known = domain.load(run)
+    if known is None and run.audio_branch is not None:
+        print(
+            f"{run.folder}: files unlike its training data are not recognised; evaluate.py --run {run.folder} --split "
+            "validation finds out what that looked like",
+            file=sys.stderr,
+        )
+    if known is not None and known.built_in:
+        print(
+            f"{run.folder}: trained on drawn faces, the built-in corpus; its scores say nothing about real recordings",
+            file=sys.stderr,
+        )
+    return known
 
 
 def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> MediaConfig:
@@ -321,6 +356,18 @@ def check_table(option: str, path: Path, others: Sequence[Path]) -> None:
     if path.resolve() in {other.resolve() for other in others}:
         raise UserError(f"{path}: is an input or another output; name another file with {option}")
     ensure_writable(path.parent)
+
+
+def check_is_table(path: Path) -> None:
+    """Raise UserError if a file that would be replaced by a table is not one: it may be a list of videos."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        if not file.readline().startswith(",".join(table([])[0][:3])):
+            raise UserError(
+                f"{path}: not a table of detect.py, and not replaced by one; to score the videos of a list, leave out "
+                "the files, or name another file with --csv"
+            )
 
 
 def write_prediction(path: Path, listed: VideoList, scores: Mapping[str, float]) -> None:

@@ -22,7 +22,7 @@ from avdfd.datasets.split_elements import absent_identities, split_metas, vocode
 from avdfd.elements import ElementMeta
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
-from avdfd.evaluation import provenance, vocoded, voices
+from avdfd.evaluation import domain, provenance, vocoded, voices
 from avdfd.evaluation.audit import audits
 from avdfd.evaluation.changed import check_store, sample
 from avdfd.evaluation.counterfactuals import summary
@@ -35,6 +35,7 @@ from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.evaluation.stored import fitted_on_validation, folder_of, system_of
 from avdfd.evaluation.worst_errors import gallery
+from avdfd.inference.domain import Domain, with_distances
 from avdfd.inference.runs import Run, load_system, pretrained_under, trained_under
 from avdfd.inference.scoring import Scores, score
 from avdfd.splits.lists import check_classes, check_unseen, of_tiers
@@ -101,6 +102,8 @@ class Evaluation(NamedTuple):
     """Arrays of frames.npz, of a system with a consistency branch (`over_time`)."""
     left_out: Sequence[LeftOut] | None = None
     """Lines of left_out.csv, for scores from a file."""
+    domain: Domain | None = None
+    """The run's training data, if this evaluation has described it."""
 
 
 def evaluate(request: Request) -> Evaluation:
@@ -138,7 +141,10 @@ def evaluate(request: Request) -> Evaluation:
 
     # ---- scores
     placed = voices.placing(ours)
-    scores = score_systems(systems | {run.folder.name: placed.runs}, store, metas, request)
+    learnt = domain_of(ours, request)
+    references = {} if isinstance(learnt, str) else learnt.references
+    judging = [with_distances(one, references) for one in placed.runs] if references else placed.runs
+    scores = score_systems(systems | {run.folder.name: judging}, store, metas, request)
     clips, windows = pool(metas, scores, request.windows), per_window(metas, scores)
 
     # ---- metrics
@@ -157,6 +163,12 @@ def evaluate(request: Request) -> Evaluation:
         )
     main = run.branches[-1]
     result["coverage"] = coverage(clips.label, clips.scores[main], result["fitted"].get(main))
+    found = None
+    if isinstance(learnt, domain.Fitted):
+        found = domain.calibrate(learnt, judging[0], store, metas, clips, **reading(run, request))
+    result["domain"] = {"missing": learnt} if isinstance(learnt, str) else None
+    if known := found or (learnt if isinstance(learnt, Domain) else None):
+        result["domain"] = domain.summarise(clips, known, main, result["fitted"].get(main))
     result["localisation"] = localise(metas, windows, scores, replicates=replicates, seed=seed)
     result["voices"] = voices.summarise(clips, placed, replicates=replicates, seed=seed)
     result["failures"] = gallery(clips, windows, store, metas, run.branches[-1], request.videos or request.probes)
@@ -167,11 +179,22 @@ def evaluate(request: Request) -> Evaluation:
         result["counterfactuals"] = relate(systems, store, metas, scores, folder, request)
     if request.robustness:
         result["robustness"] = perturb(systems, store, metas, folder, request)
-    done = Evaluation(folder, result, clips, windows, frames=over_time(metas, scores))
+    done = Evaluation(folder, result, clips, windows, frames=over_time(metas, scores), domain=found)
     if listed is None:
         return done
     rows, result["listed"] = predicted(listed, clips, run.branches[-1])
     return done._replace(prediction=rows)
+
+
+def domain_of(runs: Sequence[Run], request: Request) -> Domain | domain.Fitted | str:
+    """Return what the training data of a run looked like, which is found out on validation, or why it is not known."""
+    run = runs[0]
+    if len(runs) > 1:
+        return "it is that of one run, and several are evaluated together"
+    if request.split == "validation":
+        bar = partial(Bar, desc=f"training data, {run.folder.name}", unit="batch", leave=None)
+        return domain.fit_to_training(run, progress=bar, **reading(run, request))
+    return domain.load(run) or f"evaluate {run.folder} on validation first, which finds out"
 
 
 def load_systems(request: Request) -> dict[str, list[Run]]:
@@ -299,6 +322,11 @@ def relate(
         systems, store, some, own, folder / "counterfactuals", partial(score_run, request=request), request.windows,
         replicates=request.bootstrap, seed=request.seed, progress=partial(Bar, desc="counterfactuals", unit="case"),
     )  # fmt: skip
+
+
+def reading(run: Run, request: Request) -> dict[str, int]:
+    """Return how elements are read to be scored."""
+    return {"batch_size": request.batch_size, "workers": workers_of(run, request)}
 
 
 def workers_of(run: Run, request: Request) -> int:

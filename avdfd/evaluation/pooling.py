@@ -36,6 +36,7 @@ def stack(runs: Sequence[Scores]) -> Scores:
         runs[0].keys,
         branches,
         weights={name: np.mean([run.weights[name] for run in runs], axis=0) for name in runs[0].weights},
+        distances={name: np.mean([run.distances[name] for run in runs], axis=0) for name in runs[0].distances},
         frames=mean([run.frames for run in runs]),
         agreement=mean([run.agreement for run in runs]),
         discrepancy=mean([run.discrepancy for run in runs]),
@@ -99,6 +100,7 @@ def _columns(
             for name, values in scores.branch.items()
         },
         weights={name: mean(values) for name, values in scores.weights.items()},
+        distances={name: mean(values) for name, values in scores.distances.items()},
         log_ratio=None if frames is None else mean(frames.mean(axis=1)),
         lag=None if agreement is None else best_lag(vectors(agreement)),
         discrepancy=None if discrepancy is None else mean(discrepancy.mean(axis=1)),

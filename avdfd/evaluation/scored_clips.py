@@ -42,6 +42,8 @@ class ScoredClips:
     """Branch, or name of another system -> P(fake), (S, N)."""
     weights: dict[str, Floats] = field(default_factory=dict)
     """Branch -> (N,) its weight in the fused score, mean over windows and runs; empty for a system without fusion."""
+    distances: dict[str, Floats] = field(default_factory=dict)
+    """Branch -> (N,) distance from the training data, mean over windows; empty without a domain of the run."""
     log_ratio: Floats | None = None
     """(N,) log-ratio of consistency, mean over frames, windows and runs; low if audio and mouth do not belong
     together."""
@@ -92,8 +94,9 @@ class ScoredClips:
         }
         facts = {name: column[mask] for name, column in self.facts.items()}
         weights = {name: column[mask] for name, column in self.weights.items()}
+        distances = {name: column[mask] for name, column in self.distances.items()}
         scores = {name: values[:, mask] for name, values in self.scores.items()}
-        return replace(self, facts=facts, weights=weights, scores=scores, **columns)
+        return replace(self, facts=facts, weights=weights, distances=distances, scores=scores, **columns)
 
 
 def join_clips(parts: Sequence[ScoredClips]) -> ScoredClips:
@@ -120,6 +123,7 @@ def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
     for name, values in clips.scores.items():
         scores |= dict(zip(_score_columns(name, len(values)), values.tolist(), strict=True))
     explained = {"weight_audio": None, **{f"weight_{name}": values for name, values in clips.weights.items()}}
+    explained |= {f"domain_{name}": values for name, values in clips.distances.items()}
     explained |= {"discrepancy": clips.discrepancy, "prototype_distance": clips.distance}
     explained |= {} if clips.log_ratio is None else {"log_ratio": clips.log_ratio, "lag_ms": clips.lag}
     empty = [None] * len(clips)

@@ -18,7 +18,7 @@ from avdfd.core.files import naming
 from avdfd.elements import Element, unpack
 from avdfd.elements.form import as_window
 from avdfd.features.window import FPS, is_short
-from avdfd.inference.runs import WEIGHT, Run
+from avdfd.inference.runs import DISTANCE, WEIGHT, Run
 from avdfd.inference.scoring import score_windows
 from avdfd.media.crops import WindowFace
 from avdfd.media.streams import Reading, has_video
@@ -75,7 +75,8 @@ class Inspection(NamedTuple):
     branches: tuple[str, ...]
     """Names of the scores, the main branch last."""
     columns: dict[str, np.ndarray]
-    """(N,) for each branch and, with the prefix `WEIGHT`, its weight; of a consistency branch `frames` (N, 77) and
+    """(N,) for each branch and, with the prefix `WEIGHT`, its weight, with `DISTANCE`, its distance from the training
+    data; of a consistency branch `frames` (N, 77) and
     `agreement` (N, 31). With explanations also `audio_effect` (N, A), `discrepancy` (N, 8, R, C) and `mel` (N, 128, 96)
     in columns of 32 ms."""
     strip: list[tuple[float, np.ndarray]]
@@ -169,6 +170,7 @@ def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
         scores = score_windows(run, elements, explain=explain)
         part: dict[str, np.ndarray | None] = {**scores.branch}
         part |= {f"{WEIGHT}{branch}": values for branch, values in scores.weights.items()}
+        part |= {f"{DISTANCE}{branch}": values for branch, values in scores.distances.items()}
         part |= {"frames": scores.frames, "agreement": scores.agreement}
         if explain:
             mel = np.stack([element.mel for element in elements])

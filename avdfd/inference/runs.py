@@ -46,6 +46,8 @@ M = TypeVar("M", bound=nn.Module)
 FUSED = "fused"
 WEIGHT = "w_"
 """Prefix of the column of a branch's weight in the fused score."""
+DISTANCE = "domain_"
+"""Prefix of the column of a branch's distance from the training data."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from avdfd.datasets.loaders import ElementSet, prepare, stack, to_device
 from avdfd.datasets.samplers import Draw, Sequential, Shared
 from avdfd.elements import Element
 from avdfd.inference.explanation import audio_effect
-from avdfd.inference.runs import WEIGHT, Run
+from avdfd.inference.runs import DISTANCE, WEIGHT, Run
 
 EXPLANATIONS = ("frames", "agreement", "discrepancy", "audio_effect", "embedding", "distance")
 """Columns that explain scores; fields of `Scores`."""
@@ -28,6 +28,8 @@ class Scores:
     """Branch -> (N,), or (S, N) of S runs (`avdfd.evaluation.pooling.stack`)."""
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     """Branch -> (N,) its weight in the fused score; empty for a system without fusion."""
+    distances: dict[str, np.ndarray] = field(default_factory=dict)
+    """Branch -> (N,) distance from the training data, of a run with a domain (`avdfd.inference.domain`)."""
     frames: np.ndarray | None = None
     """(N, 77) log-ratio of consistency at each frame, 25 a second; low if audio and mouth do not belong together."""
     agreement: np.ndarray | None = None
@@ -114,5 +116,7 @@ def _join(
                 )
             )
     weights = {branch: columns.pop(WEIGHT + branch) for branch in run.branches if WEIGHT + branch in columns}
+    far = [name for name in columns if name.startswith(DISTANCE)]
+    found = {name.removeprefix(DISTANCE): columns.pop(name) for name in far}
     explained = {name: columns.pop(name, None) for name in EXPLANATIONS}
-    return Scores(keys, columns, weights, **explained)
+    return Scores(keys, columns, weights, found, **explained)

@@ -74,6 +74,10 @@ class DetectorOutput(NamedTuple):
     logit_moved: Tensor | None = None
     """(B, M) consistency logits of parts of the clips with their audio moved, after those of the same parts with their
     own audio (`avdfd.models.evidence.moved`); in training only."""
+    said: Tensor | None = None
+    """(B, T, K) tokens of the audio, and"""
+    shown: Tensor | None = None
+    """(B, T, K) those of the mouth, that were compared; in evaluation only."""
 
     @property
     def logits(self) -> Tensor:
@@ -204,6 +208,8 @@ class Detector(nn.Module):
             frames=compared.frames,
             agreement=compared.agreement,
             logit_moved=self._moved(encoded) if self.training else None,
+            said=None if self.training else encoded.said,
+            shown=None if self.training else encoded.shown,
         )
 
     def _moved(self, encoded: Encoded) -> Tensor:

@@ -8,6 +8,7 @@ frame      the HTML page       points     figures as CSV     script  sortable ta
 gallery    worst errors        audit      shortcuts, leaks   robustness  perturbed clips
 counterfactuals    use of the relation of audio and video    vocoded  false alarms on vocoded real speech
 voices     distances to the prototype     pages  metrics by page
+domain     distances from the training data
 comparison many systems, as a page and as tables in other formats
 plots      figures of reports  timeline, overlay, inspection  drawings of one media file  verdict  it as text
 """
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from avdfd.report import (
     audit,
     counterfactuals,
+    domain,
     frame,
     gallery,
     pages,
@@ -53,6 +55,11 @@ _CAPTIONS = {
         "Reliability",
         "Clips in bins of equal size, {branch} score. On the diagonal, scores are calibrated probabilities. Grey: the "
         "range of 95 % of calibrated scores by chance alone.",
+    ),
+    "coverage": (
+        "Coverage and errors",
+        "Errors among all clips of a kind against the share of clips that are decided, {branch} score: each point is a "
+        "band of scores that allows 1, 2, 5, 10 or 20 % errors of each kind on validation.",
     ),
     "weights": (
         "Confidence weight by tier",
@@ -87,6 +94,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
         sentences.protocol(result),
         sentences.calibrated(result),
         sentences.decided(result),
+        domain.domain_sentence(result),
         sentences.carried(result),
         sentences.in_sync(result),
         sentences.weights(result),
@@ -95,6 +103,7 @@ def summary_text(result: Mapping[str, Any]) -> str:
         *(sentences.worst(result, name) for name in result["groups"]),
     ]
     tables.append("\n".join(line for line in known if line))
+    tables += domain.domain_text(result)
     if result.get("localisation"):
         tables += [align(_localised(result)), align(_by_window(result))]
     if alarms := vocoded.vocoded_rows(result):
@@ -149,6 +158,7 @@ def build(result: Mapping[str, Any]) -> str:
         f"<p class=note>{escape(sentences.calibrated(result))} {sentences.about_calibration(result)}</p>",
         "<h2>How many clips can be decided?</h2>" if result.get("coverage") else "",
         tables.coverage(result),
+        domain.domain_html(result),
         tables.windows(result),
         tables.localisation(result),
         "<h2>By method and group</h2>",
@@ -175,6 +185,8 @@ def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
         "reliability": plots.reliability({name: curve for name, curve in calibration.items() if curve}),
         "distributions": plots.distributions(curves["distributions"]),
     }
+    if result.get("coverage"):
+        figures["coverage"] = plots.error_rates(points.coverage_curves(result), "share of clips decided")
     if weights := branch_weights(result):
         figures["weights"] = plots.weights(weights)
     return figures

@@ -13,6 +13,7 @@ from avdfd.core.files import write_atomic, write_csv
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows
 from avdfd.evaluation.evaluate import Evaluation
 from avdfd.evaluation.scored_clips import csv_rows
+from avdfd.inference import domain
 from avdfd.report.card import write_card
 from avdfd.report.pages import folds_text, pages_text
 
@@ -20,11 +21,13 @@ from avdfd.report.pages import folds_text, pages_text
 def write(done: Evaluation) -> str:
     """Write scores.csv, windows.csv, report.html and report.json; return the tables and the path of the page as text.
 
-    For the clips of lists, prediction.csv is written too, frames.npz for a system that scores frames, and left_out.csv,
-    without windows.csv, for scores from a file. report.json is written last: where it exists, the others do. The
-    card of the run gets the figures.
+    For the clips of lists, prediction.csv is written too, frames.npz for a system that scores frames, on validation
+    domain.safetensors, and left_out.csv, without windows.csv, for scores from a file. report.json is written last:
+    where it exists, the others do. The card of the run gets the figures.
     """
     page = done.folder / "report.html"
+    if done.domain:
+        write_atomic(done.folder / domain.FILE, domain.encode(done.domain))
     if done.frames:
         with io.BytesIO() as file:
             np.savez_compressed(file, allow_pickle=False, **done.frames)

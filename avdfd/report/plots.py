@@ -104,6 +104,20 @@ def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def error_rates(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], along: str, mark: tuple[float, str] | None = None
+) -> Figure:
+    """Draw rates of errors (x, y) by name along a quantity; `mark` is a place on it with its name."""
+    figure, (axes,) = figure_of(4.2, 3.2)
+    for (name, (x, y)), (color, dashes) in zip(curves.items(), [STYLE["fused"], STYLE["visual"]], strict=False):
+        axes.plot(x, y, color=color, ls=dashes, marker="o", markersize=4, linewidth=1.6, label=name)
+    if mark is not None:
+        axes.axvline(mark[0], color=MUTED, linewidth=1, linestyle=":", label=mark[1])
+    axes.set(ylim=(-0.02, 1.02), xlabel=along, ylabel="rate of errors")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
 def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5) -> Figure:
     """Draw a histogram of P(fake) for each tier, one above the other, each scaled to its highest bar."""
     figure, rows = figure_of(4.2, 0.72 * len(counts) + 0.7, rows=len(counts), sharex=True)

@@ -33,6 +33,19 @@ def reliability(result: Mapping[str, Any]) -> Rows:
     return [["temperature", *_BINS], *bins]
 
 
+def coverage_curves(result: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
+    """Return coverage and rate of errors of each kind, in the order of coverage."""
+    rows = sorted(result["coverage"], key=lambda row: row["coverage"])
+    decided = [row["coverage"] for row in rows]
+    kinds = {"real clips called fake": "false_alarms", "fakes called real": "misses"}
+    return {title: (decided, [row[name] for row in rows]) for title, name in kinds.items()}
+
+
+def coverage(result: Mapping[str, Any]) -> Rows:
+    names = ["allowed", "coverage", "false_alarms", "misses"]
+    return [names, *([row[name] for name in names] for row in result["coverage"])]
+
+
 def weights(result: Mapping[str, Any]) -> Rows:
     rows: list[list[Any]] = [["tier", "branch", "weight"]]
     for branch, tiers in branch_weights(result).items():
@@ -45,6 +58,7 @@ POINTS: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
     "roc_tiers": lambda result: roc(result["curves"]["roc_tiers"]),
     "distributions": distributions,
     "reliability": reliability,
+    "coverage": coverage,
     "weights": weights,
 }
 """Name of a figure -> its rows."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avdfd.inference.verdict import BRANCHES
+from avdfd.metrics.domain import OVERALL
 
 
 def verdict_line(line: dict[str, Any], width: int) -> str:
@@ -17,6 +18,8 @@ def verdict_line(line: dict[str, Any], width: int) -> str:
     weights = [line[f"weight_{name}"] for name in BRANCHES if line[f"weight_{name}"] is not None]
     if weights:
         text += f"  weights {' / '.join(f'{weight:.2f}' for weight in weights)}"
+    if line["domain"] is not None:
+        text += f"  distance {line['domain'][OVERALL]['distance']:.2f}"
     if line["lag_ms"] is not None:
         text += f"  lag {line['lag_ms']:+.0f} ms"
     first, last, count = line["windows"][0]["start"], line["windows"][-1]["end"], len(line["windows"])

@@ -37,6 +37,7 @@ from tests.helpers.videos import Disposition, make_video, write
 FIELDS = ["file", "score", "verdict", "probability", "calibrated", *(f"{branch}_score" for branch in BRANCHES)]
 FIELDS += [
     *(f"weight_{branch}" for branch in BRANCHES),
+    "domain",
     "lag_ms",
     "basis",
     "windows",
@@ -307,7 +308,10 @@ def test_lists_that_cannot_be_scored_are_refused(run, videos, tmp_path):
         return str(error.value)
 
     assert "name the files to score, or a list of them with --csv" in refused()
-    assert "name the files to score" in refused(videos / "good.mp4", "--csv", listed)
+    assert "to score the videos of a list, leave out the files" in refused(videos / "good.mp4", "--csv", listed)
+    assert listed.read_text() == "good.mp4,0\n"
+    both = ["--csv", tmp_path / "a.csv", "--scores", tmp_path / "b.csv"]
+    assert "--csv and --scores write the same table" in refused(videos / "good.mp4", *both)
     assert "is an input or another output; name another file" in refused("--csv", listed, "--prediction", listed)
     assert "is a folder; name a file" in refused("--csv", listed, "--prediction", tmp_path)
     assert "--submission x: no such form; use one of av-deepfake1m, " in refused(
