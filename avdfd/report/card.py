@@ -32,12 +32,14 @@ _LICENCES = (
     ("marlin", "CC BY-NC 4.0"),
     ("av-hubert", "the AV-HuBERT licence of its authors, for research alone"),
     ("mhubert", "CC BY-NC-SA 4.0"),
-    ("xls-r", "Apache 2.0"),
+    ("xls-r", "MIT in fairseq, Apache 2.0 on Hugging Face"),
+    ("wav2vec2", "MIT"),
+    ("hubert", "MIT"),
     ("w2v-bert", "MIT"),
     ("wavlm", "MIT"),
     ("whisper", "MIT"),
 )
-"""Beginning of the name of an encoder -> licence of its published weights, as their authors' pages state it."""
+"""Beginning of the name of an encoder -> licence of its published weights, as in docs/training.md and docs/baselines.md."""
 _UNKNOWN = "not stated in the file: see where you got it"
 
 

@@ -82,7 +82,7 @@ def test_names_from_outside_are_text():
     [
         ({"kind": "whisper", "arch": "tiny", "file": "w.bin"}, "whisper tiny, from w.bin: MIT"),
         ({"kind": "ssl", "arch": "mhubert-147", "file": "m.pt"}, "mhubert-147, from m.pt: CC BY-NC-SA 4.0"),
-        ({"kind": "ssl", "arch": "hubert-base", "file": "h.pt"}, "hubert-base, from h.pt: not stated in the file"),
+        ({"kind": "ssl", "arch": "hubert-base", "file": "h.pt"}, "hubert-base, from h.pt: MIT"),
     ],
 )
 def test_licences_of_audio_encoders(front, said):
@@ -103,6 +103,8 @@ def test_licences_of_visual_encoders_and_baselines():
     assert "- baseline avhalign, stage align" in text
     assert "- weights that were not trained here" in text
     assert "av-hubert, from h.pt: the AV-HuBERT licence" in text
+    config["model"] = {"weights": {"file": "syncnet.model"}}
+    assert "weights, from syncnet.model: not stated in the file" in text_of({"config": config, "git": "abc"})
 
 
 def test_reports_of_other_weights_are_left_out(tmp_path):
