@@ -39,7 +39,7 @@ _LICENCES = (
     ("wavlm", "MIT"),
     ("whisper", "MIT"),
 )
-"""Beginning of the name of an encoder -> licence of its published weights, as in docs/training.md and docs/baselines.md."""
+"""Beginning of the name of an encoder -> licence of its published weights (docs/training.md, docs/baselines.md)."""
 _UNKNOWN = "not stated in the file: see where you got it"
 
 

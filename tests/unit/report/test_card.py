@@ -104,7 +104,7 @@ def test_licences_of_visual_encoders_and_baselines():
     assert "- weights that were not trained here" in text
     assert "av-hubert, from h.pt: the AV-HuBERT licence" in text
     config["model"] = {"weights": {"file": "syncnet.model"}}
-    assert "weights, from syncnet.model: not stated in the file" in text_of({"config": config, "git": "abc"})
+    assert "model, from syncnet.model: not stated in the file" in text_of({"config": config, "git": "abc"})
 
 
 def test_reports_of_other_weights_are_left_out(tmp_path):
