@@ -155,5 +155,5 @@ def test_training_starts_from_the_encoders_file(tmp_path: Path):
 
 @pytest.mark.parametrize(("arch", "ssl"), [("sls", None), ("aasist", {"arch": "xls-r-300m"})])
 def test_an_encoder_belongs_to_the_systems_that_have_one(arch: str, ssl: Any):
-    with pytest.raises(ValueError, match="ssl is the encoder of ssl-aasist and sls: set it for these alone"):
+    with pytest.raises(ValueError, match="ssl is the encoder of ssl-aasist and sls: set it for them alone"):
         config("ssl-aasist").model_validate({**config("ssl-aasist").model_dump(), "model": {"arch": arch, "ssl": ssl}})

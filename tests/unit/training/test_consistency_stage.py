@@ -47,7 +47,17 @@ NETWORK = {
 def test_least_squares_writes_a_run_that_stage_2_reads(stage2a, tmp_path, capsys):
     train.main(stage2a())
     run = tmp_path / "runs" / "mouth"
-    names = {"config.json", "metrics.jsonl", "log.txt", "tensorboard", ".lock", "best.json", BEST, f"{BEST}.sha256"}
+    names = {
+        "config.json",
+        "metrics.jsonl",
+        "log.txt",
+        "card.md",
+        "tensorboard",
+        ".lock",
+        "best.json",
+        BEST,
+        f"{BEST}.sha256",
+    }
     assert {path.name for path in run.iterdir()} == names
     (values,) = epochs(run)
     moved = [f"val_shift_{ms}ms_auc" for ms in (80, 200, 400)]
