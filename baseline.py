@@ -31,6 +31,7 @@ from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
+from avdfd.core.revision import git_revision
 from avdfd.core.signals import Stop
 from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.datasets.batches import open_batches
@@ -54,7 +55,8 @@ from avdfd.training.distributed import Chance, World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import recipe_optimizer, set_recipe_lr
-from avdfd.training.run_folder import RunFolder, git_revision
+from avdfd.training.precision import autocast
+from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
 from avdfd.training.state_dicts import fill
 from avdfd.training.weights import RunFacts
@@ -179,7 +181,7 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
             flops = flops or training_flops(model, batch, call=counted)
             with distributed.accumulating(net, share.last):
                 backends = attention(model, batch, call=counted)
-                with loop.autocast(device, recipe.precision), distributed.dividing(world, share.total), backends:
+                with autocast(device, recipe.precision), distributed.dividing(world, share.total), backends:
                     out = system.outputs(net, batch, cfg, stage, chance)
                 losses = system.losses(model, gather_fields(world, share.total, out), cfg, stage)
                 (share.weight * losses["loss"]).backward()
@@ -306,7 +308,7 @@ def validate(
     columns: list[tuple[Tensor, ...]] = []
     losses: list[Tensor] = []
     for number, (share, batch) in enumerate(batches):
-        with loop.autocast(world.device, recipe.precision):
+        with autocast(world.device, recipe.precision):
             if stage in system.LABELLED:
                 scores = system.scores(model, batch, cfg)
                 logits = torch.stack([scores[branch] for branch in branches], dim=1).float()

@@ -44,6 +44,7 @@ from avdfd.training.flops import training_flops
 from avdfd.training.front_cache import open_stage1
 from avdfd.training.meter import Meter
 from avdfd.training.optim import Groups, adamw, set_epoch_lr
+from avdfd.training.precision import autocast
 from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
 
@@ -138,7 +139,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, *batch.model_inputs)
             backends = attention(model, *batch.model_inputs)
-            with distributed.dividing(world, share.total), loop.autocast(device, cfg.optim.precision), backends:
+            with distributed.dividing(world, share.total), autocast(device, cfg.optim.precision), backends:
                 out = net(*batch.model_inputs)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)
             loss = stage1_loss(cfg, z, logit, label, audio_class, model.prototype)
@@ -212,7 +213,7 @@ def validate(
     model.eval()
     gathered: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        with loop.autocast(world.device, cfg.optim.precision):
+        with autocast(world.device, cfg.optim.precision):
             logit = model(*batch.model_inputs).logit.float()
         gathered.append(gather(world, share.total, batch.label, logit))
     label, logit = (torch.cat(values).cpu().numpy() for values in zip(*gathered, strict=True))

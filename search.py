@@ -13,9 +13,7 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Literal
 
 from avdfd.config import SearchConfig, load
 from avdfd.core.arguments import Parser
@@ -28,6 +26,9 @@ from avdfd.search.child import Signals
 from avdfd.search.points import Run, as_override, check_unchanged, expand
 from avdfd.search.queue import script_of, slots, train_all
 from avdfd.search.results import SearchRow, best_of, result_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BASE = "base.json"
 SHOWN = 10  # number of printed settings
@@ -93,7 +94,7 @@ def report(cfg: SearchConfig, runs: list[Run], root: Path) -> list[SearchRow]:
     return rows
 
 
-def figure(cfg: SearchConfig, rows: list[SearchRow], metric: str) -> Figure:
+def figure(cfg: SearchConfig, rows: list[SearchRow], metric: str) -> "Figure":
     """Plot the metric of all finished runs against each varied key."""
     lists = {**cfg.grid, **{key: draw.choices for key, draw in cfg.random.items()}} or {"config": [cfg.config]}
     scales: dict[str, list[str] | Literal["linear", "log"]] = {}

@@ -48,6 +48,7 @@ from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
+from avdfd.training.precision import autocast
 from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
 from avdfd.training.two_branch import two_branch_loss
@@ -139,7 +140,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, *batch.model_inputs)
             with distributed.accumulating(net, share.last):
-                with loop.autocast(device, cfg.optim.precision), attention(model, *batch.model_inputs):
+                with autocast(device, cfg.optim.precision), attention(model, *batch.model_inputs):
                     out = net(*batch.model_inputs)
                 labels = gather(world, share.total, batch.label, batch.fake_modalities)
                 loss = share.weight * stage2_loss(cfg, gather_fields(world, share.total, out), *labels)
@@ -233,7 +234,7 @@ def validate(
     model.eval()
     gathered: list[tuple[Tensor, ...]] = []
     for share, batch in batches:
-        with loop.autocast(world.device, cfg.optim.precision):
+        with autocast(world.device, cfg.optim.precision):
             out = model(*batch.model_inputs)
         logits = (out.logit_final.float(), *out.logits.float().unbind(dim=1))
         gathered.append(gather(world, share.total, batch.label, *logits))

@@ -49,9 +49,9 @@ from avdfd.models.avhubert import ResNet
 from avdfd.models.mrdf import Mrdf
 from avdfd.models.mrdf_losses import Labels, fused_loss, mrdf_loss
 from avdfd.models.vfd import VoiceFace
-from avdfd.training import loop
 from avdfd.training.attention import Attention
 from avdfd.training.optim import recipe_optimizer
+from avdfd.training.precision import autocast
 from OpenAVFF.finetuning import VideoCAVMAEFT
 from OpenAVFF.pretraining import VideoCAVMAE
 
@@ -184,7 +184,7 @@ def action(
         return case.scores(net, *inputs, released=False)
 
     def run(inputs: tuple[Tensor, ...]) -> None:
-        half = torch.autocast(device.type, torch.float16, enabled=fp16) if released else loop.autocast(device, "bf16")
+        half = torch.autocast(device.type, torch.float16, enabled=fp16) if released else autocast(device, "bf16")
         attention: AbstractContextManager[Any] = nullcontext() if released else ours(model, *inputs, call=scores)
         if released and case.explicit:
             attention = explicit_attention()

@@ -38,6 +38,7 @@ from avdfd.training.distributed import pick_device
 from avdfd.training.front_cache import FrozenFront
 from avdfd.training.front_ends import ARCHS, build_front
 from avdfd.training.optim import adamw
+from avdfd.training.precision import autocast
 from pretrain import parameter_groups, stage1_loss
 
 WAYS = ("frozen", "cached", "top 3 layers trained", "all trained", "all trained, checkpointing")
@@ -138,7 +139,7 @@ def seconds_of(cfg: PretrainConfig, model: Any, batches: Iterable[Any], device: 
         model.train()
         started = now()
         for _, batch in batches:
-            with loop.autocast(device, cfg.optim.precision):
+            with autocast(device, cfg.optim.precision):
                 out = model(*batch.model_inputs)
             loss = stage1_loss(cfg, out.z, out.logit, batch.label, batch.audio_class, model.prototype)
             loss.backward()

@@ -28,11 +28,12 @@ from avdfd.datasets.loaders import ElementSet, Inputs
 from avdfd.datasets.residency import Place
 from avdfd.datasets.samplers import Shared, Shuffled
 from avdfd.elements import ElementStore
-from avdfd.training import backbone_cache, loop
+from avdfd.training import backbone_cache
 from avdfd.training.build import AnyDetector, build_detector
 from avdfd.training.cached_batches import CachedBatches
 from avdfd.training.distributed import pick_device
 from avdfd.training.optim import adamw
+from avdfd.training.precision import autocast
 from train import stage2_loss
 
 SIZES = ["--visual.init=random", "--visual.weights=null", "--backbone_lr_scale=0"]
@@ -92,7 +93,7 @@ def seconds(cfg: TrainConfig, model: AnyDetector, batches: Iterable[Any], device
         model.train()
         started = now()
         for _, batch in batches:
-            with loop.autocast(device, cfg.optim.precision):
+            with autocast(device, cfg.optim.precision):
                 out = model(*batch.model_inputs)
             loss = stage2_loss(cfg, out, batch.label, batch.fake_modalities)
             loss.backward()

@@ -22,6 +22,7 @@ from avdfd.training.build import AnyDetector, build_audio_net, build_consistency
 from avdfd.training.consistency_stage import Pairs, stage2a_loss
 from avdfd.training.front_ends import build_front
 from avdfd.training.optim import adamw
+from avdfd.training.precision import autocast
 from benchmarks.baselines import explicit_attention
 from benchmarks.training_data import made_up
 from OpenAVFF.visual_encoder import VisualEncoder
@@ -183,10 +184,10 @@ def take(way: Way, device: torch.device) -> Callable[[Any], None]:
     scaler = torch.amp.GradScaler(device.type, enabled=half)
 
     def step(batch: Any) -> None:
-        autocast = torch.autocast("cuda", torch.float16) if half else loop.autocast(device, "bf16")
+        cast = torch.autocast("cuda", torch.float16) if half else autocast(device, "bf16")
         clips = way.clips(batch)
         backends = nullcontext() if way.released else attention(model, *clips)
-        with autocast if half or not way.released else torch.autocast(device.type, enabled=False), backends:
+        with cast if half or not way.released else torch.autocast(device.type, enabled=False), backends:
             out = model(*clips)
         loss = way.loss(out, batch)
         scaler.scale(loss).backward()

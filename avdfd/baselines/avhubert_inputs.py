@@ -22,9 +22,9 @@ from avdfd.features.mouth_crops import MIDDLE, middle, mouth_crops
 from avdfd.features.window import FRAMES
 from avdfd.models.avhubert import AUDIO_FEATURES
 from avdfd.models.avhubert_features import Features, FrozenAVHubert, Given
-from avdfd.training import loop
 from avdfd.training.array_store import RowFormat
 from avdfd.training.backbone_cache import described, heads, row_formats_of, weights_digest
+from avdfd.training.precision import autocast
 
 KEPT = torch.float16
 """Type of cached features, which are layer-normalised."""
@@ -106,7 +106,7 @@ class AvHubertPart(NamedTuple):
     def __call__(self, *inputs: Tensor) -> Features:
         """uint8 mouth crops (B, 1, T, 88, 88), filter banks (B, 104, T) -> features to cache."""
         mouth, audio = inputs
-        with loop.autocast(self.device, self.precision):
+        with autocast(self.device, self.precision):
             features = self.model((normalise(mouth, "lips"), audio))
         return Features(*(None if x is None else x.to(KEPT) for x in features))
 

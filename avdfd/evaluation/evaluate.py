@@ -14,6 +14,7 @@ from avdfd.baselines.open_store import open_store
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable
 from avdfd.core.progress import Bar
+from avdfd.core.revision import git_revision
 from avdfd.core.tiers import FAKES, RVRA
 from avdfd.corpora.left_out import LeftOut
 from avdfd.corpora.video_list import read_sources
@@ -39,7 +40,6 @@ from avdfd.inference.domain import Domain, with_distances
 from avdfd.inference.runs import Run, load_system, pretrained_under, trained_under
 from avdfd.inference.scoring import Scores, score
 from avdfd.splits.lists import check_classes, check_unseen, of_tiers
-from avdfd.training.run_folder import git_revision
 
 
 class Request(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from avdfd.baselines.open_store import open_vfd
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, ensure_writable, sha256_of
+from avdfd.core.revision import git_revision
 from avdfd.core.tiers import FAKES, RVRA, RVRA_V
 from avdfd.corpora.left_out import LeftOut
 from avdfd.corpora.video_list import read_sources
@@ -32,7 +33,6 @@ from avdfd.evaluation.stored import OF_FILES, StoredEvaluation, fitted_on_valida
 from avdfd.evaluation.worst_errors import gallery
 from avdfd.inference.scoring import Scores
 from avdfd.splits.lists import SPLITS, assign, check_classes, of_tiers, read_splits, take, without_elements
-from avdfd.training.run_folder import git_revision
 
 MAIN = "score"
 """Name of the scores in tables and files."""

@@ -20,6 +20,7 @@ from avdfd.config import (
     TrainConfig,
     VfdConfig,
 )
+from avdfd.config.changes import different_keys
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
 from avdfd.datasets.loaders import Batch, InputForm, Inputs
@@ -39,7 +40,6 @@ from avdfd.training.build import (
     is_released,
 )
 from avdfd.training.distributed import pick_device
-from avdfd.training.state import different_keys
 from avdfd.training.state_dicts import filled
 
 M = TypeVar("M", bound=nn.Module)

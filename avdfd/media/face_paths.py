@@ -8,7 +8,6 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from avdfd.config import FaceConfig
 from avdfd.features.window import FPS
@@ -183,6 +182,8 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     kept up to both ends, where the values are continued by turning them about the last one."""
     if len(values) < 2:
         return values
+    from scipy.ndimage import gaussian_filter1d  # here, as scipy takes a third of a second and audio does without
+
     reach = round(4 * _SMOOTH * FPS)
     around = [(reach, reach)] + [(0, 0)] * (values.ndim - 1)
     longer = np.pad(values, around, mode="reflect", reflect_type="odd")

@@ -7,7 +7,6 @@ before it or 0.08 s after it. docs/benchmarks.md has how often that is right.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from avdfd.features.window import FPS, SAMPLE_RATE
 
@@ -43,6 +42,8 @@ def loudness(samples: np.ndarray, count: int) -> np.ndarray:
 
 def _evidence(mouths: Sequence[np.ndarray], loud: np.ndarray) -> np.ndarray:
     """Return (F,) correlations with the audio, smaller for faces that move less than the liveliest."""
+    from scipy.ndimage import gaussian_filter1d  # here as in face_paths.py
+
     gaps, outer, chins, widths = np.moveaxis(np.array(mouths), 2, 0)
     shapes = gaps + outer + chins - widths
     speeds = sum(np.abs(np.gradient(gaussian_filter1d(part, 0.8, axis=1), axis=1)) for part in (gaps, chins, widths))
@@ -55,6 +56,8 @@ def _evidence(mouths: Sequence[np.ndarray], loud: np.ndarray) -> np.ndarray:
 
 def _correlation(mouth: np.ndarray, loud: np.ndarray) -> float:
     """Return the highest correlation of two tracks (T,) over the lags, both smoothed over 0.1 s."""
+    from scipy.ndimage import gaussian_filter1d
+
     mouth, loud = gaussian_filter1d(mouth, 1), gaussian_filter1d(loud, 1)
     count = len(mouth)
     pairs = [(mouth[max(0, lag) : count + min(0, lag)], loud[max(0, -lag) : count - max(0, lag)]) for lag in _LAGS]

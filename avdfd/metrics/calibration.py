@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from avdfd.metrics.roc import Floats
@@ -72,6 +71,8 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None
         low *= 2
     while slope(high) > 0:
         high *= 2
+    from scipy.optimize import brentq  # here, as it takes half a second and only fits need it
+
     return float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
 
 

@@ -16,9 +16,7 @@ plots      figures of reports  timeline, overlay, inspection  drawings of one me
 import json
 from collections.abc import Mapping
 from html import escape
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from avdfd.report import (
     audit,
@@ -46,6 +44,9 @@ from avdfd.report.numbers import (
     sections,
     with_interval,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _CAPTIONS = {
     "roc_branches": ("ROC by branch and system", "All fakes against the real clips (RVRA)."),
@@ -176,7 +177,7 @@ def build(result: Mapping[str, Any]) -> str:
     return frame.page(title, parts)
 
 
-def draw(result: Mapping[str, Any]) -> dict[str, Figure]:
+def draw(result: Mapping[str, Any]) -> "dict[str, Figure]":
     """Return the figures, drawn from their points in report.json."""
     curves, calibration = result["curves"], result["calibration"][result["main"]]
     figures = {

@@ -5,14 +5,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from avdfd.evaluation.counterfactuals.rule import JUDGED_SHIFT, SHUFFLED_TIER, judged
 from avdfd.report import frame, plots
 from avdfd.report.frame import box
 from avdfd.report.numbers import align, html_interval, number, with_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NOT_APPLICABLE = "not applicable"
 NOT_RUN = "Use of the relation of audio and video: not tested (evaluate.py --counterfactuals)."
@@ -171,7 +172,7 @@ def counterfactuals_html(result: Mapping[str, Any]) -> str:
     )
 
 
-def draw(section: Mapping[str, Any], names: Sequence[str]) -> Figure:
+def draw(section: Mapping[str, Any], names: Sequence[str]) -> "Figure":
     """Draw AUC against the shift in milliseconds, above 0 if the audio is late."""
     figure, (axes,) = plots.figure_of(4.2, 3.2)
     axes.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")

@@ -1,7 +1,8 @@
 """Drawings of the inspection of one media file: a figure over time, and the content of an overlay."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 
 from avdfd.features.mel import HOP
 from avdfd.features.window import MEL_FRAMES, SAMPLE_RATE, SECONDS
@@ -11,10 +12,13 @@ from avdfd.inference.runs import WEIGHT
 from avdfd.report import timeline
 from avdfd.report.overlay import Story
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _ROUNDING = 2e-3  # seconds
 
 
-def figure_over_time(title: str, seen: Inspection, threshold: float) -> Figure:
+def figure_over_time(title: str, seen: Inspection, threshold: float) -> "Figure":
     """Draw film strip, audio, scores and evidence over time."""
     starts, columns = seen.starts, seen.columns
     ends = np.array([window.end for window in seen.windows])

@@ -6,13 +6,13 @@ The figures of reports are narrow, so that their text stays readable on a phone.
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Colour and dashes of every branch and tier. The palette of Okabe and Ito suits colour-blind readers, dashes suit black
 # and white.
@@ -52,15 +52,17 @@ def looks(names: Iterable[str]) -> dict[str, tuple[str, Any]]:
     return {name: STYLE[name] if name in STYLE else next(others) for name in names}
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: "Figure") -> str:
     """Return a figure as SVG text that is reproducible: text as outlines, no date, no random ids."""
+    from matplotlib import rc_context  # here as below: it takes half a second, and is loaded once a figure is drawn
+
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "avdfd"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
-def encode(figure: Figure, suffix: str) -> bytes:
+def encode(figure: "Figure", suffix: str) -> bytes:
     """Return a figure as the bytes of a file with one of SUFFIXES."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix.removeprefix("."), dpi=150)
@@ -68,7 +70,7 @@ def encode(figure: Figure, suffix: str) -> bytes:
 
 
 def curve_with_band(
-    axes: Axes,
+    axes: "Axes",
     at: Sequence[float],
     points: Sequence[Mapping[str, Any]],
     metric: str,
@@ -88,7 +90,7 @@ def curve_with_band(
         axes.fill_between(at, low, high, color=color, alpha=0.1, linewidth=0)
 
 
-def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> "Figure":
     """Draw one ROC curve per branch, system or tier from its `fpr`, `tpr` and `auc`."""
     figure, (axes,) = figure_of(4.2, 4.2)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle=":")
@@ -106,7 +108,7 @@ def roc_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def error_rates(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], along: str, mark: tuple[float, str] | None = None
-) -> Figure:
+) -> "Figure":
     """Draw rates of errors (x, y) by name along a quantity; `mark` is a place on it with its name."""
     figure, (axes,) = figure_of(4.2, 3.2)
     for (name, (x, y)), (color, dashes) in zip(curves.items(), [STYLE["fused"], STYLE["visual"]], strict=False):
@@ -118,7 +120,7 @@ def error_rates(
     return figure
 
 
-def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5) -> Figure:
+def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5) -> "Figure":
     """Draw a histogram of P(fake) for each tier, one above the other, each scaled to its highest bar."""
     figure, rows = figure_of(4.2, 0.72 * len(counts) + 0.7, rows=len(counts), sharex=True)
     for axes, (name, values) in zip(rows, counts.items(), strict=True):
@@ -133,7 +135,7 @@ def distributions(counts: Mapping[str, Sequence[float]], threshold: float = 0.5)
     return figure
 
 
-def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+def reliability(curves: Mapping[str, Mapping[str, Any]]) -> "Figure":
     """Draw the fraction of fakes against mean P(fake) in bins: one curve per name, the first with its range by chance.
 
     A curve has `score`, `fakes`, `low`, `high` and `ece` (`avdfd.metrics.calibration.Reliability`).
@@ -155,7 +157,7 @@ def reliability(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def dots(by_tier: Mapping[str, Sequence[float]], bars: Mapping[str, float], label: str) -> Figure:
+def dots(by_tier: Mapping[str, Sequence[float]], bars: Mapping[str, float], label: str) -> "Figure":
     """Draw a value of the clips of each tier: every clip as a dot, and a bar for the tier."""
     figure, (axes,) = figure_of(4.2, 0.45 * len(by_tier) + 0.9)
     for row, (name, values) in enumerate(by_tier.items()):
@@ -170,7 +172,7 @@ def dots(by_tier: Mapping[str, Sequence[float]], bars: Mapping[str, float], labe
     return figure
 
 
-def weights(by_branch: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+def weights(by_branch: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> "Figure":
     """Draw the weights of branches in the fused score, by tier: a dot for every clip, a bar at the median.
 
     `by_branch` has `values` and `median` of each branch and tier.
@@ -199,7 +201,7 @@ def weights(by_branch: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
 
 def plane(
     by_tier: Mapping[str, Sequence[Sequence[float]]], explained: Sequence[float], prototype: Sequence[float] | None
-) -> Figure:
+) -> "Figure":
     """Draw the clips of each tier on two principal components with their fractions of the variance."""
     figure, (axes,) = figure_of(4.2, 4.7)
     for marker, (name, points) in zip(itertools.cycle("o^sDvPX"), by_tier.items(), strict=False):
@@ -219,7 +221,7 @@ def sweep(
     scales: Mapping[str, Sequence[str] | Literal["linear", "log"]],
     metric: str,
     best: int | None,
-) -> Figure:
+) -> "Figure":
     """Draw a metric against each varied key, one panel below the other: runs as dots, means as a line.
 
     `points` are (position by key, metric of each seed). `scales` has, for each key, its list of values, in which a
@@ -257,8 +259,11 @@ def sweep(
     return figure
 
 
-def figure_of(width: float, height: float, rows: int = 1, **layout: object) -> tuple[Figure, list[Axes]]:
+def figure_of(width: float, height: float, rows: int = 1, **layout: object) -> "tuple[Figure, list[Axes]]":
     """Return a figure of this size in inches with `rows` axes below each other, in the common style."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, 1, squeeze=False, **layout)[:, 0]  # type: ignore[call-overload]

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from avdfd.report import frame, plots
 from avdfd.report.numbers import html_interval, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NOTE = (
     "Above: AUC of fakes against real clips, both perturbed, with severity rising from left to right; the axis shows "
@@ -55,7 +56,7 @@ def left_out(section: Mapping[str, Any]) -> list[str]:
     return [*lines, *(f"Left out: {name}, {why}." for name, why in section.get("left_out", {}).items())]
 
 
-def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> Figure:
+def draw(section: Mapping[str, Any], name: str, branches: Sequence[str]) -> "Figure":
     """Draw a perturbation: AUC by severity, and below it AUC of perturbed against unperturbed real clips."""
     how = section["perturbations"][name]
     steps = [section["clean"], *how["severities"]]

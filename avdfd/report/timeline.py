@@ -3,16 +3,18 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from avdfd.features.window import FPS, SAMPLE_RATE, WINDOW
 from avdfd.inference.explanation import best_lag
 from avdfd.models.consistency import LAGS
 from avdfd.report.plots import MUTED, STYLE, figure_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _STRIP = 10  # frames in a film strip
 _FEW = 40  # with more windows, markers would overlap
@@ -48,7 +50,7 @@ class Seen(NamedTuple):
     """Contribution of each moment of audio to the logit of the audio branch."""
 
 
-def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: float) -> Figure:
+def timeline(title: str, seen: Seen, *, span: tuple[float, float], threshold: float) -> "Figure":
     """Draw a file over the time `span` in seconds: frames with the discrepancy on the face, audio, scores, evidence."""
     frame = 8.7 / _STRIP  # inches, so that square frames stay square
     panels: list[tuple[float, Callable[[Axes], None]]] = []
@@ -93,7 +95,7 @@ def over_time(starts: np.ndarray, values: np.ndarray) -> Track:
 
 
 def _film_strip(
-    axes: Axes,
+    axes: "Axes",
     strip: Sequence[tuple[float, np.ndarray, np.ndarray | None]],
     span: tuple[float, float],
     *,
@@ -117,7 +119,7 @@ def _film_strip(
     axes.axis("off")
 
 
-def _filled(axes: Axes, track: Track, name: str, branch: str) -> None:
+def _filled(axes: "Axes", track: Track, name: str, branch: str) -> None:
     """Draw a quantity as a filled curve around 0."""
     color = STYLE[branch][0]
     axes.fill_between(*track, color=color, alpha=0.2, linewidth=0)
@@ -127,7 +129,7 @@ def _filled(axes: Axes, track: Track, name: str, branch: str) -> None:
     axes.set_ylabel(name, fontsize=9)
 
 
-def _spectrogram(axes: Axes, spectrogram: tuple[np.ndarray, np.ndarray]) -> None:
+def _spectrogram(axes: "Axes", spectrogram: tuple[np.ndarray, np.ndarray]) -> None:
     values, edges = spectrogram
     axes.pcolormesh(edges, np.arange(len(values) + 1), values, cmap="magma", rasterized=True)
     axes.set(yticks=[])
@@ -135,7 +137,7 @@ def _spectrogram(axes: Axes, spectrogram: tuple[np.ndarray, np.ndarray]) -> None
     axes.grid(False)
 
 
-def _lags(axes: Axes, agreement: tuple[np.ndarray, np.ndarray]) -> None:
+def _lags(axes: "Axes", agreement: tuple[np.ndarray, np.ndarray]) -> None:
     """Draw the correlation at every lag over time, and the lag at which it is highest."""
     values, edges = agreement
     step = 1000 / FPS
@@ -151,7 +153,7 @@ def _lags(axes: Axes, agreement: tuple[np.ndarray, np.ndarray]) -> None:
     axes.grid(False)
 
 
-def _weight_lines(axes: Axes, weights: Mapping[str, Track]) -> None:
+def _weight_lines(axes: "Axes", weights: Mapping[str, Track]) -> None:
     """Draw the weights of three branches; of two, the weight of the first, as the other one has the rest."""
     shown = weights if len(weights) > 2 else dict(itertools.islice(weights.items(), 1))
     for name, track in shown.items():
@@ -163,7 +165,7 @@ def _weight_lines(axes: Axes, weights: Mapping[str, Track]) -> None:
     axes.set_ylabel("weights" if len(shown) > 1 else f"weight of\n{next(iter(shown))}", fontsize=9)
 
 
-def _score_lines(axes: Axes, scores: Mapping[str, Track], threshold: float) -> None:
+def _score_lines(axes: "Axes", scores: Mapping[str, Track], threshold: float) -> None:
     axes.axhspan(threshold, 1.03, color="#b00020", alpha=0.06, linewidth=0)
     axes.axhline(threshold, color="#b00020", linewidth=1, linestyle=":")
     main, (times, values) = list(scores.items())[-1]

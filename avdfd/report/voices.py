@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from avdfd.core.tiers import AUDIO_ORDER
 from avdfd.report import frame, plots
 from avdfd.report.frame import Rows
 from avdfd.report.numbers import html_interval, number, sure
 from avdfd.report.tables import difference_cell
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HEADING = "<h2>Are voices ordered by their distance from real speech?</h2>"
 _NOTE = (
@@ -50,7 +51,7 @@ def voices_html(result: Mapping[str, Any]) -> str:
     )
 
 
-def draw(section: Mapping[str, Any]) -> dict[str, Figure]:
+def draw(section: Mapping[str, Any]) -> "dict[str, Figure]":
     """Return the figures for which there are data."""
     figures = {}
     if tiers := section.get("tiers"):

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avdfd.config import RUNS, DrawConfig, RunConfig, SearchConfig, load, parse_saved
+from avdfd.config.changes import different_keys
 from avdfd.core.errors import UserError
 from avdfd.core.text import parse_json, read_json
-from avdfd.training.state import different_keys
 
 Settings = dict[str, Any]
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, locked
 from avdfd.search import results
@@ -44,7 +42,11 @@ def slots(gpus: str, jobs: int, runs: Sequence[Run] = ()) -> list[Slot]:
         raise UserError(f"--gpus {gpus}: write numbers such as 0,2, or all or none")
     if runs and all(run.config.device == "cpu" for run in runs):
         gpus = "none"
-    count = 0 if gpus == "none" else torch.cuda.device_count()
+    count = 0
+    if gpus != "none":
+        import torch  # here, as it takes two seconds and the runs are processes of their own
+
+        count = torch.cuda.device_count()
     if gpus == "all":
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
         names = visible.split(",") if count else []

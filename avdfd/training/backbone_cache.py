@@ -31,9 +31,9 @@ from avdfd.elements import ElementStore
 from avdfd.features.window import MEL_BINS, MEL_FRAMES, WINDOW
 from avdfd.models.detector import Detector
 from avdfd.models.speech_encoder import SpeechEncoder
-from avdfd.training import loop
 from avdfd.training.array_store import BLOCK, ArrayStore, RowFormat
 from avdfd.training.build import AnyDetector
+from avdfd.training.precision import autocast
 
 FOLDER = "frozen"
 TOKENS = "float16"
@@ -89,7 +89,7 @@ class Encoder(NamedTuple):
     def __call__(self, *inputs: Tensor) -> Any:
         """Inputs of the model as in `Batch.model_inputs` -> its encoders' output to cache, `model.encoded`."""
         self.model.eval()
-        with loop.autocast(self.device, self.precision):
+        with autocast(self.device, self.precision):
             encoded = self.model.encode(*inputs)
         types = {"tokens": getattr(torch, TOKENS)}
         return type(encoded)(*(x.to(types.get(name, torch.float32)) for name, x in encoded._asdict().items()))

@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from avdfd.config import ConsistencyStageConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
+from avdfd.core.revision import git_revision
 from avdfd.core.seeding import generator_of
 from avdfd.core.signals import Stop
 from avdfd.datasets.batches import Batches, open_batches
@@ -36,9 +37,10 @@ from avdfd.training.distributed import World, gather
 from avdfd.training.flops import training_flops
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
+from avdfd.training.precision import autocast
 from avdfd.training.representation_cache import CachedFeatures, open_features
 from avdfd.training.representations import width_of
-from avdfd.training.run_folder import RunFolder, git_revision, summary
+from avdfd.training.run_folder import RunFolder, summary
 from avdfd.training.state import Training, refuse_other_config
 from avdfd.training.weights import RunFacts
 
@@ -254,7 +256,7 @@ def _descend(
             mel = moved_audio(mel, offsets[positions].to(device))
             mouth = mouths(batch, positions, real.features).to(device)
             flops = flops or training_flops(Pairs(model), mel, mouth)
-            with loop.autocast(device, cfg.optim.precision):
+            with autocast(device, cfg.optim.precision):
                 pairs = net(mel, mouth)
             (identity,) = gather(world, share.total, numbers[positions].to(device))
             loss = torch.zeros((), device=device)

@@ -15,11 +15,11 @@ from avdfd.elements import ElementStore
 from avdfd.features.window import WINDOW
 from avdfd.models.audio_encoder import AudioNet
 from avdfd.models.speech_encoder import Hidden, SpeechEncoder
-from avdfd.training import loop
 from avdfd.training.array_store import RowFormat
 from avdfd.training.backbone_cache import described, row_formats_of
 from avdfd.training.cached_batches import CachedBatches, open_cached
 from avdfd.training.distributed import World
+from avdfd.training.precision import autocast
 from avdfd.training.run_folder import RunFolder
 
 _VERSION = 1  # raise it with every change of what a front end computes
@@ -45,7 +45,7 @@ class FrozenFront(NamedTuple):
     def __call__(self, *inputs: Tensor) -> Hidden:
         """Waveform (B, 49152) -> features to cache, hidden states in half precision."""
         (waveform,) = inputs
-        with loop.autocast(self.device, self.precision):
+        with autocast(self.device, self.precision):
             states, statistics = self.model.front(waveform)
         return Hidden(states.half(), None if statistics is None else statistics.float())
 

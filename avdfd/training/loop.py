@@ -1,9 +1,8 @@
 """Helpers around the loops of the training scripts: seeds, precision, progress bars."""
 
-import contextlib
 import random
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -39,13 +38,6 @@ def speed_up(model: nn.Module, cfg: SpeedConfig, device: torch.device, precision
         # Under bf16 autocast, only the products of contrastive losses stay in fp32, and they need it.
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Return bf16 autocast on a GPU if `precision` asks for it; a no-op otherwise."""
-    if device.type == "cuda" and precision == "bf16":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def epochs(progress: Progress, last: int, title: str, world: World) -> Bar:

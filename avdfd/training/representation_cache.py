@@ -14,11 +14,11 @@ from avdfd.datasets.samplers import Sequential, Shared
 from avdfd.elements import ElementStore
 from avdfd.features.window import MEL_BINS, MEL_FRAMES
 from avdfd.models.representations import Representation
-from avdfd.training import loop
 from avdfd.training.array_store import RowFormat
 from avdfd.training.backbone_cache import described, row_formats_of, settings_of
 from avdfd.training.cached_batches import CachedBatches, open_cached
 from avdfd.training.distributed import World
+from avdfd.training.precision import autocast
 from avdfd.training.representations import load_representation
 from avdfd.training.run_folder import RunFolder
 
@@ -53,7 +53,7 @@ class FrozenRepresentation(NamedTuple):
     def __call__(self, *inputs: Tensor) -> Seen:
         """Mel, which is not used, and mouth -> features to cache."""
         _, mouth = inputs
-        with loop.autocast(self.device, self.precision):
+        with autocast(self.device, self.precision):
             return Seen(self.model.features(mouth).half())
 
     def identity(self, store: ElementStore) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """The folder of a run: resolved config, metrics per epoch, examples, TensorBoard, log; and Weights & Biases."""
 
-import functools
 import importlib
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,11 +10,11 @@ from typing import Any
 
 import cv2
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import ensure_writable, lock_for_process, naming, write_atomic
+from avdfd.core.revision import git_revision
 from avdfd.elements import ElementMeta
 from avdfd.features.mel import log_mel
 from avdfd.training.checkpoint import last_files
@@ -58,6 +56,8 @@ class RunFolder:
         ensure_writable(self.path)
         self._lock = lock_for_process(self.path / _LOCK, self.path)
         with naming(self.path / _TENSORBOARD):
+            from torch.utils.tensorboard import SummaryWriter  # here, so that a wrong request is answered sooner
+
             self.writer = SummaryWriter(str(self.path / _TENSORBOARD))
         self._to_show = not (self.path / EXAMPLES).exists()
 
@@ -151,21 +151,6 @@ def _package() -> Any:
         raise UserError(
             "tracking.wandb: the package is not installed; .venv/bin/pip install wandb, or set the key to null"
         ) from None
-
-
-@functools.cache  # the revision that was imported, even if the files change later
-def git_revision() -> str:
-    """Return the commit of the running code, with '+changes' if files differ from it; 'unknown' outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        revision = git("rev-parse", "HEAD")
-        return revision + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        return "unknown"
 
 
 def summary(values: dict[str, Any]) -> str:

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from avdfd.config import RunConfig, parse_saved
+from avdfd.config.changes import different_keys
 from avdfd.core.errors import EndedBySignal, UserError, WorkError
 from avdfd.core.files import BEST
+from avdfd.core.revision import git_revision
 from avdfd.core.signals import Stop
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Draw
@@ -29,17 +31,12 @@ from avdfd.elements.layout import media_of
 from avdfd.splits.lists import SPLITS
 from avdfd.training import checkpoint, distributed, weights
 from avdfd.training.distributed import World
-from avdfd.training.run_folder import RunFolder, git_revision, summary
+from avdfd.training.run_folder import RunFolder, summary
 from avdfd.training.saved_state import check_generators, check_optimizer, check_progress
 from avdfd.training.state_dicts import fill
 from avdfd.training.weights import RunFacts
 
 BAD_BATCH = "bad_batch.pt"
-FREE = {
-    *("runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"),
-    *("speed", "tracking"),
-}
-"""Config keys that may change when a run resumes: where, how fast and on how many processes it runs, and tracking."""
 _READ_EVERY = 16  # steps, as reading losses waits for the GPU
 _STOP, _SAVE = 2, 1
 _SAVED = ("config", "splits", "model", "optimizer", "rng", "progress")
@@ -261,15 +258,3 @@ def refuse_other_config(run: Path, before: RunConfig, now: RunConfig, ignore: Co
     saved, current = ({k: v for k, v in cfg.model_dump().items() if k not in ignore} for cfg in (before, now))
     if changed := different_keys(saved, current):
         raise UserError(f"{run}: made with another {changed[0]}; restore it, or change 'name' for a new run")
-
-
-def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted keys whose values differ, with both values, without those in FREE."""
-    changed = []
-    for key in sorted((old.keys() | new.keys()) - FREE):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            changed += different_keys(before, after, f"{prefix}{key}.")
-        elif before != after:
-            changed.append(f"'{prefix}{key}' ({before} -> {after})")
-    return changed

@@ -9,8 +9,8 @@ from torch.nn.utils import clip_grad_norm_
 import pretrain
 import train
 from avdfd.config import PretrainConfig, TrainConfig, parse
-from avdfd.training import loop
 from avdfd.training.optim import adamw
+from avdfd.training.precision import autocast
 from avdfd.training.state import Training
 from tests.helpers.models import small_audio_net, small_two_branch
 
@@ -49,7 +49,7 @@ def test_stage_1_does_not_wait_for_the_gpu(no_waiting):
     for step in range(3):
         if step == 2:
             no_waiting()
-        with loop.autocast(GPU, "bf16"):
+        with autocast(GPU, "bf16"):
             out = model(mel)
         take(training, model, pretrain.stage1_loss(cfg, out.z, out.logit, label, classes, model.prototype))
 
@@ -63,6 +63,6 @@ def test_stage_2_does_not_wait_for_the_gpu(no_waiting):
     for step in range(3):
         if step == 2:
             no_waiting()
-        with loop.autocast(GPU, "bf16"):
+        with autocast(GPU, "bf16"):
             out = model(mel, video)
         take(training, model, train.stage2_loss(cfg, out, label, fake_modalities))

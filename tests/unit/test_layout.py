@@ -94,12 +94,33 @@ def test_only_media_opens_media():
             assert not found & {"av", "decord", "soundfile"}, path
 
 
-def test_scripts_without_models_start_without_torch():
-    """Its import takes a second, and worker processes import the script again."""
-    code = (
-        "import sys, compare, data.demo_corpus; from data.preprocessing import "
-        "check_fakeavceleb, codec_parity, make_manifest, probe_shortcuts, verify_store; "
-        "assert not {'torch', 'sklearn'} & set(sys.modules)"
-    )
+DRAWING = ("matplotlib", "sklearn", "tensorboard", "scipy.optimize", "scipy.signal")
+"""Packages that take long to import, and are needed late or by few runs."""
+
+
+@pytest.mark.parametrize(
+    ("scripts", "absent"),
+    [
+        (
+            "search, ablate, compare, data.demo_corpus, data.preprocess, data.preprocessing.check_fakeavceleb, "
+            "data.preprocessing.codec_parity, data.preprocessing.make_manifest, data.preprocessing.probe_shortcuts, "
+            "data.preprocessing.verify_store",
+            ("torch", "sklearn", "matplotlib", "tensorboard"),
+        ),
+        (
+            "evaluate, detect",
+            (
+                *DRAWING,
+                *("avdfd.training.loop", "avdfd.training.optim", "avdfd.training.state", "avdfd.training.run_folder"),
+                *("avdfd.training.cached_batches", "avdfd.training.consistency_stage"),
+            ),
+        ),
+        ("train, pretrain", (*DRAWING, "scipy", "avdfd.report", "avdfd.evaluation")),
+        ("baseline", DRAWING),
+    ],
+)
+def test_scripts_start_without_what_they_do_not_need_yet(scripts, absent):
+    """The import of torch takes two seconds, and worker processes import the script again (benchmarks/startup.py)."""
+    code = f"import sys, {scripts}; found = set({absent!r}) & set(sys.modules); assert not found, found"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert not done.returncode, done.stderr

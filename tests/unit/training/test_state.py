@@ -5,7 +5,7 @@ import torch
 
 from avdfd.core.errors import UserError
 from avdfd.training.distributed import pick_device
-from avdfd.training.state import Progress, different_keys
+from avdfd.training.state import Progress
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch):
@@ -25,21 +25,3 @@ def test_early_epochs_are_neither_best_nor_stale():
     progress = Progress()
     assert [progress.update(v, first=3) for v in (0.9, 0.8, 0.5, 0.4, 0.6)] == [False, False, True, False, True]
     assert (progress.epoch, progress.best, progress.stale) == (5, 0.6, 0)
-
-
-def test_relevant_differences_of_configs_are_named():
-    old = {
-        "seed": 0,
-        "device": "cpu",
-        "speed": {"compile": False},
-        "data": {"workers": 4, "splits": "a"},
-        "optim": {"lr": 1.0},
-    }
-    new = {
-        "seed": 0,
-        "device": "cuda",
-        "speed": {"compile": True},
-        "data": {"workers": 0, "splits": "b"},
-        "optim": {"lr": 2.0},
-    }
-    assert different_keys(old, new) == ["'data.splits' (a -> b)", "'optim.lr' (1.0 -> 2.0)"]

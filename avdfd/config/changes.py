@@ -1,0 +1,21 @@
+"""What differs between the configs of two runs, or of a run and its resumption."""
+
+from typing import Any
+
+FREE = {
+    *("runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"),
+    *("speed", "tracking"),
+}
+"""Config keys that may change when a run resumes: where, how fast and on how many processes it runs, and tracking."""
+
+
+def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted keys whose values differ, with both values, without those in FREE."""
+    changed = []
+    for key in sorted((old.keys() | new.keys()) - FREE):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += different_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            changed.append(f"'{prefix}{key}' ({before} -> {after})")
+    return changed
