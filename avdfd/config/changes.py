@@ -1,4 +1,4 @@
-"""What differs between the configs of two runs, or of a run and its resumption."""
+"""Comparison of configs: of two runs, or of a run and its resumption."""
 
 from typing import Any
 
