@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from avdfd.metrics.domain import OVERALL
 from avdfd.report import frame, plots
 from avdfd.report.frame import Rows
 from avdfd.report.numbers import align, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HEADING = "<h2>Is this what it was trained on?</h2>"
 _NOTE = (
@@ -58,7 +59,7 @@ def domain_html(result: Mapping[str, Any]) -> str:
     return f"{_HEADING}{sentence}{tables}<p class=note>{escape(note)}</p><div class=figures>{figure}</div>{facts}"
 
 
-def draw(section: Mapping[str, Any]) -> Figure:
+def draw(section: Mapping[str, Any]) -> "Figure":
     """Return the figure of errors over distance."""
     curve = section["curve"]
     curves = {"errors": (curve["distance"], curve["error"])}
