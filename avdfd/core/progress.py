@@ -27,6 +27,15 @@ class Bar(tqdm):
         sys.stderr.flush()
         return True
 
+    def clear(self, *args: Any, **kwargs: Any) -> None:
+        """Make room for text that is written between; in a log there is no bar to remove."""
+        if not self.in_log:
+            super().clear(*args, **kwargs)
+
+    def refresh(self, nolock: bool = False, lock_args: Any = None) -> bool:
+        """Draw the bar again; in a log not after text was written between (`tqdm.write`, which holds the lock)."""
+        return bool(super().refresh(nolock, lock_args)) if not (self.in_log and nolock) else True
+
     def set_postfix(self, *args: Any, **kwargs: Any) -> None:
         """Set the values at the end of the bar; in a log they wait for the next line."""
         super().set_postfix(*args, **(kwargs | {"refresh": False} if self.in_log else kwargs))

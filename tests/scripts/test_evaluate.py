@@ -111,7 +111,7 @@ def test_page_shows_the_numbers(evaluated):
     html = (evaluated / "eval" / "test" / "report.html").read_text()
     auc = report_of(evaluated)["tiers"]["FVRA"]["fused"]["auc"]
     assert f"{auc:.3f}" in html
-    assert html.count("data:image/svg+xml") == 5
+    assert html.count("data:image/svg+xml") == 7
 
 
 def test_threshold_and_temperature_are_chosen_on_validation(evaluated):

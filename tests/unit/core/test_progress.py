@@ -65,3 +65,13 @@ def test_a_terminal_has_a_bar(paced, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(Bar(paced(3), total=3, desc="detect", ncols=80)) == [0, 1, 2]
     assert "\rdetect: 100%" in capsys.readouterr().err
+
+
+def test_text_between_makes_no_line_of_its_own(paced, capsys):
+    """detect.py writes its results through the bar."""
+    for item in Bar(paced(9), total=9, desc="detect", unit="file"):
+        Bar.write(f"result {item}", file=sys.stdout)
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"result {item}" for item in range(9)]
+    assert "\r" not in err
+    assert [line.split("|")[2].split()[0] for line in err.splitlines()] == ["4/9", "8/9", "9/9"]
