@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 import search
 from avdfd.core.errors import UserError
@@ -136,7 +137,7 @@ def test_slots_of_gpus_and_cores(sweep, monkeypatch):
     arguments, folder = sweep
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(9)})
-    monkeypatch.setattr(queue.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert queue.slots("none", 2) == [{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4"}] * 2
     assert queue.slots("all", 1) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
