@@ -26,7 +26,6 @@ hidden test.
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -36,24 +35,23 @@ from typing import Any
 from avdfd.baselines.open_store import longest_clip, takes_whole_clips
 from avdfd.config import MediaConfig, parse
 from avdfd.core.arguments import Parser, add_encoders
-from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES, is_media
 from avdfd.core.errors import MediaError, UserError, WorkError, run_script
-from avdfd.core.files import ensure_writable, kind_of, write_atomic, write_csv
+from avdfd.core.files import write_atomic, write_csv
 from avdfd.core.leftovers import temporary_folder
 from avdfd.core.progress import Bar
-from avdfd.core.tree import walk
 from avdfd.core.workers import MOST, Failure, run_killable
-from avdfd.corpora.left_out import NO_MEDIA
-from avdfd.corpora.video_list import VideoList, prediction, read_videos
+from avdfd.corpora.video_list import read_videos
 from avdfd.elements.form import as_window
 from avdfd.evaluation import domain
 from avdfd.evaluation.stored import decisions_of
 from avdfd.inference.domain import Domain, with_distances
+from avdfd.inference.inputs import cut_as_in_training, find_files
 from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
+from avdfd.inference.outputs import check_drawing, check_is_table, check_table, write_prediction
 from avdfd.inference.reconstruction import load_autoencoder, reconstruct
 from avdfd.inference.runs import Run, audio_only, load_run
 from avdfd.inference.verdict import AT_ONE_HALF, table, verdict
-from avdfd.media.streams import Reading, has_video
+from avdfd.media.streams import Reading
 from avdfd.metrics.selective import Band, Decision
 from avdfd.report import inspection, overlay, plots, reconstruction, submissions
 from avdfd.report.verdict import verdict_line
@@ -69,7 +67,9 @@ def main(argv: list[str]) -> int:
     given = {"hop": HOP if args.hop is None else args.hop, "time_limit": args.time_limit}
     media = parse(given, MediaConfig, source="detect.py")
     listed = read_videos([args.csv], args.root, targets=False) if args.csv else None
-    files = find_files(args.files) if listed is None else listed.files
+    files, left_out = find_files(args.files) if listed is None else (listed.files, {})
+    for file, reason in left_out.items():
+        print(f"{file}: left out: {reason}", file=sys.stderr)
     check_outputs(args, files)
     for form, _ in args.submission:
         submissions.check(form, [video.source for video in listed.videos] if listed else [])
@@ -114,7 +114,8 @@ def main(argv: list[str]) -> int:
     if args.scores:
         write_csv(args.scores, table(lines))
     if listed is not None:
-        write_prediction(args.prediction, listed, scores)
+        scored = write_prediction(args.prediction, listed, scores)
+        print(f"{args.prediction}: {scored} of {len(listed.videos)} videos have a score", file=sys.stderr)
         by_file = {line["file"]: line for line in lines}
         results = {video.source: by_file[str(file)] for video, file in zip(listed.videos, listed.files, strict=True)}
         for form, path in args.submission:
@@ -263,7 +264,7 @@ def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> M
             f"{args.run}: takes mel_err, which needs a diffusion model; make elements with data/preprocess.py and "
             "score them with evaluate.py"
         )
-    media = cut_as_in_training(media, run.media, args)
+    media = cut_as_in_training(media, run.media, hop=args.hop is not None, whole_frame=args.whole_frame)
     if takes_whole_clips(run.config):
         if args.plot or args.overlay:
             raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
@@ -321,21 +322,11 @@ def draw(
         write_atomic(args.overlay, drawn)
 
 
-def cut_as_in_training(media: MediaConfig, trained: MediaConfig | None, args: argparse.Namespace) -> MediaConfig:
-    """Return the settings with those by which the elements of the training were cut, so that scores are the same.
-
-    --hop and --whole-frame have precedence; with --hop, all of a file is judged.
-    """
-    if trained is not None:
-        names = ("face", "trim_silence", "jpeg_quality", *(("hop", "max_windows") if args.hop is None else ()))
-        media = media.model_copy(update={name: getattr(trained, name) for name in names})
-    return media.model_copy(update={"face": None}) if args.whole_frame else media
-
-
 def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig) -> int:
     """Draw what a pre-training of AVFF reconstructs of the first window of a file."""
     autoencoder = load_autoencoder(args.run, args.device)
-    media = cut_as_in_training(media, autoencoder.media, args).model_copy(update={"max_windows": 1})
+    asked = {"hop": args.hop is not None, "whole_frame": args.whole_frame}
+    media = cut_as_in_training(media, autoencoder.media, **asked).model_copy(update={"max_windows": 1})
     with temporary_folder("avdfd-spool-") as spool:
         [(_, found)] = cut_files([file], media, spool, args)
         if isinstance(found, Failure):
@@ -347,93 +338,6 @@ def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig
         write_atomic(path, reconstruction.draw(made, path.suffix))
         print(f"{path}: error of the normalised targets: video {made.video.error:.3f}, audio {made.audio.error:.3f}")
     return 0
-
-
-def check_table(option: str, path: Path, others: Sequence[Path]) -> None:
-    """Raise UserError before any work if a table cannot be written, or would replace one of the other files."""
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file with {option}")
-    if path.resolve() in {other.resolve() for other in others}:
-        raise UserError(f"{path}: is an input or another output; name another file with {option}")
-    ensure_writable(path.parent)
-
-
-def check_is_table(path: Path) -> None:
-    """Raise UserError if a file that would be replaced by a table is not one: it may be a list of videos."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        if not file.readline().startswith(",".join(table([])[0][:3])):
-            raise UserError(
-                f"{path}: not a table of detect.py, and not replaced by one; to score the videos of a list, leave out "
-                "the files, or name another file with --csv"
-            )
-
-
-def write_prediction(path: Path, listed: VideoList, scores: Mapping[str, float]) -> None:
-    """Write the scores of files, by path, as OpenAVFF's prediction of the videos of a list."""
-    of_source = {video.source: str(file) for video, file in zip(listed.videos, listed.files, strict=True)}
-    found = {source: scores[file] for source, file in of_source.items() if file in scores}
-    write_csv(path, prediction(listed, found))
-    print(f"{path}: {len(found)} of {len(of_source)} videos have a score", file=sys.stderr)
-
-
-def find_files(paths: list[Path]) -> list[Path]:
-    """Return the files, and the media files in folders, each once; print what else is in the folders.
-
-    Links to folders are followed. Raises UserError for a path without any.
-    """
-    files: list[Path] = []
-    known = SUFFIXES | AUDIO_SUFFIXES
-    for path in paths:
-        if path.is_dir():
-            inside = {path / name: reason for name, reason in walk(path)}
-            found = {
-                file
-                for file, reason in inside.items()
-                if not reason and is_media(file.name, file.parent) and file.is_file()
-            }
-            if not found:
-                raise UserError(f"{path}: no media file in this folder; known types are {' '.join(sorted(known))}")
-            for file in sorted(inside.keys() - found):
-                print(
-                    f"{file}: left out: {inside[file] or f'hidden, or {NO_MEDIA}'}",
-                    file=sys.stderr,
-                )
-            files += sorted(found)
-        elif path.is_file():
-            files.append(path)
-        elif path.exists():
-            raise UserError(f"{path}: a {kind_of(path.stat().st_mode)}, not a file; name a media file")
-        else:
-            raise UserError(f"{path}: no such file or folder; correct the path")
-    return list(dict.fromkeys(files))
-
-
-def check_drawing(option: str, path: Path, files: list[Path], suffixes: Sequence[str]) -> None:
-    """Raise UserError before any work if a drawing cannot be made or written."""
-    if len(files) != 1:
-        raise UserError(f"{option} draws one file, but there are {len(files)}; call detect.py once for each")
-    if option in ("--overlay", "--reconstruct") and lacks_video(files[0]):
-        raise UserError(f"{option}: {files[0]} has no video to draw; --plot draws audio alone")
-    if path.suffix not in suffixes:
-        raise UserError(f"{path}: {option} cannot write this file type; use one of {' '.join(suffixes)}")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file for {option}")
-    if path.exists() and files[0].exists() and path.samefile(files[0]):
-        raise UserError(f"{path}: is the input file; choose another path for {option}")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another path for {option}") from None
-
-
-def lacks_video(file: Path) -> bool:
-    """Return whether a media file is audio alone, by its content. What cannot be read has an error of its own later."""
-    try:
-        return not has_video(file)
-    except MediaError:
-        return False
 
 
 if __name__ == "__main__":

@@ -168,23 +168,6 @@ def test_kind_of_file_is_its_content(run, tmp_path, capsys, monkeypatch):
     assert (line["basis"], line["error"]) == ("audio alone", None)
 
 
-def test_folders_are_searched_through_links_and_all_else_is_named(tmp_path, capsys):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "a.mp4").touch()
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    for name in ("b.WAV", "notes.txt", ".c.mp4"):
-        (folder / name).touch()
-    (folder / "sub").symlink_to(tmp_path / "store")
-    (folder / "loop").symlink_to(folder)
-    assert detect.find_files([folder]) == [folder / "b.WAV", folder / "sub" / "a.mp4"]
-    assert capsys.readouterr().err.splitlines() == [
-        f"{folder}/.c.mp4: left out: hidden, or no media file, by its suffix and content",
-        f"{folder}/loop: left out: a link to a folder that contains it; it was not entered",
-        f"{folder}/notes.txt: left out: hidden, or no media file, by its suffix and content",
-    ]
-
-
 def test_a_folder_gives_a_line_per_file_even_if_some_are_unusable(run, videos, capsys):
     code, lines = lines_of(["--run", run, videos, "--workers", "2"], capsys)
     assert code == 1

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import detect
-from avdfd.core.errors import UserError
 from avdfd.corpora import audio_files
 from avdfd.corpora.layouts import list_entries
 from avdfd.corpora.manifest import read_manifest
@@ -129,7 +128,3 @@ def test_detection(videos, tmp_path, capsys):
     assert basis == dict.fromkeys(SHOWN, "audio and video") | dict.fromkeys(ALONE, "audio alone")
     for name in LEFT_OUT:
         assert f"{videos / name}: left out: hidden, or no media file, by its suffix and content" in said.err
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").touch()
-    with pytest.raises(UserError, match="no media file in this folder"):
-        detect.find_files([tmp_path / "texts"])
