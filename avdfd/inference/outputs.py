@@ -1,4 +1,4 @@
-"""What detect.py writes, checked before any work: nothing is replaced that is not an earlier output."""
+"""Outputs of detect.py: tables and drawings, checked before anything is scored."""
 
 import tempfile
 from collections.abc import Mapping, Sequence

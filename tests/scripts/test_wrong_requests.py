@@ -105,7 +105,7 @@ CASES = [
     ("detect", "--hop inf", "'hop' is Infinity"),
     ("detect", "--plot {out}.gif", "cannot write this file type"),
     ("detect", "--plot {text}/x.png", "cannot be written"),
-    ("detect", "--csv {text}", "name the files to score, or a list"),
+    ("detect", "--csv {text}", "not a table of detect.py, and not replaced by one"),
     ("detect", "--root {root}", "go with --csv"),
     ("detect", "--submission csv {out}.csv", "go with --csv"),
     ("detect", "--missing 0.5", "--missing takes a probability from 0 to 1, for --submission"),

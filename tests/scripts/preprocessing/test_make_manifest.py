@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -129,12 +130,12 @@ def test_interrupted_run_resumes(videos, tmp_path, serial, monkeypatch):
 def test_killed_process_leaves_nothing_half_written(videos, tmp_path):
     out = tmp_path / "m.parquet"
     command = [sys.executable, "data/preprocessing/make_manifest.py", "--root", str(videos), "--out", str(out)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    process.stderr.read(10)  # the progress bar is shown, so the lock is held
+    process = subprocess.Popen(command, cwd=ROOT)
+    while not (tmp_path / ".m.parquet.lock").exists():  # taken at once, and held to the end
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
-    process.stderr.close()
     assert not out.exists()
     assert run(videos, out) == 0
     assert len(by_path(out)) == 5
