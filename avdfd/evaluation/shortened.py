@@ -5,23 +5,18 @@ from dataclasses import replace
 
 from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
+from avdfd.elements.derived import DerivedStore
 from avdfd.elements.form import mel_of, repeated
 from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE, WINDOW
 
 _SHORTEST = FPS  # frames; shorter clips are refused
 
 
-class ShortenedStore:
+class ShortenedStore(DerivedStore[ElementStore]):
     """The windows of a store as if their clips had ended after 1 to 3 s, a length that is drawn for each window.
 
     The store has waveforms and no whole clips.
     """
-
-    def __init__(self, store: ElementStore) -> None:
-        self.store, self.root, self.metas, self.whole = store, store.root, store.metas, False
-        self.version = store.version
-        self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
-        self.has_landmarks = store.has_landmarks
 
     def read(
         self,

@@ -7,6 +7,7 @@ import numpy as np
 
 from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementMeta
+from avdfd.elements.derived import DerivedStore
 from avdfd.elements.form import mel_of
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.joined_audio import JoinedAudio
@@ -32,7 +33,7 @@ class Change(NamedTuple):
     """First frame and number of frames of the stretch of a whole clip that is taken, with its audio; None for all."""
 
 
-class ChangedStore:
+class ChangedStore(DerivedStore[Store]):
     """The elements of a store with a change each; those without one cannot be read.
 
     Changed audio has the samples of stored audio, and the mel is computed from it. An element is the same whenever it
@@ -40,10 +41,8 @@ class ChangedStore:
     """
 
     def __init__(self, store: Store, changes: Mapping[str, Change], joined: JoinedAudio | None = None) -> None:
-        self.store, self.changes, self.joined = store, changes, joined
-        self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
-        self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
-        self.has_landmarks = store.has_landmarks
+        super().__init__(store)
+        self.changes, self.joined = changes, joined
 
     def read(
         self,

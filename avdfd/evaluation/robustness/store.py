@@ -9,13 +9,14 @@ import numpy as np
 from avdfd.core.errors import UserError
 from avdfd.core.seeding import generator_of
 from avdfd.elements import Element, ElementStore
+from avdfd.elements.derived import DerivedStore
 from avdfd.elements.form import mel_of, pcm, quantise
 from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.evaluation.robustness import PERTURBATIONS
 from avdfd.features.window import FRAMES, frames_of
 
 
-class PerturbedStore:
+class PerturbedStore(DerivedStore[ElementStore]):
     """The elements of a store under one perturbation at one severity, 1 to 5.
 
     An element is the same whenever it is read, as random draws are seeded by its key; those for frames also depend on
@@ -25,11 +26,9 @@ class PerturbedStore:
     """
 
     def __init__(self, store: ElementStore, name: str, severity: int, joined: JoinedAudio | None = None) -> None:
-        self.store, self.name, self.joined = store, name, joined
+        super().__init__(store)
+        self.name, self.joined = name, joined
         self.level = PERTURBATIONS[name].levels[severity - 1]
-        self.root, self.metas, self.version, self.whole = store.root, store.metas, store.version, store.whole
-        self.has_waveforms, self.has_frames = store.has_waveforms, store.has_frames
-        self.has_landmarks = store.has_landmarks
 
     def read(
         self,
@@ -71,7 +70,7 @@ class PerturbedStore:
         return waveform
 
     def _frames(self, key: str, waveform: Any, wanted: Sequence[int]) -> np.ndarray:
-        meta = self.metas[self.metas.find(key)]
+        meta = self.store.metas[self.store.metas.find(key)]
         count = frames_of(meta.end - meta.start) if self.whole else FRAMES
         how, numbers = PERTURBATIONS[self.name], [number for number in wanted if number < count]
         if how.shown is not None:
