@@ -159,6 +159,13 @@ def markdown(text: str) -> str:
     return " ".join(escape(text, quote=False).replace("|", "\\|").split("\n"))
 
 
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows, the first of which is the head, as a Markdown table; all columns but the first are aligned right."""
+    head, *body = rows
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines)
+
+
 def folder_name(name: str) -> str:
     """Return a name if it is that of a folder below another. Raises ValueError if it is empty or leads elsewhere."""
     if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():

@@ -8,7 +8,7 @@ S = TypeVar("S", bound=Store)
 
 
 class DerivedStore(Generic[S]):
-    """What a store states of its elements, which stays as it is when they are changed; `read` is the subclass's."""
+    """A store with everything but `read`, which is the subclass's: root, elements and kinds of arrays stay the same."""
 
     def __init__(self, store: S) -> None:
         self.store = store

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from avdfd.baselines.countermeasure import scores as countermeasure_scores
 from avdfd.config import CountermeasureConfig, PretrainConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
-from avdfd.core.files import BEST, sha256_of
+from avdfd.core.files import BEST, sha256_of, write_atomic
 from avdfd.datasets.loaders import Inputs as StageInputs
 from avdfd.datasets.transforms import CLIP_FRAMES
 from avdfd.features.mel import log_mel, zscore
@@ -170,7 +170,7 @@ def export(run: Run, path: Path) -> Form:
         "label": "1 is fake",
     }
     onnx.helper.set_model_props(model, {"avdfd": json.dumps(about)})
-    onnx.save(model, str(path))
+    write_atomic(path, model.SerializeToString())
     return form
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, write_atomic
-from avdfd.core.text import markdown, read_json
+from avdfd.core.text import markdown, markdown_table, read_json
 from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MISSES
 from avdfd.features.window import SECONDS
 from avdfd.report import sentences
@@ -141,7 +141,7 @@ def _figures(reports: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             f"**{_text(name)}**, split {_text(report['split'])} of {_text(report['elements'])}, {_text(main)} score, "
             f"code {_text(report['git'])}. {_text(sentences.protocol(report))}"
         )
-        yield _table(rows)
+        yield markdown_table(rows)
     yield "False alarms and misses are at the threshold of validation; without a validation report there is none."
 
 
@@ -202,12 +202,6 @@ def _names(names: Sequence[str]) -> str:
 
 def _list(lines: Iterator[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines)
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from avdfd.core.files import csv_text
-from avdfd.core.text import markdown
+from avdfd.core.text import markdown_table
 from avdfd.report import audit, counterfactuals, frame, plots, points, sentences, tables
 from avdfd.report.frame import Rows, box
 from avdfd.report.numbers import NAMES, align, difference, html_interval, sections, with_interval
@@ -67,15 +67,7 @@ def comparison_text(result: Mapping[str, Any]) -> str:
 
 def as_markdown(result: Mapping[str, Any]) -> str:
     """Return the tables in Markdown; the highest AUC of each column is bold."""
-
-    def line(cells: list[str]) -> str:
-        return f"| {' | '.join(map(markdown, cells))} |"
-
-    texts = []
-    for head, *rows in _tables(result, bold="**{}**"):
-        rule = ["---", *["---:"] * (len(head) - 1)]
-        texts.append("\n".join(line(list(row)) for row in (head, rule, *rows)))
-    return "\n\n".join(texts) + "\n"
+    return "\n\n".join(markdown_table([*rows]) for rows in _tables(result, bold="**{}**")) + "\n"
 
 
 def as_latex(result: Mapping[str, Any]) -> str:

@@ -7,7 +7,16 @@ import pytest
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import csv_text
-from avdfd.core.text import columns_of, folder_name, markdown, read_csv, read_json, read_names, read_text
+from avdfd.core.text import (
+    columns_of,
+    folder_name,
+    markdown,
+    markdown_table,
+    read_csv,
+    read_json,
+    read_names,
+    read_text,
+)
 
 BOM = b"\xef\xbb\xbf"
 
@@ -80,6 +89,11 @@ def test_cells_that_look_like_formulas_are_quoted_and_read_back(file):
 def test_markdown_has_no_html_and_no_new_cells():
     assert markdown("<img src=x onerror=y> | a & b\nc") == "&lt;img src=x onerror=y&gt; \\| a &amp; b c"
     assert markdown("0.860 [0.820, 0.896]") == "0.860 [0.820, 0.896]"
+
+
+def test_a_markdown_table_has_a_head_and_no_cell_of_others():
+    rows = [["tier", "AUC"], ["RVFA | x", "0.5"]]
+    assert markdown_table(rows) == "| tier | AUC |\n| --- | ---: |\n| RVFA \\| x | 0.5 |"
 
 
 @pytest.mark.parametrize("name", ["", "/abs", "../x", "a/../../x", ".", "a//b", "a/", "a\0b", "a\nb"])
