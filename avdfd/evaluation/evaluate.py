@@ -203,11 +203,15 @@ def load_systems(request: Request) -> dict[str, list[Run]]:
     Raises UserError if two columns of the table would have the same name.
     """
     loaded = [load_system(names, request.device, request.encoders) for names in (request.run, *request.against)]
-    columns = [*loaded[0][0].branches, *(runs[0].folder.name for runs in loaded)]
-    twice = next((name for name in columns if columns.count(name) > 1), None)
+    check_columns([*loaded[0][0].branches, *(runs[0].folder.name for runs in loaded)])
+    return {runs[0].folder.name: runs for runs in loaded}
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Raise UserError if two columns of the table would have the same name."""
+    twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
-    return {runs[0].folder.name: runs for runs in loaded}
 
 
 def chosen_elements(store: Store, run: Run, request: Request) -> Sequence[ElementMeta]:

@@ -23,7 +23,7 @@ from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
 from avdfd.evaluation import vocoded
 from avdfd.evaluation.audit.audits import Part
-from avdfd.evaluation.evaluate import Evaluation, Request, audit
+from avdfd.evaluation.evaluate import Evaluation, Request, audit, check_columns
 from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool
@@ -64,7 +64,7 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
     if (run / BEST).exists():
         raise UserError(f"{run}: is a trained run; name another folder for the report of {file.path} with --run")
     against = [read(names, request.split, request.name) for names in request.against]
-    _check_names([MAIN, *(one.name for one in against)])
+    check_columns([MAIN, *(one.name for one in against)])
     folder = folder_of(run, 1, request.name or request.split)
     chosen = _chosen(request, splits, against)
     listed = read_sources(request.csv, request.videos or request.probes) if request.csv else None
@@ -113,12 +113,6 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
         return done
     rows, result["listed"] = predicted(listed, clips, MAIN)
     return done._replace(prediction=rows)
-
-
-def _check_names(names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(f"--against: two columns of the table would be called '{twice}'; name every run once")
 
 
 def _chosen(request: Request, splits: str | None, against: Sequence[StoredEvaluation]) -> _Clips:
