@@ -32,6 +32,7 @@ from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, groupe
 from avdfd.evaluation.listed import elements_of, predicted
 from avdfd.evaluation.localisation import localise
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool, stack
+from avdfd.evaluation.protocol import fitted_tiers
 from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.evaluation.stored import fitted_on_validation, folder_of, system_of
@@ -154,8 +155,8 @@ def evaluate(request: Request) -> Evaluation:
         clips, run.branches[-1], run.branches, fitted, windows=windows, replicates=replicates, seed=seed
     )  # fmt: skip
     if request.split == "validation":
-        trained = {b: system_of(b, about)["protocol"]["trained_tiers"] for b in clips.scores}
-        result["fitted"] = fit_on_validation(clips, trained)
+        tiers = {branch: fitted_tiers(system_of(branch, about)["protocol"]) for branch in clips.scores}
+        result["fitted"] = fit_on_validation(clips, tiers)
     if len(kept_apart):
         of_vocoded = pool(kept_apart, score_systems(systems, store, kept_apart, request), request.windows)
         result["vocoded"] = vocoded.summarise(

@@ -27,6 +27,7 @@ from avdfd.evaluation.evaluate import Evaluation, Request, audit, check_columns
 from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool
+from avdfd.evaluation.protocol import fitted_tiers
 from avdfd.evaluation.score_file import Scored, ScoreFile, read_scores
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.evaluation.stored import OF_FILES, StoredEvaluation, fitted_on_validation, folder_of, read
@@ -90,7 +91,7 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
     }
     fitted = {} if request.split in ("train", "validation") else _fitted(run, about, against)
     if request.split == "validation":
-        trained = {one.name: one.report["protocol"]["trained_tiers"] for one in against}
+        trained = {one.name: fitted_tiers(one.report["protocol"]) for one in against}
         fitted = fit_on_validation(clips, {MAIN: [*FAKES], **trained})
     result = about | {"fitted": fitted}
     result |= grouped_metrics(clips, MAIN, [MAIN], fitted, replicates=request.bootstrap, seed=request.seed)

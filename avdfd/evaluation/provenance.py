@@ -26,6 +26,10 @@ def describe(
             for run in runs
         ],
         "protocol": protocol.describe(
-            trained_under(first), trains_on_fakes=first.trains_on_fakes, own=store if own else None, tested=metas
+            trained_under(first),
+            trains_on_fakes=first.trains_on_fakes,
+            published=first.published,
+            own=store if own else None,
+            tested=metas,
         ),
     }

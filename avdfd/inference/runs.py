@@ -66,6 +66,8 @@ class Run:
     """Function from a batch to the logit (B,) of each branch and the explanations of it."""
     trains_on_fakes: bool = True
     """False for a system that is trained on real clips only; the config names the tiers of the others."""
+    published: bool = False
+    """True for a baseline whose weights were not trained here: the config does not say on what they were."""
     audio_branch: tuple[AudioEncoder | SpeechEncoder, nn.Module] | None = None
     """Encoder and head of the audio branch; None for systems without this branch."""
     media: MediaConfig | None = None
@@ -154,7 +156,8 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
     columns = partial(_baseline_columns, system.scores, model, cfg)
     inputs = system.inputs(cfg, stage, train=False)
     names, labelled = system.branches(cfg), stage in system.LABELLED
-    return Run(folder, cfg, model, place, inputs, names, columns, labelled, media=facts.media)
+    known = {"published": facts.epoch is None, "media": facts.media}
+    return Run(folder, cfg, model, place, inputs, names, columns, labelled, **known)
 
 
 def trained_under(run: Run) -> list[RunConfig]:

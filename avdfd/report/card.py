@@ -80,7 +80,7 @@ def card(best: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -> s
         "## Model",
         _list(_about(best)),
         "## Data",
-        _list(_data(config, reports)),
+        _list(_data(best, reports)),
         "## Figures",
         *_figures(reports),
         "## Domain and limits",
@@ -110,12 +110,16 @@ def _about(best: Mapping[str, Any]) -> Iterator[str]:
         yield "computes what the authors' release computes (`faithful`), its faults included"
 
 
-def _data(config: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _data(best: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    config = best["config"]
     data = config["data"]
     yield f"elements {_text(data['elements'])}, split lists {_text(data['splits'])}"
     protocol = next(iter(reports.values()))["protocol"] if reports else {}
     stated = [] if config["kind"] == "consistency" else data.get("fake_tiers", [])
     trained = protocol.get("trained_tiers", stated)
+    if best.get("epoch") is None:
+        yield "published weights: trained by their authors, on data that they state"
+        return
     yield f"trained on real clips (RVRA) and the fakes {_names(trained)}" if trained else "trained on real clips only"
     if protocol.get("people"):
         counts = ", ".join(f"{count} in {_text(split)}" for split, count in protocol["people"].items())

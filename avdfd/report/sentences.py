@@ -5,21 +5,27 @@ from html import escape
 from typing import Any
 
 from avdfd.evaluation.grouped_metrics import FALSE_ALARMS, MIN_CLIPS, MIN_IDENTITIES, MISSES, TUNED
+from avdfd.evaluation.protocol import PUBLISHED
 from avdfd.evaluation.stored import OF_FILES
 from avdfd.metrics.calibration import BINS
 from avdfd.metrics.roc import DCF_ALARM, DCF_MISS, DCF_PRIOR
 from avdfd.metrics.selective import DEFAULT
 from avdfd.report.numbers import branch_weights, number, temperatures, with_interval
 
+_NOTHING_SHOWN = "nothing shows that these identities or kinds of fakes are new to the system."
+
 
 def protocol(result: Mapping[str, Any]) -> str:
     """Return the protocol: trained and tested tiers, and whether the identities are new."""
     protocol = result["protocol"]
+    tested = ", ".join(protocol["judged_tiers"])
     if result["kind"] == "scores":
         return (
-            f"Protocol: scores from a file, tested on {', '.join(protocol['judged_tiers'])}. What the system was "
-            "trained on is not known, so nothing shows that these identities or kinds of fakes are new to it."
+            f"Protocol: scores from a file, tested on {tested}. What the system was trained on is not known, so "
+            f"{_NOTHING_SHOWN}"
         )
+    if protocol["name"] == PUBLISHED:
+        return f"Protocol: published weights: trained by their authors, tested on {tested}. {_shared(protocol)}"
     trained = ", ".join(protocol["trained_tiers"]) or "real clips only"
     left_out = f" ({protocol['left_out']})" if protocol["left_out"] else ""
     new = f"; new to it: {', '.join(protocol['new_kinds'])}" if protocol["new_kinds"] else ""
@@ -29,12 +35,16 @@ def protocol(result: Mapping[str, Any]) -> str:
     }
     identities = known.get(result["split"], "No test identity is in the training or validation split.")
     if protocol.get("shared_identities"):
+        identities = _shared(protocol)
+    return f"Protocol: {protocol['name']}{left_out}. Trained on {trained}; tested on {tested}{new}. {identities}"
+
+
+def _shared(protocol: Mapping[str, Any]) -> str:
+    """Return what is known of the identities that published weights were trained on."""
+    if protocol["shared_identities"]:
         shared, clips = protocol["shared_identities"]
-        identities = f"As published: {shared} of {clips} clips show an identity of the training list."
-    return (
-        f"Protocol: {protocol['name']}{left_out}. Trained on {trained}; tested on "
-        f"{', '.join(protocol['judged_tiers'])}{new}. {identities}"
-    )
+        return f"As published: {shared} of {clips} clips show an identity of the training list."
+    return f"Their training data are not known here: {_NOTHING_SHOWN}"
 
 
 def outside(result: Mapping[str, Any]) -> str:

@@ -347,7 +347,10 @@ def test_a_published_checkpoint_on_its_authors_fold(whole_config, tmp_path, caps
     report = json.loads((run / "eval/test/report.json").read_text())
     assert (report["overall"]["clips"], report["overall"]["fake_clips"]) == (6, 4)
     assert report["protocol"]["shared_identities"] == [0, 6]
-    assert "As published: 0 of 6 clips show" in (run / "eval/test/report.html").read_text()
+    assert report["protocol"]["trained_tiers"] == []
+    page = (run / "eval/test/report.html").read_text()
+    assert "published weights: trained by their authors" in page
+    assert "As published: 0 of 6 clips show" in page
     rows = list(csv.DictReader((run / "eval/test/scores.csv").read_text().splitlines()))
     assert {row["clip"].split("/")[3] for row in rows} == {"id6", "id7"}
     evaluate.main(["--run", str(run), "--bootstrap", "0", "--device", "cpu"])  # like any other run, later

@@ -150,6 +150,7 @@ def test_published_weights_are_tested_on_all_clips(store, tmp_path, capsys):
     baseline.main([*words, "--published", str(path), "--test-all"])
     report = json.loads((tmp_path / "runs/cm/eval/test/report.json").read_text())
     assert report["overall"]["clips"] == 28, "those of all identities"
+    assert (report["protocol"]["name"], report["protocol"]["shared_identities"]) == ("published weights", None)
     assert "eval/test/report.html" in capsys.readouterr().out
     with pytest.raises(UserError, match="name it with --published alone"):
         baseline.main([*words, "--test-all"])

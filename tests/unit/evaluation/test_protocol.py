@@ -5,6 +5,7 @@ import json
 import pytest
 
 from avdfd.config import TrainConfig, parse
+from avdfd.core.tiers import FAKES
 from avdfd.evaluation import protocol
 from avdfd.splits.lists import assign, read_splits, take
 from tests.unit.elements import meta
@@ -44,10 +45,11 @@ def clip_list(folder, name, metas, protocol, leave_out):
     return path
 
 
-def described(cfg, metas, *more, own=True, trains_on_fakes=True, tiers=None):
+def described(cfg, metas, *more, own=True, trains_on_fakes=True, published=False, tiers=None):
     tested = take(metas, assign(metas, read_splits(cfg.data.splits))["test"])
     tested = [m for m in tested if tiers is None or m.tier in tiers]
-    return protocol.describe([cfg, *more], trains_on_fakes=trains_on_fakes, own=metas if own else None, tested=tested)
+    how = {"trains_on_fakes": trains_on_fakes, "published": published}
+    return protocol.describe([cfg, *more], **how, own=metas if own else None, tested=tested)
 
 
 def test_within(folder, metas):
@@ -94,6 +96,20 @@ def test_real_only(tmp_path, folder, metas):
     ):
         assert (result["name"], result["trained_tiers"]) == ("real-only", [])
         assert result["new_tiers"] == ["FVFA", "RVFA", "RVFA-VC"]
+
+
+def test_published_weights_were_trained_on_what_their_authors_state(folder, metas):
+    """The tiers and lists of the config say nothing about weights that were not trained here."""
+    cfg = config(folder, ["RVFA"])
+    for own in (True, False):
+        result = described(cfg, metas, own=own, published=True)
+        assert (result["name"], result["trained_tiers"], result["people"]) == ("published weights", [], {})
+        assert result["new_tiers"] == result["new_kinds"] == []
+        assert result["judged_tiers"] == ["FVFA", "RVFA", "RVFA-VC"]
+        assert protocol.fitted_tiers(result) == [*FAKES], "which of validation they were trained on is not known"
+    assert protocol.fitted_tiers(described(cfg, metas)) == ["RVFA"]
+    real = described(cfg, metas, published=True, trains_on_fakes=False)
+    assert (real["name"], protocol.fitted_tiers(real)) == ("real-only", []), "a system that never takes a fake"
 
 
 def test_cross_dataset(folder, metas):

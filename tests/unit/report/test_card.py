@@ -39,6 +39,13 @@ def test_a_run_that_was_not_evaluated_has_no_figures():
     assert "stage 1, from runs/x-audio: see the card there" in text
 
 
+def test_published_weights_were_not_trained_here():
+    text = text_of(best_of(epoch=None))
+    assert "weights that were not trained here" in text
+    assert "published weights: trained by their authors, on data that they state" in text
+    assert "RVFA" not in text
+
+
 def test_figures_are_those_of_the_reports():
     report = made_up_result(fitted=True)
     text = text_of(best_of(), {"test": report})

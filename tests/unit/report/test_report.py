@@ -140,6 +140,13 @@ def test_protocol_is_shown():
     assert sentence in text_of(made_up_result())
     assert sentence in report.summary_text(made_up_result())
     assert "No test identity is in the training split." in text_of(made_up_result(split="validation"))
+    published = made_up_result()["protocol"] | {"name": "published weights", "trained_tiers": [], "new_kinds": []}
+    text = text_of(made_up_result(protocol=published | {"shared_identities": None}))
+    said = "Protocol: published weights: trained by their authors, tested on RVFA, FVRA, RVFA-SVC. "
+    assert f"{said}Their training data are not known here: nothing shows" in text
+    assert "Trained on" not in text
+    shared = text_of(made_up_result(protocol=published | {"shared_identities": [2, 6]}))
+    assert f"{said}As published: 2 of 6 clips show an identity of the training list." in shared
 
 
 def test_differences_are_shown_with_their_tests():
