@@ -69,8 +69,8 @@ def summarise_pages(tested: Sequence[Evaluation], *, replicates: int = 1000, see
 
 
 def _pooled(tested: Sequence[Evaluation], main: str, replicates: int, seed: int) -> dict[str, Any]:
-    """Return the AUC over the test clips of all folds together, and the errors at the threshold that each fold's
-    validation has fitted, with intervals over identities; without errors if a fold has no threshold.
+    """Return AUC and EER over the test clips of all folds together, and the errors at the threshold that each fold's
+    validation has fitted, with intervals over identities; without these errors if a fold has no threshold.
     """
     clips = join_clips([done.clips for done in tested])
     scores = clips.scores[main][0]
@@ -80,7 +80,8 @@ def _pooled(tested: Sequence[Evaluation], main: str, replicates: int, seed: int)
         called = (scores >= np.repeat(thresholds, [len(done.clips) for done in tested])).astype(np.float64)
 
     def statistic(weights: Floats | None, run: int) -> dict[str, Any]:
-        values: dict[str, Any] = {"auc": roc.area(roc.roc(clips.label, scores, weights))}
+        found = roc.all_metrics(roc.roc(clips.label, scores, weights), {})
+        values: dict[str, Any] = {name: found[name] for name in ("auc", "eer")}
         if called is not None:
             values[FALSE_ALARMS], values[MISSES] = roc.errors_at(roc.roc(clips.label, called, weights), 0.5)
         return values

@@ -20,7 +20,7 @@ from avdfd.metrics import bootstrap
 from avdfd.metrics.roc import Floats
 
 METRICS = ("auc", "eer", "pair_accuracy")
-POOLED = ("auc", FALSE_ALARMS, MISSES)
+POOLED = ("auc", "eer", FALSE_ALARMS, MISSES)
 ENOUGH = 3
 """Draws below which an interval says little about the codecs."""
 

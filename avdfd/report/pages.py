@@ -20,6 +20,7 @@ _NOTE = (
 )
 _POOLED = {
     "auc": "AUC",
+    "eer": "EER",
     FALSE_ALARMS: "real clips called fake at the validation threshold",
     MISSES: "fakes called real",
 }
@@ -44,9 +45,9 @@ def pages_text(metrics: Mapping[str, Any], probes: Mapping[str, Any] | None = No
 def draws_text(systems: Mapping[str, Mapping[str, Any]]) -> str:
     """Return tables of systems over their draws (`avdfd.evaluation.page_draws`): pooled, the means, and every page."""
     pooled = [
-        [name, *(f"{number(one['value'])} ({', '.join(map(number, one['draws']))})" for one in of["pooled"].values())]
+        [name, *(_each(of["pooled"][figure]) if figure in of["pooled"] else "-" for figure in _POOLED)]
         for name, of in systems.items()
-        if len(of["pooled"]) == len(_POOLED)
+        if of["pooled"]
     ]
     head = ["mean over pages and draws", "draws", "AUC", "AUC of each draw", "EER", "fake above its original", "lowest"]
     rows, tables = [], []
@@ -104,6 +105,11 @@ def folds_text(summary: Mapping[str, Any]) -> str:
         for tier, of in summary["metrics"].items()
     ]
     return f"{first}\n\n{align([head, *rows])}\nMean ± standard deviation over folds."
+
+
+def _each(figure: Mapping[str, Any]) -> str:
+    """Return the mean over draws, and the values of each."""
+    return f"{number(figure['value'])} ({', '.join(map(number, figure['draws']))})"
 
 
 def _rows(metrics: Mapping[str, Any]) -> list[list[str]]:

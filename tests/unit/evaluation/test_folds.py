@@ -29,7 +29,10 @@ def test_mean_and_standard_deviation_over_folds():
     assert TUNED not in summary["metrics"]["RVFA"]
     assert FALSE_ALARMS not in summary["pooled"], "no fold has a threshold"
     pooled, _, head, overall, *_ = folds_text(summary).splitlines()
-    assert pooled == f"fused score, 144 clips of all folds pooled: AUC {with_interval(summary['pooled'], 'auc')}"
+    assert (
+        pooled
+        == f"fused score, 144 clips of all folds pooled: AUC {with_interval(summary['pooled'], 'auc')}, EER {with_interval(summary['pooled'], 'eer')}"
+    )
     assert head.startswith("3 folds, fused score  AUC")
     assert overall.split()[:4] == ["overall", "0.900", "±", "0.100"]
 
@@ -53,6 +56,7 @@ def test_every_clip_is_decided_at_the_threshold_of_its_fold():
     assert (pooled["clips"], pooled["fakes"]) == (12, 6)
     assert (pooled[FALSE_ALARMS], pooled[MISSES]) == (pytest.approx(1 / 6), pytest.approx(1 / 6))
     assert pooled["auc"] == pytest.approx(1 - (1 + 9) / 36)
+    assert pooled["eer"] == pytest.approx(0.5), "at one threshold for both folds, between 0.8 and 1"
     assert f"real clips called fake at the validation threshold {pooled[FALSE_ALARMS]:.3f}" in folds_text(
         folds.summarise(tested)
     )

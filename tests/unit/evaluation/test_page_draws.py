@@ -40,7 +40,7 @@ def test_means_over_draws_and_pages(tmp_path):
 
 
 def test_pooled_figures_come_before_those_within_pages(tmp_path):
-    """And only where all draws have them: files of earlier versions do not."""
+    """And only where all draws have them: files of earlier versions have none, or no EER."""
     pooled = [{"auc": auc, FALSE_ALARMS: 0.3, MISSES: 0.2, "auc_interval": None, "clips": 20} for auc in (0.6, 0.7)]
     stems = [write(tmp_path, str(n), draw(0.5, 0.9, **one)) for n, one in enumerate(pooled)]
     found = pool_draws(read_draws(",".join(stems)), replicates=0, seed=0)
@@ -51,7 +51,11 @@ def test_pooled_figures_come_before_those_within_pages(tmp_path):
     }
     head, row, *_ = draws_text({"ours": found}).splitlines()
     assert head.startswith("all clips pooled (each draw)  AUC ")
-    assert row.startswith("ours                          0.650 (0.600, 0.700)  0.300 (0.300, 0.300)")
+    assert row.startswith("ours                          0.650 (0.600, 0.700)  -    0.300 (0.300, 0.300)")
+    pooled = [{**one, "eer": eer} for one, eer in zip(pooled, (0.4, 0.3), strict=True)]
+    found = pool_draws([draw(0.5, 0.9, **one) for one in pooled], replicates=0, seed=0)
+    assert found["pooled"]["eer"] == {"value": pytest.approx(0.35), "draws": [0.4, 0.3]}
+    assert "0.650 (0.600, 0.700)  0.350 (0.400, 0.300)  0.300" in draws_text({"ours": found})
     former = write(tmp_path, "former", draw(0.5, 0.9))
     found = pool_draws(read_draws(f"{stems[0]},{former}"), replicates=0, seed=0)
     assert found["pooled"] == {}
