@@ -11,8 +11,11 @@ from avdfd.config.loading import parse
 
 def completed(values: dict[str, Any]) -> dict[str, Any]:
     """Return a saved config with what was done before a key existed, for the keys that it lacks."""
-    if values.get("kind") == "consistency" and isinstance(values.get("model"), dict):
-        return {**values, "model": completed_mouth(values["model"])}
+    if values.get("kind") == "consistency":
+        if values.get("method", "least-squares") == "least-squares":  # it had no effect, and has been refused since
+            values = {key: value for key, value in values.items() if key != "optim"}
+        model = values.get("model")
+        return {**values, "model": completed_mouth(model)} if isinstance(model, dict) else values
     if values.get("kind") == "avff":
         return _with(values, ["model"], "normalisation", "imagenet")
     if values.get("kind") != "train":

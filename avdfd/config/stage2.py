@@ -48,7 +48,8 @@ class Stage2LossConfig(Section):
     """Weight of a BCE on the consistency branch alone; with two branches on the visual branch, so that it also learns
     from clips that the audio branch already classifies correctly, where 0 is the published loss."""
     picture: NonNegative = 0.0
-    """Weight of a BCE on the picture branch alone; three branches only."""
+    """Weight of a BCE on the picture branch alone; three branches only, where it is 1 unless it is given or the branch
+    left out, as nothing else trains that branch."""
     audio: NonNegative = 0.0
     """Weight of a BCE on the audio branch alone, with audio_lr_scale; three branches only, whose fusion has no gradient
     for the branches."""
@@ -142,6 +143,14 @@ class TrainConfig(RunConfig):
         if not isinstance(values, dict) or values.get("faithful") or "visual" not in values:
             return values
         return {**values, "visual": normalised(values["visual"])}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _picture_branch_is_trained(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not values.get("consistency") or values.get("without") == "picture":
+            return values
+        loss = values.get("loss", {})
+        return {**values, "loss": {"picture": 1.0, **loss}} if isinstance(loss, dict) else values
 
     @model_validator(mode="after")
     def _of_one_design(self) -> "TrainConfig":

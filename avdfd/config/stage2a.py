@@ -77,4 +77,6 @@ class ConsistencyStageConfig(RunConfig):
             raise ValueError("model.depth: least-squares fits no layers: set it to 0, or method to info-nce")
         if self.method == "least-squares" and self.augment != AugmentConfig():
             raise ValueError("augment: least-squares takes clips as they are: leave it out")
+        if self.method == "least-squares" and self.optim != OptimConfig():
+            raise ValueError("optim: least-squares takes no steps: leave it out, or set method to info-nce")
         return self

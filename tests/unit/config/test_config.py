@@ -10,6 +10,7 @@ from avdfd.baselines import SYSTEMS
 from avdfd.config import (
     AblationConfig,
     CloneConfig,
+    ConsistencyStageConfig,
     ParityConfig,
     PreprocessConfig,
     PretrainConfig,
@@ -133,6 +134,27 @@ def test_wrong_values_are_named(write, change, message):
     assert message in str(error.value)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "weight"),
+    [
+        ({}, 0.0),
+        (THREE, 1.0),
+        ({**THREE, "loss": {"consistency": 1.0}}, 1.0),
+        ({**THREE, "loss": {"picture": 0.5}}, 0.5),
+        ({**THREE, "without": "picture"}, 0.0),
+    ],
+)
+def test_a_picture_branch_is_trained(change, weight):
+    assert config.parse({**TRAIN, **change}, TrainConfig, "c.json").loss.model_dump()["picture"] == weight
+
+
+def test_steps_of_least_squares_are_refused():
+    values = {"name": "x", "data": {"splits": "s"}, "optim": {"epochs": 3}}
+    with pytest.raises(UserError, match="optim: least-squares takes no steps: leave it out"):
+        config.parse(values, ConsistencyStageConfig, "c.json")
+    assert config.parse({**values, "method": "info-nce"}, ConsistencyStageConfig, "c.json").optim.epochs == 3
 
 
 @pytest.mark.parametrize(

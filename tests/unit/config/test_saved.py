@@ -5,6 +5,7 @@ import pytest
 from avdfd.config import (
     AvffConfig,
     ConsistencyStageConfig,
+    OptimConfig,
     TrainConfig,
     completed,
     completed_mouth,
@@ -82,6 +83,13 @@ def test_a_stage_2a_saved_before_there_were_components_takes_all_features():
     assert completed_mouth({"representation": encoder, "components": 8})["components"] == 8
     mouth = {**values, "model": {"tokens": 4}}
     assert completed(mouth) == mouth, "the mouth shape is taken as it is, whatever the number"
+
+
+def test_steps_of_least_squares_are_left_out_of_old_runs():
+    values = {"kind": "consistency", "name": "x", "data": {"splits": "s"}, "optim": {"epochs": 3}}
+    assert parse_saved(values, ConsistencyStageConfig, "test").optim == OptimConfig()
+    steps = {**values, "method": "regression"}
+    assert parse_saved(steps, ConsistencyStageConfig, "test").optim.epochs == 3
 
 
 def test_what_had_no_effect_with_three_branches_is_left_out_of_old_runs():
