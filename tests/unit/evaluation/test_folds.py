@@ -29,10 +29,8 @@ def test_mean_and_standard_deviation_over_folds():
     assert TUNED not in summary["metrics"]["RVFA"]
     assert FALSE_ALARMS not in summary["pooled"], "no fold has a threshold"
     pooled, _, head, overall, *_ = folds_text(summary).splitlines()
-    assert (
-        pooled
-        == f"fused score, 144 clips of all folds pooled: AUC {with_interval(summary['pooled'], 'auc')}, EER {with_interval(summary['pooled'], 'eer')}"
-    )
+    auc, eer = (with_interval(summary["pooled"], name) for name in ("auc", "eer"))
+    assert pooled == f"fused score, 144 clips of all folds pooled: AUC {auc}, EER {eer}"
     assert head.startswith("3 folds, fused score  AUC")
     assert overall.split()[:4] == ["overall", "0.900", "±", "0.100"]
 
