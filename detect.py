@@ -78,8 +78,8 @@ def main(argv: list[str]) -> int:
     run = load_run(args.run, args.device, args.encoders)
     audio_run = audio_only(run)
     if known := domain_of(run):
-        run = with_distances(run, known.references)
-        audio_run = audio_run and with_distances(audio_run, known.references)
+        run = with_distances(run, known.references[0])
+        audio_run = audio_run and with_distances(audio_run, known.references[0])
     media = as_run_takes_it(run, media, args)
     decisions = decide(run, args.threshold)
     if media.max_windows and not media.whole:
@@ -242,13 +242,11 @@ def decide(run: Run, threshold: float | None) -> dict[str, Decision]:
 
 def domain_of(run: Run) -> Domain | None:
     """Return what the training data of a run looked like; None if it is not known. Says what follows for its scores."""
-    known = domain.load(run)
-    if known is None and run.audio_branch is not None:
-        print(
-            f"{run.folder}: files unlike its training data are not recognised; evaluate.py --run {run.folder} --split "
-            "validation finds out what that looked like",
-            file=sys.stderr,
-        )
+    known = domain.load([run])
+    if known is None:
+        why = f"evaluate.py --run {run.folder} --split validation finds out what that looked like"
+        why = domain.NOT_TRAINED if run.early is None else why
+        print(f"{run.folder}: files unlike its training data are not recognised; {why}", file=sys.stderr)
     if known is not None and known.built_in:
         print(
             f"{run.folder}: trained on drawn faces, the built-in corpus; its scores say nothing about real recordings",

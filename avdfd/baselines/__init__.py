@@ -89,6 +89,12 @@ class Trained(System, Protocol):
     def losses(self, model: nn.Module, out: Any, cfg: Any, stage: str) -> dict[str, Tensor]:
         """Return scalars from a whole batch's outputs: "loss" is minimised, the others are recorded."""
 
+    def early(self, model: nn.Module, batch: Any, cfg: Any) -> dict[str, Tensor]:
+        """Return early features (B, D) of what the model takes, `audio` and `visual`, which depend on no other clip.
+
+        The domain of a run is described by them.
+        """
+
     def preview(self, batch: Any) -> tuple[Tensor | None, Tensor | None]:
         """Return audio (B, bins, frames) or (B, S) and video (B, 3, T, S, S) uint8 of a batch for inspection;
         None for a batch of cached features."""

@@ -32,6 +32,7 @@ from avdfd.datasets.transforms import (
     video_input,
 )
 from avdfd.elements import Element, ElementMeta, coded
+from avdfd.features.early import spread
 from avdfd.features.frames import normalise
 from avdfd.training.distributed import Chance
 from avdfd.training.state_dicts import read_weights, unwrap
@@ -245,6 +246,12 @@ def losses(model: nn.Module, out: Pretrained | Finetuned, cfg: AvffConfig, stage
         penalty_weight=weights.penalty,
     )
     return {"loss": both.total_loss, **parts, "generator": both.generator_loss, "critic": both.critic_loss}
+
+
+def early(model: nn.Module, batch: Batch, cfg: AvffConfig) -> dict[str, Tensor]:
+    assert isinstance(model, VideoCAVMAEFT), "the stage that is scored"
+    patches = model.visual_encoder.patch_embedding(normalise(batch.video, cfg.model.normalisation))
+    return {"audio": spread(batch.audio), "visual": spread(patches)}
 
 
 def preview(batch: Batch) -> tuple[Tensor, Tensor]:

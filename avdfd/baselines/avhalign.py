@@ -92,6 +92,11 @@ def losses(model: nn.Module, out: Outputs, cfg: AvhAlignConfig, stage: str) -> d
     return {"loss": out.loss.mean()}
 
 
+def early(model: nn.Module, batch: Any, cfg: AvhAlignConfig) -> dict[str, Tensor]:
+    assert isinstance(model, AvhAlign)
+    return avhubert_inputs.early(model.encoder, batch)
+
+
 def preview(batch: Any) -> tuple[Tensor | None, Tensor | None]:
     return avhubert_inputs.preview(batch)
 

@@ -16,6 +16,7 @@ from avdfd.datasets.element_parts import label_of
 from avdfd.datasets.loaders import Reads
 from avdfd.datasets.transforms import Seeds
 from avdfd.elements import Element, ElementStore
+from avdfd.features.early import of_maps, spread
 from avdfd.features.filterbank import stacked_filterbank
 from avdfd.features.frames import normalise
 from avdfd.features.mouth_crops import MIDDLE, middle, mouth_crops
@@ -80,6 +81,18 @@ def given(batch: Any) -> Given:
         return normalise(batch.mouth, "lips"), batch.audio
     features: Features = batch.cached
     return features
+
+
+def early(encoder: FrozenAVHubert, batch: Batch) -> dict[str, Tensor]:
+    """Return early features (B, D) of the streams that a system takes: of filter banks, and of the first convolution
+    over the mouth.
+    """
+    found: dict[str, Tensor] = {}
+    if encoder.streams != {"video"}:
+        found["audio"] = spread(batch.audio.mT)
+    if encoder.streams != {"audio"}:
+        found["visual"] = of_maps(encoder.avhubert.feature_extractor_video.stem(normalise(batch.mouth, "lips")))
+    return found
 
 
 def preview(batch: Any) -> tuple[Tensor | None, Tensor | None]:

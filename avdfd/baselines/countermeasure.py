@@ -33,6 +33,7 @@ from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, floats, generators
 from avdfd.datasets.waveforms import augmented
 from avdfd.elements import Element, ElementMeta, coded
+from avdfd.features.early import of_audio
 from avdfd.media.codecs import round_trip
 from avdfd.models import lcnn
 from avdfd.models.aasist import SIZES, Aasist
@@ -217,6 +218,10 @@ def losses(model: nn.Module, out: Outputs, cfg: CountermeasureConfig, stage: str
     weight = out.fake_audio * (1 - real) + (1 - out.fake_audio) * real
     each = F.binary_cross_entropy_with_logits(out.logit, out.fake_audio, reduction="none")
     return {"loss": (weight * each).sum() / weight.sum()}
+
+
+def early(model: nn.Module, batch: Batch, cfg: CountermeasureConfig) -> dict[str, Tensor]:
+    return {"audio": of_audio(batch.waveform)}
 
 
 def preview(batch: Batch) -> tuple[Tensor, None]:

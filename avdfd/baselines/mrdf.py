@@ -25,6 +25,7 @@ from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, generators
 from avdfd.elements import Element, ElementMeta, coded
+from avdfd.features.early import of_maps, spread
 from avdfd.features.filterbank import stacked_filterbank
 from avdfd.features.frames import normalise
 from avdfd.models import mrdf
@@ -194,6 +195,12 @@ def losses(model: nn.Module, out: Outputs, cfg: MrdfConfig, stage: str) -> dict[
         margin_audio=margins.audio,
         margin_visual=margins.visual,
     )
+
+
+def early(model: nn.Module, batch: Batch, cfg: MrdfConfig) -> dict[str, Tensor]:
+    assert isinstance(model, mrdf.Mrdf)
+    maps = model.feature_extractor_video_hubert.stem(normalise(batch.video, "lips"), batch.padding)
+    return {"audio": spread(batch.audio.mT, batch.padding), "visual": of_maps(maps, batch.padding)}
 
 
 def preview(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -101,6 +101,11 @@ def losses(model: nn.Module, out: Outputs, cfg: ProbeConfig, stage: str) -> dict
     return {"loss": F.binary_cross_entropy_with_logits(out.logit, out.label)}
 
 
+def early(model: nn.Module, batch: Any, cfg: ProbeConfig) -> dict[str, Tensor]:
+    assert isinstance(model, LinearProbe)
+    return avhubert_inputs.early(model.encoder, batch)
+
+
 def preview(batch: Any) -> tuple[Tensor | None, Tensor | None]:
     return avhubert_inputs.preview(batch)
 

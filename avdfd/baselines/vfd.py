@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from avdfd.baselines import vfd_inputs
@@ -25,9 +26,12 @@ from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
 from avdfd.elements import Element, ElementMeta, coded, window_labels
+from avdfd.features.early import spread
+from avdfd.features.mel import zscore
 from avdfd.features.window import FRAMES
 from avdfd.models import vfd_losses
 from avdfd.models.vfd import VoiceFace
+from avdfd.models.vfd2023 import PatchTransformer
 from avdfd.training.distributed import Chance
 from avdfd.training.state_dicts import read_weights
 
@@ -37,6 +41,7 @@ LABELLED = ("finetune",)
 
 _SHARE = 0.1
 """Share of a batch in the running mean and variance of distances."""
+_FLOOR = 1e-6  # of power, before its logarithm
 
 
 class Raw(NamedTuple):
@@ -150,8 +155,19 @@ class Matcher(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return embeddings (B, E) of voices and faces."""
-        normalise = vfd_inputs.normalise_2022 if self.networks.year == 2022 else vfd_inputs.normalise_2023
-        return self.networks(batch.voice, normalise(batch.face))
+        return self.networks(batch.voice, self._normalised(batch.face))
+
+    def _normalised(self, face: Tensor) -> Tensor:
+        return (vfd_inputs.normalise_2022 if self.networks.year == 2022 else vfd_inputs.normalise_2023)(face)
+
+    def early(self, batch: Batch) -> dict[str, Tensor]:
+        """Return early features (B, D): of the voice's mel, and of the first convolution over the face."""
+        mel, face = batch.voice[:, 0], self.networks.face
+        if self.networks.year == 2023:  # power, of any level
+            mel = zscore((mel + _FLOOR).log())
+        first = face.conv1 if isinstance(face, PatchTransformer) else face.get_submodule("features.0")
+        maps = first(self._normalised(batch.face))
+        return {"audio": spread(mel.mT), "visual": spread(rearrange(maps, "b d h w -> b (h w) d"))}
 
     def logit(self, distance: Tensor) -> Tensor:
         """Distances (B,) -> logits (B,) of being fake."""
@@ -309,6 +325,11 @@ def _hinge(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) ->
     """Triplet loss per sample: (B,)."""
     near, far = (vfd_losses.euclidean_distance(anchor, other) for other in (positive, negative))
     return F.relu(near - far + margin)
+
+
+def early(model: nn.Module, batch: Batch, cfg: VfdConfig) -> dict[str, Tensor]:
+    assert isinstance(model, Matcher)
+    return model.early(batch)
 
 
 def preview(batch: Batch) -> tuple[Tensor, Tensor]:

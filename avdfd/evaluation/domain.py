@@ -13,12 +13,12 @@ import numpy as np
 
 from avdfd.baselines.open_store import open_store
 from avdfd.core.errors import UserError
-from avdfd.core.files import BEST, sha256_of
 from avdfd.core.tiers import TIERS
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import training_elements
 from avdfd.elements import ElementMeta, ElementStore
 from avdfd.elements.protocol import Store
+from avdfd.evaluation.pooling import stack
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.evaluation.shortened import ShortenedStore
 from avdfd.evaluation.stored import folder_of
@@ -34,6 +34,8 @@ from avdfd.metrics.roc import Floats
 
 BUILT_IN_METHODS = frozenset({"klatt", "lipsync", "world-vc", "world-svc"})
 """Methods of the fakes of the built-in corpus (data/corpus/clips.py)."""
+NOT_TRAINED = "its weights were not trained here, so what they were trained on is not known"
+"""Why published weights, and systems without training, have no domain."""
 MOST = 4096
 """Windows of the training split from which a reference is computed, evenly over its clips."""
 _HEARD = 256  # of them, whose audio is described
@@ -44,27 +46,37 @@ _RANGES = (0.0, 50.0, 90.0)
 
 
 class Fitted(NamedTuple):
-    """The training data of a run, before validation has been scored."""
+    """The training data of the runs of a system, before validation has been scored."""
 
-    references: Mapping[str, Reference]
+    references: Sequence[Mapping[str, Reference]]
+    """One for each run."""
     facts: Mapping[str, Any]
 
 
-def fit_to_training(run: Run, **how: Any) -> Fitted | str:
-    """Return what the training data of a run looked like, or why that is not known; `how` as for `score`."""
-    if run.audio_branch is None:
-        return f"{run.config.kind} has no features for it"
+def fit_to_training(runs: Sequence[Run], **how: Any) -> Fitted | str:
+    """Return what the training data of a system looked like, or why that is not known; `how` as for `score`.
+
+    Its runs have the same training data.
+    """
+    run = runs[0]
+    if any(one.early is None for one in runs):
+        return NOT_TRAINED
     try:
         store = open_store(run.config.data.elements, run.config)
-        metas = training_elements(run.config, store).train
+        metas = training_elements(run.config, store, None if run.trains_on_fakes else ()).train
     except UserError as error:
         return f"the training data cannot be read: {error}"
     chosen = [metas[at] for at in np.linspace(0, len(metas) - 1, min(MOST, len(metas))).round().astype(int).tolist()]
-    features = domain.features_of(run, ElementSet(store, chosen, run.inputs), **how)
     classes = np.array([meta.tier for meta in chosen])
-    references = {branch: fit(values, classes) for branch, values in features.items()}
+    references = [
+        {
+            branch: fit(x, classes)
+            for branch, x in domain.features_of(one, ElementSet(store, chosen, one.inputs), **how).items()
+        }
+        for one in runs
+    ]
     facts = {
-        "checkpoint_sha256": sha256_of(run.folder / BEST),
+        "checkpoint_sha256": domain.weights_of(runs),
         "corpus": corpus_facts(run.config.data.elements, metas),
         "audio": audio_facts(store, chosen),
     }
@@ -72,9 +84,9 @@ def fit_to_training(run: Run, **how: Any) -> Fitted | str:
 
 
 def calibrate(
-    fitted: Fitted, run: Run, store: Store, metas: Sequence[ElementMeta], clips: ScoredClips, **how: Any
+    fitted: Fitted, runs: Sequence[Run], store: Store, metas: Sequence[ElementMeta], clips: ScoredClips, **how: Any
 ) -> Domain:
-    """Return the domain, given the scored clips of validation and the run with its distances; `how` as for `score`.
+    """Return the domain, given the scored clips of validation and the runs with distances; `how` as for `score`.
 
     Clips of validation are also cut short, one window of each, where that can be done.
     """
@@ -83,14 +95,15 @@ def calibrate(
     short = validation
     if isinstance(store, ElementStore) and store.has_waveforms and not store.whole:
         first = [*{meta.source: meta for meta in reversed(metas) if not meta.short}.values()][::-1]
-        cut = score(run, ElementSet(ShortenedStore(store), first, run.inputs), **how).distances
+        each = [score(one, ElementSet(ShortenedStore(store), first, one.inputs), **how) for one in runs]
+        cut = stack(each).distances
         short = {branch: np.append(clips.distances[branch][clips.short], cut[branch]) for branch in validation}
     return Domain(fitted.references, validation, short, fitted.facts)
 
 
-def load(run: Run) -> Domain | None:
-    """Return the domain of a run, from its evaluation on validation; None if there is none of its weights."""
-    return domain.load(folder_of(run.folder, 1, "validation") / domain.FILE, run)
+def load(runs: Sequence[Run]) -> Domain | None:
+    """Return the domain of a system, from its evaluation on validation; None if there is none of its weights."""
+    return domain.load(folder_of(runs[0].folder, len(runs), "validation") / domain.FILE, runs)
 
 
 def corpus_facts(elements: str, metas: Sequence[ElementMeta]) -> dict[str, Any]:

@@ -143,8 +143,9 @@ def evaluate(request: Request) -> Evaluation:
     # ---- scores
     placed = voices.placing(ours)
     learnt = domain_of(ours, request)
-    references = {} if isinstance(learnt, str) else learnt.references
-    judging = [with_distances(one, references) for one in placed.runs] if references else placed.runs
+    judging = placed.runs
+    if not isinstance(learnt, str):
+        judging = [with_distances(*one) for one in zip(placed.runs, learnt.references, strict=True)]
     scores = score_systems(systems | {run.folder.name: judging}, store, metas, request)
     clips, windows = pool(metas, scores, request.windows), per_window(metas, scores)
 
@@ -166,7 +167,7 @@ def evaluate(request: Request) -> Evaluation:
     result["coverage"] = coverage(clips.label, clips.scores[main], result["fitted"].get(main))
     found = None
     if isinstance(learnt, domain.Fitted):
-        found = domain.calibrate(learnt, judging[0], store, metas, clips, **reading(run, request))
+        found = domain.calibrate(learnt, judging, store, metas, clips, **reading(run, request))
     result["domain"] = {"missing": learnt} if isinstance(learnt, str) else None
     if known := found or (learnt if isinstance(learnt, Domain) else None):
         result["domain"] = domain.summarise(clips, known, main, result["fitted"].get(main))
@@ -188,14 +189,14 @@ def evaluate(request: Request) -> Evaluation:
 
 
 def domain_of(runs: Sequence[Run], request: Request) -> Domain | domain.Fitted | str:
-    """Return what the training data of a run looked like, which is found out on validation, or why it is not known."""
+    """Return what the training data of a system looked like, found out on validation, or why it is not known."""
     run = runs[0]
-    if len(runs) > 1:
-        return "it is that of one run, and several are evaluated together"
     if request.split == "validation":
         bar = partial(Bar, desc=f"training data, {run.folder.name}", unit="batch", leave=None)
-        return domain.fit_to_training(run, progress=bar, **reading(run, request))
-    return domain.load(run) or f"evaluate {run.folder} on validation first, which finds out"
+        return domain.fit_to_training(runs, progress=bar, **reading(run, request))
+    if any(one.early is None for one in runs):
+        return domain.NOT_TRAINED
+    return domain.load(runs) or f"evaluate {request.run} on validation first, which finds out"
 
 
 def load_systems(request: Request) -> dict[str, list[Run]]:

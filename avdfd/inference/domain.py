@@ -3,14 +3,15 @@
     N clips   C classes   D features of a branch
 
 Each branch has features of its own, pooled over time: the mel that the audio encoder takes, the tokens of audio and
-mouth that are compared, and the patch embeddings of the visual encoder. They are early ones, because the last features
+mouth that are compared, and the patch embeddings of the visual encoder; of a baseline, what its own networks take
+(`early` of avdfd/baselines). They are early ones, because the last features
 of a trained encoder hold what tells its classes apart, and little of what tells a foreign clip from a known one
 (docs/evaluation.md). A clip is out of domain if it is further from the training data, in any branch, than clips of
 validation are.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +24,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from avdfd.core.errors import UserError
+from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.core.text import parse_json
 from avdfd.datasets.loaders import ElementSet
-from avdfd.features.mel import log_mel, zscore
+from avdfd.features.early import spread
 from avdfd.inference.runs import DISTANCE, FUSED, Run
 from avdfd.inference.scoring import score
 from avdfd.metrics.domain import OVERALL, Reference, combined, distances, percentile
@@ -38,21 +39,21 @@ from avdfd.models.two_branch import TwoBranchDetector
 FILE = "domain.safetensors"
 """Name of the file, in the folder of the evaluation on validation."""
 _KEY = "avdfd"
-_PARTS = ("means", "whitening", "validation", "short")
 
 
 @dataclass(frozen=True)
 class Domain:
     """The training data of a run, by branch, and the distances of validation clips from it."""
 
-    references: Mapping[str, Reference]
+    references: Sequence[Mapping[str, Reference]]
+    """The description by branch, for each run of a system: they differ in the features of trained encoders."""
     validation: Mapping[str, Floats]
-    """Branch -> (N,) distances of the validation clips, in the same order for every branch."""
+    """Branch -> (N,) distances, means over the runs, of the validation clips, in the same order for every branch."""
     short: Mapping[str, Floats]
     """The same for clips shorter than a window, which are repeated to fill one: validation clips cut short. Length is
     no sign of another domain."""
     facts: Mapping[str, Any]
-    """`checkpoint_sha256` of the run's weights; about the training data, `corpus` and `audio`."""
+    """`checkpoint_sha256` of the weights, of several runs a list; about the training data, `corpus` and `audio`."""
 
     @property
     def built_in(self) -> bool:
@@ -85,15 +86,14 @@ class Domain:
 def with_features(run: Run, use: Callable[[dict[str, Tensor], dict[str, Tensor]], None]) -> Run:
     """Return the run with `use`, a function of the features (B, D) by branch and of the columns, called for each batch.
 
-    Baselines have no features.
+    It has early features (`Run.early`).
     """
 
     def columns(batch: Any) -> dict[str, Tensor]:
+        assert run.early is not None, "callers check it"
         with _kept(run) as features:
             found = run.columns(batch)
-        if run.audio_branch is not None:
-            features["audio"] = _audio(batch.mel)
-        use(features, found)
+        use({**run.early(batch), **features}, found)
         return found
 
     return replace(run, columns=columns)
@@ -104,12 +104,13 @@ def _kept(run: Run) -> Iterator[dict[str, Tensor]]:
     """Give a dictionary that holds the features of what takes frames after a forward pass of a run's model."""
     kept: dict[str, Tensor] = {}
     hooks, model = [], run.model
-    if isinstance(model, Detector | TwoBranchDetector) and run.branches[-1] == FUSED:
+    if _needs_pass(run):
+        assert isinstance(model, Detector | TwoBranchDetector)
         visual = "picture" if isinstance(model, Detector) else "visual"
         patches = model.visual_encoder.backbone.patch_embedding
-        hooks.append(patches.register_forward_hook(lambda *call: kept.update({visual: _spread(call[-1])})))
-    if isinstance(model, Detector) and run.branches[-1] == FUSED:
-        hooks.append(model.register_forward_hook(lambda *call: kept.update(consistency=_mouth(model, call[-1]))))
+        hooks.append(patches.register_forward_hook(lambda *call: kept.update({visual: spread(call[-1])})))
+        if isinstance(model, Detector):
+            hooks.append(model.register_forward_hook(lambda *call: kept.update(consistency=_mouth(model, call[-1]))))
     try:
         yield kept
     finally:
@@ -117,13 +118,9 @@ def _kept(run: Run) -> Iterator[dict[str, Tensor]]:
             hook.remove()
 
 
-def _audio(audio: Tensor) -> Tensor:
-    """Return mean and standard deviation over time of each bin of the z-scored mel: (B, 256).
-
-    `audio` is what the encoder takes, that mel or the waveform.
-    """
-    mel = audio if audio.ndim == 3 else zscore(log_mel(audio))
-    return _spread(mel.float().mT)
+def _needs_pass(run: Run) -> bool:
+    """Return True if features of a run are taken from its forward pass."""
+    return isinstance(run.model, Detector | TwoBranchDetector) and run.branches[-1:] == (FUSED,)
 
 
 def _mouth(model: Detector, out: DetectorOutput) -> Tensor:
@@ -131,28 +128,28 @@ def _mouth(model: Detector, out: DetectorOutput) -> Tensor:
     found = []
     for tokens in (out.said, out.shown):
         assert tokens is not None, "kept in evaluation"
-        found += [_spread(tokens), model.consistency.movement(tokens.float()).std(dim=1)]
+        found += [spread(tokens), model.consistency.movement(tokens.float()).std(dim=1)]
     return torch.cat(found, dim=1)
-
-
-def _spread(tokens: Tensor) -> Tensor:
-    """Return mean and standard deviation over N tokens (B, N, D): (B, 2 D), float32."""
-    tokens = tokens.float()
-    return torch.cat([tokens.mean(dim=1), tokens.std(dim=1)], dim=1)
 
 
 def features_of(run: Run, elements: ElementSet, **how: Any) -> dict[str, Floats]:
     """Return the features (N, D) of the elements of a set by branch, in its order; `how` as for `score`.
 
-    Raises WorkError if a score is not a number.
+    Scores are computed only if features of the forward pass are needed. Raises WorkError if a value is not a number.
     """
     parts: list[dict[str, np.ndarray]] = []
 
     def keep(features: dict[str, Tensor], columns: dict[str, Tensor]) -> None:
         parts.append({branch: values.double().cpu().numpy() for branch, values in features.items()})
 
-    score(with_features(run, keep), elements, **how)
-    return {branch: np.concatenate([part[branch] for part in parts]) for branch in parts[0]}
+    pass_over = run if _needs_pass(run) else replace(run, columns=lambda batch: {}, branches=())
+    score(with_features(pass_over, keep), elements, **how)
+    features = {branch: np.concatenate([part[branch] for part in parts]) for branch in parts[0]}
+    for branch, values in features.items():
+        if not np.isfinite(values).all():
+            key = elements.metas[int((~np.isfinite(values).all(axis=1)).argmax())].key
+            raise WorkError(f"{run.folder}: what its {branch} branch takes of {key} is not finite; make it again")
+    return features
 
 
 def with_distances(run: Run, references: Mapping[str, Reference]) -> Run:
@@ -169,14 +166,28 @@ def with_distances(run: Run, references: Mapping[str, Reference]) -> Run:
 def encode(domain: Domain) -> bytes:
     """Return the content of a file of a domain."""
     tensors: dict[str, np.ndarray] = {}
-    for branch, (means, whitening) in domain.references.items():
-        parts = (means, whitening, domain.validation[branch], domain.short[branch])
-        tensors |= {f"{branch}.{part}": np.ascontiguousarray(x) for part, x in zip(_PARTS, parts, strict=True)}
+    for number, references in enumerate(domain.references):
+        for branch, parts in references.items():
+            tensors |= {f"{_prefix(number)}{branch}.{part}": x for part, x in parts._asdict().items()}
+    for branch in domain.validation:
+        tensors |= {f"{branch}.validation": domain.validation[branch], f"{branch}.short": domain.short[branch]}
+    tensors = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
     return safetensors.numpy.save(tensors, metadata={_KEY: json.dumps(domain.facts)})
 
 
-def load(path: Path, run: Run) -> Domain | None:
-    """Read what evaluate.py has written for a run; None if there is no file, or it is of other weights.
+def _prefix(number: int) -> str:
+    """Return what the names of a run's own tensors begin with, those of the first with nothing."""
+    return f"{number}/" if number else ""
+
+
+def weights_of(runs: Sequence[Run]) -> str | list[str]:
+    """Return the `checkpoint_sha256` of runs: of a single one as text."""
+    digests = [sha256_of(run.folder / BEST) for run in runs]
+    return digests if len(digests) > 1 else digests[0]
+
+
+def load(path: Path, runs: Sequence[Run]) -> Domain | None:
+    """Read what evaluate.py has written for the runs of a system; None if there is no file, or it is of other weights.
 
     Raises UserError for a damaged file.
     """
@@ -188,7 +199,7 @@ def load(path: Path, run: Run) -> Domain | None:
         raise UserError(
             f"{path}: damaged, or written by another version; evaluate the run on validation again"
         ) from None
-    return domain if domain.facts["checkpoint_sha256"] == sha256_of(run.folder / BEST) else None
+    return domain if domain.facts["checkpoint_sha256"] == weights_of(runs) else None
 
 
 def _read(path: Path) -> Domain:
@@ -196,18 +207,27 @@ def _read(path: Path) -> Domain:
     with safe_open(path, framework="np") as file:
         facts = parse_json((file.metadata() or {})[_KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    bool(facts["corpus"]["built_in"]), str(facts["checkpoint_sha256"])
-    branches = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
-    references, validation, short = {}, {}, {}
-    for branch in branches:
-        means, whitening, *known = (tensors[f"{branch}.{part}"] for part in _PARTS)
+    bool(facts["corpus"]["built_in"])
+    for name, values in tensors.items():
+        if values.dtype != np.float64 or not values.size or not np.isfinite(values).all():
+            raise ValueError(f"values of {name}")
+    owners = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
+    found: dict[str, dict[str, Reference]] = {}
+    for owner in owners:
+        prefix, slash, branch = owner.rpartition("/")
+        means, whitening = (tensors[f"{owner}.{part}"] for part in Reference._fields)
         width = whitening.shape[-1]
-        if means.shape != (len(means), width) or whitening.shape != (width, width) or any(x.ndim != 1 for x in known):
-            raise ValueError(f"shapes of {branch}")
-        for values in (means, whitening, *known):
-            if values.dtype != np.float64 or not len(values) or not np.isfinite(values).all():
-                raise ValueError(f"values of {branch}")
-        references[branch], validation[branch], short[branch] = Reference(means, whitening), *known
-    if not branches or any(len({len(values) for values in of.values()}) > 1 for of in (validation, short)):
+        if means.shape != (len(means), width) or whitening.shape != (width, width):
+            raise ValueError(f"shapes of {owner}")
+        found.setdefault(prefix + slash, {})[branch] = Reference(means, whitening)
+    digests = facts["checkpoint_sha256"]
+    references = [found.pop(_prefix(number)) for number in range(1 if isinstance(digests, str) else len(digests))]
+    branches = references[0].keys()
+    validation, short = (
+        {branch: tensors[f"{branch}.{part}"] for branch in branches} for part in ("validation", "short")
+    )
+    if found or any(one.keys() != branches for one in references):
+        raise ValueError("runs")
+    if any({values.shape for values in of.values()} != {(len(next(iter(of.values()))),)} for of in (validation, short)):
         raise ValueError("clips")
     return Domain(references, validation, short, facts)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from avdfd import config
-from avdfd.baselines import SYSTEMS, avff_start
+from avdfd.baselines import SYSTEMS, TRAINED, avff_start
 from avdfd.config import (
     AvffConfig,
     ConsistencyStageConfig,
@@ -24,6 +24,7 @@ from avdfd.config.changes import different_keys
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
 from avdfd.datasets.loaders import Batch, InputForm, Inputs
+from avdfd.features.early import of_audio
 from avdfd.models.audio_encoder import AudioEncoder
 from avdfd.models.detector import Detector
 from avdfd.models.speech_encoder import SpeechEncoder
@@ -68,6 +69,9 @@ class Run:
     """False for a system that is trained on real clips only; the config names the tiers of the others."""
     published: bool = False
     """True for a baseline whose weights were not trained here: the config does not say on what they were."""
+    early: Callable[[Any], dict[str, Tensor]] | None = None
+    """Function from a batch to early features (B, D) by branch, which describe training data and cost little (those of
+    further branches of a detector need a forward pass); None for weights that were not trained here."""
     audio_branch: tuple[AudioEncoder | SpeechEncoder, nn.Module] | None = None
     """Encoder and head of the audio branch; None for systems without this branch."""
     media: MediaConfig | None = None
@@ -127,7 +131,7 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         branch = (audio.encoder, audio.head)
         columns = partial(_audio_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
-        known = {"audio_branch": branch, "media": facts.media}
+        known = {"early": _early_audio, "audio_branch": branch, "media": facts.media}
         return Run(folder, cfg, audio, place, inputs, ("audio",), columns, **known)
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
@@ -141,7 +145,7 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         columns = partial(_detector_columns, detector)
         inputs = detector_inputs(cfg, facts.audio_model, facts.consistency_model)
         branches = (*detector.branches, FUSED)
-        known = {"audio_branch": branch, "media": facts.media}
+        known = {"early": _early_audio, "audio_branch": branch, "media": facts.media}
         return Run(folder, cfg, detector, place, inputs, branches, columns, **known)
     if isinstance(cfg, ConsistencyStageConfig):
         raise UserError(f"{folder}: stage 2a has no classifier yet; name the run of a stage 2 that was trained with it")
@@ -157,6 +161,8 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
     inputs = system.inputs(cfg, stage, train=False)
     names, labelled = system.branches(cfg), stage in system.LABELLED
     known = {"published": facts.epoch is None, "media": facts.media}
+    if not known["published"] and cfg.kind in TRAINED:
+        known["early"] = partial(_baseline_columns, TRAINED[cfg.kind].early, model, cfg)
     return Run(folder, cfg, model, place, inputs, names, columns, labelled, **known)
 
 
@@ -216,7 +222,13 @@ def _detector_columns(model: AnyDetector, batch: Batch) -> dict[str, Tensor]:
     return columns | {"frames": out.frames, "agreement": out.agreement}
 
 
+def _early_audio(batch: Batch) -> dict[str, Tensor]:
+    assert batch.mel is not None, "scoring caches nothing"
+    return {"audio": of_audio(batch.mel)}
+
+
 def _baseline_columns(
-    scores: Callable[..., dict[str, Tensor]], model: nn.Module, cfg: RunConfig, batch: Any
+    of: Callable[..., dict[str, Tensor]], model: nn.Module, cfg: RunConfig, batch: Any
 ) -> dict[str, Tensor]:
-    return scores(model, batch, cfg)
+    """Return the scores, or early features, of a batch."""
+    return of(model, batch, cfg)

@@ -92,7 +92,7 @@ def verdict(
 
 def _distances(judged: Inspection, domain: Domain) -> dict[str, float]:
     """Return the distance of a file from the training data in each branch that has one: the mean over its windows."""
-    names = {branch: f"{DISTANCE}{branch}" for branch in domain.references}
+    names = {branch: f"{DISTANCE}{branch}" for branch in domain.validation}
     return {branch: float(judged.columns[name].mean()) for branch, name in names.items() if name in judged.columns}
 
 

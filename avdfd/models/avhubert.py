@@ -109,10 +109,16 @@ class VideoFrontEnd(nn.Module):
         self.proj = nn.Linear(8 * width, dim)
 
     def forward(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        if padding_mask is not None:
-            # The stem convolves over time and pads an unpadded clip with zeros, too.
-            video = video.masked_fill(rearrange(padding_mask, "b t -> b 1 t 1 1"), 0)
-        return self.proj(self.resnet(video, padding_mask))
+        return self.proj(self.resnet(_without_padding(video, padding_mask), padding_mask))
+
+    def stem(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Return the maps of the first convolution: (B, width, T, H / 2, W / 2)."""
+        return self.resnet.frontend3D[0](_without_padding(video, padding_mask))
+
+
+def _without_padding(video: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Set padding to zeros: the stem convolves over time, and pads an unpadded clip with zeros, too."""
+    return video if padding_mask is None else video.masked_fill(rearrange(padding_mask, "b t -> b 1 t 1 1"), 0)
 
 
 class AudioFrontEnd(nn.Module):

@@ -19,6 +19,7 @@ from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.elements.layout import STORE
+from avdfd.inference.domain import features_of
 from avdfd.inference.runs import load_run
 from avdfd.inference.scoring import score, score_windows
 from avdfd.training import checkpoint, weights
@@ -123,6 +124,25 @@ def test_a_score_does_not_depend_on_the_batch(kind, trained, store):
     windows = [elements.read(meta.key, waveform=True, frames=range(77)) for meta in metas[:3]]
     unlabelled = [replace(window, meta=None) for window in windows]
     np.testing.assert_allclose(score_windows(run, unlabelled).branch["fused"], together[:3], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_clips_are_compared_with_the_training_data(kind, trained, store):
+    folder = trained(kind)
+    run = load_run(folder, "cpu")
+    elements = ElementStore(store / "elements")
+    part = ElementSet(elements, split_metas(run.config, elements, "test")[:5], run.inputs)
+    alone, together = (features_of(run, part, batch_size=size) for size in (1, 5))
+    assert set(alone) == {"audio", "visual"}
+    for branch, values in alone.items():
+        np.testing.assert_allclose(values, together[branch], rtol=1e-3, atol=1e-5)
+        assert (np.ptp(values, axis=0) > 0).mean() > 0.5
+    for split in ("validation", "test"):
+        evaluate.main(["--run", str(folder), "--split", split, "--bootstrap", "0", "--device", "cpu"])
+        domain = json.loads((folder / f"eval/{split}/report.json").read_text())["domain"]
+        assert (domain["branches"], domain["validation_clips"]) == (["audio", "visual"], 8)
+        assert domain["facts"]["corpus"]["clips"] == 6
+        assert 0 <= domain["outside"] <= 1
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ from torch import Tensor
 from avdfd.core.errors import UserError
 from avdfd.datasets.loaders import Inputs
 from avdfd.datasets.samplers import Shuffled
+from avdfd.features.early import of_audio
 from avdfd.models.toy import Toy
 
 STAGES = ("train",)
@@ -96,6 +97,10 @@ def outputs(net, batch, cfg, stage, chance):
 
 def losses(model, out, cfg, stage):
     return {"loss": F.binary_cross_entropy_with_logits(out.logit, out.label)}
+
+
+def early(model, batch, cfg):
+    return {"audio": of_audio(batch.mel)}
 
 
 def preview(batch):

@@ -18,6 +18,7 @@ from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.elements.form import encode_wav
+from avdfd.evaluation.domain import NOT_TRAINED
 from avdfd.inference.runs import load_run
 from avdfd.inference.scoring import score
 from avdfd.models.rawnet2 import RawNet2
@@ -68,16 +69,33 @@ def test_a_trained_run_is_evaluated_and_scores_files(trained, tmp_path, capsys):
     evaluate.main(["--run", str(run), "--bootstrap", "0", "--workers", "0", "--device", "cpu"])
     report = json.loads((run / "eval/test/report.json").read_text())
     assert (report["kind"], report["main"]) == ("countermeasure", "audio")
+    assert "on validation first, which finds out" in report["domain"]["missing"]
+    files = [wav(tmp_path / "a.wav", 4), wav(tmp_path / "b.wav", 0.5)]
     capsys.readouterr()
-    detect.main(
-        ["--json", "--run", str(run), "--device", "cpu", wav(tmp_path / "a.wav", 4), wav(tmp_path / "b.wav", 0.5)]
-    )
-    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    detect.main(["--json", "--run", str(run), "--device", "cpu", *files])
+    said = capsys.readouterr()
+    first, second = (json.loads(line) for line in said.out.splitlines())
+    assert first["domain"] is None
+    assert "--split validation finds out what that looked like" in said.err
     assert first["error"] is None
     assert first["basis"] == "audio alone"
     assert (first["score"], first["visual_score"]) == (first["audio_score"], None)
     assert second["short"]
     assert 0 < second["score"] < 1
+
+
+def test_a_file_unlike_the_training_data_is_out_of_domain(trained, tmp_path, capsys):
+    """A trained run is fitted to white noise."""
+    run = shutil.copytree(trained, tmp_path / "cm")
+    evaluate.main(["--run", str(run), "--split", "validation", "--bootstrap", "0", "--device", "cpu"])
+    time = np.arange(4 * 16_000) / 16_000
+    tone = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    (tmp_path / "tone.wav").write_bytes(encode_wav(tone, 16_000))
+    capsys.readouterr()
+    detect.main(["--json", "--run", str(run), "--device", "cpu", str(tmp_path / "tone.wav")])
+    [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert line["verdict"] == "out of domain"
+    assert line["domain"]["audio"]["percentile"] == 100
 
 
 @pytest.mark.parametrize("arch", ["rawnet2", "aasist-l"])
@@ -151,7 +169,10 @@ def test_published_weights_are_tested_on_all_clips(store, tmp_path, capsys):
     report = json.loads((tmp_path / "runs/cm/eval/test/report.json").read_text())
     assert report["overall"]["clips"] == 28, "those of all identities"
     assert (report["protocol"]["name"], report["protocol"]["shared_identities"]) == ("published weights", None)
+    assert report["domain"] == {"missing": NOT_TRAINED}
     assert "eval/test/report.html" in capsys.readouterr().out
+    detect.main(["--run", str(tmp_path / "runs/cm"), "--device", "cpu", wav(tmp_path / "a.wav", 4)])
+    assert f"files unlike its training data are not recognised; {NOT_TRAINED}" in capsys.readouterr().err
     with pytest.raises(UserError, match="name it with --published alone"):
         baseline.main([*words, "--test-all"])
     with pytest.raises(UserError, match=r"LCNN\.pth: not a checkpoint of this model"):

@@ -16,6 +16,8 @@ from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_wav
 from avdfd.evaluation.domain import BUILT_IN_METHODS
+from avdfd.inference import domain
+from avdfd.inference.runs import load_run
 from avdfd.media.windows import extract
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net
@@ -147,6 +149,28 @@ def test_the_report_says_how_far_clips_are_and_how_errors_grow(evaluated):
     page = (evaluated / "run/eval/test/report.html").read_text()
     assert "Is this what it was trained on?" in page
     assert "Errors by distance" in page
+
+
+def test_runs_of_several_seeds_have_a_domain_together(evaluated):
+    """Distances of audio are those of its mel, so the same for each of them, and for both."""
+    facts, model = weights.load(evaluated / "run" / BEST, "pretrain")
+    config = facts.config.model_copy(update={"name": "again", "seed": 1})
+    weights.save(evaluated / "again" / BEST, model, facts.model_copy(update={"config": config}))
+    both, options = f"{evaluated / 'run'},{evaluated / 'again'}", ["--bootstrap", "0", "--device", "cpu"]
+    folder = evaluated / "run/eval"
+    evaluate.main(["--run", both, "--split", "test", *options])
+    missing = json.loads((folder / "test-2-seeds/report.json").read_text())["domain"]["missing"]
+    assert missing == f"evaluate {both} on validation first, which finds out"
+    for split in ("validation", "test"):
+        evaluate.main(["--run", both, "--split", split, *options])
+        joined, single = (
+            json.loads((folder / name / "report.json").read_text())["domain"] for name in (f"{split}-2-seeds", split)
+        )
+        assert len(joined["facts"].pop("checkpoint_sha256")) == 2
+        single["facts"].pop("checkpoint_sha256")
+        assert joined["outside"] == single["outside"]
+        assert joined["facts"] == single["facts"]
+    assert domain.load(folder / "validation-2-seeds/domain.safetensors", [load_run(evaluated / "run", "cpu")]) is None
 
 
 def test_what_is_not_known_is_said(evaluated, capsys):

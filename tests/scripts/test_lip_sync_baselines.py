@@ -18,6 +18,7 @@ from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore
 from avdfd.evaluation.counterfactuals import cases
+from avdfd.evaluation.domain import NOT_TRAINED
 from avdfd.inference.runs import load_run
 from avdfd.inference.scoring import score, score_windows
 from avdfd.models.avh_align import AlignmentHead
@@ -115,6 +116,18 @@ def test_heads_are_trained_with_and_without_labels(runs):
         assert lines[1]["loss"] < lines[0]["loss"]
         assert ("val_auc" in lines[0]) is labelled
         assert load_run(runs / kind, "cpu").trains_on_fakes is labelled
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clips_are_compared_with_the_training_data_if_there_is_any(kind, runs, tmp_path):
+    run = shutil.copytree(runs / kind, tmp_path / kind)
+    evaluate.main(["--run", str(run), "--split", "validation", "--bootstrap", "0", "--device", "cpu"])
+    domain = json.loads((run / "eval/validation/report.json").read_text())["domain"]
+    if kind in WITHOUT_TRAINING:
+        assert domain == {"missing": NOT_TRAINED}
+    else:
+        assert domain["branches"] == ["audio", "visual"]
+        assert domain["facts"]["corpus"]["tiers"] == (["RVRA"] if kind == "avhalign" else ["FVRA", "RVFA", "RVRA"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

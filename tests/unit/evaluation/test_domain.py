@@ -17,7 +17,7 @@ def made_up_domain():
     """Return a domain whose distances on validation are 0.01 to 4, and those of short clips half of that."""
     known = np.arange(1, 401) / 100
     facts = {"corpus": domain.corpus_facts("data/x", [meta("a", "RVFA", method="klatt")]), "audio": {}}
-    return Domain({}, {"audio": known}, {"audio": known / 2}, facts)
+    return Domain([], {"audio": known}, {"audio": known / 2}, facts)
 
 
 def with_distances(clips, values):

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
-from avdfd.core.errors import UserError
+from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
@@ -46,7 +47,7 @@ def made_up(run, features):
     references = {branch: fit(values, np.zeros(len(values))) for branch, values in features.items()}
     far = {branch: distances(references[branch], values) for branch, values in features.items()}
     facts = {"checkpoint_sha256": sha256_of(run.folder / BEST), "corpus": {"built_in": True}, "audio": {}}
-    return Domain(references, far, {branch: values[:5] for branch, values in far.items()}, facts)
+    return Domain([references], far, {branch: values[:5] for branch, values in far.items()}, facts)
 
 
 def test_each_branch_has_features_of_its_own(run, elements, features):
@@ -69,7 +70,7 @@ def test_runs_with_fewer_branches(run, elements, data, tmp_path):
 
 def test_distances_are_beside_unchanged_scores(run, elements, features):
     known = made_up(run, features)
-    plain, found = scoring.score(run, elements), scoring.score(domain.with_distances(run, known.references), elements)
+    plain, found = scoring.score(run, elements), scoring.score(domain.with_distances(run, known.references[0]), elements)
     assert (plain.distances, set(found.distances)) == ({}, BRANCHES)
     for branch in BRANCHES:
         np.testing.assert_allclose(found.distances[branch], known.validation[branch], rtol=1e-4)
@@ -94,17 +95,42 @@ def test_a_clip_beyond_the_limit_in_any_branch_is_out_of_domain(run, features):
 
 def test_file_is_read_as_it_was_written(run, features, tmp_path):
     known, path = made_up(run, features), tmp_path / domain.FILE
-    assert domain.load(path, run) is None
+    assert domain.load(path, [run]) is None
     path.write_bytes(domain.encode(known))
-    read = domain.load(path, run)
-    assert (read.facts, read.built_in, set(read.references)) == (known.facts, True, BRANCHES)
+    read = domain.load(path, [run])
+    assert (read.facts, read.built_in, set(read.validation)) == (known.facts, True, BRANCHES)
     for branch in BRANCHES:
         for part in ("validation", "short"):
             assert np.array_equal(getattr(read, part)[branch], getattr(known, part)[branch])
-        assert np.array_equal(read.references[branch].whitening, known.references[branch].whitening)
+        assert np.array_equal(read.references[0][branch].whitening, known.references[0][branch].whitening)
     facts = {**known.facts, "checkpoint_sha256": "0" * 64}
     path.write_bytes(domain.encode(replace(known, facts=facts)))
-    assert domain.load(path, run) is None, "of other weights"
+    assert domain.load(path, [run]) is None, "of other weights"
+
+
+def test_several_runs_have_a_description_each(run, features, tmp_path):
+    one, path = made_up(run, features), tmp_path / domain.FILE
+    wide = {branch: 2 * values for branch, values in features.items()}
+    references = [*one.references, {branch: fit(values, np.zeros(len(values))) for branch, values in wide.items()}]
+    facts = {**one.facts, "checkpoint_sha256": 2 * [one.facts["checkpoint_sha256"]]}
+    path.write_bytes(domain.encode(replace(one, references=references, facts=facts)))
+    read = domain.load(path, [run, run])
+    for branch in BRANCHES:
+        for ours, theirs in zip(read.references, references, strict=True):
+            assert np.array_equal(ours[branch].means, theirs[branch].means)
+    assert domain.load(path, [run]) is None, "of one of them alone"
+    path.write_bytes(domain.encode(replace(one, facts=facts)))
+    with pytest.raises(UserError, match="damaged, or written by another version"):
+        domain.load(path, [run, run])
+
+
+def test_values_that_are_not_finite_are_named(run, elements):
+    def broken(batch):
+        return {"audio": batch.mel.mean(dim=2).index_fill(0, torch.tensor([2]), torch.nan)}
+
+    alone = replace(runs.audio_only(run), early=broken)
+    with pytest.raises(WorkError, match=f"its audio branch takes of {elements.metas[2].key} is not finite"):
+        domain.features_of(alone, ElementSet(elements.store, elements.metas, alone.inputs), batch_size=100)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +146,7 @@ def test_file_is_read_as_it_was_written(run, features, tmp_path):
         {"audio.short": np.zeros((5, 1))},
         {"audio.short": None},
         {"other.means": np.zeros((1, 256))},
+        {"1/audio.means": np.zeros((1, 256)), "1/audio.whitening": np.eye(256)},
     ],
     ids=lambda damage: "-".join(f"{key} {None if x is None else x.shape}" for key, x in damage.items()),
 )
@@ -130,7 +157,7 @@ def test_damaged_files_are_refused(run, features, tmp_path, damage):
     tensors = {key: x for key, x in (safetensors.numpy.load_file(path) | damage).items() if x is not None}
     path.write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
     with pytest.raises(UserError, match="damaged, or written by another version; evaluate the run on validation again"):
-        domain.load(path, run)
+        domain.load(path, [run])
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors file", safetensors.numpy.save({"audio.means": np.zeros(1)})])
@@ -138,4 +165,4 @@ def test_foreign_files_are_refused(run, tmp_path, content):
     path = tmp_path / domain.FILE
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged, or written by another version"):
-        domain.load(path, run)
+        domain.load(path, [run])

@@ -1,7 +1,7 @@
 """Section of the report on the distance from the training data."""
 
 from avdfd import report
-from avdfd.evaluation.domain import summarise
+from avdfd.evaluation.domain import NOT_TRAINED, summarise
 from avdfd.report import domain
 from tests.helpers.scored import made_up_clips, made_up_result
 from tests.unit.evaluation.test_domain import made_up_domain, with_distances
@@ -28,8 +28,8 @@ def test_sentence_table_and_page_say_the_same():
 
 
 def test_what_is_not_known_is_said():
-    result = made_up_result(domain={"missing": "mrdf has no features for it"})
-    assert "Distance from the training data: not known, mrdf has no features for it." in report.summary_text(result)
+    result = made_up_result(domain={"missing": NOT_TRAINED})
+    assert f"Distance from the training data: not known, {NOT_TRAINED}." in report.summary_text(result)
     assert domain.domain_text(result) == []
     assert "not known" in domain.domain_html(result)
     assert domain.domain_html(made_up_result()) == "", "a report of an earlier version"
