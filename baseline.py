@@ -245,10 +245,16 @@ def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -
 
 
 def evaluate_all_clips(cfg: RunConfig, system: System, file: Path) -> None:
-    """Make a run folder of a published checkpoint, and evaluate it on all clips of the store."""
+    """Make a run folder of a published checkpoint, and evaluate it on all clips of the store.
+
+    If their pages are known, `<name>-pages.json` has the metrics by page, as for folds.
+    """
     metas = open_store(cfg.data.elements, cfg).metas
     rows = dict.fromkeys(SplitRow("test", meta.identities[0], meta.source) for meta in metas)
-    print(files.write(evaluate_published(cfg, system, file, SplitList([*rows]), metas)))
+    done = evaluate_published(cfg, system, file, SplitList([*rows]), metas)
+    print(files.write(done))
+    if pages := summarise_pages([done]):
+        print(files.write_pages(Path(cfg.runs) / cfg.name, summarise([done])["pooled"], pages))
 
 
 def evaluate_published(

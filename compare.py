@@ -9,7 +9,7 @@ Runs joined by commas are the seeds of one system, evaluated together. Differenc
 --reference, from every other one, on the same clips and the same bootstrap draws of identities. Writes
 `<out>/compare.{html, tex, md, csv, json}`.
 
-With `--pages` the names are those of `pretrain.py --folds`, joined by commas for the draws of the codecs
+With `--pages` the names are those of `--folds` or `--test-all`, joined by commas for the draws of the codecs
 (`codec_parity.py --chain.draw`): metrics by page, and means with intervals over pages and draws. Writes
 `<out>/pages.json`.
 """
@@ -31,7 +31,7 @@ from avdfd.splits.lists import SPLITS
 def main(argv: list[str]) -> None:
     cli = Parser(description="Compare evaluated systems on the same clips.")
     cli.add_argument("runs", nargs="+", metavar="RUN[,RUN...]", help="run folder of a system; seeds joined by commas")
-    cli.add_argument("--pages", action="store_true", help="RUN is a --name of pretrain.py --folds; commas join draws")
+    cli.add_argument("--pages", action="store_true", help="RUN is a --name of --folds or --test-all; commas join draws")
     cli.add_argument("--reference", help="name of the system that the others are compared with (default: the first)")
     cli.add_argument("--split", choices=(*SPLITS, "all"), default="test")
     cli.add_argument("--name", type=folder, help="evaluate.py's --name: the folder in RUN/eval (default: the split)")

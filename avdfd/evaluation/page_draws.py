@@ -1,4 +1,4 @@
-"""Page metrics of one system over several draws of the codecs, as `pretrain.py --folds` writes them.
+"""Page metrics of one system over several draws of the codecs, as `--folds` and `--test-all` write them.
 
     P pages   D draws   R replicates
 
@@ -51,9 +51,11 @@ def read_draws(stems: str) -> list[Draw]:
                 Draw(pages, {name: float(of) for name, of in read.get("pooled", {}).items() if name in POOLED})
             )
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; pretrain.py --folds --name={Path(stem).name} writes it") from None
+            raise UserError(
+                f"{path}: no such file; --folds of pretrain.py or baseline.py writes it, with --name={Path(stem).name}"
+            ) from None
         except (KeyError, TypeError, AttributeError, ValueError):
-            raise UserError(f"{path}: damaged, or not written by pretrain.py --folds; make it again") from None
+            raise UserError(f"{path}: damaged, or not written by --folds or --test-all; make it again") from None
         _check_same(path, draws[0].pages, draws[-1].pages)
     return draws
 

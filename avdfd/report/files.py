@@ -64,14 +64,23 @@ def write_folds(
     _write_json(path, summary)
     text = f"{folds_text(summary)}\n\n{path}"
     if pages:
-        path = stem.with_name(f"{stem.name}-pages.json")
-        _write_json(
-            path, {"pooled": summary["pooled"], **pages, "probes": probes, "unknown_methods": [*unknown_methods]}
-        )
-        text += f"\n\n{pages_text(pages, probes)}\n\n{path}"
+        text += f"\n\n{write_pages(stem, summary['pooled'], pages, probes, unknown_methods)}"
         if unknown_methods:
             text += f"\n\nmethods without a family in the table of the folds: {', '.join(unknown_methods)}"
     return text
+
+
+def write_pages(
+    stem: Path,
+    pooled: Mapping[str, Any],
+    pages: Mapping[str, Any],
+    probes: Mapping[str, Any] | None = None,
+    unknown_methods: Sequence[str] = (),
+) -> str:
+    """Write `<stem>-pages.json`, which compare.py --pages reads; return table and path as text."""
+    path = stem.with_name(f"{stem.name}-pages.json")
+    _write_json(path, {"pooled": pooled, **pages, "probes": probes, "unknown_methods": [*unknown_methods]})
+    return f"{pages_text(pages, probes)}\n\n{path}"
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

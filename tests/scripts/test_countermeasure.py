@@ -1,5 +1,6 @@
 """Countermeasures through the scripts: trained, evaluated, run on files; published weights; windows and whole clips."""
 
+import itertools
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import baseline
+import compare
 import detect
 import evaluate
 from avdfd.baselines import countermeasure
@@ -16,9 +18,10 @@ from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
-from avdfd.elements import ElementStore
-from avdfd.elements.form import encode_wav
+from avdfd.elements import ElementStore, ElementWriter
+from avdfd.elements.form import encode_audio, encode_wav
 from avdfd.evaluation.domain import NOT_TRAINED
+from avdfd.features.window import WINDOW
 from avdfd.inference.runs import load_run
 from avdfd.inference.scoring import score
 from avdfd.models.rawnet2 import RawNet2
@@ -177,6 +180,28 @@ def test_published_weights_are_tested_on_all_clips(store, tmp_path, capsys):
         baseline.main([*words, "--test-all"])
     with pytest.raises(UserError, match=r"LCNN\.pth: not a checkpoint of this model"):
         baseline.main([*words, "--model.arch=aasist-l", "--published", str(path)])
+
+
+def test_published_weights_are_judged_by_page(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    with ElementWriter(tmp_path / "speech", {"made": "up"}) as writer:
+        for page, person, tier in itertools.product(("a/b", "c/d"), range(2), ("RVRA", "RVFA-VC")):
+            source, base = (f"{page}/{person}_{name}.wav" for name in (tier, "RVRA"))
+            facts = {"identities": [f"{page}-{person}"], "base": base, "page": page, "race": "", "gender": ""}
+            clip = {"tier": tier, "source": source, "sha256": source, "method": "vc", **facts}
+            audio = 0.1 * rng.standard_normal(WINDOW)
+            writer.add(clip, [{"start": 0.0, "end": 3.072, "parts": encode_audio(audio)}])
+    words = arguments(tmp_path, tmp_path, faithful=True)
+    torch.save(countermeasure.rebuild(load(words[1], CountermeasureConfig), "train").state_dict(), tmp_path / "x.pth")
+    words += [f"--data.elements={tmp_path / 'speech'}", "--published", str(tmp_path / "x.pth"), "--test-all"]
+    baseline.main(words)
+    assert f"{tmp_path / 'runs/cm-pages.json'}" in capsys.readouterr().out
+    found = json.loads((tmp_path / "runs/cm-pages.json").read_text())
+    report = json.loads((tmp_path / "runs/cm/eval/test/report.json").read_text())
+    assert found["pages"].keys() == {"a/b", "c/d"}
+    assert found["pooled"]["auc"] == pytest.approx(report["overall"]["audio"]["auc"])
+    compare.main(["--pages", str(tmp_path / "runs/cm"), "--out", str(tmp_path / "out")])
+    assert "cm" in capsys.readouterr().out
 
 
 def test_training_starts_from_released_weights(store, tmp_path):

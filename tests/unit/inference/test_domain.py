@@ -70,7 +70,10 @@ def test_runs_with_fewer_branches(run, elements, data, tmp_path):
 
 def test_distances_are_beside_unchanged_scores(run, elements, features):
     known = made_up(run, features)
-    plain, found = scoring.score(run, elements), scoring.score(domain.with_distances(run, known.references[0]), elements)
+    plain, found = (
+        scoring.score(run, elements),
+        scoring.score(domain.with_distances(run, known.references[0]), elements),
+    )
     assert (plain.distances, set(found.distances)) == ({}, BRANCHES)
     for branch in BRANCHES:
         np.testing.assert_allclose(found.distances[branch], known.validation[branch], rtol=1e-4)
