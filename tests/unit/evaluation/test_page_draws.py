@@ -80,7 +80,10 @@ def test_intervals_include_the_draws():
 
 def test_wrong_draws(tmp_path):
     good = write(tmp_path, "good", draw(0.5, 0.9))
-    with pytest.raises(UserError, match=r"none-pages\.json: no such file; pretrain\.py --folds --name=none writes it"):
+    with pytest.raises(
+        UserError,
+        match=r"none-pages\.json: no such file; --folds of pretrain\.py or baseline\.py writes it, with --name=none",
+    ):
         read_draws(f"{good},{tmp_path / 'none'}")
     other = write(tmp_path, "other", draw(0.5))
     with pytest.raises(UserError, match="page p1 has None clips, in the first draw 10"):
