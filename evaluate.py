@@ -140,7 +140,6 @@ def score_file(args: argparse.Namespace) -> ScoreFile | None:
     of_models = {
         "counterfactuals": args.counterfactuals,
         "robustness": args.robustness is not None,
-        "windows": args.windows != "mean",
         "encoders": args.encoders,
     }
     given = [name for name, value in of_models.items() if value]

@@ -93,10 +93,11 @@ def grouped_metrics(
 
     `branches` are those of the evaluated system and `main` is its main one; `clips` may also hold the scores of other
     systems. `fitted` comes from validation. `windows` are the windows of the same clips, each with its own label, for
-    metrics without pooling.
+    metrics without pooling; a system may have no scores of windows.
     """
 
-    def section(chosen: ScoredClips, names: Iterable[str] = tuple(clips.scores)) -> dict[str, Any]:
+    def section(chosen: ScoredClips, names: Iterable[str] | None = None) -> dict[str, Any]:
+        names = chosen.scores if names is None else names
         measured = {name: _measure(chosen, chosen.scores[name], fitted.get(name), replicates, seed) for name in names}
         return _size(chosen) | measured
 

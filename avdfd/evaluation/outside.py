@@ -21,16 +21,17 @@ from avdfd.datasets.split_elements import vocoded_elements
 from avdfd.elements import ElementMeta, ElementStore, coded
 from avdfd.elements.layout import left_out_by_truth
 from avdfd.elements.protocol import Store
-from avdfd.evaluation import vocoded
+from avdfd.evaluation import score_windows, vocoded
 from avdfd.evaluation.audit.audits import Part
 from avdfd.evaluation.evaluate import Evaluation, Request, audit, check_columns
 from avdfd.evaluation.grouped_metrics import coverage, fit_on_validation, grouped_metrics
 from avdfd.evaluation.listed import elements_of, predicted
+from avdfd.evaluation.localisation import localise
 from avdfd.evaluation.pooling import DOMAIN, per_window, pool
 from avdfd.evaluation.protocol import fitted_tiers
 from avdfd.evaluation.score_file import Scored, ScoreFile, read_scores
 from avdfd.evaluation.scored_clips import ScoredClips
-from avdfd.evaluation.stored import OF_FILES, StoredEvaluation, fitted_on_validation, folder_of, read
+from avdfd.evaluation.stored import OF_FILES, StoredEvaluation, fitted_on_validation, folder_of, read, scores_of_windows
 from avdfd.evaluation.worst_errors import gallery
 from avdfd.inference.scoring import Scores
 from avdfd.splits.lists import SPLITS, assign, check_classes, of_tiers, read_splits, take, without_elements
@@ -72,6 +73,8 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
     judged = chosen.metas if listed is None else elements_of(listed, chosen.metas)
     check_classes(judged, request.split, chosen.elements)
     scored = read_scores(file, coded(chosen.store.metas, "source").values)
+    if scored.window_column is None and request.windows != "mean":
+        raise UserError(f"--windows: {file.path} has one score per clip, so there are no windows to pool")
     metas = _with_scores(judged, scored)
     check_classes(metas, request.split, str(file.path))
     vocoded_metas = _with_scores(chosen.vocoded, scored)
@@ -79,9 +82,12 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
     lines = _left_out(judged, kept_apart, scored, file.path, request.split)
     ensure_writable(folder)
 
-    # ---- the clips with their scores; those of a clip's windows are equal, so their largest is exactly the clip's
-    by_window = Scores([meta.key for meta in metas], {MAIN: _of_windows(metas, scored)})
-    clips, windows = pool(metas, by_window, "max"), per_window(metas, by_window)
+    # ---- the clips with their scores, and their windows if the file has scores of these
+    clips, by_window, own_windows = _pooled(metas, scored, request.windows)
+    windows = per_window(metas, by_window)
+    for other in against if own_windows else ():
+        theirs = scores_of_windows(other, windows)
+        windows.scores.update({} if theirs is None else {other.name: theirs})
     for other in against:
         clips.scores[other.name] = _on_the_same(clips, other)
 
@@ -94,22 +100,21 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
         trained = {one.name: fitted_tiers(one.report["protocol"]) for one in against}
         fitted = fit_on_validation(clips, {MAIN: [*FAKES], **trained})
     result = about | {"fitted": fitted}
-    result |= grouped_metrics(clips, MAIN, [MAIN], fitted, replicates=request.bootstrap, seed=request.seed)
+    drawn = {"replicates": request.bootstrap, "seed": request.seed}
+    result |= grouped_metrics(clips, MAIN, [MAIN], fitted, windows=windows if own_windows else None, **drawn)
     if len(vocoded_metas):
-        of_them = Scores([meta.key for meta in vocoded_metas], {MAIN: _of_windows(vocoded_metas, scored)})
-        result["vocoded"] = vocoded.summarise(
-            pool(vocoded_metas, of_them, "max"), result["overall"], fitted,
-            replicates=request.bootstrap, seed=request.seed,
-        )  # fmt: skip
+        of_them, _, _ = _pooled(vocoded_metas, scored, request.windows)
+        result["vocoded"] = vocoded.summarise(of_them, result["overall"], fitted, **drawn)
     result["coverage"] = coverage(clips.label, clips.scores[MAIN], fitted.get(MAIN))
-    result["localisation"] = result["voices"] = None
+    result["localisation"] = localise(metas, windows, by_window, **drawn) if own_windows else None
+    result["voices"] = None
     root = request.videos or request.probes
     result["failures"] = gallery(clips, windows, chosen.store, metas, MAIN, root)
     if request.audit or request.probes:
         parts: dict[str, Part] = {request.split: (chosen.store, judged)}
         parts |= {name: (chosen.store, other) for name, other in chosen.others.items()}
         result["audit"] = audit(parts, chosen.store, request, request.workers or 0)
-    done = Evaluation(folder, result, clips, None, left_out=lines)
+    done = Evaluation(folder, result, clips, windows if own_windows else None, left_out=lines)
     if listed is None:
         return done
     rows, result["listed"] = predicted(listed, clips, MAIN)
@@ -142,10 +147,16 @@ def _with_scores(metas: Sequence[ElementMeta], scored: Scored) -> Sequence[Eleme
     return take(metas, np.flatnonzero(np.array([source in scored.scores for source in sources], bool)[codes]))
 
 
-def _of_windows(metas: Sequence[ElementMeta], scored: Scored) -> np.ndarray:
-    """Return the score of the clip of every window."""
-    codes, sources = coded(metas, "source")
-    return np.array([scored.scores.get(source, np.nan) for source in sources])[codes]
+def _pooled(metas: Sequence[ElementMeta], scored: Scored, rule: str) -> tuple[ScoredClips, Scores, bool]:
+    """Return the clips, the scores of the store's windows, and whether the file has these; else they are the clip's."""
+    keys = [meta.key for meta in metas]
+    values = score_windows.of_windows(metas, scored)
+    if values is not None:
+        by_window = Scores(keys, {MAIN: values})
+        return pool(metas, by_window, rule), by_window, True
+    by_window = Scores(keys, {MAIN: score_windows.of_clips(metas, scored, rule)})
+    # Those of a clip's windows are equal, so their largest is exactly the clip's.
+    return pool(metas, by_window, "max"), by_window, False
 
 
 def _sources(metas: Sequence[ElementMeta]) -> set[str]:
@@ -170,7 +181,7 @@ def _counts(
     judged: Sequence[ElementMeta], vocoded: set[str], scored: Scored, lines: Sequence[LeftOut]
 ) -> dict[str, int]:
     """Return what became of clips and rows: `scored` and `without_score` add up to the clips, and `scored`, `vocoded`,
-    `empty`, `not_judged` and `unknown` to the rows."""
+    `empty`, `not_judged` and `unknown` to the files that are `named` in the `rows`."""
     ours = _sources(judged)
     with_score = len(ours & scored.scores.keys())
     return {
@@ -178,6 +189,7 @@ def _counts(
         "scored": with_score,
         "without_score": len(ours) - with_score,
         "rows": scored.rows,
+        "named": scored.named,
         "empty": len(scored.empty),
         "vocoded": len(vocoded),
         "not_judged": len(scored.scores) - with_score - len(vocoded),
@@ -219,12 +231,12 @@ def _describe(
     present = {tiers[code] for code in np.unique(codes).tolist()} - {RVRA.name}
     columns = dict(zip(("file_column", "score_column"), scored.columns, strict=True))
     how = {"file": str(file.path), **columns, "higher_is_real": file.higher_is_real, "scale": file.scale}
+    how |= {"window_column": scored.window_column}
+    known = {"folder": request.run, "checkpoint_sha256": "", "scores_sha256": sha256_of(file.path), **how}
     return {
         "run": request.run,
         "kind": KIND,
-        "runs": [
-            {"folder": request.run, "seed": 0, "checkpoint_sha256": "", "scores_sha256": sha256_of(file.path), **how}
-        ],
+        "runs": [{**known, "seed": seed} for seed in scored.seeds],
         "protocol": {
             "name": "training not known",
             "lists": str(chosen.splits),
@@ -240,7 +252,7 @@ def _describe(
         "elements": chosen.elements,
         "left_out_by_truth": left_out_by_truth(chosen.store.root),
         "without_elements": chosen.absent,
-        "pooling": {"windows": OF_FILES, "domain": DOMAIN},
+        "pooling": {"windows": request.windows if scored.window_column else OF_FILES, "domain": DOMAIN},
         "git": git_revision(),
         "device": "none",
         "bootstrap": request.bootstrap,

@@ -1,11 +1,17 @@
-"""Scores of any system from a table, CSV or Parquet, one row per file, and the clips that the rows name.
+"""Scores of any system from a table, CSV or Parquet, and the clips that the rows name.
 
 A row names a clip if its path and the clip's source are equal, or one is the tail of the other: `id5/00000.mp4` and
 `/data/x/RealVideo-RealAudio/Asian/men/id5/00000.mp4` may be the same file. Suffixes may differ, as audio is often taken
 out of a video. A row that may be several clips is refused.
+
+A clip has one row, or one for each of its windows (columns `start`, in seconds, or `window`, a number) and each seed
+(column `seed`). Columns `NAME[0]`, `NAME[1]`, ..., as scores.csv has them, are seeds, too.
+
+    S seeds   W windows of a clip
 """
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -25,8 +31,11 @@ FILE_COLUMNS = (
 )
 SCORE_COLUMNS = ("score", "p_fake", "y_pred", "fused", "probability", "prediction", "cm-score", "cm_score")
 """Names by which the columns are found if the user states none."""
+START, WINDOW, SEED = "start", "window", "seed"
+"""Names of the columns that say which window, or seed, a row is of."""
 PROBABILITY, LOG_ODDS, RANK = SCALES = ("probability", "log-odds", "rank")
 """Kinds of numbers: P(fake); its log-odds; numbers of which the order alone has a meaning."""
+_OF_SEED = re.compile(r"(.+)\[(\d{1,4})\]")
 
 
 class ScoreFile(NamedTuple):
@@ -41,58 +50,133 @@ class ScoreFile(NamedTuple):
     scale: str = PROBABILITY
 
 
+class ClipScores(NamedTuple):
+    """The scores of a clip."""
+
+    values: Floats
+    """(S, W), P(fake)."""
+    places: Floats
+    """(W,) start in seconds, or number, of each window, in this order; one 0 for a file of clips."""
+
+
 class Scored(NamedTuple):
     """The content of a file of scores."""
 
-    scores: dict[str, float]
-    """Source of a clip -> P(fake)."""
+    scores: dict[str, ClipScores]
+    """Source of a clip -> its scores."""
     empty: dict[str, str]
-    """Source of a clip, or name of an unknown file, without a number in its row -> where that is."""
+    """Source of a clip, or name of an unknown file, without a number in a row of it -> where that is."""
     unknown: list[str]
-    """Names that are those of no clip."""
+    """Names that are those of no clip, each once."""
     columns: tuple[str, str]
-    """Columns of the files and of the scores."""
+    """Columns of the files and of the scores; of several seeds without the number."""
+    rows: int
+    """Number of rows."""
+    seeds: tuple[int, ...] = (0,)
+    window_column: str | None = None
+    """START or WINDOW if rows are windows, None if they are clips."""
 
     @property
-    def rows(self) -> int:
+    def named(self) -> int:
+        """Number of files that the rows name."""
         return len(self.scores) + len(self.empty) + len(self.unknown)
+
+
+class _Columns(NamedTuple):
+    file: str
+    score: str
+    """Name of the scores, without the number of a seed."""
+    scores: tuple[str, ...]
+    """Columns of the scores, one or one per seed."""
+    window: str | None
+    seed: str | None
 
 
 def read_scores(file: ScoreFile, sources: Iterable[str]) -> Scored:
     """Read the scores of clips with these sources.
 
-    Raises UserError, which names the row, for one that may be several clips, a second row of a clip, and a score that
-    is no finite number or not on the stated scale; also for columns that are not found.
+    Raises UserError, which names the row, for one that may be several clips, a second score of the same clip, window
+    and seed, a clip that lacks a window or seed that others of its rows have, and a score that is no finite number or
+    not on the stated scale; also for columns that are not found.
     """
     columns = _columns(file)
     clips = _ByTail(sources)
-    numbers: dict[str, float] = {}
-    empty, unknown, places = dict[str, str](), list[str](), dict[str, str]()
-    for place, row in read_rows(file.path, columns):
-        name, cell = row[columns[0]], row[columns[1]]
+    cells: dict[str, dict[tuple[int, float], _Cell]] = {}
+    empty, unknown, rows = dict[str, str](), dict[str, None](), 0
+    wanted = [columns.file, *columns.scores, *(name for name in (columns.window, columns.seed) if name)]
+    for place, row in read_rows(file.path, wanted):
+        rows += 1
+        name = row[columns.file]
         if not isinstance(name, str) or not name:
-            raise UserError(f"{place}: column '{columns[0]}' has {name!r}, which is not the name of a file")
+            raise UserError(f"{place}: column '{columns.file}' has {name!r}, which is not the name of a file")
         found = clips.find(name, place)
         clip = found or name
-        if clip in places:
-            raise UserError(f"{place}: a second score of '{clip}', after {places[clip]}; keep one")
-        places[clip] = place
-        if cell is None or cell == "":
-            empty[clip] = place
-        elif found is None:
-            unknown.append(name)
-        else:
-            numbers[clip] = _number(cell, columns[1], place)
-    if not places:
+        window = _number(row[columns.window], columns.window, place) if columns.window else 0.0
+        of_clip = cells.setdefault(clip, {})
+        for number, column in enumerate(columns.scores):
+            key = (_seed(row[columns.seed], place) if columns.seed else number, window)
+            if key in of_clip:
+                named = _named(clip, key, columns)
+                raise UserError(f"{place}: a second score of {named}, after {of_clip[key].place}; {_KEEP}")
+            cell = row[column]
+            if cell is None or cell == "":
+                empty.setdefault(clip, place)
+                of_clip[key] = _Cell(math.nan, place)
+            else:
+                of_clip[key] = _Cell(_number(cell, column, place), place)
+        if found is None:
+            unknown[name] = None
+    if not rows:
         raise UserError(f"{file.path}: has no rows")
-    if not numbers:
+    known = {clip: of for clip, of in cells.items() if clip not in empty and clip not in unknown}
+    if not known:
         ours = next(iter(clips.sources), "")
         raise UserError(
-            f"{file.path}: none of its {len(places)} rows is the score of a clip, e.g. '{next(iter(places))}', but "
+            f"{file.path}: none of its {rows} rows is the score of a clip, e.g. '{next(iter(cells))}', but "
             f"'{ours}'; paths are relative to the root of the data set"
         )
-    values = _as_probabilities(np.array([*numbers.values()]), file, [places[clip] for clip in numbers])
-    return Scored(dict(zip(numbers, values.tolist(), strict=True)), empty, unknown, columns)
+    seeds = sorted({seed for of in known.values() for seed, _ in of})
+    tables = {clip: _table(clip, of, seeds, columns) for clip, of in known.items()}
+    flat = [cell for table in tables.values() for line in table.cells for cell in line]
+    values = _as_probabilities(np.array([cell.value for cell in flat]), file, [cell.place for cell in flat])
+    scores, first = {}, 0
+    for clip, table in tables.items():
+        size = len(seeds) * len(table.windows)
+        scores[clip] = ClipScores(values[first : first + size].reshape(len(seeds), -1), np.array(table.windows))
+        first += size
+    names = [name for name in unknown if name not in empty]
+    return Scored(scores, empty, names, (columns.file, columns.score), rows, tuple(seeds), columns.window)
+
+
+_KEEP = f"keep one, or say which is which in a column {START}, {WINDOW} or {SEED}"
+
+
+class _Cell(NamedTuple):
+    value: float
+    place: str
+
+
+class _Table(NamedTuple):
+    cells: list[list[_Cell]]
+    """Of each seed, those of the windows."""
+    windows: list[float]
+
+
+def _table(clip: str, of: Mapping[tuple[int, float], _Cell], seeds: list[int], columns: _Columns) -> _Table:
+    """Return the scores of a clip by seed and window. Raises UserError if one is missing."""
+    windows = sorted({window for _, window in of})
+    for key in ((seed, window) for seed in seeds for window in windows):
+        if key not in of:
+            place = next(iter(of.values())).place
+            raise UserError(f"{place}: there is no score of {_named(clip, key, columns)}; write one of every seed")
+    return _Table([[of[seed, window] for window in windows] for seed in seeds], windows)
+
+
+def _named(clip: str, key: tuple[int, float], columns: _Columns) -> str:
+    """Return a clip in words, with the window and the seed if the table has them."""
+    seed, window = key
+    named = f"'{clip}'" + (f", {columns.window} {window:g}" if columns.window else "")
+    return named + (f", seed {seed}" if columns.seed or len(columns.scores) > 1 else "")
 
 
 class _ByTail:
@@ -129,20 +213,38 @@ def _is_tail(one: PurePosixPath, other: PurePosixPath) -> bool:
     return all(ours == theirs for ours, theirs in pairs)
 
 
-def _columns(file: ScoreFile) -> tuple[str, str]:
-    """Return the columns of files and scores. Raises UserError if they are not found by name."""
+def _columns(file: ScoreFile) -> _Columns:
+    """Return the columns to read. Raises UserError if they are not found by name."""
     there = columns_in(file.path)
-    found = []
-    for stated, known, option in (
-        (file.file_column, FILE_COLUMNS, "--file-column"),
-        (file.score_column, SCORE_COLUMNS, "--score-column"),
+    of_seeds: dict[str, list[str]] = defaultdict(list)
+    for name in there:
+        found = _OF_SEED.fullmatch(name)
+        of_seeds[found[1] if found else name].append(name)
+    chosen = []
+    for stated, known, option, names in (
+        (file.file_column, FILE_COLUMNS, "--file-column", there),
+        (file.score_column, SCORE_COLUMNS, "--score-column", [*of_seeds]),
     ):
-        alike = [stated] if stated else [name for name in there if name.lower() in known]
+        alike = [stated] if stated else [name for name in names if name.lower() in known]
         if len(alike) != 1:
             named = f"several columns that may be meant, {', '.join(alike)}" if alike else "no column of a known name"
             raise UserError(f"{file.path}: has {named}; name one of {', '.join(there)} with {option}")
-        found.append(alike[0])
-    return found[0], found[1]
+        chosen.append(alike[0])
+    scores = [chosen[1]] if chosen[1] in there else of_seeds.get(chosen[1], [chosen[1]])
+    if scores != [chosen[1]] and scores != [f"{chosen[1]}[{seed}]" for seed in range(len(scores))]:
+        raise UserError(f"{file.path}: columns {', '.join(scores)}: expected the seeds from 0 on, in their order")
+    window = next((name for name in (START, WINDOW) if name in there and name not in chosen), None)
+    seed = SEED if SEED in there and SEED not in chosen else None
+    if seed and len(scores) > 1:
+        raise UserError(f"{file.path}: has seeds in the columns {', '.join(scores)} and in a column '{SEED}'; keep one")
+    return _Columns(chosen[0], chosen[1], tuple(scores), window, seed)
+
+
+def _seed(cell: Any, place: str) -> int:
+    text = str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
+    if not text.isdecimal() or len(text) > 18:
+        raise UserError(f"{place}: column '{SEED}' has {text[:40]!r}, which is not a whole number of 0 or more")
+    return int(text)
 
 
 def _number(cell: Any, column: str, place: str) -> float:

@@ -121,7 +121,7 @@ def csv_rows(clips: ScoredClips) -> Iterator[list[Any]]:
     """
     scores: dict[str, Sequence[Any]] = {}
     for name, values in clips.scores.items():
-        scores |= dict(zip(_score_columns(name, len(values)), values.tolist(), strict=True))
+        scores |= dict(zip(score_columns(name, len(values)), values.tolist(), strict=True))
     explained = {"weight_audio": None, **{f"weight_{name}": values for name, values in clips.weights.items()}}
     explained |= {f"domain_{name}": values for name, values in clips.distances.items()}
     explained |= {"discrepancy": clips.discrepancy, "prototype_distance": clips.distance}
@@ -153,7 +153,7 @@ def from_csv(rows: Sequence[Mapping[str, str]], branch: str, runs: int, *, name:
         facts |= {name: np.array([row[name] for row in rows], object) for name in _PAGE_FACTS}
     label, windows = (np.array([int(row[column]) for row in rows]) for column in ("label", "windows"))
     short = np.array([row.get("short") == "true" for row in rows], bool)
-    scores = np.array([[float(row[column]) for row in rows] for column in _score_columns(branch, runs)])
+    scores = np.array([[float(row[column]) for row in rows] for column in score_columns(branch, runs)])
     return ScoredClips(facts, label, windows, short, scores={name: scores})
 
 
@@ -168,6 +168,6 @@ def _fact_columns(clips: ScoredClips) -> dict[str, Sequence[Any]]:
     return {**facts, "windows": clips.windows.tolist(), "short": short}
 
 
-def _score_columns(branch: str, runs: int) -> list[str]:
+def score_columns(branch: str, runs: int) -> list[str]:
     """Return the columns of scores.csv that hold the scores of a branch."""
     return [branch] if runs == 1 else [f"{branch}[{run}]" for run in range(runs)]

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST, sha256_of
 from avdfd.core.text import parse_json, read_csv, read_json
-from avdfd.evaluation.scored_clips import ScoredClips, from_csv
+from avdfd.evaluation.scored_clips import ScoredClips, from_csv, score_columns
+from avdfd.metrics.roc import Floats
 from avdfd.metrics.selective import DEFAULT, Band, Decision
 
 OF_FILES = "file"
@@ -60,9 +63,28 @@ def read(names: str, split: str, folder: str | None = None) -> StoredEvaluation:
         raise UserError(f"{place}: damaged, or written by another version; run {command} again") from None
     if report["split"] != split:
         raise UserError(f"{place}: holds the split '{report['split']}'; pass --split {report['split']}")
-    if weights != [sha256_of(run / BEST) if (run / BEST).is_file() else old for run, old in zip(runs, weights)]:  # noqa: B905
+    # Scores from a file are in one folder, which has no weights, also if they are of several seeds.
+    if any((run / BEST).is_file() and sha256_of(run / BEST) != old for run, old in zip(runs, weights, strict=False)):
         raise UserError(f"{names}: the weights have changed since the evaluation; run {command} again")
     return StoredEvaluation(runs[0].name, place, report, clips)
+
+
+def scores_of_windows(one: StoredEvaluation, windows: ScoredClips) -> Floats | None:
+    """Return the scores (S, N) of windows from the windows.csv of an evaluation; None if it lacks it, or one of them.
+
+    Raises UserError for a damaged file.
+    """
+    path = one.folder / "windows.csv"
+    if not path.is_file() or windows.times is None:
+        return None
+    names = score_columns(one.report["main"], len(one.report["runs"]))
+    try:
+        table = [row for _, row in read_csv(path).rows]
+        rows = {(row["clip"], float(row["start"])): [float(row[name]) for name in names] for row in table}
+    except (KeyError, ValueError):
+        raise UserError(f"{path}: damaged, or written by another version; evaluate the run again") from None
+    keys = [*zip(windows.source.tolist(), windows.times[:, 0].tolist(), strict=True)]
+    return np.array([rows[key] for key in keys]).T if rows.keys() >= set(keys) else None
 
 
 def decisions_of(run: Path) -> dict[str, Decision]:
@@ -105,7 +127,7 @@ def fitted_on_validation(path: Path, about: Mapping[str, Any]) -> dict[str, Any]
         return {}
 
     def weights(report: Mapping[str, Any], branch: str) -> list[tuple[Any, ...]]:
-        keys = ("checkpoint_sha256", "scale", "higher_is_real")  # the latter two of scores from a file
+        keys = ("checkpoint_sha256", "seed", "scale", "higher_is_real")  # the latter two of scores from a file
         return [tuple(run.get(key) for key in keys) for run in system_of(branch, report)["runs"]]
 
     return {b: values for b, values in former["fitted"].items() if weights(former, b) == weights(about, b)}

@@ -130,7 +130,8 @@ def _localised(result: Mapping[str, Any]) -> list[list[str]]:
 def _by_window(result: Mapping[str, Any]) -> list[list[str]]:
     rows = [["AUC per window", "windows", *result["branches"]]]
     for name, of in [("overall", result["windows"]), *result["window_groups"].items()]:
-        rows.append([name, str(of["clips"]), *(with_interval(of[branch], "auc") for branch in result["branches"])])
+        cells = (with_interval(of[branch], "auc") if branch in of else "–" for branch in result["branches"])
+        rows.append([name, str(of["clips"]), *cells])
     return rows
 
 

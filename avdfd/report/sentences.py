@@ -56,10 +56,14 @@ def outside(result: Mapping[str, Any]) -> str:
         sentences.append(
             f"{found['without_score']} of {found['clips']} clips have no score and take no part (left_out.csv)."
         )
-    if found["rows"] > found["scored"]:
+    if found["named"] > found["scored"]:
         sentences.append(
-            f"Of {found['rows']} rows of scores, {found['empty']} are empty, {found['not_judged']} are of clips that "
-            f"are not judged here, and {found['unknown']} of no clip of the store."
+            f"Of {found['named']} files in the table, {found['empty']} have no score, {found['not_judged']} are clips "
+            f"that are not judged here, and {found['unknown']} are no clips of the store."
+        )
+    if how["window_column"] and result["windows"] is None:
+        sentences.append(
+            "The scores are of other windows than those of the element store, so nothing is said about single windows."
         )
     if how["scale"] == "rank":
         sentences.append(
@@ -218,7 +222,8 @@ def how_to_read(result: Mapping[str, Any]) -> str:
         others = f" The audio branch takes audio only, so it cannot detect fake video with real audio (FVRA); {others}"
     rule = result["pooling"]["windows"]
     pooled = {"mean": "the mean", "max": "the maximum"}.get(rule, f"the mean of the {rule.removeprefix('top')} largest")
-    score = f"{pooled} of P(fake) over its windows; the last row has every window of 3 s on its own"
+    score = f"{pooled} of P(fake) over its windows"
+    score += "; the last row has every window of 3 s on its own" if result["windows"] else ""
     if rule == OF_FILES:
         score = "that of its file"
     return (

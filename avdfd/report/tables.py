@@ -30,7 +30,7 @@ def _auc_rows(result: Mapping[str, Any], rows: Iterable[tuple[str, Mapping[str, 
     head = "".join(f"<th class=num>{escape(branch)}</th>" for branch in branches)
     body = ""
     for name, section in rows:
-        cells = "".join(_auc_cell(section[branch]) for branch in branches)
+        cells = "".join(_auc_cell(section[branch]) if branch in section else "<td>–</td>" for branch in branches)
         counts = f"<td class=num>{section['fake_clips']}</td><td class=num>{section['identities']}</td>"
         new = "<span class=interval>not trained on</span>" if name in result["protocol"]["new_tiers"] else ""
         body += f"<tr><th scope=row>{escape(name)}{new}</th>{cells}{counts}</tr>"

@@ -40,7 +40,6 @@ def test_scores_are_judged_and_compared(run, tmp_path, capsys):
     [
         ("--scores x.csv --robustness", "--robustness needs a model"),
         ("--scores x.csv --counterfactuals", "--counterfactuals needs a model"),
-        ("--scores x.csv --windows max", "--windows needs a model"),
         ("--run x --higher-is-real", "--higher-is-real goes with --scores"),
         ("--run x --splits x", "--splits goes with --scores"),
         ("--split test", "name the run to evaluate with --run"),

@@ -4,13 +4,17 @@ import csv
 import json
 
 import pytest
+import torch
 
 from avdfd import report
 from avdfd.core.errors import UserError
+from avdfd.core.files import BEST
 from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.evaluation.outside import judge
 from avdfd.evaluation.score_file import ScoreFile
+from avdfd.evaluation.stored import read
 from avdfd.report import files
+from avdfd.training import weights
 from tests.helpers.runs import make_run
 
 
@@ -39,6 +43,20 @@ def exported(run, path, split="test", column="fused", change=lambda value: value
     """Write the scores of a run as a file of another system."""
     lines = [f"{row['clip']},{change(float(row[column]))!r}\n" for row in rows_of(run, split)]
     path.write_text("file,score\n" + "".join(reversed(lines)))
+    return ScoreFile(path)
+
+
+def windows_of(run, path, column="fused", place="start", kept=lambda row: True):
+    """Write the windows.csv of a run as the file of another system: a row per window and seed."""
+    with (run / "eval" / "test" / "windows.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if kept(row)]
+    numbers: dict[str, int] = {}
+    lines = []
+    for row in rows:
+        where = row["start"] if place == "start" else numbers.setdefault(row["clip"], 0)
+        numbers[row["clip"]] = numbers.get(row["clip"], 0) + 1
+        lines.append(f"{row['clip']},{where},{row[column]}")
+    path.write_text("\n".join([f"file,{place},score", *reversed(lines)]))
     return ScoreFile(path)
 
 
@@ -74,6 +92,93 @@ def test_scores_of_a_run_have_the_figures_of_the_run(run, tmp_path):
     assert not (theirs / "eval" / "test" / "windows.csv").exists()
 
 
+@pytest.mark.parametrize(("rule", "place"), [("mean", "start"), ("max", "start"), ("mean", "window")])
+def test_scores_of_windows_have_the_figures_of_the_run(run, tmp_path, rule, place):
+    """Every table: of clips, of windows, of the kinds of windows; pooled by the same rule as the run."""
+    theirs = tmp_path / "theirs"
+    done = judge(asked(run, theirs, windows=rule), windows_of(run, tmp_path / "w.csv", place=place))
+    files.write(done)
+    ours = evaluate(Request(str(run), windows=rule, bootstrap=20, device="cpu")).result
+    found = json.loads((theirs / "eval" / "test" / "report.json").read_text())
+    parts = {name: (found[name], ours[name]) for name in ("overall", "windows")}
+    for kind in ("tiers", "window_groups"):
+        assert found[kind].keys() == ours[kind].keys() != set()
+        parts |= {f"{kind} {name}": (of, ours[kind][name]) for name, of in found[kind].items()}
+    for name, (one, other) in parts.items():
+        assert one["score"] == {key: other["fused"][key] for key in one["score"]}, name
+        if name.startswith("window"):
+            assert one["train"]["auc"] == one["score"]["auc"], "the run's own, from its windows.csv"
+    assert found["pooling"] == ours["pooling"]
+    assert found["overall"]["windows"] == ours["overall"]["windows"] == 24
+    with (theirs / "eval" / "test" / "windows.csv").open() as file:
+        assert [row["clip"] for row in csv.DictReader(file)] == done.windows.source.tolist()
+
+
+def test_other_windows_than_those_of_the_store_are_pooled_to_clips(run, tmp_path):
+    """One window of a clip is missing, or they are at other times: there are figures of clips alone."""
+    file = windows_of(run, tmp_path / "first.csv", kept=lambda row: row["start"] == "0.0")
+    done = judge(asked(run, tmp_path / "x"), file)
+    assert (done.windows, done.result["windows"], done.result["window_groups"]) == (None, None, {})
+    said = files.write(done)
+    assert "The scores are of other windows than those of the element store" in said
+    assert "the last row has every window" not in (tmp_path / "x/eval/test/report.html").read_text()
+    later = windows_of(run, tmp_path / "later.csv")
+    later.path.write_text(later.path.read_text().replace(",1.0,", ",1.5,"))
+    moved = judge(asked(run, tmp_path / "x"), later).result
+    assert moved["windows"] is None
+    ours = json.loads((run / "eval" / "test" / "report.json").read_text())
+    assert moved["overall"]["score"]["auc"] == ours["overall"]["fused"]["auc"], "the same scores, pooled"
+    clips = exported(run, tmp_path / "clips.csv")
+    assert "has one score per clip" in refused(asked(run, tmp_path / "x", windows="max"), clips)
+
+
+@pytest.fixture(scope="module")
+def seeds(run, tmp_path_factory):
+    """Two runs of one system that differ in their seed, joined by a comma and evaluated."""
+    facts, model = weights.load(run / BEST, "train")
+    root = tmp_path_factory.mktemp("seeds")
+    for seed in (1, 2):
+        cfg = facts.config.model_copy(update={"seed": seed})
+        drawn = torch.Generator().manual_seed(seed)
+        moved = {key: value + 0.3 * torch.randn(value.shape, generator=drawn) for key, value in model.items()}
+        weights.save(root / f"s{seed}" / BEST, moved, facts.model_copy(update={"config": cfg}))
+    return root
+
+
+def test_scores_of_seeds_have_the_figures_of_the_runs(seeds, tmp_path):
+    """From the columns of scores.csv, and from rows of windows and seeds; intervals include the seeds."""
+    joined = f"{seeds}/s1,{seeds}/s2"
+    for split in ("validation", "test"):
+        files.write(evaluate(Request(joined, split=split, bootstrap=20, device="cpu")))
+    place = seeds / "s1" / "eval" / "test-2-seeds"
+    ours = json.loads((place / "report.json").read_text())
+    wide = ScoreFile(place / "scores.csv")
+    with (place / "windows.csv").open() as file:
+        rows = [(row, seed) for row in csv.DictReader(file) for seed in (1, 0)]
+    lines = [f"{row['clip']},{row['start']},{seed},{row[f'fused[{seed}]']}" for row, seed in rows]
+    long = ScoreFile(tmp_path / "long.csv")
+    long.path.write_text("\n".join(["file,start,seed,score", *lines]))
+    for name, scores in (("wide", wide), ("long", long)):
+        theirs = tmp_path / name
+        validation = ScoreFile(seeds / "s1" / "eval" / "validation-2-seeds" / "scores.csv")
+        wanted = Request(str(theirs), against=[joined], split="validation", tiers=("RVFA",), bootstrap=20)
+        files.write(judge(wanted, validation))
+        files.write(judge(Request(str(theirs), against=[joined], bootstrap=20), scores))
+        found = json.loads((theirs / "eval" / "test" / "report.json").read_text())
+        assert [one["seed"] for one in found["runs"]] == [0, 1]
+        assert found["overall"]["score"]["auc_deviation"] > 0
+        shared = {key: ours["overall"]["fused"][key] for key in found["overall"]["score"]}
+        assert found["overall"]["score"] == shared
+        # The validation file has clips, so its threshold holds for a file of clips alone.
+        assert ("eer_threshold" in found["fitted"].get("score", {})) == (name == "wide")
+        if name == "long":
+            part = found["windows"]["score"]
+            assert part == {key: ours["windows"]["fused"][key] for key in part}
+        assert {pair["difference"] for pair in found["paired"]["s1"].values()} == {0.0}
+        again = read(str(theirs), "test")
+        assert again.clips.scores[again.name].shape == (2, 12)
+
+
 def test_a_higher_score_may_mean_real(run, tmp_path):
     file = exported(run, tmp_path / "real.csv", change=lambda value: 1 - value)
     auc = judge(asked(run, tmp_path / "x"), file).result["overall"]["score"]["auc"]
@@ -99,7 +204,7 @@ def test_clips_and_rows_that_take_no_part_are_listed_and_add_up(run, tmp_path):
     done = judge(asked(run, tmp_path / "x"), ScoreFile(path))
     counts = done.result["left_out"]
     assert counts["scored"] + counts["without_score"] == counts["clips"] == len(rows)
-    assert sum(counts[name] for name in ("scored", "vocoded", "empty", "not_judged", "unknown")) == counts["rows"]
+    assert sum(counts[name] for name in ("scored", "vocoded", "empty", "not_judged", "unknown")) == counts["named"]
     assert (counts["without_score"], counts["empty"], counts["not_judged"], counts["unknown"]) == (2, 2, 3, 1)
     said = files.write(done)
     assert f"{tmp_path}/x/eval/test/left_out.csv: 7 clips and rows that take no part" in said

@@ -82,7 +82,7 @@ def test_an_evaluation_reports_them_and_nothing_else_changes(store, tmp_path, mo
     assert other.result["vocoded"]["all"]["score"][FALSE_ALARMS] == 1.0
     counts = other.result["left_out"]
     assert counts["vocoded"] == 3
-    assert counts["rows"] == sum(counts[name] for name in ("scored", "vocoded", "empty", "not_judged", "unknown"))
+    assert counts["named"] == sum(counts[name] for name in ("scored", "vocoded", "empty", "not_judged", "unknown"))
 
 
 def test_training_is_free_of_them_unless_asked_for(store):
