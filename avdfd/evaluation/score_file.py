@@ -158,7 +158,7 @@ class _Cell(NamedTuple):
 
 class _Table(NamedTuple):
     cells: list[list[_Cell]]
-    """Of each seed, those of the windows."""
+    """Seed by seed, those of its windows."""
     windows: list[float]
 
 
