@@ -1,5 +1,6 @@
 """Small pretrained audio encoders of drawn weights, in files, and configs of stage 1 on them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ Values = dict[str, Any]
 SIZES: Values = {"depth": 2, "dim": 16, "heads": 2, "mlp_dim": 16, "channels": 8}
 WHISPER: Values = {"kind": "whisper", "arch": "tiny", "sizes": SIZES}
 WAVLM: Values = {"kind": "ssl", "arch": "wavlm-base-plus", "sizes": SIZES}
+XLS_R: Values = {"kind": "ssl", "arch": "xls-r-300m", "sizes": SIZES}
 
 
-def encoder_files(folder: Path) -> dict[str, Path]:
-    """Write the encoders into files; return these by architecture."""
+def encoder_files(folder: Path, fronts: Sequence[Values] = (WHISPER, WAVLM)) -> dict[str, Path]:
+    """Write encoders into files; return these by architecture."""
     found = {}
-    for front in (WHISPER, WAVLM):
+    for front in fronts:
         torch.manual_seed(0)
         model = build_front(FrontConfig.model_validate({**front, "file": "x", "sha256": "0" * 64}))
         prefix = "encoder." if front["kind"] == "whisper" else ""

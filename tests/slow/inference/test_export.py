@@ -18,6 +18,7 @@ from avdfd.inference.export import OPSET, TOLERANCE
 from avdfd.models.aasist import SIZES, Aasist
 from avdfd.training import weights
 from avdfd.training.weights import RunFacts
+from tests.helpers.encoders import WAVLM, WHISPER, XLS_R, audio_model, encoder_files
 from tests.helpers.runs import SPECTRA, data_section, make_run, make_store
 from tests.helpers.three_branches import make_three_branches
 
@@ -40,9 +41,21 @@ def make_countermeasure(root, data):
     return root / "aasist-l"
 
 
+def on_encoder(front):
+    """Return the maker of a stage 1 on a small pretrained encoder."""
+
+    def make(root, data):
+        return make_run(root, "pretrain", data, audio=audio_model(front, encoder_files(root, [front])))
+
+    return make
+
+
 RUNS = {
     "audio": lambda root, data: make_run(root, "pretrain", data),
     "audio of the waveform": lambda root, data: make_run(root, "pretrain", data, audio=SPECTRA),
+    "audio on Whisper": on_encoder(WHISPER),
+    "audio on WavLM": on_encoder(WAVLM),
+    "audio on XLS-R": on_encoder(XLS_R),
     "two branches": lambda root, data: make_run(root, "train", data),
     "three branches": make_three_branches,
     "countermeasure": make_countermeasure,

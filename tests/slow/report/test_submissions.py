@@ -1,4 +1,4 @@
-"""What detect.py hands in, judged by the published evaluation of AV-Deepfake1M, if it is installed:
+"""The published evaluation of AV-Deepfake1M reads what detect.py hands in, if it is installed:
 `pip install --no-deps avdeepfake1m`. Only its compiled part is loaded, which reads the files and computes AP and AR."""
 
 import importlib.util
