@@ -51,6 +51,28 @@ def avlips(files: Files) -> Iterator[Entry]:
             )
 
 
+def avid(files: Files) -> Iterator[Entry]:
+    """AVID: videos below authentic/ and fakes/, whose tar shards were unpacked there.
+
+    The folder gives the label; which modality of a fake is fake is not stated: FAKE. perturbed/ has the clips of the
+    official split again, with noise and compression, and is left out. metadata.csv has a row per clip, but of its
+    columns only `official_split` (True for the clips to evaluate on) is documented: to have subjects, methods and that
+    split, map it with a columns.json, which goes before this layout. Until then every clip is an identity of its own,
+    although 162 subjects have 34,809 clips.
+
+    Source: https://huggingface.co/datasets/aviddataset/avid, the copy for review, for evaluation alone.
+    """
+    for folder, tier in (("authentic", RVRA), ("fakes", FAKE)):
+        for source in files.below(folder):
+            yield make_entry(
+                files.root,
+                source,
+                tier,
+                identities=(own_identity("avid", source),),
+                method="real" if tier is RVRA else UNKNOWN,
+            )
+
+
 def polyglotfake(files: Files) -> Iterator[Entry]:
     """PolyGlotFake: <folder>/<language>/<es_1.mp4> and <folder>/to_<language>/<es_1_to_ru_Xtts.mp4>, anywhere below.
 
@@ -186,6 +208,11 @@ def talkingheadbench(files: Files) -> Iterator[Entry]:
 def is_avlips(root: Path) -> bool:
     """Return True if a root has the folders of AVLips."""
     return (root / "0_real").is_dir() and (root / "1_fake").is_dir()
+
+
+def is_avid(root: Path) -> bool:
+    """Return True if a root has the folders of AVID."""
+    return (root / "authentic").is_dir() and (root / "fakes").is_dir()
 
 
 def is_polyglotfake(root: Path) -> bool:

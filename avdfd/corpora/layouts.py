@@ -12,9 +12,11 @@ from avdfd.core.tiers import FAKE, TIERS
 from avdfd.core.tree import tidy
 from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
 from avdfd.corpora.adapters_folders import (
+    avid,
     avlips,
     digifakeav,
     idforge,
+    is_avid,
     is_avlips,
     is_digifakeav,
     is_idforge,
@@ -59,6 +61,7 @@ LAYOUTS: dict[str, Callable[[Files], Iterable[Entry]]] = {
     "mavos-dd": mavos_dd,
     "mega-mmdf": mega_mmdf,
     "avlips": avlips,
+    "avid": avid,
     "polyglotfake": polyglotfake,
     "idforge": idforge,
     "digifakeav": digifakeav,
@@ -79,6 +82,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "deepfake-eval-2024": DEEPFAKE_EVAL,
     "mavos-dd": ("data-*.arrow", "dataset_info.json", "state.json"),
     "mega-mmdf": (*MEGA_MMDF, ATTRIBUTES),
+    "avid": ("metadata.csv",),
     "polyglotfake": ("all_fake_video.json", "all_real_video.json"),
     "idforge": ("train.csv", "val.csv", "test.csv"),
     "talkingheadbench": ("*_dataset_split.json",),
@@ -90,6 +94,7 @@ _FOUND_BY: dict[str, Callable[[Path], object]] = {
     "mavos-dd": mavos_tables,
     "mega-mmdf": is_mega_mmdf,
     "avlips": is_avlips,
+    "avid": is_avid,
     "polyglotfake": is_polyglotfake,
     "idforge": is_idforge,
     "digifakeav": is_digifakeav,

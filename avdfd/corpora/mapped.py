@@ -35,11 +35,11 @@ class _Mapping(NamedTuple):
 
 
 def mapped(files: Files) -> Iterator[Entry]:
-    """Videos anywhere below the root, with columns.json, which names a CSV or Parquet table and its columns:
+    """Videos anywhere below the root, with columns.json, which names a table (CSV, Parquet, JSON) and its columns:
 
     `{"table": "meta.csv", "columns": {"file": "path", "label": "is_fake", "identity": ["face", "voice"]}}`. Facts are
     file, tier or label or label_video and label_audio (of the modalities), identity, base, method, split, race, gender,
-    page, and fake_periods, audio_fake_periods and visual_fake_periods (s; `[[0.5, 1.25]]`, in Parquet lists). `folder`
+    page, and fake_periods, audio_fake_periods and visual_fake_periods (s; `[[0.5, 1.25]]`, or lists). `folder`
     is put before every file; `real` and `fake` list the cells that mean so. The identity of a clip without one is what
     its path names like VoxCeleb2 (id00012), or else the path itself.
     """

@@ -1,4 +1,4 @@
-"""Rows of a table in CSV, Parquet or Arrow, of which the wanted columns are read; an error names the column."""
+"""Rows of a table in CSV, JSON, Parquet or Arrow, of which the wanted columns are read; an error names the column."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,16 +8,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avdfd.core.errors import UserError
-from avdfd.core.text import columns_of, read_csv
+from avdfd.core.text import columns_of, parse_json, read_csv, read_json, read_text
+
+_JSON = (".json", ".jsonl")
 
 
 def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place of every row, for messages, and its cells in some columns.
 
-    Cells of a CSV file are texts; those of Parquet (.parquet) and of an Arrow stream (.arrow) are what they hold, None
-    for null. An optional column that the table does not have is not among the cells. Raises UserError for a file that
-    cannot be read, and for a column that it does not have.
+    Cells of a CSV file are texts; those of Parquet (.parquet), of an Arrow stream (.arrow) and of JSON are what they
+    hold, None for null. JSON is a list of objects (.json), or one object per line (.jsonl), whose keys are the columns;
+    an object without a key has null there. An optional column that the table does not have is not among the cells.
+    Raises UserError for a file that cannot be read, and for a column that it does not have.
     """
+    if path.suffix.lower() in _JSON:
+        objects = _objects(path)
+        wanted = _wanted(path, _keys(objects), columns, optional)
+        for number, row in enumerate(objects):
+            yield f"{path}: entry {number}", {name: row.get(name) for name in wanted}
+        return
     if path.suffix.lower() not in (".parquet", ".arrow"):
         table = read_csv(path)
         wanted = _wanted(path, table.columns, columns, optional)
@@ -41,6 +50,8 @@ def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) 
 def columns_in(path: Path) -> list[str]:
     """Return the columns of a table that `read_rows` reads. Raises UserError for a file that cannot be read."""
     try:
+        if path.suffix.lower() in _JSON:
+            return _keys(_objects(path))
         if path.suffix.lower() == ".parquet":
             return pq.read_schema(path).names
         if path.suffix.lower() == ".arrow":
@@ -48,6 +59,27 @@ def columns_in(path: Path) -> list[str]:
         return columns_of(path)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as a table ({error}); get it again") from None
+
+
+def _objects(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON table. Raises UserError if it is no such table."""
+    if path.suffix.lower() == ".json":
+        found = read_json(path)
+    else:
+        found = []
+        for number, line in enumerate(read_text(path, "JSON").splitlines(), start=1):
+            try:
+                found += [parse_json(line)] if line.strip() else []
+            except ValueError as error:
+                raise UserError(f"{path}: line {number}: cannot be read as JSON ({error}); get it again") from None
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise UserError(f"{path}: expected a list of objects, one per row")
+    return found
+
+
+def _keys(objects: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the keys of objects, each once, in the order in which they come."""
+    return [*dict.fromkeys(key for row in objects for key in row)]
 
 
 def _wanted(path: Path, names: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:

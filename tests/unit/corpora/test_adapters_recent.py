@@ -132,6 +132,30 @@ def test_avlips_leaves_its_wav_files_out(tmp_path):
     assert {source for source, _ in read_root(tmp_path).others} == {"wav/0_real/0.wav", "wav/1_fake/0.wav"}
 
 
+def test_avid_labels_by_folder_and_more_by_columns_json(tmp_path):
+    touch(tmp_path, "authentic/s1/a.mp4", "fakes/x/b.mp4", "perturbed/noise_heavy/b.mp4")
+    (tmp_path / "metadata.csv").write_text(
+        "path,who,official_split\nauthentic/s1/a.mp4,s1,False\nfakes/x/b.mp4,s1,True\n"
+    )
+    entries = listed(tmp_path, "avid")
+    facts = {source: (entry.clip.tier, entry.clip.method, entry.split) for source, entry in entries.items()}
+    assert facts == {
+        "authentic/s1/a.mp4": ("RVRA", "real", "unknown"),
+        "fakes/x/b.mp4": ("FAKE", "unknown", "unknown"),
+    }
+    assert entries["authentic/s1/a.mp4"].clip.identities != entries["fakes/x/b.mp4"].clip.identities
+    assert [source for source, _ in read_root(tmp_path).others] == ["perturbed/noise_heavy/b.mp4"]
+    (tmp_path / "metadata.csv").write_text(
+        "path,label,who,official_split\nauthentic/s1/a.mp4,authentic,s1,False\nfakes/x/b.mp4,fake,s1,True\n"
+    )
+    columns = {"file": "path", "label": "label", "identity": "who", "split": "official_split"}
+    content = {"table": "metadata.csv", "columns": columns, "real": ["authentic"]}
+    (tmp_path / "columns.json").write_text(json.dumps(content))
+    mapped = listed(tmp_path, "columns")
+    fake = mapped["fakes/x/b.mp4"]
+    assert (fake.clip.tier, fake.clip.identities, fake.split) == ("FAKE", ("s1",), "True")
+
+
 def test_polyglotfake_pairs_fakes_with_originals(tmp_path):
     touch(
         tmp_path,

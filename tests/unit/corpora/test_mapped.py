@@ -48,6 +48,34 @@ def test_csv_with_labels_of_the_modalities(tmp_path):
     assert read_root(tmp_path).others == [], "the table and columns.json are no strange files"
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_json_objects_are_rows(tmp_path, suffix):
+    """As ArEnAV's and AV-Deepfake1M's kind of metadata: labels of the modalities, and periods as lists."""
+    touch(tmp_path, "v/a.mp4", "v/b.mp4")
+    rows = [
+        {"file": "a.mp4", "v": False, "a": False, "speaker": "yt-1"},
+        {"file": "b.mp4", "v": True, "a": False, "speaker": "yt-1", "from": "a.mp4", "when": [[0.5, 1.25]]},
+    ]
+    text = json.dumps(rows) if suffix == "json" else "\n".join(map(json.dumps, rows)) + "\n\n"
+    (tmp_path / f"meta.{suffix}").write_text(text)
+    columns = {"file": "file", "label_video": "v", "label_audio": "a", "identity": "speaker", "base": "from"}
+    mapping(tmp_path, f"meta.{suffix}", {**columns, "visual_fake_periods": "when"}, folder="v")
+    real, fake = (entry.clip for entry in entries_of(tmp_path).values())
+    assert (real.tier, fake.tier, fake.identities, fake.base) == ("RVRA", "FVRA", ("yt-1",), "v/a.mp4")
+    assert (fake.visual_fake_periods, fake.audio_fake_periods) == ("[[0.5, 1.25]]", "")
+    for broken, said in (
+        (text[:-9] + "}", "cannot be read as JSON"),
+        ('{"a": 1}' if suffix == "json" else "3", "a list"),
+    ):
+        (tmp_path / f"meta.{suffix}").write_text(broken)
+        with pytest.raises(UserError, match=said):
+            list_entries(tmp_path)
+    mapping(tmp_path, f"meta.{suffix}", {**columns, "method": "engine"})
+    (tmp_path / f"meta.{suffix}").write_text(text)
+    with pytest.raises(UserError, match=f"meta.{suffix}: has no column 'engine'; its columns are file, v, a, speaker"):
+        list_entries(tmp_path)
+
+
 def test_parquet_with_lists_and_numbers(tmp_path):
     touch(tmp_path, "id00012/a.mp4", "b.mp4")
     columns = {**COLUMNS, "fake_periods": "spans", "identity": "people"}
