@@ -30,11 +30,14 @@ from avdfd.features.mel import log_mel, zscore
 from avdfd.features.mouth_shape import SHAPE
 from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
 from avdfd.inference.runs import Run
+from avdfd.models.front_ends.w2v_bert import W2vBert
 
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference in P(fake) between the run and its exported graph."""
 PACKAGES = ("onnx", "onnxscript")
+MOST_BYTES = 2 * 10**9
+"""Largest size of the weights: a file of ONNX holds less than 2 GiB."""
 
 
 class Form(NamedTuple):
@@ -80,6 +83,13 @@ class _Waveforms(NamedTuple):
 def form_of(run: Run) -> Form:
     """Return the graph of a run. Raises UserError for a run that cannot be exported."""
     cfg = run.config
+    if any(isinstance(module, W2vBert) for module in run.model.modules()):
+        raise UserError(
+            f"{run.folder}: its encoder is w2v-bert-2, whose filter bank ONNX has not; it cannot be exported"
+        )
+    size = sum(weight.numel() * weight.element_size() for weight in run.model.parameters())
+    if size > MOST_BYTES:
+        raise UserError(f"{run.folder}: has {size / 1e9:.1f} GB of weights, and a file of ONNX holds less than 2.1 GB")
     if isinstance(cfg, CountermeasureConfig):
         samples = WINDOW if cfg.model.clips == "window" else cfg.model.samples
         return Form(_Graph(run, cfg.model.samples), ("waveform",), run.branches, samples, None)

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from avdfd.config import AvffConfig, RepresentationConfig
 from avdfd.core.errors import UserError
-from avdfd.inference import runs
+from avdfd.inference import export, runs
 from avdfd.inference.export import example, form_of, run_torch
+from avdfd.models.front_ends import Sizes
+from avdfd.models.front_ends.w2v_bert import W2vBert
 from tests.helpers.runs import AUDIO, make_run
 from tests.helpers.three_branches import make_three_branches
 
@@ -31,7 +34,7 @@ def test_drawn_inputs_differ_from_clip_to_clip(small_store, tmp_path):
     assert np.abs(made["waveform"]).max() < 1
 
 
-def test_runs_that_cannot_be_exported_are_refused(small_store, tmp_path):
+def test_runs_that_cannot_be_exported_are_refused(small_store, tmp_path, monkeypatch):
     err = make_run(tmp_path, "pretrain", small_store, audio={**AUDIO, "input": "mel_err"})
     with pytest.raises(UserError, match="takes mel_err, which needs a diffusion model; it cannot be exported"):
         form_of(runs.load_run(err, "cpu"))
@@ -41,3 +44,9 @@ def test_runs_that_cannot_be_exported_are_refused(small_store, tmp_path):
         form_of(replace(run, inputs=run.inputs._replace(representation=other)))
     with pytest.raises(UserError, match="cannot be exported; stage 1, stage 2 and countermeasures can"):
         form_of(replace(run, config=AvffConfig.model_construct(kind="avff")))
+    encoder = W2vBert(sizes=Sizes(depth=1, dim=8, heads=2, mlp_dim=8, channels=80))
+    with pytest.raises(UserError, match="its encoder is w2v-bert-2, whose filter bank ONNX has not"):
+        form_of(replace(run, model=nn.Sequential(run.model, encoder)))
+    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    with pytest.raises(UserError, match="GB of weights, and a file of ONNX holds less than"):
+        form_of(run)
