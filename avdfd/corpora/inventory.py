@@ -15,6 +15,7 @@ from avdfd.features.window import SAMPLE_RATE, SECONDS
 from avdfd.media.audio import read_audio
 from avdfd.media.container import open_media
 from avdfd.media.fingerprints import audio_hash, video_hash
+from avdfd.media.packets import packets_of
 from avdfd.media.streams import Reading, first_stream
 from avdfd.media.truncation import Extent
 from avdfd.media.video import Frame, read_video
@@ -155,7 +156,7 @@ def probe(path: Path) -> Streams:
     with open_media(path) as container:
         video, _ = first_stream(container, "video"), first_stream(container, "audio")
         extent = Extent(path, container, video)
-        for packet in container.demux(video):
+        for packet in packets_of(container, [video]):
             extent.add(packet)
         if not extent.count:
             raise MediaError("no video frames")

@@ -18,6 +18,7 @@ from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.ceilings import check_audio, check_seconds, longest_audio
 from avdfd.media.container import check_damage, open_media
 from avdfd.media.downmix import DownMix, full_scale
+from avdfd.media.packets import packets_of
 from avdfd.media.streams import Reading, candidates, first_stream, has_stream
 from avdfd.media.truncation import Extent
 
@@ -133,7 +134,7 @@ def _read_track(
         if decoder.sample_rate and decoder.layout.nb_channels:  # else they are known once a frame is decoded
             check_audio(decoder.sample_rate, decoder.layout.nb_channels)
         joiner = _Joiner(float(streams[0].time_base), mix, longest_audio(path))
-        for packet in container.demux(streams):
+        for packet in packets_of(container, streams, found.notes):
             extents[packet.stream.index].add(packet)
             if packet.stream.index != index:
                 continue
@@ -157,7 +158,7 @@ def _read_track(
     better = mix.better(found)
     if better:
         track = _read_track(path, indices, number, reading, better, video=video)
-        return replace(track, notes=found.notes + track.notes)
+        return replace(track, notes=[*dict.fromkeys(found.notes + track.notes)])
     ends = [end for piece in pieces for end in (piece.samples.min(), piece.samples.max())]
     scale = full_scale(float(np.abs(ends).max()), codec, found)
     if scale != 1:

@@ -27,7 +27,7 @@ _EMPTY = 1e-3
 """A centre channel with less than this fraction of the energy of the loudest channel is not used."""
 _OVER = 1.25
 """Float samples up to this value are within full scale: codecs and resampling overshoot."""
-_FULL_SCALES = {8.0: None, 2.0**15: 16, 2.0**23: 24, 2.0**31: 32}
+_FULL_SCALES = {100.0: None, 2.0**15: 16, 2.0**23: 24, 2.0**31: 32}
 """Largest float samples and the bits of the integers whose range they have; None: louder than full scale."""
 
 

@@ -12,6 +12,7 @@ from avdfd.core.errors import MediaError
 from avdfd.features.window import FPS
 from avdfd.media.ceilings import check_seconds
 from avdfd.media.container import has_display_times
+from avdfd.media.packets import packets_of
 
 _CLOCK = 90_000  # ticks per second of encoded video, fine enough for every frame rate
 
@@ -72,7 +73,7 @@ def read_packets(stream: Any) -> list[Any]:
     AVI has no display times: the stream is decoded to see in which order its frames are shown. MKV has no decoding
     times. Raises MediaError if a packet has no display time.
     """
-    packets = [packet for packet in stream.container.demux(stream) if packet.size]
+    packets = [packet for packet in packets_of(stream.container, [stream]) if packet.size]
     faulty = stream.codec_context.has_b_frames and all(packet.pts == packet.dts for packet in packets)
     if faulty or not has_display_times(stream.container, stream):
         packets = _with_display_times(stream, packets)

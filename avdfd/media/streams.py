@@ -12,6 +12,7 @@ import av
 
 from avdfd.core.errors import MediaError
 from avdfd.media.container import open_media
+from avdfd.media.packets import all_packets
 
 _APART = (
     av.stream.Disposition.attached_pic
@@ -125,7 +126,7 @@ def _count_packets(container: Any, streams: list[Any]) -> dict[int, int]:
     counts = dict.fromkeys((stream.index for stream in streams), 0)
     with open_media(container.name.removeprefix("file:")) as copy:
         try:
-            for packet in copy.demux([copy.streams[index] for index in counts]):
+            for packet in all_packets(copy, [copy.streams[index] for index in counts]):
                 counts[packet.stream.index] += bool(packet.size)
         except av.FFmpegError:
             pass  # what is damaged is counted up to there

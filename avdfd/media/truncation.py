@@ -47,8 +47,11 @@ class Extent:
         size = self.path.stat().st_size
         if name.startswith("mov") and self.count < len(stream.index_entries):
             return float(stream.index_entries[-1].timestamp * seconds)
-        if name == "flac" or (name == "mp3" and _has_frame_count(self.path)):
+        if name == "flac":
             return float(((stream.start_time or 0) + (stream.duration or 0)) * seconds)
+        if name == "mp3":  # of a file with other data behind the audio, FFmpeg would guess the length from its size
+            rate = stream.codec_context.sample_rate
+            return _frame_count(self.path) * (1152 if rate >= 32_000 else 576) / rate if rate else found
         if name == "wav":  # FFmpeg reduces what the header states to what there is
             return found * max(_size_of_riff(self.path), size) / size
         if name == "avi" and _size_of_riff(self.path) > size:
@@ -58,8 +61,8 @@ class Extent:
         return found
 
 
-def _has_frame_count(path: Path) -> bool:
-    """Return whether an MP3 states its number of frames (Xing, Info or VBRI header); else FFmpeg guesses its length."""
+def _frame_count(path: Path) -> int:
+    """Return the number of frames that an MP3 states (Xing, Info or VBRI header); 0 if it does not."""
     with path.open("rb") as file:
         head = file.read(10)
         if head[:3] == b"ID3" and len(head) == 10:
@@ -68,7 +71,12 @@ def _has_frame_count(path: Path) -> bool:
         else:
             file.seek(0)
         head = file.read(1024)
-    return any(name in head for name in (b"Xing", b"Info", b"VBRI"))
+    for name in (b"Xing", b"Info", b"VBRI"):
+        at = head.find(name)
+        if at >= 0 and (name == b"VBRI" or head[at + 7] & 1):
+            place = at + (14 if name == b"VBRI" else 8)
+            return int.from_bytes(head[place : place + 4], "big")
+    return 0
 
 
 def _size_of_riff(path: Path) -> int:

@@ -23,6 +23,7 @@ from avdfd.core.heap import trim_heap
 from avdfd.features.window import FACE_SIZE
 from avdfd.media.ceilings import PIXELS, check_frame
 from avdfd.media.container import check_damage, has_display_times, open_media
+from avdfd.media.packets import packets_of
 from avdfd.media.streams import Reading, candidates
 
 # Frames after which free memory is given back, without a cost that can be measured.
@@ -254,17 +255,18 @@ def _pyav_frames(path: str | Path, indices: list[int], number: int, reading: Rea
 def _timed_frames(container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame | None, int]]:
     """Yield the frames of a stream in display order with their times in ticks of its time base.
 
-    A frame without a time follows the one before it. A packet that cannot be decoded gives None. If frames are decoded
-    in another order than they are shown but every packet is to be shown when it is decoded, as faulty programs write
-    it, the times are as good as those of AVI.
+    A frame without a time follows the one before it. A packet that cannot be decoded gives None, and so do frames
+    before the first time that is stated. If frames are decoded in another order than they are shown but every packet is
+    to be shown when it is decoded, as faulty programs write it, the times are as good as those of AVI.
     """
     reorders = bool(stream.codec_context.has_b_frames)
     untimed = not has_display_times(container, stream)
     stated = not untimed and not reorders
     slots: deque[int] = deque()  # times of the packets whose frames are not shown yet
-    following = delay = 0
+    following: int | None = None
+    delay = 0
     whole, size = True, None
-    for packet in container.demux(stream):
+    for packet in packets_of(container, [stream]):
         stated |= reorders and not untimed and packet.size > 0 and packet.pts != packet.dts
         if packet.size and packet.dts is not None and not packet.is_discard and not stated:
             slots.append(packet.dts)
@@ -274,7 +276,7 @@ def _timed_frames(container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame |
             whole = False
             if slots:
                 slots.pop()
-            yield None, following
+            yield None, following or 0
             continue
         for frame in frames:
             size = size or (frame.width, frame.height)
@@ -283,10 +285,13 @@ def _timed_frames(container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame |
                 delay = max(delay, len(slots))
             while len(slots) > delay:  # frames that the decoder lost
                 slots.popleft()
-                yield None, following
+                yield None, following or 0
             slot = slots.popleft() if slots and not stated else None
             time = slot if slot is not None else frame.dts if frame.pts is None else frame.pts
             following = following if time is None else time
+            if following is None:
+                yield None, 0
+                continue
             yield frame, following
             following += frame.duration or 1
 

@@ -114,6 +114,7 @@ def test_every_sample_type_has_the_same_scale(codec, form, tmp_path):
     [
         (1.0, 1.0, None),
         (10.0, 1 / 0.3 / 10, "beyond full scale"),
+        (60.0, 1 / 0.3 / 60, "beyond full scale"),
         (2.0**15, 2.0**-15, "in the range of 16-bit integers"),
         (2.0**23, 2.0**-23, "in the range of 24-bit integers"),
         (2.0**31, 2.0**-31, "in the range of 32-bit integers"),

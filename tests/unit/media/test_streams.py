@@ -151,6 +151,13 @@ def test_mp3_is_truncated_only_if_it_states_its_length(tmp_path):
             assert read_audio(path, video=False)[-1].end < SECONDS - 1
 
 
+def test_other_data_behind_an_mp3_is_no_truncation(tmp_path):
+    """FFmpeg then guesses the length from the size of the file."""
+    path = mp3(tmp_path / "a.mp3", xing=True)
+    path.write_bytes(path.read_bytes() + bytes(300_000))
+    assert read_audio(path, video=False)[-1].end == pytest.approx(SECONDS, abs=0.2)
+
+
 def test_truncated_wav_and_one_of_unknown_length(tmp_path):
     path = tmp_path / "a.wav"
     whole = encode_wav(np.random.default_rng(0).normal(0, 0.1, SECONDS * RATE).astype(np.float32), RATE)
