@@ -1,8 +1,9 @@
 """Packets of a container's streams, as far as they can be read, on one clock.
 
-FFmpeg's demuxers give up after some bytes that are no packets, and continue when they are called again: zeros that a camera
-left behind a recording, or damage in its middle, are passed over. Where time stamps begin again, as in recordings that
-were joined end to end, those that follow are moved behind the last ones, of audio and video by the same.
+FFmpeg's demuxers give up after some bytes that are no packets, and continue when they are called again: zeros that a
+camera left behind a recording, or damage in its middle, are passed over. Where time stamps begin again, as in
+recordings that were joined end to end, those that follow are moved behind the last ones, of audio and video by the
+same.
 """
 
 from collections.abc import Iterator, Sequence

@@ -30,13 +30,13 @@ def clip(path: Path, **form: Any) -> Path:
 def clicks_and_frames(path: Path, reading: Reading | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the times of the clicks, and of the frames 10 and 30."""
     reading = reading or Reading()
-    heard = []
+    sounded = []
     for piece in read_audio(path, reading=reading):
         loud = np.flatnonzero(np.abs(piece.samples) > 0.3)
         begins = loud[np.diff(loud, prepend=-SAMPLE_RATE) > 0.1 * SAMPLE_RATE]
-        heard += [piece.start + (begin + 16) / SAMPLE_RATE for begin in begins]
+        sounded += [piece.start + (begin + 16) / SAMPLE_RATE for begin in begins]
     shown = [frame.time for frame in read_video(path, "pyav", reading) if frame_number(frame.rgb()) in (10, 30)]
-    return np.array(heard), np.array(shown)
+    return np.array(sounded), np.array(shown)
 
 
 @pytest.mark.parametrize("suffix", ["ts", "mkv"])
@@ -46,12 +46,12 @@ def test_recordings_joined_end_to_end_are_read_to_their_end(suffix, tmp_path):
     once, _ = clicks_and_frames(path)
     path.write_bytes(path.read_bytes() * 2)
     reading = Reading()
-    heard, shown = clicks_and_frames(path, reading)
-    assert len(heard) == len(shown) == 4
-    np.testing.assert_allclose(heard - shown, np.resize(heard[:2] - shown[:2], 4), atol=2e-3)
-    np.testing.assert_allclose(heard, shown, atol=DELAY)
-    np.testing.assert_allclose(heard[:2], once, atol=1e-6)
-    assert SECONDS < heard[2] - heard[0] < SECONDS + 0.5
+    sounded, shown = clicks_and_frames(path, reading)
+    assert len(sounded) == len(shown) == 4
+    np.testing.assert_allclose(sounded - shown, np.resize(sounded[:2] - shown[:2], 4), atol=2e-3)
+    np.testing.assert_allclose(sounded, shown, atol=DELAY)
+    np.testing.assert_allclose(sounded[:2], once, atol=1e-6)
+    assert SECONDS < sounded[2] - sounded[0] < SECONDS + 0.5
     assert reading.notes == ["time stamps begin again 1 time"]
     assert reading.dropped_frames == 0
 
@@ -62,9 +62,9 @@ def test_zeros_in_and_behind_a_recording_are_passed_over(tmp_path):
     data = path.read_bytes()
     for made in (data + bytes(300_000), data + bytes(188 * 1000) + data):
         path.write_bytes(made)
-        heard, shown = clicks_and_frames(path)
-        np.testing.assert_allclose(heard, shown, atol=DELAY)
-        assert len(heard) == 2 * made.count(data)
+        sounded, shown = clicks_and_frames(path)
+        np.testing.assert_allclose(sounded, shown, atol=DELAY)
+        assert len(sounded) == 2 * made.count(data)
 
 
 def test_other_bytes_behind_ogg_are_passed_over(tmp_path):
@@ -84,9 +84,9 @@ def test_a_stream_that_begins_within_the_file_does_not_end_it(tmp_path):
     text = b"\2" + b"\0\x0aonTextData" + b"\3" + b"\0\4text\2\0\5hello" + b"\0\0\x09"
     tag = b"\x12" + len(text).to_bytes(3, "big") + data[at + 4 : at + 8] + bytes(3) + text
     path.write_bytes(data[:at] + tag + (len(tag)).to_bytes(4, "big") + data[at:])
-    heard, shown = clicks_and_frames(path)
-    np.testing.assert_allclose(heard, shown, atol=DELAY)
-    assert len(heard) == 2
+    sounded, shown = clicks_and_frames(path)
+    np.testing.assert_allclose(sounded, shown, atol=DELAY)
+    assert len(sounded) == 2
 
 
 def packet(index: int, dts: float):
