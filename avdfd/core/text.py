@@ -57,8 +57,8 @@ def read_json(path: Path, *, unique: bool = False) -> Any:
 def parse_json(text: str, *, unique: bool = False) -> Any:
     """Return the content of a JSON text.
 
-    Raises ValueError if it is not JSON, is nested too deeply, has a number of too many digits or, if `unique`, has a
-    key twice.
+    Raises ValueError if it is not JSON, is nested too deeply, has a number of too many digits or the escape of a lone
+    surrogate or, if `unique`, has a key twice.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique if unique else None)
@@ -73,6 +73,11 @@ def parse_json(text: str, *, unique: bool = False) -> Any:
         level = [inner for outer in level for inner in _inside(outer)]
     if level:
         raise ValueError(_TOO_DEEP)
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it has an escape of half a letter, which no file name or table can hold") from None
     return value
 
 

@@ -12,6 +12,7 @@ from avdfd.core.text import (
     folder_name,
     markdown,
     markdown_table,
+    parse_json,
     read_csv,
     read_json,
     read_names,
@@ -106,3 +107,10 @@ def test_names_of_folders():
     assert [folder_name(name) for name in ("train", "folds/fold_1", "lr0.5-seed0", "..x")] == [
         "train", "folds/fold_1", "lr0.5-seed0", "..x"
     ]  # fmt: skip
+
+
+def test_half_a_letter_in_json():
+    assert parse_json('["\\ud83d\\ude00"]') == ["\U0001f600"]
+    for text in ('["\\ud83d"]', '{"\\ude00.mp4": {"label": "REAL"}}'):
+        with pytest.raises(ValueError, match="half a letter"):
+            parse_json(text)
