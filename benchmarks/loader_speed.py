@@ -40,6 +40,8 @@ from avdfd.features.window import FACE_SIZE
 from benchmarks.element_forms import FRAME_CHOICE, forget
 
 BATCH = {"audio": 64, "frames": 8}
+PAIRS = {"audio": 200, "frames": 20}
+"""Pairs of epochs, without and with checksums."""
 WORKERS = (0, 2)
 
 
@@ -106,8 +108,9 @@ def main() -> None:
                 show(f"{kind}, {place}", kept(elements, place, device), fed, copy, device)
         print()
         for kind in BATCH:
-            plain, checked = cost_of_checksums(store, metas, kind)
-            print(f"{kind}: {plain:.3f} ms without checksums, {checked:.3f} ms with them, {checked / plain - 1:+.1%}")
+            cost = cost_of_checksums(store, metas, kind)
+            added = "{:+.1%} [{:+.1%}, {:+.1%}]".format(*cost.added)
+            print(f"{kind}: {cost.plain:.3f} ms without checksums, {cost.checked:.3f} ms with them, {added}")
 
 
 COLUMNS = ("first", "later", "ms")
@@ -133,22 +136,34 @@ def rate(batches: Iterator[Any], device: torch.device) -> tuple[float, float]:
     return clips / (time.perf_counter() - started), (time.process_time() - own) / clips
 
 
-def cost_of_checksums(store: ElementStore, metas: ElementTable, kind: str, rounds: int = 15) -> tuple[float, float]:
-    """Return the milliseconds of this process per clip without and with checksums, read from the kernel's cache.
+class Cost(NamedTuple):
+    """Milliseconds of this process per clip, medians, and what checksums add."""
 
-    Epochs without and with them alternate; the fastest of each counts.
-    """
+    plain: float
+    checked: float
+    added: tuple[float, float, float]
+    """Median of the ratios of successive epochs, less 1, and its interval of 95 %."""
+
+
+def cost_of_checksums(store: ElementStore, metas: ElementTable, kind: str) -> Cost:
+    """Measure reading without and with checksums from the kernel's cache, in epochs that alternate."""
     elements = ElementSet(store, metas, Inputs(FACE_SIZE if kind == "frames" else None))
     data = Batches(elements, Shared(Shuffled(len(metas), BATCH[kind], 0)), torch.device("cpu"), workers=0, place="disk")
     sums = store._numbers["sums"]
-    times: list[list[float]] = [[], []]
-    for _ in range(rounds):
-        for used, measured in zip((np.zeros_like(sums), sums), times, strict=True):
-            store._numbers["sums"] = used
+    pairs = []
+    for number in range(PAIRS[kind]):
+        times = {}
+        for checked in (False, True) if number % 2 else (True, False):
+            store._numbers["sums"] = sums if checked else np.zeros_like(sums)
             started = time.process_time()
             clips = sum(len(batch.mel) for _, batch in data)
-            measured.append(1000 * (time.process_time() - started) / clips)
-    return min(times[0]), min(times[1])
+            times[checked] = 1000 * (time.process_time() - started) / clips
+        pairs.append((times[False], times[True]))
+    plain, checks = np.array(pairs).T
+    ratios = np.sort(checks / plain) - 1
+    reach = 0.98 * np.sqrt(len(ratios))  # of the ranks around the median
+    ranks = (np.array([0, -reach, reach]) + (len(ratios) - 1) / 2).round().astype(int).clip(0, len(ratios) - 1)
+    return Cost(float(np.median(plain)), float(np.median(checks)), tuple(ratios[ranks].tolist()))
 
 
 def read_pairs(data: Pairs, kind: str, workers: int, device: torch.device) -> Iterator[Any]:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from avdfd.core.arguments import Parser
 from avdfd.core.clips import CLIP_DEFAULTS, NO_VIDEO, VIDEO
 from avdfd.core.errors import MediaError, UserError, run_script
 from avdfd.core.files import sha256_of, stamp, write_csv
+from avdfd.core.heap import keep_free_memory
 from avdfd.core.journal import AppendedFile, Journal, refuse_overlap, vanished
 from avdfd.core.progress import Bar
 from avdfd.core.shards import Shard, parse_shard
@@ -233,6 +234,7 @@ def spool_or_refuse(clip: Clip, media: MediaConfig, folder: Path) -> Spooled | R
 def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     """Cut a clip into windows. Runs in a worker. Raises MediaError."""
     cv2.setNumThreads(1)  # there is one worker per core already
+    keep_free_memory()
     if media.mel_err is not None:
         use_one_thread()
     kept: list[dict[str, Any]] = []
@@ -336,7 +338,7 @@ def former_settings(root: Path) -> dict[str, Any]:
 
 def describe(clip: Clip) -> dict[str, Any]:
     """Return the facts about a clip as its record stores them, without what reading its file shows."""
-    described = asdict(clip)
+    described = {field.name: getattr(clip, field.name) for field in fields(clip)}
     del described["path"], described["sha256"], described["has_video"]
     described["identities"] = [*clip.identities]
     described["fake_periods"] = clip.fake_periods and [*map(list, clip.fake_periods)]

@@ -117,6 +117,7 @@ def _path(row: dict[str, str]) -> str:
     """Return the path of a row's clip, relative to the root of the data set.
 
     The authors' table has file and folder in `vid` and `path`, whichever way; FakeAVCeleb's has the file in `path`.
+    The suffix only tells a file's name from a folder's: there are no files beside the table whose content could.
     """
     if "vid" not in row:
         return row_path(row)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+_WORD = np.dtype("<u8")
 _ROWS = (127, 509)
 """64-bit words per row, of less and of more than 64 kB. Blocks of a disk are no multiples of a row, so the sums also
 change when two blocks are swapped."""
@@ -18,11 +19,11 @@ def checksum(data: bytes | bytearray | memoryview | mmap.mmap | np.ndarray) -> i
     bytes after the last whole row. It detects every change of one bit and, but for one in 2^32, any other damage, and
     is ten times as fast as a CRC-32 of all bytes.
     """
-    view = data if isinstance(data, np.ndarray) else np.frombuffer(data, np.uint8)
-    row = _ROWS[len(view) >= 1 << 16]
-    count = len(view) // (8 * row)
-    words = np.ndarray((count, row), "<u8", view.data)
-    return zlib.crc32(view[8 * row * count :].data, zlib.crc32(np.add.reduce(words).data)) or 1
+    view = data.data if isinstance(data, np.ndarray) else memoryview(data)
+    row = _ROWS[view.nbytes >= 1 << 16]
+    count = view.nbytes // (8 * row)
+    sums = np.add.reduce(np.ndarray((count, row), _WORD, view))
+    return zlib.crc32(view[8 * row * count :], zlib.crc32(sums)) or 1
 
 
 def file_checksum(path: Path) -> int:

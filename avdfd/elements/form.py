@@ -13,7 +13,7 @@ import io
 import json
 import wave
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -86,6 +86,9 @@ class ElementMeta(ClipMeta):
         return is_short(self.start, self.end)
 
 
+_META_FIELDS = [field.name for field in fields(ElementMeta)]
+
+
 @dataclass(frozen=True)
 class Element:
     """An element; arrays that were not requested are None."""
@@ -147,7 +150,7 @@ def encode_meta(meta: ElementMeta, face: Mapping[str, Any] | None = None) -> byt
 
     `face` says where the face is that the frames are cropped to.
     """
-    known = asdict(meta) | {name: getattr(meta, name) for name in _LABELS}
+    known = {name: getattr(meta, name) for name in (*_META_FIELDS, *_LABELS)}
     known |= {name: round(seconds, 6) for name, seconds in zip(_FAKE_SECONDS, meta.window, strict=True)}
     known[_SHORT] = meta.short
     known |= {} if face is None else {_FACE: dict(face)}

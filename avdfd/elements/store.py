@@ -136,8 +136,9 @@ class ElementStore:
 
     def _member(self, file: int, row: int, suffix: str) -> np.ndarray:
         data = _bytes(self.root, file, self._place(row, suffix), data_size(suffix, self._seconds(row)))
-        sums = self._numbers[LANDMARKS_SUM] if suffix == LANDMARKS else self._numbers["sums"][:, _SUM_OF[suffix]]
-        self._check(data, row, sums[row], suffix)
+        landmarks = suffix == LANDMARKS
+        expected = self._numbers[LANDMARKS_SUM][row] if landmarks else self._numbers["sums"][row, _SUM_OF[suffix]]
+        self._check(data, row, expected, suffix)
         return data
 
     def _check(self, data: np.ndarray, row: int, expected: int, what: str) -> None:

@@ -62,10 +62,9 @@ def own_square(frame: Frame, region: Square) -> Square:
     return square(shape, place, 1.0)
 
 
-def crop(image: np.ndarray, region: Square) -> np.ndarray:
-    """Cut a square out of a frame (H, W, 3) and resize it to (224, 224, 3)."""
-    left, top, side = region
-    return resize(image[top : top + side, left : left + side])
+def crop(frame: Frame, region: Square) -> np.ndarray:
+    """Cut a square out of a frame and resize it to (224, 224, 3), with blue first."""
+    return resize(frame.bgr_square(*region))
 
 
 def resize(image: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ import functools
 import importlib.util
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +86,8 @@ class Region(NamedTuple):
     angle: float
 
 
-class Mesh(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Mesh:
     """Landmarks of a face."""
 
     points: np.ndarray
@@ -93,7 +95,7 @@ class Mesh(NamedTuple):
     presence: float
     """Probability that the region shows a face."""
 
-    @property
+    @functools.cached_property
     def box(self) -> np.ndarray:
         """(4,) left, top, width, height of the landmarks: from the upper forehead to the chin."""
         low, high = _extent(self.points[:, :2])
@@ -111,10 +113,12 @@ def detect(image: np.ndarray, *, far: bool = False, min_score: float = 0.5) -> l
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
     top, left = (side - height) // 2, (side - width) // 2
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    canvas = np.full((1, side, side, 3), -1, np.float32)
-    canvas[0, top : top + height, left : left + width] = small / np.float32(127.5) - 1
 
-    values, logits = _run(network.file, canvas)
+    def fill(given: np.ndarray) -> None:
+        given[:] = -1
+        given[0, top : top + height, left : left + width] = small / np.float32(127.5) - 1
+
+    values, logits = _run(network.file, fill)
     scores = expit(logits[0, :, 0])
     kept = np.flatnonzero(scores >= min_score)
     pairs = values[0, kept].reshape(-1, 8, 2) / side  # centre and size of the box, then six points
@@ -163,8 +167,9 @@ def find_mesh(image: np.ndarray, region: Region) -> Mesh:
     # With a fourth channel OpenCV takes half the time.
     part = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
     face = cv2.warpAffine(part, inner, (_MESH_SIDE, _MESH_SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    face = cv2.cvtColor(face, cv2.COLOR_RGBA2RGB)  # NumPy divides without gaps four times as fast
 
-    points, logit = _run(_MESH, face[None, ..., :3] / np.float32(255))
+    points, logit = _run(_MESH, lambda given: np.divide(face, np.float32(255), out=given[0]))
     points = points.reshape(POINTS, 3).astype(np.float64)
     placed = np.column_stack([points[:, :2] @ matrix[:, :2].T + matrix[:, 2], points[:, 2] * scale])
     return Mesh(placed.astype(np.float32), float(expit(logit.ravel()[0])))
@@ -232,10 +237,10 @@ def _anchors(network: _Detector) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _run(file: str, inputs: np.ndarray) -> list[np.ndarray]:
-    """Return copies of the outputs of a network for its one input."""
+def _run(file: str, fill: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
+    """Return copies of the outputs of a network for its input (1, H, W, 3) float32, which `fill` writes in place."""
     network, given, made = _network(file)
-    network.set_tensor(given, inputs)
+    fill(network.tensor(given)())  # nothing may refer to it while the network runs
     network.invoke()
     return [network.get_tensor(index) for index in made]
 

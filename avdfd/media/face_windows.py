@@ -107,6 +107,6 @@ class FaceCropper:
 def packed(frame: Frame, region: Square | None, quality: int) -> bytes:
     """Return the JPEG of a square, or without one of the whole frame; it is encoded once for all its windows."""
     if region not in frame.encoded:
-        image = resize(frame.bgr()) if region is None else crop(frame.bgr(), own_square(frame, region))
+        image = resize(frame.bgr()) if region is None else crop(frame, own_square(frame, region))
         frame.encoded[region] = encode_bgr(image, quality)
     return frame.encoded[region]

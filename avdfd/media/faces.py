@@ -110,6 +110,14 @@ class Shot:
         """Times of the frames that were searched."""
 
 
+class Thumbnail(NamedTuple):
+    """Small image and its contrast."""
+
+    points: np.ndarray
+    """(24, 24) float32"""
+    variance: np.float32
+
+
 class FaceTracker:
     """Detector and tracker of the faces in a stream of frames, run `detect_fps` times a second."""
 
@@ -119,14 +127,16 @@ class FaceTracker:
         self.shots: list[Shot] = []
         self._live: list[Track] = []
         self._recent: list[Frame] = []  # the last searched frame and those after it
+        self._wait = 0.0  # seconds from it until the next search
         self._scanned = self._fully_scanned = -np.inf
 
     def watch(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yield the frames unchanged and search some of them for faces."""
         for frame in frames:
             self._recent.append(frame)
-            if len(self._recent) == 1 or frame.time - self._recent[0].time >= self._interval() - 1e-3:
+            if len(self._recent) == 1 or frame.time - self._recent[0].time >= self._wait - 1e-3:
                 self._search_recent()
+                self._wait = self._interval()
             yield frame
 
     def finish(self) -> None:
@@ -176,7 +186,7 @@ class FaceTracker:
         self._last = last
         self.search(recent[-1].time, image)
 
-    def _cut(self, recent: list[Frame], last: np.ndarray) -> int:
+    def _cut(self, recent: list[Frame], last: Thumbnail) -> int:
         """Return the position of the first frame after a cut, or 0; `last` is the thumbnail of the last frame."""
         if difference(self._last, last) < _CUT / 2:
             return 0
@@ -259,11 +269,12 @@ def mouth_of(mesh: Mesh) -> np.ndarray:
     return lengths[:4] / max(float(lengths[4]), 1e-6)
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return the green of an image (H, W, 3) at 24x24 points, blurred a little, as float32."""
+def thumbnail(image: np.ndarray) -> Thumbnail:
+    """Return the green of an image (H, W, 3) at 24x24 points, blurred a little."""
     rows, columns = _grid(image.shape[:2])
-    points = image[rows, columns, 1]
-    return cv2.resize(points, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(image[rows, columns, 1], (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
+    points = small.astype(np.float32)
+    return Thumbnail(points, points.var())
 
 
 @functools.lru_cache(1)
@@ -273,7 +284,7 @@ def _grid(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, None], columns
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
+def difference(a: Thumbnail, b: Thumbnail) -> float:
     """Return the mean absolute difference of two thumbnails, relative to their contrast: 0 to about 2."""
-    contrast = float(np.sqrt((a.var() + b.var()) / 2))
-    return float(np.abs(a - b).mean()) / (contrast + _NOISE)
+    contrast = float(np.sqrt((a.variance + b.variance) / 2))
+    return float(np.abs(a.points - b.points).mean()) / (contrast + _NOISE)

@@ -10,51 +10,22 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Hashable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer
-from av.video.reformatter import VideoReformatter
 
 from avdfd.core.errors import MediaError
 from avdfd.core.heap import trim_heap
-from avdfd.features.window import FACE_SIZE
 from avdfd.media.ceilings import PIXELS, check_frame
 from avdfd.media.container import check_damage, has_display_times, open_media
+from avdfd.media.conversion import Fit, FrameConverter, display_matrix
 from avdfd.media.packets import packets_of
 from avdfd.media.streams import Reading, candidates
 
 # Frames after which free memory is given back, without a cost that can be measured.
 _TRIM = 250
-
-
-class Fit(NamedTuple):
-    """Place of a frame of another size in one of the size (`height`, `width`) of the file's first frame.
-
-    It is scaled by `scale` and begins at `left` and `top`, with black at two of its sides if the proportions differ.
-    """
-
-    height: int
-    width: int
-    scale: float
-    left: float
-    top: float
-
-    def framed(self, image: np.ndarray) -> np.ndarray:
-        """Return an image (H, W) or (H, W, 3) in the size of the first frame."""
-        place = np.array([[self.scale, 0, self.left], [0, self.scale, self.top]])
-        way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-        return cv2.warpAffine(np.ascontiguousarray(image), place, (self.width, self.height), flags=way)
-
-
-def fit_of(shape: tuple[int, ...], first: tuple[int, ...]) -> Fit | None:
-    """Return the place of a frame of a shape (H, W) in the first one, None for the same shape."""
-    if shape == first:
-        return None
-    scale = min(first[0] / shape[0], first[1] / shape[1])
-    return Fit(first[0], first[1], scale, (first[1] - shape[1] * scale) / 2, (first[0] - shape[0] * scale) / 2)
 
 
 class Frame(ABC):
@@ -65,6 +36,8 @@ class Frame(ABC):
         self.duration = duration
         self.encoded: dict[Hashable, bytes] = {}
         """Encoded crops by their square: a frame in several windows is encoded once."""
+        self.shape: tuple[int, ...]
+        """Height and width, upright and with square pixels."""
         self.fit: Fit | None = None
         """Place of this frame within one of the size of the file's first; None if it has that size itself."""
 
@@ -75,6 +48,10 @@ class Frame(ABC):
     @abstractmethod
     def bgr(self) -> np.ndarray:
         """Return `rgb` with blue first, as JPEGs are encoded from it."""
+
+    def bgr_square(self, left: int, top: int, side: int) -> np.ndarray:
+        """Return a square (side, side, 3) of `bgr`."""
+        return self.bgr()[top : top + side, left : left + side]
 
     @abstractmethod
     def gray(self) -> np.ndarray:
@@ -115,72 +92,13 @@ def read_video(path: str | Path, decoder: str, reading: Reading | None = None) -
     yield from frames
 
 
-class _FrameConverter:
-    """Converter of decoded frames to arrays, one per stream: its setup takes as long as two conversions."""
-
-    def __init__(self, stream: Any) -> None:
-        self.seconds = float(stream.time_base)
-        aspect = float(stream.sample_aspect_ratio or 1)
-        # A face crop of the final size is never resampled, even if its stated pixel aspect is not 1.
-        square = abs(aspect - 1) < 0.02 or (stream.width, stream.height) == (FACE_SIZE, FACE_SIZE)
-        self._aspect = 1 if square else aspect
-        self._converters = {form: VideoReformatter() for form in ("rgb24", "bgr24", "gray")}
-
-        self._first: tuple[int, int] | None = None
-
-    def array(self, frame: av.VideoFrame, form: str, matrix: np.ndarray | None) -> np.ndarray:
-        """Return the upright image of a frame in its own size."""
-        # One thread, as callers run one worker per core: by default each conversion would wake one for every core.
-        converter = self._converters[form]
-        image = converter.reformat(frame, width=self._width(frame), format=form, threads=1).to_ndarray()
-        return image if matrix is None else upright(image, matrix)
-
-    def fit(self, frame: av.VideoFrame, matrix: np.ndarray | None) -> Fit | None:
-        """Return the place of a frame in the first one that was asked for. Raises MediaError for too large a frame."""
-        check_frame(frame.width, frame.height, self._aspect)
-        shape = (frame.height, self._width(frame))
-        if matrix is not None and is_transposed(matrix):
-            shape = shape[::-1]
-        self._first = self._first or shape
-        return fit_of(shape, self._first)
-
-    def _width(self, frame: av.VideoFrame) -> int:
-        return round(frame.width * self._aspect)
-
-
-def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
-    """Return the matrix (2, 2) by which a frame is to be shown: rows a, b and c, d of x' = ax + cy, y' = bx + dy.
-
-    None if it is shown as it is.
-    """
-    # `frame.side_data` would refer back to the frame, whose memory then waits for Python's collector of cycles.
-    found = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub lacks the argument
-    if found is None:
-        return None
-    matrix = np.frombuffer(bytes(cast("Any", found)), np.int32).reshape(3, 3)[:2, :2]
-    return None if matrix[0, 0] >= abs(matrix[0, 1]) and matrix[1, 1] >= abs(matrix[1, 0]) else matrix
-
-
-def is_transposed(matrix: np.ndarray) -> bool:
-    """Return whether a display matrix exchanges rows and columns. Other angles count as the nearest of the eight."""
-    across, along = np.abs(matrix.astype(float)), np.eye(2, dtype=bool)
-    return bool(across[~along].sum() > across[along].sum())
-
-
-def upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Turn and mirror an image (H, W, ...) as its display matrix says."""
-    transposed = is_transposed(matrix)
-    image = image.swapaxes(0, 1) if transposed else image
-    across, down = (matrix[1, 0], matrix[0, 1]) if transposed else (matrix[0, 0], matrix[1, 1])
-    return image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
-
-
 class _PyavFrame(Frame):
-    def __init__(self, frame: av.VideoFrame, time: int, converter: _FrameConverter, plain: bool) -> None:
+    def __init__(self, frame: av.VideoFrame, time: int, converter: FrameConverter, plain: bool) -> None:
         super().__init__(time * converter.seconds, (frame.duration or 0) * converter.seconds)
         self._frame, self._converter, self._plain = frame, converter, plain
         self._matrix = display_matrix(frame)
-        self.fit = converter.fit(frame, self._matrix)
+        self.shape = converter.shape(frame, self._matrix)
+        self.fit = converter.fit(self.shape)
 
     @property
     def is_plain(self) -> bool:
@@ -193,6 +111,9 @@ class _PyavFrame(Frame):
     def bgr(self) -> np.ndarray:
         return self._converter.array(self._frame, "bgr24", self._matrix)
 
+    def bgr_square(self, left: int, top: int, side: int) -> np.ndarray:
+        return self._converter.square(self._frame, self._matrix, left, top, side)
+
     def gray(self) -> np.ndarray:
         image = self._converter.array(self._frame, "gray", self._matrix)
         return image if self.fit is None else self.fit.framed(image)
@@ -203,7 +124,7 @@ class ArrayFrame(Frame):
 
     def __init__(self, image: np.ndarray, time: float, duration: float) -> None:
         super().__init__(time, duration)
-        self._image = image
+        self._image, self.shape = image, image.shape[:2]
 
     def rgb(self) -> np.ndarray:
         return self._image
@@ -227,7 +148,7 @@ def _pyav_frames(path: str | Path, indices: list[int], number: int, reading: Rea
         plain = has_display_times(container, stream) and len(container.streams.video) == 1
         check_frame(stream.codec_context.width, stream.codec_context.height)
         stream.thread_count = 1  # callers already run one worker per core
-        converter = _FrameConverter(stream)
+        converter = FrameConverter(stream)
         last: int | None = None
         for frame, time in _timed_frames(container, stream):
             count += 1

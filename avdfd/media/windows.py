@@ -136,7 +136,7 @@ def _windows(
     first = next(video, None)
     if first is None:
         raise MediaError("no frame could be decoded")
-    shape = first.gray().shape
+    shape = first.shape
     frames = itertools.chain([first], video)
     quality = media.jpeg_quality
     if media.face is None or shape == (FACE_SIZE, FACE_SIZE):

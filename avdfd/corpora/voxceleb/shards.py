@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, Field, ValidationError, field_serializer
 
+from avdfd.core.clips import AUDIO_SUFFIXES, SUFFIXES
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.journal import RecordFiles
@@ -26,7 +27,9 @@ from avdfd.corpora.voxceleb.listing import Shard
 
 T = TypeVar("T")
 
-CLIP_SUFFIXES = {".m4a", ".mp4", ".wav", ".aac", ".flac", ".mp3", ".ogg"}
+CLIP_SUFFIXES = SUFFIXES | AUDIO_SUFFIXES
+"""Suffixes of members that are clips. In a WebDataset the suffix names a field of a sample, beside `.cls` and `.json`:
+it chooses what is written, and the content decides what is read of it (avdfd/media/container.py)."""
 LARGEST_CLIP = 1 << 28
 """Largest size in bytes of a member that counts as a clip; it is held in memory."""
 SAVE_EVERY = 16 << 20

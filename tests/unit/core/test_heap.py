@@ -29,3 +29,27 @@ print(before - resident())
 def test_gaps_between_blocks_are_given_back():
     done = subprocess.run([sys.executable, "-c", _GAPS], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) > 50 * 2**20
+
+
+_KEPT = """
+import sys
+import numpy as np
+from avdfd.core.heap import keep_free_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+if sys.argv[1] == "kept":
+    keep_free_memory()
+before = resident()
+blocks = [np.ones(2**16, np.uint8) for _ in range(480)]  # 30 MB
+del blocks
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("way", ["kept", "given back"])
+def test_memory_of_blocks_that_were_freed(way):
+    done = subprocess.run([sys.executable, "-c", _KEPT, way], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) > 25 * 2**20) == (way == "kept")

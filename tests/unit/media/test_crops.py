@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from avdfd.media.crops import crop, square
+from avdfd.media.video import ArrayFrame
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -26,7 +27,7 @@ def middle_of(image: np.ndarray, height: int, width: int) -> tuple[float, float]
 )
 def test_crop_is_a_square_inside_the_frame(box, centre):
     image = ramp(240, 320)
-    out = crop(image, square(image.shape, np.array(box, float), margin=1.5))
+    out = crop(ArrayFrame(image, 0, 0.04), square(image.shape, np.array(box, float), margin=1.5))[..., ::-1]
     assert out.shape == (224, 224, 3)
     assert middle_of(out, 240, 320) == pytest.approx(centre, abs=2.5)
 
@@ -34,5 +35,5 @@ def test_crop_is_a_square_inside_the_frame(box, centre):
 @pytest.mark.parametrize("side", [100, 300, 600])
 def test_crop_keeps_the_mean_at_any_scale(side):
     image = np.random.default_rng(0).integers(0, 256, (640, 640, 3), dtype=np.uint8)
-    out = crop(image, square(image.shape, np.array([20.0, 20, side, side]), margin=1.0))
+    out = crop(ArrayFrame(image, 0, 0.04), square(image.shape, np.array([20.0, 20, side, side]), margin=1.0))
     assert out.mean() == pytest.approx(image[20 : 20 + side, 20 : 20 + side].mean(), abs=3)

@@ -12,8 +12,9 @@ import pytest
 from avdfd.config import MediaConfig
 from avdfd.elements import unpack
 from avdfd.media import face_mesh, faces
+from avdfd.media.conversion import fit_of
 from avdfd.media.crops import Square, own_square
-from avdfd.media.video import ArrayFrame, fit_of, read_video
+from avdfd.media.video import ArrayFrame, read_video
 from avdfd.media.windows import extract
 from avdfd.report.overlay import Story, overlay
 from tests.helpers.recordings import record
