@@ -7,6 +7,7 @@ random numbers of a draw come from NumPy. Noise for every point of a spectrogram
 differs between a CPU and a GPU.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -67,7 +68,7 @@ def noise_and_masks(spectrograms: Tensor, augment: AugmentConfig, rngs: Rngs) ->
         noise = torch.empty_like(spectrograms)
         for one, rng in zip(noise, rngs, strict=True):
             one.normal_(generator=torch_generator(rng, noise.device))
-        spectrograms = spectrograms + augment.mel_noise * noise
+        spectrograms = noise.mul_(augment.mel_noise).add_(spectrograms)
     if augment.time_mask:
         spectrograms = spectrograms.masked_fill(_spans(spectrograms, -1, augment.time_mask, rngs)[:, None], 0)
     if augment.mel_mask:
@@ -186,9 +187,14 @@ def _shift(video: Tensor, reach: int, rngs: Rngs) -> Tensor:
 
 def _smooth_curve(rng: Generator) -> np.ndarray:
     """Draw a random curve over the mel bins (128,) of unit standard deviation, from the lowest cosines."""
+    return (rng.standard_normal(4) @ _waves() / np.sqrt(2)).astype(np.float32)
+
+
+@functools.cache
+def _waves() -> np.ndarray:
+    """Return the four lowest cosines over the mel bins (4, 128)."""
     bins = (np.arange(MEL_BINS) + 0.5) / MEL_BINS
-    waves = np.cos(np.pi * np.outer(np.arange(1, 5), bins))
-    return (rng.standard_normal(4) @ waves / np.sqrt(2)).astype(np.float32)
+    return np.cos(np.pi * np.outer(np.arange(1, 5), bins))
 
 
 def _spans(spectrograms: Tensor, axis: int, longest: int, rngs: Rngs) -> Tensor:

@@ -78,8 +78,8 @@ def zscore(mel: Tensor) -> Tensor:
     The standard deviation is unbiased, and 1e-6 is added to it. Sums are in float64 and row by row, so that the result
     depends neither on the batch nor on the number of threads.
     """
-    wide = mel.double()
-    wide = wide - wide.mean(dim=-1, keepdim=True).mean(dim=-2, keepdim=True)
+    wide = mel.to(torch.float64, copy=True)
+    wide -= wide.mean(dim=-1, keepdim=True).mean(dim=-2, keepdim=True)
     count = mel.shape[-2] * mel.shape[-1]
     variance = wide.square().mean(dim=-1, keepdim=True).mean(dim=-2, keepdim=True) * (count / (count - 1))
     return (wide / (variance.sqrt() + _FLOOR)).to(mel.dtype)
