@@ -26,34 +26,25 @@ hidden test.
 import argparse
 import json
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avdfd.baselines.open_store import longest_clip, takes_whole_clips
 from avdfd.config import MediaConfig, parse
 from avdfd.core.arguments import Parser, add_encoders
-from avdfd.core.errors import MediaError, UserError, WorkError, run_script
+from avdfd.core.errors import UserError, WorkError, run_script
 from avdfd.core.files import write_atomic, write_csv
 from avdfd.core.leftovers import temporary_folder
 from avdfd.core.progress import Bar
 from avdfd.core.workers import MOST, Failure, run_killable
 from avdfd.corpora.video_list import read_videos
-from avdfd.elements.form import as_window
-from avdfd.evaluation import domain
-from avdfd.evaluation.stored import decisions_of
-from avdfd.inference.domain import Domain, with_distances
 from avdfd.inference.inputs import cut_as_in_training, find_files
-from avdfd.inference.inspection import Cut, Inspection, inspect, read, spool_windows
 from avdfd.inference.outputs import check_drawing, check_is_table, check_table, write_prediction
-from avdfd.inference.reconstruction import load_autoencoder, reconstruct
-from avdfd.inference.runs import Run, audio_only, load_run
-from avdfd.inference.verdict import AT_ONE_HALF, table, verdict
-from avdfd.media.streams import Reading
-from avdfd.metrics.selective import Band, Decision
-from avdfd.report import inspection, overlay, plots, reconstruction, submissions
+from avdfd.inference.spool import Cut, buffer_of, read, spool_windows
+from avdfd.inference.verdict import table
+from avdfd.report import overlay, plots, reconstruction, submissions
 from avdfd.report.verdict import verdict_line
 
 AHEAD = 4
@@ -75,13 +66,16 @@ def main(argv: list[str]) -> int:
         submissions.check(form, [video.source for video in listed.videos] if listed else [])
     if args.reconstruct:
         return draw_reconstruction(args, files[0], media)
-    run = load_run(args.run, args.device, args.encoders)
-    audio_run = audio_only(run)
-    if known := domain_of(run):
-        run = with_distances(run, known.references[0])
-        audio_run = audio_run and with_distances(audio_run, known.references[0])
-    media = as_run_takes_it(run, media, args)
-    decisions = decide(run, args.threshold)
+    # Imported here, as both need torch: a wrong request is refused before its import, which takes seconds, and the
+    # processes that cut files, which import this script, do without it.
+    from avdfd.evaluation.judge import load_judge
+    from avdfd.report import drawings
+
+    judge = load_judge(args.run, args.device, args.encoders, threshold=args.threshold)
+    for remark in judge.remarks():
+        print(remark, file=sys.stderr)
+    drawn = bool(args.plot or args.overlay)
+    media = judge.media(media, hop=args.hop is not None, whole_frame=args.whole_frame, drawn=drawn)
     if media.max_windows and not media.whole:
         print(
             f"{args.run}: judges the first {media.max_windows} windows of a file, as its elements have them; "
@@ -89,31 +83,24 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
 
-    failed = 0
     lines: list[dict[str, Any]] = []
-    scores: dict[str, float] = {}
     width = max(len(str(file)) for file in files)
-    with temporary_folder("avdfd-spool-") as spool, closing(cut_files(files, media, spool, args)) as decoded:
-        for file, found in Bar(decoded, total=len(files), desc="detect", unit="file"):
-            if isinstance(found, Failure):
-                line = verdict(file, error=found.reason)
-            elif (scoring_run := audio_run if found.reading.video_stream is None else run) is None:
-                line = verdict(file, error=f"no video stream; {run.config.kind} needs one")
-            elif isinstance(seen := inspected(scoring_run, found, bool(args.plot or args.overlay)), str):
-                line = verdict(file, error=seen)
-            else:
-                decided = decisions[scoring_run.branches[-1]]
-                line = verdict(file, seen, decided, reading=found.reading, left_out=found.left_out, domain=known)
-                draw(args, file, line, seen, found.reading, media.decoder, decided.band.high)
-            failed += line["error"] is not None
+    with temporary_folder("avdfd-spool-") as spool, closing(cut_files(files, media, spool, args)) as cut:
+        for file, found in Bar(cut, total=len(files), desc="detect", unit="file"):
+            line, seen, threshold = judge.judge(file, found, explain=drawn)
+            if seen is not None and isinstance(found, Cut):
+                shown = (file, line["verdict"], line["score"], seen, threshold)
+                if args.plot:
+                    drawings.write_plot(args.plot, *shown)
+                if args.overlay:
+                    drawings.write_overlay(args.overlay, *shown, reading=found.reading, decoder=media.decoder)
             lines.append(line)
-            if line["score"] is not None:
-                scores[line["file"]] = line["score"]
             Bar.write(json.dumps(line) if args.json else verdict_line(line, width), file=sys.stdout)
             sys.stdout.flush()
     if args.scores:
         write_csv(args.scores, table(lines))
     if listed is not None:
+        scores = {line["file"]: line["score"] for line in lines if line["score"] is not None}
         scored = write_prediction(args.prediction, listed, scores)
         print(f"{args.prediction}: {scored} of {len(listed.videos)} videos have a score", file=sys.stderr)
         by_file = {line["file"]: line for line in lines}
@@ -122,7 +109,7 @@ def main(argv: list[str]) -> int:
             write_atomic(Path(path), submissions.encode(form, results, args.missing))
             without = len(results) - len(scores)
             print(f"{path}: {len(results)} files, {without} of them without a score", file=sys.stderr)
-    return 1 if failed else 0
+    return int(any(line["error"] is not None for line in lines))
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -232,49 +219,6 @@ def check_outputs(args: argparse.Namespace, files: list[Path]) -> None:
         check_drawing("--reconstruct", path, files, reconstruction.SUFFIXES)
 
 
-def decide(run: Run, threshold: float | None) -> dict[str, Decision]:
-    """Return how each branch decides: by the threshold asked for, by the run's validation report, or at 0.5."""
-    decisions = dict.fromkeys(run.branches, AT_ONE_HALF) | decisions_of(run.folder)
-    if threshold is None:
-        return decisions
-    return {branch: one._replace(band=Band(threshold, threshold)) for branch, one in decisions.items()}
-
-
-def domain_of(run: Run) -> Domain | None:
-    """Return what the training data of a run looked like; None if it is not known. Says what follows for its scores."""
-    known = domain.load([run])
-    if known is None:
-        why = f"evaluate.py --run {run.folder} --split validation finds out what that looked like"
-        why = domain.NOT_TRAINED if run.early is None else why
-        print(f"{run.folder}: files unlike its training data are not recognised; {why}", file=sys.stderr)
-    if known is not None and known.built_in:
-        print(
-            f"{run.folder}: trained on drawn faces, the built-in corpus; its scores say nothing about real recordings",
-            file=sys.stderr,
-        )
-    return known
-
-
-def as_run_takes_it(run: Run, media: MediaConfig, args: argparse.Namespace) -> MediaConfig:
-    """Return the settings of decoding for what the run reads. Raises UserError if files cannot give it that."""
-    if run.inputs.reads.mel_err:
-        raise UserError(
-            f"{args.run}: takes mel_err, which needs a diffusion model; make elements with data/preprocess.py and "
-            "score them with evaluate.py"
-        )
-    media = cut_as_in_training(media, run.media, hop=args.hop is not None, whole_frame=args.whole_frame)
-    if takes_whole_clips(run.config):
-        if args.plot or args.overlay:
-            raise UserError(f"{args.run}: takes whole clips, without windows to draw over time; leave out the drawing")
-        keep = ["waveform"] if run.inputs.reads.frames is None else ["waveform", "frames"]
-        return media.model_copy(update={"whole": True, "keep": keep, "max_seconds": longest_clip(run.config)})
-    if run.inputs.reads.landmarks:
-        return media.model_copy(update={"keep": [*media.keep, "landmarks"]})
-    if run.inputs.reads.frames is None:
-        return media.model_copy(update={"keep": ["waveform", "mel"], "whole": False})
-    return media
-
-
 def cut_files(
     files: Sequence[Path], media: MediaConfig, spool: Path, args: argparse.Namespace
 ) -> Generator[tuple[Path, Cut | Failure], None, None]:
@@ -286,42 +230,16 @@ def cut_files(
         audio_stream=args.audio_stream,
         video_stream=args.video_stream,
         all_faces=args.all_faces,
+        buffer=buffer_of(args.workers),
     )
     return run_killable(cut, files, workers=args.workers, time_limit=media.time_limit, ahead=AHEAD * args.workers)
 
 
-def inspected(run: Run, cut: Cut, explain: bool) -> Inspection | str:
-    """Return the scores of a file, or the reason why it has none."""
-    try:
-        return inspect(run, cut.windows, explain=explain)
-    except WorkError as error:
-        return str(error)
-
-
-def draw(
-    args: argparse.Namespace,
-    file: Path,
-    line: Mapping[str, Any],
-    seen: Inspection,
-    reading: Reading,
-    decoder: str,
-    threshold: float,
-) -> None:
-    """Draw the scored file over time and into its video, as far as that is asked for. Raises WorkError."""
-    if args.plot:
-        title = f"{file.name}   {line['verdict']}, score {line['score']:.3f}"
-        write_atomic(args.plot, plots.encode(inspection.figure_over_time(title, seen, threshold), args.plot.suffix))
-    if args.overlay:
-        story = inspection.story(f"{line['verdict']} {line['score']:.2f}", seen, threshold)
-        try:
-            drawn = overlay.overlay(file, decoder, story, reading)
-        except MediaError as error:
-            raise WorkError(f"--overlay: {file}: {error}") from None
-        write_atomic(args.overlay, drawn)
-
-
 def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig) -> int:
     """Draw what a pre-training of AVFF reconstructs of the first window of a file."""
+    from avdfd.inference.reconstruction import load_autoencoder, reconstruct  # torch, as above
+    from avdfd.report import drawings
+
     autoencoder = load_autoencoder(args.run, args.device)
     asked = {"hop": args.hop is not None, "whole_frame": args.whole_frame}
     media = cut_as_in_training(media, autoencoder.media, **asked).model_copy(update={"max_windows": 1})
@@ -331,9 +249,9 @@ def draw_reconstruction(args: argparse.Namespace, file: Path, media: MediaConfig
             raise WorkError(f"{file}: {found.reason}")
         if found.reading.video_stream is None:
             raise WorkError(f"{file}: no video stream")
-        made = reconstruct(autoencoder, as_window(read(found.windows[0])), args.seed)
+        made = reconstruct(autoencoder, read(found.windows[0]), args.seed)
+    drawings.write_reconstruction(args.reconstruct, made)
     for path in args.reconstruct:
-        write_atomic(path, reconstruction.draw(made, path.suffix))
         print(f"{path}: error of the normalised targets: video {made.video.error:.3f}, audio {made.audio.error:.3f}")
     return 0
 

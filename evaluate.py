@@ -32,13 +32,10 @@ from avdfd.core.arguments import Parser, add_encoders, folder
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.tiers import FAKES
 from avdfd.core.workers import MOST
-from avdfd.evaluation import outside, robustness
 from avdfd.evaluation.audit import verdicts
-from avdfd.evaluation.evaluate import Request, evaluate
 from avdfd.evaluation.score_file import SCALES, ScoreFile
 from avdfd.metrics.bootstrap import MOST_REPLICATES
 from avdfd.metrics.pooling import parse_rule
-from avdfd.report import files
 from avdfd.splits.lists import SPLITS
 
 FOUND = 3
@@ -95,6 +92,10 @@ def main(argv: list[str]) -> int:
     file = score_file(args)
     if file is None and args.run is None:
         raise UserError("name the run to evaluate with --run, or a file of scores with --scores")
+    # Imported here, as they need torch, which takes seconds to import: a wrong request is refused before it.
+    from avdfd.evaluation import outside, robustness
+    from avdfd.evaluation.evaluate import Request, evaluate
+    from avdfd.report import files
 
     request = Request(
         args.run or f"runs/{args.scores.stem}",

@@ -13,8 +13,6 @@ from pathlib import Path
 from avdfd.core.arguments import Parser, add_encoders
 from avdfd.core.errors import UserError, WorkError, run_script
 from avdfd.core.files import ensure_writable
-from avdfd.inference.export import OPSET, TOLERANCE, difference, export
-from avdfd.inference.runs import load_run
 
 
 def main(argv: list[str]) -> None:
@@ -25,6 +23,10 @@ def main(argv: list[str]) -> None:
     args = cli.parse_args(argv)
     if args.out.suffix != ".onnx" or args.out.is_dir():
         raise UserError(f"{args.out}: --out names a file that ends with .onnx")
+    # Imported here, as they need torch, which takes seconds to import: a wrong request is refused before it.
+    from avdfd.inference.export import OPSET, TOLERANCE, difference, export
+    from avdfd.inference.runs import load_run
+
     run = load_run(args.run, "cpu", args.encoders)
     ensure_writable(args.out.parent)
 

@@ -12,8 +12,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from avdfd.core.errors import UserError
 from avdfd.core.text import unquoted
@@ -102,6 +100,9 @@ def _near(hashes: Sequence[bytes | None], bits: int) -> np.ndarray:
         table = np.frombuffer(b"".join(hashes[number] or b"" for number in there), np.uint8).reshape(len(there), -1)
         distinct, inverse = np.unique(table, axis=0, return_inverse=True)
         pairs = np.concatenate([np.zeros((0, 2), np.int64), *_close(distinct, bits)])
+        from scipy.sparse import coo_array  # here, as few runs need it
+        from scipy.sparse.csgraph import connected_components
+
         graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(distinct),) * 2)
         labels[there] = connected_components(graph, directed=False)[1][inverse.ravel()]
     return labels

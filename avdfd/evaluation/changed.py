@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
+import scipy
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import BEST, sha256_of, write_atomic
+from avdfd.core.files import write_atomic
 from avdfd.core.text import read_json
 from avdfd.core.tiers import TIERS
 from avdfd.elements import ElementMeta, ElementStore, coded
@@ -72,7 +72,7 @@ def score_views(
 
     Scores that `folder` has from the same weights, elements and change are reused.
     """
-    weights = {run.folder: sha256_of(run.folder / BEST) for runs in systems.values() for run in runs}
+    weights = {run.folder: run.sha256 for runs in systems.values() for run in runs}
     metas, keys = None, ""
     for view in views:
         if view.metas is not metas:  # most views show the same elements
@@ -100,7 +100,7 @@ def pooled(metas: Sequence[ElementMeta], columns: Columns, rule: str) -> ScoredC
     Rounding gives equal scores to clips that are equal to a model, such as silent ones: without it, the position in a
     batch changes the last digits of a logit.
     """
-    rounded = {name: expit(np.round(logit(values), 4)) for name, values in columns.items()}
+    rounded = {name: scipy.special.expit(np.round(scipy.special.logit(values), 4)) for name, values in columns.items()}
     return pool(metas, Scores([meta.key for meta in metas], rounded), rule)
 
 

@@ -15,7 +15,7 @@ from avdfd.core.clips import CLIP_FIELDS
 from avdfd.elements import ElementMeta, coded, fake_seconds, times, window_labels
 from avdfd.evaluation.scored_clips import ScoredClips
 from avdfd.features.window import is_short
-from avdfd.inference.explanation import best_lag
+from avdfd.inference.columns import best_lag
 from avdfd.inference.scoring import Scores
 from avdfd.metrics.pooling import pooled
 from avdfd.metrics.roc import Floats

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avdfd.core.files import BEST, sha256_of
 from avdfd.elements import ElementMeta
 from avdfd.evaluation import protocol
 from avdfd.inference.runs import Run, trained_under
@@ -21,10 +20,7 @@ def describe(
     own = Path(elements).resolve() == Path(first.config.data.elements).resolve()
     return {
         "kind": first.config.kind,
-        "runs": [
-            {"folder": str(run.folder), "seed": run.config.seed, "checkpoint_sha256": sha256_of(run.folder / BEST)}
-            for run in runs
-        ],
+        "runs": [{"folder": str(run.folder), "seed": run.config.seed, "checkpoint_sha256": run.sha256} for run in runs],
         "protocol": protocol.describe(
             trained_under(first),
             trains_on_fakes=first.trains_on_fakes,

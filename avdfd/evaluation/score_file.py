@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from avdfd.core.errors import UserError
 from avdfd.core.tree import tidy
@@ -270,7 +270,7 @@ def _as_probabilities(values: Floats, file: ScoreFile, places: list[str]) -> Flo
         found = 1 - values if file.higher_is_real else values
     else:
         signed = -values if file.higher_is_real else values
-        found = expit(signed) if file.scale == LOG_ODDS else 0.5 * (1 + signed / (1 + np.abs(signed)))
+        found = scipy.special.expit(signed) if file.scale == LOG_ODDS else 0.5 * (1 + signed / (1 + np.abs(signed)))
     if len(np.unique(found)) < len(np.unique(values)):
         hint = f"use --scale {RANK}" if file.scale == LOG_ODDS else "divide them by their largest absolute value"
         raise UserError(f"{file.path}: different scores become equal as P(fake), which would change ranks; {hint}")

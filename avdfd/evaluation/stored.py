@@ -87,8 +87,8 @@ def scores_of_windows(one: StoredEvaluation, windows: ScoredClips) -> Floats | N
     return np.array([rows[key] for key in keys]).T if rows.keys() >= set(keys) else None
 
 
-def decisions_of(run: Path) -> dict[str, Decision]:
-    """Return how the branches of a run decide, from the validation report of the same weights; empty without one.
+def decisions_of(run: Path, sha256: str) -> dict[str, Decision]:
+    """Return how the branches of a run decide, from the validation report of its weights (`sha256`); empty without one.
 
     Reports of earlier versions have no band.
     """
@@ -98,7 +98,7 @@ def decisions_of(run: Path) -> dict[str, Decision]:
     report = read_json(path)
     try:
         branches, found = report["fitted"].items(), dict[str, Decision]()
-        if report["runs"][0]["checkpoint_sha256"] != sha256_of(run / BEST):
+        if report["runs"][0]["checkpoint_sha256"] != sha256:
             return {}
         for branch, fitted in branches:
             if fitted is not None and "bands" in fitted:

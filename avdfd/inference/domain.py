@@ -25,11 +25,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from avdfd.core.errors import UserError, WorkError
-from avdfd.core.files import BEST, sha256_of
 from avdfd.core.text import parse_json
 from avdfd.datasets.loaders import ElementSet
 from avdfd.features.early import spread
-from avdfd.inference.runs import DISTANCE, FUSED, Run
+from avdfd.inference.columns import DISTANCE, FUSED
+from avdfd.inference.runs import Run
 from avdfd.inference.scoring import score
 from avdfd.metrics.domain import OVERALL, Reference, combined, distances, percentile
 from avdfd.metrics.roc import Floats
@@ -182,7 +182,7 @@ def _prefix(number: int) -> str:
 
 def weights_of(runs: Sequence[Run]) -> str | list[str]:
     """Return the `checkpoint_sha256` of runs: of a single one as text."""
-    digests = [sha256_of(run.folder / BEST) for run in runs]
+    digests = [run.sha256 for run in runs]
     return digests if len(digests) > 1 else digests[0]
 
 

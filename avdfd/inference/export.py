@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from avdfd.baselines.countermeasure import scores as countermeasure_scores
 from avdfd.config import CountermeasureConfig, PretrainConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
-from avdfd.core.files import BEST, sha256_of, write_atomic
+from avdfd.core.files import write_atomic
 from avdfd.datasets.loaders import Inputs as StageInputs
 from avdfd.datasets.transforms import CLIP_FRAMES
 from avdfd.features.mel import log_mel, zscore
@@ -174,7 +174,7 @@ def export(run: Run, path: Path) -> Form:
     about = {
         "run": str(run.folder),
         "kind": run.config.kind,
-        "weights_sha256": sha256_of(run.folder / BEST),
+        "weights_sha256": run.sha256,
         "sample_rate": SAMPLE_RATE,
         "main": run.branches[-1],
         "label": "1 is fake",

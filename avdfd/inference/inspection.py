@@ -1,55 +1,22 @@
 """Run a model over one media file: its windows and the scores and evidence of each."""
 
-import pickle
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
-import torch
 
 from avdfd.baselines.open_store import takes_whole_clips
-from avdfd.config import MediaConfig
-from avdfd.core.files import naming
-from avdfd.elements import Element, unpack
-from avdfd.elements.form import as_window
-from avdfd.features.window import FPS, is_short
-from avdfd.inference.runs import DISTANCE, WEIGHT, Run
+from avdfd.elements import Element
+from avdfd.features.window import FPS
+from avdfd.inference.columns import DISTANCE, POOLED, WEIGHT
+from avdfd.inference.runs import Run
 from avdfd.inference.scoring import score_windows
-from avdfd.media.crops import WindowFace
-from avdfd.media.streams import Reading, has_video
-from avdfd.media.windows import windows as cut_windows
+from avdfd.inference.spool import Spooled, read
 
 _BATCH = 8  # windows in memory at once
 _STRIP = 24  # least number of windows, of a long video, that give frames for the film strip
-POOLED = 8  # mel frames per column of the drawn spectrogram
-
-
-class Spooled(NamedTuple):
-    """A window that waits on disk, so that a long video does not fill the memory."""
-
-    start: float
-    end: float
-    face: WindowFace | None
-    path: Path
-
-    @property
-    def short(self) -> bool:
-        """True for a clip that is shorter than a window."""
-        return is_short(self.start, self.end)
-
-
-class Cut(NamedTuple):
-    """Windows of a file, and the streams they are from."""
-
-    windows: list[Spooled]
-    reading: Reading
-    left_out: list[dict[str, Any]]
-    """`start`, `end` and `reason` of the windows that cannot be scored."""
 
 
 @dataclass(frozen=True)
@@ -118,45 +85,6 @@ class Inspection(NamedTuple):
         return self._replace(windows=windows, columns=columns)
 
 
-def spool_windows(
-    file: Path,
-    media: MediaConfig,
-    folder: Path,
-    audio_stream: int | None = None,
-    video_stream: int | None = None,
-    all_faces: bool = False,
-) -> Cut:
-    """Cut a file into windows and store them in a new subfolder. Runs in a worker process. Raises MediaError.
-
-    With `all_faces` there is a window for each face that is to be seen in it. A file without video, whatever its
-    suffix, is cut as audio alone, and so is every file if `media` keeps no frames.
-    """
-    cv2.setNumThreads(1)  # --workers says how many cores decoding takes
-    torch.set_num_threads(1)
-    if "frames" not in media.keep:
-        media = media.model_copy(update={"repeat_short": True})
-    elif video_stream is None and not has_video(file):
-        media = media.model_copy(update={"keep": ["waveform", "mel"], "repeat_short": True, "whole": False})
-    place = Path(tempfile.mkdtemp(dir=folder))
-    spooled = []
-    reading = Reading(audio_stream, video_stream if "frames" in media.keep else None)
-    left_out = []
-    for number, window in enumerate(cut_windows(file, media, reading, all_faces=all_faces)):
-        if "reason" in window:
-            left_out.append(window)
-            continue
-        path = place / str(number)
-        with naming(folder):
-            path.write_bytes(pickle.dumps(window["parts"]))
-        spooled.append(Spooled(window["start"], window["end"], window["face"], path))
-    return Cut(spooled, reading, left_out)
-
-
-def read(window: Spooled) -> Element:
-    """Return a window that waits on disk, or a whole clip; one shorter than a window is as it was cut."""
-    return unpack(pickle.loads(window.path.read_bytes()))
-
-
 def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
     """Score the windows of a file, a few at a time, and delete them from disk."""
     parts: list[dict[str, np.ndarray]] = []
@@ -164,9 +92,7 @@ def inspect(run: Run, windows: list[Spooled], *, explain: bool) -> Inspection:
     every = max(1, len(windows) // _STRIP)
     for first in range(0, len(windows), _BATCH):
         chosen = windows[first : first + _BATCH]
-        elements = [read(window) for window in chosen]
-        if not takes_whole_clips(run.config):
-            elements = [as_window(element) for element in elements]
+        elements = [read(window, whole=takes_whole_clips(run.config)) for window in chosen]
         scores = score_windows(run, elements, explain=explain)
         part: dict[str, np.ndarray | None] = {**scores.branch}
         part |= {f"{WEIGHT}{branch}": values for branch, values in scores.weights.items()}

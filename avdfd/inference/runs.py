@@ -22,9 +22,10 @@ from avdfd.config import (
 )
 from avdfd.config.changes import different_keys
 from avdfd.core.errors import UserError
-from avdfd.core.files import BEST
+from avdfd.core.files import BEST, read_sha256, sha256_of
 from avdfd.datasets.loaders import Batch, InputForm, Inputs
 from avdfd.features.early import of_audio
+from avdfd.inference.columns import FUSED, WEIGHT
 from avdfd.models.audio_encoder import AudioEncoder
 from avdfd.models.detector import Detector
 from avdfd.models.speech_encoder import SpeechEncoder
@@ -44,11 +45,6 @@ from avdfd.training.distributed import pick_device
 from avdfd.training.state_dicts import filled
 
 M = TypeVar("M", bound=nn.Module)
-FUSED = "fused"
-WEIGHT = "w_"
-"""Prefix of the column of a branch's weight in the fused score."""
-DISTANCE = "domain_"
-"""Prefix of the column of a branch's distance from the training data."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,8 @@ class Run:
     """A trained model with its config."""
 
     folder: Path
+    sha256: str
+    """That of the weights."""
     config: RunConfig
     model: nn.Module
     device: torch.device
@@ -117,6 +115,7 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         raise UserError(f"{folder}: has no {BEST}; this is not a run, or it has not finished an epoch")
     facts, state = weights.load(path, *config.RUNS)
     cfg = facts.config
+    sha256 = read_sha256(path) or sha256_of(path)  # a stored one has been checked
     place = pick_device(device)
 
     known: dict[str, Any]
@@ -132,7 +131,7 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         columns = partial(_audio_columns, *branch)
         inputs: InputForm = Inputs(None, audio=cfg.model.input)
         known = {"early": _early_audio, "audio_branch": branch, "media": facts.media}
-        return Run(folder, cfg, audio, place, inputs, ("audio",), columns, **known)
+        return Run(folder, sha256, cfg, audio, place, inputs, ("audio",), columns, **known)
     if isinstance(cfg, TrainConfig):
         assert facts.audio_model is not None, "a detector has one"
         detector = ready(partial(build_detector, cfg, facts.audio_model, facts.consistency_model))
@@ -146,7 +145,7 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
         inputs = detector_inputs(cfg, facts.audio_model, facts.consistency_model)
         branches = (*detector.branches, FUSED)
         known = {"early": _early_audio, "audio_branch": branch, "media": facts.media}
-        return Run(folder, cfg, detector, place, inputs, branches, columns, **known)
+        return Run(folder, sha256, cfg, detector, place, inputs, branches, columns, **known)
     if isinstance(cfg, ConsistencyStageConfig):
         raise UserError(f"{folder}: stage 2a has no classifier yet; name the run of a stage 2 that was trained with it")
     system, stage = SYSTEMS[cfg.kind], facts.stage
@@ -163,7 +162,7 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
     known = {"published": facts.epoch is None, "media": facts.media}
     if not known["published"] and cfg.kind in TRAINED:
         known["early"] = partial(_baseline_columns, TRAINED[cfg.kind].early, model, cfg)
-    return Run(folder, cfg, model, place, inputs, names, columns, labelled, **known)
+    return Run(folder, sha256, cfg, model, place, inputs, names, columns, labelled, **known)
 
 
 def trained_under(run: Run) -> list[RunConfig]:

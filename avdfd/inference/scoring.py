@@ -12,8 +12,9 @@ from avdfd.datasets.batches import Batches
 from avdfd.datasets.loaders import ElementSet, prepare, stack, to_device
 from avdfd.datasets.samplers import Draw, Sequential, Shared
 from avdfd.elements import Element
+from avdfd.inference.columns import DISTANCE, WEIGHT
 from avdfd.inference.explanation import audio_effect
-from avdfd.inference.runs import DISTANCE, WEIGHT, Run
+from avdfd.inference.runs import Run
 
 EXPLANATIONS = ("frames", "agreement", "discrepancy", "audio_effect", "embedding", "distance")
 """Columns that explain scores; fields of `Scores`."""

@@ -3,19 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avdfd.inference.domain import Domain
-from avdfd.inference.explanation import best_lag
-from avdfd.inference.inspection import Inspection
-from avdfd.inference.runs import DISTANCE, WEIGHT
+from avdfd.inference.columns import DISTANCE, WEIGHT, best_lag
 from avdfd.media.streams import Reading
 from avdfd.metrics.calibration import at_temperature
 from avdfd.metrics.domain import OVERALL
 from avdfd.metrics.pooling import pooled
 from avdfd.metrics.selective import Band, Decision
+
+if TYPE_CHECKING:  # tables of verdicts need no torch
+    from avdfd.inference.domain import Domain
+    from avdfd.inference.inspection import Inspection
 
 AT_ONE_HALF = Decision(Band(0.5, 0.5))
 """Decision of a run that was not evaluated on validation."""
@@ -28,12 +29,12 @@ BRANCHES = ("audio", "visual", "consistency", "picture")
 
 def verdict(
     file: Path,
-    seen: Inspection | None = None,
+    seen: "Inspection | None" = None,
     decision: Decision = AT_ONE_HALF,
     error: str | None = None,
     reading: Reading | None = None,
     left_out: Sequence[Mapping[str, Any]] = (),
-    domain: Domain | None = None,
+    domain: "Domain | None" = None,
 ) -> dict[str, Any]:
     """Return the result for a file, in the order of printing; None for what is not known.
 
@@ -90,7 +91,7 @@ def verdict(
     }
 
 
-def _distances(judged: Inspection, domain: Domain) -> dict[str, float]:
+def _distances(judged: "Inspection", domain: "Domain") -> dict[str, float]:
     """Return the distance of a file from the training data in each branch that has one: the mean over its windows."""
     names = {branch: f"{DISTANCE}{branch}" for branch in domain.validation}
     return {branch: float(judged.columns[name].mean()) for branch, name in names.items() if name in judged.columns}

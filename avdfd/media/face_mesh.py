@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
@@ -119,7 +119,7 @@ def detect(image: np.ndarray, *, far: bool = False, min_score: float = 0.5) -> l
         given[0, top : top + height, left : left + width] = small / np.float32(127.5) - 1
 
     values, logits = _run(network.file, fill)
-    scores = expit(logits[0, :, 0])
+    scores = scipy.special.expit(logits[0, :, 0])
     kept = np.flatnonzero(scores >= min_score)
     pairs = values[0, kept].reshape(-1, 8, 2) / side  # centre and size of the box, then six points
     pairs[:, 0] += _anchors(network)[kept]
@@ -172,7 +172,7 @@ def find_mesh(image: np.ndarray, region: Region) -> Mesh:
     points, logit = _run(_MESH, lambda given: np.divide(face, np.float32(255), out=given[0]))
     points = points.reshape(POINTS, 3).astype(np.float64)
     placed = np.column_stack([points[:, :2] @ matrix[:, :2].T + matrix[:, 2], points[:, 2] * scale])
-    return Mesh(placed.astype(np.float32), float(expit(logit.ravel()[0])))
+    return Mesh(placed.astype(np.float32), float(scipy.special.expit(logit.ravel()[0])))
 
 
 def mesh_of(image: np.ndarray, detection: Detection) -> Mesh:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
-import scipy.fft
+import scipy
 
 from avdfd.features.window import SAMPLE_RATE
 from avdfd.media.video import Frame

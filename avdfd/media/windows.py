@@ -34,26 +34,33 @@ from avdfd.media.video import Frame, read_video
 if TYPE_CHECKING:
     from avdfd.media.reconstruction import Reconstruction
 
-# Decoded frames of up to this many bytes are kept in memory until the face is known; above, the file is decoded twice.
-_MAX_BUFFER = 128 * 2**20
+BUFFER = 128 * 2**20
+"""Bytes of decoded frames that are kept in memory until the face is known; of more, the file is decoded twice."""
 
 
-def extract(path: str | Path, media: MediaConfig) -> list[dict[str, Any]]:
+def extract(path: str | Path, media: MediaConfig, *, buffer: int = BUFFER) -> list[dict[str, Any]]:
     """Return all usable windows of a file: dicts with `start` and `end` in seconds and `parts`, the packed arrays.
 
-    `avdfd.elements.unpack` turns the parts into arrays. Raises MediaError if no window is usable.
+    `avdfd.elements.unpack` turns the parts into arrays. A file whose decoded frames take more than `buffer` bytes is
+    decoded twice. Raises MediaError if no window is usable.
     """
-    return [window for window in windows(path, media) if "parts" in window]
+    return [window for window in windows(path, media, buffer=buffer) if "parts" in window]
 
 
 def windows(
-    path: str | Path, media: MediaConfig, reading: Reading | None = None, *, all_faces: bool = False
+    path: str | Path,
+    media: MediaConfig,
+    reading: Reading | None = None,
+    *,
+    all_faces: bool = False,
+    buffer: int = BUFFER,
 ) -> Iterator[dict[str, Any]]:
     """Yield the windows of a file as they are cut; an unusable one has a `reason` in place of `parts`.
 
     `face` says where the face is that they are cropped to, None if frames are not cropped; with `all_faces` there is a
-    window for each. `reading` names the streams to take, or is filled in with those taken, and with the damage. Raises
-    MediaError, possibly only after the last window, if no window is usable.
+    window for each. `reading` names the streams to take, or is filled in with those taken, and with the damage. A file
+    whose decoded frames take more than `buffer` bytes is decoded twice. Raises MediaError, possibly only after the last
+    window, if no window is usable.
     """
     reading = reading or Reading()
     with_frames = "frames" in media.keep
@@ -63,7 +70,8 @@ def windows(
     if media.trim_silence:
         pieces = _trimmed(pieces)
     usable, reasons = 0, set()
-    for window in _windows(path, pieces, media, reading, all_faces) if with_frames else audio_windows(pieces, media):
+    cut = _windows(path, pieces, media, reading, all_faces, buffer) if with_frames else audio_windows(pieces, media)
+    for window in cut:
         times = {"start": round(window.start, 6), "end": round(window.end, 6)}
         reason = _unusable(window)
         landmarks = landmarks_of(window.frames) if "landmarks" in media.keep and not reason else None
@@ -129,7 +137,7 @@ def reconstruction(config: ReconstructionConfig) -> "Reconstruction":
 
 
 def _windows(
-    path: str | Path, pieces: list[AudioPiece], media: MediaConfig, reading: Reading, all_faces: bool
+    path: str | Path, pieces: list[AudioPiece], media: MediaConfig, reading: Reading, all_faces: bool, buffer: int
 ) -> Iterator[Window]:
     """Yield windows whose frames are JPEG, or which have a reason if there is no face."""
     video = read_video(path, media.decoder, reading)
@@ -151,7 +159,7 @@ def _windows(
         return read_video(path, media.decoder, Reading(video_stream=reading.video_stream))
 
     cropper = FaceCropper(media.face, shape, quality, all_faces=all_faces)
-    if _buffer_size(shape, first.duration, pieces, media) > _MAX_BUFFER:
+    if _buffer_size(shape, first.duration, pieces, media) > buffer:
         yield from cropper.decoded_twice(frames, again, cut)
     else:
         yield from cropper.buffered(frames, cut)

@@ -16,8 +16,8 @@ References:
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
 
 from avdfd.metrics.roc import Floats
 
@@ -48,7 +48,7 @@ class Reliability(NamedTuple):
 
 def to_logits(probabilities: ArrayLike) -> Floats:
     """Return finite logits: probabilities are clipped to [eps, 1 - eps] with the float64 eps."""
-    return logit(np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON))
+    return scipy.special.logit(np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON))
 
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
@@ -64,7 +64,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None
         return None
 
     def slope(log_scale: float) -> float:  # d likelihood / d inverse temperature, which decreases
-        return float((signed * expit(-signed * np.exp(log_scale))).sum())
+        return float((signed * scipy.special.expit(-signed * np.exp(log_scale))).sum())
 
     low, high = -1.0, 1.0
     while slope(low) < 0:
@@ -78,7 +78,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float | None
 
 def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
     """Return the scores with their logits divided by a temperature; the ranking stays."""
-    return expit(to_logits(probabilities) / temperature)
+    return scipy.special.expit(to_logits(probabilities) / temperature)
 
 
 def proper_scores(labels: ArrayLike, probabilities: ArrayLike, weights: Floats | None = None) -> dict[str, Floats]:

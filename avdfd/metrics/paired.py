@@ -13,8 +13,8 @@ References:
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
 
 from avdfd.metrics import bootstrap, roc
 from avdfd.metrics.roc import Floats
@@ -92,7 +92,7 @@ def delong(labels: ArrayLike, ours: ArrayLike, theirs: ArrayLike, groups: ArrayL
     )
     if variance <= 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * ndtr(-abs(difference) / np.sqrt(variance)))
+    return float(2 * scipy.special.ndtr(-abs(difference) / np.sqrt(variance)))
 
 
 def placements(labels: np.ndarray, scores: ArrayLike) -> Floats:

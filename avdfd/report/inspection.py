@@ -6,9 +6,8 @@ import numpy as np
 
 from avdfd.features.mel import HOP
 from avdfd.features.window import MEL_FRAMES, SAMPLE_RATE, SECONDS
-from avdfd.inference.explanation import at
-from avdfd.inference.inspection import POOLED, Inspection
-from avdfd.inference.runs import WEIGHT
+from avdfd.inference.columns import POOLED, WEIGHT, at
+from avdfd.inference.inspection import Inspection
 from avdfd.report import timeline
 from avdfd.report.overlay import Story
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from avdfd.features.window import FPS, SAMPLE_RATE
-from avdfd.inference.explanation import at, best_lag
+from avdfd.inference.columns import at, best_lag
 from avdfd.media.audio import join_pieces, read_audio
 from avdfd.media.ceilings import check_frame
 from avdfd.media.crops import WindowFace

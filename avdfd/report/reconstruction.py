@@ -1,13 +1,16 @@
 """Drawings of a reconstruction: original, masked and reconstructed window side by side, as an image and as a video."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE
-from avdfd.inference.reconstruction import Reconstruction, Views
 from avdfd.media.mux import encode_mp4
+
+if TYPE_CHECKING:  # the names of the files are needed before torch is
+    from avdfd.inference.reconstruction import Reconstruction, Views
 
 SUFFIXES = (".png", ".mp4")
 _NAMES = ("original", "masked", "reconstructed")
@@ -19,24 +22,24 @@ _GREY, _WHITE, _BLACK = 128, (255, 255, 255), (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw(made: Reconstruction, suffix: str) -> bytes:
+def draw(made: "Reconstruction", suffix: str) -> bytes:
     """Return a reconstruction as a file of one of SUFFIXES."""
     return still(made) if suffix == ".png" else clip(made)
 
 
-def still(made: Reconstruction) -> bytes:
+def still(made: "Reconstruction") -> bytes:
     """Draw all frames, in rows of four, above the spectrogram, three times: PNG."""
     panels = [_grid(frames) for frames in _three(made.video)]
     return cv2.imencode(".png", _page(made, panels, _spectrograms(made.audio)))[1].tobytes()
 
 
-def clip(made: Reconstruction) -> bytes:
+def clip(made: "Reconstruction") -> bytes:
     """Draw each frame for its time above the spectrogram with a cursor, three times, and play the audio: MP4."""
     audio = np.asarray(made.waveform, np.float32)
     return encode_mp4(_moments(made), audio, start=0.0, rate=SAMPLE_RATE, bit_rate=_BITS_PER_SECOND)
 
 
-def _moments(made: Reconstruction) -> Iterator[tuple[float, np.ndarray]]:
+def _moments(made: "Reconstruction") -> Iterator[tuple[float, np.ndarray]]:
     """Yield the time and the image (H, W, 3) uint8 BGR of every frame of the window."""
     spectrograms = _spectrograms(made.audio)
     count = len(made.video.original)
@@ -50,7 +53,7 @@ def _moments(made: Reconstruction) -> Iterator[tuple[float, np.ndarray]]:
         yield frame / FPS, _page(made, panels, marked)
 
 
-def _page(made: Reconstruction, panels: list[np.ndarray], spectrograms: list[np.ndarray]) -> np.ndarray:
+def _page(made: "Reconstruction", panels: list[np.ndarray], spectrograms: list[np.ndarray]) -> np.ndarray:
     """Put three panels (H, 448, 3) with names above and spectrograms below side by side: BGR, of even sides."""
     columns = []
     for name, panel, spectrogram in zip(_NAMES, panels, spectrograms, strict=True):
@@ -68,7 +71,7 @@ def _page(made: Reconstruction, panels: list[np.ndarray], spectrograms: list[np.
     return np.vstack([body, foot])
 
 
-def _three(views: Views) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _three(views: "Views") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return views.original, views.masked, views.restored
 
 
@@ -86,7 +89,7 @@ def _resized(frame: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(cv2.cvtColor(cv2.resize(frame, (side, side), interpolation=how), cv2.COLOR_RGB2BGR))
 
 
-def _spectrograms(audio: Views) -> list[np.ndarray]:
+def _spectrograms(audio: "Views") -> list[np.ndarray]:
     """Draw spectrograms (128, L), hidden parts in grey, all on the scale of the original: BGR, 448 pixels wide."""
     low, high = np.percentile(audio.original, [1, 99])
     return [_spectrogram(image, float(low), float(high)) for image in _three(audio)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from avdfd.features.window import FPS, SAMPLE_RATE, WINDOW
-from avdfd.inference.explanation import best_lag
+from avdfd.inference.columns import best_lag
 from avdfd.models.consistency import LAGS
 from avdfd.report.plots import MUTED, STYLE, figure_of
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from OpenAVFF.stack import Stack
 
@@ -67,12 +66,16 @@ def training_flops(model: nn.Module, *inputs: Any, call: Callable[..., Any] = nn
 class _Counter(TorchDispatchMode):
     """Sums operations by torch's formulas. FlopCounterMode also tracks modules, which fails for second derivatives."""
 
-    total = 0
+    def __init__(self) -> None:
+        super().__init__()
+        from torch.utils.flop_counter import flop_registry  # here, as it imports Triton, and a run counts once
+
+        self.total, self._formulas = 0, flop_registry
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = op(*args, **(kwargs or {}))
-        if op._overloadpacket in flop_registry:
-            self.total += flop_registry[op._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        if op._overloadpacket in self._formulas:
+            self.total += self._formulas[op._overloadpacket](*args, **(kwargs or {}), out_val=out)
         return out
 
 

@@ -18,9 +18,11 @@ from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.elements import unpack
 from avdfd.elements.form import as_window, encode_wav
+from avdfd.evaluation import judge
 from avdfd.features.window import SECONDS
 from avdfd.inference import inspection, scoring
 from avdfd.inference.runs import load_run
+from avdfd.inference.spool import spool_windows
 from avdfd.inference.verdict import BRANCHES
 from avdfd.media import face_windows
 from avdfd.media.audio import read_audio, read_waveform
@@ -120,7 +122,7 @@ def test_streams_are_named_and_can_be_chosen(run, tmp_path, capsys):
 @pytest.mark.usefixtures("in_process")
 def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys, monkeypatch, tmp_path):
     """The other files of the call are scored; the windows that a killed call left on disk are removed."""
-    judged, inspect = [], detect.inspect
+    judged, inspect = [], judge.inspect
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "avdfd-spool-killed" / "clip").mkdir(parents=True)
 
@@ -130,7 +132,7 @@ def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys,
             raise WorkError("its fused score of window 0 is not a number")
         return inspect(run, windows, **how)
 
-    monkeypatch.setattr(detect, "inspect", spoilt)
+    monkeypatch.setattr(judge, "inspect", spoilt)
     code, lines = lines_of(["--run", run, videos / "below" / "LONG.MP4", videos / "good.mp4"], capsys)
     assert code == 1
     assert [line["error"] for line in lines] == ["its fused score of window 0 is not a number", None]
@@ -395,7 +397,7 @@ def test_audio_files_get_the_verdict_of_the_audio_branch(kind, audio, tmp_path, 
 
 @pytest.mark.usefixtures("in_process")
 def test_a_system_that_needs_video_refuses_audio_files(run, videos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(detect, "audio_only", lambda run: None)
+    monkeypatch.setattr(judge, "audio_only", lambda run: None)
     (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
     code, [audio, video] = lines_of(["--run", run, tmp_path / "good.wav", videos / "good.mp4"], capsys)
     assert code == 1
@@ -479,7 +481,7 @@ def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, 
 
 def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "_STRIP", 2)
-    windows = inspection.spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), tmp_path).windows
+    windows = spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), tmp_path).windows
     seen = inspection.inspect(load_run(run, "cpu"), windows, explain=True)
     assert len(windows) == 10
     assert len(seen.strip) == 2 * 8  # of the first and the sixth window

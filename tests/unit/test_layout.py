@@ -94,7 +94,11 @@ def test_only_media_opens_media():
             assert not found & {"av", "decord", "soundfile"}, path
 
 
-DRAWING = ("matplotlib", "sklearn", "tensorboard", "scipy.optimize", "scipy.signal")
+LATE = (
+    *("matplotlib", "sklearn", "tensorboard", "triton", "onnx", "onnxruntime", "torchvision", "ai_edge_litert"),
+    *("torch._dynamo", "torch._inductor", "torch.utils.tensorboard"),
+    *("scipy.ndimage", "scipy.optimize", "scipy.signal", "scipy.sparse", "scipy.special"),
+)
 """Packages that take long to import, and are needed late or by few runs."""
 
 
@@ -107,16 +111,17 @@ DRAWING = ("matplotlib", "sklearn", "tensorboard", "scipy.optimize", "scipy.sign
             "data.preprocessing.verify_store",
             ("torch", "sklearn", "matplotlib", "tensorboard"),
         ),
+        ("evaluate, detect, export", ("torch", *LATE)),
         (
-            "evaluate, detect",
+            "avdfd.evaluation.evaluate, avdfd.evaluation.judge",
             (
-                *DRAWING,
+                *LATE,
                 *("avdfd.training.loop", "avdfd.training.optim", "avdfd.training.state", "avdfd.training.run_folder"),
                 *("avdfd.training.cached_batches", "avdfd.training.consistency_stage"),
             ),
         ),
-        ("train, pretrain", (*DRAWING, "scipy", "avdfd.report", "avdfd.evaluation")),
-        ("baseline", DRAWING),
+        ("train, pretrain", (*LATE, "scipy", "avdfd.report", "avdfd.evaluation")),
+        ("baseline", LATE),
     ],
 )
 def test_scripts_start_without_what_they_do_not_need_yet(scripts, absent):

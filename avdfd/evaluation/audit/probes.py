@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
 from avdfd.core.tiers import FAKES, RVRA
 from avdfd.metrics import roc
@@ -129,7 +129,7 @@ def probe_tiers(clips: Sequence[Clip], lacking: Mapping[str, str] | None = None)
         for tier in FAKES
         if (fake := [clip for clip in clips if clip.tier == tier])
     }
-    limit_sd = -float(ndtri(_DOUBT / max(sum(map(len, cues.values())), 1)))
+    limit_sd = -float(scipy.special.ndtri(_DOUBT / max(sum(map(len, cues.values())), 1)))
     table: dict[str, dict[str, Probe]] = {tier: {} for tier in cues}
     left_out = {tier: dict(lacking or {}) for tier in cues}
     for tier, of in cues.items():

@@ -89,16 +89,3 @@ def test_wanted_place_is_used_if_the_data_fit(machine):
         choose("memory", 11 * GB, CPU)
     with pytest.raises(UserError, match=r"data.home 'gpu': the data take 5.0 GB there, .* can use 4.0 GB"):
         choose("gpu", 5 * GB, torch.device("cuda"))
-
-
-def test_cgroups_limit_the_memory(tmp_path):
-    """Limits of both versions and of parent groups count; a group without a limit adds none."""
-    for folder, limit, used in (("job", "900", "100"), ("job/step", "max", "50"), ("memory/old", "800", "300")):
-        (tmp_path / folder).mkdir(parents=True)
-        old = folder.startswith("memory")
-        (tmp_path / folder / ("memory.limit_in_bytes" if old else "memory.max")).write_text(limit + "\n")
-        (tmp_path / folder / "memory.stat").write_text(f"file 1000\n{'total_rss' if old else 'anon'} {used}\n")
-    assert list(residency._cgroup_rooms(tmp_path, "0::/job/step\n")) == [800]
-    assert list(residency._cgroup_rooms(tmp_path, "4:cpu,memory:/old/gone\n3:cpuset:/\n")) == [500]
-    assert list(residency._cgroup_rooms(tmp_path, "0::/\n")) == []
-    assert 0 < residency.available_memory() < 10**14

@@ -302,7 +302,7 @@ def test_224_frames_are_not_resampled(tmp_path):
     assert np.abs(frames.astype(int) - image).max() <= 4  # error of JPEG only
 
 
-def test_buffered_frames_and_second_decoding_give_the_same_windows(tmp_path, monkeypatch):
+def test_buffered_frames_and_second_decoding_give_the_same_windows(tmp_path):
     path = record(
         tmp_path / "clip.mp4", constant(25, 5), clicks(5, 16_000, []), rate=16_000, size=SIZE,
         images=[scene([Place(120 + n, 130), Place(390 - n / 2, 140, seed=5)]) for n in range(125)],
@@ -314,11 +314,10 @@ def test_buffered_frames_and_second_decoding_give_the_same_windows(tmp_path, mon
     buffered = extract(path, MediaConfig(hop=1.0))
     short = extract(less, MediaConfig())
     together = extract(path, whole())
-    monkeypatch.setattr(media, "_MAX_BUFFER", 0)
     for again, before in (
-        (extract(path, MediaConfig(hop=1.0)), buffered),
-        (extract(path, whole()), together),
-        (extract(less, MediaConfig()), short),
+        (extract(path, MediaConfig(hop=1.0), buffer=0), buffered),
+        (extract(path, whole(), buffer=0), together),
+        (extract(less, MediaConfig(), buffer=0), short),
     ):
         assert [window["parts"] for window in again] == [window["parts"] for window in before]
         assert [window["face"].facts() for window in again] == [window["face"].facts() for window in before]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
-from avdfd.inference.inspection import Inspection, Spooled
+from avdfd.inference.inspection import Inspection
+from avdfd.inference.spool import Spooled
 from avdfd.report import inspection, plots, timeline
 
 BRANCHES = ("audio", "visual", "fused")
