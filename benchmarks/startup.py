@@ -1,12 +1,14 @@
-"""CPU time until a script answers `--help`: what importing its modules takes.
+"""CPU time until a script answers `--help`, and until it refuses a wrong request: what importing its modules takes.
 
     python benchmarks/startup.py                      all scripts, beside the import of torch
     python benchmarks/startup.py --against REVISION   the same scripts of another commit, in turn
 
-The other commit is checked out to a temporary git worktree. Times are user and system time, the least of all repeats.
+The other commit is checked out to a temporary git worktree. Times are user and system time, the least of all repeats;
+the first one writes the bytecode of a checkout.
 """
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -14,10 +16,20 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = (
-    *("detect.py", "evaluate.py", "compare.py", "pretrain.py", "train.py", "baseline.py", "search.py", "ablate.py"),
-    *("data/preprocess.py", "data/demo_corpus.py"),
-)
+REFUSED = {
+    "detect.py": ("--run", "none", "none.mp4"),
+    "evaluate.py": ("--run", "none", "--scale", "rank"),
+    "export.py": ("--run", "none", "--out", "none"),
+    "compare.py": ("none",),
+    "pretrain.py": ("--optim.lr=high",),
+    "train.py": ("--optim.lr=high",),
+    "baseline.py": ("--stage=none",),
+    "search.py": ("--config=none",),
+    "ablate.py": ("--config=none",),
+    "data/preprocess.py": ("--config=none",),
+    "data/demo_corpus.py": ("--identities=1",),
+}
+"""Script -> a wrong request."""
 
 
 def main() -> None:
@@ -38,21 +50,25 @@ def main() -> None:
 
 
 def report(roots: list[Path], repeats: int) -> None:
-    """Print the seconds of each script in each checkout."""
-    torch = min(seconds(["-c", "import torch"], ROOT) for _ in range(repeats))
+    """Print the seconds of each script in each checkout: of `--help`, and of the wrong request."""
+    torch = min(seconds(["-c", "import torch"], ROOT, 0) for _ in range(repeats))
     print(f"{'import torch':20s} {torch:5.2f} s")
-    for script in SCRIPTS:
+    for script, wrong in REFUSED.items():
         there = [root for root in roots if (root / script).exists()]
-        times = [[seconds([script, "--help"], root) for root in there] for _ in range(repeats)]
+        runs = [(root, arguments, code) for root in there for arguments, code in ((["--help"], 0), ([*wrong], 2))]
+        times = [[seconds([script, *rest], root, code) for root, rest, code in runs] for _ in range(repeats)]
         best = [min(column) for column in zip(*times, strict=True)]
         print(f"{script:20s}" + "".join(f" {value:5.2f} s" for value in best), flush=True)
 
 
-def seconds(arguments: list[str], root: Path) -> float:
-    """Return the CPU time of a Python process in a checkout."""
+def seconds(arguments: list[str], root: Path, code: int) -> float:
+    """Return the CPU time of a Python process in a checkout. Raises RuntimeError for another exit code."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], cwd=root, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != code:
+        raise RuntimeError(f"{arguments}: {done.stderr}")
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
