@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     cli.add_argument(
         "--csv", type=Path, nargs="+", default=[], metavar="FILE", help="the clips of lists, video_name,target"
     )
-    cli.add_argument("--elements", help="element store (default: that of the run)")
+    cli.add_argument("--elements", help="element store, a folder or URL (default: that of the run)")
     cli.add_argument("--tiers", nargs="+", choices=FAKES, help="fakes (default: all)")
     cli.add_argument("--windows", type=_rule, default="mean", help="pooling: mean, max, or top3 for the 3 largest")
     cli.add_argument("--name", type=folder, help="folder of the report in RUN/eval (default: the split)")

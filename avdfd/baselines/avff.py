@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from avdfd.baselines.avff_start import named_weights, start_finetuning, start_pretraining
 from avdfd.config import AugmentConfig, AvffConfig, VisualModelConfig
-from avdfd.datasets.element_parts import label_of, mel_or_pcm_of
+from avdfd.datasets.element_parts import frames_of, label_of, mel_or_pcm_of
 from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import (
@@ -53,8 +53,8 @@ class Raw(NamedTuple):
 
     audio: Tensor
     """(B, 49152) int16 waveform or (B, 128, 768) log mel, or the normalised filter bank (B, L, 128)."""
-    frames: Tensor
-    """(B, 16, 224, 224, 3) uint8."""
+    frames: Any
+    """(B, 16, 224, 224, 3) uint8, or `Encoded`."""
     label: Tensor
 
 
@@ -103,6 +103,10 @@ class Inputs(NamedTuple):
     """Use OpenAVFF's augmentation: noise, and a circular shift in time by up to the whole length."""
 
     @property
+    def takes_jpegs(self) -> bool:
+        return True
+
+    @property
     def reads(self) -> Reads:
         mel = self.audio_input == "mel"
         return Reads(waveform=not mel, mel=mel, frames=FRAME_CHOICE)
@@ -112,7 +116,7 @@ class Inputs(NamedTuple):
             audio = mel_or_pcm_of(element)
         else:
             audio = fbank(torch.from_numpy(element.waveform), length=self.audio_length, mean=self.mean, std=self.std)
-        return Raw(audio, torch.from_numpy(element.frames), label_of(element))
+        return Raw(audio, frames_of(element), label_of(element))
 
     def prepare(self, raw: Raw, seeds: Seeds | None) -> Batch:
         rngs = None if seeds is None else generators(seeds)

@@ -9,7 +9,7 @@ References:
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from avdfd.baselines import vfd_inputs
 from avdfd.baselines.released import load
 from avdfd.config import AugmentConfig, VfdConfig
 from avdfd.core.errors import UserError
-from avdfd.datasets.element_parts import label_of, pcm_of
+from avdfd.datasets.element_parts import frames_of, label_of, pcm_of
 from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Paired, Shuffled
 from avdfd.datasets.transforms import FRAME_CHOICE, Rngs, Seeds, floats, generators
@@ -49,8 +49,8 @@ class Raw(NamedTuple):
 
     voice: Tensor
     """(B, 49152) int16 waveform, or the dB mel (B, 512, 301) of a VFD folder."""
-    frames: Tensor
-    """(B, n, 224, 224, 3) uint8."""
+    frames: Any
+    """(B, n, 224, 224, 3) uint8, or `Encoded`."""
     label: Tensor
     fake_voice: Tensor
     fake_face: Tensor
@@ -94,6 +94,10 @@ class Inputs(NamedTuple):
     augment: AugmentConfig = AugmentConfig()
 
     @property
+    def takes_jpegs(self) -> bool:
+        return True
+
+    @property
     def reads(self) -> Reads:
         return Reads(waveform=True, mel=False, frames=FRAME_CHOICE if self.train else [FRAMES // 2])
 
@@ -107,7 +111,7 @@ class Inputs(NamedTuple):
             )
         return Raw(
             voice=torch.from_numpy(element.mel) if from_folder else pcm_of(element),
-            frames=torch.from_numpy(element.frames),
+            frames=frames_of(element),
             label=label_of(element),
             fake_voice=torch.tensor(meta is None or meta.window.audio > 0),
             fake_face=torch.tensor(meta is None or meta.window.video > 0),

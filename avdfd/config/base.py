@@ -36,7 +36,8 @@ class DataConfig(Section):
     """Elements of a training run."""
 
     elements: PathName = "data/elements"
-    """Folder of the element store."""
+    """Folder of the element store, or its URL: https://, http://, s3://, gs://, az:// or file://, without user and
+    password."""
     splits: PathName
     """Folder with train.txt, validation.txt and test.txt, one identity per line, disjoint; or a CSV that names clips
     (data/splits/README.md)."""
@@ -56,6 +57,10 @@ class DataConfig(Section):
     """Draw the same number of training elements from each tier; in stage 1, from each fake tier."""
     workers: Workers = 4
     """Loader processes; 0 loads in the main process."""
+    decode: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the frames of training are decoded: by loader processes (cpu), or all of a batch at once by nvJPEG on the
+    GPU (cuda). Both give the same values to within 2 of 255. auto: on the GPU if there is one, if nvJPEG works, and if
+    the system's inputs can be made from frames there; the log says which."""
     home: Home = "auto"
     """Data residency, once elements have been read: GPU memory, main memory, or the disk only, which is read again in
     every epoch. auto: audio alone goes to the GPU or to main memory if it takes at most half of what is free there;

@@ -3,7 +3,7 @@
 from typing import Any
 
 FREE = {
-    *("runs", "device", "workers", "home", "patience", "save_minutes", "max_bad_steps", "micro_batch"),
+    *("runs", "device", "workers", "home", "decode", "patience", "save_minutes", "max_bad_steps", "micro_batch"),
     *("speed", "tracking"),
 }
 """Config keys that may change when a run resumes: where, how fast and on how many processes it runs, and tracking."""

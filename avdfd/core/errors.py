@@ -43,12 +43,10 @@ def run_script(main: Callable[[list[str]], int | None]) -> NoReturn:
     """
     try:
         sys.exit(main(sys.argv[1:]) or 0)
-    except UserError as error:
+    except (UserError, WorkError) as error:
         # From a loader process, the message follows a traceback.
-        _say(f"error: {str(error).strip().rpartition(f'{UserError.__module__}.UserError: ')[2]}")
-    except WorkError as error:
-        _say(f"error: {error}")
-        sys.exit(1)
+        _say(f"error: {str(error).strip().rpartition(f'{__name__}.{type(error).__name__}: ')[2]}")
+        sys.exit(2 if isinstance(error, UserError) else 1)
     except EndedBySignal as error:
         _say(str(error))
         sys.exit(75)

@@ -2,14 +2,15 @@
 
 elements on         are prepared
 disk, for a CPU     by loader processes, which share the work
-disk, for a GPU     on the GPU, after loader processes have read them, or by these if they augment waveforms
+disk, for a GPU     on the GPU, after loader processes have read them, or by these if they augment waveforms; frames
+                    are decoded on the GPU or by loader processes (`data.decode`)
 memory              on the device, from the rows in memory, without loader processes
 """
 
 from collections.abc import Iterator
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +20,22 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from avdfd.config import DataConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
+from avdfd.datasets import jpegs
 from avdfd.datasets.hand_over import hand_over, start
-from avdfd.datasets.loaders import ElementSet, Reads, to_device
+from avdfd.datasets.jpegs import decoded_on
+from avdfd.datasets.loaders import ElementSet, EncodedForm, Reads, to_device
 from avdfd.datasets.residency import Place, Resident, choose, size_of
 from avdfd.datasets.samplers import Draw, Share, Shared
+from avdfd.elements import ElementStore
+
+
+class Decoder(NamedTuple):
+    """Who decodes frames."""
+
+    on_device: bool
+    """True for the device, False for loader processes, or where the elements are read."""
+    words: str = ""
+    """What the log says of it; empty where there is no choice."""
 
 
 class Batches:
@@ -32,15 +45,22 @@ class Batches:
     """
 
     def __init__(
-        self, elements: ElementSet, order: Shared, device: torch.device, *, workers: int = 0, place: Place = "disk"
+        self,
+        elements: ElementSet,
+        order: Shared,
+        device: torch.device,
+        *,
+        workers: int = 0,
+        place: Place = "disk",
+        decoder: "Decoder | None" = None,
     ) -> None:
         self.elements, self.order, self.device = elements, order, device
-        self.workers, self.place = workers, place
-        reads = reads_on(elements, device)
+        self.workers, self.place, self.decoder = workers, place, decoder or Decoder(False)
+        reads = reads_on(elements, device)._replace(encoded=self.decoder.on_device)
         self._rows: Resident[Any] | None = None
         self._loader: DataLoader[Any] | None
         if place == "disk":
-            self._prepared = device.type == "cpu" or elements.augments_waveforms
+            self._prepared = elements.augments_waveforms or (device.type == "cpu" and not self.decoder.on_device)
             self._loader = _loader(_ReadDraws(elements, reads, prepare=self._prepared), order, workers, device)
         else:
             self._rows = Resident.empty(_first(elements, reads), len(elements), place, device)
@@ -55,15 +75,29 @@ class Batches:
 
     def __str__(self) -> str:
         if self._rows is None:
-            return f"on disk, read by {self.workers or 'no'} loader processes"
+            return f"on disk, read by {self.workers or 'no'} loader processes{self.decoder.words}"
         where = "the GPU" if self.place == "gpu" else "memory"
         return f"{size_of(self._rows.tensors) / 1e9:.2f} GB in {where}"
 
     def _from_disk(self) -> Iterator[tuple[Share, Any]]:
         assert self._loader is not None, "elements on disk are always loaded"
         for share, read in zip(self.order.shares(), start(self._loader), strict=True):
-            batch = to_device(read, self.device)
+            batch = self._decoded(read, share) if self.decoder.on_device else to_device(read, self.device)
             yield share, batch if self._prepared else self.elements.prepare(batch, share.draws)
+
+    def _decoded(self, raw: Any, share: Share) -> Any:
+        """Move a raw batch to the device and decode its frames there.
+
+        If that fails, it is read again with its frames: a damaged one raises UserError that names it and its clip, and
+        one that the device alone cannot decode is decoded here.
+        """
+        try:
+            return decoded_on(raw, self.device)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            positions = [draw.position for draw in share.draws]
+            return to_device(self.elements.raw(positions, reads_on(self.elements, self.device)), self.device)
 
     def _from_memory(self, rows: Resident[Any]) -> Iterator[tuple[Share, Any]]:
         for share, read in zip(self.order.shares(), self._newly_read(), strict=False):
@@ -107,7 +141,36 @@ def open_batches(cfg: DataConfig, device: torch.device, *sets: tuple[ElementSet,
         firsts = [_first(elements, one) for (elements, _), one in zip(sets, reads, strict=True)]
         total = sum(size_of(first) * len(elements) for first, (elements, _) in zip(firsts, sets, strict=True))
         place = choose(cfg.home, total, device)
-    return tuple(Batches(elements, order, device, workers=cfg.workers, place=place) for elements, order in sets)
+    decoder = choose_decoder(cfg.decode, device, place, *(elements for elements, _ in sets))
+    return tuple(
+        Batches(elements, order, device, workers=cfg.workers, place=place, decoder=decoder) for elements, order in sets
+    )
+
+
+def choose_decoder(
+    wanted: Literal["auto", "cpu", "cuda"], device: torch.device, place: Place, *sets: ElementSet
+) -> Decoder:
+    """Choose who decodes the frames of these elements. Raises UserError if a GPU is wanted that cannot do it."""
+    if not any(elements.inputs.reads.frames is not None for elements in sets):
+        reason = "no frames are read"
+    elif device.type != "cuda":
+        reason = f"the run uses the {device.type}"
+    elif wanted == "cpu":
+        reason = "data.decode"
+    elif place != "disk":
+        reason = f"decoded frames stay in memory (data.home '{place}')"
+    elif not all(isinstance(elements.store, ElementStore) and not elements.store.whole for elements in sets):
+        reason = "that takes a store of windows"
+    elif not all(isinstance(elements.inputs, EncodedForm) and elements.inputs.takes_jpegs for elements in sets):
+        reason = "the inputs are made of frames before these are in a batch"
+    else:
+        reason = jpegs.problem_of(device)
+    if not reason:
+        return Decoder(True, ", frames decoded by nvJPEG")
+    if wanted == "cuda":
+        raise UserError(f"data.decode 'cuda': {reason}; choose 'auto'")
+    has_choice = device.type == "cuda" and any(elements.inputs.reads.frames is not None for elements in sets)
+    return Decoder(False, f", frames decoded by these: {reason}" if has_choice else "")
 
 
 def reads_on(elements: ElementSet, device: torch.device) -> Reads:

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from avdfd.core.tiers import AUDIO_CLASS
+from avdfd.datasets.jpegs import Encoded
 from avdfd.elements import Element, ElementMeta
+from avdfd.elements.form import Jpegs
 
 
 def mel_or_pcm_of(element: Element) -> Tensor:
@@ -16,6 +18,13 @@ def mel_or_pcm_of(element: Element) -> Tensor:
 def pcm_of(element: Element) -> Tensor:
     """Return the waveform of an element (49152,) as int16, the type in which it is stored."""
     return torch.from_numpy((element.waveform * 32_768).astype(np.int16))
+
+
+def frames_of(element: Element) -> Tensor | Encoded:
+    """Return the frames of an element (n, 224, 224, 3) uint8, or its JPEGs if it was read with these."""
+    if isinstance(element.frames, Jpegs):
+        return Encoded(*map(torch.from_numpy, element.frames))
+    return torch.from_numpy(element.frames)
 
 
 def label_of(element: Element) -> Tensor:

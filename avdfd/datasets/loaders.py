@@ -12,7 +12,7 @@ from avdfd.config import AugmentConfig, RepresentationConfig, SynchronyConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.datasets import mouths
-from avdfd.datasets.element_parts import audio_class_of, label_of, mel_or_pcm_of, pcm_of
+from avdfd.datasets.element_parts import audio_class_of, frames_of, label_of, mel_or_pcm_of, pcm_of
 from avdfd.datasets.samplers import Draw
 from avdfd.datasets.transforms import (
     FRAME_CHOICE,
@@ -44,6 +44,8 @@ class Reads(NamedTuple):
     frames: Sequence[int] | None = None
     """Indices of the face frames; None for no frames."""
     landmarks: bool = False
+    encoded: bool = False
+    """Read frames as JPEGs, which the device decodes."""
 
     @property
     def video(self) -> bool:
@@ -85,13 +87,21 @@ class WaveformForm(Protocol):
     def augments_waveforms(self) -> bool: ...
 
 
+@runtime_checkable
+class EncodedForm(Protocol):
+    """An `InputForm` whose `raw` may be given JPEGs in place of frames, and then has them in its result (`Encoded`)."""
+
+    @property
+    def takes_jpegs(self) -> bool: ...
+
+
 class Raw(NamedTuple):
     """B elements as the two stages read them."""
 
     audio: Tensor
     """(B, 49152) int16 waveform, or (B, 128, 768) log mel or mel_err; (B, N, K) patches with `Inputs.front`."""
-    frames: Tensor | None
-    """(B, 16, 224, 224, 3) uint8, or None for models without video."""
+    frames: Any
+    """(B, 16, 224, 224, 3) uint8, or None for models without video; `Encoded` until the device has decoded them."""
     label: Tensor
     fake_modalities: Tensor
     audio_class: Tensor
@@ -154,6 +164,10 @@ class Inputs(NamedTuple):
         return self.augment.waveform is not None
 
     @property
+    def takes_jpegs(self) -> bool:
+        return not (self.shape and mouths.takes_frames(self.representation))
+
+    @property
     def reads(self) -> Reads:
         frames = None if self.image_size is None else FRAME_CHOICE
         every = self.shape and mouths.takes_frames(self.representation)
@@ -167,12 +181,12 @@ class Inputs(NamedTuple):
     def raw(self, element: Element) -> Raw:
         meta = element.meta
         of = {"waveform": pcm_of, "mel": mel_or_pcm_of, "mel_err": lambda element: torch.from_numpy(element.mel_err)}
-        audio, frames = of[self.audio](element), element.frames
-        if frames is not None and self.shape and mouths.takes_frames(self.representation):
+        audio, frames = of[self.audio](element), None if self.image_size is None else frames_of(element)
+        if isinstance(frames, Tensor) and self.shape and mouths.takes_frames(self.representation):
             frames = frames[FRAME_CHOICE]  # all of them were read
         return Raw(
             audio=audio if self.front is None else self._patches(self.front, audio),
-            frames=None if self.image_size is None else torch.from_numpy(frames),
+            frames=frames,
             label=label_of(element),
             fake_modalities=torch.tensor(
                 meta.window.modalities if meta else (torch.nan, torch.nan), dtype=torch.float32
@@ -267,6 +281,8 @@ class ElementSet:
     def raw(self, positions: Sequence[int], reads: Reads | None = None) -> Any:
         """Read the raw batch of the elements at these positions; `reads` replaces the fields that `inputs` reads."""
         wanted = (reads or self.inputs.reads)._asdict()
+        if not wanted["encoded"]:
+            del wanted["encoded"]  # other stores than `ElementStore` have decoded frames only
         return stack([self.inputs.raw(self.store.read(self.metas[i].key, **wanted)) for i in positions])
 
     def prepare(self, raw: Any, draws: Sequence[Draw]) -> Any:

@@ -14,7 +14,7 @@ import json
 import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,6 +47,7 @@ LANDMARKS = "landmarks.npy"
 LANDMARK_BYTES = 2 * 3 * len(USED)
 """Bytes of the landmarks of a frame."""
 _STEPS = 64  # per pixel: landmarks are stored as int16 of this unit, up to 512 pixels from the corner of the crop
+_HEADER = 1 << 12  # bytes of a JPEG in which its size is stated; in those of `encode_bgr` it is below 200
 NOT_FINITE = "has values that are not finite"
 
 _JSON_FIELDS = (
@@ -89,6 +90,15 @@ class ElementMeta(ClipMeta):
 _META_FIELDS = [field.name for field in fields(ElementMeta)]
 
 
+class Jpegs(NamedTuple):
+    """Frames of an element as they are stored."""
+
+    data: np.ndarray
+    """(n,) uint8, one JPEG after the other."""
+    sizes: np.ndarray
+    """(T,) int64, bytes of each."""
+
+
 @dataclass(frozen=True)
 class Element:
     """An element; arrays that were not requested are None."""
@@ -101,7 +111,7 @@ class Element:
     mel_err: Any = None
     """(128, 768) float32 reconstruction error of a diffusion model (avdfd/media/reconstruction.py)."""
     frames: Any = None
-    """(n, 224, 224, 3) uint8 RGB."""
+    """(n, 224, 224, 3) uint8 RGB, or `Jpegs` if they are wanted encoded."""
     landmarks: Any = None
     """(n, 71, 3) float32, those of `avdfd.features.mouth_shape.USED` in each frame: x, y and depth in its pixels."""
 
@@ -257,6 +267,17 @@ def decode_frame(jpeg: np.ndarray) -> np.ndarray:
     if frame is None or frame.shape != (FACE_SIZE, FACE_SIZE, 3):
         raise UserError("a stored frame is damaged; delete the element store and make it again")
     return frame
+
+
+def jpeg_side(jpeg: np.ndarray) -> tuple[int, int] | None:
+    """Return height and width that the header of a JPEG (n,) uint8 states; None if it has no header."""
+    data, at = jpeg[:_HEADER].tobytes(), 2
+    while data[:2] == b"\xff\xd8" and data[at : at + 1] == b"\xff" and at + 9 <= len(data):
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def frame_sizes(mjpeg: bytes) -> list[int]:

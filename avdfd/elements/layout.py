@@ -1,5 +1,6 @@
 """File names of an element store, and its settings."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from avdfd.config import MediaConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import write_atomic
+from avdfd.core.remote_files import is_url
 from avdfd.core.shards import MOST_SHARDS, Shard
 from avdfd.features.window import FRAMES, frames_of
 
@@ -17,6 +19,8 @@ INDEX = "index.arrow"
 INDEX_LOCK = ".index.lock"
 FILES = "files"
 """Key of store.json: size and checksum of the index and of every journal, by name."""
+REMOTE = Path("data/remote")
+"""Folder of the small files, and of the caches, of stores at a URL."""
 _FILE = re.compile(r"index\.arrow|journal-\d+\.jsonl")
 MIN_FAKE = "media.min_fake"
 """A former setting: windows of fakes with fewer fake seconds were left out of the store."""
@@ -38,6 +42,15 @@ def shard_name(part: int, number: int) -> str:
 def lock_name(part: int) -> str:
     """Return the name of the lock file that the writer of a part holds."""
     return f".part-{part:03d}.lock"
+
+
+def folder_of(elements: str | Path) -> Path:
+    """Return the folder of a store on this machine: for a URL, that of its small files, which are there once opened."""
+    if not is_url(elements):
+        return Path(elements)
+    url = str(elements).rstrip("/")
+    name = re.sub(r"[^\w.-]+", "-", url.partition("://")[2])[-60:]
+    return REMOTE / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
 def read_settings(root: Path) -> dict[str, Any]:
@@ -98,10 +111,11 @@ def media_of(root: str | Path) -> MediaConfig | None:
 
     The settings of mel_err are left out. Raises UserError if a stated value is not valid.
     """
-    if not (Path(root) / STORE).is_file():
+    folder = folder_of(root)
+    if not (folder / STORE).is_file():
         return None
     values: dict[str, Any] = {}
-    for key, value in read_settings(Path(root)).get("settings", {}).items():
+    for key, value in read_settings(folder).get("settings", {}).items():
         section, _, name = key.partition(".")
         name, _, inner = name.partition(".")
         if section != "media" or name not in MediaConfig.model_fields.keys() - {"mel_err"}:
@@ -110,7 +124,7 @@ def media_of(root: str | Path) -> MediaConfig | None:
             values.setdefault(name, {})[inner] = value
         else:
             values[name] = value
-    return parse(values, MediaConfig, source=str(Path(root) / STORE)) if values else None
+    return parse(values, MediaConfig, source=str(folder / STORE)) if values else None
 
 
 def left_out_by_truth(root: Path) -> int:

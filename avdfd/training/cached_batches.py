@@ -21,7 +21,7 @@ from torch import Tensor
 
 from avdfd.config import DataConfig, TrainConfig
 from avdfd.core import fields
-from avdfd.core.errors import EndedBySignal
+from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.core.progress import Bar
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
@@ -158,6 +158,8 @@ def open_cached(
     cfg: DataConfig, world: World, run: RunFolder, stop: Stop, part: FrozenPart, *sets: tuple[ElementSet, Shared]
 ) -> list[CachedBatches]:
     """Open the batches of each set of elements in its order from the cache of a frozen part; see `open_stage2`."""
+    if cfg.decode == "cuda":
+        raise UserError("data.decode 'cuda': training takes cached features, and decodes no frames; choose 'auto'")
     tables = [elements.metas for elements, _ in sets if isinstance(elements.metas, ElementTable)]
     store = sets[0][0].store
     assert isinstance(store, ElementStore), "models with frozen parts are trained on element stores"

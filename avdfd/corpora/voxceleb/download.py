@@ -24,8 +24,8 @@ from typing import TypeVar
 from urllib.parse import quote, urlsplit
 from urllib.request import Request
 
+from avdfd.core.connection import NETWORK, Pace, open_url, read_page
 from avdfd.core.errors import UserError
-from avdfd.corpora.voxceleb.connection import NETWORK, Pace, open_url, read_page
 from avdfd.corpora.voxceleb.listing import Shard, read_entries
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ from typing import Any
 from avdfd.baselines.open_store import open_store
 from avdfd.config import RunConfig
 from avdfd.core.errors import UserError
+from avdfd.core.remote_files import is_url
 from avdfd.elements import ElementMeta
 from avdfd.elements.protocol import Store
 from avdfd.evaluation.audit import elements, files, probes
@@ -25,7 +26,7 @@ def parts_of(
     `foreign` is True if the store is not the run's own. If the run's own store is missing, its splits are left out.
     """
     parts: dict[str, Part] = {split: (store, metas)}
-    if foreign and not Path(config.data.elements).exists():
+    if foreign and not is_url(config.data.elements) and not Path(config.data.elements).exists():
         return parts
     own = open_store(config.data.elements, config) if foreign else store
     members = assign(own.metas, read_splits(config.data.splits))

@@ -92,11 +92,11 @@ def test_audio_only_element(tmp_path):
 
 
 def test_number_of_open_shards_is_limited(tmp_path, monkeypatch):
-    monkeypatch.setattr("avdfd.elements.store._OPEN", 2)
+    monkeypatch.setattr("avdfd.elements.shards._OPEN", 2)
     for number in range(3):
         write(tmp_path / "store", number)
     store = ElementStore(tmp_path / "store")
     for _ in range(2):
         for seed, m in enumerate(store.metas):
             assert np.array_equal(store.read(m.key).mel, unpack(WINDOWS[seed % 4]["parts"]).mel)
-            assert len(store._shards) <= 2
+            assert len(store._shards._open) <= 2

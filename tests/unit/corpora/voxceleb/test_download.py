@@ -13,8 +13,9 @@ from email.message import Message
 import numpy as np
 import pytest
 
+from avdfd.core import connection
 from avdfd.core.errors import UserError
-from avdfd.corpora.voxceleb import connection, download
+from avdfd.corpora.voxceleb import download
 from avdfd.corpora.voxceleb.download import DownloadError, Hub, ShardStream, pause, wait_asked
 from avdfd.corpora.voxceleb.listing import Shard
 from tests.helpers.hub import REPO, FakeHub, Fault, serve

@@ -88,22 +88,22 @@ class _Ended:
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
-class _Http(_Ended, http.client.HTTPConnection):
+class Http(_Ended, http.client.HTTPConnection):
     pass
 
 
-class _Https(_Ended, http.client.HTTPSConnection):
+class Https(_Ended, http.client.HTTPSConnection):
     pass
 
 
 class _HttpHandler(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Http, req)
+        return self.do_open(Http, req)
 
 
 class _HttpsHandler(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Https, req, context=self._context)  # type: ignore[attr-defined]
+        return self.do_open(Https, req, context=self._context)  # type: ignore[attr-defined]
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
