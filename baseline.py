@@ -53,6 +53,7 @@ from avdfd.training.attention import Attention
 from avdfd.training.cached_batches import open_cached
 from avdfd.training.distributed import Chance, World, gather, gather_fields
 from avdfd.training.flops import training_flops
+from avdfd.training.memory_format import ChannelsLast
 from avdfd.training.meter import Meter
 from avdfd.training.optim import recipe_optimizer, set_recipe_lr
 from avdfd.training.precision import autocast
@@ -149,7 +150,8 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
     training.restore(ignore={other for other in system.STAGES if other != stage})
     progress = training.progress
     loop.speed_up(model, cfg.speed, device, recipe.precision)
-    net = distributed.parallel(model, world)
+    layout = ChannelsLast(cfg.speed.channels_last, model, device, recipe.precision, run.log)
+    net = loop.graphed(distributed.parallel(model, world), cfg.speed, world, micro_batch=recipe.micro_batch)
     title = f"{cfg.kind} {stage}"
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     if absent:
@@ -157,8 +159,8 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
     run.announce(f"{title}: {len(train_set)} training and {len(val_set)} validation elements, {world}, {run.path}")
 
     def counted(net: nn.Module, batch: Any) -> Any:
-        """Run the model's part of a step on tensors of the meta device."""
-        chance = Chance(World(torch.device("meta")), len(batch.label), 0)
+        """Run the model's part of a step on tensors of any device, the meta device too."""
+        chance = Chance(World(batch.label.device), len(batch.label), 0)
         return system.outputs(net, batch, cfg, stage, chance)
 
     # ---- epochs
@@ -179,6 +181,7 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
             run.show(*system.preview(batch), (train_set.metas[draw.position] for draw in share.draws))
             chance = Chance(world, share.total, cfg.seed, epoch, progress.step)
             flops = flops or training_flops(model, batch, call=counted)
+            layout(model, batch, call=counted)
             with distributed.accumulating(net, share.last):
                 backends = attention(model, batch, call=counted)
                 with autocast(device, recipe.precision), distributed.dividing(world, share.total), backends:

@@ -42,6 +42,7 @@ from avdfd.training.distributed import World, gather
 from avdfd.training.fitted import fit_score, values_of
 from avdfd.training.flops import training_flops
 from avdfd.training.front_cache import open_stage1
+from avdfd.training.memory_format import ChannelsLast
 from avdfd.training.meter import Meter
 from avdfd.training.optim import Groups, adamw, set_epoch_lr
 from avdfd.training.precision import autocast
@@ -117,7 +118,8 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         of_clips = values_of(model.encoder, unchanged, train_data)
         fit_score(model.encoder.score, train_metas, of_clips, by=cfg.pair_by, c=cfg.fit_c)
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
-    net = distributed.parallel(model, world)
+    layout = ChannelsLast(cfg.speed.channels_last, model, device, cfg.optim.precision, run.log)
+    net = loop.graphed(distributed.parallel(model, world), cfg.speed, world)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     if absent:
         run.announce(absent)
@@ -139,6 +141,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
             run.show(batch.mel, None, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, *batch.model_inputs)
             backends = attention(model, *batch.model_inputs)
+            layout(model, *batch.model_inputs)
             with distributed.dividing(world, share.total), autocast(device, cfg.optim.precision), backends:
                 out = net(*batch.model_inputs)
             z, logit, label, audio_class = gather(world, share.total, out.z, out.logit, batch.label, batch.audio_class)

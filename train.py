@@ -46,6 +46,7 @@ from avdfd.training.build import (
 from avdfd.training.consistency_stage import train_consistency
 from avdfd.training.distributed import World, gather, gather_fields
 from avdfd.training.flops import training_flops
+from avdfd.training.memory_format import ChannelsLast
 from avdfd.training.meter import Meter
 from avdfd.training.optim import adamw, set_epoch_lr
 from avdfd.training.precision import autocast
@@ -117,7 +118,8 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         cfg, world, run, stop, model, (train_set, order), (val_set, val_order)
     )
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
-    net = distributed.parallel(model, world)
+    layout = ChannelsLast(cfg.speed.channels_last, model, device, cfg.optim.precision, run.log)
+    net = loop.graphed(distributed.parallel(model, world), cfg.speed, world, micro_batch=cfg.micro_batch)
     run.log(f"training elements: {train_data}; validation elements: {val_data}")
     if absent:
         run.announce(absent)
@@ -139,6 +141,7 @@ def fit(cfg: TrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
         for share, batch in loop.steps(meter.watch(train_data), len(order), progress, world):
             run.show(batch.mel, batch.video, (train_set.metas[draw.position] for draw in share.draws))
             flops = flops or training_flops(model, *batch.model_inputs)
+            layout(model, *batch.model_inputs)
             with distributed.accumulating(net, share.last):
                 with autocast(device, cfg.optim.precision), attention(model, *batch.model_inputs):
                     out = net(*batch.model_inputs)

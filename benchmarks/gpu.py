@@ -9,6 +9,7 @@ pretrain.py, train.py and baseline.py in bf16. Weights are drawn, inputs generat
 - steps: on batches that are on the GPU already. Clips per second, MFU (operations that ours need, counted on the model,
   as a fraction of the data sheet's peak), memory, and the time of the first steps, which includes compilation.
 - fed: the same, read from files in the system's cache by loader processes, or from where `data.home` auto keeps them;
+  frames are decoded by loader processes, or by nvJPEG in the forms that say so;
   also the fraction of time that the step waits for data.
 - batches: clips per second and memory of growing batches until memory is full, and the largest batch, by extrapolation
   with 5 % left free.
@@ -51,6 +52,7 @@ from benchmarks.training_data import write_data
 from benchmarks.training_speed import matmul_rate
 
 ROOT = Path(__file__).resolve().parent.parent
+DECODED = "decoded on the GPU"
 FED = ("stage 2, full", "stage 2, frozen", "stage 2, cached", "stage 1")
 BATCHES = (*FED, "XLS-R 300M, trained", "AVFF finetune", "MRDF")
 KERNELS = ("stage 2, full", "stage 2, frozen", "stage 1", "AVFF finetune")
@@ -225,7 +227,9 @@ class Bench:
 
 def plan_of(all_tasks: Sequence[Task], only: str) -> list[tuple[str, Task]]:
     """Return the measurements whose name has `only` in it, the most important first."""
-    plain = [task for task in all_tasks if "compiled" not in task.form and "checkpointing" not in task.form]
+    others = ("compiled", "checkpointing", DECODED)
+    plain = [task for task in all_tasks if not any(word in task.form for word in others)]
+    decoded = [task for task in all_tasks if DECODED in task.form]  # the same steps, fed otherwise
     first: dict[str, Task] = {}
     for task in plain:
         if task.form != "released":
@@ -233,11 +237,12 @@ def plan_of(all_tasks: Sequence[Task], only: str) -> list[tuple[str, Task]]:
     released = [task for task in plain if task.form == "released"]
     plan = [("steps", task) for task in plain if task.form != "released"]
     plan += [("fed", first[system]) for system in FED]
+    plan += [("fed", task) for task in decoded]
     plan += [("steps", task) for task in released]
     plan += [("fed", task) for task in released if task.system in FED]
     plan += [("kernels", first[system]) for system in KERNELS]
     plan += [("batches", first[system]) for system in BATCHES]
-    plan += [("steps", task) for task in all_tasks if task not in plain]
+    plan += [("steps", task) for task in all_tasks if task not in [*plain, *decoded]]
     return [(kind, task) for kind, task in plan if only in f"{kind}: {task.name}"]
 
 

@@ -25,6 +25,7 @@ from benchmarks.training_data import Source, made_up
 from benchmarks.training_ways import Way, as_read, front_end, stage1, stage2, stage2a, take, with_features
 
 LAYERS = SpeedConfig(compile=True)
+Decode = Literal["cpu", "cuda"]
 Takes = Literal["frames", "audio", "waveform", "mouths", "features"]
 """Inputs of a system: frames with audio and mouth shapes, mel, waveform, mel with mouth shapes, cached features."""
 
@@ -67,12 +68,15 @@ def tasks(*, toy: bool) -> list[Task]:
     sizes = training_ways.TOY if toy else training_ways.PUBLISHED
     side = side_of(toy=toy)
 
-    def way(system: str, form: str, clips: int, make: Callable[[], Way], takes: Takes = "frames") -> Task:
-        return Task(system, form, 2 if toy else clips, partial(_start_way, make, side, takes=takes), least=2)
+    def way(
+        system: str, form: str, clips: int, make: Callable[[], Way], takes: Takes = "frames", decode: Decode = "cpu"
+    ) -> Task:
+        start = partial(_start_way, make, side, takes=takes, decode=decode)
+        return Task(system, form, 2 if toy else clips, start, least=2)
 
-    def two(form: str, *, frozen: bool, **options: Any) -> Task:
+    def two(form: str, *, frozen: bool, decode: Decode = "cpu", **options: Any) -> Task:
         system = f"stage 2, {'frozen' if frozen else 'full'}"
-        return way(system, form, 32, partial(stage2, sizes, frozen=frozen, **options))
+        return way(system, form, 32, partial(stage2, sizes, frozen=frozen, **options), decode=decode)
 
     def cached(form: str, **options: Any) -> Task:
         make = partial(stage2, sizes, frozen=True, cached=True, **options)
@@ -99,6 +103,7 @@ def tasks(*, toy: bool) -> list[Task]:
         fixed = lambda clips: baselines.vfd2022(of_baselines)  # noqa: E731 - the loss has a real pair and five fakes
         yield case("VFD 2022", form, 1, fixed, speed=speed, each=6, fixed=True)
 
+    decoded: Decode = "cpu" if toy else "cuda"
     return [
         two("ours, two branches", frozen=False),
         two("ours, three branches", frozen=False, three=True),
@@ -112,6 +117,8 @@ def tasks(*, toy: bool) -> list[Task]:
         speech(trained=False),
         speech(trained=True),
         *of_all("default"),
+        two("ours, two branches, decoded on the GPU", frozen=False, decode=decoded),
+        two("ours, two branches, decoded on the GPU", frozen=True, decode=decoded),
         two("released", frozen=False, released=True),
         two("released", frozen=True, released=True),
         way("stage 1", "released", 512, partial(stage1, sizes, released=True), takes="audio"),
@@ -122,11 +129,14 @@ def tasks(*, toy: bool) -> list[Task]:
         speech(trained=True, form="ours, compiled", speed=LAYERS),
         *(task for task in of_all("default", LAYERS) if task.system != "MRDF"),  # it has no transformer layers
         two("ours, two branches, compiled as a whole", frozen=False, whole=True),
+        two("ours, two branches, compiled as CUDA graphs", frozen=False, graphs=True),
         two("ours, two branches, checkpointing", frozen=False, speed=SpeedConfig(checkpointing=True)),
     ]
 
 
-def _start_way(make: Callable[[], Way], side: int, device: torch.device, *, takes: Takes = "frames") -> Running:
+def _start_way(
+    make: Callable[[], Way], side: int, device: torch.device, *, takes: Takes = "frames", decode: Decode = "cpu"
+) -> Running:
     with device:  # drawing weights takes longer on a CPU
         way = make()
     step = take(way, device)
@@ -143,7 +153,7 @@ def _start_way(make: Callable[[], Way], side: int, device: torch.device, *, take
         if takes == "features":
             return iter(_cached(way.model, folder, clips, workers, side, device))
         three, place = isinstance(way.model, Detector), memory_of(device) if takes == "audio" else "disk"
-        options: dict[str, Any] = {"shape": three, "side": side, "place": place}  # as `auto` chooses
+        options: dict[str, Any] = {"shape": three, "side": side, "place": place, "decode": decode}
         return iter(Source(folder, clips, workers, device, video=way.video, released=way.released, **options))
 
     flops = lambda x: training_flops(way.model, *way.clips(x))  # noqa: E731

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from avdfd.config import AugmentConfig
 from avdfd.core.tiers import tier
-from avdfd.datasets.batches import Batches, reads_on
+from avdfd.datasets.batches import Batches, choose_decoder, reads_on
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs, stack, to_device
 from avdfd.datasets.residency import Place
 from avdfd.datasets.samplers import Shared, Shuffled
@@ -62,6 +62,7 @@ class Source:
         shape: bool = False,
         side: int = FACE_SIZE,
         place: Place = "disk",
+        decode: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         before = _bytes_read()
         if released:
@@ -84,7 +85,10 @@ class Source:
             before = _bytes_read()  # without the index
             elements.raw([0], reads_on(elements, device))
             order = Shared(Shuffled(len(store), batch, 0))
-            epoch = Batches(elements, order, device, workers=workers, place=place)
+            decoder = choose_decoder("cpu" if decode == "cpu" else "auto", device, place, elements)
+            if decode == "cuda" and not decoder.on_device:
+                raise RuntimeError(f"frames cannot be decoded on the GPU{decoder.words}")
+            epoch = Batches(elements, order, device, workers=workers, place=place, decoder=decoder)
             batches = (batch for _, batch in itertools.chain.from_iterable(itertools.repeat(epoch)))
         self.bytes_read = _bytes_read() - before
         self._batches = batches

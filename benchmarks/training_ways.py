@@ -77,13 +77,15 @@ def stage2(
     cached: bool = False,
     keep: float = 1.0,
     whole: bool = False,
+    graphs: bool = False,
     speed: SpeedConfig | None = None,
     name: str = "",
 ) -> Way:
     """Stage 2 in the released design with two branches, or `three`; `cached`, on stored features of a frozen backbone.
 
     `keep` is the fraction of tokens that the backbone of three branches is given. `speed` compiles layer by layer,
-    `whole` the model. `name` says in what it differs from the others of its kind.
+    `whole` the model, and `graphs` does so and launches its kernels as CUDA graphs. `name` says in what it differs from
+    the others of its kind.
     """
     settings: dict[str, Any] = {**COMMON, "audio": "none", "visual": wanted["visual"]}
     three_branches = {"consistency": {"init": "none"}, "keep_tokens": keep}
@@ -102,6 +104,8 @@ def stage2(
     loop.speed_up(model, speed or SpeedConfig(), torch.device("cpu"), cfg.optim.precision)
     if whole:
         model.compile()
+    if graphs:
+        model.compile(mode="reduce-overhead", dynamic=False)  # as `avdfd.training.loop.graphed` does
 
     def loss(out: Any, batch: Any) -> Tensor:
         return train.stage2_loss(cfg, out, batch.label, batch.fake_modalities)

@@ -212,9 +212,23 @@ class SpeedConfig(Section):
     """Back end of fused attention on a GPU that comes first; one that cannot run a call is passed over. auto: the
     fastest in the shapes of the model, measured before the first step; the log says which. They differ in the last
     digits."""
+    graphs: bool = False
+    """Compile the model as a whole, and launch the kernels of a training step as CUDA graphs, for batches of one size.
+    On a GPU, in one process, in place of compile, and without checkpointing and micro-batches. Last digits differ."""
+    channels_last: Literal["auto"] | bool = "auto"
+    """Run 2D and 3D convolutions, other than those that cut patches, with the channels as the last dimension in memory.
+    auto: on a GPU, if a training step is faster so, measured before the first one; the log says which. Last digits
+    differ, so name one for runs that repeat bit by bit."""
     checkpointing: bool = False
     """Store the inputs of transformer layers only and recompute the rest for the gradient, with the same dropout: far
     less memory for about a third more work, and the same numbers."""
+
+    @model_validator(mode="after")
+    def _graphs_alone(self) -> "SpeedConfig":
+        for key in ("compile", "checkpointing"):
+            if self.graphs and getattr(self, key):
+                raise ValueError(f"graphs compiles the model as a whole, without speed.{key}: set one of them to false")
+        return self
 
 
 class TrackingConfig(Section):

@@ -80,3 +80,10 @@ class ConsistencyStageConfig(RunConfig):
         if self.method == "least-squares" and self.optim != OptimConfig():
             raise ValueError("optim: least-squares takes no steps: leave it out, or set method to info-nce")
         return self
+
+    @model_validator(mode="after")
+    def _small(self) -> "ConsistencyStageConfig":
+        for key in ("graphs", "channels_last"):
+            if getattr(self.speed, key) is True:
+                raise ValueError(f"speed.{key}: stage 2a has a few small layers and no convolutions: leave it out")
+        return self
