@@ -52,7 +52,7 @@ def test_values_and_states_stay(net, inputs):
     assert after[0].is_contiguous(memory_format=torch.channels_last)
     assert after[1].is_contiguous(memory_format=torch.channels_last_3d)
     for one, other in zip(before, after, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     for (name, one), (name_2, other) in zip(plain.state_dict().items(), last.state_dict().items(), strict=True):
         assert name == name_2
         assert one.stride() == other.stride(), "a checkpoint of the one is a checkpoint of the other"
@@ -61,7 +61,7 @@ def test_values_and_states_stay(net, inputs):
 
 def test_inputs_without_batch_stay(net, inputs):
     put_last(net)
-    assert net.eval().two(inputs[0].new_zeros(4, 8, 8)).dim() == 3
+    assert net.two[0](inputs[0].new_zeros(4, 8, 8)).dim() == 3
 
 
 def test_hooks_can_be_removed(net, inputs):
