@@ -37,7 +37,7 @@ from benchmarks.training_data import write_data
 _BLOCK = 1 << 23
 _ELEMENT = 2.1e6  # bytes of a generated one
 READS = {"mel": True, "frames": FRAME_CHOICE}
-"""What stage 2 reads on a CPU."""
+"""Fields that stage 2 reads on a CPU."""
 
 Job = tuple[Path, list[str]]
 

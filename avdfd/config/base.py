@@ -58,9 +58,9 @@ class DataConfig(Section):
     workers: Workers = 4
     """Loader processes; 0 loads in the main process."""
     decode: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the frames of training are decoded: by loader processes (cpu), or all of a batch at once by nvJPEG on the
-    GPU (cuda). Both give the same values to within 2 of 255. auto: on the GPU if there is one, if nvJPEG works, and if
-    the system's inputs can be made from frames there; the log says which."""
+    """Decoder of the frames of training: loader processes (cpu), or nvJPEG on the GPU, all frames of a batch at once
+    (cuda). Both give the same values to within 2 of 255. auto: the GPU, if there is one, if nvJPEG works, and if the
+    system's inputs can be made from frames there; the log says which."""
     home: Home = "auto"
     """Data residency, once elements have been read: GPU memory, main memory, or the disk only, which is read again in
     every epoch. auto: audio alone goes to the GPU or to main memory if it takes at most half of what is free there;

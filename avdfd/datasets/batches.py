@@ -30,12 +30,12 @@ from avdfd.elements import ElementStore
 
 
 class Decoder(NamedTuple):
-    """Who decodes frames."""
+    """Decoder of the frames of a batch."""
 
     on_device: bool
     """True for the device, False for loader processes, or where the elements are read."""
     words: str = ""
-    """What the log says of it; empty where there is no choice."""
+    """Words of the log about it; empty where there is no choice."""
 
 
 class Batches:

@@ -33,9 +33,9 @@ class Shards(Protocol):
     """The shards of a store. It can be used in forked or spawned processes."""
 
     folder: Path
-    """Where the store's small files and caches are."""
+    """Folder of the store's small files and caches."""
     remedy: str
-    """What to do about damaged data."""
+    """Advice for damaged data."""
 
     @abstractmethod
     def table(self) -> ElementTable:
