@@ -29,7 +29,7 @@ from avdfd.features.window import FACE_SIZE, FRAMES, MEL_BINS, MEL_FRAMES, WINDO
 _SUM_OF = {suffix: number for number, suffix in enumerate(MEMBERS, 1)}
 
 Part = str | int
-"""What is read of an element: a member by its suffix, or a frame by its number."""
+"""Key of data of an element: the suffix of a member, or the number of a frame."""
 
 
 class ElementStore:
