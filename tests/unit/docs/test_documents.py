@@ -19,6 +19,7 @@ MADE = (
     "data/vfd",
     "data/manifests/",
     "data/elements",
+    "data/remote",
     "data/demo",
     "data/speech",
     "data/own",
