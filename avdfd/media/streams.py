@@ -33,8 +33,10 @@ _SECONDARY = (
     | av.stream.Disposition.dependent
 )  # fmt: skip
 """Taken only if there is no other."""
-_STILL = 0.05
-"""A video stream with less than this fraction of the packets of another one is a still or a preview."""
+_SCRAP = 0.05
+"""A video stream with less than this fraction of the packets of another one is a still or a preview, an audio stream of
+less than this fraction of the time of another one what an editor or recorder left behind: their packets vary in length.
+"""
 
 
 @dataclass
@@ -94,13 +96,13 @@ def candidates(container: Any, kind: str, index: int | None = None) -> list[Any]
         raise MediaError(f"no decoder for its {kind} stream")
     if len(decodable) == 1:
         return decodable
-    packets = _count_packets(container, decodable) if kind == "video" else {}
+    amounts = _amounts(container, decodable)
 
     def rank(stream: Any) -> tuple[Any, ...]:
-        still = kind == "video" and packets[stream.index] < _STILL * max(packets.values())
+        scrap = amounts[stream.index] < _SCRAP * max(amounts.values())
         main = bool(stream.disposition & av.stream.Disposition.default)
         pixels = stream.width * stream.height if kind == "video" else 0
-        return still, bool(stream.disposition & _SECONDARY), not main, -pixels, stream.index
+        return scrap, bool(stream.disposition & _SECONDARY), not main, -pixels, stream.index
 
     return sorted(decodable, key=rank)
 
@@ -121,13 +123,21 @@ def first_stream(container: Any, kind: str, index: int | None = None) -> Any:
     return candidates(container, kind, index)[0]
 
 
-def _count_packets(container: Any, streams: list[Any]) -> dict[int, int]:
-    """Count the packets of some streams, in a container of its own: reading one cannot always be begun again."""
-    counts = dict.fromkeys((stream.index for stream in streams), 0)
+def _amounts(container: Any, streams: list[Any]) -> dict[int, float]:
+    """Return the packets of video streams and the seconds of audio streams, from a container of its own: reading one
+    cannot always be begun again."""
+    amounts = dict.fromkeys((stream.index for stream in streams), 0.0)
+    begins: dict[int, float] = {}
     with open_media(container.name.removeprefix("file:")) as copy:
         try:
-            for packet in all_packets(copy, [copy.streams[index] for index in counts]):
-                counts[packet.stream.index] += bool(packet.size)
+            for packet in all_packets(copy, [copy.streams[index] for index in amounts]):
+                index = packet.stream.index
+                if packet.stream.type == "video":
+                    amounts[index] += bool(packet.size)
+                elif packet.pts is not None:
+                    begin = packet.pts * packet.time_base
+                    end = begin + (packet.duration or 0) * packet.time_base
+                    amounts[index] = max(amounts[index], float(end - begins.setdefault(index, begin)))
         except av.FFmpegError:
-            pass  # what is damaged is counted up to there
-    return counts
+            pass  # what is damaged is measured up to there
+    return amounts

@@ -60,6 +60,14 @@ def test_undecodable_track_falls_back(tmp_path):
     assert reading.damaged_frames == 0, "of the stream that was taken"
 
 
+def test_scrap_of_a_track_is_not_taken(tmp_path):
+    def cut(packets):
+        return [packet for packet in packets if packet.stream.index != 1 or packet.pts * packet.time_base < 0.03]
+
+    tones = [{"hertz": 400, "disposition": Disposition.default}, {"hertz": 900}]
+    assert hertz(write(tmp_path / "a.mkv", [{}], tones, packets_of=cut)) == 900
+
+
 def spoilt(packet):
     """Return a packet with its times and other bytes, that no decoder accepts."""
     other = av.Packet(b"\xa5" * max(packet.size // 2, 4))
