@@ -116,7 +116,7 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     if model.encoder.score is not None and not progress.epoch and not progress.step:
         unchanged = ElementSet(store, train_metas, input_form(cfg, model, inputs))
         of_clips = values_of(model.encoder, unchanged, train_data)
-        fit_score(model.encoder.score, train_metas, of_clips, by=cfg.pair_by, c=cfg.fit_c)
+        fit_score(model.encoder.score, train_metas, of_clips, by=cfg.pair_by, c=cfg.fit_c, whiten=cfg.fit_whiten)
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     layout = ChannelsLast(cfg.speed.channels_last, model, device, cfg.optim.precision, run.log)
     net = loop.graphed(distributed.parallel(model, world), cfg.speed, world)

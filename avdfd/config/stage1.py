@@ -104,6 +104,9 @@ class PretrainConfig(RunConfig):
     optim: OptimConfig = OptimConfig()
     fit_c: PositiveFloat = 0.003
     """Inverse penalty of a fitted score (`model.score`): scikit-learn's C of a logistic regression."""
+    fit_whiten: NonNegative = 0.0
+    """Penalty of a fitted score on its variance among the real clips of a page (`pair_by`), relative to the penalty on
+    its squared norm: the values are whitened by the covariance of real clips within pages. 0 is none."""
 
     @property
     def takes_waveforms(self) -> bool:

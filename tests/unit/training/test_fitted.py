@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 import pretrain
 import train
@@ -53,6 +54,29 @@ def test_groups_of_one_class_are_left_out():
     np.testing.assert_allclose(found / np.linalg.norm(found), expected / np.linalg.norm(expected), atol=1e-6)
     with pytest.raises(ValueError, match="no group has real and fake clips"):
         centred_regression(values, labels, labels, 0.1)
+
+
+def test_directions_in_which_real_clips_vary_are_penalised():
+    """As by the definition, with the covariance matrix itself; real clips of a group without fakes count, too."""
+    values, labels, groups = clips(4)
+    values[:, 2] += np.where(labels == 1, 2, 0) + 6 * np.random.default_rng(5).normal(size=len(values))
+    alone = np.random.default_rng(6).normal(size=(30, 5)) * [1, 1, 1, 4, 1]
+    values = np.concatenate([values, alone])
+    labels, groups = np.append(labels, np.zeros(30, int)), np.append(groups, np.full(30, 9))
+    found = centred_regression(values, labels, groups, 0.1, 3.0)[1]
+
+    both = groups != 9
+    x = np.concatenate([values[groups == g] - values[groups == g].mean(0) for g in np.unique(groups[both])])
+    y = np.concatenate([labels[groups == g] for g in np.unique(groups[both])])
+    scale = x.std(0) + 1e-6
+    rest = [values[(groups == g) & (labels == 0)] / scale for g in np.unique(groups)]
+    covariance = np.cov(np.concatenate([of - of.mean(0) for of in rest]).T, bias=True)
+    variance, vectors = np.linalg.eigh(np.eye(5) + 3.0 * covariance)
+    root = vectors / np.sqrt(variance) @ vectors.T
+    expected = root @ LogisticRegression(C=0.1).fit(x / scale @ root, y).coef_[0] / scale
+    np.testing.assert_allclose(found / np.linalg.norm(found), expected / np.linalg.norm(expected), atol=1e-5)
+    plain = centred_regression(values, labels, groups, 0.1)[1]
+    assert abs(found[2] / found[0]) < abs(plain[2] / plain[0])
 
 
 def test_feature_starts_with_the_score_and_the_head_scales_it():
