@@ -28,8 +28,9 @@ SINCE = {
     "mel": ["domain_audio"],
     "statistics": ["domain_audio"],
     "detector": ["weight_visual", "domain_audio", "domain_visual"],
+    **dict.fromkeys(("avff", "mrdf", "vfd"), ["domain_audio", "domain_visual"]),
 }
-"""Columns of scores.csv that runs of stages 1 and 2 did not have."""
+"""Columns of scores.csv that these runs did not have."""
 CHANGING = {"git"}
 """Keys of report.json that describe the code and not the result."""
 
