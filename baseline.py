@@ -15,7 +15,7 @@ the last has its own run folder, `<name>-<stage>`. Give runs with other seeds or
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +25,24 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from avdfd.baselines import SYSTEMS, TRAINED, System, Trained
-from avdfd.baselines.mrdf_folds import published_fold
 from avdfd.baselines.open_store import open_store
+from avdfd.baselines.stages import adopt, former_weights, install, stage_config
 from avdfd.config import BASELINES, RecipeConfig, RunConfig, load
 from avdfd.core.arguments import Parser
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import BEST
-from avdfd.core.revision import git_revision
 from avdfd.core.signals import Stop
-from avdfd.corpora.fakeavceleb import TABLE
 from avdfd.datasets.batches import open_batches
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.samplers import Sequential, Share, Shared
 from avdfd.datasets.split_elements import training_elements
-from avdfd.elements import ElementMeta
-from avdfd.elements.layout import media_of
-from avdfd.evaluation.evaluate import Evaluation, Request, evaluate
 from avdfd.evaluation.folds import evaluate_folds, summarise, summarise_pages
+from avdfd.evaluation.published import evaluate_all_clips, evaluate_fold
 from avdfd.metrics import roc
 from avdfd.report import files
 from avdfd.report.card import write_card
 from avdfd.splits import folds
-from avdfd.splits.files import SplitList, SplitRow, save
-from avdfd.splits.lists import PUBLISHED
-from avdfd.training import distributed, loop, weights
+from avdfd.training import distributed, loop
 from avdfd.training.attention import Attention
 from avdfd.training.cached_batches import open_cached
 from avdfd.training.distributed import Chance, World, gather, gather_fields
@@ -59,8 +53,6 @@ from avdfd.training.optim import recipe_optimizer, set_recipe_lr
 from avdfd.training.precision import autocast
 from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
-from avdfd.training.state_dicts import fill
-from avdfd.training.weights import RunFacts
 
 
 def main(argv: list[str]) -> None:
@@ -93,12 +85,9 @@ def main(argv: list[str]) -> None:
     stages = system.stages(cfg) if args.stage == "all" else (args.stage,)
     with distributed.join(cfg.device) as world:
         if args.published:
-            if world.first and args.fold_file:
-                evaluate_fold(cfg, system, args.published, args.fold_file)
-            elif world.first and args.test_all:
-                evaluate_all_clips(cfg, system, args.published)
-            elif world.first:
-                adopt(cfg, system, system.STAGES[-1] if args.stage == "all" else args.stage, args.published)
+            if world.first:
+                last = system.STAGES[-1] if args.stage == "all" else args.stage
+                use_published(cfg, system, last, args.published, args.fold_file, all_clips=args.test_all)
             return
         trained = TRAINED[cfg.kind] if system.stages(cfg) else None  # published weights replace all stages
         if trained and world.size > 1 and trained.needs_whole_batch(cfg):
@@ -110,7 +99,7 @@ def main(argv: list[str]) -> None:
             for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
                 if trained is None:
                     if world.first:
-                        install(one, system)
+                        write_card(install(one, system, print))
                     continue
                 for stage in stages:
                     train(one, trained, stage, world, stop, resume=args.resume)
@@ -206,93 +195,20 @@ def train(cfg: RunConfig, system: Trained, stage: str, world: World, stop: Stop,
     run.announce(f"{title} done: best validation {metric} {abs(progress.best):.4f}, {run.path / BEST}")
 
 
-def adopt(cfg: RunConfig, system: System, stage: str, file: Path) -> None:
-    """Make a run folder of a published checkpoint of a stage, for evaluate.py and detect.py."""
-    cfg = stage_config(cfg, system, stage)
-    model = system.rebuild(cfg, stage)
-    fill(model, system.published(file), source=str(file))
-    write_run(cfg, stage, model, source=str(file))
-
-
-def install(cfg: RunConfig, system: System) -> None:
-    """Make a run folder of a system whose published weights the config names, for evaluate.py and detect.py."""
-    stage = system.STAGES[-1]
-    cfg = stage_config(cfg, system, stage)
-    write_run(cfg, stage, system.build(cfg, stage, None), source="published weights")
-
-
-def write_run(cfg: RunConfig, stage: str, model: nn.Module, source: str) -> None:
-    """Write a run folder without training."""
-    run = RunFolder(cfg, resume=False, console=print)
-    run.write_config(cfg)
-    media = media_of(cfg.data.elements)
-    facts = RunFacts.model_validate({"config": cfg, "stage": stage, "git": git_revision(), "media": media})
-    weights.save(run.path / BEST, model.state_dict(), facts)
-    run.close()
-    write_card(run.path)
-    run.announce(f"{cfg.kind} from {source}: {run.path / BEST}")
-
-
-def evaluate_fold(cfg: RunConfig, system: System, file: Path, fold_file: Path) -> None:
-    """Make a run folder of a published checkpoint, and evaluate it on the test clips of its authors' fold list."""
-    metas = open_store(cfg.data.elements, cfg).metas
-    fold = published_fold(fold_file, metas)
-    cfg = cfg.model_copy(update={"name": f"{cfg.name}-{fold_file.stem}"})
-    inputs = [fold_file, fold_file.parent / TABLE]
-    done = evaluate_published(cfg, system, file, fold.clips, metas, inputs, trained_on=fold.trained_on.identities)
-    if fold.trained_on.skipped:
-        print(f"{fold_file}: the first line, '{fold.trained_on.skipped}', counts as a header, as in the released code")
+def use_published(
+    cfg: RunConfig, system: System, stage: str, file: Path, fold_file: Path | None, *, all_clips: bool
+) -> None:
+    """Make a run folder of a published checkpoint of a stage; test that of the last stage on a fold or on all clips."""
+    if fold_file is None and not all_clips:
+        write_card(adopt(cfg, system, stage, file, print))
+        return
+    if fold_file is not None:
+        done = evaluate_fold(cfg, system, file, fold_file, print)
+    else:
+        done = evaluate_all_clips(cfg, system, file, print)
     print(files.write(done))
-    shared, clips = done.result["protocol"]["shared_identities"]
-    print(f"{fold_file}: {shared} of {clips} test clips show an identity that the checkpoint was trained on")
-
-
-def evaluate_all_clips(cfg: RunConfig, system: System, file: Path) -> None:
-    """Make a run folder of a published checkpoint, and evaluate it on all clips of the store.
-
-    If their pages are known, `<name>-pages.json` has the metrics by page, as for folds.
-    """
-    metas = open_store(cfg.data.elements, cfg).metas
-    rows = dict.fromkeys(SplitRow("test", meta.identities[0], meta.source) for meta in metas)
-    done = evaluate_published(cfg, system, file, SplitList([*rows]), metas)
-    print(files.write(done))
-    if pages := summarise_pages([done]):
+    if all_clips and (pages := summarise_pages([done])):
         print(files.write_pages(Path(cfg.runs) / cfg.name, summarise([done])["pooled"], pages))
-
-
-def evaluate_published(
-    cfg: RunConfig,
-    system: System,
-    file: Path,
-    clips: SplitList,
-    metas: Sequence[ElementMeta],
-    inputs: Sequence[Path] = (),
-    **more: Any,
-) -> Evaluation:
-    """Make a run folder of a published checkpoint with the list of its test clips, and evaluate it on them."""
-    folder = Path(cfg.runs) / cfg.name
-    data = cfg.data.model_copy(update={"splits": str(folder / "fold.csv")})
-    adopt(cfg.model_copy(update={"data": data}), system, system.STAGES[-1], file)
-    save(folder, PUBLISHED, cfg.seed, {"fold": clips}, metas, inputs, **more)
-    return evaluate(Request(str(folder), split="test", device=cfg.device))
-
-
-def stage_config(cfg: RunConfig, system: System, stage: str) -> RunConfig:
-    """Return the config with the stage's own data, and under the name of its run."""
-    name = cfg.name if stage == system.STAGES[-1] else f"{cfg.name}-{stage}"
-    recipe = getattr(cfg, stage)
-    own = recipe.data if isinstance(recipe, RecipeConfig) else None
-    data = cfg.data.model_copy(update=own.model_dump() if own else {})
-    return cfg.model_copy(update={"name": name, "data": data})
-
-
-def former_weights(cfg: RunConfig, system: System, stage: str) -> Mapping[str, Tensor] | None:
-    """Return the weights of the stage before; None for a first stage and if the config names other weights."""
-    position = system.STAGES.index(stage)
-    if position == 0 or system.STAGES[position - 1] not in system.stages(cfg):
-        return None
-    former = stage_config(cfg, system, system.STAGES[position - 1])
-    return weights.load(Path(former.runs) / former.name / BEST, cfg.kind).model
 
 
 def evaluate_all_folds(cfg: RunConfig, folder: Path, world: World) -> None:
