@@ -15,7 +15,7 @@ from avdfd.core.files import BEST
 from avdfd.elements import Element
 from avdfd.features.mel import log_mel as mel_of
 from avdfd.features.window import FRAMES, WINDOW
-from avdfd.inference.reconstruction import Reconstruction, load_autoencoder, reconstruct
+from avdfd.inference.reconstruction import Reconstruction, Views, load_autoencoder, reconstruct
 from avdfd.report import reconstruction
 from avdfd.training import weights
 from avdfd.training.weights import RunFacts
@@ -89,8 +89,8 @@ def made():
     audio = np.linspace(0, 1, 128)[:, None].repeat(64, 1)
     part = audio.copy()
     part[:, 32:] = np.nan
-    video = reconstruction.Views(frames, masked, frames, 0.5)
-    return Reconstruction(video, reconstruction.Views(audio, part, audio, 0.25), np.zeros(WINDOW, np.float32))
+    video = Views(frames, masked, frames, 0.5)
+    return Reconstruction(video, Views(audio, part, audio, 0.25), np.zeros(WINDOW, np.float32))
 
 
 def test_the_image_has_three_columns(made):
