@@ -28,7 +28,7 @@ SINCE = {
     "mel": ["domain_audio"],
     "statistics": ["domain_audio"],
     "detector": ["weight_visual", "domain_audio", "domain_visual"],
-    **dict.fromkeys(("avff", "mrdf", "vfd"), ["domain_audio", "domain_visual"]),
+    **{key: ["domain_audio", "domain_visual"] for key in ("avff", "mrdf", "vfd")},
 }
 """Columns of scores.csv that these runs did not have."""
 CHANGING = {"git"}
