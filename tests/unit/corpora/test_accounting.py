@@ -186,6 +186,7 @@ TREES: dict[str, tuple[dict[str, str | bytes], list[str], set[str], set[str], in
         1,
     ),
     "avlips": ({}, ["0_real/0.mp4", "1_fake/0.mp4"], {"0_real/0.mp4", "1_fake/0.mp4"}, set(), 0),
+    "avid": ({}, ["authentic/s1/a.mp4", "fakes/x/b.mp4"], {"authentic/s1/a.mp4", "fakes/x/b.mp4"}, set(), 0),
     "polyglotfake": (
         {},
         ["real/es/es_1.mp4", "fake/to_ru/es_1_to_ru_Xtts.mp4", "real/es/odd.mp4"],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avdfd.core.errors import UserError
-from avdfd.core.files import BEST
+from avdfd.core.files import BEST, sha256_of
 from avdfd.elements import ElementStore
 from avdfd.evaluation.robustness import suite
 from avdfd.evaluation.robustness.store import PerturbedStore
@@ -25,7 +25,7 @@ def store(small_store):
 def fake_run(folder, branches=("audio", "visual", "fused"), weights=b"weights"):
     folder.mkdir(exist_ok=True)
     (folder / BEST).write_bytes(weights)
-    return SimpleNamespace(folder=folder, branches=branches)
+    return SimpleNamespace(folder=folder, branches=branches, sha256=sha256_of(folder / BEST))
 
 
 class Scorer:
@@ -110,7 +110,7 @@ def test_interrupted_suite_resumes_from_kept_scores(store, tmp_path):
         scored[suite.Case("noise", 1)].columns["fused"], [Scorer()(systems["ours"][0], store, metas).branch["fused"]]
     )
     # Other weights, or other elements, and everything is scored again.
-    fake_run(tmp_path / "ours", weights=b"others")
+    systems = {"ours": [fake_run(tmp_path / "ours", weights=b"others")]}
     for changed in (metas, metas[:30]):
         again = Scorer()
         suite.score_suite(["noise"], systems, store, changed, folder, again)
