@@ -1,4 +1,4 @@
-"""preprocess.py: what is read, listed and made again."""
+"""preprocess.py: files that are read, listed and made again."""
 
 import json
 import os

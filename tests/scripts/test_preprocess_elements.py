@@ -1,4 +1,4 @@
-"""Elements of preprocess.py: windows, members, faces, and what of them is fake."""
+"""Elements of preprocess.py: windows, members, faces, and fakes of a part."""
 
 import json
 import tarfile
