@@ -1,4 +1,4 @@
-"""preprocess.py: files that are read, listed and made again."""
+"""preprocess.py: files that are read, listed, and decoded a second time."""
 
 import json
 import os
