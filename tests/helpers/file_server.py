@@ -2,12 +2,13 @@
 
 import re
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from tests.helpers.serving import serving
 
 
 @dataclass
@@ -84,14 +85,6 @@ def serve(served: FileServer) -> Iterator[FileServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    served.url = f"http://127.0.0.1:{server.server_port}/store"
-    try:
+    with serving(Handler) as url:
+        served.url = url + "/store"
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

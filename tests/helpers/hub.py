@@ -5,16 +5,17 @@ import io
 import json
 import socket
 import tarfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+
+from tests.helpers.serving import serving
 
 REPO = "someone/voxceleb2"
 
@@ -110,7 +111,7 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
             elif address.path.startswith(f"/datasets/{name}/resolve/main/"):
                 path = address.path.split("/resolve/main/")[1]
                 # Another origin than 127.0.0.1, like the storage of the real hub.
-                location = f"http://localhost:{server.server_port}/storage/{path}?signature=s"
+                location = f"http://localhost:{urlsplit(hub.url).port}/storage/{path}?signature=s"
                 self.answer(302, {"Location": hub.redirect or location})
             elif address.path.startswith("/storage/") and unquote(address.path[9:]) in hub.files:
                 self.send_file(hub.files[unquote(address.path[9:])])
@@ -186,14 +187,6 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(Handler) as url:
+        hub.url = url
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
