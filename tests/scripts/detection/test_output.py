@@ -1,6 +1,5 @@
-"""detect.py on small video files: output, drawings and error messages."""
+"""detect.py on small media files: its lines, the windows it scores, and its messages."""
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -8,80 +7,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-import baseline
 import detect
-from avdfd.baselines import avff, mrdf
-from avdfd.config import AvffConfig, MediaConfig, MrdfConfig, parse
+from avdfd.baselines import mrdf
+from avdfd.config import MediaConfig, MrdfConfig, parse
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import BEST
 from avdfd.elements import unpack
-from avdfd.elements.form import as_window, encode_wav
+from avdfd.elements.form import encode_wav
 from avdfd.evaluation import judge
 from avdfd.features.window import SECONDS
 from avdfd.inference import inspection, scoring
 from avdfd.inference.runs import load_run
-from avdfd.inference.spool import spool_windows
 from avdfd.inference.verdict import BRANCHES
 from avdfd.media import face_windows
-from avdfd.media.audio import read_audio, read_waveform
-from avdfd.media.video import read_video
+from avdfd.media.audio import read_waveform
 from avdfd.media.windows import extract
 from avdfd.training import weights
 from avdfd.training.weights import RunFacts
+from tests.helpers.detection import lines_of, refused
 from tests.helpers.heads import SIZE, Place, scene
-from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import clicks, record
 from tests.helpers.runs import AUDIO, SPECTRA, make_run
 from tests.helpers.videos import Disposition, make_video, write
 
-FIELDS = ["file", "score", "verdict", "probability", "calibrated", *(f"{branch}_score" for branch in BRANCHES)]
-FIELDS += [
-    *(f"weight_{branch}" for branch in BRANCHES),
-    "domain",
-    "lag_ms",
-    "basis",
-    "windows",
-    "short",
-    "faces",
-    "error",
-    "audio_stream",
-    "video_stream",
-]
+FIELDS = ["file", "score", "verdict", "probability", "calibrated"]
+FIELDS += [f"{branch}_score" for branch in BRANCHES] + [f"weight_{branch}" for branch in BRANCHES]
+FIELDS += ["domain", "lag_ms", "basis", "windows", "short", "faces", "error", "audio_stream", "video_stream"]
 FIELDS += ["damaged_frames", "dropped_frames", "notes", "left_out"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("runs"), "train")
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    """A folder with a good video, a longer one below it, and files that cannot be used."""
-    root = tmp_path_factory.mktemp("videos")
-    (root / "below").mkdir()
-    good = make_video(root / "good.mp4", 4.0)
-    make_video(root / "below" / "LONG.MP4", 8.0)
-    make_video(root / "mute.mp4", 4.0, audio=None)
-    make_video(root / "short.mp4", 2.0)
-    (root / "text.mp4").write_text("not a video\n" * 100)
-    (root / "truncated.mp4").write_bytes(good.read_bytes()[:9000])
-    (root / "notes.txt").write_text("is left out")
-    return root
-
-
-def lines_of(arguments, capsys):
-    code = detect.main([*map(str, arguments), "--json"])
-    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Cuts files without worker processes, which take seconds to start."""
-
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
 
 
 def test_a_run_that_takes_whole_clips_is_given_the_whole_file(videos, tmp_path, capsys, in_process):
@@ -138,20 +91,6 @@ def test_score_that_is_not_a_number_is_an_error_of_its_file(run, videos, capsys,
     assert [line["error"] for line in lines] == ["its fused score of window 0 is not a number", None]
     assert [line["score"] is None for line in lines] == [True, False]
     assert [*tmp_path.iterdir()] == []
-
-
-@pytest.mark.usefixtures("in_process")
-def test_a_short_clip_is_scored_and_drawn(run, videos, tmp_path, capsys):
-    """It fills a window by being repeated, and is shown once, to its own end."""
-    _, [line] = lines_of(["--run", run, videos / "short.mp4"], capsys)
-    (window,) = extract(videos / "short.mp4", MediaConfig())
-    scores = scoring.score_windows(load_run(run, "cpu"), [as_window(unpack(window["parts"]))])
-    assert (line["short"], line["score"]) == (True, pytest.approx(scores.branch["fused"][0], abs=1e-6))
-    assert [(cut["start"], cut["end"]) for cut in line["windows"]] == [(window["start"], window["end"])]
-    drawings = ["--plot", str(tmp_path / "plot.png"), "--overlay", str(tmp_path / "shown.mp4")]
-    assert detect.main(["--run", str(run), str(videos / "short.mp4"), *drawings]) == 0
-    assert "  (short: true)  1 window, 0.0 to 2.0 s\n" in capsys.readouterr().out
-    assert len([*read_video(tmp_path / "shown.mp4", "pyav")]) == len([*read_video(videos / "short.mp4", "pyav")])
 
 
 @pytest.mark.usefixtures("in_process")
@@ -257,103 +196,6 @@ def test_frames_are_taken_as_in_training(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("in_process")
-def test_the_videos_of_a_list_get_a_prediction(run, videos, tmp_path, capsys):
-    """Their eval.py fills unreadable videos with zeros; here they have no score."""
-    listed, out = tmp_path / "testset.csv", tmp_path / "prediction.csv"
-    listed.write_text("video_name,target\ngood.mp4,1\nbelow/LONG.MP4,0\ngone.mp4,0\ntext.mp4,1\ngood.mp4,1\n")
-    arguments = ["--run", run, "--csv", listed, "--root", videos, "--prediction", out]
-    code, lines = lines_of(arguments, capsys)
-    assert code == 1
-    scores = {Path(line["file"]).name: line["score"] for line in lines}
-    errors = {Path(line["file"]).name: line["error"] for line in lines if line["error"]}
-    assert errors == {"gone.mp4": "no such file", "text.mp4": "not a media file"}
-    scored = [f"{name},{scores[name]}" for name in ("good.mp4", "LONG.MP4")]
-    assert out.read_text().splitlines() == ["video_name,y_pred", *scored, "gone.mp4,", "text.mp4,"]
-    handed = [*arguments, "--submission", "av-deepfake1m-detection", tmp_path / "prediction.txt"]
-    with pytest.raises(WorkError, match="2 of 4 files have no score, e.g. gone.mp4"):
-        detect.main([*map(str, handed)])
-    assert detect.main([*map(str, handed), "--missing", "0.5"]) == 1
-    assert "prediction.txt: 4 files, 2 of them without a score" in capsys.readouterr().err
-    expected = [f"good.mp4;{scores['good.mp4']}", f"below/LONG.MP4;{scores['LONG.MP4']}"]
-    assert (tmp_path / "prediction.txt").read_text().split() == [*expected, "gone.mp4;0.5", "text.mp4;0.5"]
-    listed.write_text(f"{videos}/good.mp4\n")
-    detect.main([str(word) for word in ["--run", run, "--csv", listed, "--prediction", out]])
-    said = capsys.readouterr()
-    assert "prediction.csv: 1 of 1 videos have a score" in said.err
-    assert out.read_text().splitlines()[1].startswith("good.mp4,0.")
-
-
-def test_lists_that_cannot_be_scored_are_refused(run, videos, tmp_path):
-    listed = tmp_path / "testset.csv"
-    listed.write_text("good.mp4,0\n")
-
-    def refused(*arguments):
-        with pytest.raises(UserError) as error:
-            detect.main(["--run", str(run), *map(str, arguments)])
-        return str(error.value)
-
-    assert "name the files to score, or a list of them with --csv" in refused()
-    assert "to score the videos of a list, leave out the files" in refused(videos / "good.mp4", "--csv", listed)
-    assert listed.read_text() == "good.mp4,0\n"
-    both = ["--csv", tmp_path / "a.csv", "--scores", tmp_path / "b.csv"]
-    assert "--csv and --scores write the same table" in refused(videos / "good.mp4", *both)
-    assert "is an input or another output; name another file" in refused("--csv", listed, "--prediction", listed)
-    assert "is a folder; name a file" in refused("--csv", listed, "--prediction", tmp_path)
-    assert "--submission x: no such form; use one of av-deepfake1m, " in refused(
-        "--csv", listed, "--submission", "x", tmp_path / "x"
-    )
-    twice = ("--submission", "csv", tmp_path / "x")
-    assert "is an input or another output" in refused("--csv", listed, *twice, *twice)
-    listed.write_text("../good.mp4,0\n")
-    assert "testset.csv: line 1: '../good.mp4' is not below" in refused("--csv", listed)
-
-
-@pytest.mark.usefixtures("in_process")
-def test_a_published_pre_training_reconstructs_a_window(tmp_path, videos, capsys):
-    """The counterpart of OpenAVFF's reconstruction_demo.ipynb, from the file of its second stage."""
-    model = {
-        "audio_input": "fbank", "audio_length": 128, "image_size": 32, "dim": 16, "depth": 1, "heads": 2,
-        "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2,
-    }  # fmt: skip
-    values = {"kind": "avff", "faithful": True, "loss": {"adversarial": 0.0}, "model": model, "device": "cpu"}
-    values |= {
-        "name": "openavff",
-        "runs": str(tmp_path),
-        "data": {"elements": "e", "splits": "s", "fake_tiers": ["FAKE"]},
-    }
-    (tmp_path / "avff.json").write_text(json.dumps(values))
-    released = avff.rebuild(parse(values, AvffConfig, "test"), "pretrain").state_dict()
-    torch.save({f"module.{key}": value for key, value in released.items()}, tmp_path / "stage-2.pth")
-    config = ["--config", str(tmp_path / "avff.json"), "--stage", "pretrain"]
-    baseline.main([*config, "--published", str(tmp_path / "stage-2.pth")])
-    capsys.readouterr()
-
-    def drawn(video, *outputs):
-        options = [word for path in outputs for word in ("--reconstruct", str(path))]
-        return detect.main(["--run", str(tmp_path / "openavff-pretrain"), str(video), *options])
-
-    image, clip = tmp_path / "video.png", tmp_path / "shown.mp4"
-    assert drawn(videos / "below" / "LONG.MP4", image, clip) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in said] == [str(image), str(clip)]
-    assert "error of the normalised targets: video " in said[0]
-    assert image.read_bytes().startswith(b"\x89PNG")
-    assert len(list(read_video(clip, "pyav"))) == 77
-    with pytest.raises(WorkError, match=r"mute\.mp4: .*audio"):
-        drawn(videos / "mute.mp4", image)
-    for outputs, problem in (
-        ([tmp_path / "x.gif"], "cannot write this file type; use one of .png .mp4"),
-        ([videos / "good.mp4"], "is the input file"),
-    ):
-        with pytest.raises(UserError, match=problem):
-            drawn(videos / "good.mp4", *outputs)
-    with pytest.raises(UserError, match="--reconstruct draws one file"):
-        drawn(videos, image)
-    with pytest.raises(UserError, match="--reconstruct gives no verdict"):
-        detect.main(["--run", "x", str(videos / "good.mp4"), "--reconstruct", str(image), "--plot", str(image)])
-
-
-@pytest.mark.usefixtures("in_process")
 def test_how_many_windows_are_scored_at_once_does_not_matter(run, videos, capsys, monkeypatch):
     _, [together] = lines_of(["--run", run, videos / "below" / "LONG.MP4"], capsys)
     monkeypatch.setattr(inspection, "_BATCH", 3)
@@ -430,42 +272,6 @@ def test_threshold_decides(run, videos, capsys):
         assert line["verdict"] == expected
 
 
-@pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("kind", ["train", "pretrain"])
-def test_plot_is_drawn(kind, tmp_path, videos, capsys):
-    run, out = make_run(tmp_path, kind), tmp_path / "out.png"
-    code, _ = lines_of(["--run", run, videos / "below" / "LONG.MP4", "--plot", out], capsys)
-    assert code == 0
-    assert out.read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("kind", ["train", "pretrain"])
-def test_overlay_plays(kind, tmp_path, videos, capsys):
-    """The overlay has all frames at their times, a band below them, and audio in sync."""
-    source, out = videos / "below" / "LONG.MP4", tmp_path / "out.mp4"
-    code, _ = lines_of(["--run", make_run(tmp_path, kind), source, "--overlay", out], capsys)
-    assert code == 0
-    before, after = (list(read_video(file, "pyav")) for file in (source, out))
-    assert [frame.time for frame in after] == pytest.approx([frame.time for frame in before], abs=1e-3)
-    assert before[0].rgb().shape[:2] == (224, 224)
-    assert after[0].rgb().shape[:2] == (480 + 96, 480)
-    [audio], [original] = read_audio(out), read_audio(source)
-    assert audio.start == pytest.approx(original.start, abs=0.01)
-    assert audio.end == pytest.approx(original.end, abs=0.1)
-    part = slice(16_000, 48_000)
-    lags = np.correlate(audio.samples[part], original.samples[part], "full")
-    assert abs(int(lags.argmax()) - 31_999) <= 160  # 10 ms
-
-
-@pytest.mark.usefixtures("in_process")
-def test_overlay_of_an_audio_file_is_refused(run, tmp_path, videos):
-    (tmp_path / "good.wav").write_bytes(encode_wav(read_waveform(videos / "good.mp4"), 16_000))
-    assert "has no video to draw" in refused("--run", run, tmp_path / "good.wav", "--overlay", tmp_path / "o.mp4")
-    assert "is the input file" in refused("--run", run, videos / "good.mp4", "--overlay", videos / "good.mp4")
-    assert "use one of .mp4" in refused("--run", run, videos / "good.mp4", "--overlay", tmp_path / "o.avi")
-
-
 def test_a_file_that_takes_too_long_is_stopped(run, videos, capsys):
     code, [line] = lines_of(["--run", run, videos / "good.mp4", "--time-limit", "0.001"], capsys)
     assert code == 1
@@ -477,27 +283,6 @@ def test_nothing_is_left_in_the_temporary_folder(run, videos, tmp_path, capsys, 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     lines_of(["--run", run, videos / "good.mp4", videos / "text.mp4"], capsys)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_long_videos_give_the_film_strip_few_frames(run, videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(inspection, "_STRIP", 2)
-    windows = spool_windows(videos / "below" / "LONG.MP4", MediaConfig(hop=0.5), tmp_path).windows
-    seen = inspection.inspect(load_run(run, "cpu"), windows, explain=True)
-    assert len(windows) == 10
-    assert len(seen.strip) == 2 * 8  # of the first and the sixth window
-    assert [time for time, _ in seen.strip[::8]] == pytest.approx([0.16, 2.66], abs=0.05)
-    assert seen.columns["discrepancy"].shape == (10, 8, 2, 2)
-    assert seen.columns["audio_effect"].shape == (10, 12)
-    assert seen.columns["mel"].shape == (10, 128, 96)
-
-
-# ---- what it refuses
-
-
-def refused(*arguments):
-    with pytest.raises(UserError) as caught:
-        detect.main([str(a) for a in arguments])
-    return str(caught.value)
 
 
 def test_refuses_before_anything_is_scored(run, videos, tmp_path, monkeypatch):
@@ -513,17 +298,6 @@ def test_refuses_before_anything_is_scored(run, videos, tmp_path, monkeypatch):
     assert "--workers" in refused("--run", run, good, "--workers", "0")
     assert "up to 1024" in refused("--run", run, good, "--workers", "1000000")
     assert "/dev/zero: a device, not a file; name a media file" in refused("--run", run, "/dev/zero")
-
-
-def test_refuses_a_plot_that_cannot_be(run, videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(detect, "run_killable", lambda *_, **__: pytest.fail("worked first"))
-    good = videos / "good.mp4"
-    assert "--plot draws one file" in refused("--run", run, videos, "--plot", tmp_path / "x.png")
-    assert ".png .svg .pdf" in refused("--run", run, good, "--plot", tmp_path / "x.gif")
-    assert "cannot be written" in refused("--run", run, good, "--plot", tmp_path / "none" / "x.png")
-    (tmp_path / "folder.png").mkdir()
-    assert "a folder" in refused("--run", run, good, "--plot", tmp_path / "folder.png")
-    assert list(tmp_path.iterdir()) == [tmp_path / "folder.png"]
 
 
 def test_script_ends_with_one_line_and_exit_code_2(run, tmp_path):

@@ -17,9 +17,10 @@ from avdfd.features.window import FPS
 from avdfd.media.windows import extract
 from avdfd.training import weights
 from tests.helpers.heads import SIZE, Place, head, scene
-from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import record
 from tests.helpers.three_branches import make_three_branches
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 SPLITS = {"train": ["id1"], "validation": ["id2"], "test": ["id3", "id4", "id5", "id6", "id7"]}
 MEDIA = {"keep": ["waveform", "mel", "frames", "landmarks"], "hop": 2.0, "max_windows": 2}
@@ -70,9 +71,7 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def in_process(monkeypatch):
-    """Cuts files without worker processes, which take seconds to start, and draws no figures."""
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
+def without_figures(monkeypatch):
     monkeypatch.setattr(report, "draw", lambda _: {})
 
 

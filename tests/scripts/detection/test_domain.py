@@ -23,8 +23,9 @@ from avdfd.training import weights
 from avdfd.training.build import build_audio_net
 from avdfd.training.weights import RunFacts
 from data.corpus.clips import METHODS
-from tests.helpers.in_process import run_in_process
 from tests.helpers.runs import AUDIO, data_section
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 SPLITS = {"train": range(8), "validation": range(8, 14), "test": range(14, 20)}
 MEDIA = {"keep": ["waveform", "mel"], "hop": 1.0}
@@ -37,12 +38,6 @@ def noise(rng, seconds, smooth):
     white = rng.standard_normal(int(16_000 * seconds))
     slow = np.convolve(white, np.ones(smooth) / smooth, "same")
     return (0.1 * slow / slow.std()).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def in_process(monkeypatch):
-    """Cuts files without worker processes, which take seconds to start."""
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
 
 
 @pytest.fixture(scope="module")

@@ -19,17 +19,12 @@ from avdfd.media.windows import extract
 from avdfd.training import weights
 from avdfd.training.build import build_audio_net
 from avdfd.training.weights import RunFacts
-from tests.helpers.in_process import run_in_process
 from tests.helpers.runs import AUDIO, data_section
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 SPLITS = {"train": ["id1"], "validation": ["id2", "id3"], "test": ["id4", "id5", "id6", "id7", "id8"]}
 MEDIA = {"keep": ["waveform", "mel"], "hop": 0.8}
-
-
-@pytest.fixture(autouse=True)
-def in_process(monkeypatch):
-    """Cuts files without worker processes, which take seconds to start."""
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
 
 
 @pytest.fixture(scope="module")
