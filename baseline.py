@@ -7,11 +7,12 @@
     python baseline.py --config config/released/mrdf.json --published mrdf_ce.ckpt       a run of a published checkpoint
     python baseline.py --config config/released/mrdf.json --published MRDF_CE_train_2.ckpt --fold-file train_2.txt
     python baseline.py --config config/released/aasist.json --published AASIST.pth --test-all
+    python baseline.py --config config/released/aasist.json --published AASIST.pth --folds data/splits/draw0
 
 The config's `kind` names the system; the systems' own code is in avdfd/baselines, one module each. Every stage before
 the last has its own run folder, `<name>-<stage>`. Give runs with other seeds or settings another `--name`. With
 `--fold-file`, a published checkpoint is also tested, on the clips that its authors' list does not train on; with
-`--test-all`, on all clips of `data.elements`.
+`--test-all`, on all clips of `data.elements`; with `--folds`, as a system that is trained on every fold would be.
 """
 
 import math
@@ -59,7 +60,9 @@ def main(argv: list[str]) -> None:
     cli = Parser(description="Train a baseline.")
     cli.add_argument("--config", default="config/baseline_avff.json")
     cli.add_argument("--stage", default="all", help="a stage of the system, or all")
-    cli.add_argument("--folds", type=Path, help="folder of fold_*.csv: train and test once per fold")
+    cli.add_argument(
+        "--folds", type=Path, help="folder of fold_*.csv: train and test once per fold; with --published, test alone"
+    )
     cli.add_argument(
         "--published", type=Path, metavar="FILE", help="make a run of the authors' checkpoint, without training"
     )
@@ -78,16 +81,21 @@ def main(argv: list[str]) -> None:
             "--fold-file tests a published checkpoint: name it with --published; to train on the authors' folds, make "
             "lists with make_splits.py mrdf_5fold --lists, and name them with --folds"
         )
-    if args.test_all and (args.fold_file or not args.published):
+    if args.test_all and (args.fold_file or args.folds or not args.published):
         raise UserError(
             "--test-all tests a published checkpoint on clips of any origin: name it with --published alone"
         )
+    if args.fold_file and args.folds:
+        raise UserError("--fold-file and --folds each say which clips a published checkpoint is tested on: name one")
     stages = system.stages(cfg) if args.stage == "all" else (args.stage,)
     with distributed.join(cfg.device) as world:
         if args.published:
             if world.first:
                 last = system.STAGES[-1] if args.stage == "all" else args.stage
-                use_published(cfg, system, last, args.published, args.fold_file, all_clips=args.test_all)
+                for one in folds.fold_configs(cfg, args.folds) if args.folds else [cfg]:
+                    use_published(one, system, last, args.published, args.fold_file, all_clips=args.test_all)
+            if args.folds:
+                evaluate_all_folds(cfg, args.folds, world)
             return
         trained = TRAINED[cfg.kind] if system.stages(cfg) else None  # published weights replace all stages
         if trained and world.size > 1 and trained.needs_whole_batch(cfg):

@@ -15,16 +15,18 @@ import evaluate
 from avdfd.baselines import countermeasure
 from avdfd.config import CountermeasureConfig, load
 from avdfd.core.errors import UserError
-from avdfd.core.files import BEST, sha256_of
+from avdfd.core.files import BEST, sha256_of, write_csv
 from avdfd.datasets.loaders import ElementSet
 from avdfd.datasets.split_elements import split_metas
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_audio, encode_wav
 from avdfd.evaluation.domain import NOT_TRAINED
+from avdfd.evaluation.grouped_metrics import FALSE_ALARMS
 from avdfd.features.window import WINDOW
 from avdfd.inference.runs import load_run
 from avdfd.inference.scoring import score
 from avdfd.models.rawnet2 import RawNet2
+from avdfd.splits.lists import CLIP_COLUMNS, read_splits
 from avdfd.training import weights
 from tests.helpers.in_process import run_in_process
 from tests.helpers.runs import epochs, make_store, write_config
@@ -202,6 +204,34 @@ def test_published_weights_are_judged_by_page(tmp_path, capsys):
     assert found["pooled"]["auc"] == pytest.approx(report["overall"]["audio"]["auc"])
     compare.main(["--pages", str(tmp_path / "runs/cm"), "--out", str(tmp_path / "out")])
     assert "cm" in capsys.readouterr().out
+
+
+def test_published_weights_are_tested_as_a_system_trained_on_every_fold_is(store, tmp_path, capsys):
+    words = arguments(tmp_path, store, faithful=True)
+    cfg = load(words[1], CountermeasureConfig)
+    torch.save(countermeasure.rebuild(cfg, "train").state_dict(), tmp_path / "x.pth")
+    lists = read_splits(cfg.data.splits)
+    rows = [
+        (lists.split_of[meta.identities[0]], meta.identities[0], meta.source)
+        for meta in ElementStore(cfg.data.elements).metas
+        if meta.identities[0] in lists.split_of
+    ]
+    for fold in (1, 2):
+        write_csv(tmp_path / f"folds/fold_{fold}.csv", [CLIP_COLUMNS, *dict.fromkeys(rows)])
+    words += ["--published", str(tmp_path / "x.pth"), "--folds", str(tmp_path / "folds")]
+    baseline.main(words)
+    assert f"{tmp_path / 'runs/cm-folds.json'}" in capsys.readouterr().out
+    reports = [json.loads((tmp_path / f"runs/cm-fold_{fold}/eval/test/report.json").read_text()) for fold in (1, 2)]
+    found = json.loads((tmp_path / "runs/cm-folds.json").read_text())
+    clips = reports[0]["overall"]["clips"]
+    assert 0 < clips < 28, "those of the test split alone"
+    assert found["pooled"]["clips"] == 2 * clips
+    assert found["metrics"]["overall"]["auc"]["folds"] == [report["overall"]["audio"]["auc"] for report in reports]
+    assert FALSE_ALARMS in found["pooled"], "at the thresholds of validation"
+    with pytest.raises(UserError, match="name it with --published alone"):
+        baseline.main([*words, "--test-all"])
+    with pytest.raises(UserError, match="name one"):
+        baseline.main([*words, "--fold-file", "train_1.txt"])
 
 
 def test_training_starts_from_released_weights(store, tmp_path):
