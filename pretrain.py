@@ -39,12 +39,13 @@ from avdfd.training import distributed, loop
 from avdfd.training.attention import Attention
 from avdfd.training.build import build_audio_net, start_front
 from avdfd.training.distributed import World, gather
-from avdfd.training.fitted import fit_score, values_of
+from avdfd.training.fitted import clip_values, fit_score, values_of
 from avdfd.training.flops import training_flops
 from avdfd.training.front_cache import open_stage1
 from avdfd.training.memory_format import ChannelsLast
 from avdfd.training.meter import Meter
 from avdfd.training.optim import Groups, adamw, set_epoch_lr
+from avdfd.training.penalties import penalties_of
 from avdfd.training.precision import autocast
 from avdfd.training.run_folder import RunFolder
 from avdfd.training.state import Training
@@ -115,8 +116,8 @@ def fit(cfg: PretrainConfig, world: World, stop: Stop, *, resume: bool) -> None:
     progress = training.progress
     if model.encoder.score is not None and not progress.epoch and not progress.step:
         unchanged = ElementSet(store, train_metas, input_form(cfg, model, inputs))
-        of_clips = values_of(model.encoder, unchanged, train_data)
-        fit_score(model.encoder.score, train_metas, of_clips, by=cfg.pair_by, c=cfg.fit_c, whiten=cfg.fit_whiten)
+        clips = clip_values(train_metas, values_of(model.encoder, unchanged, train_data), by=cfg.pair_by)
+        fit_score(model.encoder.score, clips, *penalties_of(cfg, clips, run))
     loop.speed_up(model, cfg.speed, device, cfg.optim.precision)
     layout = ChannelsLast(cfg.speed.channels_last, model, device, cfg.optim.precision, run.log)
     net = loop.graphed(distributed.parallel(model, world), cfg.speed, world)

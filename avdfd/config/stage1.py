@@ -1,6 +1,6 @@
 """`pretrain.py`: stage 1, the audio branch."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,7 @@ from avdfd.config.base import (
     Count,
     Fraction,
     NonNegative,
+    PathName,
     Positive,
     PositiveFloat,
     RunConfig,
@@ -102,11 +103,22 @@ class PretrainConfig(RunConfig):
     """Pairing of each fake: with a real element of its identity, or of the page that published it."""
     loss: Stage1LossConfig = Stage1LossConfig()
     optim: OptimConfig = OptimConfig()
-    fit_c: PositiveFloat = 0.003
-    """Inverse penalty of a fitted score (`model.score`): scikit-learn's C of a logistic regression."""
-    fit_whiten: NonNegative = 0.0
+    fit_c: PositiveFloat | Annotated[list[PositiveFloat], Field(min_length=1)] = 0.003
+    """Inverse penalty of a fitted score (`model.score`): scikit-learn's C of a logistic regression. A list here or in
+    fit_whiten has candidates; the pair is chosen on the training clips alone, by pages left out in turn that share no
+    family of methods, identity or utterance with the clips fitted to (`avdfd/training/penalties.py`)."""
+    fit_whiten: NonNegative | Annotated[list[NonNegative], Field(min_length=1)] = 0.0
     """Penalty of a fitted score on its variance among the real clips of a page (`pair_by`), relative to the penalty on
-    its squared norm: the values are whitened by the covariance of real clips within pages. 0 is none."""
+    its squared norm: the values are whitened by the covariance of real clips within pages. 0 is none. A list has
+    candidates, as for fit_c."""
+    fit_families: PathName = "data/splits/families.csv"
+    """Table of families of methods (data/splits/README.md), by which the choice among candidates keeps pages apart."""
+
+    @property
+    def fit_candidates(self) -> tuple[list[float], list[float]]:
+        """Candidates for fit_c and for fit_whiten."""
+        one, other = (value if isinstance(value, list) else [value] for value in (self.fit_c, self.fit_whiten))
+        return one, other
 
     @property
     def takes_waveforms(self) -> bool:
@@ -116,4 +128,13 @@ class PretrainConfig(RunConfig):
     def _augments_its_input(self) -> "PretrainConfig":
         if self.model.input == "waveform" and self.augment.of_mels:
             raise ValueError(f"a waveform is not augmented as a mel: set {', '.join(self.augment.of_mels)} to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_candidates(self) -> "PretrainConfig":
+        for name, candidates in zip(("fit_c", "fit_whiten"), self.fit_candidates, strict=True):
+            if len(set(candidates)) < len(candidates):
+                raise ValueError(f"{name} has a candidate twice: {candidates}")
+            if len(candidates) > 1 and self.model.score != "fitted":
+                raise ValueError(f"{name} has candidates of a fitted score: set model.score to 'fitted'")
         return self

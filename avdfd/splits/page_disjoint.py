@@ -74,6 +74,26 @@ def page_folds(
     return [_with_own(fold, clips, own, only_own) for fold in folds]
 
 
+def leave_pages_out(clips: Sequence[ClipMeta], table: Families) -> dict[str, tuple[list[int], list[int]]]:
+    """Return, by page, the positions of its clips, and of the clips that share nothing with them.
+
+    Those share no page, family of methods, vocoder, converter, identity or utterance. Re-synthesised fakes are not
+    among the clips of a page that is left out.
+    """
+    family_of = families(fake_methods(clips))
+    traits = [frozenset(_traits(clip, family_of, table)) for clip in clips]
+    pages: dict[str, list[int]] = defaultdict(list)
+    for at, clip in enumerate(clips):
+        if not clip.method.startswith(OWN_METHOD):
+            pages[clip.page].append(at)
+    found = {}
+    for page, held in sorted(pages.items()):
+        seen = frozenset[Trait]().union(*(traits[at] for at in held))
+        rest = [at for at, clip in enumerate(clips) if clip.page != page and not traits[at] & seen]
+        found[page] = held, rest
+    return found
+
+
 def families(methods: Iterable[str]) -> dict[str, str]:
     """Return the family of each method.
 
@@ -99,7 +119,7 @@ def _traits(clip: ClipMeta, family_of: dict[str, str], table: Families) -> Itera
     yield Trait("utterance", clip.base)
     yield Trait("file", clip.sha256)
     if clip.tier != RVRA.name:
-        yield Trait("method", family_of[clip.method])
+        yield Trait("method", family_of.get(clip.method, clip.method))
         yield from (Trait(*part) for part in table.parts(clip.method, clip.page))
 
 

@@ -17,7 +17,7 @@ Alain and Bengio, "Understanding intermediate layers using linear classifier pro
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,19 @@ from avdfd.training.cached_batches import CachedBatches
 
 Values = Callable[[Sequence[int]], np.ndarray]
 """Function from positions of n elements to their values (n, M)."""
+
+
+class Clips(NamedTuple):
+    """Training clips that a score is fitted to."""
+
+    metas: Sequence[ElementMeta]
+    values: np.ndarray
+    """(N, M), float64."""
+    labels: np.ndarray
+    """(N,), 1 = fake."""
+    groups: np.ndarray
+    """(N,) page or identity."""
+
 
 _BATCH = 64  # elements
 _FEWEST = 3  # real clips of a group for its covariance
@@ -61,19 +74,10 @@ def values_of(encoder: AudioEncoder | SpeechEncoder, elements: ElementSet, batch
     return values
 
 
-def fit_score(
-    score: FittedScore,
-    metas: Sequence[ElementMeta],
-    values_of: Values,
-    *,
-    by: Literal["identity", "page"],
-    c: float,
-    whiten: float = 0.0,
-) -> None:
-    """Fit centre and direction to training elements, as `centred_regression` does.
+def clip_values(metas: Sequence[ElementMeta], values_of: Values, *, by: Literal["identity", "page"]) -> Clips:
+    """Return the clips of training elements, each with the mean of its windows.
 
-    A clip counts once, by the mean of its windows, or twice if it has fake and real windows, by the mean of either. The
-    score has mean 0 and standard deviation 1 over the clips.
+    A clip with fake and real windows is two, with the mean of either.
     """
     windows: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
     clips: dict[tuple[str, int], ElementMeta] = {}
@@ -84,13 +88,20 @@ def fit_score(
             clip = meta.source, meta.window.label
             windows[clip].append(row)
             clips[clip] = meta
-    centre, direction = centred_regression(
+    return Clips(
+        [*clips.values()],
         np.stack([np.mean(rows, axis=0) for rows in windows.values()]).astype(np.float64),
         np.array([label for _, label in windows]),
         np.array([meta.page if by == "page" else meta.identities[0] for meta in clips.values()]),
-        c,
-        whiten,
     )
+
+
+def fit_score(score: FittedScore, clips: Clips, c: float, whiten: float = 0.0) -> None:
+    """Fit centre and direction to training clips, as `centred_regression` does.
+
+    The score has mean 0 and standard deviation 1 over the clips.
+    """
+    centre, direction = centred_regression(clips.values, clips.labels, clips.groups, c, whiten)
     score.centre.copy_(torch.from_numpy(centre))
     score.direction.copy_(torch.from_numpy(direction))
 
@@ -105,8 +116,31 @@ def centred_regression(
     real clips count for `whiten`: the penalty on the variance of the score among the real clips of a group, relative to
     that on its squared norm. Raises ValueError if no group has both classes.
     """
+    scale = scale_within(values, labels, groups)
+    direction = regression(values / scale, labels, groups, c, whiten) / scale
+    return values.mean(axis=0), direction / (values @ direction).std()
+
+
+def scale_within(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the standard deviation (M,) of values (N, M) within groups. Raises ValueError as `centred_regression`."""
+    return _centred(values, labels, groups)[0].std(axis=0) + 1e-6
+
+
+def regression(values: np.ndarray, labels: np.ndarray, groups: np.ndarray, c: float, whiten: float) -> np.ndarray:
+    """Return the direction (M,) of `centred_regression` for scaled values (N, M), of any length.
+
+    Rotated values give the rotated direction.
+    """
     from sklearn.linear_model import LogisticRegression  # here, as few configs need it and it takes long
 
+    x, y, weight = _centred(values, labels, groups)
+    whitened = _whitening(values, labels, groups, whiten)
+    model = LogisticRegression(C=c, max_iter=1000).fit(whitened(x), y, sample_weight=weight / weight.mean())
+    return whitened(model.coef_)[0]
+
+
+def _centred(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return values (n, M), labels (n,) and weights (n,) of the clips of groups with both classes."""
     rows, targets, weights = [], [], []
     for group in np.unique(groups):
         member = groups == group
@@ -121,12 +155,7 @@ def centred_regression(
             weights.append(np.full(len(of_class), weight / len(of_class)))
     if not rows:
         raise ValueError("no group has real and fake clips")
-    x, y, weight = np.concatenate(rows), np.concatenate(targets), np.concatenate(weights)
-    scale = x.std(axis=0) + 1e-6
-    whitened = _whitening(values / scale, labels, groups, whiten)
-    model = LogisticRegression(C=c, max_iter=1000).fit(whitened(x / scale), y, sample_weight=weight / weight.mean())
-    direction = whitened(model.coef_)[0] / scale
-    return values.mean(axis=0), direction / (values @ direction).std()
+    return np.concatenate(rows), np.concatenate(targets), np.concatenate(weights)
 
 
 def _whitening(
