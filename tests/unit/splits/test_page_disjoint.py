@@ -10,7 +10,7 @@ from avdfd.core.tiers import OWN_METHOD, RVRA
 from avdfd.splits.families import Families
 from avdfd.splits.files import save
 from avdfd.splits.lists import assign, read_splits
-from avdfd.splits.page_disjoint import families, page_folds
+from avdfd.splits.page_disjoint import families, leave_pages_out, page_folds
 from tests.unit.elements import meta
 
 
@@ -189,3 +189,40 @@ def test_only_own_fakes_are_trained_on():
         assert {row.source for row in fold.rows} | {source for source, _ in fold.listed} == {c.source for c in clips}
     with pytest.raises(UserError, match=r"only fakes made by resynthesise\.py were to be trained on"):
         page_folds(collection(), 3, 0.2, only_own=True)
+
+
+def test_a_page_left_out_shares_nothing_with_the_rest():
+    clips = collection()
+    found = leave_pages_out(clips, Families())
+    assert {page: {clips[at].page for at in held} for page, (held, _) in found.items()} == {
+        page: {page} for page in [*"abcdef", "real"]
+    }
+    rest = {page: {clips[at].source for at in rest} for page, (_, rest) in found.items()}
+    everything = {clip.source for clip in clips}
+    of = {page: {clip.source for clip in clips if clip.page == page} for page in found}
+    assert rest["e"] == everything - of["e"]
+    # Page b has a method of page a; page c an identity, p1, as the page of real clips has LJ.
+    shared = {source for source in of["c"] if "p1" in source} | {"real/LJ.wav"}
+    shared |= {source for source in of["b"] if "HiFi" in source}
+    assert rest["a"] == everything - of["a"] - shared
+
+
+def test_own_fakes_are_not_left_out_but_trained_on_with_their_original():
+    clips = collection()
+    copies = [
+        meta(
+            clip.identities[0],
+            "RVFA-SVC",
+            **{"page": clip.page, "identities": clip.identities, "base": clip.source},
+            **{"source": f"own/{clip.source}", "sha256": f"own/{clip.source}", "method": f"{OWN_METHOD}mel"},
+        )
+        for clip in clips
+        if clip.tier == RVRA.name
+    ]
+    everything = [*clips, *copies]
+    for held, rest in leave_pages_out(everything, Families()).values():
+        assert not [at for at in held if everything[at].method.startswith(OWN_METHOD)]
+        trained = {everything[at].source for at in rest}
+        assert {f"own/{source}" for source in trained if f"own/{source}" in {copy.source for copy in copies}} == {
+            source for source in trained if source.startswith("own/")
+        }
