@@ -32,7 +32,7 @@ _FEWEST = 2  # pages that judge
 
 
 class Penalties(NamedTuple):
-    """A pair of penalties, and how well pages that were left out are told apart with it."""
+    """A pair of penalties, and the AUC that it has on pages that were left out."""
 
     c: float
     whiten: float
