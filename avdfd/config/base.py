@@ -107,6 +107,13 @@ class CodecConfig(Section):
         return self
 
 
+_KINDS = {
+    **{"speed_factor": "speed", "rt60": "reverberation", "noise_snr": "noise", "impulsive_percent": "impulsive"},
+    **{"impulsive_gain": "impulsive", "stationary_snr": "stationary", "band_edge": "band"},
+}
+"""Limits of the changes of waveforms, and the probability that each needs."""
+
+
 class WaveformAugmentConfig(Section):
     """Changes of the waveform in training, in this order, each with a probability and a draw of its own for every clip
     and epoch. They are computed by loader processes (`data.workers`), on a GPU, too."""
@@ -145,8 +152,17 @@ class WaveformAugmentConfig(Section):
     codecs: list[CodecConfig] = Field(default_factory=list)
     """Lossy codecs, equally probable."""
 
+    @property
+    def changes(self) -> bool:
+        """True if any kind has a probability."""
+        return any((self.speed, self.reverberation, self.noise, self.convolutive, self.impulsive, self.stationary,
+                    self.band, self.codec))  # fmt: skip
+
     @model_validator(mode="after")
     def _consistent(self) -> "WaveformAugmentConfig":
+        for key, kind in _KINDS.items():
+            if key in self.model_fields_set and kind not in self.model_fields_set:
+                raise ValueError(f"{key} has no effect without {kind}, the probability of what it limits: set both")
         for key in ("speed_factor", "rt60", "noise_snr", "stationary_snr", "band_edge"):
             low, high = getattr(self, key)
             if low > high:
@@ -158,6 +174,11 @@ class WaveformAugmentConfig(Section):
         if bool(self.codec) != bool(self.codecs):
             raise ValueError("codec is the probability of one of codecs: set both, or none")
         return self
+
+
+def _if_any(cfg: WaveformAugmentConfig | None) -> WaveformAugmentConfig | None:
+    """Return None for changes without any probability: nothing is augmented, and features can be cached."""
+    return cfg if cfg is not None and cfg.changes else None
 
 
 class AugmentConfig(Section):
@@ -180,8 +201,14 @@ class AugmentConfig(Section):
     """Half-width of the random brightness and contrast factors, one draw for all frames of a clip."""
     shift: Count = 0
     """Largest random translation of the frames in pixels of 224, one draw for all frames of a clip."""
-    waveform: WaveformAugmentConfig | None = None
-    """Changes of waveforms, for stage 1 with input 'waveform' and for countermeasures."""
+    waveform: Annotated[WaveformAugmentConfig | None, AfterValidator(_if_any)] = None
+    """Changes of waveforms, for stage 1 with input 'waveform' and for countermeasures. Without any probability there
+    are none, as with null."""
+
+    @property
+    def of_frames(self) -> list[str]:
+        """Keys that are set and change frames. They do not apply to a model of audio alone."""
+        return [f"augment.{key}" for key in ("flip", "grayscale", "brightness", "shift") if getattr(self, key)]
 
     @property
     def of_mels(self) -> list[str]:

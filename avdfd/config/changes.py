@@ -3,19 +3,21 @@
 from typing import Any
 
 FREE = {
-    *("runs", "device", "workers", "home", "decode", "patience", "save_minutes", "max_bad_steps", "micro_batch"),
-    *("speed", "tracking"),
+    *("runs", "device", "data.workers", "data.home", "data.decode", "select.patience", "save_minutes"),
+    *("max_bad_steps", "micro_batch", "finetune.micro_batch", "speed", "tracking"),
 }
-"""Config keys that may change when a run resumes: where, how fast and on how many processes it runs, and tracking."""
+"""Dotted config keys that may change when a run resumes: where, how fast and on how many processes it runs, and tracking."""
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Return the dotted keys whose values differ, with both values, without those in FREE."""
     changed = []
-    for key in sorted((old.keys() | new.keys()) - FREE):
-        before, after = old.get(key), new.get(key)
+    for key in sorted(old.keys() | new.keys()):
+        name, before, after = f"{prefix}{key}", old.get(key), new.get(key)
+        if name in FREE:
+            continue
         if isinstance(before, dict) and isinstance(after, dict):
-            changed += different_keys(before, after, f"{prefix}{key}.")
+            changed += different_keys(before, after, f"{name}.")
         elif before != after:
-            changed.append(f"'{prefix}{key}' ({before} -> {after})")
+            changed.append(f"'{name}' ({before} -> {after})")
     return changed

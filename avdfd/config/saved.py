@@ -16,6 +16,8 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
             values = {key: value for key, value in values.items() if key != "optim"}
         model = values.get("model")
         return {**values, "model": completed_mouth(model)} if isinstance(model, dict) else values
+    if values.get("kind") == "pretrain":
+        return _without_frames(values)
     if values.get("kind") == "avff":
         return _with(values, ["model"], "normalisation", "imagenet")
     if values.get("kind") != "train":
@@ -34,6 +36,15 @@ def completed_mouth(model: dict[str, Any]) -> dict[str, Any]:
 def parse_saved(values: dict[str, Any], model: type[S], source: str) -> S:
     """Convert a saved config to a typed one. Raises UserError naming `source` and the key."""
     return parse(completed(values), model, source)
+
+
+def _without_frames(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the augmentation of frames, which stage 1 does not take; it has been refused since."""
+    augment = values.get("augment")
+    if not isinstance(augment, dict):
+        return values
+    kept = {key: value for key, value in augment.items() if key not in ("flip", "grayscale", "brightness", "shift")}
+    return {**values, "augment": kept}
 
 
 def _effective(values: dict[str, Any]) -> dict[str, Any]:

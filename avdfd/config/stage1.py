@@ -40,7 +40,7 @@ class AudioModelConfig(Section):
     dropout: Fraction = 0.1
     """Dropout probability."""
     patch_frames: Positive = 64
-    """Mel frames per patch (4 ms each); must divide 768."""
+    """Mel frames per patch (4 ms each); must divide 768. With front, those of `spectra` alone."""
     projection_dim: Positive = 256
     """Width of the embedding that the contrastive and ordinal losses use."""
     score: Literal["trained", "fitted"] = "trained"
@@ -128,6 +128,8 @@ class PretrainConfig(RunConfig):
     def _augments_its_input(self) -> "PretrainConfig":
         if self.model.input == "waveform" and self.augment.of_mels:
             raise ValueError(f"a waveform is not augmented as a mel: set {', '.join(self.augment.of_mels)} to 0")
+        if self.augment.of_frames:
+            raise ValueError(f"stage 1 takes no frames: set {', '.join(self.augment.of_frames)} to 0")
         return self
 
     @model_validator(mode="after")

@@ -17,3 +17,11 @@ def test_relevant_differences_of_configs_are_named():
         "optim": {"lr": 2.0},
     }
     assert different_keys(old, new) == ["'data.splits' (a -> b)", "'optim.lr' (1.0 -> 2.0)"]
+
+
+def test_a_key_is_free_only_where_it_means_that():
+    """The speed of augmented waveforms is no matter of how fast a run is."""
+    old, new = ({"augment": {"waveform": {"speed": of, "noise": 0.5}}} for of in (0.0, 0.5))
+    assert different_keys(old, new) == ["'augment.waveform.speed' (0.0 -> 0.5)"]
+    stages = ({"finetune": {"micro_batch": size}, "micro_batch": size} for size in (2, 4))
+    assert different_keys(*stages) == []

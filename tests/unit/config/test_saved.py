@@ -3,9 +3,11 @@
 import pytest
 
 from avdfd.config import (
+    AugmentConfig,
     AvffConfig,
     ConsistencyStageConfig,
     OptimConfig,
+    PretrainConfig,
     TrainConfig,
     completed,
     completed_mouth,
@@ -109,3 +111,10 @@ def test_a_damaged_saved_config_is_named():
     assert completed({"kind": ["train"]}) == {"kind": ["train"]}
     with pytest.raises(UserError, match="old: key 'visual' is 3"):
         parse_saved(train_config(3), TrainConfig, "old")
+
+
+def test_a_stage_1_that_was_told_to_augment_frames_did_not():
+    values = {**COMMON, "kind": "pretrain", "augment": {"flip": 0.5, "mel_noise": 0.1}}
+    with pytest.raises(UserError, match=r"stage 1 takes no frames: set augment\.flip to 0"):
+        parse(values, PretrainConfig, "test")
+    assert parse_saved(values, PretrainConfig, "test").augment == AugmentConfig(mel_noise=0.1)

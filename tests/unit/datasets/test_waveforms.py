@@ -65,6 +65,32 @@ def test_without_kinds_nothing_changes():
     np.testing.assert_array_equal(draw({}), speech_like())
 
 
+def test_changes_without_a_probability_are_none():
+    assert AugmentConfig.model_validate({"waveform": {}}) == AugmentConfig()
+    saved = WaveformAugmentConfig().model_dump()
+    assert AugmentConfig.model_validate({"waveform": saved}) == AugmentConfig()
+    one = {**saved, "band": 0.1}
+    assert AugmentConfig.model_validate({"waveform": one}).waveform == config(one)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("speed_factor", [0.9, 1.1], "speed"),
+        ("rt60", [0.1, 0.2], "reverberation"),
+        ("noise_snr", [5.0, 20.0], "noise"),
+        ("impulsive_percent", 5.0, "impulsive"),
+        ("impulsive_gain", 1.0, "impulsive"),
+        ("stationary_snr", [5.0, 20.0], "stationary"),
+        ("band_edge", [3000.0, 4000.0], "band"),
+    ],
+)
+def test_a_limit_without_its_probability_is_refused(key: str, value: Any, kind: str):
+    with pytest.raises(ValueError, match=f"{key} has no effect without {kind}, the probability"):
+        config({key: value, "codec": 1.0, "codecs": [{"name": "mulaw"}]})
+    assert getattr(config({key: value, kind: 0.0}), key) == value
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_probability_is_the_share_of_changed_clips(kind: str, monkeypatch):
     monkeypatch.setattr(rawboost, "convolutive", lambda audio, rng: audio + 1)

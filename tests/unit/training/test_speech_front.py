@@ -232,6 +232,83 @@ def test_cached_features_are_the_computed_ones(own_store: Path, files: Files):
     assert backbone_cache.open_cache(store, other).root != cache.root
 
 
+STATISTICS: Values = {"patches": "statistics", "spectra": [256]}
+
+
+@pytest.mark.parametrize(
+    ("front", "more", "of_model"),
+    [
+        (WAVLM, {}, {}),
+        (WHISPER, {"layers": [1, 2]}, {}),
+        (WHISPER, {"layers": [2]}, {}),
+        (WHISPER, {"rate": 25}, {}),
+        (WHISPER, {"sizes": {**WHISPER["sizes"], "heads": 4}}, {}),
+        (WHISPER, {}, STATISTICS),
+        (WHISPER, {}, {**STATISTICS, "spectra": [512]}),
+        (WHISPER, {}, {**STATISTICS, "patch_frames": 32}),
+        (WHISPER, {"layers": "learned"}, {}),
+        *((WHISPER, {"head": head}, {}) for head in ("attentive", "sls", "graph")),
+        (WHISPER, {"embed": True}, {}),
+        (WHISPER, {}, {"depth": 2, "dim": 32, "dropout": 0.5, "projection_dim": 4}),
+        (WHISPER, {}, {"score": "fitted"}),
+    ],
+    ids=lambda value: value.get("arch") or str(value),
+)
+def test_the_cache_has_another_key_exactly_if_it_has_other_content(
+    front: Values, more: Values, of_model: Values, small_store: Path, files: Files
+):
+    store = ElementStore(small_store / "elements")
+    audio = torch.randn(1, 49_152, generator=torch.Generator().manual_seed(5)) / 10
+    base, *others = (
+        FrozenFront(encoder, Inputs(None, audio="waveform"), "fp32", torch.device("cpu"))
+        for encoder in (
+            encoder_of(WHISPER, files),
+            encoder_of(WHISPER, files, STATISTICS),
+            encoder_of(front, files, of_model, **more),
+        )
+    )
+    changed = others.pop()
+    for other in (base, *others):
+        ours, theirs = (
+            [x.flatten().tolist() for x in part(audio) if x is not None] + [part.row_formats()]
+            for part in (changed, other)
+        )
+        assert (changed.identity(store) == other.identity(store)) == (ours == theirs)
+
+
+def test_another_file_has_another_cache(small_store: Path, files: Files, tmp_path: Path):
+    store = ElementStore(small_store / "elements")
+    moved, other = tmp_path / "moved.pt", tmp_path / "other.pt"
+    moved.write_bytes(files["tiny"].read_bytes())
+    weights_of_other = torch.load(files["tiny"])
+    weights_of_other["encoder.conv1.bias"] += 1
+    torch.save(weights_of_other, other)
+    ours, same, theirs = (
+        FrozenFront(
+            encoder_of(WHISPER, {"tiny": path}), Inputs(None, audio="waveform"), "fp32", torch.device("cpu")
+        ).identity(store)
+        for path in (files["tiny"], moved, other)
+    )
+    assert ours == same
+    assert ours != theirs
+
+
+def test_a_run_does_not_resume_with_another_front(own_store: Path, tmp_path: Path, files: Files, stage1):
+    data = {"elements": str(own_store / "elements"), "splits": str(own_store / "splits"), "workers": 0}
+    optim = {**OPTIM, "epochs": 1}
+    model = audio_model(WHISPER, files, cache=False)
+    args = stage1(data={**data, "fake_tiers": ["RVFA"]}, model=model, augment={}, optim=optim)
+    pretrain.main(args)
+    for change, key in (
+        ("--model.front.head=sls", "model.front.head"),
+        ("--model.front.layers=[1]", "model.front.layers"),
+        ("--model.front.rate=25", "model.front.rate"),
+        ('--augment.waveform={"speed": 0.5}', "augment.waveform"),
+    ):
+        with pytest.raises(UserError, match=f"made with another '{key}'"):
+            pretrain.main([*args, "--resume", change])
+
+
 def test_a_missing_encoder_is_found_in_a_folder(stage1, tmp_path: Path, files: Files):
     moved = tmp_path / "first" / "tiny.pt"
     moved.parent.mkdir()
