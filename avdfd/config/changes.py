@@ -6,7 +6,8 @@ FREE = {
     *("runs", "device", "data.workers", "data.home", "data.decode", "select.patience", "save_minutes"),
     *("max_bad_steps", "micro_batch", "finetune.micro_batch", "speed", "tracking"),
 }
-"""Dotted config keys that may change when a run resumes: where, how fast and on how many processes it runs, and tracking."""
+"""Dotted keys of configs that may change when a run resumes: where, how fast and on how many processes it runs, and
+tracking."""
 
 
 def different_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
