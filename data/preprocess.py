@@ -36,7 +36,7 @@ from avdfd.core.journal import AppendedFile, Journal, refuse_overlap, vanished
 from avdfd.core.progress import Bar
 from avdfd.core.shards import Shard, parse_shard
 from avdfd.core.workers import Failure, count_or_cores, run_killable
-from avdfd.corpora.inventory import hash_all, hash_of
+from avdfd.corpora.inventory import check_periods, hash_all, hash_of
 from avdfd.corpora.layouts import REPEATED
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, LeftOut, as_rows, summary
 from avdfd.corpora.scan import Clip, scan_all, scan_lists, scan_manifest
@@ -235,6 +235,7 @@ def spool_windows(clip: Clip, media: MediaConfig, folder: Path) -> Spooled:
     """Cut a clip into windows. Runs in a worker. Raises MediaError."""
     cv2.setNumThreads(1)  # there is one worker per core already
     keep_free_memory()
+    check_periods(clip)
     if media.mel_err is not None:
         use_one_thread()
     kept: list[dict[str, Any]] = []

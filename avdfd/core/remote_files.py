@@ -6,6 +6,7 @@ Every read has a time-out, a few further tries, and as many bytes as were asked 
 forked or spawned processes, each of which opens connections of its own.
 """
 
+import errno
 import http.client
 import os
 import re
@@ -211,6 +212,10 @@ class _StoredFiles:
             except Exception as error:
                 if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _DRIVERS:
                     raise
+                if isinstance(error, OSError) and error.errno == errno.EINVAL:  # what s3fs makes of HTTP 416
+                    raise WorkError(
+                        f"{url}: the server refuses bytes {start} to {end} ({_reason(error)}): is the file whole there?"
+                    ) from None
                 if wait is None or isinstance(error, PermissionError | IsADirectoryError):
                     raise WorkError(f"{url}: cannot be read ({_reason(error)}); run it again") from None
                 time.sleep(wait)

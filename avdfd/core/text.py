@@ -106,13 +106,13 @@ def read_cells(text: str, path: Path, delimiter: str = ",") -> Iterator[tuple[in
 
 
 def read_csv(path: Path, text: str | None = None) -> Table:
-    """Return the rows of a CSV file, whose delimiter is a tab if its first line has one.
+    """Return the rows of a CSV file, whose delimiter is that of its first line: a tab, a comma or a semicolon.
 
     `text` is its text, if that is known. Raises UserError for a file without a header, for a column that is there
     twice, and for a row with more cells than columns. Of several columns without a name, the first counts.
     """
     text = read_text(path, "CSV") if text is None else text
-    rows = read_cells(text, path, "\t" if "\t" in text.partition("\n")[0] else ",")
+    rows = read_cells(text, path, _delimiter(text.partition("\n")[0]))
     _, columns = next(rows, (0, []))
     if not columns:
         raise UserError(f"{path}: is empty; its first line names the columns")
@@ -141,7 +141,7 @@ def columns_of(path: Path) -> list[str]:
     """Return the columns of a CSV file, of which only the beginning is read; bytes that are not UTF-8 are replaced."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         line = file.readline(_LONGEST_HEADER)
-    return next((cells for _, cells in read_cells(line, path, "\t" if "\t" in line else ",")), [])
+    return next((cells for _, cells in read_cells(line, path, _delimiter(line))), [])
 
 
 def quoted(cell: Any) -> Any:
@@ -176,6 +176,11 @@ def folder_name(name: str) -> str:
     if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
         raise ValueError(f"{name!r} is no name of a folder; write one that is relative, without '.' or '..'")
     return name
+
+
+def _delimiter(header: str) -> str:
+    """Return the delimiter of a CSV file by its first line; spreadsheets with a decimal comma write semicolons."""
+    return next((mark for mark in ("\t", ",", ";") if mark in header), ",")
 
 
 def _is_number(text: str) -> bool:

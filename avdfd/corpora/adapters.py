@@ -11,21 +11,28 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files, make_entry, missing, reconcile
-from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, FVRA, RVRA, TIERS, Tier
 from avdfd.core.tree import tidy
 from avdfd.corpora.fakeavceleb import TABLE, row_path
 from avdfd.corpora.tables import read_own, read_table
 
 OWN_TABLE = "clips.csv"
+_ACTOR = r"([0-9a-f]{20}|\d{6})"
+_KODF_REAL = re.compile(rf"{_ACTOR}_\d+", re.IGNORECASE)
+_KODF_FAKE = re.compile(rf"{_ACTOR}_{_ACTOR}_([1-5])_\d+", re.IGNORECASE)
+_KODF_METHODS = {"1": "dfl", "2": "dffs", "3": "fsgan", "4": "fo", "5": "audio-driven"}
 
 
 def fakeavceleb(files: Files) -> Iterator[Entry]:
     """FakeAVCeleb: `<tier folder>/<race>/<gender>/<identity>/<clip>`, and meta_data.csv where there is one.
 
-    Reads source, target1, target2, method, type, path and the folder in the unnamed last column of the table. The
-    identities of a clip are all those in its folder, name and rows. A path listed twice has the method of its first
-    row. A row whose type is no tier folder, or not that of its path, is an entry with this problem.
+    Reads source, target1, target2, method, type, path (the file's name) and the folder in the unnamed last column of
+    the table. The identities of a clip are all those in its folder, name and rows; a target may be a number instead. A
+    path listed twice has the method of its first row: 22 were made by faceswap-wav2lip, then wav2lip. A row whose type
+    is no tier folder, or not that of its path, is an entry with this problem. There is no official split.
+
+    Sources: github.com/DASH-Lab/FakeAVCeleb (Khalid et al., NeurIPS 2021), README for the folders; the table's columns
+    and its repeated rows as in github.com/SCLBD/DeepfakeBench-MM, preprocess/fakeavceleb_preprocessor.py.
     """
     root = files.root
     rows: dict[tuple[str, str, str], list[dict[str, str]]] = {}
@@ -69,32 +76,46 @@ def fakeavceleb(files: Files) -> Iterator[Entry]:
 def voxceleb2(files: Files) -> Iterator[Entry]:
     """VoxCeleb2: `.../<identity, id00012>/<YouTube video>/<clip, 00001.mp4>`, all real.
 
-    Reads the gender from vox2_meta.csv (VoxCeleb2 ID, Gender: m or f) if the root has it.
+    Reads the gender from vox2_meta.csv (VoxCeleb2 ID, Gender: m or f, Set: dev or test) if the root has it, and the
+    split from Set or else from a folder dev or test.
+
+    Sources: https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox2.html (Chung et al., Interspeech 2018); a copy of the
+    table in github.com/kaneelgit/msi_voxceleb.
     """
     root = files.root
     rows = read_table(root / "vox2_meta.csv", ("VoxCeleb2 ID", "Gender"))
     genders = {row["VoxCeleb2 ID"]: _gender(row["Gender"]) for row in rows}
+    sets = {row["VoxCeleb2 ID"]: row.get("Set", "") for row in rows}
     for source in files.present:
         path = PurePosixPath(source)
         identity = path.parent.parent.name
         if IDENTITY.fullmatch(identity) and path.stem.isdigit():
             gender = genders.get(identity, UNKNOWN)
-            yield make_entry(root, source, RVRA, identities=(identity,), method="real", gender=gender)
+            split = sets.get(identity) or next((part for part in path.parts if part in ("dev", "test")), UNKNOWN)
+            yield make_entry(root, source, RVRA, identities=(identity,), method="real", gender=gender, split=split)
         else:
             yield make_entry(root, source, None, problem="not named as in VoxCeleb2: <identity>/<video>/<number>")
 
 
 def kodf(files: Files) -> Iterator[Entry]:
-    """KoDF, as distributed by AI-Hub: videos anywhere below the root, identified by their file name.
+    """KoDF: videos anywhere below the root, identified by their file name, with AI-Hub's tables or without tables.
 
     Reads the tables 원본영상_*메타데이터*.csv (originals: 영상ID file, UUID identity, 인물성별 gender) and
     변조영상_*메타데이터*.csv (fakes: 영상ID, 타겟영상 original, 타겟UUID and 소스UUID identities, 변조모델 method,
-    인물성별). Face swaps (dffs, dfl, fsgan) keep the audio of their original: FVRA. For other fakes the tables do not
-    describe the audio: FAKE.
+    인물성별). Face swaps (dffs, dfl, fsgan) keep the audio of their original: FVRA. For the others (fo, audio-driven)
+    the tables do not describe the audio: FAKE. AI-Hub has a training and a validation split; its test has no table.
+
+    Of the release outside Korea, which has no tables, the names are read: <actor>_<number>.mp4 is real, and
+    <target>_<source>_<method, 1 to 5>_<number>.mp4 is a fake, whose original is not known.
+
+    Sources: https://aihub.or.kr/aidata/8005 and github.com/deepbrainai-research/kodf (Kwon et al., ICCV 2021), which
+    describe no files; tables as listed after a download by a public reader of them (columns, methods, UTF-8), names as
+    in github.com/dfwb-research/deepfake-workbench (builders/kodf.py).
     """
     root, tables = files.root, kodf_tables(files)
     if not tables:
-        raise UserError(f"{root}: no 원본영상_*메타데이터*.csv or 변조영상_*메타데이터*.csv below it, as KoDF has them")
+        yield from _kodf_by_name(files)
+        return
     by_name: dict[str, list[str]] = {}
     for source in sorted(files.present):
         by_name.setdefault(PurePosixPath(tidy(source)).name, []).append(source)
@@ -105,13 +126,12 @@ def kodf(files: Files) -> Iterator[Entry]:
         for row in read_table(table, columns, key="영상ID"):
             name, original = tidy(row["영상ID"]), tidy(row["타겟영상"]) if fake else ""
             method = row["변조모델"] if fake else "real"
-            swap = method.lower() in ("dffs", "dfl", "fsgan")
             identities = (row["타겟UUID"], row["소스UUID"]) if fake else (row["UUID"],)
             listed += [
                 make_entry(
                     root,
                     source,
-                    RVRA if not fake else FVRA if swap else FAKE,
+                    _kodf_tier(method) if fake else RVRA,
                     identities=tuple(dict.fromkeys(identity for identity in identities if identity)),
                     base=by_name.get(original, [original])[0] if fake else source,
                     method=method,
@@ -128,9 +148,35 @@ def kodf_tables(files: Files) -> list[Path]:
     tables = []
     for source in sorted(source for source, reason in files.all.items() if not reason and source.endswith(".csv")):
         name = PurePosixPath(tidy(source)).name
-        if "메타데이터" in name and ("원본영상" in name or "변조영상" in name):
+        if not name.startswith(".") and "메타데이터" in name and ("원본영상" in name or "변조영상" in name):
             tables.append(files.root / source)
     return tables
+
+
+def is_kodf(files: Files) -> bool:
+    """Return True if a root has tables of KoDF, or a fake named as in KoDF in a folder of its method."""
+    named = (PurePosixPath(source) for source in files.present)
+    return bool(kodf_tables(files)) or any(
+        (found := _KODF_FAKE.fullmatch(path.stem)) and _KODF_METHODS[found[3]] in path.parts for path in named
+    )
+
+
+def _kodf_by_name(files: Files) -> Iterator[Entry]:
+    for source in files.present:
+        stem = PurePosixPath(source).stem
+        if found := _KODF_FAKE.fullmatch(stem):
+            method = _KODF_METHODS[found[3]]
+            persons = tuple(dict.fromkeys(found.group(1, 2)))
+            yield make_entry(files.root, source, _kodf_tier(method), identities=persons, method=method)
+        elif found := _KODF_REAL.fullmatch(stem):
+            yield make_entry(files.root, source, RVRA, identities=(found[1],), method="real")
+        else:
+            problem = "not named as in KoDF, and there is no 원본영상_*메타데이터*.csv or 변조영상_*메타데이터*.csv"
+            yield make_entry(files.root, source, None, problem=problem)
+
+
+def _kodf_tier(method: str) -> Tier:
+    return FVRA if method.lower() in ("dffs", "dfl", "fsgan") else FAKE
 
 
 def plain(files: Files) -> Iterator[Entry]:

@@ -29,6 +29,7 @@ _DIGIFAKE = re.compile(r"(?:\A|_)(FVFA|FVRA|real)(?:_|\Z)", re.IGNORECASE)
 _DIGIFAKE_METHOD = re.compile(r"echomimic|hallo2|hallo|sonic|v-?express", re.IGNORECASE)
 _THB_SPLITS = ("train", "val", "test")
 _THB_MORE = "additional_dataset"
+_THB_LISTS = "*_dataset_split_*.json"
 
 
 def avlips(files: Files) -> Iterator[Entry]:
@@ -77,13 +78,23 @@ def polyglotfake(files: Files) -> Iterator[Entry]:
     """PolyGlotFake: <folder>/<language>/<es_1.mp4> and <folder>/to_<language>/<es_1_to_ru_Xtts.mp4>, anywhere below.
 
     All fakes have a cloned voice and synced lips: FVFA. Reads filename, tts_technique and sync_tech from
-    all_fake_video.json, if it is below the root. The identity is the original video, so a speaker of two counts as two.
-    There is no official split.
+    all_fake_video.json, and filename and source (the page of the video) of originals from real_json_files/<es>.json, if
+    they are below the root. The identity is the page, or without it the original video, so that a speaker of two counts
+    as two. There is no official split.
 
     Sources: github.com/tobuta/PolyGlotFake (Hou et al., 2024) for methods and languages. Names of files and of the
-    table's keys are known only from code of others that reads them.
+    tables' keys are known only from code of others that reads them, such as github.com/dfwb-research/deepfake-workbench
+    (builders/polyglotfake.py).
     """
-    methods = _polyglot_methods(files)
+    methods = {
+        name: "+".join(str(row[key]) for key in ("tts_technique", "sync_tech") if row.get(key))
+        for name, row in _polyglot_rows(files, PurePosixPath(_POLYGLOT_TABLE))
+    }
+    pages = {
+        PurePosixPath(name).stem: str(row["source"])
+        for name, row in _polyglot_rows(files, PurePosixPath("real_json_files/[a-z][a-z].json"))
+        if "://" in str(row.get("source"))
+    }
     stems = {PurePosixPath(tidy(source)).stem: source for source in sorted(files.present, reverse=True)}
     for source in files.present:
         path = PurePosixPath(tidy(source))
@@ -96,7 +107,7 @@ def polyglotfake(files: Files) -> Iterator[Entry]:
             files.root,
             source,
             tier,
-            identities=(f"polyglotfake:{named['original']}",),
+            identities=(f"polyglotfake:{pages.get(named['original'], named['original'])}",),
             base=stems.get(named["original"], source),
             method="real" if tier is RVRA else methods.get(path.name) or named["method"] or UNKNOWN,
         )
@@ -108,7 +119,7 @@ def idforge(files: Files) -> Iterator[Entry]:
     The folder gives the tier: exchanged audio is real audio, of another person, so that its tier with synced lips is
     FVRA. The identity is the folder id53; the person whose body a swapped face was put on, and the one whose audio was
     exchanged, are not named. Reads train.csv, val.csv and test.csv beside the kinds (a path a line, no header), the
-    official split; a clip in none has none, and those in ref/ have "reference".
+    official split; a clip in none, or in two, has none, and those in ref/ have "reference".
 
     Sources: github.com/xyyandxyy/IDForge (Xu et al., ACM MM 2024), README and IDForge_v1/val.csv; labels of the
     modalities as in github.com/SCLBD/DeepfakeBench-MM, preprocess/idforge_preprocessor.py.
@@ -117,7 +128,9 @@ def idforge(files: Files) -> Iterator[Entry]:
     rows: dict[str, list[str]] = {}
     for split in _IDFORGE_SPLITS:
         table = files.root / f"{prefix}{split}.csv"
-        for _, cells in read_cells(read_text(table, "CSV"), table) if table.is_file() else ():
+        for line, cells in read_cells(read_text(table, "CSV"), table) if table.is_file() else ():
+            if not cells[0]:
+                raise UserError(f"{table}: line {line}: names no file in its first cell; a line is a path")
             rows.setdefault(files.find(prefix + cells[0]), []).append(split)
 
     def entry(source: str, kind: str) -> Entry:
@@ -130,7 +143,7 @@ def idforge(files: Files) -> Iterator[Entry]:
             tier,
             identities=(f"idforge:{persons[0]}" if persons else own_identity("idforge", source),),
             method="real" if tier is RVRA else f"{kind}:{swap}" if kind.startswith("face_") else kind,
-            split="reference" if kind == "ref" else rows.get(source, [UNKNOWN])[0],
+            split="reference" if kind == "ref" else _only(rows.get(source, [])),
             problem="" if tier else "in no folder of a kind of forgery of IDForge",
         )
 
@@ -141,7 +154,7 @@ def idforge(files: Files) -> Iterator[Entry]:
         yield found if not again else Entry(found.clip, found.split, found.problem, again)
     for source, splits in rows.items():
         absent = missing(entry(source, source.removeprefix(prefix).partition("/")[0]), "train.csv, val.csv or test.csv")
-        yield Entry(absent.clip, splits[0], absent.problem, len(splits) - 1)
+        yield Entry(absent.clip, _only(splits), absent.problem, len(splits) - 1)
 
 
 def digifakeav(files: Files) -> Iterator[Entry]:
@@ -178,20 +191,24 @@ def talkingheadbench(files: Files) -> Iterator[Entry]:
     """TalkingHeadBench: fake/<generator>/<train, val or test>/<image>--<driving>--<generator>.mp4, and real/ or true/.
 
     Fakes are driven by real clips, with their real audio where they have any: FVRA; those in fake/additional_dataset,
-    of which this is not stated, are FAKE. The identities are the image (FFHQ) and the driving clip (CelebV-HQ). The
-    real videos are not distributed: put those that the page's list names into real/ or true/; a clip there is the
-    identity of its name. audio/ has audio of the same clips and is left out.
+    of which this is not stated, are FAKE. The identities are the image (FFHQ) and the driving clip (CelebV-HQ), which
+    Hallo3's names separate by one hyphen and MAGI-1's do not state. The real videos (FaceForensics++, CelebV-HQ) are
+    not distributed: put those that real/real_dataset_split_*.json names into real/ or true/; a clip there is the
+    identity of its name, and has the split of that list (Train, Val, Test; by data set, the names). A fake may be in
+    another split than its driving clip. audio/ has audio of the same clips and is left out.
 
-    Source: https://huggingface.co/datasets/luchaoqi/TalkingHeadBench (2025). The form of its list of real videos is not
-    documented, so their splits are not read.
+    Sources: https://huggingface.co/datasets/luchaoqi/TalkingHeadBench (2025); the form of the list and the names of
+    Hallo3 and MAGI-1 as in github.com/dfwb-research/deepfake-workbench (builders/talkingheadbench.py).
     """
+    splits = _thb_splits(files)
     for source in files.present:
         path = PurePosixPath(source)
         if path.parts[0] in ("real", "true"):
-            yield make_entry(files.root, source, RVRA, identities=(f"thb:{path.stem}",), method="real")
+            split = splits.get(path.stem, UNKNOWN)
+            yield make_entry(files.root, source, RVRA, identities=(f"thb:{path.stem}",), method="real", split=split)
         elif path.parts[0] == "fake" and len(path.parts) >= 4:
             more = path.parts[1] == _THB_MORE
-            names = path.stem.split("--")[:2]
+            names = path.stem.split("--")[:2] if "--" in path.stem else path.stem.split("-", 1)
             yield make_entry(
                 files.root,
                 source,
@@ -232,20 +249,38 @@ def is_digifakeav(root: Path) -> bool:
 
 def is_talkingheadbench(root: Path) -> bool:
     """Return True if a root has generators with splits in fake/ and clips named as in TalkingHeadBench."""
-    clips = ((root / "fake").glob(f"*/{split}/*--*--*.mp4") for split in _THB_SPLITS)
+    clips = ((root / "fake").glob(f"*/{split}/*--*--*.*") for split in _THB_SPLITS)
     return any(any(found) for found in clips)
 
 
-def _polyglot_methods(files: Files) -> dict[str, str]:
-    """Return the methods of fakes by file name, from PolyGlotFake's table of them if it is there."""
-    methods: dict[str, str] = {}
-    for source in (source for source in files.all if PurePosixPath(source).name == _POLYGLOT_TABLE):
+def _polyglot_rows(files: Files, pattern: PurePosixPath) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield tidy file names and rows of those of PolyGlotFake's tables whose path ends in a pattern."""
+    for source in (source for source in files.all if PurePosixPath(source).match(str(pattern))):
         table = files.root / source
         content: Any = read_json(table)
-        rows = content.get("video") if isinstance(content, dict) else None
+        rows = content.get("videos", content.get("video")) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) and "filename" in row for row in rows):
-            raise UserError(f"{table}: expected a list of objects with 'filename' in 'video'")
-        for row in rows:
-            stated = [str(row[key]) for key in ("tts_technique", "sync_tech") if row.get(key)]
-            methods[tidy(str(row["filename"]))] = "+".join(stated)
-    return methods
+            raise UserError(f"{table}: expected a list of objects with 'filename' in 'video' or 'videos'")
+        yield from ((tidy(str(row["filename"])), row) for row in rows)
+
+
+def _only(splits: list[str]) -> str:
+    """Return the split of a clip from those of its lines, none if they differ."""
+    return splits[0] if len(set(splits)) == 1 else UNKNOWN
+
+
+def _thb_splits(files: Files) -> dict[str, str]:
+    """Return the split of every real video of TalkingHeadBench by its name, from the lists that are there."""
+    splits: dict[str, str] = {}
+    for source in (source for source in files.all if PurePosixPath(source).match(_THB_LISTS)):
+        table = files.root / source
+        content = read_json(table)
+        if not isinstance(content, dict):
+            raise UserError(f"{table}: expected Train, Val and Test")
+        for split, corpora in content.items():
+            lists = corpora.values() if isinstance(corpora, dict) else [None]
+            for names in lists:
+                if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                    raise UserError(f"{table}: {split}: expected lists of file names by data set")
+                splits |= {PurePosixPath(name).stem: str(split).lower() for name in names}
+    return splits

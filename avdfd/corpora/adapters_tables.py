@@ -42,26 +42,31 @@ def deepspeak(files: Files) -> Iterator[Entry]:
     fakes, reals, splits = (root / name for name in DEEPSPEAK)
     by_name = _by_name(files)
     split_of = {row["identity"]: row["split"] for _, row in read_rows(splits, ("identity", "split"))}
+
+    def names(persons: tuple[str, ...], source: str) -> tuple[str, ...]:
+        stated = dict.fromkeys(f"deepspeak:{person}" for person in persons if person)
+        return tuple(stated) or (own_identity("deepspeak", source),)
+
     listed = []
-    for _, row in read_rows(reals, ("video-file", "identity")):
-        source = _find(by_name, row["video-file"])
+    for place, row in read_rows(reals, ("video-file", "identity")):
+        source = _find(by_name, _text(row["video-file"], place, "video-file"))
         split = split_of.get(row["identity"], UNKNOWN)
-        person = (f"deepspeak:{row['identity']}",)
-        listed.append(make_entry(root, source, RVRA, identities=person, method="real", split=split))
+        persons = names((row["identity"],), source)
+        listed.append(make_entry(root, source, RVRA, identities=persons, method="real", split=split))
     columns = ("video-file", "engine", "identity-source", "identity-target", "recording-target", "audio-config")
-    for _, row in read_rows(fakes, columns):
-        source, voice = _find(by_name, row["video-file"]), row["audio-config"]
+    for place, row in read_rows(fakes, columns):
+        source, voice = _find(by_name, _text(row["video-file"], place, "video-file")), row["audio-config"]
         named = PurePosixPath(row["video-file"]).stem.rpartition("-")[2]
         contradicted = not named.isdigit() and named != voice
         persons = (row["identity-target"], row["identity-source"])
-        found = {split_of.get(person, UNKNOWN) for person in persons}
+        found = {split_of.get(person, UNKNOWN) for person in persons if person} or {UNKNOWN}
         original = f"{row['identity-target']}-{row['recording-target']}.mp4"
         listed.append(
             make_entry(
                 root,
                 source,
                 tier_of(1, None if contradicted or not voice else int(voice != "real"), 1),
-                identities=tuple(dict.fromkeys(f"deepspeak:{person}" for person in persons)),
+                identities=names(persons, source),
                 base=by_name.get(original, source),
                 method=row["engine"] if voice == "real" or not voice else f"{row['engine']}+{voice}",
                 split=found.pop() if len(found) == 1 else UNKNOWN,
@@ -88,7 +93,7 @@ def deepfake_eval(files: Files) -> Iterator[Entry]:
     by_name = _by_name(files)
     listed = []
     for place, row in read_rows(table, ("Filename", "Video Ground Truth", "Audio Ground Truth", "Finetuning Set")):
-        source = _find(by_name, row["Filename"])
+        source = _find(by_name, _text(row["Filename"], place, "Filename"))
         video, audio = (_label(row[f"{what} Ground Truth"], place) for what in ("Video", "Audio"))
         tier = tier_of(video, audio)
         listed.append(
@@ -131,7 +136,8 @@ def mavos_dd(files: Files) -> Iterator[Entry]:
         methods = [row["generative_method"], row.get("audio_generative_method")]
         named = dict.fromkeys(str(method) for method in methods if method and method != "real")
         kind = {(True, False): "-open-model", (False, True): "-open-language", (True, True): "-open-set"}
-        opened = kind.get((bool(row["open_set_model"]), bool(row["open_set_language"])), "")
+        flags = (_label(row[name], place) == 1 for name in ("open_set_model", "open_set_language"))
+        opened = kind.get(tuple(flags), "")  # type: ignore[arg-type]  # two flags
         listed.append(
             make_entry(
                 root,

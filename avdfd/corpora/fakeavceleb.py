@@ -59,9 +59,12 @@ class Comparison:
 def row_path(row: dict[str, str]) -> str:
     """Return the path of a row's file, relative to the root: from the row's folder, or else from its columns.
 
-    The table names the file in `path` and the folder in an unnamed last column.
+    The table names the file in `path` and the folder in an unnamed last column. Another program may have named that
+    column, or have put an unnamed one of numbers before the others, so it is known by its content.
     """
-    folder = PurePosixPath(tidy(row.get("") or "/".join(_places(row))))
+    folders = [tidy(cell) for column, cell in row.items() if column != "path"]
+    found = next((folder for folder in folders if "/" in folder), "/".join(_places(row)))
+    folder = PurePosixPath(tidy(found))
     parts = folder.parts[1:] if folder.parts[:1] == ("FakeAVCeleb",) else folder.parts
     return PurePosixPath(*parts, PurePosixPath(tidy(row["path"])).name).as_posix()
 

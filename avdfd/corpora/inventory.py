@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from avdfd.core.clips import Clip
 from avdfd.core.errors import MediaError
 from avdfd.core.files import sha256_of
 from avdfd.core.workers import Failure, run_killable
@@ -144,6 +145,21 @@ def read_streams(path: Path, reading: Reading | None = None) -> Streams:
             channels=audio.codec_context.layout.nb_channels if audio else None,
             audio_stream=audio.index if audio else None,
             video_stream=video.index if video else None,
+        )
+
+
+def check_periods(clip: Clip) -> None:
+    """Raise MediaError if fake periods of a clip end after its file, with a second to spare for rounding and padding.
+
+    So do periods of another version of the clip, and those in frames or milliseconds; their windows would be called
+    real in silence.
+    """
+    last = max((end for periods in clip.fake_periods_by_modality for _, end in periods), default=0.0)
+    duration = read_streams(clip.path).duration if last else None
+    if duration is not None and last > duration + 1:
+        raise MediaError(
+            f"a fake period ends at {last:g} s, but the file at {duration:.1f} s: the periods are not in seconds, or "
+            "of another version of it"
         )
 
 

@@ -1,6 +1,6 @@
 """Facts about clips from what data sets state, or leave out: tiers from labels, and identities."""
 
-from pathlib import PurePosixPath
+import os
 from typing import Any
 
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
@@ -22,9 +22,14 @@ def read_label(cell: Any, real: tuple[str, ...] = REAL_WORDS, fake: tuple[str, .
     word = str(int(cell) if integral else cell).strip().lower()
     if word in real or word in fake:
         return int(word in fake)
-    if cell is None or word in _UNSTATED:
+    if not states(cell):
         return None
     raise ValueError(f"'{str(cell)[:80]}'; expected {', '.join(real)} (real) or {', '.join(fake)} (fake)")
+
+
+def states(cell: Any) -> bool:
+    """Return False for a cell that says nothing: null, empty, or a word for that such as "nan"."""
+    return cell is not None and str(cell).strip().lower() not in _UNSTATED
 
 
 def tier_of(video: int | None, audio: int | None, label: int | None = None) -> Tier | None:
@@ -50,4 +55,4 @@ def tier_of(video: int | None, audio: int | None, label: int | None = None) -> T
 
 def own_identity(corpus: str, source: str) -> str:
     """Return the identity of a clip whose data set names none: its own path."""
-    return f"{corpus}:{PurePosixPath(source).with_suffix('')}"
+    return f"{corpus}:{os.path.splitext(source)[0]}"

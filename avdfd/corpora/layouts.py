@@ -6,11 +6,11 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from avdfd.core.clips import IDENTITY, Entry, Files
+from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
 from avdfd.core.tree import tidy
-from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, kodf, kodf_tables, own_table, plain, voxceleb2
+from avdfd.corpora.adapters import OWN_TABLE, fakeavceleb, is_kodf, kodf, own_table, plain, voxceleb2
 from avdfd.corpora.adapters_folders import (
     avid,
     avlips,
@@ -83,9 +83,9 @@ TABLES: dict[str, tuple[str, ...]] = {
     "mavos-dd": ("data-*.arrow", "dataset_info.json", "state.json"),
     "mega-mmdf": (*MEGA_MMDF, ATTRIBUTES),
     "avid": ("metadata.csv",),
-    "polyglotfake": ("all_fake_video.json", "all_real_video.json"),
+    "polyglotfake": ("all_fake_video.json", "all_real_video.json", "[a-z][a-z].json"),
     "idforge": ("train.csv", "val.csv", "test.csv"),
-    "talkingheadbench": ("*_dataset_split.json",),
+    "talkingheadbench": ("*_dataset_split.json", "*_dataset_split_*.json"),
 }
 """Patterns of the names of a layout's tables."""
 _FOUND_BY: dict[str, Callable[[Path], object]] = {
@@ -157,16 +157,30 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
 
 
 def _by_source(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Return the first entry of each source that has no problem, or else the first, in order of the sources."""
+    """Return the first entry of each source that has no problem, or else the first, in order of the sources.
+
+    A clip whose rows contradict each other has that as its problem, and one of two splits has none.
+    """
     found: dict[str, Entry] = {}
     for entry in entries:
         source = entry.clip.source
-        if source in found:
-            first = entry if found[source].problem and not entry.problem else found[source]
-            found[source] = replace(first, repeated=found[source].repeated + entry.repeated + 1)
-        else:
-            found[source] = entry
+        found[source] = _joined(found[source], entry) if source in found else entry
     return dict(sorted(found.items()))
+
+
+def _joined(known: Entry, further: Entry) -> Entry:
+    """Return the entry of a clip that has two."""
+    first = further if known.problem and not further.problem else known
+    joined = replace(first, repeated=known.repeated + further.repeated + 1)
+    if known.problem or further.problem:
+        return joined
+    if known.split != further.split:
+        joined = replace(joined, split=UNKNOWN)
+    tiers = [TIERS[entry.clip.tier] for entry in (known, further)]
+    facts = zip(*((tier.label, tier.video, tier.audio) for tier in tiers), strict=True)
+    if any(None not in pair and pair[0] != pair[1] for pair in facts):
+        return replace(joined, problem=f"its rows contradict each other: {', '.join(tier.name for tier in tiers)}")
+    return joined
 
 
 def _is_one_of(source: str, patterns: Iterable[str]) -> bool:
@@ -201,7 +215,7 @@ def find_layout(root: Path, files: Files | None = None) -> str:
         return "dfdc"
     if any(IDENTITY.fullmatch(path.name) for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth)):
         return "voxceleb2"
-    if kodf_tables(files or Files(root)):
+    if is_kodf(files or Files(root)):
         return "kodf"
     state = "unknown layout" if any(root.iterdir()) else "empty folder"
     raise UserError(

@@ -10,7 +10,7 @@ from avdfd.core.periods import Periods, check, from_text
 from avdfd.core.text import check_columns, read_json
 from avdfd.core.tiers import Tier, tier
 from avdfd.core.tree import leads_out, tidy
-from avdfd.corpora.labels import FAKE_WORDS, NOT_KNOWN, REAL_WORDS, read_label, tier_of
+from avdfd.corpora.labels import FAKE_WORDS, NOT_KNOWN, REAL_WORDS, read_label, states, tier_of
 from avdfd.corpora.rows import read_rows
 from avdfd.corpora.tables import periods_of
 
@@ -52,7 +52,7 @@ def mapped(files: Files) -> Iterator[Entry]:
             raise UserError(f"{place}: column '{mapping.columns['file']}': {name!r} is not a path relative to the root")
         source = files.find(mapping.folder + name)
         stated = _tier(cells, mapping, place)
-        texts = {fact: str(cells[fact]).strip() for fact in _TEXTS if cells.get(fact) not in (None, "")}
+        texts = {fact: str(cells[fact]).strip() for fact in _TEXTS if states(cells.get(fact))}
         base = texts.pop("base", "")
         facts = {"method": "real" if stated and not stated.label else UNKNOWN, **texts}
         if stated:
@@ -131,7 +131,7 @@ def _tier(cells: Mapping[str, Any], mapping: _Mapping, place: str) -> Tier | Non
             raise UserError(f"{place}: column '{mapping.columns[fact]}' has {error}") from None
     try:
         stated = tier_of(labels.get("label_video"), labels.get("label_audio"), labels.get("label"))
-        named = tier(str(cells["tier"])) if cells.get("tier") else None
+        named = tier(str(cells["tier"])) if states(cells.get("tier")) else None
     except (ValueError, UserError) as error:
         raise UserError(f"{place}: {error}") from None
     if named and stated and named.label != stated.label:
@@ -150,4 +150,4 @@ def _periods(cell: Any, place: str) -> Periods:
 def _names(cell: Any) -> list[str]:
     """Return the identities in a cell: a list, or a text that separates several by `;`."""
     parts = cell if isinstance(cell, list) else str(cell).split(";") if cell is not None else []
-    return [name for part in parts if (name := str(part).strip())]
+    return [str(part).strip() for part in parts if states(part)]

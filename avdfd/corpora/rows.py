@@ -1,5 +1,6 @@
 """Rows of a table in CSV, JSON, Parquet or Arrow, of which the wanted columns are read; an error names the column."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,16 @@ def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) 
     """Yield the place of every row, for messages, and its cells in some columns.
 
     Cells of a CSV file are texts; those of Parquet (.parquet), of an Arrow stream (.arrow) and of JSON are what they
-    hold, None for null. JSON is a list of objects (.json), or one object per line (.jsonl), whose keys are the columns;
-    an object without a key has null there. An optional column that the table does not have is not among the cells.
+    hold, None for null and for NaN, which pandas writes for a cell without content. JSON is a list of objects (.json),
+    or one object per line (.jsonl), whose keys are the columns; an object without a key has null there. An optional
+    column that the table does not have is not among the cells.
     Raises UserError for a file that cannot be read, and for a column that it does not have.
     """
     if path.suffix.lower() in _JSON:
         objects = _objects(path)
         wanted = _wanted(path, _keys(objects), columns, optional)
         for number, row in enumerate(objects):
-            yield f"{path}: entry {number}", {name: row.get(name) for name in wanted}
+            yield f"{path}: entry {number}", {name: _or_none(row.get(name)) for name in wanted}
         return
     if path.suffix.lower() not in (".parquet", ".arrow"):
         table = read_csv(path)
@@ -44,7 +46,7 @@ def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) 
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as a table ({error}); get it again") from None
     for number, row in enumerate(rows):
-        yield f"{path}: row {number}", row
+        yield f"{path}: row {number}", {name: _or_none(cell) for name, cell in row.items()}
 
 
 def columns_in(path: Path) -> list[str]:
@@ -75,6 +77,10 @@ def _objects(path: Path) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise UserError(f"{path}: expected a list of objects, one per row")
     return found
+
+
+def _or_none(cell: Any) -> Any:
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
 def _keys(objects: Sequence[dict[str, Any]]) -> list[str]:

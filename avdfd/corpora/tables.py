@@ -26,7 +26,7 @@ _FACTS = tuple(name for name in CLIP_FIELDS if name not in ("source", "tier", "s
 _COLUMNS = ("file", "tier", *(_RENAMED.get(name, name) for name in _FACTS), "split")
 OWN_COLUMNS = ("file", "label", *_COLUMNS[1:])
 """Columns that a user's clips.csv may have."""
-_TEXTS = ("original", "split", "audio_model")
+_TEXTS = ("original", "split", "audio_model", "video_model")
 """Keys of a JSON list that a row may have, with a text or null."""
 _LABELS = {"real": RVRA, "0": RVRA, "fake": FAKE, "1": FAKE}
 

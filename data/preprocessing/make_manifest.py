@@ -24,6 +24,7 @@ from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError, run_script
 from avdfd.core.files import ensure_writable, locked, write_csv
 from avdfd.core.progress import Bar
+from avdfd.core.tree import leads_out
 from avdfd.core.workers import Failure, check_limits, count_or_cores, run_killable
 from avdfd.corpora import video_list
 from avdfd.corpora.duplicates import MATCHES, Group, find_duplicates
@@ -58,13 +59,15 @@ def main(argv: list[str]) -> int:
     if args.csv and args.layout != "auto":
         raise UserError("--csv and --layout both say how the videos are listed: give one of them")
     found, others = read_lists(args.csv, args.root) if args.csv else read_root(args.root, args.layout)
+    outside = [entry for entry in found if leads_out(entry.clip.source)]  # no row of a manifest may lead out of a root
+    found = [entry for entry in found if not leads_out(entry.clip.source)]
     ensure_writable(args.out.parent)
     with locked(args.out.with_name(f".{args.out.name}.lock"), args.out):
         known = load(args.out)
         rows = inspect(found, known, args.out, count_or_cores(args.workers), args.time_limit)
         write_manifest(args.out, rows)
         partial(args.out).unlink(missing_ok=True)
-        aside = left_out((), others)
+        aside = left_out(outside, others)
         write_csv(args.out.with_name(f"{args.out.name}.{LEFT_OUT}"), [COLUMNS, *as_rows(aside)])
         if args.duplicates:
             report_duplicates(args.out, rows)

@@ -44,6 +44,9 @@ def test_rows_of_a_table(file):
     assert table.columns == ["a", "b", ""]
     assert table.rows == [(2, {"a": "1", "b": "", "": ""}), (5, {"a": "x, y", "b": "2", "": "z"})]
     assert read_csv(file("a \tb, c\n1\t2\n")).rows == [(2, {"a": "1", "b, c": "2"})]
+    assert read_csv(file("a;b\n1,5;2\n")).rows == [(2, {"a": "1,5", "b": "2"})]
+    assert columns_of(file("a;b\n1;2\n")) == ["a", "b"]
+    assert read_csv(file("a,b\n1,x;y\n")).rows == [(2, {"a": "1", "b": "x;y"})]
 
 
 @pytest.mark.parametrize(

@@ -494,3 +494,94 @@ def test_the_check_of_fakeavceleb_lists_all(tree):
     found = compare(root, released=False)
     assert ({*found.paths}, {*found.missing}, {*found.others}) == (clips, mismatches, extras(layout))
     assert (len(found.twice), len(found.extra)) == (repeated, 1)
+
+
+def test_rows_that_contradict_each_other_are_a_problem(tmp_path):
+    """The first of them counted. A clip that two splits name is in none."""
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b.mp4").touch()
+    rows = [lav_row("a.mp4"), lav_row("b.mp4") | {"split": "train"}, lav_row("b.mp4") | {"split": "test"}]
+    rows.append(lav_row("a.mp4") | {"modify_audio": True})
+    (tmp_path / "metadata.json").write_text(json.dumps(rows))
+    entries, others = read_root(tmp_path)
+    assert [(entry.problem, entry.split) for entry in entries] == [
+        ("its rows contradict each other: RVRA, RVFA", "unknown"),
+        ("", "unknown"),
+    ]
+    assert others == [("a.mp4", REPEATED), ("b.mp4", REPEATED)]
+
+
+@pytest.mark.parametrize("layout", ["lav-df", "kodf", "plain"])
+def test_a_manifest_with_rows_that_lead_out_can_be_read_again(layout, tmp_path, monkeypatch):
+    table, text = TABLES_OF[layout]
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "a.mp4").touch()
+    inside = "a.mp4" if layout == "kodf" else "real/a.mp4"
+    (root / table).write_text(text([inside, "../out.mp4", "/out.mp4"]))
+    monkeypatch.setattr(make_manifest, "run_killable", run_in_process)
+    out = tmp_path / "m.parquet"
+    make_manifest.main(["--root", str(root), "--layout", layout, "--out", str(out)])
+    assert [row.source for row in read_manifest(out)] == ["real/a.mp4"]
+    assert sorted(sources(tmp_path / "m.parquet.left_out.csv")) == ["../out.mp4", "/out.mp4"]
+
+
+NAMELESS = {
+    "deepspeak": (
+        "annotations-real.csv",
+        "video-file,identity\n,1\n",
+        "line 2: video-file '' is not the name of a file",
+    ),
+    "deepfake-eval-2024": (
+        "video-metadata-publish.csv",
+        "Filename,Video Ground Truth,Audio Ground Truth,Finetuning Set\n,Real,Real,test\n",
+        "line 2: Filename '' is not the name of a file",
+    ),
+    "idforge": ("val.csv", ",face_tts/id1/a.mp4\n", "line 1: names no file in its first cell"),
+    "kodf": ("원본영상_training_메타데이터.csv", "영상ID,UUID\n,p\n", "line 2: has no 영상ID"),
+}
+
+
+@pytest.mark.parametrize("layout", sorted(NAMELESS))
+def test_rows_without_a_name_end_in_one_line(layout, tmp_path):
+    for name, text in TREES[layout][0].items():
+        (tmp_path / name).write_text(text)
+    table, text, line = NAMELESS[layout]
+    (tmp_path / table).write_text(text)
+    with pytest.raises(UserError, match=line):
+        read_root(tmp_path, layout)
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_leftovers_of_archives_are_listed_and_no_tables(layout, tmp_path):
+    """macOS adds files of its own, with the names of tables, too; archives are often left beside what was in them."""
+    tables, files, clips, mismatches, repeated = TREES[layout]
+    for name, content in {**tables, **dict.fromkeys(files, "")}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    added = {".DS_Store": b"\0\0\0\1Bud1", "part.zip": b"PK\3\4"}
+    added |= {
+        f"__MACOSX/{Path(name).parent}/._{Path(name).name}".replace("/./", "/"): b"\0\5\26\7\xff" for name in tables
+    }
+    for name, content in added.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    entries, others = read_root(tmp_path, audio=layout == "speech")
+    assert {entry.clip.source for entry in entries if not entry.problem} == clips
+    assert {entry.clip.source for entry in entries if entry.problem} == mismatches
+    assert sorted(source for source, reason in others if reason != REPEATED) == sorted(added)
+    assert sum(reason == REPEATED for _, reason in others) == repeated
+
+
+@pytest.mark.parametrize("layout", [name for name, tree in TREES.items() if any(n.endswith(".csv") for n in tree[0])])
+def test_tables_with_semicolons_and_other_line_ends(layout, tmp_path):
+    """As a spreadsheet with a decimal comma writes them."""
+    tables, files, clips, mismatches, repeated = TREES[layout]
+    for name, content in {**tables, **dict.fromkeys(files, "")}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        content = content.replace(",", ";").replace("\n", "\r\n") if name.endswith(".csv") else content
+        (tmp_path / name).write_bytes(content.encode())
+    entries, others = read_root(tmp_path, audio=layout == "speech")
+    assert {entry.clip.source for entry in entries if not entry.problem} == clips
+    assert {entry.clip.source for entry in entries if entry.problem} == mismatches
+    assert len(others) == repeated

@@ -44,6 +44,20 @@ def test_fakeavceleb_with_missing_files_and_files_listed_twice(tmp_path):
     assert (entries[gone].clip.tier, entries[gone].clip.base) == ("FVRA", real)
 
 
+def test_fakeavceleb_table_that_another_program_wrote_again(tmp_path):
+    """pandas names the last column, and puts one of numbers without a name before the first."""
+    row = (
+        "id00076,-,-,real,A,RealVideo-RealAudio,Asian (East),men,1.mp4,FakeAVCeleb/RealVideo-RealAudio/Asian (East)/men"
+    )
+    touch(tmp_path, "RealVideo-RealAudio/Asian (East)/men/id00076/2.mp4")
+    (tmp_path / "meta_data.csv").write_text(
+        f",source,target1,target2,method,category,type,race,gender,path,Unnamed: 9\n0,{row}/id00076\n"
+    )
+    entries = listed(tmp_path, "fakeavceleb")
+    gone = entries["RealVideo-RealAudio/Asian (East)/men/id00076/1.mp4"]
+    assert (gone.clip.race, gone.problem) == ("Asian (East)", "listed in meta_data.csv, but there is no such file")
+
+
 def test_voxceleb2_with_genders_and_strangers(tmp_path):
     touch(tmp_path, "dev/mp4/id00012/21Uxsk56VDQ/00001.mp4", "dev/mp4/id00012/21Uxsk56VDQ/fake_video.mp4")
     (tmp_path / "vox2_meta.csv").write_text(
@@ -52,6 +66,7 @@ def test_voxceleb2_with_genders_and_strangers(tmp_path):
     entries = listed(tmp_path, "voxceleb2")
     clip = entries["dev/mp4/id00012/21Uxsk56VDQ/00001.mp4"].clip
     assert (clip.tier, clip.identities, clip.gender, clip.base) == ("RVRA", ("id00012",), "women", clip.source)
+    assert entries[clip.source].split == "dev"
     stranger = entries["dev/mp4/id00012/21Uxsk56VDQ/fake_video.mp4"]
     assert stranger.clip.tier == "unknown"
     assert stranger.problem.startswith("not named as in VoxCeleb2")
@@ -115,6 +130,50 @@ def test_av_deepfake1m_periods_of_each_modality(tmp_path):
     assert d.problem == "fake_segments: [5, 1] is not a period"
 
 
+def test_av_deepfake1m_plus_plus_models_subjects_and_originals(tmp_path):
+    """A real clip states its video in VoxCeleb2, or the clip that it is a part of; neither is a fake's base."""
+    clip, silent = "vox_celeb_2/id01358/_1nATum8x78/00030", "silent_videos/subject_7_ab12_vid_1_{}"
+    rows = [
+        {
+            "file": f"{clip}/real.mp4",
+            "modify_type": "real",
+            "original": "VoxCeleb2/dev/mp4/id01358/_1nATum8x78/00030.mp4",
+        },
+        {"file": f"{clip}/real_p1.mp4", "modify_type": "real", "original": f"{clip}/real.mp4", "audio_model": None},
+        {
+            "file": f"{clip}/both.mp4",
+            "modify_type": "both_modified",
+            "original": f"{clip}/real_p1.mp4",
+            "video_model": "Talklip",
+            "audio_model": "vits",
+            "fake_segments": [[1, 2]],
+        },
+        {
+            "file": f"{clip}/lips.mp4",
+            "modify_type": "visual_modified",
+            "original": f"{clip}/real.mp4",
+            "video_model": "diff2lip",
+            "audio_model": None,
+            "fake_segments": [[1, 2]],
+            "visual_fake_segments": [[1, 2]],
+            "audio_fake_segments": [[1, 2]],
+        },
+        {"file": f"{silent.format(1)}/real.mp4", "modify_type": "real", "original": None},
+        {"file": f"{silent.format(2)}/real.mp4", "modify_type": "real", "original": None},
+    ]
+    touch(tmp_path, *(f"val/{row['file']}" for row in rows))
+    (tmp_path / "val_metadata.json").write_text(json.dumps(rows))
+    entries = listed(tmp_path, "av-deepfake1m")
+    real, part, both, lips = (entries[f"val/{clip}/{name}.mp4"].clip for name in ("real", "real_p1", "both", "lips"))
+    assert {entry.base for entry in (real, part, both, lips)} == {real.source}
+    assert [entry.method for entry in (real, part, both, lips)] == ["real", "real", "Talklip+vits", "diff2lip"]
+    assert (lips.audio_fake_periods, lips.visual_fake_periods) == ("", "[[1.0, 2.0]]")
+    assert {entry.identities for entry in (real, both)} == {("id01358",)}
+    for number in (1, 2):
+        identities = entries[f"val/{silent.format(number)}/real.mp4"].clip.identities
+        assert identities == ("av-deepfake1m:silent_videos/subject_7",)
+
+
 def test_av_deepfake1m_counts_of_samples_are_not_read(tmp_path):
     """Fakes are reported to have 960 samples more than the table says, so nothing may depend on what it says."""
     touch(tmp_path, "train/a.mp4")
@@ -143,6 +202,27 @@ def test_lav_df_goes_back_to_the_first_original(tmp_path):
     fake = entries["test/000003.mp4"].clip
     assert (fake.audio_fake_periods, fake.visual_fake_periods) == ("", "[[1.0, 2.5]]")
     assert entries["test/000003.mp4"].split == "test"
+
+
+def test_lav_df_originals_by_name_and_flags_that_are_texts(tmp_path):
+    """`bool("false")` is true."""
+    touch(tmp_path, *(f"dev/{number}.mp4" for number in "12345"))
+    rows = [
+        {"file": "dev/1.mp4", "modify_video": False, "modify_audio": False, "original": None},
+        {"file": "dev/2.mp4", "modify_video": "false", "modify_audio": "true", "original": "1.mp4"},
+        {"file": "dev/3.mp4", "modify_video": 0, "modify_audio": 1, "original": "train/1.mp4"},
+        {"file": "dev/4.mp4", "modify_video": None, "modify_audio": False, "original": None},
+        {"file": "dev/5.mp4", "modify_video": float("nan"), "modify_audio": True, "original": "."},
+    ]
+    (tmp_path / "metadata.json").write_text(json.dumps(rows))
+    entries = listed(tmp_path, "lav-df")
+    tiers = [entry.clip.tier for entry in entries.values()]
+    assert tiers == ["RVRA", "RVFA", "RVFA", "unknown", "FAKE"]
+    assert {entries[f"dev/{number}.mp4"].clip.base for number in "123"} == {"dev/1.mp4"}
+    assert entries["dev/4.mp4"].problem == "its label is not known"
+    (tmp_path / "metadata.json").write_text(json.dumps([rows[0] | {"modify_audio": "perhaps"}]))
+    with pytest.raises(UserError, match=r"metadata.json: entry 0: modify_audio: 'perhaps'; expected real, 0, false"):
+        list_entries(tmp_path)
 
 
 def test_dfdc_parts(tmp_path):
@@ -200,6 +280,23 @@ def test_kodf_names_both_identities_of_a_swap(tmp_path):
     assert (driven.tier, driven.identities) == ("FAKE", ("p1",))
     assert entries["원본/p1/p1_200715_1.mp4"].clip.tier == "RVRA"
     assert entries["x/unlisted.mp4"].problem == "not listed in KoDF's tables"
+
+
+def test_kodf_without_tables_is_read_by_names(tmp_path):
+    one, two = "0a1b2c3d4e5f60718293", "123456"
+    touch(
+        tmp_path,
+        f"dfl/20201105/{one}/{one}_{two}_1_0001.mp4",
+        f"audio-driven/20201105/{two}/{two}_{two}_5_0002.mp4",
+        f"original/{one}/{one}_001.mp4",
+        f"original/{one}/take.mp4",
+    )
+    entries = listed(tmp_path, "kodf")
+    driven, swap, real, other = (entries[source] for source in sorted(entries))
+    assert (swap.clip.tier, swap.clip.method, swap.clip.identities) == ("FVRA", "dfl", (one, two))
+    assert (driven.clip.tier, driven.clip.method, driven.clip.identities) == ("FAKE", "audio-driven", (two,))
+    assert (real.clip.tier, real.clip.identities) == ("RVRA", (one,))
+    assert other.problem.startswith("not named as in KoDF")
 
 
 def test_own_table(tmp_path):

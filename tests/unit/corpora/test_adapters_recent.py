@@ -173,6 +173,14 @@ def test_polyglotfake_pairs_fakes_with_originals(tmp_path):
     row = {"filename": "es_1_to_ru_Xtts.mp4", "tts_technique": "XTTS", "sync_tech": "Wav2Lip"}
     (tmp_path / "all_fake_video.json").write_text(json.dumps({"video": [row]}))
     assert listed(tmp_path, "polyglotfake")[fake.source].clip.method == "XTTS+Wav2Lip"
+    originals = {"videos": [{"filename": f"{name}.mp4", "source": "https://host/v/1"} for name in ("es_1", "en_5")]}
+    (tmp_path / "real_json_files").mkdir()
+    (tmp_path / "real_json_files" / "es.json").write_text(json.dumps(originals))
+    found = listed(tmp_path, "polyglotfake")
+    assert (
+        found[fake.source].clip.identities == found[lone.source].clip.identities == ("polyglotfake:https://host/v/1",)
+    )
+    assert [source for source, _ in read_root(tmp_path).others] == []
     (tmp_path / "all_fake_video.json").write_text('{"video": [3]}')
     with pytest.raises(UserError, match=r"all_fake_video.json: expected a list of objects with 'filename'"):
         list_entries(tmp_path)
@@ -215,8 +223,14 @@ def test_digifakeav_folders_name_tier_and_method(tmp_path):
 
 def test_talkingheadbench_identities_and_splits(tmp_path):
     fake, more = "fake/Hallo/test/00012--abc_1--Hallo.mp4", "fake/additional_dataset/MAGI-1/00013--x--MAGI-1.mp4"
-    touch(tmp_path, fake, more, "true/abc_1.mp4", "audio/fake/abc_1.wav", "elsewhere/z.mp4")
+    third = "fake/additional_dataset/Hallo3/00014-abc_1.mp4"
+    touch(tmp_path, fake, more, third, "true/abc_1.mp4", "audio/fake/abc_1.wav", "elsewhere/z.mp4")
+    (tmp_path / "real").mkdir()
+    names = {"Train": {"FaceForensics++": ["000.mp4"], "CelebV-HQ": []}, "Test": {"CelebV-HQ": ["abc_1.mp4"]}}
+    (tmp_path / "real" / "real_dataset_split_official_ff++.json").write_text(json.dumps(names))
     entries = listed(tmp_path, "talkingheadbench")
+    assert entries[third].clip.identities == ("thb:00014", "thb:abc_1")
+    assert (entries["true/abc_1.mp4"].split, entries["true/abc_1.mp4"].clip.tier) == ("test", "RVRA")
     assert (entries[fake].clip.tier, entries[fake].clip.method, entries[fake].split) == ("FVRA", "Hallo", "test")
     assert entries[fake].clip.identities == ("thb:00012", "thb:abc_1")
     assert entries["true/abc_1.mp4"].clip.identities == ("thb:abc_1",), "the driving clip and its real video"

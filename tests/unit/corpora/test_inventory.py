@@ -11,7 +11,7 @@ from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.tiers import FAKE, FVRA, RVRA
 from avdfd.core.workers import Failure
-from avdfd.corpora.inventory import FileFacts, Streams, examine, hash_all, probe
+from avdfd.corpora.inventory import FileFacts, Streams, check_periods, examine, hash_all, probe
 from avdfd.corpora.manifest import ManifestRow, choose, make_row, read_clips, read_manifest, write_manifest
 from tests.helpers.recordings import clicks, record
 from tests.helpers.videos import make_video
@@ -85,6 +85,20 @@ def test_short_is_what_audio_and_video_have_in_common(tmp_path):
         assert examine(path).short is short
     samples = np.random.default_rng(0).normal(0, 0.1, 16_000 * 5)
     assert examine(record(tmp_path / "b.mp4", video[:75], samples, rate=16_000)).short
+
+
+def test_fake_periods_after_the_end_of_the_file(tmp_path):
+    """Periods in frames or milliseconds called all windows of a fake real."""
+    path = record(tmp_path / "a.mp4", [n / 25 for n in range(88)], clicks(2, 56_320, [0.01, 1.0, 1.99]), rate=16_000)
+    facts = {"source": "a.mp4", "identities": ("a",), "base": "a.mp4", "path": path}
+    for fine in ("", "[[0.5, 3.6]]", "[[3.0, 7.9]]"):
+        check_periods(Clip(**facts, tier="FVFA", audio_fake_periods=fine))
+    check_periods(Clip(**facts, tier="RVRA", audio_fake_periods="[[12, 50]]"))
+    check_periods(Clip(**facts | {"path": tmp_path / "gone.mp4"}, tier="FVFA"))
+    with pytest.raises(
+        MediaError, match=r"a fake period ends at 50 s, but the file at 7.1 s: the periods are not in s"
+    ):
+        check_periods(Clip(**facts, tier="FVRA", visual_fake_periods="[[0.5, 1], [12, 50]]"))
 
 
 def test_probe_reads_packets_only(tmp_path):

@@ -142,3 +142,21 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
     pq.write_table(pa.table({"path": [3], "is_fake": [1]}), tmp_path / "meta.parquet")
     with pytest.raises(UserError, match=r"meta.parquet: row 0: column 'path': 3 is not a path"):
         list_entries(tmp_path)
+
+
+def test_cells_without_content_state_nothing(tmp_path):
+    """pandas writes NaN into Parquet, and "nan" into text; then all clips without an identity were one person."""
+    touch(tmp_path, "a.mp4", "b.mp4")
+    columns = {**COLUMNS, "identity": "who", "method": "how", "fake_periods": "when"}
+    cells = {"path": ["a.mp4", "b.mp4"], "is_fake": [0, 1]}
+    nothing = {"who": [float("nan")] * 2, "how": [float("nan")] * 2, "when": [float("nan")] * 2}
+    pq.write_table(pa.table({**cells, **nothing}), tmp_path / "meta.parquet")
+    mapping(tmp_path, table="meta.parquet", columns=columns)
+    parquet = entries_of(tmp_path)
+    assert [entry.clip.identities for entry in parquet.values()] == [("a.mp4",), ("b.mp4",)]
+    assert [(entry.clip.method, entry.clip.audio_fake_periods) for entry in parquet.values()] == [
+        ("real", ""), ("unknown", "")
+    ]  # fmt: skip
+    (tmp_path / "meta.csv").write_text("path,is_fake,who,how,when\na.mp4,0,nan,NaN,\nb.mp4,1,None,unknown,\n")
+    mapping(tmp_path, columns=columns)
+    assert entries_of(tmp_path) == parquet

@@ -1,16 +1,19 @@
 """A store at a URL gives the elements of the folder; every fault of its server is one line."""
 
+import errno
 import json
 import multiprocessing as mp
 import pickle
 import shutil
 import socket
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry, known_implementations
 
 from avdfd.config import AugmentConfig
@@ -300,6 +303,40 @@ class Failing(LocalFileSystem):
     def cat_file(self, path, start=None, end=None, **kwargs):
         type(self).tried += 1
         raise ConnectionResetError("reset by peer")
+
+
+class Bucket(MemoryFileSystem):
+    """Object storage in memory, with the answers of s3fs where they are others."""
+
+    protocol = "s3"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("s3://"))
+
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        if (start or 0) >= self.info(path)["size"]:
+            raise OSError(errno.EINVAL, "The requested range is not satisfiable")
+        return super().cat_file(path, start=start, end=end, **kwargs)
+
+
+def test_object_storage(folder, monkeypatch):
+    monkeypatch.setitem(_registry, "s3", Bucket)
+    bucket = Bucket()
+    for path in folder.iterdir():
+        bucket.pipe_file(f"s3://bucket/store/{path.name}", path.read_bytes())
+    near, far = ElementStore(folder), ElementStore("s3://bucket/store")
+    for meta in near.metas:
+        same(near.read(meta.key, **EVERYTHING), far.read(meta.key, **EVERYTHING))
+    with pytest.raises(UserError, match="^s3://bucket/other: no such element store"):
+        ElementStore("s3://bucket/other")
+    bucket.pipe_file(f"s3://bucket/store/{SHARD}", b"")
+    with pytest.raises(
+        WorkError, match=rf"^s3://bucket/store/{SHARD}: the server refuses bytes \d+ to .*: is the file wh"
+    ):
+        far.read(near.metas[0].key)
 
 
 def test_errors_of_a_driver_are_one_line(folder, monkeypatch):
