@@ -29,7 +29,7 @@ _DIGIFAKE = re.compile(r"(?:\A|_)(FVFA|FVRA|real)(?:_|\Z)", re.IGNORECASE)
 _DIGIFAKE_METHOD = re.compile(r"echomimic|hallo2|hallo|sonic|v-?express", re.IGNORECASE)
 _THB_SPLITS = ("train", "val", "test")
 _THB_MORE = "additional_dataset"
-_THB_LISTS = "*_dataset_split_*.json"
+_THB_LISTS = "[!.]*_dataset_split_*.json"
 
 
 def avlips(files: Files) -> Iterator[Entry]:

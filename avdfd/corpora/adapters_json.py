@@ -178,7 +178,7 @@ def _dfdc_rows(table: Path) -> Iterator[tuple[str, bool, dict[str, Any]]]:
 
 def av_deepfake1m_tables(root: Path) -> list[Path]:
     """Return the tables of AV-Deepfake1M in a root."""
-    return sorted(path for path in root.glob("*_metadata.json") if path.is_file())
+    return sorted(path for path in root.glob("[!.]*_metadata.json") if path.is_file())
 
 
 def lav_df_table(root: Path) -> Path | None:

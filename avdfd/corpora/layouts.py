@@ -184,9 +184,9 @@ def _joined(known: Entry, further: Entry) -> Entry:
 
 
 def _is_one_of(source: str, patterns: Iterable[str]) -> bool:
-    """Return True for a table of the layout, or a list that a script wrote."""
+    """Return True for a table of the layout, or a list that a script wrote; hidden files are none."""
     name = PurePosixPath(tidy(source)).name
-    return any(fnmatch(name, pattern) for pattern in patterns)
+    return not name.startswith(".") and any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def find_layout(root: Path, files: Files | None = None) -> str:

@@ -560,6 +560,7 @@ def test_leftovers_of_archives_are_listed_and_no_tables(layout, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     added = {".DS_Store": b"\0\0\0\1Bud1", "part.zip": b"PK\3\4"}
+    added |= {str(Path(name).with_name(f"._{Path(name).name}")): b"\0\5\26\7\xff" for name in tables}
     added |= {
         f"__MACOSX/{Path(name).parent}/._{Path(name).name}".replace("/./", "/"): b"\0\5\26\7\xff" for name in tables
     }
