@@ -17,7 +17,7 @@ References:
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,18 +32,21 @@ from avdfd.datasets.loaders import Reads
 from avdfd.datasets.samplers import Epochs, Shuffled
 from avdfd.datasets.transforms import Seeds, floats, generators
 from avdfd.datasets.waveforms import augmented
-from avdfd.elements import Element, ElementMeta, coded
+from avdfd.elements import Element, ElementMeta, ElementStore, coded
 from avdfd.features.early import of_audio
 from avdfd.media.codecs import round_trip
 from avdfd.models import lcnn
-from avdfd.models.aasist import SIZES, Aasist
+from avdfd.models.aasist import SIZES, Aasist, Nodes, ResidualBlock
 from avdfd.models.front_ends.wav2vec2 import Wav2Vec2
 from avdfd.models.rawnet2 import RawNet2
 from avdfd.models.sls import Sls
 from avdfd.models.ssl_aasist import SslAasist
+from avdfd.training.array_store import RowFormat
+from avdfd.training.backbone_cache import described, row_formats_of, weights_digest
 from avdfd.training.distributed import Chance
 from avdfd.training.front_ends import ARCHS
 from avdfd.training.front_keys import of_wav2vec2
+from avdfd.training.precision import autocast
 from avdfd.training.state_dicts import fill, read_weights, unwrap
 
 STAGES = ("train",)
@@ -51,6 +54,8 @@ SCORED = ("train",)
 LABELLED = ("train",)
 
 _ENCODER = "ssl_model.model."
+_AT_ONCE = 4  # clips whose features are computed together
+_VERSION = 1  # raise it with every change of the inputs or of the frozen encoder
 
 
 class Raw(NamedTuple):
@@ -73,6 +78,11 @@ class Batch(NamedTuple):
     """(B,) float, 1 = fake."""
     fake_audio: Tensor
     """(B,) float, 1 = the audio is fake, or may be."""
+
+    @property
+    def model_inputs(self) -> tuple[Tensor]:
+        """Arguments of the network, and of its frozen part."""
+        return (self.waveform,)
 
 
 class Outputs(NamedTuple):
@@ -125,6 +135,44 @@ def fitted(audio: Tensor, samples: int, rng: Generator | None) -> Tensor:
     return audio[start : start + samples]
 
 
+class EncoderPart(NamedTuple):
+    """AASIST's frozen encoder for the cache: a `FrozenPart`."""
+
+    model: Aasist
+    precision: str
+    device: torch.device
+    inputs: Inputs
+    encoded: type[Nodes] = Nodes
+
+    @property
+    def option(self) -> str:
+        return "model.frozen_encoder"
+
+    @torch.inference_mode()
+    def __call__(self, *inputs: Tensor) -> Nodes:
+        """Waveform (B, S) -> nodes to cache, computed a few clips at a time, as a clip takes a gigabyte of memory."""
+        (waveform,) = inputs
+        self.model.eval()
+        with autocast(self.device, self.precision):
+            few = [self.model.nodes(some) for some in waveform.split(_AT_ONCE)]
+        return Nodes(*(torch.cat(parts).float() for parts in zip(*few, strict=True)))
+
+    def identity(self, store: ElementStore) -> dict[str, Any]:
+        """Describe everything that the features depend on."""
+        parts = {"first_bn": self.model.first_bn, "encoder": self.model.encoder}
+        blocks = (block for block in self.model.encoder.modules() if isinstance(block, ResidualBlock))
+        return {
+            **described(store, self.precision, self.device),
+            "inputs": {"version": _VERSION, "samples": self.inputs.samples},
+            "weights": {name: weights_digest(part) for name, part in parts.items()},
+            "activated": [block.activated for block in blocks],
+        }
+
+    def row_formats(self) -> dict[str, RowFormat]:
+        """Return type and shape of each feature of an element, found by encoding an empty one."""
+        return row_formats_of(self(torch.zeros((1, self.inputs.samples), device=self.device)))
+
+
 def branches(cfg: CountermeasureConfig) -> tuple[str, ...]:
     return ("audio",)
 
@@ -146,8 +194,11 @@ def batches(cfg: CountermeasureConfig, stage: str, metas: Sequence[ElementMeta])
     return Shuffled(len(metas), cfg.train.batch_size, cfg.seed, tiers=tiers)
 
 
-def frozen(model: nn.Module, cfg: CountermeasureConfig, stage: str, device: torch.device) -> None:
-    return None
+def frozen(model: nn.Module, cfg: CountermeasureConfig, stage: str, device: torch.device) -> "EncoderPart | None":
+    if not cfg.model.frozen_encoder:
+        return None
+    assert isinstance(model, Aasist), "checked with the config"
+    return EncoderPart(model, cfg.train.precision, device, Inputs(cfg.model.samples))
 
 
 def build(cfg: CountermeasureConfig, stage: str, former: Mapping[str, Tensor] | None) -> nn.Module:
@@ -175,7 +226,7 @@ def rebuild(cfg: CountermeasureConfig, stage: str) -> nn.Module:
         return RawNet2(faithful=cfg.faithful)
     if cfg.model.arch == "lfcc-lcnn":
         return lcnn.Lcnn()
-    return Aasist(**SIZES[cfg.model.arch], faithful=cfg.faithful)
+    return Aasist(**SIZES[cfg.model.arch], faithful=cfg.faithful, frozen=cfg.model.frozen_encoder)
 
 
 def _on_encoder(cfg: CountermeasureConfig, ssl: SslConfig) -> SslAasist | Sls:
@@ -208,8 +259,9 @@ def groups(model: nn.Module, cfg: CountermeasureConfig, stage: str) -> list[tupl
     return [((parameter for parameter in model.parameters() if parameter.requires_grad), 1.0)]
 
 
-def outputs(net: nn.Module, batch: Batch, cfg: CountermeasureConfig, stage: str, chance: Chance) -> Outputs:
-    return Outputs(_difference(net(batch.waveform)), batch.fake_audio)
+def outputs(net: nn.Module, batch: Any, cfg: CountermeasureConfig, stage: str, chance: Chance) -> Outputs:
+    fake_audio = batch.fake_audio if isinstance(batch, Batch) else batch.fake_modalities[:, 0]
+    return Outputs(_difference(net(*batch.model_inputs)), fake_audio)
 
 
 def losses(model: nn.Module, out: Outputs, cfg: CountermeasureConfig, stage: str) -> dict[str, Tensor]:
@@ -224,12 +276,12 @@ def early(model: nn.Module, batch: Batch, cfg: CountermeasureConfig) -> dict[str
     return {"audio": of_audio(batch.waveform)}
 
 
-def preview(batch: Batch) -> tuple[Tensor, None]:
-    return batch.waveform, None
+def preview(batch: Any) -> tuple[Tensor | None, None]:
+    return (batch.waveform if isinstance(batch, Batch) else None), None
 
 
-def scores(model: nn.Module, batch: Batch, cfg: CountermeasureConfig) -> dict[str, Tensor]:
-    logits = model(batch.waveform)
+def scores(model: nn.Module, batch: Any, cfg: CountermeasureConfig) -> dict[str, Tensor]:
+    logits = model(*batch.model_inputs)
     # The published score of both AASISTs is the logit of real alone. That of SLS orders clips as the difference does.
     alone = cfg.faithful and cfg.model.arch in (*SIZES, "ssl-aasist")
     return {"audio": -logits[:, 1] if alone else _difference(logits)}

@@ -50,6 +50,9 @@ class CountermeasureModelConfig(Section):
     place, as published; window: windows of 3.072 s."""
     weights: WeightsConfig | None = None
     """Released weights from which training starts."""
+    frozen_encoder: bool = False
+    """Train the graphs and the output of AASIST or AASIST-L alone. The encoder stays as it is in `weights`, and its
+    features are computed once, of the first `samples` of each clip or window."""
 
     @model_validator(mode="after")
     def _on_an_encoder(self) -> "CountermeasureModelConfig":
@@ -57,6 +60,12 @@ class CountermeasureModelConfig(Section):
             raise ValueError(
                 f"ssl is the encoder of {' and '.join(WITH_ENCODER)}: set it for them alone, not {self.arch}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _of_released_weights(self) -> "CountermeasureModelConfig":
+        if self.frozen_encoder and (self.arch not in ("aasist", "aasist-l") or self.weights is None):
+            raise ValueError("frozen_encoder takes the encoder of a released AASIST or AASIST-L: name it in `weights`")
         return self
 
 
@@ -86,5 +95,7 @@ class CountermeasureConfig(RunConfig):
     def _audio_alone(self) -> "CountermeasureConfig":
         if self.augment != AugmentConfig(waveform=self.augment.waveform):
             raise ValueError("augment: a countermeasure takes neither mels nor frames: set augment.waveform alone")
+        if self.model.frozen_encoder and self.augment.waveform is not None:
+            raise ValueError("model.frozen_encoder computes features once, not of augmented audio: leave one out")
         takes_whole_batches("batch norms need the whole batch", train=self.train)
         return self

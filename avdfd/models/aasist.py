@@ -11,7 +11,7 @@ References:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -61,11 +61,21 @@ class ResidualBlock(nn.Module):
         return F.max_pool2d(x + shortcut, (1, 3)) if self.pooled else x + shortcut
 
 
+class Nodes(NamedTuple):
+    """What the graphs take: nodes of the encoder's output."""
+
+    spectral: Tensor
+    """(B, F, C)."""
+    temporal: Tensor
+    """(B, T, C)."""
+
+
 class Aasist(Graphs):
-    """Waveform (B, S) in [-1, 1] -> logits (B, 2) of fake and real.
+    """Waveform (B, S) in [-1, 1], or its nodes -> logits (B, 2) of fake and real.
 
     `channels` are those of the first and the last blocks, `widths` those of the graphs of one and of both kinds of
-    nodes, `ratios` the shares of spectral, temporal and mixed nodes that pooling keeps. S is 2,315 or more.
+    nodes, `ratios` the shares of spectral, temporal and mixed nodes that pooling keeps. S is 2,315 or more. `frozen`
+    excludes the encoder from training, the statistics of its batch norms included.
     """
 
     filters: Tensor
@@ -77,9 +87,11 @@ class Aasist(Graphs):
         widths: Sequence[int] = (64, 32),
         ratios: Sequence[float] = (0.5, 0.7, 0.5),
         faithful: bool = False,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         first, last = channels
+        self.frozen = frozen
         self.register_buffer("filters", sinc_filters(_BANDS, _TAPS)[:, None], persistent=False)
         self.first_bn = nn.BatchNorm2d(1)
         steps = [(1, first), (first, first), (first, last), (last, last), (last, last), (last, last)]
@@ -89,15 +101,26 @@ class Aasist(Graphs):
         self.add_graphs(channels=last, nodes=_NODES, widths=widths, ratios=ratios)
         self.drop = nn.Dropout(0.5)
         self.out_layer = nn.Linear(5 * widths[1], 2)
+        if frozen:
+            self.first_bn.requires_grad_(False)
+            self.encoder.requires_grad_(False)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        # ---- filter bank and encoder: (B, C, F, T)
+    def train(self, mode: bool = True) -> "Aasist":
+        """As nn.Module.train, but a frozen encoder stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.first_bn.eval()
+            self.encoder.eval()
+        return self
+
+    def nodes(self, waveform: Tensor) -> Nodes:
+        """Return what the filter bank and the encoder find in a waveform (B, S)."""
         bands = F.conv1d(waveform[:, None], self.filters)[:, None]
-        x = self.encoder(F.selu(self.first_bn(F.max_pool2d(bands.abs(), 3))))
+        x = self.encoder(F.selu(self.first_bn(F.max_pool2d(bands.abs(), 3)))).abs()  # (B, C, F, T)
+        return Nodes(rearrange(x.amax(dim=3), "b c f -> b f c"), rearrange(x.amax(dim=2), "b c t -> b t c"))
 
-        # ---- both graphs
-        spectral = rearrange(x.abs().amax(dim=3), "b c f -> b f c")
-        temporal = rearrange(x.abs().amax(dim=2), "b c t -> b t c")
-        features = self.read_out(spectral, temporal)
-        with full_precision(waveform):
+    def forward(self, given: Tensor | Nodes) -> Tensor:
+        nodes = given if isinstance(given, Nodes) else self.nodes(given)
+        features = self.read_out(*nodes)
+        with full_precision(nodes.spectral):
             return self.out_layer(self.drop(features.to(self.out_layer.weight.dtype)))

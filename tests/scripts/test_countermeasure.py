@@ -25,6 +25,7 @@ from avdfd.evaluation.grouped_metrics import FALSE_ALARMS
 from avdfd.features.window import WINDOW
 from avdfd.inference.runs import load_run
 from avdfd.inference.scoring import score
+from avdfd.metrics import roc
 from avdfd.models.rawnet2 import RawNet2
 from avdfd.splits.lists import CLIP_COLUMNS, read_splits
 from avdfd.training import weights
@@ -245,3 +246,24 @@ def test_training_starts_from_released_weights(store, tmp_path):
     torch.testing.assert_close(state["out.weight"], network.state_dict()["out.weight"])
     with pytest.raises(UserError, match="the config expects 00"):
         baseline.main([*words, f'--model.weights={{"file": "{path}", "sha256": "00"}}', "--name=x"])
+
+
+def test_frozen_encoder_stays_as_released_and_its_features_are_cached(store, tmp_path, capsys):
+    words = arguments(tmp_path, store, faithful=True, model={"arch": "aasist-l"})
+    released = countermeasure.rebuild(load(words[1], CountermeasureConfig), "train").state_dict()
+    path = tmp_path / "AASIST-L.pth"
+    torch.save(released, path)
+    words += [f'--model.weights={{"file": "{path}"}}', "--model.frozen_encoder=true", "--train.epochs=1"]
+    baseline.main(words)
+    assert "cache: frozen features of 24 clips" in capsys.readouterr().out
+    trained = weights.load(tmp_path / "runs/cm" / BEST, "countermeasure").model
+    same = {key for key in released if torch.equal(trained[key], released[key])}
+    assert {key for key in released if key.startswith(("encoder.", "first_bn."))} <= same
+    assert not {"out_layer.weight", "pos_S", "GAT_layer_S.bn.running_mean"} & same
+    [epoch] = epochs(tmp_path / "runs/cm")
+    run = load_run(tmp_path / "runs/cm", "cpu")
+    elements = ElementStore(run.config.data.elements)
+    metas = split_metas(run.config, elements, "validation")
+    scores = score(run, ElementSet(elements, metas, run.inputs)).branch["audio"]
+    labels = np.array([float(sum(meta.window) > 0) for meta in metas])
+    assert epoch["val_auc"] == pytest.approx(roc.auc(labels, scores)), "as of the audio itself"

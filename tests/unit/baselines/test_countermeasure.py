@@ -157,3 +157,14 @@ def test_training_starts_from_the_encoders_file(tmp_path: Path):
 def test_an_encoder_belongs_to_the_systems_that_have_one(arch: str, ssl: Any):
     with pytest.raises(ValueError, match="ssl is the encoder of ssl-aasist and sls: set it for them alone"):
         config("ssl-aasist").model_validate({**config("ssl-aasist").model_dump(), "model": {"arch": arch, "ssl": ssl}})
+
+
+def test_a_frozen_encoder_is_that_of_a_released_aasist():
+    plain = config("ssl-aasist").model_dump()
+    weights, waveform = {"file": "AASIST.pth"}, {"noise": 0.5}
+    for model in ({"arch": "aasist"}, {"arch": "rawnet2", "weights": weights}):
+        with pytest.raises(ValueError, match="frozen_encoder takes the encoder of a released AASIST or AASIST-L"):
+            CountermeasureConfig.model_validate({**plain, "model": {**model, "frozen_encoder": True}})
+    frozen = {"arch": "aasist", "weights": weights, "frozen_encoder": True}
+    with pytest.raises(ValueError, match="computes features once, not of augmented audio"):
+        CountermeasureConfig.model_validate({**plain, "model": frozen, "augment": {"waveform": waveform}})
