@@ -62,7 +62,7 @@ class ResidualBlock(nn.Module):
 
 
 class Nodes(NamedTuple):
-    """What the graphs take: nodes of the encoder's output."""
+    """Nodes of the encoder's output, which the graphs take."""
 
     spectral: Tensor
     """(B, F, C)."""
