@@ -157,30 +157,30 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
 
 
 def _by_source(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Return the first entry of each source that has no problem, or else the first, in order of the sources.
-
-    A clip whose rows contradict each other has that as its problem, and one of two splits has none.
-    """
-    found: dict[str, Entry] = {}
+    """Return one entry of each source, in order of the sources."""
+    found: dict[str, list[Entry]] = {}
     for entry in entries:
-        source = entry.clip.source
-        found[source] = _joined(found[source], entry) if source in found else entry
-    return dict(sorted(found.items()))
+        found.setdefault(entry.clip.source, []).append(entry)
+    return {source: _joined(found[source]) for source in sorted(found)}
 
 
-def _joined(known: Entry, further: Entry) -> Entry:
-    """Return the entry of a clip that has two."""
-    first = further if known.problem and not further.problem else known
-    joined = replace(first, repeated=known.repeated + further.repeated + 1)
-    if known.problem or further.problem:
-        return joined
-    if known.split != further.split:
-        joined = replace(joined, split=UNKNOWN)
-    tiers = [TIERS[entry.clip.tier] for entry in (known, further)]
-    facts = zip(*((tier.label, tier.video, tier.audio) for tier in tiers), strict=True)
-    if any(None not in pair and pair[0] != pair[1] for pair in facts):
-        return replace(joined, problem=f"its rows contradict each other: {', '.join(tier.name for tier in tiers)}")
-    return joined
+def _joined(entries: list[Entry]) -> Entry:
+    """Return the entry of a clip that may have several: the first without a problem, or else the first.
+
+    If those without one contradict each other, that is the problem, and a clip of two splits has none.
+    """
+    usable = [entry for entry in entries if not entry.problem]
+    first = (usable or entries)[0]
+    if len(entries) == 1:
+        return first
+    first = replace(first, repeated=sum(entry.repeated for entry in entries) + len(entries) - 1)
+    if len({entry.split for entry in usable}) > 1:
+        first = replace(first, split=UNKNOWN)
+    tiers = [TIERS[name] for name in dict.fromkeys(entry.clip.tier for entry in usable)]
+    for labels in zip(*((tier.label, tier.video, tier.audio) for tier in tiers), strict=True):
+        if len({*labels} - {None}) > 1:
+            return replace(first, problem=f"its rows contradict each other: {', '.join(tier.name for tier in tiers)}")
+    return first
 
 
 def _is_one_of(source: str, patterns: Iterable[str]) -> bool:

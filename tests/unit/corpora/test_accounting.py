@@ -501,14 +501,14 @@ def test_rows_that_contradict_each_other_are_a_problem(tmp_path):
     (tmp_path / "a.mp4").touch()
     (tmp_path / "b.mp4").touch()
     rows = [lav_row("a.mp4"), lav_row("b.mp4") | {"split": "train"}, lav_row("b.mp4") | {"split": "test"}]
-    rows.append(lav_row("a.mp4") | {"modify_audio": True})
+    rows += [lav_row("a.mp4") | {"modify_audio": True}, lav_row("a.mp4")]
     (tmp_path / "metadata.json").write_text(json.dumps(rows))
     entries, others = read_root(tmp_path)
     assert [(entry.problem, entry.split) for entry in entries] == [
         ("its rows contradict each other: RVRA, RVFA", "unknown"),
         ("", "unknown"),
     ]
-    assert others == [("a.mp4", REPEATED), ("b.mp4", REPEATED)]
+    assert others == [("a.mp4", REPEATED), ("a.mp4", REPEATED), ("b.mp4", REPEATED)]
 
 
 @pytest.mark.parametrize("layout", ["lav-df", "kodf", "plain"])
