@@ -32,6 +32,12 @@ class Section(BaseModel):
     )
 
 
+def set_keys(section: Section) -> list[str]:
+    """Return the keys whose values are not their defaults."""
+    fields = type(section).model_fields.items()
+    return [name for name, field in fields if getattr(section, name) != field.get_default(call_default_factory=True)]
+
+
 class DataConfig(Section):
     """Elements of a training run."""
 
@@ -89,6 +95,9 @@ class RealDataConfig(DataConfig):
     def _known_tiers(self) -> "RealDataConfig":
         if self.fake_tiers or self.validation_tiers:
             raise ValueError("fake_tiers: this stage takes real clips alone: leave it out")
+        for key in ("min_fake", "balance_tiers"):
+            if key in set_keys(self):
+                raise ValueError(f"{key}: this stage takes real clips alone: leave it out")
         return self
 
 

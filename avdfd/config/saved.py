@@ -7,15 +7,13 @@ from typing import Any
 
 from avdfd.config.base import S
 from avdfd.config.loading import parse
+from avdfd.config.recipes import OptimConfig
 
 
 def completed(values: dict[str, Any]) -> dict[str, Any]:
     """Return a saved config with what was done before a key existed, for the keys that it lacks."""
     if values.get("kind") == "consistency":
-        if values.get("method", "least-squares") == "least-squares":  # it had no effect, and has been refused since
-            values = {key: value for key, value in values.items() if key != "optim"}
-        model = values.get("model")
-        return {**values, "model": completed_mouth(model)} if isinstance(model, dict) else values
+        return _effective_mouth(values)
     if values.get("kind") == "pretrain":
         return _without_frames(values)
     if values.get("kind") == "avff":
@@ -28,9 +26,7 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
 
 def completed_mouth(model: dict[str, Any]) -> dict[str, Any]:
     """Return a saved model of stage 2a likewise: on an encoder, it took all features."""
-    representation = model.get("representation")
-    on_encoder = isinstance(representation, dict) and representation.get("kind", "mouth-shape") != "mouth-shape"
-    return _with(model, [], "components", 0) if on_encoder else model
+    return _with(model, [], "components", 0) if _on_encoder(model) else model
 
 
 def parse_saved(values: dict[str, Any], model: type[S], source: str) -> S:
@@ -39,12 +35,27 @@ def parse_saved(values: dict[str, Any], model: type[S], source: str) -> S:
 
 
 def _without_frames(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the augmentation of frames, which stage 1 does not take; it has been refused since."""
-    augment = values.get("augment")
-    if not isinstance(augment, dict):
-        return values
-    kept = {key: value for key, value in augment.items() if key not in ("flip", "grayscale", "brightness", "shift")}
-    return {**values, "augment": kept}
+    """Leave out the augmentation of frames, which stages 1 and 2a do not take; it has been refused since."""
+    for key in ("flip", "grayscale", "brightness", "shift"):
+        values = _without(values, ["augment", key])
+    return values
+
+
+def _effective_mouth(values: dict[str, Any]) -> dict[str, Any]:
+    """Complete a config of stage 2a, and leave out what has no effect on it and has been refused since."""
+    model = values.get("model")
+    if isinstance(model, dict):
+        values = {**values, "model": completed_mouth(model)}
+    unused = ["speed", "faithful", "data.min_fake", "data.balance_tiers"]
+    if values.get("method", "least-squares") == "least-squares":
+        unused += ["save_minutes", "max_bad_steps", "select.first_epoch", "select.patience"]
+        if isinstance(model, dict) and _on_encoder(model):
+            unused += [f"optim.{key}" for key in OptimConfig.model_fields if key != "precision"]
+        else:
+            unused += ["optim", "data.home", "data.decode"]
+    for key in unused:
+        values = _without(values, key.split("."))
+    return _without_frames(values)
 
 
 def _effective(values: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +65,19 @@ def _effective(values: dict[str, Any]) -> dict[str, Any]:
         return values
     loss = {key: value for key, value in loss.items() if key not in ("align", "margin")}
     return {**{key: value for key, value in values.items() if key != "audio_lr_scale"}, "loss": loss}
+
+
+def _on_encoder(model: dict[str, Any]) -> bool:
+    representation = model.get("representation")
+    return isinstance(representation, dict) and representation.get("kind", "mouth-shape") != "mouth-shape"
+
+
+def _without(values: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    """Leave out a key, if it and its sections are there."""
+    if len(keys) == 1:
+        return {key: value for key, value in values.items() if key != keys[0]}
+    inner = values.get(keys[0])
+    return {**values, keys[0]: _without(inner, keys[1:])} if isinstance(inner, dict) else values
 
 
 def _with(values: dict[str, Any], sections: list[str], last: str, value: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from avdfd.config.base import (
     PositiveFloat,
     RunConfig,
     Section,
+    set_keys,
 )
 from avdfd.config.recipes import OptimConfig
 from avdfd.config.stage2a import Direction
@@ -165,7 +166,7 @@ class TrainConfig(RunConfig):
             raise ValueError("the released code has two branches: leave consistency out, or set faithful to false")
         for key in ("predictor", "direction", "anchors", "discrepancy", "synchrony", "loss.align", "loss.margin"):
             section, name = (self.loss, key.removeprefix("loss.")) if key.startswith("loss.") else (self, key)
-            if getattr(section, name) != type(section).model_fields[name].default:
+            if name in set_keys(section):
                 raise ValueError(f"{key} is of the released design: leave it out, or set consistency to null")
         if self.audio_lr_scale and not self.loss.audio:
             raise ValueError(

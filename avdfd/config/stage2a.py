@@ -13,6 +13,7 @@ from avdfd.config.base import (
     RealDataConfig,
     RunConfig,
     Section,
+    set_keys,
 )
 from avdfd.config.recipes import OptimConfig
 from avdfd.config.visual import RepresentationConfig
@@ -69,21 +70,38 @@ class ConsistencyStageConfig(RunConfig):
     rounds: Count = 2
     """How often least squares estimates by how much the audio of a recording is early or late."""
     optim: OptimConfig = OptimConfig()
-    """Optimiser for info-nce and regression."""
+    """Optimiser for info-nce and regression. `precision` is also that of an encoder's features, with every method."""
 
     @model_validator(mode="after")
     def _of_one_method(self) -> "ConsistencyStageConfig":
-        if self.method == "least-squares" and self.model.depth:
+        if self.method != "least-squares":
+            return self
+        if self.model.depth:
             raise ValueError("model.depth: least-squares fits no layers: set it to 0, or method to info-nce")
-        if self.method == "least-squares" and self.augment != AugmentConfig():
+        if self.augment != AugmentConfig():
             raise ValueError("augment: least-squares takes clips as they are: leave it out")
-        if self.method == "least-squares" and self.optim != OptimConfig():
-            raise ValueError("optim: least-squares takes no steps: leave it out, or set method to info-nce")
+        own = {"select.metric", *(("optim.precision",) if self._has_encoder else ())}
+        of_steps = [f"{name}.{key}" for name in ("optim", "select") for key in set_keys(getattr(self, name))]
+        of_steps += [key for key in ("save_minutes", "max_bad_steps") if key in set_keys(self)]
+        for key in of_steps:
+            if key not in own:
+                raise ValueError(f"{key}: least-squares takes no steps: leave it out, or set method to info-nce")
+        for key in ("home", "decode"):
+            if key in set_keys(self.data) and not self._has_encoder:
+                raise ValueError(f"data.{key}: least-squares reads audio and mouth shapes from the disk: leave it out")
         return self
 
     @model_validator(mode="after")
-    def _small(self) -> "ConsistencyStageConfig":
-        for key in ("graphs", "channels_last"):
-            if getattr(self.speed, key) is True:
-                raise ValueError(f"speed.{key}: stage 2a has a few small layers and no convolutions: leave it out")
+    def _without_effect(self) -> "ConsistencyStageConfig":
+        for key in set_keys(self.speed):
+            if getattr(self.speed, key) is not False:
+                raise ValueError(f"speed.{key}: has no effect on stage 2a's few small layers: leave it out")
+        if self.augment.of_frames:
+            raise ValueError(f"stage 2a is trained on no frames: set {', '.join(self.augment.of_frames)} to 0")
+        if self.faithful:
+            raise ValueError("faithful: the released code has no stage 2a: leave it out")
         return self
+
+    @property
+    def _has_encoder(self) -> bool:
+        return self.model.representation.encoder is not None

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from avdfd.core.errors import UserError
 from avdfd.training.flops import shape_of, without_values
 
 BACKENDS = {
@@ -68,7 +69,8 @@ class Attention:
     """The order of the back ends of a run, chosen before its first step; on a CPU there is nothing to choose.
 
     wanted: `speed.attention`: a back end to come first, or "auto". `log` is called with the choice. `measure` returns
-    the milliseconds of a back end, or None if it cannot run the call.
+    the milliseconds of a back end, or None if it cannot run the call. The first call raises UserError if a back end is
+    wanted and the model has no fused attention.
     """
 
     def __init__(
@@ -99,6 +101,8 @@ class Attention:
         if torch.cuda.get_device_capability(self.device) < _CUDNN_FROM:
             names.remove("cudnn")
         if not calls:
+            if self.wanted != "auto":
+                raise UserError("speed.attention: this model has no fused attention; leave it out")
             return names
         if self.wanted != "auto":
             self.log(f"attention: {self.wanted} first, as speed.attention says")

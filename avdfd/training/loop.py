@@ -34,9 +34,13 @@ def speed_up(model: nn.Module, cfg: SpeedConfig, device: torch.device, precision
     """Set up checkpointing, compilation and precision in the model itself; its state_dict keys stay.
 
     Layers are compiled one by one. This is quick, as they are alike, and processes can exchange the gradients of each
-    layer while the next ones are computed.
+    layer while the next ones are computed. Raises UserError for either without transformer layers.
     """
-    for stack in (module for module in model.modules() if isinstance(module, Stack)):
+    stacks = [module for module in model.modules() if isinstance(module, Stack) and len(module)]
+    for key in ("compile", "checkpointing"):
+        if getattr(cfg, key) and not stacks:
+            raise UserError(f"speed.{key}: this model has no transformer layers; leave it out")
+    for stack in stacks:
         stack.checkpointing = cfg.checkpointing
         for layer in stack if cfg.compile else ():
             layer.compile()

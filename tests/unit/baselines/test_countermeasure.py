@@ -93,7 +93,7 @@ def test_every_trained_weight_has_a_gradient(arch: str, faithful: bool):
     assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
-@pytest.mark.parametrize("arch", ARCHS.values())
+@pytest.mark.parametrize("arch", ["ssl-aasist", "sls"])
 def test_checkpointing_changes_no_gradient(arch: str):
     gradients = []
     for checkpointing in (False, True):

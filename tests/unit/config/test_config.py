@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -150,11 +151,70 @@ def test_a_picture_branch_is_trained(change, weight):
     assert config.parse({**TRAIN, **change}, TrainConfig, "c.json").loss.model_dump()["picture"] == weight
 
 
-def test_steps_of_least_squares_are_refused():
-    values = {"name": "x", "data": {"splits": "s"}, "optim": {"epochs": 3}}
-    with pytest.raises(UserError, match="optim: least-squares takes no steps: leave it out"):
+STAGE2A: dict[str, Any] = {"name": "x", "data": {"splits": "s"}}
+ON_ENCODER = {
+    "model": {"representation": {"kind": "av-hubert", "avhubert": {"file": "a.pt", "sha256": "0" * 64}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optim": {"epochs": 3}}, "optim.epochs: least-squares takes no steps: leave it out, or set method"),
+        ({"optim": {"precision": "fp32"}}, "optim.precision: least-squares takes no steps"),
+        ({"select": {"first_epoch": 2}}, "select.first_epoch: least-squares takes no steps"),
+        ({"select": {"patience": 2}}, "select.patience: least-squares takes no steps"),
+        ({"save_minutes": 1.0}, "save_minutes: least-squares takes no steps"),
+        ({"max_bad_steps": 1}, "max_bad_steps: least-squares takes no steps"),
+        ({"data": {"splits": "s", "home": "memory"}}, "data.home: least-squares reads audio and mouth shapes from"),
+        ({"data": {"splits": "s", "decode": "cpu"}}, "data.decode: least-squares reads audio and mouth shapes from"),
+    ],
+)
+def test_what_least_squares_does_not_use_is_refused(values, message):
+    with pytest.raises(UserError, match=f"^c.json: {message}"):
+        config.parse({**STAGE2A, **values}, ConsistencyStageConfig, "c.json")
+    trained = config.parse({**STAGE2A, **values, "method": "info-nce"}, ConsistencyStageConfig, "c.json").model_dump()
+    for key, value in values.items():
+        assert trained[key] == value if not isinstance(value, dict) else value.items() <= trained[key].items()
+
+
+def test_least_squares_on_an_encoder_uses_what_its_features_need():
+    used = {"optim": {"precision": "fp32"}, "data": {"splits": "s", "home": "memory"}, "select": {"metric": "ap"}}
+    cfg = config.parse({**STAGE2A, **ON_ENCODER, **used}, ConsistencyStageConfig, "c.json")
+    assert (cfg.optim.precision, cfg.data.home, cfg.select.metric) == ("fp32", "memory", "ap")
+    with pytest.raises(UserError, match=r"optim.lr: least-squares takes no steps"):
+        config.parse({**STAGE2A, **ON_ENCODER, "optim": {"lr": 0.1}}, ConsistencyStageConfig, "c.json")
+
+
+def test_stage_2a_augments_no_frames():
+    values = {**STAGE2A, "method": "info-nce", "augment": {"flip": 0.5, "shift": 3}}
+    with pytest.raises(UserError, match=r"stage 2a is trained on no frames: set augment\.flip, augment\.shift to 0"):
         config.parse(values, ConsistencyStageConfig, "c.json")
-    assert config.parse({**values, "method": "info-nce"}, ConsistencyStageConfig, "c.json").optim.epochs == 3
+
+
+@pytest.mark.parametrize("method", ["least-squares", "info-nce", "regression"])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"speed": {"compile": True}}, "speed.compile: has no effect on stage 2a's few small layers: leave it out"),
+        ({"speed": {"checkpointing": True}}, "speed.checkpointing: has no effect"),
+        ({"speed": {"attention": "flash"}}, "speed.attention: has no effect"),
+        ({"speed": {"graphs": True}}, "speed.graphs: has no effect"),
+        ({"speed": {"channels_last": True}}, "speed.channels_last: has no effect"),
+        ({"faithful": True}, "faithful: the released code has no stage 2a: leave it out"),
+        ({"data": {"splits": "s", "min_fake": 0.5}}, "data: min_fake: this stage takes real clips alone: leave it out"),
+        ({"data": {"splits": "s", "balance_tiers": True}}, "data: balance_tiers: this stage takes real clips alone"),
+    ],
+)
+def test_what_stage_2a_does_not_use_is_refused(method, values, message):
+    with pytest.raises(UserError, match=f"^c.json: {message}"):
+        config.parse({**STAGE2A, "method": method, **values}, ConsistencyStageConfig, "c.json")
+
+
+def test_what_is_off_is_accepted_in_stage_2a():
+    """As an override for all stages: channels_last false for runs that repeat bit by bit."""
+    off = {"compile": False, "checkpointing": False, "graphs": False, "channels_last": False, "attention": "auto"}
+    assert config.parse({**STAGE2A, "speed": off}, ConsistencyStageConfig, "c.json").speed.channels_last is False
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from avdfd.config import (
     ConsistencyStageConfig,
     OptimConfig,
     PretrainConfig,
+    SpeedConfig,
     TrainConfig,
     completed,
     completed_mouth,
@@ -87,11 +88,41 @@ def test_a_stage_2a_saved_before_there_were_components_takes_all_features():
     assert completed(mouth) == mouth, "the mouth shape is taken as it is, whatever the number"
 
 
-def test_steps_of_least_squares_are_left_out_of_old_runs():
-    values = {"kind": "consistency", "name": "x", "data": {"splits": "s"}, "optim": {"epochs": 3}}
-    assert parse_saved(values, ConsistencyStageConfig, "test").optim == OptimConfig()
-    steps = {**values, "method": "regression"}
-    assert parse_saved(steps, ConsistencyStageConfig, "test").optim.epochs == 3
+UNUSED = {
+    "speed": {"compile": True, "checkpointing": True, "attention": "flash", "channels_last": True},
+    "faithful": True,
+    "augment": {"flip": 0.5, "shift": 3},
+    "save_minutes": 1.0,
+    "max_bad_steps": 1,
+    "select": {"metric": "ap", "first_epoch": 2, "patience": 3},
+    "data": {"splits": "s", "home": "memory", "decode": "cpu", "min_fake": 0.0, "balance_tiers": True, "workers": 1},
+    "optim": {"epochs": 3, "precision": "fp32"},
+}
+
+
+def test_what_stage_2a_did_not_use_is_left_out_of_old_runs():
+    values = {"kind": "consistency", "name": "x", **UNUSED}
+    of_layers = {"speed": SpeedConfig(), "faithful": False, "augment": AugmentConfig()}
+    fitted = parse_saved(values, ConsistencyStageConfig, "test")
+    plain = {"select": {"metric": "ap"}, "data": {"splits": "s", "workers": 1}}
+    assert fitted == parse({"name": "x", **plain}, ConsistencyStageConfig, "test")
+    trained = parse_saved({**values, "method": "regression"}, ConsistencyStageConfig, "test")
+    assert {key: getattr(trained, key) for key in of_layers} == of_layers
+    assert (trained.data.min_fake, trained.data.balance_tiers) == (0.1, False)
+    assert (trained.save_minutes, trained.select.patience, trained.optim.epochs, trained.data.home) == (
+        1,
+        3,
+        3,
+        "memory",
+    )
+
+
+def test_least_squares_on_an_encoder_keeps_the_precision_of_its_features():
+    encoder = {"kind": "vit", "vit": {"init": "marlin", "weights": "w.pt", "sha256": "0" * 64}}
+    values = {"kind": "consistency", "name": "x", **UNUSED, "model": {"representation": encoder}}
+    old = parse_saved(values, ConsistencyStageConfig, "test")
+    assert (old.optim, old.data.home) == (OptimConfig(precision="fp32"), "memory")
+    assert parse_saved(old.model_dump(), ConsistencyStageConfig, "test") == old
 
 
 def test_what_had_no_effect_with_three_branches_is_left_out_of_old_runs():

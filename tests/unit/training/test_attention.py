@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
 
+from avdfd.core.errors import UserError
 from avdfd.training import attention
 from avdfd.training.attention import Attention, Call, calls_of, milliseconds
 from tests.helpers.models import small_audio_net, small_two_branch
@@ -116,6 +117,13 @@ def test_the_config_overrides_the_measurement(card):
     assert order_in(choice(small_audio_net(), MEL))[0] == SDPBackend.EFFICIENT_ATTENTION
     assert calls == []
     assert lines == ["attention: efficient first, as speed.attention says"]
+
+
+def test_a_back_end_without_attention_is_refused(card):
+    plain, clips = nn.Linear(2, 2), torch.zeros(3, 2)
+    with pytest.raises(UserError, match=r"^speed.attention: this model has no fused attention; leave it out$"):
+        Attention("flash", GPU, "bf16", pytest.fail)(plain, clips)
+    assert order_in(Attention("auto", GPU, "bf16", pytest.fail)(plain, clips))
 
 
 def test_a_cpu_has_no_choice():

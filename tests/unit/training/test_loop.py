@@ -13,6 +13,7 @@ from avdfd.config import SpeedConfig
 from avdfd.core.errors import UserError
 from avdfd.training import loop
 from avdfd.training.distributed import World
+from OpenAVFF.stack import Stack
 from tests.helpers.models import small_two_branch
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -74,6 +75,14 @@ def test_compiled_layers_compute_the_same(detector, clips, checkpointing, monkey
     torch.testing.assert_close(scores(detector, clips), plain_scores, rtol=1e-4, atol=1e-5)
     assert list(detector.state_dict()) == keys
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "something has been compiled"
+
+
+@pytest.mark.parametrize("key", ["compile", "checkpointing"])
+def test_what_changes_transformer_layers_is_refused_without_any(key):
+    model = nn.Sequential(nn.Linear(2, 2), Stack())
+    with pytest.raises(UserError, match=f"^speed.{key}: this model has no transformer layers; leave it out$"):
+        loop.speed_up(model, SpeedConfig.model_validate({key: True}), CPU, "fp32")
+    loop.speed_up(model, SpeedConfig(), CPU, "fp32")
 
 
 def test_tf32_is_used_on_request_only(detector):
