@@ -48,7 +48,8 @@ def page_folds(
     a `table`, methods are compared by their names alone.
 
     Re-synthesised fakes (`avdfd.corpora.vocoding`) do not affect this: they are never validated or tested on, and are
-    in training if their original is. With `only_own`, they are the only fakes in training.
+    in training if their original is, unless their way, as `world`, is a method or a vocoder of held-out pages. Most
+    ways are signal processing that no page publishes. With `only_own`, they are the only fakes in training.
 
     Raises UserError for clips without pages, too few pages, or `only_own` without re-synthesised fakes.
     """
@@ -71,7 +72,7 @@ def page_folds(
         )
     groups = _groups({page: by_page[page] for page in whole}, traits, count)
     folds = [_fold(clips, tested, whole, traits, validation) for tested in groups]
-    return [_with_own(fold, clips, own, only_own) for fold in folds]
+    return [_with_own(fold, clips, own, table, only_own) for fold in folds]
 
 
 def leave_pages_out(clips: Sequence[ClipMeta], table: Families) -> dict[str, tuple[list[int], list[int]]]:
@@ -100,13 +101,22 @@ def families(methods: Iterable[str]) -> dict[str, str]:
     Two names are of one family if one has all words of the other (DiffWave, DiffWave-128), or through a third name.
     """
     names = sorted(methods)
-    words = {name: set(re.findall(r"[a-z0-9+]+", name.lower())) for name in names}
+    words = {name: _words(name) for name in names}
     family = {name: name for name in names}
     for one, other in itertools.combinations(names, 2):
-        if words[one] <= words[other] or words[other] <= words[one]:
+        if _alike(words[one], words[other]):
             joined, left = family[one], family[other]
             family = {name: joined if group == left else group for name, group in family.items()}
     return family
+
+
+def _words(name: str) -> set[str]:
+    """Return the words of a method's name, or the name itself if it has none."""
+    return set(re.findall(r"(?:[^\W_]|\+)+", name.casefold())) or {name}
+
+
+def _alike(one: set[str], other: set[str]) -> bool:
+    return one <= other or other <= one
 
 
 def fake_methods(clips: Iterable[ClipMeta]) -> set[str]:
@@ -180,8 +190,15 @@ def _fold(
     return fold
 
 
-def _with_own(fold: SplitList, clips: Sequence[ClipMeta], own: Sequence[ClipMeta], only: bool) -> SplitList:
+def _with_own(
+    fold: SplitList, clips: Sequence[ClipMeta], own: Sequence[ClipMeta], table: Families, only: bool
+) -> SplitList:
     """Return a fold with the re-synthesised fakes of its training clips; with `only`, without other training fakes."""
+    held = {row.source for row in fold.rows if row.split != "train"}
+    fakes_held = [clip for clip in clips if clip.source in held and clip.tier != RVRA.name]
+    names = {clip.method for clip in fakes_held}
+    names |= {part.name for clip in fakes_held for part in table.parts(clip.method, clip.page)}
+    known = [_words(name) for name in names]
     if only:
         fakes = {clip.source: clip for clip in clips if clip.tier != RVRA.name}
         for row in [row for row in fold.rows if row.split == "train" and row.source in fakes]:
@@ -189,10 +206,12 @@ def _with_own(fold: SplitList, clips: Sequence[ClipMeta], own: Sequence[ClipMeta
             _leave_out(fold, fakes[row.source], "fake that was not made by resynthesise.py")
     trained = {row.source for row in fold.rows if row.split == "train"}
     for clip in own:
-        if clip.base in trained:
-            fold.rows.append(SplitRow("train", clip.identities[0], clip.source))
-        else:
+        if clip.base not in trained:
             _leave_out(fold, clip, "re-synthesised from a clip that is not trained on")
+        elif any(_alike(words, _words(clip.method.removeprefix(OWN_METHOD))) for words in known):
+            _leave_out(fold, clip, "re-synthesised in the way of a validation or test page")
+        else:
+            fold.rows.append(SplitRow("train", clip.identities[0], clip.source))
     return fold
 
 

@@ -116,6 +116,8 @@ def test_families_of_methods():
     assert family["WaveNet-MoL"] == family["WaveNet-Gaussian"]
     assert len(set(family.values())) == 3
     assert families(["PPG-VC(BNE)", "BNE-PPG-VC"])["PPG-VC(BNE)"] == "BNE-PPG-VC"
+    names = ["변조", "음성 변조", "合成", "WaveNet", "???"]
+    assert len({*families(names).values()}) == 4, "names in other scripts have words, too"
 
 
 def test_methods_with_a_common_vocoder_are_in_one_split():
@@ -147,7 +149,7 @@ def test_too_few_pages():
         page_folds([meta(f"id{i}", tier) for i in range(9) for tier in ("RVRA", "RVFA")], 5, 0.15)
 
 
-def with_own(clips):
+def with_own(clips, way="world"):
     """Return the clips, and a re-synthesised fake of every real clip."""
     reals = [clip for clip in clips if clip.tier == RVRA.name]
     return [
@@ -161,7 +163,7 @@ def with_own(clips):
                 base=clip.source,
                 source=f"own/{clip.source}",
                 sha256=f"own/{clip.source}",
-                method=OWN_METHOD + "world",
+                method=OWN_METHOD + way,
             )
             for clip in reals
         ),
@@ -178,6 +180,34 @@ def test_own_fakes_join_their_original_and_change_nothing_else():
         own = {clip.source for clip in parts["train"] if clip.method and clip.method.startswith(OWN_METHOD)}
         assert own == {f"own/{source}" for source in reals}
         assert {row.source for row in after.rows if row.split != "train"} & own == set()
+
+
+@pytest.mark.parametrize(
+    ("method", "vocoder", "way", "alike"),
+    [
+        ("WORLD", "", "world-shifted", True),
+        ("Tacotron", "WORLD", "world", True),
+        ("Vocos", "", "world", False),
+        ("WORLD", "", "shifted", False),
+        ("Griffin-Lim", "", "mel-griffin-lim", True),
+        ("MelNet-large", "", "melnet", True),
+    ],
+)
+def test_own_fakes_in_the_way_of_a_held_out_page_are_left_out(method, vocoder, way, alike):
+    """By words, as families of methods are, of methods and of the vocoders that the table states."""
+    clips = [clip for clip in collection() if clip.page != "f"] + page("f", [method], ["fay", "finn"])
+    everything = with_own(clips, way)
+    table = Families([{"method": "Tacotron", "page": "", "vocoder": vocoder, "converter": ""}])
+    reason = "re-synthesised in the way of a validation or test page"
+    found = []
+    for fold in page_folds(everything, 3, 0.2, table=table):
+        parts = split(fold, everything)
+        held = any(clip.method == method for name in ("validation", "test") for clip in parts[name])
+        trained = [clip for clip in parts["train"] if clip.method == OWN_METHOD + way]
+        assert (not trained) == (held and alike)
+        found.append(fold.left_out[reason] > 0)
+        assert found[-1] == (held and alike)
+    assert any(found) == alike
 
 
 def test_only_own_fakes_are_trained_on():
