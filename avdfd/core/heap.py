@@ -28,3 +28,14 @@ def keep_free_memory() -> None:
     if _limit is not None:
         _limit(_M_MMAP_THRESHOLD, 32 * 2**20)
         _limit(_M_TRIM_THRESHOLD, 64 * 2**20)
+
+
+def keep_all_free_memory() -> None:
+    """Have this process keep all free memory for what comes next, blocks up to 1 GB among it. glibc only.
+
+    For networks on a CPU: their layers take and free the same large blocks in every batch, and the system would clear
+    each page of them every time. `trim_heap` gives back what is free, as before.
+    """
+    if _limit is not None:
+        _limit(_M_MMAP_THRESHOLD, 2**30)
+        _limit(_M_TRIM_THRESHOLD, -1)

@@ -4,10 +4,11 @@ elements on         are prepared
 disk, for a CPU     by loader processes, which share the work
 disk, for a GPU     on the GPU, after loader processes have read them, or by these if they augment waveforms; frames
                     are decoded on the GPU or by loader processes (`data.decode`)
-memory              on the device, from the rows in memory, without loader processes
+memory              on the device, from the rows in memory, without loader processes; on a CPU by another thread
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -21,12 +22,15 @@ from avdfd.config import DataConfig
 from avdfd.core import fields
 from avdfd.core.errors import UserError
 from avdfd.datasets import jpegs
+from avdfd.datasets.background import in_background
 from avdfd.datasets.hand_over import hand_over, start
 from avdfd.datasets.jpegs import decoded_on
 from avdfd.datasets.loaders import ElementSet, EncodedForm, Reads, to_device
 from avdfd.datasets.residency import Place, Resident, choose, size_of
 from avdfd.datasets.samplers import Draw, Share, Shared
 from avdfd.elements import ElementStore
+
+_AHEAD = 1  # batches prepared beside the step
 
 
 class Decoder(NamedTuple):
@@ -71,7 +75,12 @@ class Batches:
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Share, Any]]:
-        return self._from_disk() if self._rows is None else self._from_memory(self._rows)
+        if self._rows is None:
+            return self._from_disk()
+        calls = self._from_memory(self._rows)
+        if self.device.type != "cpu":
+            return (call() for call in calls)
+        return in_background(calls, _AHEAD, torch_threads=1)  # the step has the other cores
 
     def __str__(self) -> str:
         if self._rows is None:
@@ -99,14 +108,17 @@ class Batches:
             positions = [draw.position for draw in share.draws]
             return to_device(self.elements.raw(positions, reads_on(self.elements, self.device)), self.device)
 
-    def _from_memory(self, rows: Resident[Any]) -> Iterator[tuple[Share, Any]]:
+    def _from_memory(self, rows: Resident[Any]) -> Iterator[Callable[[], tuple[Share, Any]]]:
+        """Yield for each batch of the epoch the call that prepares it."""
         for share, read in zip(self.order.shares(), self._newly_read(), strict=False):
             if read is not None:
                 positions, values = read
                 rows.put(positions, values)
                 self._is_read[positions.numpy()] = True
-            raw = rows.take([draw.position for draw in share.draws])
-            yield share, self.elements.prepare(raw, share.draws)
+            yield partial(self._prepared_from, rows, share)
+
+    def _prepared_from(self, rows: Resident[Any], share: Share) -> tuple[Share, Any]:
+        return share, self.elements.prepare(rows.take([draw.position for draw in share.draws]), share.draws)
 
     def _newly_read(self) -> Iterator[Any]:
         """Yield what the loader has read for each batch of the epoch, None if it reads nothing."""

@@ -9,9 +9,8 @@ disk     in the files                                  read ahead, and copied in
 """
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -25,6 +24,7 @@ from avdfd.core.errors import EndedBySignal, UserError
 from avdfd.core.progress import Bar
 from avdfd.core.signals import Stop
 from avdfd.core.tiers import AUDIO_CLASS
+from avdfd.datasets.background import in_background
 from avdfd.datasets.batches import Batches, open_batches
 from avdfd.datasets.loaders import Batch, ElementSet, Inputs
 from avdfd.datasets.residency import Place, Resident, choose
@@ -81,7 +81,7 @@ class CachedBatches:
     def __iter__(self) -> Iterator[tuple[Share, Batch]]:
         if self.place == "gpu":
             return ((share, self.take(_positions(share))) for share in self.order.shares())
-        return self._in_the_background()
+        return in_background(self._announced(), _AHEAD)
 
     def __str__(self) -> str:
         return f"{len(self.rows)} cached clips in {_HOMES[self.place]}"
@@ -108,17 +108,14 @@ class CachedBatches:
         float(batch.label.sum())
         return (len(positions) - len(first)) / (time.monotonic() - started)
 
-    def _in_the_background(self) -> Iterator[tuple[Share, Batch]]:
-        coming: deque[tuple[Share, Future[Batch]]] = deque()
-        with ThreadPoolExecutor(1) as reader:
-            for share in self.order.shares():
-                self._announce(_positions(share))
-                coming.append((share, reader.submit(self.take, _positions(share))))
-                if len(coming) > _AHEAD:
-                    share, batch = coming.popleft()
-                    yield share, batch.result()
-            for share, batch in coming:
-                yield share, batch.result()
+    def _announced(self) -> Iterator[Callable[[], tuple[Share, Batch]]]:
+        """Yield for each batch of the epoch the call that reads it, once its rows are announced."""
+        for share in self.order.shares():
+            self._announce(_positions(share))
+            yield partial(self._taken, share)
+
+    def _taken(self, share: Share) -> tuple[Share, Batch]:
+        return share, self.take(_positions(share))
 
     def _announce(self, positions: Sequence[int]) -> None:
         if self.place == "disk":

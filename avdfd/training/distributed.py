@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avdfd.core import fields
 from avdfd.core.errors import UserError
+from avdfd.core.heap import keep_all_free_memory
 from avdfd.core.workers import die_with_parent
 from avdfd.training import batch_norm
 
@@ -44,11 +45,16 @@ class World(NamedTuple):
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device; 'auto' is the GPU if there is one. Raises UserError if no GPU is usable for 'cuda'."""
+    """Return the device; 'auto' is the GPU if there is one. For a CPU, this process keeps free memory from here on.
+
+    Raises UserError if no GPU is usable for 'cuda'.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device 'cuda': no usable GPU found; use --device=auto or cpu, or check the driver")
+    if name == "cpu":
+        keep_all_free_memory()
     return torch.device(name)
 
 

@@ -1,5 +1,7 @@
 """Batches of an epoch do not depend on where elements are kept, on loader processes, or on the number of processes."""
 
+import threading
+
 import pytest
 import torch
 
@@ -99,6 +101,17 @@ def test_processes_together_have_the_batches_of_one(audio, orders, place):
             for expected, *pieces in zip(batch, *(piece for _, piece in shares), strict=True):
                 joined = None if expected is None else torch.stack(pieces, dim=1).flatten(0, 1)[: share.total]
                 assert joined is expected is None or torch.equal(expected, joined)
+
+
+def test_another_thread_prepares_elements_in_memory(audio, orders, monkeypatch):
+    threads, original = set(), ElementSet.prepare
+    monkeypatch.setattr(ElementSet, "prepare", lambda *of: threads.add(threading.current_thread()) or original(*of))
+    data = Batches(audio, orders()[0], CPU, place="memory")
+    batches = iter(data)
+    next(batches)
+    batches.close()  # as when a signal ends an epoch
+    assert threads
+    assert threads.isdisjoint(threading.enumerate())
 
 
 def test_elements_in_memory_are_read_once(audio, metas, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from avdfd.core.errors import UserError
+from avdfd.training import distributed
 from avdfd.training.distributed import pick_device
 from avdfd.training.state import Progress
 
@@ -13,6 +14,15 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch):
     with pytest.raises(UserError, match="no usable GPU"):
         pick_device("cuda")
     assert pick_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("name", "kept"), [("cpu", 1), ("cuda", 0)])
+def test_free_memory_is_kept_for_a_cpu(monkeypatch, name, kept):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: name == "cuda")
+    monkeypatch.setattr(distributed, "keep_all_free_memory", lambda: calls.append(1))
+    assert pick_device("auto") == torch.device(name)
+    assert len(calls) == kept
 
 
 def test_progress_counts_from_the_best():
