@@ -113,6 +113,9 @@ class CodecConfig(Section):
     def _consistent(self) -> "CodecConfig":
         if (self.bit_rate == 0) != (self.name == "mulaw"):
             raise ValueError(f"bit_rate {self.bit_rate}: {self.name} takes {'0' if self.name == 'mulaw' else 'one'}")
+        most = 256_000 if self.name == "opus" else 320_000
+        if self.bit_rate and not 500 <= self.bit_rate <= most:
+            raise ValueError(f"bit_rate {self.bit_rate}: {self.name} takes 500 to {most} bits per second")
         return self
 
 
@@ -169,19 +172,21 @@ class WaveformAugmentConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "WaveformAugmentConfig":
-        for key, kind in _KINDS.items():
-            if key in self.model_fields_set and kind not in self.model_fields_set:
-                raise ValueError(f"{key} has no effect without {kind}, the probability of what it limits: set both")
         for key in ("speed_factor", "rt60", "noise_snr", "stationary_snr", "band_edge"):
             low, high = getattr(self, key)
             if low > high:
                 raise ValueError(f"{key}: {low:g} is above {high:g}; name the smallest first")
         if self.speed_factor[0] < 0.25 or self.speed_factor[1] > 4:
             raise ValueError("speed_factor: speeds are from 0.25 to 4")
-        if self.band_edge[1] > 8000:
-            raise ValueError(f"band_edge: audio at 16 kHz has nothing above 8000 Hz, not {self.band_edge[1]:g}")
+        if self.rt60[0] < 0.01 or self.rt60[1] > 10:
+            raise ValueError("rt60: reverberation times are from 0.01 to 10 s")
+        if self.band_edge[0] < 100 or self.band_edge[1] > 8000:
+            raise ValueError("band_edge: band edges are from 100 to 8000 Hz, as audio is at 16 kHz")
         if bool(self.codec) != bool(self.codecs):
             raise ValueError("codec is the probability of one of codecs: set both, or none")
+        for key, kind in _KINDS.items():
+            if key in self.model_fields_set and kind not in self.model_fields_set:
+                raise ValueError(f"{key} has no effect without {kind}, the probability of what it limits: set both")
         return self
 
 

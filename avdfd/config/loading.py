@@ -7,8 +7,10 @@ key. Nothing is coerced. `--section.key=value` on the command line overrides a k
 import difflib
 import json
 import os
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +19,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.text import parse_json, read_json
 
 _LONGEST = 200  # letters of a value in a message
+_TYPES = {"int", "float", "bool", "str"}
 
 
 def load(path: str | Path, *models: type[S], overrides: list[str] | None = None, source: str = "") -> S:
@@ -45,9 +48,12 @@ def parse(values: dict[str, Any], model: type[S], source: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = error.errors()
+        problems: dict[str, list[Any]] = {}
+        for problem in error.errors():
+            problems.setdefault(_key(problem), []).append(problem)
+        key, first = next(iter(problems.items()))
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(f"{source}: {_explain(model, problems[0])}{more}") from None
+        raise UserError(f"{source}: {_explain(model, key, first)}{more}") from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -67,10 +73,16 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _explain(model: type[BaseModel], problem: Any) -> str:
-    """Describe one pydantic problem: the dotted key, the fault, the remedy."""
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location) or "config"
+def _key(problem: Any) -> str:
+    """Return the dotted key of a pydantic problem, without its names of the types that a value may have."""
+    names = [str(part) for part in problem["loc"]]
+    unknown = problem["type"] == "extra_forbidden"
+    return ".".join(names if unknown else takewhile(lambda name: "[" not in name and name not in _TYPES, names))
+
+
+def _explain(model: type[BaseModel], key: str, problems: Sequence[Any]) -> str:
+    """Describe the problems of one key, one for each type that its value may have: key, fault, remedy."""
+    problem = problems[0]
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, keys_of(model), n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else "remove it, or see the keys in avdfd/config"
@@ -79,8 +91,9 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         return f"key '{key}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
-        return f"{key}: {message}" if location else message
-    return f"key '{key}' is {_shown(problem['input'])}: {message[0].lower()}{message[1:]}"
+        return f"{key}: {message}" if key else message
+    messages = dict.fromkeys(f"{one['msg'][0].lower()}{one['msg'][1:]}" for one in problems)
+    return f"key '{key or 'config'}' is {_shown(problem['input'])}: {', or '.join(messages)}"
 
 
 def _shown(value: Any) -> str:
@@ -96,6 +109,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += keys_of(field.annotation, f"{prefix}{name}.")
+        for section in (field.annotation, *get_args(field.annotation)):  # of a section, or of one that may be null
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                keys += keys_of(section, f"{prefix}{name}.")
     return keys

@@ -38,10 +38,10 @@ def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder | SpeechEncoder:
         return AudioEncoder(**cfg.model_dump(exclude={"input", "projection_dim", "front"}))
     front, sizes = cfg.front, sizes_of(cfg.front)
     layers = front.layers if isinstance(front.layers, list) else [*range(sizes.depth + 1)]
-    if max(layers[-1], front.train_from or 0) > sizes.depth:
+    if layers[-1] > sizes.depth:
         raise UserError(
-            f"model.front: layers {front.layers} and train_from {front.train_from}, and {front.arch} has "
-            f"{sizes.depth} layers"
+            f"model.front.layers {front.layers}: {front.arch} has {sizes.depth} layers, and so hidden states 0 to "
+            f"{sizes.depth}"
         )
     if (front.train_from or 0) > layers[-1]:
         raise UserError(f"model.front: train_from {front.train_from} is above the last of layers {front.layers}")

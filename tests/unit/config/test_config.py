@@ -236,6 +236,33 @@ def test_impossible_spectra(model, message):
         config.parse({"name": "x", "data": TRAIN["data"], "model": model}, PretrainConfig, "c.json")
 
 
+FRONT = {"kind": "whisper", "arch": "tiny", "file": "x", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model": {"front": {**FRONT, "layers": "learn"}}},
+            "'model.front.layers' is \"learn\": input should be 'all' or 'learned', or input should be a valid list",
+        ),
+        ({"speed": {"channels_last": 2}}, "key 'speed.channels_last' is 2: input should be 'auto', or input should be"),
+        ({"model": {"front": {**FRONT, "layer": [1]}}}, "'model.front.layer': did you mean 'model.front.layers'?"),
+        ({"augment": {"waveform": {"nois": 1}}}, "'augment.waveform.nois': did you mean 'augment.waveform.noise'?"),
+        ({"augment": {"wave form": {}}}, "unknown key 'augment.wave form': did you mean 'augment.waveform'?"),
+        ({"augment": {"waveform": {"rt60": [1e-5, 0.1], "reverberation": 1.0}}}, "rt60: reverberation times are from"),
+        ({"augment": {"waveform": {"band_edge": [1.0, 80.0], "band": 1.0}}}, "band_edge: band edges are from 100 to"),
+        (
+            {"augment": {"waveform": {"codec": 1.0, "codecs": [{"name": "opus", "bit_rate": 300_000}]}}},
+            "augment.waveform.codecs.0: bit_rate 300000: opus takes 500 to 256000 bits per second",
+        ),
+    ],
+)
+def test_wrong_values_of_optional_sections_are_named(change, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        config.parse({"name": "x", "data": TRAIN["data"], **change}, PretrainConfig, "c.json")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

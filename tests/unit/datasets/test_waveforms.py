@@ -221,7 +221,7 @@ def test_models_that_take_waveforms_accept():
     [
         ({"noise_snr": [40.0, 10.0]}, "noise_snr: 40 is above 10"),
         ({"speed_factor": [0.1, 1.0]}, "speeds are from 0.25 to 4"),
-        ({"band_edge": [3000.0, 9000.0]}, "nothing above 8000 Hz, not 9000"),
+        ({"band_edge": [3000.0, 9000.0]}, "band edges are from 100 to 8000 Hz"),
         ({"codec": 0.5}, "set both, or none"),
         ({"codecs": [{"name": "mulaw"}]}, "set both, or none"),
     ],

@@ -361,7 +361,7 @@ def test_inconsistent_configs_are_refused(change: dict[str, Any], message: str, 
 
 
 def test_layers_beyond_the_encoder_are_refused(files: Files):
-    with pytest.raises(UserError, match="model.front: layers .* tiny has 2 layers"):
+    with pytest.raises(UserError, match=r"model.front.layers \[3\]: tiny has 2 layers, and so hidden states 0 to 2"):
         encoder_of(WHISPER, files, layers=[3])
     with pytest.raises(UserError, match=r"train_from 2 is above the last of layers \[1\]"):
         encoder_of(WHISPER, files, layers=[1], train_from=2, lr_scale=0.1)
