@@ -120,13 +120,13 @@ def list_entries(root: Path, layout: str = "auto", *, audio: bool = False) -> li
     return read_root(root, layout, audio=audio).entries
 
 
-def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listing:
+def read_root(root: Path, layout: str = "auto", *, audio: bool | None = False) -> Listing:
     """Return all clips of a data set, and all that is no clip.
 
     `layout` is one of LAYOUTS, or "auto" to detect it from folders and tables. With `audio`, audio files without video
-    are clips too. Without, a file is opened to see whether it has video, unless its suffix says so: then reading it
-    shows that. Raises UserError for a missing root, another layout, a root without clips, and tables that cannot
-    be read.
+    are clips too; None takes them if there are no videos. Without, a file is opened to see whether it has video, unless
+    its suffix says so: then reading it shows that. Raises UserError for a missing root, another layout, a root without
+    clips, and tables that cannot be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the root of the videos")
@@ -134,6 +134,8 @@ def read_root(root: Path, layout: str = "auto", *, audio: bool = False) -> Listi
     name = find_layout(root, files) if layout == "auto" else layout
     found = _by_source(LAYOUTS[name](files))
     alone = set() if audio else audio_files(files, found)
+    if audio is None and all(entry.problem for source, entry in found.items() if source not in alone):
+        alone = set()
     entries = [entry for source, entry in found.items() if source not in alone]
     if all(entry.problem for entry in entries):
         if count := sum(not found[source].problem for source in alone):

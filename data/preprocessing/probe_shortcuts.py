@@ -1,10 +1,12 @@
-"""Shortcut probes on a root of videos: AUC of single file properties, such as loudness, as detectors.
+"""Shortcut probes on a root of videos or of audio: AUC of single file properties, such as loudness, as detectors.
 
     python data/preprocessing/probe_shortcuts.py --root /data/FakeAVCeleb_v1.2
     python data/preprocessing/probe_shortcuts.py --root videos-parity --max 0.6
+    python data/preprocessing/probe_shortcuts.py --root speech-parity                audio files, as there are no videos
 
-Prints the AUC of every cue for every fake tier against RVRA. With `--max`, exit code 1 if an AUC is above it. Files
-that cannot be read are listed and left out.
+No cue needs a video. Audio files beside videos are left out, as their format alone would tell them apart. Prints the
+AUC of every cue for every fake tier against RVRA. With `--max`, exit code 1 if an AUC is above it. Files that cannot be
+read are listed and left out.
 """
 
 import contextlib
@@ -31,7 +33,7 @@ TIME_LIMIT = 300.0  # seconds for a file
 
 def main(argv: list[str]) -> int:
     cli = Parser(description="Measures shortcuts in a data set.")
-    cli.add_argument("--root", type=Path, required=True, help="folder of the videos")
+    cli.add_argument("--root", type=Path, required=True, help="folder of the videos, or of audio alone")
     cli.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
     cli.add_argument("--max", type=float, help="AUC above which a cue is a shortcut")
     cli.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> int:
     if not 0 <= args.workers <= MOST or (args.max is not None and not 0.5 <= args.max <= 1):
         raise UserError(f"--workers takes a whole number of 0 or more, up to {MOST}, --max an AUC from 0.5 to 1")
 
-    entries, others = read_root(args.root, args.layout)
+    entries, others = read_root(args.root, args.layout, audio=None)
     clips = [entry.clip for entry in entries if not entry.problem]
     check_kinds(args.root, clips)
     by_path = {clip.path: clip for clip in clips}

@@ -9,6 +9,7 @@ from avdfd.config import ChainConfig
 from avdfd.core.errors import UserError
 from avdfd.core.workers import Failure
 from avdfd.corpora.parity import Task, make, measure
+from avdfd.elements.form import encode_wav
 from avdfd.evaluation.audit.files import measure as cues_of
 from avdfd.evaluation.audit.probes import probe_auc
 from avdfd.media.chain import common_edges_and_band, limit_band
@@ -105,6 +106,43 @@ def test_script_prints_the_table_and_names_shortcuts(video, tmp_path, serial, ca
     assert loudness > 0.9
     assert probe_shortcuts.main(["--root", str(tmp_path), "--max", "0.6"]) == 1
     assert f"shortcuts above 0.6: loudness of RVFA ({loudness:.3f})" in capsys.readouterr().err
+
+
+def write_audio(root: Path) -> Path:
+    """Write audio alone, with the table of a collection: a recording of each speaker and a louder fake of it."""
+    rng = np.random.default_rng(0)
+    rows = ["file,label,method,speaker,pair_id,source_repo,notes"]
+    for number in range(IDENTITIES):
+        samples = speech(rng)
+        for label, audio in (("bonafide", samples), ("fake", 3 * samples)):
+            file = root / label / f"{number}.wav"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encode_wav(audio, RATE))
+            rows.append(f"{label}/{number}.wav,{label},x,s{number},{number},page,kind=copysyn")
+    (root / "manifest.csv").write_text("\n".join(rows))
+    return root
+
+
+def test_a_collection_of_audio_alone_is_probed(tmp_path, serial, capsys):
+    assert probe_shortcuts.main(["--root", str(write_audio(tmp_path))]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    cells = dict(zip(header.split()[1:], row.split()[1:], strict=True))
+    assert row.split()[0] == "RVFA-SVC"
+    assert cells.keys() == {*probe_shortcuts.CUES, "identity"}
+    assert float(cells["loudness"]) > 0.9
+    same = ("duration", "file_size", "bit_rate", "sample_rate", "tags", "identity")
+    assert {cells[name] for name in same} == {"0.500"}, "equal for both"
+    assert probe_shortcuts.main(["--root", str(tmp_path), "--max", "0.6"]) == 1
+    assert f"loudness of RVFA-SVC ({cells['loudness']})" in capsys.readouterr().err
+
+
+def test_audio_beside_videos_is_left_out(video, tmp_path, serial, capsys):
+    pairs = write(video, tmp_path, "loudness")
+    pairs[0][1].with_name("00002.wav").write_bytes(encode_wav(speech(np.random.default_rng(1)), RATE))
+    assert probe_shortcuts.main(["--root", str(tmp_path)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    place = "RealVideo-RealAudio/African/men/id00000/00002.wav"
+    assert first == f"left out: {place}: an audio file, where videos are read"
 
 
 def test_wrong_requests(video, tmp_path, serial):
