@@ -68,9 +68,9 @@ def main(argv: list[str]) -> int:
         "--clips", type=_count, default=0, help="clips of each tier for these two (default: 0, which takes all)"
     )
     add_encoders(cli)
-    cli.add_argument("--batch-size", type=_positive, default=16)
+    cli.add_argument("--batch-size", type=_positive, help="elements scored at once (default: 16)")
     cli.add_argument("--workers", type=_up_to(MOST), help="loader processes (default: as in training)")
-    cli.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    cli.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto, the GPU if there is one")
     others = cli.add_argument_group("scores of any system, in place of a trained run")
     others.add_argument(
         "--scores", type=Path, metavar="FILE", help="CSV or Parquet; --run (default: runs/FILE's name) gets the report"
@@ -113,9 +113,9 @@ def main(argv: list[str]) -> int:
         counterfactuals=args.counterfactuals,
         clips=args.clips,
         encoders=args.encoders,
-        batch_size=args.batch_size,
+        batch_size=args.batch_size or 16,
         workers=args.workers,
-        device=args.device,
+        device=args.device or "auto",
         bootstrap=args.bootstrap,
         seed=args.seed,
     )
@@ -141,7 +141,10 @@ def score_file(args: argparse.Namespace) -> ScoreFile | None:
     of_models = {
         "counterfactuals": args.counterfactuals,
         "robustness": args.robustness is not None,
+        "clips": args.clips,
         "encoders": args.encoders,
+        "batch-size": args.batch_size,
+        "device": args.device,
     }
     given = [name for name, value in of_models.items() if value]
     if given:

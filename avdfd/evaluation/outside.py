@@ -91,17 +91,25 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
     for other in against:
         clips.scores[other.name] = _on_the_same(clips, other)
 
+    # ---- an audit that cannot be made is refused before the metrics, which take longer
+    audited = {}
+    if request.audit or request.probes:
+        parts: dict[str, Part] = {request.split: (chosen.store, judged)}
+        parts |= {name: (chosen.store, other) for name, other in chosen.others.items()}
+        audited = {"audit": audit(parts, chosen.store, request, request.workers or 0)}
+
     # ---- the report
     about = _describe(request, file, scored, chosen, judged, against) | {
         "left_out": _counts(judged, kept_apart, scored, lines)
     }
+    # As for a run, validation has no errors at thresholds that were fitted on itself.
     fitted = {} if request.split in ("train", "validation") else _fitted(run, about, against)
-    if request.split == "validation":
-        trained = {one.name: fitted_tiers(one.report["protocol"]) for one in against}
-        fitted = fit_on_validation(clips, {MAIN: [*FAKES], **trained})
     result = about | {"fitted": fitted}
     drawn = {"replicates": request.bootstrap, "seed": request.seed}
     result |= grouped_metrics(clips, MAIN, [MAIN], fitted, windows=windows if own_windows else None, **drawn)
+    if request.split == "validation":
+        trained = {one.name: fitted_tiers(one.report["protocol"]) for one in against}
+        result["fitted"] = fitted = fit_on_validation(clips, {MAIN: [*FAKES], **trained})
     if len(vocoded_metas):
         of_them, _, _ = _pooled(vocoded_metas, scored, request.windows)
         result["vocoded"] = vocoded.summarise(of_them, result["overall"], fitted, **drawn)
@@ -110,10 +118,7 @@ def judge(request: Request, file: ScoreFile, splits: str | None = None) -> Evalu
     result["voices"] = None
     root = request.videos or request.probes
     result["failures"] = gallery(clips, windows, chosen.store, metas, MAIN, root)
-    if request.audit or request.probes:
-        parts: dict[str, Part] = {request.split: (chosen.store, judged)}
-        parts |= {name: (chosen.store, other) for name, other in chosen.others.items()}
-        result["audit"] = audit(parts, chosen.store, request, request.workers or 0)
+    result |= audited
     done = Evaluation(folder, result, clips, windows if own_windows else None, left_out=lines)
     if listed is None:
         return done

@@ -17,14 +17,20 @@ from avdfd.inference import domain
 from avdfd.report.card import write_card
 from avdfd.report.pages import folds_text, pages_text
 
+_NOT_ALWAYS = ("windows.csv", "frames.npz", "prediction.csv", LEFT_OUT)
+"""Files that not every evaluation has."""
+
 
 def write(done: Evaluation) -> str:
     """Write scores.csv, windows.csv, report.html and report.json; return the tables and the path of the page as text.
 
     For the clips of lists, prediction.csv is written too, frames.npz for a system that scores frames, on validation
-    domain.safetensors, and left_out.csv, without windows.csv, for scores from a file. report.json is written last:
+    domain.safetensors, and left_out.csv for scores from a file, which has windows.csv only if the file has the scores
+    of windows. What an earlier evaluation wrote there and this one does not is removed. report.json is written last:
     where it exists, the others do. The card of the run gets the figures.
     """
+    for name in _NOT_ALWAYS:
+        (done.folder / name).unlink(missing_ok=True)
     page = done.folder / "report.html"
     if done.domain:
         write_atomic(done.folder / domain.FILE, domain.encode(done.domain))

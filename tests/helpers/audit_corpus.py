@@ -1,5 +1,6 @@
 """Small corpora with and without planted shortcuts and leaks, as elements and as files."""
 
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from avdfd.elements.form import encode_audio, encode_frame
 from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
 
 IDENTITIES = 10
+LISTS = {"train": range(6), "validation": (6, 7), "test": (8, 9)}
 
 
 def fading_frames(rng: np.random.Generator) -> bytes:
@@ -81,3 +83,22 @@ def write_clip(path: Path, audio: np.ndarray, bit_rate: int = 64_000, **tags: st
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_lists(root: Path, lists: Mapping[str, Iterable[int]]) -> Path:
+    """Write split lists of identities, by number, beside the elements in `root`."""
+    (root / "splits").mkdir()
+    for split, numbers in lists.items():
+        (root / "splits" / f"{split}.txt").write_text("\n".join(f"id{number}" for number in numbers))
+    return root
+
+
+def write_files(root: Path, elements: Path, *, longer: float = 0.0, bit_rate: int = 64_000) -> Path:
+    """Write the source files of a store. `longer` and `bit_rate` apply to the fakes."""
+    rng = np.random.default_rng(1)
+    for source in sorted({meta.source for meta in ElementStore(elements).metas}):
+        fake = "FakeAudio" in source
+        samples = rng.uniform(0.02, 0.06) * rng.standard_normal(round((1 + fake * longer) * SAMPLE_RATE))
+        (root / source).parent.mkdir(parents=True)
+        write_clip(root / source, samples, bit_rate if fake else 64_000)
+    return root

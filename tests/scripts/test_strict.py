@@ -2,18 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 import evaluate
 from avdfd import report
 from avdfd.core.errors import UserError
-from avdfd.elements import ElementStore
-from avdfd.features.window import SAMPLE_RATE
-from tests.helpers.audit_corpus import IDENTITIES, corpus, write_clip
+from tests.helpers.audit_corpus import IDENTITIES, LISTS, corpus, write_files, write_lists
 from tests.helpers.runs import make_run
-
-LISTS = {"train": range(6), "validation": (6, 7), "test": (8, 9)}
 
 
 @pytest.fixture(autouse=True)
@@ -27,24 +22,6 @@ def clean(tmp_path_factory):
     root = tmp_path_factory.mktemp("clean")
     corpus(root / "elements")
     return write_lists(root, LISTS)
-
-
-def write_lists(root, lists):
-    (root / "splits").mkdir()
-    for split, numbers in lists.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(f"id{number}" for number in numbers))
-    return root
-
-
-def write_files(root, elements, *, longer=0.0, bit_rate=64_000):
-    """Write the source files of a store. `longer` and `bit_rate` apply to the fakes."""
-    rng = np.random.default_rng(1)
-    for source in sorted({meta.source for meta in ElementStore(elements).metas}):
-        fake = "FakeAudio" in source
-        samples = rng.uniform(0.02, 0.06) * rng.standard_normal(round((1 + fake * longer) * SAMPLE_RATE))
-        (root / source).parent.mkdir(parents=True)
-        write_clip(root / source, samples, bit_rate if fake else 64_000)
-    return root
 
 
 def strict(data, tmp_path, *arguments):

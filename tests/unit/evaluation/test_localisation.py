@@ -8,10 +8,13 @@ import pytest
 
 import evaluate
 from avdfd import report
-from avdfd.elements import ElementWriter, fake_seconds
+from avdfd.elements import ElementStore, ElementWriter, fake_seconds
 from avdfd.evaluation import evaluate as evaluation
+from avdfd.evaluation.evaluate import Request
 from avdfd.evaluation.localisation import LESS_IN_SYNC, UNUSUAL, localise, own_steps
+from avdfd.evaluation.outside import judge
 from avdfd.evaluation.pooling import per_window
+from avdfd.evaluation.score_file import ScoreFile
 from avdfd.inference.scoring import Scores
 from tests.helpers.runs import make_run
 from tests.unit.elements import meta
@@ -124,3 +127,19 @@ def test_steps_of_a_short_clip_are_those_within_it():
     values = np.arange(16.0).reshape(2, 8)
     assert own_steps(values, np.array([3.072, 3.072])).tolist() == values.tolist()
     assert own_steps(values, np.array([1.536, 3.072])).tolist()[0] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_scores_of_windows_from_a_file_find_it_as_those_of_a_run(planted, small_store, tmp_path, monkeypatch):
+    run = make_run(tmp_path, "train", small_store)
+    monkeypatch.setattr(evaluation, "check_request", lambda *_: None)  # the elements have no arrays
+    monkeypatch.setattr(evaluation, "score_run", lambda run, store, metas, request: oracle(metas))
+    common = {"split": "all", "elements": str(planted), "bootstrap": 10}
+    ours = evaluation.evaluate(Request(str(run), device="cpu", **common)).result
+    metas = ElementStore(planted).metas
+    rows = zip(metas, oracle(metas).branch["fused"].tolist(), strict=True)
+    file = tmp_path / "w.csv"
+    file.write_text("file,start,score\n" + "".join(f"{meta.source},{meta.start},{score}\n" for meta, score in rows))
+    found = judge(Request(str(tmp_path / "x"), **common), ScoreFile(file)).result
+    of_file = found["localisation"]["systems"]["score"]
+    assert of_file == ours["localisation"]["systems"]["fused"]
+    assert of_file["proposals"] > 0

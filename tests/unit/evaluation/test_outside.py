@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import pytest
 import torch
@@ -46,9 +47,9 @@ def exported(run, path, split="test", column="fused", change=lambda value: value
     return ScoreFile(path)
 
 
-def windows_of(run, path, column="fused", place="start", kept=lambda row: True):
+def windows_of(run, path, column="fused", place="start", kept=lambda row: True, folder="test"):
     """Write the windows.csv of a run as the file of another system: a row per window and seed."""
-    with (run / "eval" / "test" / "windows.csv").open() as file:
+    with (run / "eval" / folder / "windows.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if kept(row)]
     numbers: dict[str, int] = {}
     lines = []
@@ -130,6 +131,74 @@ def test_other_windows_than_those_of_the_store_are_pooled_to_clips(run, tmp_path
     assert moved["overall"]["score"]["auc"] == ours["overall"]["fused"]["auc"], "the same scores, pooled"
     clips = exported(run, tmp_path / "clips.csv")
     assert "has one score per clip" in refused(asked(run, tmp_path / "x", windows="max"), clips)
+
+
+OPTIONS = [
+    {"split": "validation"},
+    {"tiers": ("RVFA",)},
+    {"tiers": ("FVRA", "RVFA-VC"), "windows": "max"},
+    {"windows": "top1"},
+    {"seed": 3},
+    {"bootstrap": 0},
+]
+
+
+@pytest.mark.parametrize("changes", OPTIONS, ids=str)
+def test_options_on_scores_of_windows_do_what_they_do_for_a_run(run, small_store, tmp_path, changes):
+    done = evaluate(Request(str(run), name="other", device="cpu", **{"bootstrap": 20, **changes}))
+    files.write(done)
+    file = windows_of(run, tmp_path / "w.csv", folder="other")
+    alone = Request(str(tmp_path / "x"), elements=str(small_store / "elements"), **{"bootstrap": 20, **changes})
+    found, ours = judge(alone, file, str(small_store / "splits")).result, done.result
+    for name in ("overall", "windows"):
+        assert found[name]["score"] == {key: ours[name]["fused"][key] for key in found[name]["score"]}, name
+        assert found[name]["clips"] == ours[name]["clips"]
+    for kind in ("tiers", "methods", "window_groups"):
+        assert found[kind].keys() == ours[kind].keys()
+        for name, part in found[kind].items():
+            of_file, of_run = part.get("score", {}), ours[kind][name].get("fused", {})
+            assert of_file == {key: of_run[key] for key in of_file}, name
+            assert bool(of_file) == bool(of_run), name
+    assert [one["score"] for one in found["failures"]["worst"]] == [one["score"] for one in ours["failures"]["worst"]]
+    assert found["left_out"]["without_score"] == 0
+
+
+def test_the_videos_of_a_list_get_the_pooled_scores_of_their_windows(run, small_store, tmp_path):
+    listed = tmp_path / "list.csv"
+    lines = [f"{row['clip']},{int(row['tier'] != 'RVRA')}" for row in rows_of(run)]
+    listed.write_text("\n".join(["video_name,target", *lines]))
+    asked_for = {"split": "all", "csv": [listed], "windows": "max", "bootstrap": 0}
+    ours = evaluate(Request(str(run), device="cpu", **asked_for))
+    alone = Request(str(tmp_path / "x"), elements=str(small_store / "elements"), **asked_for)
+    done = judge(alone, windows_of(run, tmp_path / "w.csv"))
+    assert done.prediction == ours.prediction
+    assert len(done.prediction) == 13
+    assert done.result["listed"] == ours.result["listed"]
+
+
+def test_windows_may_have_log_odds_of_which_a_higher_one_means_real(run, tmp_path):
+    """They become P(fake) before they are pooled."""
+    file = windows_of(run, tmp_path / "w.csv")
+    head, *lines = file.path.read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    odds = [f"{clip},{start},{-math.log(float(p) / (1 - float(p)))!r}" for clip, start, p in cells]
+    file.path.write_text("\n".join([head, *odds]))
+    found = judge(asked(run, tmp_path / "x"), file._replace(scale="log-odds", higher_is_real=True))
+    ours = {row["clip"]: float(row["fused"]) for row in rows_of(run)}
+    scores = dict(zip(found.clips.source.tolist(), found.clips.scores["score"][0].tolist(), strict=True))
+    assert scores == pytest.approx(ours)
+
+
+def test_a_clip_with_an_empty_window_takes_no_part(run, tmp_path):
+    file = windows_of(run, tmp_path / "w.csv")
+    head, first, *lines = file.path.read_text().splitlines()
+    clip, start, _ = first.split(",")
+    file.path.write_text("\n".join([head, f"{clip},{start},", *lines]))
+    found = judge(asked(run, tmp_path / "x"), file)
+    assert clip not in found.clips.source
+    assert found.windows is not None, "those of all others"
+    assert clip not in found.windows.source
+    assert (found.result["left_out"]["without_score"], found.result["left_out"]["rows"]) == (1, 24)
 
 
 @pytest.fixture(scope="module")
