@@ -66,8 +66,18 @@ def read_audio(path: str | Path, *, video: bool = True, reading: Reading | None 
     reading.audio_stream = track.stream
     reading.choices += len(indices) - 1
     reading.damaged_frames += track.damaged
-    reading.notes += track.notes
+    reading.notes += [*track.notes, *_gaps(track.pieces)]
     return track.pieces
+
+
+def _gaps(pieces: Sequence[AudioPiece]) -> list[str]:
+    """Return a note on the gaps between pieces, which no window spans, if there are any."""
+    gaps = [(one.end, other.start) for one, other in itertools.pairwise(pieces) if other.start - one.end > _AUDIO_JUMP]
+    if not gaps:
+        return []
+    seconds = sum(end - start for start, end in gaps)
+    count = f"{len(gaps)} gap{'s' * (len(gaps) > 1)}"
+    return [f"{count} in the audio, {seconds:.2f} s without any, the first at {gaps[0][0]:.2f} s"]
 
 
 def join_pieces(pieces: Sequence[AudioPiece], end: float) -> np.ndarray:

@@ -57,7 +57,7 @@ class Reading:
     dropped_frames: int = 0
     """Frames of the video that repeat or precede the time of another one, or refer to frames before the file."""
     notes: list[str] = field(default_factory=list)
-    """Changes made to the audio, in words."""
+    """Changes made to the audio, and gaps in it, in words."""
 
     def remarks(self) -> list[str]:
         """Return what is not ordinary about the file, as text."""

@@ -14,6 +14,7 @@ from avdfd.media import face_mesh, face_windows
 from avdfd.media import windows as media
 from avdfd.media.assembly import audio_windows
 from avdfd.media.audio import AudioPiece, read_audio
+from avdfd.media.streams import Reading
 from avdfd.media.video import read_video
 from avdfd.media.windows import extract, windows
 from tests.helpers.heads import SIZE, Place, scene
@@ -118,8 +119,31 @@ def test_no_window_spans_an_interruption_of_the_audio(tmp_path):
             frame.rate, frame.pts = 16_000, start * 16_000
             container.mux(audio.encode(frame))
         container.mux(audio.encode())
-    assert [(s.start, len(s.samples)) for s in read_audio(path)] == [(0, 64_000), (5, 64_000)]
+    reading = Reading()
+    assert [(s.start, len(s.samples)) for s in read_audio(path, reading=reading)] == [(0, 64_000), (5, 64_000)]
+    assert reading.notes == ["1 gap in the audio, 1.00 s without any, the first at 4.00 s"]
     assert [w["start"] for w in extract(path, MediaConfig())] == pytest.approx([0, 5], abs=1e-3)
+
+
+@pytest.mark.parametrize(("suffix", "first", "starts"), [("ogg", "3.01", [4.5135]), ("webm", "3.51", [0, 5.014])])
+def test_windows_left_out_for_gaps_of_the_audio_are_noted(tmp_path, suffix, first, starts):
+    """Three stretches of 3.5, 3.5 and 2 s. Ogg states one time for all packets of a page, so half a second moves."""
+    import av
+
+    path, rng = tmp_path / f"clip.{suffix}", np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("libopus", rate=48_000, layout="mono")
+        for start, seconds in ((0, 3.5), (5, 3.5), (10, 2)):
+            noise = (6_000 * rng.standard_normal((1, round(seconds * 48_000)))).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+            frame.rate, frame.pts = 48_000, start * 48_000
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode())
+    reading = Reading()
+    cut = [*windows(path, MediaConfig(keep=["waveform"]), reading)]
+    assert [window["start"] for window in cut] == pytest.approx(starts, abs=1e-3)
+    note = f"2 gaps in the audio, 3.00 s without any, the first at {first} s"
+    assert (reading.facts(), reading.remarks()) == ({"notes": [note]}, [note])
 
 
 @pytest.mark.parametrize("fps", [25, 30_000 / 1001])
