@@ -5,6 +5,7 @@ from typing import Any
 FREE = {
     *("runs", "device", "data.workers", "data.home", "data.decode", "select.patience", "save_minutes"),
     *("max_bad_steps", "micro_batch", "finetune.micro_batch", "speed", "tracking"),
+    "model.front.file",  # its content is known by model.front.sha256
 }
 """Dotted keys of configs that may change when a run resumes: where, how fast and on how many processes it runs, and
 tracking."""

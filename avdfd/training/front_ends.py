@@ -18,7 +18,7 @@ from avdfd.core.files import sha256_of
 from avdfd.core.text import parse_json
 from avdfd.models.front_ends import Sizes
 from avdfd.models.front_ends.w2v_bert import W2vBert
-from avdfd.models.front_ends.wav2vec2 import wav2vec2
+from avdfd.models.front_ends.wav2vec2 import POSITION_GROUPS, wav2vec2
 from avdfd.models.front_ends.wavlm import wavlm
 from avdfd.models.front_ends.whisper import Whisper
 from avdfd.training import front_keys
@@ -86,9 +86,22 @@ _HEADS = ("num_attention_heads", "encoder_attention_heads")
 
 
 def sizes_of(cfg: FrontConfig) -> Sizes:
-    """Return the sizes of an encoder: those of its architecture, or others that the config states."""
+    """Return the sizes of an encoder: those of its architecture, or others that the config states.
+
+    Raises UserError if the width does not divide into the attention heads, or into the groups of the convolution by
+    which wav2vec 2.0 and its relatives encode position.
+    """
     published = ARCHS[cfg.kind][cfg.arch].sizes
-    return published if cfg.sizes is None else published._replace(**cfg.sizes.model_dump(exclude_none=True))
+    if cfg.sizes is None:
+        return published
+    sizes = published._replace(**cfg.sizes.model_dump(exclude_none=True))
+    parts = {"heads": sizes.heads}
+    if cfg.kind == "ssl" and cfg.arch != "w2v-bert-2":
+        parts["the groups of its convolution"] = POSITION_GROUPS
+    for name, number in parts.items():
+        if sizes.dim % number:
+            raise UserError(f"model.front.sizes: dim {sizes.dim} must be a multiple of {name}, {number}")
+    return sizes
 
 
 def build_front(cfg: FrontConfig) -> nn.Module:

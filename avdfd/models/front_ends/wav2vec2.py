@@ -22,6 +22,9 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from avdfd.models.front_ends import Sizes, by_length
 from OpenAVFF.stack import Stack
 
+POSITION_GROUPS = 16
+"""Groups of the convolution that encodes position."""
+
 # Kernel and stride of the convolutions.
 _CONVOLUTIONS = ((10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2)
 
@@ -101,7 +104,7 @@ def torchaudio_sizes(sizes: Sizes, *, large: bool, conv_bias: bool) -> dict[str,
         "encoder_embed_dim": sizes.dim,
         "encoder_projection_dropout": 0.0,
         "encoder_pos_conv_kernel": 128,
-        "encoder_pos_conv_groups": 16,
+        "encoder_pos_conv_groups": POSITION_GROUPS,
         "encoder_num_layers": sizes.depth,
         "encoder_num_heads": sizes.heads,
         "encoder_attention_dropout": 0.0,

@@ -25,3 +25,10 @@ def test_a_key_is_free_only_where_it_means_that():
     assert different_keys(old, new) == ["'augment.waveform.speed' (0.0 -> 0.5)"]
     stages = ({"finetune": {"micro_batch": size}, "micro_batch": size} for size in (2, 4))
     assert different_keys(*stages) == []
+
+
+def test_a_file_that_has_moved_is_the_same_file():
+    old, new = ({"model": {"front": {"file": folder + "/model.bin", "sha256": "0"}}} for folder in ("a", "b"))
+    assert different_keys(old, new) == []
+    new["model"]["front"]["sha256"] = "1"
+    assert different_keys(old, new) == ["'model.front.sha256' (0 -> 1)"]

@@ -290,3 +290,22 @@ def test_other_heads_in_config_json_are_refused(tmp_path: Path):
     cfg = config(path, "hubert-base", sizes={**SMALL, "heads": 4})
     with pytest.raises(UserError, match=r"config\.json: an encoder of 2 attention heads, model\.front has one of 4"):
         load_front(cfg)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arch", "sizes", "problem"),
+    [
+        (
+            "ssl",
+            "wavlm-large",
+            {"dim": 24, "heads": 2},
+            "dim 24 must be a multiple of the groups of its convolution, 16",
+        ),
+        ("ssl", "w2v-bert-2", {"dim": 24, "heads": 5}, "dim 24 must be a multiple of heads, 5"),
+        ("whisper", "tiny", {"heads": 7}, "dim 384 must be a multiple of heads, 7"),
+    ],
+)
+def test_sizes_that_do_not_divide_are_refused(kind: str, arch: str, sizes: dict[str, int], problem: str):
+    cfg = FrontConfig.model_validate({**UNREAD, "kind": kind, "arch": arch, "sizes": sizes})
+    with pytest.raises(UserError, match=f"model.front.sizes: {problem}"):
+        build_front(cfg)
