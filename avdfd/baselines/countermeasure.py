@@ -281,10 +281,16 @@ def preview(batch: Any) -> tuple[Tensor | None, None]:
 
 
 def scores(model: nn.Module, batch: Any, cfg: CountermeasureConfig) -> dict[str, Tensor]:
-    logits = model(*batch.model_inputs)
-    # The published score of both AASISTs is the logit of real alone. That of SLS orders clips as the difference does.
+    return {"audio": score_of(model(*batch.model_inputs), cfg)}
+
+
+def score_of(logits: Tensor, cfg: CountermeasureConfig) -> Tensor:
+    """Output of a network -> logits (B,) of being fake.
+
+    The published score of both AASISTs is the logit of real alone. That of SLS orders clips as the difference does.
+    """
     alone = cfg.faithful and cfg.model.arch in (*SIZES, "ssl-aasist")
-    return {"audio": -logits[:, 1] if alone else _difference(logits)}
+    return -logits[:, 1] if alone else _difference(logits)
 
 
 def _difference(logits: Tensor) -> Tensor:

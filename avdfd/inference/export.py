@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avdfd.baselines.countermeasure import scores as countermeasure_scores
+from avdfd.baselines.countermeasure import score_of
 from avdfd.config import CountermeasureConfig, PretrainConfig, TrainConfig
 from avdfd.core.errors import UserError, WorkError
 from avdfd.core.files import write_atomic
@@ -72,12 +72,7 @@ class _Graph(nn.Module):
             return [*out.logits.unbind(dim=1), out.logit_final]
         assert isinstance(self.config, CountermeasureConfig), "as `form_of` checks"
         times = -(-self.repeated_to // audio.shape[1])
-        batch: Any = _Waveforms(audio.repeat(1, times)[:, : self.repeated_to])
-        return [*countermeasure_scores(self.model, batch, self.config).values()]
-
-
-class _Waveforms(NamedTuple):
-    waveform: Tensor
+        return [score_of(self.model(audio.repeat(1, times)[:, : self.repeated_to]), self.config)]
 
 
 def form_of(run: Run) -> Form:

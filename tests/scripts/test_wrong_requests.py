@@ -25,7 +25,7 @@ CONFIGURED = {
 """Scripts that take a config, and one each."""
 ARGUED = {
     "detect": "--run {run} {text}",
-    "evaluate": "--run {run} --device cpu",
+    "evaluate": "--run {run}",
     "export": "--run {run} --out {out}.onnx",
     "compare": "{run} {stage1} --out {out}",
     "data.demo_corpus": "--out {out} --identities 3",

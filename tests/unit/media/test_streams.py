@@ -9,6 +9,7 @@ import pytest
 from avdfd.config import MediaConfig
 from avdfd.core.clips import make_entry
 from avdfd.core.errors import MediaError
+from avdfd.core.tiers import RVRA
 from avdfd.corpora.inventory import examine
 from avdfd.elements.form import encode_wav
 from avdfd.media.audio import read_audio
@@ -248,5 +249,5 @@ def test_store_records_a_choice_and_nothing_of_an_ordinary_file(tmp_path):
     media = MediaConfig(face=None)
     for name, tracks, facts in (("a", tones[:1], {}), ("b", tones, {"audio_stream": 2, "video_stream": 0})):
         path = write(tmp_path / f"{name}.mkv", [{}], tracks)
-        entry = make_entry(tmp_path, path.name, None)
+        entry = make_entry(tmp_path, path.name, RVRA)
         assert spool_windows(entry.clip, media, tmp_path).reading == facts
