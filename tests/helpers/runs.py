@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avdfd.config import PretrainConfig, TrainConfig, parse
+from avdfd.config import MediaConfig, PretrainConfig, TrainConfig, parse
 from avdfd.core.files import BEST
 from avdfd.core.tiers import tier
 from avdfd.elements import ElementWriter
@@ -97,7 +97,13 @@ def data_section(data: Path, *tiers: str) -> dict[str, Any]:
     }
 
 
-def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, Any] = AUDIO) -> Path:
+def make_run(
+    root: Path,
+    kind: str,
+    data: Path | None = None,
+    audio: dict[str, Any] = AUDIO,
+    media: MediaConfig | None = None,
+) -> Path:
     """Write a run folder with the weights of an untrained model; `data` is the folder of `make_store`."""
     data = data or root
     common = {"name": kind, "runs": str(root), "data": data_section(data, "RVFA")}
@@ -108,7 +114,7 @@ def make_run(root: Path, kind: str, data: Path | None = None, audio: dict[str, A
         config = parse({**common, **sizes, "audio": "stage1"}, TrainConfig, "test")
     torch.manual_seed(0)
     model = build_detector(config, stage1.model) if isinstance(config, TrainConfig) else build_audio_net(stage1.model)
-    facts = RunFacts(config=config, audio_model=stage1.model, git="unknown")
+    facts = RunFacts(config=config, audio_model=stage1.model, git="unknown", media=media)
     weights.save(root / kind / BEST, model.state_dict(), facts)
     return root / kind
 

@@ -5,21 +5,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 import detect
 import evaluate
-from avdfd.config import MediaConfig, PretrainConfig, parse
 from avdfd.core.errors import UserError
-from avdfd.core.files import BEST
-from avdfd.core.tiers import tier
-from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_wav
-from avdfd.media.windows import extract
-from avdfd.training import weights
-from avdfd.training.build import build_audio_net
-from avdfd.training.weights import RunFacts
-from tests.helpers.runs import AUDIO, data_section
+from tests.helpers.detection import make_corpus
+from tests.helpers.runs import make_run
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -32,40 +24,26 @@ def corpus(tmp_path_factory):
     """Files of 3.2 to 6 s, four for each identity, their elements, split lists, and an untrained run of stage 1."""
     root = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
-    media = parse(MEDIA, MediaConfig, "test")
-    with ElementWriter(root / "elements", {f"media.{key}": value for key, value in MEDIA.items()}) as writer:
-        for identity in (one for identities in SPLITS.values() for one in identities):
-            for name in ("RVRA", "RVFA"):
-                for number in range(2):
-                    source = f"{tier(name).folder}/Asian/men/{identity}/{number}.wav"
-                    path = root / "files" / source
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    noise = rng.standard_normal(int(16_000 * rng.uniform(3.2, 6)))
-                    slow = np.convolve(noise, np.ones(1 + number + 2 * (name == "RVFA")), "same")
-                    path.write_bytes(encode_wav((0.1 * slow).astype(np.float32), 16_000))
-                    clip = {"tier": name, "identities": [identity], "source": source, "base": source, "method": ""}
-                    clip |= {"race": "Asian", "gender": "men", "sha256": source}
-                    writer.add(clip, extract(path, media))
-    (root / "splits").mkdir()
-    for split, identities in SPLITS.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(identities))
-    config = parse({"name": "run", "runs": str(root), "data": data_section(root, "RVFA"), "model": AUDIO},
-                   PretrainConfig, "test")  # fmt: skip
-    torch.manual_seed(0)
-    facts = RunFacts(config=config, audio_model=config.model, git="unknown", media=media)
-    weights.save(root / "run" / BEST, build_audio_net(config.model).state_dict(), facts)
+
+    def write(path, _, name, number):
+        noise = rng.standard_normal(int(16_000 * rng.uniform(3.2, 6)))
+        slow = np.convolve(noise, np.ones(1 + number + 2 * (name == "RVFA")), "same")
+        path.write_bytes(encode_wav((0.1 * slow).astype(np.float32), 16_000))
+
+    media = make_corpus(root, SPLITS, MEDIA, {"RVRA": "", "RVFA": ""}, ".wav", write)
+    make_run(root, "pretrain", media=media)
     return root
 
 
 def evaluated(root, split, *more):
-    evaluate.main(["--run", str(root / "run"), "--split", split, "--bootstrap", "0", "--device", "cpu", *more])
-    return root / "run" / "eval" / split
+    evaluate.main(["--run", str(root / "pretrain"), "--split", split, "--bootstrap", "0", "--device", "cpu", *more])
+    return root / "pretrain" / "eval" / split
 
 
 def lines(root, capsys, *more):
     capsys.readouterr()
     files = [str(root / "files" / folder) for folder in ("RealVideo-RealAudio", "RealVideo-FakeAudio")]
-    detect.main(["--json", "--run", str(root / "run"), "--device", "cpu", *files, *more])
+    detect.main(["--json", "--run", str(root / "pretrain"), "--device", "cpu", *files, *more])
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return {line["file"].removeprefix(f"{root / 'files'}/"): line for line in found}
 
@@ -88,10 +66,10 @@ def test_a_file_has_one_score_and_the_verdict_of_its_band(corpus, rule, capsys):
         far = line["domain"]["overall"]["distance"] > 1
         assert line["verdict"] == ("out of domain" if far else called)
         assert line["calibrated"]
-    tested = json.loads((corpus / "run/eval/test/report.json").read_text())
+    tested = json.loads((corpus / "pretrain/eval/test/report.json").read_text())
     assert [row["allowed"] for row in tested["coverage"]] == [0.01, 0.02, 0.05, 0.1, 0.2]
     assert tested["coverage"][2]["coverage"] == pytest.approx(np.mean(decided))
-    html = (corpus / "run/eval/test/report.html").read_text()
+    html = (corpus / "pretrain/eval/test/report.html").read_text()
     assert "How many clips can be decided?" in html
 
 

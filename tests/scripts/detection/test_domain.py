@@ -5,29 +5,26 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 import detect
 import evaluate
-from avdfd.config import MediaConfig, PretrainConfig, parse
 from avdfd.core.errors import UserError
 from avdfd.core.files import BEST
-from avdfd.core.tiers import tier
-from avdfd.elements import ElementWriter
 from avdfd.elements.form import encode_wav
 from avdfd.evaluation.domain import BUILT_IN_METHODS
 from avdfd.inference import domain
 from avdfd.inference.runs import load_run
-from avdfd.media.windows import extract
 from avdfd.training import weights
-from avdfd.training.build import build_audio_net
-from avdfd.training.weights import RunFacts
 from data.corpus.clips import METHODS
-from tests.helpers.runs import AUDIO, data_section
+from tests.helpers.detection import make_corpus
+from tests.helpers.runs import AUDIO, make_run
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
-SPLITS = {"train": range(8), "validation": range(8, 14), "test": range(14, 20)}
+SPLITS = {
+    split: [f"id{number}" for number in range(first, end)]
+    for split, first, end in (("train", 0, 8), ("validation", 8, 14), ("test", 14, 20))
+}
 MEDIA = {"keep": ["waveform", "mel"], "hop": 1.0}
 MODEL = {**AUDIO, "patches": "statistics", "depth": 0}
 METHOD = {"RVRA": "real", "RVFA": "klatt"}
@@ -45,27 +42,13 @@ def corpus(tmp_path_factory):
     """Low-passed noise, two files for each identity and class, and an untrained run of stage 1."""
     root = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
-    media = parse(MEDIA, MediaConfig, "test")
-    with ElementWriter(root / "elements", {f"media.{key}": value for key, value in MEDIA.items()}) as writer:
-        for identity in (f"id{number}" for members in SPLITS.values() for number in members):
-            for name, method in METHOD.items():
-                for number in range(2):
-                    source = f"{tier(name).folder}/Asian/men/{identity}/{number}.wav"
-                    path = root / "files" / source
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    audio = noise(rng, rng.uniform(3.2, 6), 6 + 2 * (name == "RVFA"))
-                    path.write_bytes(encode_wav(audio, 16_000))
-                    clip = {"tier": name, "identities": [identity], "source": source, "base": source}
-                    clip |= {"method": method, "race": "Asian", "gender": "men", "sha256": source}
-                    writer.add(clip, extract(path, media))
-    (root / "splits").mkdir()
-    for split, members in SPLITS.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(f"id{number}" for number in members))
-    config = parse({"name": "run", "runs": str(root), "data": data_section(root, "RVFA"), "model": MODEL},
-                   PretrainConfig, "test")  # fmt: skip
-    torch.manual_seed(0)
-    facts = RunFacts(config=config, audio_model=config.model, git="unknown", media=media)
-    weights.save(root / "run" / BEST, build_audio_net(config.model).state_dict(), facts)
+
+    def write(path, _, name, __):
+        audio = noise(rng, rng.uniform(3.2, 6), 6 + 2 * (name == "RVFA"))
+        path.write_bytes(encode_wav(audio, 16_000))
+
+    media = make_corpus(root, SPLITS, MEDIA, METHOD, ".wav", write)
+    make_run(root, "pretrain", audio=MODEL, media=media)
     return root
 
 
@@ -73,13 +56,13 @@ def corpus(tmp_path_factory):
 def evaluated(corpus):
     """The root of the corpus, with reports of validation and test."""
     for split in ("validation", "test"):
-        evaluate.main(["--run", str(corpus / "run"), "--split", split, "--bootstrap", "0", "--device", "cpu"])
+        evaluate.main(["--run", str(corpus / "pretrain"), "--split", split, "--bootstrap", "0", "--device", "cpu"])
     return corpus
 
 
 def judged(root, capsys, *files, more=()):
     capsys.readouterr()
-    detect.main(["--run", str(root / "run"), "--device", "cpu", "--json", *map(str, files), *map(str, more)])
+    detect.main(["--run", str(root / "pretrain"), "--device", "cpu", "--json", *map(str, files), *map(str, more)])
     said = capsys.readouterr()
     return [json.loads(line) for line in said.out.splitlines()], said.err
 
@@ -95,10 +78,10 @@ def test_files_unlike_the_training_data_are_neither_real_nor_fake(evaluated, tmp
     assert all(outside[-4:])
     assert np.mean(outside[:-4]) <= 0.15, "one of 25 is expected"
     assert said.count("its scores say nothing about real recordings") == 1
-    report = json.loads((evaluated / "run/eval/test/report.json").read_text())["domain"]
+    report = json.loads((evaluated / "pretrain/eval/test/report.json").read_text())["domain"]
     stored = {
         row["clip"]: float(row["domain_audio"])
-        for row in csv.DictReader((evaluated / "run/eval/test/scores.csv").read_text().splitlines())
+        for row in csv.DictReader((evaluated / "pretrain/eval/test/scores.csv").read_text().splitlines())
     }
     assert report["outside"] == pytest.approx(np.mean(outside[:-4]))
     for line in lines[:-4]:
@@ -112,7 +95,7 @@ def test_files_unlike_the_training_data_are_neither_real_nor_fake(evaluated, tmp
     assert float(row["domain_audio_distance"]) == pytest.approx(far["audio"]["distance"])
     assert row["domain_picture_distance"] == ""
     again = ["--csv", str(tmp_path / "table.csv")]
-    detect.main(["--run", str(evaluated / "run"), "--device", "cpu", str(strange[0]), *again])
+    detect.main(["--run", str(evaluated / "pretrain"), "--device", "cpu", str(strange[0]), *again])
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 2
     assert f"  out of domain  {lines[-4]['score']:.3f}" in capsys.readouterr().out
 
@@ -129,7 +112,7 @@ def test_length_is_no_cue(evaluated, tmp_path, capsys):
 
 
 def test_the_report_says_how_far_clips_are_and_how_errors_grow(evaluated):
-    report = json.loads((evaluated / "run/eval/test/report.json").read_text())["domain"]
+    report = json.loads((evaluated / "pretrain/eval/test/report.json").read_text())["domain"]
     assert report["facts"]["corpus"] == {
         "elements": str(evaluated / "elements"), "clips": 32, "identities": 8,
         "windows": report["facts"]["corpus"]["windows"], "tiers": ["RVFA", "RVRA"], "methods": ["klatt"],
@@ -141,18 +124,18 @@ def test_the_report_says_how_far_clips_are_and_how_errors_grow(evaluated):
     assert list(report["tiers"]) == ["RVRA", "RVFA"]
     assert sum(one["clips"] for one in report["ranges"]) == 24
     assert report["ranges"][0]["distance"] == "0 to 50 %"
-    page = (evaluated / "run/eval/test/report.html").read_text()
+    page = (evaluated / "pretrain/eval/test/report.html").read_text()
     assert "Is this what it was trained on?" in page
     assert "Errors by distance" in page
 
 
 def test_runs_of_several_seeds_have_a_domain_together(evaluated):
     """Distances of audio are those of its mel, so the same for each of them, and for both."""
-    facts, model = weights.load(evaluated / "run" / BEST, "pretrain")
+    facts, model = weights.load(evaluated / "pretrain" / BEST, "pretrain")
     config = facts.config.model_copy(update={"name": "again", "seed": 1})
     weights.save(evaluated / "again" / BEST, model, facts.model_copy(update={"config": config}))
-    both, options = f"{evaluated / 'run'},{evaluated / 'again'}", ["--bootstrap", "0", "--device", "cpu"]
-    folder = evaluated / "run/eval"
+    both, options = f"{evaluated / 'pretrain'},{evaluated / 'again'}", ["--bootstrap", "0", "--device", "cpu"]
+    folder = evaluated / "pretrain/eval"
     evaluate.main(["--run", both, "--split", "test", *options])
     missing = json.loads((folder / "test-2-seeds/report.json").read_text())["domain"]["missing"]
     assert missing == f"evaluate {both} on validation first, which finds out"
@@ -165,11 +148,12 @@ def test_runs_of_several_seeds_have_a_domain_together(evaluated):
         single["facts"].pop("checkpoint_sha256")
         assert joined["outside"] == single["outside"]
         assert joined["facts"] == single["facts"]
-    assert domain.load(folder / "validation-2-seeds/domain.safetensors", [load_run(evaluated / "run", "cpu")]) is None
+    run = load_run(evaluated / "pretrain", "cpu")
+    assert domain.load(folder / "validation-2-seeds/domain.safetensors", [run]) is None
 
 
 def test_what_is_not_known_is_said(evaluated, capsys):
-    path = evaluated / "run/eval/validation/domain.safetensors"
+    path = evaluated / "pretrain/eval/validation/domain.safetensors"
     content, some = path.read_bytes(), evaluated / "files/RealVideo-RealAudio/Asian/men/id14/0.wav"
     path.write_bytes(content[:-9])
     with pytest.raises(UserError, match="damaged, or written by another version; evaluate the run on validation again"):

@@ -9,13 +9,10 @@ import pytest
 import detect
 import evaluate
 from avdfd import report
-from avdfd.config import MediaConfig, parse
 from avdfd.core.files import BEST
-from avdfd.core.tiers import tier
-from avdfd.elements import ElementWriter
 from avdfd.features.window import FPS
-from avdfd.media.windows import extract
 from avdfd.training import weights
+from tests.helpers.detection import make_corpus
 from tests.helpers.heads import SIZE, Place, head, scene
 from tests.helpers.recordings import record
 from tests.helpers.three_branches import make_three_branches
@@ -45,23 +42,12 @@ def film(path, seconds, seed, large):
 def corpus(tmp_path_factory):
     """Videos, two for each identity and class, their elements, split lists, and an untrained run of three branches."""
     root = tmp_path_factory.mktemp("corpus")
-    media = parse(MEDIA, MediaConfig, "test")
-    identities = [one for members in SPLITS.values() for one in members]
-    with ElementWriter(root / "elements", {f"media.{key}": value for key, value in MEDIA.items()}) as writer:
-        for seed, identity in enumerate(identities):
-            for name, lengths in SECONDS.items():
-                for number, seconds in enumerate(lengths):
-                    source = f"{tier(name).folder}/Asian/men/{identity}/{number}.mp4"
-                    path = root / "files" / source
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    film(path, seconds, seed, large=seed % 3 == 0 and number == 1)
-                    clip = {"tier": name, "identities": [identity], "source": source, "base": source, "method": ""}
-                    clip |= {"race": "Asian", "gender": "men", "sha256": source}
-                    windows = extract(path, media)
-                    writer.add(clip, [{key: window[key] for key in ("start", "end", "parts")} for window in windows])
-    (root / "splits").mkdir()
-    for split, members in SPLITS.items():
-        (root / "splits" / f"{split}.txt").write_text("\n".join(members))
+
+    def write(path, identity, name, number):
+        seed = int(identity.removeprefix("id")) - 1
+        film(path, SECONDS[name][number], seed, large=seed % 3 == 0 and number == 1)
+
+    media = make_corpus(root, SPLITS, MEDIA, dict.fromkeys(SECONDS, ""), ".mp4", write)
     run = make_three_branches(root, root)
     facts, model = weights.load(run / BEST, "train")
     data = facts.config.data.model_copy(update={"fake_tiers": ["FVRA"]})
