@@ -44,7 +44,7 @@ from avdfd.models.ssl_aasist import SslAasist
 from avdfd.training.array_store import RowFormat
 from avdfd.training.backbone_cache import described, row_formats_of, weights_digest
 from avdfd.training.distributed import Chance
-from avdfd.training.front_ends import ARCHS
+from avdfd.training.front_ends import ARCHS, stated_sizes
 from avdfd.training.front_keys import of_wav2vec2
 from avdfd.training.precision import autocast
 from avdfd.training.state_dicts import fill, read_weights, unwrap
@@ -194,7 +194,7 @@ def batches(cfg: CountermeasureConfig, stage: str, metas: Sequence[ElementMeta])
     return Shuffled(len(metas), cfg.train.batch_size, cfg.seed, tiers=tiers)
 
 
-def frozen(model: nn.Module, cfg: CountermeasureConfig, stage: str, device: torch.device) -> "EncoderPart | None":
+def frozen(model: nn.Module, cfg: CountermeasureConfig, stage: str, device: torch.device) -> EncoderPart | None:
     if not cfg.model.frozen_encoder:
         return None
     assert isinstance(model, Aasist), "checked with the config"
@@ -231,7 +231,7 @@ def rebuild(cfg: CountermeasureConfig, stage: str) -> nn.Module:
 
 def _on_encoder(cfg: CountermeasureConfig, ssl: SslConfig) -> SslAasist | Sls:
     arch = ARCHS["ssl"][ssl.arch]
-    sizes = arch.sizes._replace(**ssl.sizes.model_dump(exclude_none=True) if ssl.sizes else {})
+    sizes = stated_sizes("ssl", ssl.arch, ssl.sizes, key="model.ssl.sizes")
     encoder = arch.build(sizes)
     assert isinstance(encoder, Wav2Vec2), "w2v-BERT is none of the config's"
     if cfg.model.arch == "ssl-aasist":

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from avdfd.config import FrontConfig
+from avdfd.config import FrontConfig, FrontSizesConfig
 from avdfd.core.errors import UserError
 from avdfd.core.files import sha256_of
 from avdfd.core.text import parse_json
@@ -86,21 +86,26 @@ _HEADS = ("num_attention_heads", "encoder_attention_heads")
 
 
 def sizes_of(cfg: FrontConfig) -> Sizes:
-    """Return the sizes of an encoder: those of its architecture, or others that the config states.
+    """Return the sizes of a front end, as `stated_sizes` does."""
+    return stated_sizes(cfg.kind, cfg.arch, cfg.sizes, key="model.front.sizes")
+
+
+def stated_sizes(kind: str, arch: str, other: FrontSizesConfig | None, *, key: str) -> Sizes:
+    """Return the sizes of an encoder: those of its architecture, or `other` ones, which the config has at `key`.
 
     Raises UserError if the width does not divide into the attention heads, or into the groups of the convolution by
     which wav2vec 2.0 and its relatives encode position.
     """
-    published = ARCHS[cfg.kind][cfg.arch].sizes
-    if cfg.sizes is None:
+    published = ARCHS[kind][arch].sizes
+    if other is None:
         return published
-    sizes = published._replace(**cfg.sizes.model_dump(exclude_none=True))
+    sizes = published._replace(**other.model_dump(exclude_none=True))
     parts = {"heads": sizes.heads}
-    if cfg.kind == "ssl" and cfg.arch != "w2v-bert-2":
+    if kind == "ssl" and arch != "w2v-bert-2":
         parts["the groups of its convolution"] = POSITION_GROUPS
     for name, number in parts.items():
         if sizes.dim % number:
-            raise UserError(f"model.front.sizes: dim {sizes.dim} must be a multiple of {name}, {number}")
+            raise UserError(f"{key}: dim {sizes.dim} must be a multiple of {name}, {number}")
     return sizes
 
 

@@ -153,6 +153,11 @@ def test_training_starts_from_the_encoders_file(tmp_path: Path):
         countermeasure.build(config("sls", samples=4_000, sizes=SIZES), "train", None)
 
 
+def test_sizes_of_the_encoder_that_do_not_divide_are_refused():
+    with pytest.raises(UserError, match="model.ssl.sizes: dim 24 must be a multiple of the groups of its convolution"):
+        countermeasure.rebuild(config("sls", sizes={**SIZES, "dim": 24}), "train")
+
+
 @pytest.mark.parametrize(("arch", "ssl"), [("sls", None), ("aasist", {"arch": "xls-r-300m"})])
 def test_an_encoder_belongs_to_the_systems_that_have_one(arch: str, ssl: Any):
     with pytest.raises(ValueError, match="ssl is the encoder of ssl-aasist and sls: set it for them alone"):
