@@ -13,7 +13,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.text import read_cells, read_json, read_text
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
 from avdfd.core.tree import tidy
-from avdfd.corpora.labels import own_identity
+from avdfd.corpora.labels import only_split, own_identity
 
 _IDFORGE: dict[str, Tier] = {
     "pristine": RVRA,
@@ -143,7 +143,7 @@ def idforge(files: Files) -> Iterator[Entry]:
             tier,
             identities=(f"idforge:{persons[0]}" if persons else own_identity("idforge", source),),
             method="real" if tier is RVRA else f"{kind}:{swap}" if kind.startswith("face_") else kind,
-            split="reference" if kind == "ref" else _only(rows.get(source, [])),
+            split="reference" if kind == "ref" else only_split(rows.get(source, [])),
             problem="" if tier else "in no folder of a kind of forgery of IDForge",
         )
 
@@ -154,7 +154,7 @@ def idforge(files: Files) -> Iterator[Entry]:
         yield found if not again else Entry(found.clip, found.split, found.problem, again)
     for source, splits in rows.items():
         absent = missing(entry(source, source.removeprefix(prefix).partition("/")[0]), "train.csv, val.csv or test.csv")
-        yield Entry(absent.clip, _only(splits), absent.problem, len(splits) - 1)
+        yield Entry(absent.clip, only_split(splits), absent.problem, len(splits) - 1)
 
 
 def digifakeav(files: Files) -> Iterator[Entry]:
@@ -262,11 +262,6 @@ def _polyglot_rows(files: Files, pattern: PurePosixPath) -> Iterator[tuple[str, 
         if not isinstance(rows, list) or not all(isinstance(row, dict) and "filename" in row for row in rows):
             raise UserError(f"{table}: expected a list of objects with 'filename' in 'video' or 'videos'")
         yield from ((tidy(str(row["filename"])), row) for row in rows)
-
-
-def _only(splits: list[str]) -> str:
-    """Return the split of a clip from those of its lines, none if they differ."""
-    return splits[0] if len(set(splits)) == 1 else UNKNOWN
 
 
 def _thb_splits(files: Files) -> dict[str, str]:

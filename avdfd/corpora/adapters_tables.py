@@ -13,7 +13,7 @@ from avdfd.core.errors import UserError
 from avdfd.core.text import read_json
 from avdfd.core.tiers import RVRA
 from avdfd.core.tree import tidy
-from avdfd.corpora.labels import NOT_KNOWN, own_identity, read_label, tier_of
+from avdfd.corpora.labels import NOT_KNOWN, only_split, own_identity, read_label, tier_of
 from avdfd.corpora.rows import read_rows
 from avdfd.corpora.tables import periods_of
 
@@ -59,7 +59,6 @@ def deepspeak(files: Files) -> Iterator[Entry]:
         named = PurePosixPath(row["video-file"]).stem.rpartition("-")[2]
         contradicted = not named.isdigit() and named != voice
         persons = (row["identity-target"], row["identity-source"])
-        found = {split_of.get(person, UNKNOWN) for person in persons if person} or {UNKNOWN}
         original = f"{row['identity-target']}-{row['recording-target']}.mp4"
         listed.append(
             make_entry(
@@ -69,7 +68,7 @@ def deepspeak(files: Files) -> Iterator[Entry]:
                 identities=names(persons, source),
                 base=by_name.get(original, source),
                 method=row["engine"] if voice == "real" or not voice else f"{row['engine']}+{voice}",
-                split=found.pop() if len(found) == 1 else UNKNOWN,
+                split=only_split(split_of.get(person, UNKNOWN) for person in persons if person),
             )
         )
     yield from reconcile(files, listed, "annotations-*.csv")
@@ -136,8 +135,8 @@ def mavos_dd(files: Files) -> Iterator[Entry]:
         methods = [row["generative_method"], row.get("audio_generative_method")]
         named = dict.fromkeys(str(method) for method in methods if method and method != "real")
         kind = {(True, False): "-open-model", (False, True): "-open-language", (True, True): "-open-set"}
-        flags = (_label(row[name], place) == 1 for name in ("open_set_model", "open_set_language"))
-        opened = kind.get(tuple(flags), "")  # type: ignore[arg-type]  # two flags
+        model, language = (_label(row[name], place) == 1 for name in ("open_set_model", "open_set_language"))
+        opened = kind.get((model, language), "")
         listed.append(
             make_entry(
                 root,

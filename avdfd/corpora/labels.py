@@ -1,8 +1,10 @@
 """Facts about clips from what data sets state, or leave out: tiers from labels, and identities."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
+from avdfd.core.clips import UNKNOWN
 from avdfd.core.tiers import FAKE, FVFA, FVRA, RVFA, RVRA, Tier
 
 REAL_WORDS = ("real", "0", "false", "bonafide", "genuine")
@@ -51,6 +53,12 @@ def tier_of(video: int | None, audio: int | None, label: int | None = None) -> T
     if label is not None and stated.label != label:
         raise ValueError("the label of the clip contradicts those of its modalities")
     return stated
+
+
+def only_split(splits: Iterable[str]) -> str:
+    """Return the split that all rows or identities of a clip have, and none if they differ or there are none."""
+    found = set(splits)
+    return found.pop() if len(found) == 1 else UNKNOWN
 
 
 def own_identity(corpus: str, source: str) -> str:

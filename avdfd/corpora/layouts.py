@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from avdfd.core.clips import IDENTITY, UNKNOWN, Entry, Files
+from avdfd.core.clips import IDENTITY, Entry, Files
 from avdfd.core.errors import UserError
 from avdfd.core.tiers import FAKE, TIERS
 from avdfd.core.tree import tidy
@@ -42,6 +42,7 @@ from avdfd.corpora.adapters_tables import (
     mega_mmdf,
 )
 from avdfd.corpora.audio_files import audio_files
+from avdfd.corpora.labels import only_split
 from avdfd.corpora.left_out import LEFT_OUT, why_no_clip
 from avdfd.corpora.mapped import MAPPING, mapped, mapping_table
 
@@ -175,9 +176,8 @@ def _joined(entries: list[Entry]) -> Entry:
     first = (usable or entries)[0]
     if len(entries) == 1:
         return first
-    first = replace(first, repeated=sum(entry.repeated for entry in entries) + len(entries) - 1)
-    if len({entry.split for entry in usable}) > 1:
-        first = replace(first, split=UNKNOWN)
+    repeated = sum(entry.repeated for entry in entries) + len(entries) - 1
+    first = replace(first, repeated=repeated, split=only_split(entry.split for entry in usable or [first]))
     tiers = [TIERS[name] for name in dict.fromkeys(entry.clip.tier for entry in usable)]
     for labels in zip(*((tier.label, tier.video, tier.audio) for tier in tiers), strict=True):
         if len({*labels} - {None}) > 1:
