@@ -195,6 +195,10 @@ def _if_any(cfg: WaveformAugmentConfig | None) -> WaveformAugmentConfig | None:
     return cfg if cfg is not None and cfg.changes else None
 
 
+OF_FRAMES = ("flip", "grayscale", "brightness", "shift")
+"""Keys of AugmentConfig that change frames."""
+
+
 class AugmentConfig(Section):
     """Load-time augmentation of the training split, never of validation or test. All off by default."""
 
@@ -222,7 +226,7 @@ class AugmentConfig(Section):
     @property
     def of_frames(self) -> list[str]:
         """Keys that are set and change frames. They do not apply to a model of audio alone."""
-        return [f"augment.{key}" for key in ("flip", "grayscale", "brightness", "shift") if getattr(self, key)]
+        return [f"augment.{key}" for key in OF_FRAMES if getattr(self, key)]
 
     @property
     def of_mels(self) -> list[str]:

@@ -5,7 +5,7 @@ A key that is newer than a saved config means what its run did. Mostly that is t
 
 from typing import Any
 
-from avdfd.config.base import S
+from avdfd.config.base import OF_FRAMES, S
 from avdfd.config.loading import parse
 from avdfd.config.recipes import OptimConfig
 
@@ -36,7 +36,7 @@ def parse_saved(values: dict[str, Any], model: type[S], source: str) -> S:
 
 def _without_frames(values: dict[str, Any]) -> dict[str, Any]:
     """Leave out the augmentation of frames, which stages 1 and 2a do not take; it has been refused since."""
-    for key in ("flip", "grayscale", "brightness", "shift"):
+    for key in OF_FRAMES:
         values = _without(values, ["augment", key])
     return values
 
