@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+import detect
 from data import preprocess
 from tests.helpers.in_process import run_in_process
 
@@ -16,3 +17,9 @@ def serial(monkeypatch) -> list[str]:
     run = partial(run_in_process, started=lambda function, item: done.append(item.source))
     monkeypatch.setattr(preprocess, "run_killable", run)
     return done
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Let detect.py cut files without worker processes, which take seconds to start."""
+    monkeypatch.setattr(detect, "run_killable", run_in_process)

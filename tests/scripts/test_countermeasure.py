@@ -29,8 +29,9 @@ from avdfd.metrics import roc
 from avdfd.models.rawnet2 import RawNet2
 from avdfd.splits.lists import CLIP_COLUMNS, read_splits
 from avdfd.training import weights
-from tests.helpers.in_process import run_in_process
 from tests.helpers.runs import epochs, make_store, write_config
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 SMALL = {
     "model": {"arch": "lfcc-lcnn", "samples": 4_000},
@@ -42,12 +43,6 @@ def arguments(folder, data, **changes):
     values = {**SMALL, **changes}
     values["model"] = SMALL["model"] | changes.get("model", {})
     return write_config(folder, data, "countermeasure", "cm", ["RVFA", "FVRA"], values)
-
-
-@pytest.fixture(autouse=True)
-def in_process(monkeypatch):
-    """Cuts files without worker processes, which take seconds to start."""
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
 
 
 @pytest.fixture(scope="module")

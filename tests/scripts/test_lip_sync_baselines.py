@@ -27,7 +27,6 @@ from avdfd.models.syncnet import SyncNet
 from avdfd.training import backbone_cache, checkpoint
 from tests.helpers.avhubert import SIZES, drawn_weights
 from tests.helpers.heads import SIZE, Place, scene
-from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import clicks, record
 from tests.helpers.runs import epochs, make_store, write_config
 
@@ -217,8 +216,8 @@ def test_reports_and_counterfactuals(runs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["avhalign", "syncnet"])
-def test_a_video_of_ones_own(kind, runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
+@pytest.mark.usefixtures("in_process")
+def test_a_video_of_ones_own(kind, runs, tmp_path, capsys):
     times = [n / 25 for n in range(80)]
     audio = clicks(3.2, 16_000, [1.0, 2.0])
     images = [scene([Place(130, 130)])] * len(times)

@@ -14,11 +14,12 @@ from avdfd.features.window import FPS
 from avdfd.inference import scoring
 from avdfd.inference.runs import load_run
 from tests.helpers.heads import SIZE, Place, scene
-from tests.helpers.in_process import run_in_process
 from tests.helpers.recordings import clicks, record
 from tests.helpers.runs import TIERS, make_both_stages, make_store
 from tests.helpers.scored import THREE
 from tests.helpers.three_branches import make_three_branches
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 SECONDS = 5
 
@@ -31,12 +32,6 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
     return make_three_branches(tmp_path_factory.mktemp("runs"), data)
-
-
-@pytest.fixture(autouse=True)
-def in_process(monkeypatch):
-    """Cuts files without worker processes, which take seconds to start."""
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,8 @@
 
 import pytest
 
-import detect
-from tests.helpers.in_process import run_in_process
 from tests.helpers.runs import make_run
 from tests.helpers.videos import make_video
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Cut files without worker processes, which take seconds to start."""
-    monkeypatch.setattr(detect, "run_killable", run_in_process)
 
 
 @pytest.fixture(scope="module")
