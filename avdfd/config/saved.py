@@ -8,6 +8,7 @@ from typing import Any
 from avdfd.config.base import OF_FRAMES, S
 from avdfd.config.loading import parse
 from avdfd.config.recipes import OptimConfig
+from avdfd.config.stage1 import OF_FITTED
 
 
 def completed(values: dict[str, Any]) -> dict[str, Any]:
@@ -15,13 +16,18 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("kind") == "consistency":
         return _effective_mouth(values)
     if values.get("kind") == "pretrain":
-        return _without_frames(values)
+        return _effective_audio(values)
     if values.get("kind") == "avff":
         return _with(values, ["model"], "normalisation", "imagenet")
     if values.get("kind") != "train":
         return values
     values = _effective(_with(values, ["visual"], "normalisation", "imagenet"))
     return values if values.get("direction", "a2v") == "a2v" else _with(values, [], "anchors", "own")
+
+
+def completed_audio(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved model of stage 1 likewise: without layers, their sizes had no effect; refused since."""
+    return model if model.get("depth") != 0 else _without(_without(model, ["heads"]), ["mlp_dim"])
 
 
 def completed_mouth(model: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +45,16 @@ def _without_frames(values: dict[str, Any]) -> dict[str, Any]:
     for key in OF_FRAMES:
         values = _without(values, ["augment", key])
     return values
+
+
+def _effective_audio(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a config of stage 1 what had no effect on it and has been refused since."""
+    model = values.get("model")
+    if isinstance(model, dict):
+        values = {**values, "model": completed_audio(model)}
+        if model.get("score") != "fitted":
+            values = {key: value for key, value in values.items() if key not in OF_FITTED}
+    return _without_frames(values)
 
 
 def _effective_mouth(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from avdfd.config.base import (
     PositiveFloat,
     RunConfig,
     Section,
+    set_keys,
 )
 from avdfd.config.front import FrontConfig
 from avdfd.config.recipes import OptimConfig
@@ -34,9 +35,9 @@ class AudioModelConfig(Section):
     depth: Count = 4
     """Transformer layers; statistics can do without."""
     heads: Positive = 4
-    """Attention heads; must divide dim."""
+    """Attention heads of a layer; must divide dim."""
     mlp_dim: Positive = 1024
-    """Width of the feed-forward layers."""
+    """Width of the feed-forward part of a layer."""
     dropout: Fraction = 0.1
     """Dropout probability."""
     patch_frames: Positive = 64
@@ -51,8 +52,15 @@ class AudioModelConfig(Section):
     patches 'statistics', those of the spectra are used in addition."""
 
     @model_validator(mode="after")
+    def _of_layers(self) -> "AudioModelConfig":
+        for key in ("heads", "mlp_dim"):
+            if not self.depth and key in set_keys(self):
+                raise ValueError(f"{key} has no effect without layers: leave it out, or set depth to 1 or more")
+        return self
+
+    @model_validator(mode="after")
     def _divisible(self) -> "AudioModelConfig":
-        if self.dim % self.heads:
+        if self.depth and self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
         if 768 % self.patch_frames:
             raise ValueError(f"patch_frames {self.patch_frames} must divide the 768 mel frames of a window")
@@ -92,6 +100,10 @@ class Stage1LossConfig(Section):
     ranking: NonNegative = 0.0
     """Weight of a loss that ranks the logit of each fake above that of its real partner. Properties that the two share,
     such as their page when pair_by is page, cancel. 0 is the published loss."""
+
+
+OF_FITTED = ("fit_c", "fit_whiten", "fit_families")
+"""Keys of PretrainConfig that fit a score."""
 
 
 class PretrainConfig(RunConfig):
@@ -137,6 +149,11 @@ class PretrainConfig(RunConfig):
         for name, candidates in zip(("fit_c", "fit_whiten"), self.fit_candidates, strict=True):
             if len(set(candidates)) < len(candidates):
                 raise ValueError(f"{name} has a candidate twice: {candidates}")
-            if len(candidates) > 1 and self.model.score != "fitted":
-                raise ValueError(f"{name} has candidates of a fitted score: set model.score to 'fitted'")
+        return self
+
+    @model_validator(mode="after")
+    def _of_fitted_score(self) -> "PretrainConfig":
+        for key in OF_FITTED:
+            if self.model.score != "fitted" and key in set_keys(self):
+                raise ValueError(f"{key} has no effect on a trained score: leave it out, or set model.score 'fitted'")
         return self

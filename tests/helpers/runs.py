@@ -26,7 +26,9 @@ SPLITS = {"train": ["id1", "id2"], "validation": ["id3", "id4"], "test": ["id5",
 TIERS = ("RVRA", "RVFA", "FVRA", "RVFA-VC")
 
 AUDIO = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "projection_dim": 8}
-SPECTRA = {**AUDIO, "input": "waveform", "patches": "statistics", "spectra": [256, 1024], "depth": 0}
+STATISTICS = {"dim": 16, "depth": 0, "projection_dim": 8, "patches": "statistics"}
+"""Config of an audio branch on statistics of the mel."""
+SPECTRA = {**STATISTICS, "input": "waveform", "spectra": [256, 1024]}
 """Config of an audio branch on the waveform."""
 VISUAL = {"init": "random", "image_size": 32, "dim": 16, "depth": 1, "heads": 2}
 

@@ -17,7 +17,7 @@ from avdfd.inference.runs import load_run
 from avdfd.training import weights
 from data.corpus.clips import METHODS
 from tests.helpers.detection import make_corpus
-from tests.helpers.runs import AUDIO, make_run
+from tests.helpers.runs import STATISTICS, make_run
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -26,7 +26,6 @@ SPLITS = {
     for split, first, end in (("train", 0, 8), ("validation", 8, 14), ("test", 14, 20))
 }
 MEDIA = {"keep": ["waveform", "mel"], "hop": 1.0}
-MODEL = {**AUDIO, "patches": "statistics", "depth": 0}
 METHOD = {"RVRA": "real", "RVFA": "klatt"}
 
 
@@ -48,7 +47,7 @@ def corpus(tmp_path_factory):
         path.write_bytes(encode_wav(audio, 16_000))
 
     media = make_corpus(root, SPLITS, MEDIA, METHOD, ".wav", write)
-    make_run(root, "pretrain", audio=MODEL, media=media)
+    make_run(root, "pretrain", audio=STATISTICS, media=media)
     return root
 
 

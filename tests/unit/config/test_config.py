@@ -236,6 +236,37 @@ def test_impossible_spectra(model, message):
         config.parse({"name": "x", "data": TRAIN["data"], "model": model}, PretrainConfig, "c.json")
 
 
+STATISTICS = {"input": "waveform", "patches": "statistics", "spectra": [256]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("fit_c", 0.1), ("fit_c", [0.1, 1.0]), ("fit_whiten", 0.3), ("fit_families", "table.csv")]
+)
+def test_a_trained_score_is_not_fitted(key, value):
+    values = {"name": "x", "data": TRAIN["data"], "model": STATISTICS, key: value}
+    with pytest.raises(UserError, match=f"^c.json: {key} has no effect on a trained score: leave it out, or set model"):
+        config.parse(values, PretrainConfig, "c.json")
+    values["model"] = {**STATISTICS, "score": "fitted"}
+    assert getattr(config.parse(values, PretrainConfig, "c.json"), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), [("heads", 8), ("mlp_dim", 128)])
+def test_sizes_of_layers_need_layers(key, value):
+    values = {"name": "x", "data": TRAIN["data"], "model": {**STATISTICS, "depth": 0, key: value}}
+    with pytest.raises(UserError, match=f"^c.json: model: {key} has no effect without layers: leave it out, or set "):
+        config.parse(values, PretrainConfig, "c.json")
+    values["model"]["depth"] = 1
+    assert getattr(config.parse(values, PretrainConfig, "c.json").model, key) == value
+
+
+def test_any_width_will_do_without_layers():
+    values = {"name": "x", "data": TRAIN["data"], "model": {**STATISTICS, "depth": 0, "dim": 6}}
+    assert config.parse(values, PretrainConfig, "c.json").model.dim == 6
+    values["model"]["depth"] = 1
+    with pytest.raises(UserError, match="dim 6 must be a multiple of heads 4"):
+        config.parse(values, PretrainConfig, "c.json")
+
+
 FRONT = {"kind": "whisper", "arch": "tiny", "file": "x", "sha256": "0" * 64}
 
 

@@ -154,7 +154,6 @@ def test_the_choice_is_logged_and_written(tmp_path):
         ({"fit_c": ["0.1"]}, "fit_c"),
         ({"fit_c": "auto"}, "fit_c"),
         ({"fit_whiten": [0.1, 0.1]}, "fit_whiten has a candidate twice"),
-        ({"fit_c": [0.1, 1.0], "model": SPECTRA}, "set model.score to 'fitted'"),
     ],
 )
 def test_candidates_are_validated(tmp_path, keys, reason):
