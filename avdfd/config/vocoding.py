@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from avdfd.config.base import Fraction, PathName, PositiveFloat, Section, Workers
+from avdfd.config.base import Fraction, PathName, Positive, PositiveFloat, Section, Workers
 
 WAYS = (
     "griffin-lim",
@@ -36,6 +36,9 @@ class ResynthesisConfig(Section):
     ways: list[str] = Field(default_factory=lambda: list(WAYS), min_length=1)
     """Methods of re-synthesis; each real clip is re-synthesised once with each of them. With `real` by default
     griffin-lim, mel-griffin-lim, mel-phase, quantised, world, telephone and opus, and no others."""
+    per_page: Positive | None = None
+    """Real clips of a page that are re-synthesised: if it has more, those whose source (the path in `input`) has the
+    smallest SHA-256, whatever the order. null is all of them."""
     workers: Workers = 0
     """Worker processes; 0 = one per core."""
     time_limit: PositiveFloat = 300.0

@@ -30,7 +30,7 @@ from avdfd.corpora.adapters import OWN_TABLE
 from avdfd.corpora.layouts import read_root
 from avdfd.corpora.left_out import COLUMNS, LEFT_OUT, as_rows, left_out, summary
 from avdfd.corpora.tables import own_lines
-from avdfd.corpora.vocoding.clips import Task, clip_of, make, name_of
+from avdfd.corpora.vocoding.clips import Task, clip_of, drawn, make, name_of
 
 
 def main(argv: list[str]) -> int:
@@ -42,19 +42,20 @@ def main(argv: list[str]) -> int:
     refuse_overlap(root, source_root)
     listed, others = read_root(source_root, audio=True)
     entries = [entry for entry in listed if not entry.problem]
+    originals = real(entries, cfg.per_page)
     aside = left_out(listed, others)
     ensure_writable(root)
     with locked(root / ".lock", root):
         for entry in entries:
             link(entry.clip.path, root / entry.clip.source)
-        problems = make_all(root, entries, cfg)
-        write_lists(root, entries, problems, cfg)
+        problems = make_all(root, originals, cfg)
+        write_lists(root, entries, originals, problems, cfg)
         write_csv(root / LEFT_OUT, [COLUMNS, *as_rows(aside)])
     if aside:
         print(f"{root / LEFT_OUT}: {summary(aside)}")
-    count = len(real(entries)) * len(cfg.ways)
+    count = len(originals) * len(cfg.ways)
     what = "vocoded real clips" if cfg.real else "fakes"
-    print(f"{root}: {len(entries)} clips, {count - len(problems)} {what} made of {len(real(entries))} real ones")
+    print(f"{root}: {len(entries)} clips, {count - len(problems)} {what} made of {len(originals)} real ones")
     if len(problems) <= cfg.max_problems * count:
         return 0
     print(
@@ -65,9 +66,13 @@ def main(argv: list[str]) -> int:
     return 1
 
 
-def real(entries: list[Entry]) -> list[Entry]:
-    """Return the clips that fakes are made of."""
-    return [entry for entry in entries if entry.clip.tier == RVRA.name]
+def real(entries: list[Entry], per_page: int | None) -> list[Entry]:
+    """Return the clips that fakes are made of, at most so many of a page."""
+    found = [entry for entry in entries if entry.clip.tier == RVRA.name]
+    if per_page is None:
+        return found
+    sources = drawn((entry.clip for entry in found), per_page)
+    return [entry for entry in found if entry.clip.source in sources]
 
 
 def link(path: Path, out: Path) -> None:
@@ -83,11 +88,11 @@ def link(path: Path, out: Path) -> None:
         partial.replace(out)
 
 
-def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[str, str]:
+def make_all(root: Path, originals: list[Entry], cfg: ResynthesisConfig) -> dict[str, str]:
     """Make the missing fakes in worker processes; return the reasons of those that could not be made."""
     tasks = [
         Task(entry.clip.path, root / name_of(entry.clip.source, way, real=cfg.real), way, entry.clip.source, cfg.real)
-        for entry in real(entries)
+        for entry in originals
         for way in cfg.ways
     ]
     todo = [task for task in tasks if not task.out.exists()]
@@ -102,10 +107,12 @@ def make_all(root: Path, entries: list[Entry], cfg: ResynthesisConfig) -> dict[s
     return problems
 
 
-def write_lists(root: Path, entries: list[Entry], problems: dict[str, str], cfg: ResynthesisConfig) -> None:
+def write_lists(
+    root: Path, entries: list[Entry], originals: list[Entry], problems: dict[str, str], cfg: ResynthesisConfig
+) -> None:
     """Write clips.csv of all clips and fakes that exist, and problems.csv."""
     clips: list[tuple[ClipMeta, str]] = [(entry.clip, entry.split) for entry in entries]
-    clips += [(clip_of(entry.clip, way, real=cfg.real), entry.split) for entry in real(entries) for way in cfg.ways]
+    clips += [(clip_of(entry.clip, way, real=cfg.real), entry.split) for entry in originals for way in cfg.ways]
     write_csv(root / OWN_TABLE, own_lines((clip, split) for clip, split in clips if clip.source not in problems))
     write_csv(root / "problems.csv", [("source", "reason"), *sorted(problems.items())])
 

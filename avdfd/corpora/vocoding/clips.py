@@ -1,6 +1,9 @@
 """Files beside the real clips of a root that they are made of: fakes `own/<way>/<source>.wav`, and vocoded clips that
 stay real, `vocoded/<way>/<source>.wav`."""
 
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from avdfd.core.clips import Clip
-from avdfd.core.errors import MediaError
+from avdfd.core.clips import UNKNOWN, Clip
+from avdfd.core.errors import MediaError, UserError
 from avdfd.core.files import write_atomic
 from avdfd.core.tiers import OWN_METHOD, RVRA_V, VOCODED_METHOD
 from avdfd.corpora.vocoding import RATE, SHORTEST, WAYS, remake, vocode
@@ -17,6 +20,26 @@ from avdfd.elements.form import encode_wav
 from avdfd.media.audio import join_pieces, read_audio
 
 FOLDER, REAL_FOLDER = "own", "vocoded"
+
+
+def drawn(clips: Iterable[Clip], per_page: int) -> set[str]:
+    """Return the sources of at most so many clips of each page: those with the smallest SHA-256 of their source.
+
+    Raises UserError for clips without a page.
+    """
+    pages = defaultdict(list)
+    for clip in clips:
+        pages[clip.page].append(clip.source)
+    if UNKNOWN in pages:
+        raise UserError(
+            f"per_page: no page is stated for {len(pages[UNKNOWN])} of the real clips, such as {min(pages[UNKNOWN])}: "
+            "add it to clips.csv, or leave per_page out"
+        )
+    return {source for sources in pages.values() for source in sorted(sources, key=_digest)[:per_page]}
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()
 
 
 class Task(NamedTuple):

@@ -1,6 +1,7 @@
 """resynthesise.py: a root of real speech and its re-synthesised fakes, listed like other roots."""
 
 import csv
+import hashlib
 
 import numpy as np
 import pytest
@@ -69,6 +70,47 @@ def test_vocoded_clips_are_real_and_of_their_own_tier(root, capsys):
     assert (made.tier, made.label, made.method, made.base) == ("RVRA-V", 0, "vocoded-telephone", "real/a.wav")
     assert (made.identities, made.page) == (("anna",), "p")
     assert {clip.tier for clip in listed.values()} == {"RVRA", "RVFA-VC", "RVRA-V"}
+
+
+PAGES = {"p": [f"real/{number}.wav" for number in range(5)], "q": ["real/5.wav", "real/6.wav"]}
+
+
+@pytest.fixture
+def pages(tmp_path):
+    """A root of two pages, with five and with two real clips."""
+    (tmp_path / "speech/real").mkdir(parents=True)
+    lines = [f"{source},RVRA,anna,{source},real,{page}" for page, sources in PAGES.items() for source in sources]
+    for source in PAGES["p"] + PAGES["q"]:
+        (tmp_path / "speech" / source).write_bytes(encode_wav(voice(0.3), 16_000))
+    (tmp_path / "speech/clips.csv").write_text("\n".join([TABLE.partition("\n")[0], *lines]))
+    return tmp_path / "speech"
+
+
+def test_a_limit_a_page_takes_the_smallest_digests_in_any_order(pages, capsys):
+    smallest = sorted(PAGES["p"], key=lambda source: hashlib.sha256(source.encode()).hexdigest())[:2]
+    expected = {f"own/{way}/{source}.wav" for way in ("mel-phase", "shifted") for source in [*smallest, *PAGES["q"]]}
+    head, *lines = (pages / "clips.csv").read_text().splitlines()
+    for order in (lines, lines[::-1]):
+        (pages / "clips.csv").write_text("\n".join([head, *order]))
+        code, out = run(pages, "--per_page=2")
+        assert code == 0
+        listed = {entry.clip.source for entry in list_entries(out, audio=True)}
+        assert listed == {*PAGES["p"], *PAGES["q"], *expected}, "all real clips stay"
+        assert {str(path.relative_to(out)) for path in out.glob("own/**/*.wav")} == expected
+    assert "7 clips, 8 fakes made of 4 real ones" in capsys.readouterr().out
+
+
+def test_a_limit_a_page_needs_pages(pages):
+    (pages / "clips.csv").write_text((pages / "clips.csv").read_text().replace(",q", ","))
+    with pytest.raises(UserError, match=r"^per_page: no page is stated for 2 of the real clips, such as real/5\.wav"):
+        run(pages, "--per_page=2")
+    assert run(pages)[0] == 0
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", '"2"', "true"])
+def test_a_limit_a_page_is_a_positive_integer(pages, value):
+    with pytest.raises(UserError, match="key 'per_page' is "):
+        run(pages, f"--per_page={value}")
 
 
 def test_wrong_requests(root):
