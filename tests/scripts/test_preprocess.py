@@ -14,11 +14,11 @@ from avdfd.core.workers import Failure
 from avdfd.elements import ElementStore
 from data import preprocess
 from data.preprocessing import make_manifest, verify_store
+from tests.helpers.elements import members
 from tests.helpers.in_process import run_in_process
 from tests.helpers.preprocessing import config, quarantine, root, run, video
 from tests.helpers.recordings import frame_number
 from tests.paths import ROOT
-from tests.unit.elements.test_store import members
 
 
 def test_whole_script_in_processes(tmp_path):

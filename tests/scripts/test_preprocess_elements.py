@@ -18,10 +18,10 @@ from avdfd.elements.layout import left_out_by_truth, media_of, read_settings
 from avdfd.media.reconstruction import Reconstruction
 from avdfd.media.windows import extract
 from data.preprocessing import make_manifest
+from tests.helpers.elements import members
 from tests.helpers.heads import SIZE, Place, scene
 from tests.helpers.preprocessing import config, many, quarantine, run, video
 from tests.helpers.recordings import clicks, frame_number, record
-from tests.unit.elements.test_store import members
 
 
 def test_whole_frames_of_any_video_without_a_face(tmp_path, serial):

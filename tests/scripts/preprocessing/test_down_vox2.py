@@ -16,8 +16,8 @@ from avdfd.core.errors import UserError
 from avdfd.corpora.voxceleb import shards
 from data.preprocessing import down_vox2
 from tests.helpers.hub import REPO, FakeHub, Fault, members, serve, tar
+from tests.helpers.shards import clips_of, on_disk
 from tests.paths import ROOT
-from tests.unit.corpora.voxceleb.test_shards import clips_of, on_disk
 
 IDENTITIES = ["id00012", "id00017", "id00061", "id00154"]
 RECORDS = {"manifest.jsonl", "problems.csv", "missing.txt"}

@@ -32,7 +32,7 @@ from avdfd.elements.form import encode_meta, unpack
 from avdfd.elements.index import merge
 from avdfd.evaluation import pooling, scored_clips
 from avdfd.inference.scoring import Scores
-from tests.unit.elements.test_store import SETTINGS, WINDOWS
+from tests.helpers.elements import SETTINGS, WINDOWS
 from data.preprocess import describe
 
 root, former = Path(sys.argv[1]), Path(sys.argv[2])

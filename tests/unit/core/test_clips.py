@@ -15,8 +15,8 @@ from avdfd.corpora.manifest import make_row, read_clips, read_manifest, write_ma
 from avdfd.elements import ElementStore, ElementTable, ElementWriter
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX, note_files
+from tests.helpers.elements import SETTINGS, WINDOWS, clip
 from tests.unit.elements import meta
-from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
 
 
 def write_files(root: Path) -> Path:

@@ -8,19 +8,8 @@ import pytest
 
 from avdfd.core.clips import Entry
 from avdfd.core.errors import UserError
-from avdfd.corpora.layouts import find_layout, list_entries, read_root
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-
-
-def listed(root: Path, layout: str) -> dict[str, Entry]:
-    """Return entries by source; the layout must also be the detected one."""
-    assert find_layout(root) == layout
-    return {entry.clip.source: entry for entry in list_entries(root)}
+from avdfd.corpora.layouts import list_entries, read_root
+from tests.helpers.layouts import listed, touch
 
 
 def tiers(entries: dict[str, Entry]) -> dict[str, str]:

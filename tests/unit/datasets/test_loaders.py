@@ -16,7 +16,7 @@ from avdfd.datasets.transforms import FRAME_CHOICE
 from avdfd.elements import ElementStore, ElementWriter
 from avdfd.elements.form import encode_frame, encode_wav
 from avdfd.features.mouth_shape import mouth_shape
-from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip, with_landmarks
+from tests.helpers.elements import SETTINGS, WINDOWS, clip, with_landmarks
 
 
 @pytest.fixture(scope="module")

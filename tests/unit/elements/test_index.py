@@ -10,7 +10,7 @@ from avdfd.core.shards import Shard
 from avdfd.elements import ElementStore, ElementWriter, unpack
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX, parts_of
-from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
+from tests.helpers.elements import SETTINGS, WINDOWS, clip
 
 SOURCES = [f"real/{n}.mp4" for n in range(6)]
 

@@ -9,8 +9,8 @@ from avdfd.core.errors import UserError
 from avdfd.elements import ElementStore, ElementTable, ElementWriter, coded, fake_seconds, times, window_labels
 from avdfd.elements.index import merge
 from avdfd.elements.layout import INDEX
+from tests.helpers.elements import SETTINGS, WINDOWS, clip
 from tests.unit.elements import meta
-from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from avdfd.elements.index import merge
 from avdfd.elements.layout import FILES, INDEX, STORE, note_files
 from avdfd.elements.table import LANDMARKS_SUM
 from avdfd.elements.verify import verify
-from tests.unit.elements.test_store import JOURNAL, SETTINGS, WINDOWS, clip, with_landmarks
+from tests.helpers.elements import JOURNAL, SETTINGS, WINDOWS, clip, with_landmarks
 
 SOURCES = ["real/a.mp4", "real/b.mp4", "real/c.mp4"]
 SHARD = "shard-000-00000.tar"

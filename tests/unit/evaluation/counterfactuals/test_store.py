@@ -11,8 +11,8 @@ from avdfd.evaluation.counterfactuals.store import Change, ChangedStore
 from avdfd.evaluation.joined_audio import JoinedAudio
 from avdfd.features.window import FPS, FRAMES, SAMPLE_RATE, WINDOW
 from tests.helpers.continuous import continuous_store
+from tests.helpers.elements import SETTINGS, WINDOWS, clip, with_landmarks
 from tests.helpers.runs import make_store
-from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip, with_landmarks
 
 WANTED = [3, 20, 60, 70]
 

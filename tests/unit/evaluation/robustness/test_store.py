@@ -14,8 +14,8 @@ from avdfd.evaluation.robustness.store import PerturbedStore
 from avdfd.evaluation.robustness.timing import slow_frames
 from avdfd.features.window import FRAMES, SAMPLE_RATE, WINDOW
 from tests.helpers.continuous import continuous_store
+from tests.helpers.elements import SETTINGS, WINDOWS, clip, with_landmarks
 from tests.helpers.runs import make_store
-from tests.unit.elements.test_store import SETTINGS, WINDOWS, clip, with_landmarks
 
 WANTED = [3, 20, 60]
 
