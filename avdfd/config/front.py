@@ -54,6 +54,9 @@ class FrontConfig(Section):
     """From the tokens to the clip's feature, after transformer layers (`model.depth`): the mean; the mean and standard
     deviation weighted by attention; the mean, where the layers of the encoder are weighted by a gate of each clip's
     own; or AASIST's graphs over the spectrum and over time."""
+    weighting: Literal["equal", "loudness"] = "equal"
+    """Weight of a token in the mean and standard deviations of states that score 'fitted' takes: the same for all;
+    or by loudness, so that tokens more than 25 dB below the loudest of the window count little."""
     train_from: Count | None = None
     """Transformer layers from this number on are trained, the first being 1; 0 trains the whole encoder; null freezes
     it."""

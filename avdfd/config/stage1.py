@@ -71,6 +71,8 @@ class AudioModelConfig(Section):
                 raise ValueError("statistics beside front are those of spectra: name some, or leave patches out")
             if self.score == "fitted" and self.front.train_from is not None:
                 raise ValueError("score 'fitted' is fitted once, before training: leave front.train_from out")
+            if self.score != "fitted" and self.front.weighting != "equal":
+                raise ValueError("front.weighting is of score 'fitted': leave it out, or set score to 'fitted'")
         elif (self.input == "waveform") != bool(self.spectra):
             raise ValueError(
                 "input 'waveform' and spectra go together: a mel alone is read, not made, with input 'mel'"

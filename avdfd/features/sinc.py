@@ -7,7 +7,6 @@ References:
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from avdfd.features.window import SAMPLE_RATE
@@ -25,16 +24,3 @@ def sinc_filters(count: int, taps: int) -> Tensor:
     rates = 2 * edges[:, None] / SAMPLE_RATE
     low_pass = rates * np.sinc(rates * time)
     return torch.from_numpy(np.hamming(taps) * np.diff(low_pass, axis=0)).float()
-
-
-def long_filtered(waveform: Tensor, filters: Tensor) -> Tensor:
-    """Waveform (B, S) through long filters (K, 1, taps) that are not trained -> (B, K, S - taps + 1), as by conv1d.
-
-    It is a product of spectra on a CPU, where that is faster, but in an exported graph.
-    """
-    if waveform.device.type != "cpu" or torch.compiler.is_exporting():
-        return F.conv1d(waveform[:, None], filters)
-    samples, taps = waveform.shape[1], filters.shape[2]
-    size = 1 << (samples - 1).bit_length()
-    spectra = torch.fft.rfft(waveform[:, None], size) * torch.fft.rfft(filters[:, 0].flip(1), size)
-    return torch.fft.irfft(spectra, size)[..., taps - 1 : samples]  # what is before has wrapped round

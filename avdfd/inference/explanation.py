@@ -36,10 +36,10 @@ def audio_effect(encoder: AudioEncoder | SpeechEncoder, head: Callable[[Tensor],
 
 
 def _without(hidden: Hidden, part: int) -> Hidden:
-    """Replace a part of the tokens, and of the patches of the statistics, by the mean over the clip."""
+    """Replace a part of the tokens, and of the patches of the statistics, by the mean over the clip. Weights stay."""
 
     def covered(values: Tensor) -> Tensor:
         inside = torch.arange(values.shape[1], device=values.device) * _PARTS // values.shape[1] == part
         return torch.where(inside.view(1, -1, *[1] * (values.ndim - 2)), values.mean(dim=1, keepdim=True), values)
 
-    return map_tensors(hidden, covered)
+    return map_tensors(hidden, covered)._replace(weights=hidden.weights)

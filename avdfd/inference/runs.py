@@ -42,7 +42,6 @@ from avdfd.training.build import (
     is_released,
 )
 from avdfd.training.distributed import pick_device
-from avdfd.training.memory_format import put_last
 from avdfd.training.state_dicts import filled
 
 M = TypeVar("M", bound=nn.Module)
@@ -157,8 +156,6 @@ def load_run(folder: str | Path, device: str = "auto", encoders: Sequence[Path] 
             f"name the run of its {system.STAGES[-1]} stage"
         )
     model = ready(partial(system.rebuild, cfg, stage))
-    if place.type == "cpu" and cfg.kind == "countermeasure":
-        put_last(model)  # faster (docs/benchmarks.md)
     columns = partial(_baseline_columns, system.scores, model, cfg)
     inputs = system.inputs(cfg, stage, train=False)
     names, labelled = system.branches(cfg), stage in system.LABELLED

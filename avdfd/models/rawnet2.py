@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avdfd.features.sinc import long_filtered, sinc_filters
+from avdfd.features.sinc import sinc_filters
 from OpenAVFF.precision import full_precision
 
 _BANDS, _TAPS = 20, 1025
@@ -74,7 +74,7 @@ class RawNet2(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         # ---- filter bank, and blocks whose feature maps are scaled: (B, C, T)
-        bands = long_filtered(waveform, self.filters)
+        bands = F.conv1d(waveform[:, None], self.filters)
         x = F.selu(self.first_bn(F.max_pool1d(bands.abs(), 3)))
         for i in range(self.blocks):
             x = self.get_submodule(f"block{i}")(x)

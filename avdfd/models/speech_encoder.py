@@ -27,6 +27,8 @@ from avdfd.models.layers import TransformerEncoder
 from avdfd.models.referred import leave_out
 
 _FLOOR = 1e-4
+_SILENCE = 1e-10  # power of a silent token
+_RANGE, _SLOPE = 25, 3  # dB: a token 25 dB below the loudest has half its weight, one of 34 dB a twentieth
 _ATTENTION = 128  # width of the layer that weights tokens
 
 
@@ -37,6 +39,8 @@ class Hidden(NamedTuple):
     """(B, T, L, E); in half precision if cached."""
     statistics: Tensor | None = None
     """(B, N, K); None if the encoder has none."""
+    weights: Tensor | None = None
+    """(B, T), of sum 1: weight of each token in `summary`; None if all are equal."""
 
 
 class SpeechEncoder(nn.Module):
@@ -44,7 +48,8 @@ class SpeechEncoder(nn.Module):
 
     `layers` are the hidden states that are used, of `width` each; `weights` sums them up with learned weights in place
     of joining them. `statistics` are local statistics of the waveform, whose projection is added to the feature.
-    With `score` "fitted", the feature's first channel is a `FittedScore` of all states and statistics.
+    With `score` "fitted", the feature's first channel is a `FittedScore` of all states and statistics; `weighting` is
+    how much a token counts in it.
 
     The pretrained encoder is `front_end`, which may be set later. Unless it is `carried`, it is no part of the
     state_dict, which then refers to a file of its own. `train_from` is the first of its layers that is trained, 0 for
@@ -69,12 +74,13 @@ class SpeechEncoder(nn.Module):
         mlp_dim: int = 1024,
         dropout: float = 0.1,
         score: Literal["trained", "fitted"] = "trained",
+        weighting: Literal["equal", "loudness"] = "equal",
         origin: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.dim, self.rate, self.layers, self.train_from = dim, rate, tuple(layers), train_from
         self.statistics, self.origin, self.carried = statistics, dict(origin or {}), carried
-        self.front_end = front_end
+        self.front_end, self.weighting = front_end, weighting
         self.weights = nn.Parameter(torch.zeros(len(layers))) if weights else None
         self.gate = nn.Linear(width, 1) if pool == "sls" else None
         mixed = width if weights or pool == "sls" else width * len(layers)
@@ -121,7 +127,11 @@ class SpeechEncoder(nn.Module):
         states = torch.stack([found[layer] for layer in self.layers], dim=2)
         if self.rate == 25:
             states = (states[:, 0 : states.shape[1] // 2 * 2 : 2] + states[:, 1::2]) / 2
-        return Hidden(states, None if self.statistics is None else self.statistics(audio).values)
+        return Hidden(
+            states,
+            None if self.statistics is None else self.statistics(audio).values,
+            loudness_weights(audio, states.shape[1]) if self.weighting == "loudness" else None,
+        )
 
     def forward(self, audio: Tensor | Hidden) -> tuple[Tensor, Tensor]:
         """Waveform (B, S), or the output of `front` -> clip feature (B, D), float32, and tokens (B, T, D)."""
@@ -186,15 +196,36 @@ def layers_of(front_end: nn.Module) -> nn.ModuleList:
     return stacks[0]
 
 
+def loudness_weights(audio: Tensor, tokens: int) -> Tensor:
+    """Waveform (B, S) -> weights (B, T) of sum 1 of its tokens: near 0 for one far below the loudest.
+
+    What an encoder says of a pause depends on its noise, and little on the voice.
+    """
+    samples = audio.shape[1] // tokens
+    power = audio[:, : tokens * samples].float().square().unflatten(1, (tokens, samples)).mean(dim=2)
+    level = 10 * (power + _SILENCE).log10()
+    weights = torch.sigmoid((level - level.amax(dim=1, keepdim=True) + _RANGE) / _SLOPE)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
 def summary(hidden: Hidden) -> Tensor:
     """Mean and standard deviation over time of the states, the standard deviation of their steps, and, where there are
-    statistics, their mean and standard deviation over patches: (B, M), float32."""
-    states = hidden.states.float()
-    steps = states.diff(dim=1)
-    found = [states.mean(dim=1), _standard_deviation(states), _standard_deviation(steps)]
-    rows = [part.flatten(1) for part in found]
+    statistics, their mean and standard deviation over patches: (B, M), float32.
+
+    With weights, that of a step is the geometric mean of those of its two tokens, and the others are weighted.
+    """
+    states, weights = hidden.states.float(), hidden.weights
+    of_steps = None if weights is None else (weights[:, 1:] * weights[:, :-1]).sqrt()
+    mean, spread = _moments(states, weights)
+    rows = [part.flatten(1) for part in (mean, spread, _moments(states.diff(dim=1), of_steps)[1])]
     return torch.cat(rows if hidden.statistics is None else [*rows, pooled(Patches(hidden.statistics))], dim=1)
 
 
-def _standard_deviation(values: Tensor) -> Tensor:
-    return (values.var(dim=1, unbiased=False) + _FLOOR).sqrt()
+def _moments(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Values (B, T, L, E) and weights (B, T), or None for equal ones -> mean and standard deviation, (B, L, E)."""
+    if weights is None:
+        return values.mean(dim=1), (values.var(dim=1, unbiased=False) + _FLOOR).sqrt()
+    share = weights.float() / weights.float().sum(dim=1, keepdim=True)
+    mean = torch.einsum("b t, b t l e -> b l e", share, values)
+    variance = torch.einsum("b t, b t l e -> b l e", share, (values - mean[:, None]).square())
+    return mean, (variance + _FLOOR).sqrt()

@@ -54,6 +54,7 @@ def build_audio_encoder(cfg: AudioModelConfig) -> AudioEncoder | SpeechEncoder:
         weights=front.layers == "learned",
         pool=front.head,
         rate=front.rate,
+        weighting=front.weighting,
         statistics=Front(MEL_FRAMES // cfg.patch_frames, True, tuple(cfg.spectra)) if cfg.spectra else None,
         origin=front.model_dump(exclude={"file", "lr_scale", "cache", "embed"}),
         **cfg.model_dump(include={"dim", "depth", "heads", "mlp_dim", "dropout", "score"}),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from avdfd.config import AugmentConfig, PretrainConfig
+from avdfd.core.fields import map_tensors
 from avdfd.core.signals import Stop
 from avdfd.datasets.batches import Batches, open_batches
 from avdfd.datasets.loaders import ElementSet, Inputs
@@ -46,8 +47,8 @@ class FrozenFront(NamedTuple):
         """Waveform (B, 49152) -> features to cache, hidden states in half precision."""
         (waveform,) = inputs
         with autocast(self.device, self.precision):
-            states, statistics = self.model.front(waveform)
-        return Hidden(states.half(), None if statistics is None else statistics.float())
+            found = self.model.front(waveform)
+        return map_tensors(found, Tensor.float)._replace(states=found.states.half())
 
     def identity(self, store: ElementStore) -> dict[str, Any]:
         origin, statistics = self.model.origin, self.model.statistics
@@ -57,6 +58,7 @@ class FrozenFront(NamedTuple):
             "front": {key: origin[key] for key in ("kind", "arch", "sha256", "sizes", "rate")},
             "layers": self.model.layers,
             "statistics": None if statistics is None else statistics._asdict(),
+            **({} if self.model.weighting == "equal" else {"weighting": self.model.weighting}),
         }
 
     def row_formats(self) -> dict[str, RowFormat]:

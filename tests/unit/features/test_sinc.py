@@ -1,11 +1,9 @@
 import math
 
 import numpy as np
-import pytest
 import torch
-import torch.nn.functional as F
 
-from avdfd.features.sinc import long_filtered, sinc_filters
+from avdfd.features.sinc import sinc_filters
 
 
 def test_each_filter_is_a_windowed_difference_of_low_passes():
@@ -31,12 +29,3 @@ def test_filters_are_symmetric_and_pass_their_own_band():
     gain = torch.fft.rfft(filters, 4096).abs()
     assert (np.diff(gain.argmax(dim=1).numpy()) > 0).all()
     assert ((gain.amax(dim=1) > 0.8) & (gain.amax(dim=1) < 1.2)).all()
-
-
-@pytest.mark.parametrize("samples", [1025, 3211, 4096, 4097, 64_600])
-def test_long_filters_are_those_of_a_convolution(samples):
-    generator = torch.Generator().manual_seed(samples)
-    waveform, other = torch.randn(2, samples, generator=generator), torch.randn(3, 1, 1025, generator=generator) / 32
-    for filters in (sinc_filters(20, 1025)[:, None], other):
-        expected = F.conv1d(waveform[:, None], filters)
-        torch.testing.assert_close(long_filtered(waveform, filters), expected, rtol=1e-5, atol=5e-6)

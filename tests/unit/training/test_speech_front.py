@@ -17,7 +17,7 @@ from avdfd.core.files import BEST, sha256_of
 from avdfd.datasets.loaders import Inputs
 from avdfd.elements import ElementStore
 from avdfd.inference.runs import audio_only, load_run
-from avdfd.models.speech_encoder import Hidden, SpeechEncoder, layers_of, summary
+from avdfd.models.speech_encoder import Hidden, SpeechEncoder, layers_of, loudness_weights, summary
 from avdfd.training import backbone_cache, weights
 from avdfd.training.build import build_audio_encoder, load_audio_net, start_front
 from avdfd.training.front_cache import FrozenFront
@@ -123,6 +123,53 @@ def test_summary_is_mean_deviation_and_deviation_of_steps():
     torch.testing.assert_close(found[:, 12:], (steps.var(1, unbiased=False) + 1e-4).sqrt().flatten(1))
 
 
+def test_a_weighted_summary_is_that_of_the_tokens_that_count():
+    states = torch.randn(2, 9, 2, 3)
+    weights = torch.zeros(2, 9)
+    weights[:, 2:6] = 0.25
+    torch.testing.assert_close(summary(Hidden(states, None, weights)), summary(Hidden(states[:, 2:6])))
+    torch.testing.assert_close(summary(Hidden(states, None, torch.full((2, 9), 1 / 9))), summary(Hidden(states)))
+
+
+def test_a_weighted_mean_is_nearer_to_the_loud_tokens():
+    states, weights = torch.tensor([0.0, 1.0, 3.0]).view(1, 3, 1, 1), torch.tensor([[0.2, 0.2, 0.6]])
+    mean, spread, of_steps = summary(Hidden(states, None, weights))[0].tolist()
+    assert mean == pytest.approx(2.0)
+    assert spread == pytest.approx((0.2 * 4 + 0.2 * 1 + 0.6 * 1 + 1e-4) ** 0.5)
+    share = 0.2 / (0.2 + 0.12**0.5)  # of the first step, by the geometric means of its tokens' weights
+    assert of_steps == pytest.approx((share * (1 - share) + 1e-4) ** 0.5)
+
+
+def test_weights_of_tokens_by_loudness():
+    """The loudest token, one 25 dB below it with half its weight, one 46 dB below it, and silence."""
+    amplitudes = torch.tensor([0.5, 0.5 * 10 ** (-25 / 20), 0.5 * 10 ** (-46 / 20), 0.0])
+    audio = (amplitudes[:, None] * torch.tensor([1.0, -1.0] * 160)).flatten()[None]
+    found = loudness_weights(torch.cat([audio, audio / 20]), 4)
+    assert found.sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+    relative = found / found[:, :1]
+    assert relative[0].tolist() == pytest.approx([1.0, 0.5, 1e-3, 0.0], abs=2e-4)
+    assert relative[1].tolist() == pytest.approx([1.0, 0.5, 1e-3, 0.0], abs=2e-4), "the level of the clip is no matter"
+    assert loudness_weights(torch.zeros(1, 1283), 4).tolist() == [[0.25] * 4], "all of silence counts"
+
+
+def test_weights_by_loudness_change_the_fitted_score_alone(files: Files):
+    equal, loud = (
+        encoder_of(WHISPER, files, {"score": "fitted"}, weighting=weighting) for weighting in ("equal", "loudness")
+    )
+    audio = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(6)) / 10
+    audio[:, 8_000:] /= 300
+    for encoder in (equal, loud):
+        assert encoder.score is not None
+        encoder.score.direction.fill_(1.0)
+    with torch.no_grad():
+        ours, theirs = loud(audio), equal(audio)
+        first = loud(audio[:, :8_000])[0]
+    assert (ours[0][:, 0] - theirs[0][:, 0]).abs().min() > 1e-2
+    torch.testing.assert_close(ours[0][:, 1:], theirs[0][:, 1:])
+    torch.testing.assert_close(ours[1], theirs[1])
+    assert first.isfinite().all()
+
+
 @pytest.mark.parametrize("first", [None, 0, 2])
 def test_train_from_leaves_the_layers_below_without_gradients(first: int | None, files: Files):
     encoder = encoder_of(WAVLM, files, train_from=first, lr_scale=None if first is None else 0.1)
@@ -147,9 +194,13 @@ def test_everything_with_a_gradient_gets_one(front: Values, layers: Any, first: 
     assert not [name for name, p in encoder.named_parameters() if p.requires_grad and p.grad is None]
 
 
-def test_both_stages_on_a_frozen_encoder(own_store: Path, tmp_path: Path, files: Files, stage1, stage2, capsys):
+@pytest.mark.parametrize("weighting", ["equal", "loudness"])
+def test_both_stages_on_a_frozen_encoder(
+    own_store: Path, tmp_path: Path, files: Files, stage1, stage2, weighting: str, capsys
+):
     data = {"elements": str(own_store / "elements"), "splits": str(own_store / "splits"), "workers": 0}
-    model = audio_model(WHISPER, files, {"patches": "statistics", "spectra": [256], "score": "fitted"})
+    of_model = {"patches": "statistics", "spectra": [256], "score": "fitted"}
+    model = audio_model(WHISPER, files, of_model, weighting=weighting)
     same: dict[str, Any] = {"augment": {}, "optim": OPTIM}
     pretrain.main(stage1(data={**data, "fake_tiers": ["RVFA", "RVFA-VC"]}, model=model, **same))
     one = tmp_path / "runs" / "one"
@@ -252,6 +303,7 @@ STATISTICS: Values = {"patches": "statistics", "spectra": [256]}
         (WHISPER, {"embed": True}, {}),
         (WHISPER, {}, {"depth": 2, "dim": 32, "dropout": 0.5, "projection_dim": 4}),
         (WHISPER, {}, {"score": "fitted"}),
+        (WHISPER, {"weighting": "loudness"}, {"score": "fitted"}),
     ],
     ids=lambda value: value.get("arch") or str(value),
 )
@@ -353,6 +405,7 @@ def test_embedded_weights_need_no_file(stage1, tmp_path: Path, files: Files):
         ({"input": "mel"}, "front takes the waveform"),
         ({"patches": "statistics"}, "statistics beside front are those of spectra"),
         ({"score": "fitted", "front": {"train_from": 1, "lr_scale": 0.1}}, "leave front.train_from out"),
+        ({"front": {"weighting": "loudness"}}, "front.weighting is of score 'fitted'"),
     ],
 )
 def test_inconsistent_configs_are_refused(change: dict[str, Any], message: str, files: Files):
