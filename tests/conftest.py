@@ -3,6 +3,7 @@ import signal
 import pytest
 
 from avdfd.core.files import sha256_of
+from tests.helpers.encoders import encoder_files
 from tests.helpers.runs import AUDIO, VISUAL, make_store, write_config
 
 # Background processes ignore Ctrl-C, and the scripts that tests start and interrupt would inherit that.
@@ -26,6 +27,12 @@ def small_store(tmp_path_factory):
 @pytest.fixture(scope="session")
 def store(small_store):
     return small_store
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory):
+    """Files of drawn encoders by architecture."""
+    return encoder_files(tmp_path_factory.mktemp("encoders"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Small pretrained audio encoders of drawn weights, in files, and configs of stage 1 on them."""
+"""Small pretrained audio encoders of drawn weights, in files, and stage 1 on them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
-from avdfd.config import FrontConfig
+from avdfd.config import AudioModelConfig, FrontConfig
 from avdfd.core.files import sha256_of
+from avdfd.models.speech_encoder import SpeechEncoder
+from avdfd.training.build import build_audio_encoder, start_front
 from avdfd.training.front_ends import build_front
 from tests.helpers.runs import AUDIO
 
@@ -37,3 +39,13 @@ def audio_model(front: Values, files: dict[str, Path], of_model: Values | None =
     path = files[front["arch"]]
     whole = {**front, "file": str(path), "sha256": sha256_of(path), **more}
     return {**AUDIO, "input": "waveform", "front": whole, **(of_model or {})}
+
+
+def encoder_of(front: Values, files: dict[str, Path], of_model: Values | None = None, **more: Any) -> SpeechEncoder:
+    """Return the encoder of `audio_model`, in eval mode."""
+    cfg = AudioModelConfig.model_validate(audio_model(front, files, of_model, **more))
+    torch.manual_seed(1)
+    encoder = build_audio_encoder(cfg)
+    start_front(encoder, cfg)
+    assert isinstance(encoder, SpeechEncoder)
+    return encoder.eval()

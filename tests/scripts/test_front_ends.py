@@ -9,7 +9,7 @@ import torch
 import baseline
 import pretrain
 from avdfd.training import checkpoint
-from tests.helpers.encoders import WAVLM, WHISPER, audio_model, encoder_files
+from tests.helpers.encoders import WAVLM, WHISPER, audio_model
 from tests.helpers.runs import epochs, log, make_store, state, write_config
 
 OPTIM: dict[str, Any] = {"lr": 1e-3, "epochs": 2, "warmup_epochs": 0, "batch_size": 4}
@@ -20,11 +20,6 @@ CHANGED: dict[str, Any] = {
     }
 }
 TRAINED: dict[str, Any] = {"train_from": 2, "lr_scale": 0.5}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return encoder_files(tmp_path_factory.mktemp("encoders"))
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +58,9 @@ def in_pieces(script: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
     ids=["cached", "trained", "frozen, augmented", "trained, augmented"],
 )
 def test_stage_1_cut_off_after_any_step_resumes_bit_for_bit(
-    front: Any, more: Any, augment: Any, expected: str, own_store: Path, files: Any, tmp_path: Path, monkeypatch: Any
+    front: Any, more: Any, augment: Any, expected: str, own_store: Path, encoders: Any, tmp_path: Path, monkeypatch: Any
 ):
-    values = {"model": audio_model(front, files, **more), "augment": augment, "optim": OPTIM}
+    values = {"model": audio_model(front, encoders, **more), "augment": augment, "optim": OPTIM}
     words = write_config(tmp_path, own_store, "pretrain", "whole", ["RVFA", "RVFA-VC"], values)
     pretrain.main([*words, "--data.workers=0"])
     cuts = in_pieces(pretrain, [*words, "--name=pieces", "--data.workers=2"], monkeypatch)
