@@ -51,7 +51,7 @@ from avdfd.config.parity import ParityConfig
 from avdfd.config.preprocess import FaceConfig, MediaConfig, PreprocessConfig
 from avdfd.config.recipes import AvHubertConfig, OptimConfig, RecipeConfig, ScoringConfig, WeightsConfig
 from avdfd.config.reconstruction import ReconstructionConfig
-from avdfd.config.saved import completed, completed_audio, completed_mouth, parse_saved
+from avdfd.config.saved import completed, completed_mouth, parse_saved
 from avdfd.config.search import DrawConfig, SearchConfig
 from avdfd.config.stage1 import AudioModelConfig, PretrainConfig
 from avdfd.config.stage2 import ConsistencyConfig, Fusion, PredictorConfig, SynchronyConfig, TrainConfig
@@ -119,7 +119,6 @@ __all__ = [
     "WeightsConfig",
     "WorldConfig",
     "completed",
-    "completed_audio",
     "completed_mouth",
     "load",
     "parse",

@@ -25,11 +25,6 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
     return values if values.get("direction", "a2v") == "a2v" else _with(values, [], "anchors", "own")
 
 
-def completed_audio(model: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved model of stage 1 likewise: without layers, their sizes had no effect; refused since."""
-    return model if model.get("depth") != 0 else _without(_without(model, ["heads"]), ["mlp_dim"])
-
-
 def completed_mouth(model: dict[str, Any]) -> dict[str, Any]:
     """Return a saved model of stage 2a likewise: on an encoder, it took all features."""
     return _with(model, [], "components", 0) if _on_encoder(model) else model
@@ -50,10 +45,8 @@ def _without_frames(values: dict[str, Any]) -> dict[str, Any]:
 def _effective_audio(values: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a config of stage 1 what had no effect on it and has been refused since."""
     model = values.get("model")
-    if isinstance(model, dict):
-        values = {**values, "model": completed_audio(model)}
-        if model.get("score") != "fitted":
-            values = {key: value for key, value in values.items() if key not in OF_FITTED}
+    if isinstance(model, dict) and model.get("score") != "fitted":
+        values = {key: value for key, value in values.items() if key not in OF_FITTED}
     return _without_frames(values)
 
 

@@ -52,13 +52,6 @@ class AudioModelConfig(Section):
     patches 'statistics', those of the spectra are used in addition."""
 
     @model_validator(mode="after")
-    def _of_layers(self) -> "AudioModelConfig":
-        for key in ("heads", "mlp_dim"):
-            if not self.depth and key in set_keys(self):
-                raise ValueError(f"{key} has no effect without layers: leave it out, or set depth to 1 or more")
-        return self
-
-    @model_validator(mode="after")
     def _divisible(self) -> "AudioModelConfig":
         if self.depth and self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")

@@ -155,7 +155,6 @@ def _parse(path: Path, text: str | None, kinds: tuple[str, ...]) -> RunFacts:
     if found not in kinds:
         raise UserError(f"{path}: a model of '{found}', expected one of '{' or '.join(kinds)}'")
     known = {**known, "config": config.completed(settings)}
-    for key, completed in (("audio_model", config.completed_audio), ("consistency_model", config.completed_mouth)):
-        if isinstance(known.get(key), dict):
-            known[key] = completed(known[key])
+    if isinstance(known.get("consistency_model"), dict):
+        known["consistency_model"] = config.completed_mouth(known["consistency_model"])
     return config.parse(known, RunFacts, source=str(path))

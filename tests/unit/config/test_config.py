@@ -250,15 +250,6 @@ def test_a_trained_score_is_not_fitted(key, value):
     assert getattr(config.parse(values, PretrainConfig, "c.json"), key) == value
 
 
-@pytest.mark.parametrize(("key", "value"), [("heads", 8), ("mlp_dim", 128)])
-def test_sizes_of_layers_need_layers(key, value):
-    values = {"name": "x", "data": TRAIN["data"], "model": {**STATISTICS, "depth": 0, key: value}}
-    with pytest.raises(UserError, match=f"^c.json: model: {key} has no effect without layers: leave it out, or set "):
-        config.parse(values, PretrainConfig, "c.json")
-    values["model"]["depth"] = 1
-    assert getattr(config.parse(values, PretrainConfig, "c.json").model, key) == value
-
-
 def test_any_width_will_do_without_layers():
     values = {"name": "x", "data": TRAIN["data"], "model": {**STATISTICS, "depth": 0, "dim": 6}}
     assert config.parse(values, PretrainConfig, "c.json").model.dim == 6

@@ -46,8 +46,7 @@ def test_shapes_and_independence_of_other_clips(front: Values, more: dict[str, A
 @pytest.mark.parametrize("head", ["attentive", "graph"])
 def test_heads_depend_on_the_order_of_time_only_as_designed(head: str, encoders: Files):
     """Attentive statistics are sums over time; the graph's convolutions relate neighbours."""
-    without_layers = {"depth": 0, "heads": 4, "mlp_dim": 1024}  # whose sizes are then the defaults
-    encoder = encoder_of(WAVLM, encoders, without_layers, head=head)
+    encoder = encoder_of(WAVLM, encoders, {"depth": 0}, head=head)
     hidden = Hidden(torch.randn(2, 12, 3, 16, generator=torch.Generator().manual_seed(3)))
     with torch.no_grad():
         forward, backward = (encoder(Hidden(states))[0] for states in (hidden.states, hidden.states.flip(1)))
