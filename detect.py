@@ -12,7 +12,7 @@ A file is cut into windows of 3.072 s as the elements of the run's training, or 
 scored. The score of the file is that of evaluate.py: P(fake) pooled over its windows by the rule of the run's
 validation report, of the fused branch if the run has one. The verdict is real, fake or uncertain, by a band of scores
 outside of which at most 5 % of the validation clips of either class are called wrongly, or by --threshold;
-a file that is further from the run's training data than clips of validation are is `out of domain` instead.
+a file that is further from the run's training data than clips of other identities are is `out of domain` instead.
 `probability` is the score at the temperature of validation. Without a validation report of the run (evaluate.py --split
 validation) the threshold is 0.5, and `calibrated` is false. A run that takes whole clips (MRDF as published) is given
 the whole file, up to the seconds that it takes; `--hop` does not apply. A short manipulation in a long video shows in

@@ -3,7 +3,8 @@
     N clips   S runs of one system
 
 The reference is the training split alone. Validation, whose identities it does not contain, says how far clips of the
-same kind are from it; the distance beyond which a clip is out of domain follows from that, and test has no part in it.
+same kind are from it, and so do its own identities, each left out of it; the distance beyond which a clip is out of
+domain follows from that, and test has no part in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from avdfd.inference.domain import Domain
 from avdfd.inference.runs import Run
 from avdfd.inference.scoring import score
 from avdfd.metrics import roc
-from avdfd.metrics.domain import Reference, combined, fit
+from avdfd.metrics.domain import PARTS, Reference, combined, distances_left_out, fit
 from avdfd.metrics.roc import Floats
 
 BUILT_IN_METHODS = frozenset({"klatt", "lipsync", "world-vc", "world-svc"})
@@ -42,7 +43,7 @@ _HEARD = 256  # of them, whose audio is described
 _QUANTILES = (0.05, 0.5, 0.95)
 _BINS, _IN_BIN = 10, 10  # of the curve: most bins, and fewest clips in one
 _RANGES = (0.0, 50.0, 90.0)
-"""Percentiles of validation at which the ranges of distance begin in which errors are counted."""
+"""Percentiles of the calibration clips at which the ranges of distance begin in which errors are counted."""
 
 
 class Fitted(NamedTuple):
@@ -50,6 +51,11 @@ class Fitted(NamedTuple):
 
     references: Sequence[Mapping[str, Reference]]
     """One for each run."""
+    calibration: Mapping[str, Floats]
+    """Branch -> distances of training clips from clips of other identities, means over the runs; none of few
+    identities."""
+    short: Mapping[str, Floats]
+    """The same of clips shorter than a window, and of one window of each training clip, cut short."""
     facts: Mapping[str, Any]
 
 
@@ -68,19 +74,71 @@ def fit_to_training(runs: Sequence[Run], **how: Any) -> Fitted | str:
         return f"the training data cannot be read: {error}"
     chosen = [metas[at] for at in np.linspace(0, len(metas) - 1, min(MOST, len(metas))).round().astype(int).tolist()]
     classes = np.array([meta.tier for meta in chosen])
-    references = [
-        {
-            branch: fit(x, classes)
-            for branch, x in domain.features_of(one, ElementSet(store, chosen, one.inputs), **how).items()
-        }
-        for one in runs
-    ]
+    features = [domain.features_of(one, ElementSet(store, chosen, one.inputs), **how) for one in runs]
+    references = [{branch: fit(x, classes) for branch, x in of_run.items()} for of_run in features]
     facts = {
         "checkpoint_sha256": domain.weights_of(runs),
         "corpus": corpus_facts(run.config.data.elements, metas),
         "audio": audio_facts(store, chosen),
     }
-    return Fitted(references, facts)
+    if len({meta.identities[0] for meta in chosen}) < PARTS:
+        return Fitted(references, {}, {}, facts)
+    far = _left_out(features, chosen, features, chosen)
+    is_short = np.array([meta.short for meta in chosen])
+    calibration, short = (
+        {branch: _of_clips(values[kept], chosen, kept) for branch, values in far.items()}
+        for kept in (~is_short if not is_short.all() else is_short, is_short)
+    )
+    if cut := _cut_short(store, chosen):
+        of_cut = [domain.features_of(one, ElementSet(*cut, one.inputs), **how) for one in runs]
+        far = _left_out(features, chosen, of_cut, cut.metas)
+        short = {branch: np.append(values, far[branch]) for branch, values in short.items()}
+    return Fitted(references, calibration, short, facts)
+
+
+class _Cut(NamedTuple):
+    """One window, the first, of each clip that is not short, as if it had ended earlier."""
+
+    store: ShortenedStore
+    metas: Sequence[ElementMeta]
+
+
+def _cut_short(store: Store, metas: Sequence[ElementMeta]) -> _Cut | None:
+    """Return one window of each clip, cut short; None of a store whose windows cannot be, or without longer clips."""
+    if not isinstance(store, ElementStore) or not store.has_waveforms or store.whole:
+        return None
+    first = [*{meta.source: meta for meta in reversed(metas) if not meta.short}.values()][::-1]
+    return _Cut(ShortenedStore(store), first) if first else None
+
+
+def _left_out(
+    features: Sequence[Mapping[str, Floats]],
+    metas: Sequence[ElementMeta],
+    judged: Sequence[Mapping[str, Floats]],
+    of: Sequence[ElementMeta],
+) -> dict[str, Floats]:
+    """Return by branch the distance of windows `of`, with features `judged`, from training windows of other identities.
+
+    Both have features for each run of a system; the distances are means over the runs.
+    """
+    classes = np.array([meta.tier for meta in metas])
+    groups, own = ([meta.identities[0] for meta in windows] for windows in (metas, of))
+    return {
+        branch: np.mean(
+            [
+                distances_left_out(ours[branch], classes, groups, theirs[branch], own)
+                for ours, theirs in zip(features, judged, strict=True)
+            ],
+            axis=0,
+        )
+        for branch in features[0]
+    }
+
+
+def _of_clips(values: Floats, metas: Sequence[ElementMeta], kept: np.ndarray) -> Floats:
+    """Return the mean of the values of each clip's kept windows."""
+    _, clip = np.unique([meta.source for meta, keep in zip(metas, kept, strict=True) if keep], return_inverse=True)
+    return np.bincount(clip, values) / np.bincount(clip)
 
 
 def calibrate(
@@ -88,17 +146,19 @@ def calibrate(
 ) -> Domain:
     """Return the domain, given the scored clips of validation and the runs with distances; `how` as for `score`.
 
-    Clips of validation are also cut short, one window of each, where that can be done.
+    Clips are also cut short, one window of each, where that can be done.
     """
     whole = ~clips.short if not clips.short.all() else clips.short
-    validation = {branch: values[whole] for branch, values in clips.distances.items()}
-    short = validation
-    if isinstance(store, ElementStore) and store.has_waveforms and not store.whole:
-        first = [*{meta.source: meta for meta in reversed(metas) if not meta.short}.values()][::-1]
-        each = [score(one, ElementSet(ShortenedStore(store), first, one.inputs), **how) for one in runs]
-        cut = stack(each).distances
-        short = {branch: np.append(clips.distances[branch][clips.short], cut[branch]) for branch in validation}
-    return Domain(fitted.references, validation, short, fitted.facts)
+    calibration = {branch: values[whole] for branch, values in clips.distances.items()}
+    short = calibration
+    if cut := _cut_short(store, metas):
+        found = stack([score(one, ElementSet(*cut, one.inputs), **how) for one in runs]).distances
+        short = {branch: np.append(values[clips.short], found[branch]) for branch, values in clips.distances.items()}
+    calibration, short = (
+        {branch: np.append(values, learnt.get(branch, [])) for branch, values in ours.items()}
+        for ours, learnt in ((calibration, fitted.calibration), (short, fitted.short))
+    )
+    return Domain(fitted.references, calibration, short, fitted.facts)
 
 
 def load(runs: Sequence[Run]) -> Domain | None:
@@ -142,14 +202,14 @@ def summarise(clips: ScoredClips, known: Domain, main: str, fitted: Mapping[str,
     """
     threshold = fitted["eer_threshold"][0] if fitted else 0.5
     overall = known.overall(clips.distances, clips.short)
-    calibration = combined(known.validation, known.validation)
+    calibration = combined(known.calibration, known.calibration)
     called = clips.scores[main][0] >= threshold
     member = np.searchsorted([*np.percentile(calibration, _RANGES[1:]), 1.0], overall, side="left")
     titles = [f"{low:g} to {high:g} %" for low, high in zip(_RANGES, (*_RANGES[1:], 100.0), strict=True)]
     return {
         "facts": dict(known.facts),
         "branches": list(clips.distances),
-        "validation_clips": len(calibration),
+        "calibration_clips": len(calibration),
         "outside": float((overall > 1).mean()),
         "tiers": {
             tier: _placed(known, clips.where(clips.tier == tier)) for tier in TIERS if (clips.tier == tier).any()
@@ -166,7 +226,7 @@ def summarise(clips: ScoredClips, known: Domain, main: str, fitted: Mapping[str,
 
 def _placed(known: Domain, clips: ScoredClips) -> dict[str, Any]:
     """Return the share of clips out of domain, and the median of the clips in each branch and overall, placed among
-    those of validation."""
+    the calibration clips."""
     median = {branch: float(np.median(values)) for branch, values in clips.distances.items()}
     outside = float((known.overall(clips.distances, clips.short) > 1).mean())
     return {"clips": len(clips), "outside": outside, "median": known.place(median, short=bool(clips.short.all()))}

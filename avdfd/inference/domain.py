@@ -7,7 +7,7 @@ mouth that are compared, and the patch embeddings of the visual encoder; of a ba
 (`early` of avdfd/baselines). They are early ones, because the last features
 of a trained encoder hold what tells its classes apart, and little of what tells a foreign clip from a known one
 (docs/evaluation.md). A clip is out of domain if it is further from the training data, in any branch, than clips of
-validation are.
+other identities are.
 """
 
 import json
@@ -43,15 +43,16 @@ _KEY = "avdfd"
 
 @dataclass(frozen=True)
 class Domain:
-    """The training data of a run, by branch, and the distances of validation clips from it."""
+    """The training data of a run, by branch, and the distances from it of clips that are like it but not in it."""
 
     references: Sequence[Mapping[str, Reference]]
     """The description by branch, for each run of a system: they differ in the features of trained encoders."""
-    validation: Mapping[str, Floats]
-    """Branch -> (N,) distances, means over the runs, of the validation clips, in the same order for every branch."""
+    calibration: Mapping[str, Floats]
+    """Branch -> (N,) distances, means over the runs, in the same order for every branch: of validation clips, and of
+    training clips from those of other identities."""
     short: Mapping[str, Floats]
-    """The same for clips shorter than a window, which are repeated to fill one: validation clips cut short. Length is
-    no sign of another domain."""
+    """The same for clips shorter than a window, which are repeated to fill one: such clips cut short. Length is no sign
+    of another domain."""
     facts: Mapping[str, Any]
     """`checkpoint_sha256` of the weights, of several runs a list; about the training data, `corpus` and `audio`."""
 
@@ -66,13 +67,13 @@ class Domain:
         A clip beyond 1 is out of domain. `short` (M,) is true for clips shorter than a window.
         """
         far = np.empty(len(short))
-        for rows, calibration in ((short, self.short), (~short, self.validation)):
+        for rows, calibration in ((short, self.short), (~short, self.calibration)):
             far[rows] = combined({branch: values[rows] for branch, values in found.items()}, calibration)
         return far
 
     def place(self, found: Mapping[str, float], *, short: bool) -> dict[str, dict[str, float]]:
-        """Return `distance` and `percentile` among validation clips of a clip, in each branch and overall."""
-        calibration = self.short if short else self.validation
+        """Return `distance` and `percentile` among the calibration clips of a clip, in each branch and overall."""
+        calibration = self.short if short else self.calibration
         known = {branch: calibration[branch] for branch in found}
         overall = combined({branch: np.array([far]) for branch, far in found.items()}, known)
         values = {**found, OVERALL: float(overall[0])}
@@ -169,8 +170,8 @@ def encode(domain: Domain) -> bytes:
     for number, references in enumerate(domain.references):
         for branch, parts in references.items():
             tensors |= {f"{_prefix(number)}{branch}.{part}": x for part, x in parts._asdict().items()}
-    for branch in domain.validation:
-        tensors |= {f"{branch}.validation": domain.validation[branch], f"{branch}.short": domain.short[branch]}
+    for branch in domain.calibration:
+        tensors |= {f"{branch}.calibration": domain.calibration[branch], f"{branch}.short": domain.short[branch]}
     tensors = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
     return safetensors.numpy.save(tensors, metadata={_KEY: json.dumps(domain.facts)})
 
@@ -223,11 +224,12 @@ def _read(path: Path) -> Domain:
     digests = facts["checkpoint_sha256"]
     references = [found.pop(_prefix(number)) for number in range(1 if isinstance(digests, str) else len(digests))]
     branches = references[0].keys()
-    validation, short = (
-        {branch: tensors[f"{branch}.{part}"] for branch in branches} for part in ("validation", "short")
+    calibration, short = (
+        {branch: tensors[f"{branch}.{part}"] for branch in branches} for part in ("calibration", "short")
     )
     if found or any(one.keys() != branches for one in references):
         raise ValueError("runs")
-    if any({values.shape for values in of.values()} != {(len(next(iter(of.values()))),)} for of in (validation, short)):
+    parts = (calibration, short)
+    if any({values.shape for values in of.values()} != {(len(next(iter(of.values()))),)} for of in parts):
         raise ValueError("clips")
-    return Domain(references, validation, short, facts)
+    return Domain(references, calibration, short, facts)

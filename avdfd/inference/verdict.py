@@ -40,8 +40,8 @@ def verdict(
 
     `probability` is the score at the temperature of validation. Scores of windows are pooled as the decision says, and
     explanations averaged. With a `domain`, a file that is out of it is neither real nor fake, and `domain` has its
-    distance from the training data, and the percentage of validation clips that are nearer, in each branch and overall,
-    where 1 is the limit.
+    distance from the training data, and the percentage of calibration clips that are nearer, in each branch and
+    overall, where 1 is the limit.
     """
     judged = seen.judged() if seen else None
 
@@ -93,7 +93,7 @@ def verdict(
 
 def _distances(judged: "Inspection", domain: "Domain") -> dict[str, float]:
     """Return the distance of a file from the training data in each branch that has one: the mean over its windows."""
-    names = {branch: f"{DISTANCE}{branch}" for branch in domain.validation}
+    names = {branch: f"{DISTANCE}{branch}" for branch in domain.calibration}
     return {branch: float(judged.columns[name].mean()) for branch, name in names.items() if name in judged.columns}
 
 

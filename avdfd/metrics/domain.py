@@ -21,6 +21,8 @@ from avdfd.metrics.roc import Floats
 
 ALLOWED = 0.01
 """Share of clips like those of validation that may be called out of domain."""
+PARTS = 10
+"""Parts in which groups are left out, and so the fewest groups of which that makes sense."""
 OVERALL = "overall"
 """Name of the distance of all branches together."""
 _TINY = 1e-12  # a distance of equal features
@@ -67,6 +69,23 @@ def distances(reference: Reference, features: ArrayLike) -> Floats:
     x = np.asarray(features, np.float64)
     each = [np.linalg.norm((x - mean) @ reference.whitening, axis=1) for mean in reference.means]
     return np.min(each, axis=0)
+
+
+def distances_left_out(
+    features: ArrayLike, classes: ArrayLike, groups: ArrayLike, judged: ArrayLike, of: ArrayLike
+) -> Floats:
+    """Return the distance (M,) of features `judged` (M, D), of groups `of` (M,), from those (N, D) of other groups.
+
+    Groups of the features, such as identities, are left out a tenth at a time. Clips that are part of a reference are
+    nearer to it than clips of new groups are.
+    """
+    x, member, names = np.asarray(features, np.float64), np.asarray(groups), np.asarray(classes)
+    known, group = np.asarray(judged, np.float64), np.asarray(of)
+    found = np.full(len(known), np.nan)
+    for part in np.array_split(np.unique(member), PARTS):
+        kept, own = ~np.isin(member, part), np.isin(group, part)
+        found[own] = distances(fit(x[kept], names[kept]), known[own])
+    return found
 
 
 def ordinary(calibration: ArrayLike) -> float:

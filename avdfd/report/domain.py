@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 _HEADING = "<h2>Is this what it was trained on?</h2>"
 _NOTE = (
     "The distance is that of Mahalanobis from the nearest class of the training split, in the features of each branch; "
-    "overall, the largest of the branches, each in units of what is ordinary in validation, where 1 is the limit: "
-    "beyond it, a clip is out of domain. It is set by {clips} validation clips so that at most 1 % of clips like them "
-    "exceed it; of fewer than 100 clips, it is the largest. Clips shorter than a window are compared with validation "
-    "clips cut short. Percentiles are those of validation. Errors are those of the {main} score at the threshold "
-    "{threshold}."
+    "overall, the largest of the branches, each in units of what is ordinary in calibration clips, where 1 is the "
+    "limit: beyond it, a clip is out of domain. It is set so that at most 1 % of clips like the {clips} calibration "
+    "clips exceed it; of fewer than 100 clips, it is the largest. These are the validation clips and, of ten training "
+    "identities or more, training clips at their distance from those of other identities. Clips shorter than a window "
+    "are compared with such clips cut short. Percentiles are those of calibration clips. Errors are those of the "
+    "{main} score at the threshold {threshold}."
 )
 _CAPTION = (
     "Share of clips judged wrongly, in bins of equal size along the distance from the training data. Beyond the dotted "
@@ -37,7 +38,7 @@ def domain_sentence(result: Mapping[str, Any]) -> str:
     tiers = ", ".join(f"{tier} {100 * one['outside']:.1f} %" for tier, one in of["tiers"].items())
     return (
         f"Out of domain: {100 * of['outside']:.1f} % of the clips ({tiers}), further from the training data than "
-        f"clips of validation are.{_built_in(of)}"
+        f"clips of other identities are.{_built_in(of)}"
     )
 
 
@@ -52,7 +53,7 @@ def domain_html(result: Mapping[str, Any]) -> str:
     of, sentence = result.get("domain") or {}, f"<p>{escape(domain_sentence(result))}</p>"
     if "ranges" not in of:
         return _HEADING + sentence if of else ""
-    note = _NOTE.format(clips=of["validation_clips"], main=result["main"], threshold=number(of["threshold"]))
+    note = _NOTE.format(clips=of["calibration_clips"], main=result["main"], threshold=number(of["threshold"]))
     tables = "".join(_table(rows) for rows in (_tier_rows(of), _range_rows(of)))
     figure = frame.figure("domain", "Errors by distance", _CAPTION, plots.svg(draw(of)), _points(of))
     facts = frame.facts(_facts(of["facts"]))
@@ -85,7 +86,7 @@ def _tier_rows(of: Mapping[str, Any]) -> list[list[str]]:
 
 def _range_rows(of: Mapping[str, Any]) -> list[list[str]]:
     head = [
-        "distance, percentile of validation",
+        "distance, percentile",
         "clips",
         "fakes",
         "real clips called fake",

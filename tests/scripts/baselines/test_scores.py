@@ -48,7 +48,7 @@ def test_clips_are_compared_with_the_training_data(kind, trained, store):
     for split in ("validation", "test"):
         evaluate.main(["--run", str(folder), "--split", split, "--bootstrap", "0", "--device", "cpu"])
         domain = json.loads((folder / f"eval/{split}/report.json").read_text())["domain"]
-        assert (domain["branches"], domain["validation_clips"]) == (["audio", "visual"], 8)
+        assert (domain["branches"], domain["calibration_clips"]) == (["audio", "visual"], 8)
         assert domain["facts"]["corpus"]["clips"] == 6
         assert 0 <= domain["outside"] <= 1
 

@@ -76,15 +76,15 @@ def test_distances_are_beside_unchanged_scores(run, elements, features):
     )
     assert (plain.distances, set(found.distances)) == ({}, BRANCHES)
     for branch in BRANCHES:
-        np.testing.assert_allclose(found.distances[branch], known.validation[branch], rtol=1e-4)
+        np.testing.assert_allclose(found.distances[branch], known.calibration[branch], rtol=1e-4)
         assert np.array_equal(found.branch[branch], plain.branch[branch])
     assert set(found.branch) == set(plain.branch)
 
 
 def test_a_clip_beyond_the_limit_in_any_branch_is_out_of_domain(run, features):
     known = made_up(run, features)
-    far = {branch: float(values.max()) for branch, values in known.validation.items()}
-    near = {branch: float(values.min()) for branch, values in known.validation.items()}
+    far = {branch: float(values.max()) for branch, values in known.calibration.items()}
+    near = {branch: float(values.min()) for branch, values in known.calibration.items()}
     assert known.place(near, short=False)["overall"]["distance"] < 1
     for branch in BRANCHES:
         placed = known.place({**near, branch: 10 * far[branch]}, short=False)
@@ -101,9 +101,9 @@ def test_file_is_read_as_it_was_written(run, features, tmp_path):
     assert domain.load(path, [run]) is None
     path.write_bytes(domain.encode(known))
     read = domain.load(path, [run])
-    assert (read.facts, read.built_in, set(read.validation)) == (known.facts, True, BRANCHES)
+    assert (read.facts, read.built_in, set(read.calibration)) == (known.facts, True, BRANCHES)
     for branch in BRANCHES:
-        for part in ("validation", "short"):
+        for part in ("calibration", "short"):
             assert np.array_equal(getattr(read, part)[branch], getattr(known, part)[branch])
         assert np.array_equal(read.references[0][branch].whitening, known.references[0][branch].whitening)
     facts = {**known.facts, "checkpoint_sha256": "0" * 64}
@@ -144,8 +144,8 @@ def test_values_that_are_not_finite_are_named(run, elements):
         {"audio.whitening": np.zeros(256)},
         {"audio.means": np.zeros((1, 256), np.float32)},
         {"audio.means": np.full((1, 256), np.nan)},
-        {"audio.validation": np.zeros(3)},
-        {"audio.validation": np.zeros(0)},
+        {"audio.calibration": np.zeros(3)},
+        {"audio.calibration": np.zeros(0)},
         {"audio.short": np.zeros((5, 1))},
         {"audio.short": None},
         {"other.means": np.zeros((1, 256))},

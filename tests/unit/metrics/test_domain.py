@@ -55,6 +55,23 @@ def test_a_feature_that_never_varies_in_training_is_no_division_by_zero():
     assert domain.distances(same, np.ones((1, 3)))[0] == 0
 
 
+def test_groups_that_are_left_out_are_judged_by_the_others():
+    """Twenty groups, each at a place of its own: from within the reference they are near, from the others far."""
+    rng = np.random.default_rng(2)
+    groups, classes = np.repeat(np.arange(20), 30), np.zeros(600)
+    features = rng.normal(size=(600, 4)) / 10 + np.eye(20, 4)[groups] * 3
+    found = domain.distances_left_out(features, classes, groups, features, groups)
+    for group in (0, 1, 19):  # two are left out at a time: 0 with 1, 18 with 19
+        others = groups // 2 != group // 2
+        expected = domain.distances(domain.fit(features[others], classes[others]), features[groups == group])
+        np.testing.assert_allclose(found[groups == group], expected)
+    within = domain.distances(domain.fit(features, classes), features)
+    assert found[groups < 4].min() > within[groups < 4].max()
+    again = domain.distances_left_out(features, classes, groups, features[31:32], [1])
+    np.testing.assert_allclose(again, found[31:32])
+    assert np.isnan(domain.distances_left_out(features, classes, groups, features[:1], ["unknown"])).all()
+
+
 def test_limit_lets_the_allowed_share_pass():
     assert domain.limit(np.arange(1, 200)) == 198  # the second largest of 199: 2 / 200 exceed it
     assert domain.limit(np.arange(1, 100)) == 99
