@@ -88,23 +88,15 @@ def distances_left_out(
     return found
 
 
-def ordinary(calibration: ArrayLike) -> float:
-    """Return the distance that 95 % of the calibration clips (N,) do not exceed, by which branches are compared."""
-    return float(np.quantile(np.asarray(calibration, np.float64), 0.95))
-
-
 def combined(found: Mapping[str, Floats], calibration: Mapping[str, Floats]) -> Floats:
-    """Return the distance of clips in all branches together: the largest of them, of which 1 is the limit.
+    """Return the distance of clips in all branches together: the largest of them, each divided by its limit.
 
-    `found` has the distances (M,) of the clips by branch, `calibration` those (N,) of the calibration clips, in the
-    same order for each branch. Branches are compared in units of what is ordinary in each; the limit is that of the
-    largest, so that it holds for any number of branches.
+    `found` has the distances (M,) of the clips by branch, `calibration` those (N,) of the calibration clips. 1 is the
+    limit of all: each branch has an equal part of the allowed share (Bonferroni), so that it holds for any number of
+    branches, and a branch in which some calibration clips are far leaves the limits of the others alone.
     """
-
-    def largest(values: Mapping[str, Floats]) -> Floats:
-        return np.max([values[branch] / max(ordinary(calibration[branch]), _TINY) for branch in found], axis=0)
-
-    return largest(found) / max(limit(largest(calibration)), _TINY)
+    share = ALLOWED / len(found)
+    return np.max([values / max(limit(calibration[branch], share), _TINY) for branch, values in found.items()], axis=0)
 
 
 def limit(calibration: ArrayLike, allowed: float = ALLOWED) -> float:

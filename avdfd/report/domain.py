@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 _HEADING = "<h2>Is this what it was trained on?</h2>"
 _NOTE = (
-    "The distance is that of Mahalanobis from the nearest class of the training split, in the features of each branch; "
-    "overall, the largest of the branches, each in units of what is ordinary in calibration clips, where 1 is the "
-    "limit: beyond it, a clip is out of domain. It is set so that at most 1 % of clips like the {clips} calibration "
-    "clips exceed it; of fewer than 100 clips, it is the largest. These are the validation clips and, of ten training "
-    "identities or more, training clips at their distance from those of other identities. Clips shorter than a window "
-    "are compared with such clips cut short. Percentiles are those of calibration clips. Errors are those of the "
-    "{main} score at the threshold {threshold}."
+    "The distance is that of Mahalanobis from the nearest class of the training split, in the features of each "
+    "branch; overall, the largest of the branches, each divided by its limit: beyond 1, a clip is out of domain. "
+    "Limits are set so that at most 1 % of clips like the {clips} calibration clips are beyond any; where these are "
+    "few, a limit is the largest of theirs. They are the validation clips and, of ten training identities or more, "
+    "training clips at their distance from those of other identities. Clips shorter than a window are compared with "
+    "such clips cut short. Percentiles are those of calibration clips. Errors are those of the {main} score at the "
+    "threshold {threshold}."
 )
 _CAPTION = (
     "Share of clips judged wrongly, in bins of equal size along the distance from the training data. Beyond the dotted "

@@ -89,7 +89,7 @@ def test_several_branches_do_not_flag_more_clips_than_one():
 
     flagged = []
     for _ in range(100):
-        calibration = draw(399)
+        calibration = draw(599)  # of each branch, the limit is the second largest
         flagged.append((domain.combined(draw(1000), calibration) > 1).mean())
     assert np.mean(flagged) == pytest.approx(0.01, abs=0.002)
     calibration, clips = draw(399), draw(1000)
@@ -97,3 +97,9 @@ def test_several_branches_do_not_flag_more_clips_than_one():
     assert (domain.combined(alone, calibration) > 1).mean() < 0.04
     far = {**clips, "b": clips["b"] + 10}
     assert (domain.combined(far, calibration) > 1).all()
+
+
+def test_a_branch_with_a_long_tail_leaves_the_limits_of_others_alone():
+    calibration = {"a": np.linspace(1, 2, 50), "b": np.append(np.linspace(1, 2, 49), 100)}
+    found = {"a": np.array([1.9, 2.2, 1.0, 1.0]), "b": np.array([1.0, 1.0, 90.0, 110.0])}
+    np.testing.assert_allclose(domain.combined(found, calibration), [0.95, 1.1, 0.9, 1.1])
