@@ -136,6 +136,17 @@ def test_garbage_is_collected_on_schedule(progress, monkeypatch):
     assert len(freed) == 6
 
 
+def test_what_was_there_before_an_epoch_is_searched_after_it(progress):
+    freed: list[int] = []
+    Garbage(freed)
+    for _ in run_steps(range(2), progress):
+        assert gc.get_freeze_count() > 0
+    assert not freed
+    assert gc.get_freeze_count() == 0
+    gc.collect()
+    assert freed == [1]
+
+
 def test_an_epoch_that_is_left_leaves_the_collector_on(progress):
     steps = run_steps(range(7), progress)
     next(steps)
