@@ -83,17 +83,21 @@ def fit_to_training(runs: Sequence[Run], **how: Any) -> Fitted | str:
     }
     if len({meta.identities[0] for meta in chosen}) < PARTS:
         return Fitted(references, {}, {}, facts)
-    far = _left_out(features, chosen, features, chosen)
-    is_short = np.array([meta.short for meta in chosen])
-    calibration, short = (
-        {branch: _of_clips(values[kept], chosen, kept) for branch, values in far.items()}
-        for kept in (~is_short if not is_short.all() else is_short, is_short)
-    )
+    judged, windows = features, chosen
     if cut := _cut_short(store, chosen):
         of_cut = [domain.features_of(one, ElementSet(*cut, one.inputs), **how) for one in runs]
-        far = _left_out(features, chosen, of_cut, cut.metas)
-        short = {branch: np.append(values, far[branch]) for branch, values in short.items()}
-    return Fitted(references, calibration, short, facts)
+        judged = [
+            {branch: np.concatenate([x, more[branch]]) for branch, x in of_run.items()}
+            for of_run, more in zip(features, of_cut, strict=True)
+        ]
+        windows = [*chosen, *cut.metas]
+    far = _left_out(features, chosen, judged, windows)
+    short = np.array([meta.short for meta in chosen] + [True] * (len(windows) - len(chosen)))
+    calibration, of_short = (
+        {branch: _of_clips(values[kept], windows, kept) for branch, values in far.items()}
+        for kept in (~short if not short.all() else short, short)
+    )
+    return Fitted(references, calibration, of_short, facts)
 
 
 class _Cut(NamedTuple):

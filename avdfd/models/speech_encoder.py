@@ -160,10 +160,8 @@ class SpeechEncoder(nn.Module):
         tokens = tokens.float()
         if self.attention is None:
             return tokens.mean(dim=1)
-        weight = self.attention(tokens).float().softmax(dim=1)
-        mean = (weight * tokens).sum(dim=1)
-        variance = (weight * (tokens - mean[:, None]).square()).sum(dim=1)
-        return self.pool_proj(torch.cat([mean, (variance + _FLOOR).sqrt()], dim=1))
+        weights = self.attention(tokens).float().softmax(dim=1).squeeze(-1)
+        return self.pool_proj(torch.cat(_moments(tokens, weights), dim=1))
 
     def _freeze(self) -> None:
         """Leave gradients to what is trained of the pretrained encoder, and is computed."""
@@ -204,8 +202,7 @@ def loudness_weights(audio: Tensor, tokens: int) -> Tensor:
     samples = audio.shape[1] // tokens
     power = audio[:, : tokens * samples].float().square().unflatten(1, (tokens, samples)).mean(dim=2)
     level = 10 * (power + _SILENCE).log10()
-    weights = torch.sigmoid((level - level.amax(dim=1, keepdim=True) + _RANGE) / _SLOPE)
-    return weights / weights.sum(dim=1, keepdim=True)
+    return _to_sum_1(torch.sigmoid((level - level.amax(dim=1, keepdim=True) + _RANGE) / _SLOPE))
 
 
 def summary(hidden: Hidden) -> Tensor:
@@ -215,17 +212,21 @@ def summary(hidden: Hidden) -> Tensor:
     With weights, that of a step is the geometric mean of those of its two tokens, and the others are weighted.
     """
     states, weights = hidden.states.float(), hidden.weights
-    of_steps = None if weights is None else (weights[:, 1:] * weights[:, :-1]).sqrt()
+    of_steps = None if weights is None else _to_sum_1((weights[:, 1:] * weights[:, :-1]).sqrt())
     mean, spread = _moments(states, weights)
     rows = [part.flatten(1) for part in (mean, spread, _moments(states.diff(dim=1), of_steps)[1])]
     return torch.cat(rows if hidden.statistics is None else [*rows, pooled(Patches(hidden.statistics))], dim=1)
 
 
 def _moments(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Values (B, T, L, E) and weights (B, T), or None for equal ones -> mean and standard deviation, (B, L, E)."""
+    """Values (B, T, ...) and weights (B, T) of sum 1, None for equal ones -> mean and standard deviation, (B, ...)."""
     if weights is None:
         return values.mean(dim=1), (values.var(dim=1, unbiased=False) + _FLOOR).sqrt()
-    share = weights.float() / weights.float().sum(dim=1, keepdim=True)
-    mean = torch.einsum("b t, b t l e -> b l e", share, values)
-    variance = torch.einsum("b t, b t l e -> b l e", share, (values - mean[:, None]).square())
+    share = weights.view(weights.shape + (1,) * (values.ndim - 2))
+    mean = (share * values).sum(dim=1)
+    variance = (share * (values - mean[:, None]).square()).sum(dim=1)
     return mean, (variance + _FLOOR).sqrt()
+
+
+def _to_sum_1(weights: Tensor) -> Tensor:
+    return weights / weights.sum(dim=1, keepdim=True)
